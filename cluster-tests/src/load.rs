@@ -1,0 +1,203 @@
+//! Work: clients that put, get and compare-and-put on a few keys, one call at a time each, and record what they are told.
+//!
+//! Client `i` talks to endpoint `i mod n` only and never retries, so that an outcome belongs to one member and one attempt.
+
+use crate::{
+    client::{bytes, connect, get_request, put_request, text},
+    history::{Call, History, Outcome, Recorder, Seen},
+};
+use anyhow::Result;
+use conclave_client::{
+    Client, Error,
+    api::{
+        etcdserverpb::{
+            Compare, RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, compare, request_op, response_op,
+        },
+        mvccpb::KeyValue,
+    },
+};
+use rand::RngExt;
+use std::time::Duration;
+use tokio::{sync::watch, task::JoinHandle};
+
+/// What the work looks like.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub clients: usize,
+    pub keys: usize,
+    /// All keys begin with it.
+    pub prefix: String,
+    /// Rest between two calls of one client.
+    pub pause: Duration,
+    /// How long a client waits for an answer before it takes the outcome for unknown.
+    pub patience: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            clients: 8,
+            keys: 16,
+            prefix: "load/".into(),
+            pause: Duration::from_millis(2),
+            patience: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Work under way.
+#[derive(Debug)]
+pub struct Running {
+    recorder: Recorder,
+    stop: watch::Sender<bool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts the clients.
+    ///
+    /// # Errors
+    /// An endpoint is no URL.
+    pub fn start(&self, endpoints: &[String]) -> Result<Running> {
+        let recorder = Recorder::default();
+        let (stop, stopped) = watch::channel(false);
+        let mut clients = Vec::new();
+        for number in 0..self.clients {
+            let client = connect(&[endpoints[number % endpoints.len()].clone()])?.with_timeout(self.patience);
+            let worker = Worker { number, client, load: self.clone(), recorder: recorder.clone(), written: 0 };
+            clients.push(tokio::spawn(worker.run(stopped.clone())));
+        }
+        Ok(Running { recorder, stop, clients })
+    }
+}
+
+impl Running {
+    /// The clock of the history.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Lets every client finish its call and returns the history.
+    ///
+    /// # Errors
+    /// A client panicked.
+    pub async fn stop(self) -> Result<History> {
+        self.stop.send_replace(true);
+        for client in self.clients {
+            client.await?;
+        }
+        Ok(self.recorder.history())
+    }
+}
+
+struct Worker {
+    number: usize,
+    client: Client,
+    load: Load,
+    recorder: Recorder,
+    /// Values written so far: makes the next one unique.
+    written: u64,
+}
+
+impl Worker {
+    async fn run(mut self, stopped: watch::Receiver<bool>) {
+        // The revision at which this client last saw a key: what its next comparison expects.
+        let mut last = (String::new(), 0);
+        while !*stopped.borrow() {
+            let call = self.choose(&last);
+            let invoked = self.recorder.now();
+            let outcome = self.perform(&call).await;
+            let failed = matches!(outcome, Outcome::Refused(_) | Outcome::Unknown(_));
+            last = match &outcome {
+                Outcome::Written { revision } => (key_of(&call).to_owned(), *revision),
+                Outcome::Read { seen, .. } => {
+                    (key_of(&call).to_owned(), seen.as_ref().map_or(0, |seen| seen.modified))
+                }
+                _ => last,
+            };
+            self.recorder.record(self.number, call, outcome, invoked);
+            // A node that is down answers at once: do not spin on it.
+            let rest = if failed { Duration::from_millis(30) } else { self.load.pause };
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    fn choose(&mut self, last: &(String, i64)) -> Call {
+        let mut random = rand::rng();
+        let key = format!("{}{}", self.load.prefix, random.random_range(0..self.load.keys));
+        self.written += 1;
+        let value = format!("{}-{}", self.number, self.written);
+        match random.random_range(0..10) {
+            0..=4 => Call::Put { key, value },
+            5 | 6 if !last.0.is_empty() => Call::Swap { key: last.0.clone(), expected: last.1, value },
+            _ => Call::Get { key },
+        }
+    }
+
+    async fn perform(&self, call: &Call) -> Outcome {
+        let kv = self.client.kv();
+        match call {
+            Call::Put { key, value } => {
+                let written = kv.put(put_request(key, value)).await;
+                settle(written, |response| Some(Outcome::Written { revision: at(response.header.as_ref())? }))
+            }
+            Call::Get { key } => settle(kv.range(get_request(key)).await, |response| read(&response, None)),
+            Call::Swap { key, expected, value } => settle(kv.txn(swap(key, *expected, value)).await, swapped),
+        }
+    }
+}
+
+fn key_of(call: &Call) -> &str {
+    match call {
+        Call::Put { key, .. } | Call::Get { key } | Call::Swap { key, .. } => key,
+    }
+}
+
+fn swap(key: &str, expected: i64, value: &str) -> TxnRequest {
+    let unchanged = Compare {
+        result: compare::CompareResult::Equal.into(),
+        target: compare::CompareTarget::Mod.into(),
+        key: bytes(key),
+        target_union: Some(compare::TargetUnion::ModRevision(expected)),
+        ..Default::default()
+    };
+    TxnRequest {
+        compare: vec![unchanged],
+        success: vec![RequestOp { request: Some(request_op::Request::RequestPut(put_request(key, value))) }],
+        failure: vec![RequestOp { request: Some(request_op::Request::RequestRange(get_request(key))) }],
+    }
+}
+
+fn swapped(response: TxnResponse) -> Option<Outcome> {
+    let revision = at(response.header.as_ref())?;
+    if response.succeeded {
+        return Some(Outcome::Written { revision });
+    }
+    match response.responses.into_iter().next()?.response? {
+        response_op::Response::ResponseRange(range) => read(&range, Some(revision)),
+        _ => None,
+    }
+}
+
+fn read(response: &RangeResponse, revision: Option<i64>) -> Option<Outcome> {
+    let revision = revision.or_else(|| at(response.header.as_ref()))?;
+    Some(Outcome::Read { revision, seen: response.kvs.first().map(seen) })
+}
+
+fn seen(kv: &KeyValue) -> Seen {
+    Seen { value: text(&kv.value), modified: kv.mod_revision }
+}
+
+fn at(header: Option<&ResponseHeader>) -> Option<i64> {
+    header.map(|header| header.revision)
+}
+
+/// An answer that lacks what it must have is recorded as an impossible read, which no checker accepts.
+fn settle<A>(result: Result<A, Error>, told: impl FnOnce(A) -> Option<Outcome>) -> Outcome {
+    match result {
+        Ok(answer) => told(answer).unwrap_or(Outcome::Read { revision: -1, seen: None }),
+        Err(error) if error.outcome_unknown() => Outcome::Unknown(error.to_string()),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}

@@ -1,0 +1,278 @@
+//! Nodes that go and come back: nothing acknowledged is lost, nothing wrong is read, and all nodes come to hold the same.
+
+use anyhow::{Context, Result, ensure};
+use cluster_tests::{
+    check,
+    client::{connect, get, present, put, put_request},
+    cluster::Cluster,
+    history::History,
+    load::Load,
+    report,
+    wait::{LONG, SOON, eventually, within},
+};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+async fn rest(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+fn told(what: &str, history: &History) {
+    let (acknowledged, unknown) = history.counts();
+    report(&format!("{what}: {acknowledged} operations acknowledged, {unknown} unknown"));
+}
+
+/// A read must not wait for a write: after a restart the committed state is there by the new leader's own doing.
+#[tokio::test]
+async fn all_restart_a_hundred_times_and_are_read_without_a_write() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    for i in 0..20 {
+        put(&cluster.client(i % 3)?, &format!("k{i}"), "v").await?;
+    }
+    let written = put(&cluster.client(0)?, "last", "x").await?;
+    let mut longest = Duration::ZERO;
+    for round in 0..100 {
+        if round % 2 == 0 {
+            cluster.kill_all()?;
+        } else {
+            cluster.terminate_all().await?;
+        }
+        cluster.spawn_all()?;
+        cluster.ready_all().await?;
+        for i in 0..3 {
+            let began = Instant::now();
+            let client = cluster.client(i)?;
+            // Ready means that it serves; an election in between may fail one read, which is asked again at once.
+            let read = async || Ok(client.kv().range(cluster_tests::client::get_request("last")).await?);
+            let answer = eventually("a read after a restart", SOON, read).await;
+            let answer = answer.with_context(|| format!("round {round}, through n{}", i + 1))?;
+            longest = longest.max(began.elapsed());
+            let revision = answer.header.context("no header")?.revision;
+            ensure!(answer.count == 1 && revision == written, "round {round}, n{}: revision {revision}", i + 1);
+        }
+    }
+    report(&format!("100 restarts of all nodes: the longest first read took {longest:.0?}"));
+    ensure!(longest < Duration::from_secs(5), "a read took {longest:?}");
+    check::digests_equal(&cluster).await.map(drop)
+}
+
+#[tokio::test]
+async fn followers_restart_fifty_times_under_load() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load { clients: 12, keys: 50, pause: Duration::ZERO, ..Default::default() };
+    let running = load.start(&cluster.endpoints())?;
+    for round in 0..50 {
+        let leader = cluster.leader().await?;
+        let follower = (leader + 1 + round % 2) % 3;
+        if round % 5 == 4 {
+            cluster.node(follower).terminate(SOON).await?;
+            cluster.node(follower).spawn()?;
+            cluster.node(follower).ready(LONG).await?;
+        } else {
+            cluster.restart(follower).await?;
+        }
+        check::digests_equal(&cluster).await.with_context(|| format!("after restart {round}"))?;
+    }
+    let history = running.stop().await?;
+    told("50 restarts of followers", &history);
+    check::everything(&cluster, &history, &load.prefix).await?;
+    // A stop flushes; what was flushed must be the same, too.
+    cluster.terminate_all().await?;
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    check::everything(&cluster, &history, &load.prefix).await.map(drop)
+}
+
+/// Stops some nodes in one way or another under load, and lets them come back.
+async fn disturb(size: usize, sets: &[Vec<usize>], kill: bool) -> Result<()> {
+    let mut cluster = Cluster::start(size).await?;
+    let load = Load::default();
+    let running = load.start(&cluster.endpoints())?;
+    for nodes in sets {
+        let before = running.recorder().now();
+        for i in nodes {
+            if kill {
+                cluster.node(*i).kill()?;
+            } else {
+                cluster.node(*i).pause()?;
+            }
+        }
+        rest(900).await;
+        let history = running.recorder().history();
+        ensure!(
+            history.first_write_sent_after(before).is_some(),
+            "no write went through within 0.9 s while {nodes:?} were away"
+        );
+        for i in nodes {
+            if kill {
+                cluster.node(*i).spawn()?;
+            } else {
+                cluster.node(*i).resume()?;
+            }
+        }
+        if kill {
+            cluster.ready_all().await?;
+        }
+        rest(300).await;
+    }
+    let history = running.stop().await?;
+    told(&format!("{} faults among {size} nodes, {}", sets.len(), if kill { "killed" } else { "stopped" }), &history);
+    check::everything(&cluster, &history, &load.prefix).await.map(drop)
+}
+
+/// Twice each, so that the leader is among them more than once.
+fn singles() -> Vec<Vec<usize>> {
+    [0, 1, 2, 0, 1, 2].map(|i| vec![i]).to_vec()
+}
+
+fn pairs_of_five() -> Vec<Vec<usize>> {
+    (0..5).flat_map(|a| (a + 1..5).map(move |b| vec![a, b])).collect()
+}
+
+#[tokio::test]
+async fn any_one_of_three_is_killed() -> Result<()> {
+    disturb(3, &singles(), true).await
+}
+
+#[tokio::test]
+async fn any_one_of_three_stops_and_goes_on() -> Result<()> {
+    disturb(3, &singles(), false).await
+}
+
+#[tokio::test]
+async fn any_two_of_five_are_killed() -> Result<()> {
+    disturb(5, &pairs_of_five(), true).await
+}
+
+#[tokio::test]
+async fn any_two_of_five_stop_and_go_on() -> Result<()> {
+    disturb(5, &pairs_of_five(), false).await
+}
+
+#[tokio::test]
+async fn all_are_killed_at_once_and_come_back() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load { pause: Duration::ZERO, clients: 16, ..Default::default() };
+    let running = load.start(&cluster.endpoints())?;
+    for _ in 0..8 {
+        rest(400).await;
+        cluster.kill_all()?;
+        cluster.spawn_all()?;
+        cluster.ready_all().await?;
+    }
+    rest(400).await;
+    let history = running.stop().await?;
+    told("8 deaths of all nodes", &history);
+    check::everything(&cluster, &history, &load.prefix).await.map(drop)
+}
+
+/// What the member misses is no longer in the others' logs.
+#[tokio::test]
+async fn down_for_long_it_comes_back_by_snapshot() -> Result<()> {
+    let mut cluster = Cluster::start_with(3, &["--snapshot-count", "100"]).await?;
+    let leader = cluster.leader().await?;
+    let away = (leader + 1) % 3;
+    let client = cluster.client(leader)?;
+    put(&client, "before", "x").await?;
+    cluster.node(away).kill()?;
+    let value = "x".repeat(1000);
+    for i in 0..5000 {
+        put(&client, &format!("k{}", i % 500), &value).await?;
+    }
+    cluster.restart(away).await?;
+    let revision = check::digests_equal(&cluster).await?;
+    ensure!(revision > 5000, "at revision {revision}");
+    let log = cluster.node(away).life()?.to_lowercase();
+    ensure!(log.contains("snapshot"), "it came back, but says nothing of a snapshot");
+    // It takes part again: with another node away the cluster still writes.
+    cluster.node((leader + 2) % 3).kill()?;
+    eventually("a write", SOON, async || put(&client, "after", "x").await).await?;
+    cluster.restart(away).await?;
+    let kept = eventually("a read", SOON, async || Ok(get(&cluster.client(away)?, "before").await?)).await?;
+    ensure!(kept.is_some(), "the snapshot does not outlive a restart");
+    cluster.restart((leader + 2) % 3).await?;
+    check::digests_equal(&cluster).await.map(drop)
+}
+
+/// It may have voted: under its old identity it could vote twice.
+#[tokio::test]
+async fn a_member_that_lost_its_data_does_not_rejoin() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load::default();
+    let running = load.start(&cluster.endpoints())?;
+    rest(300).await;
+    let lost = cluster.leader().await?;
+    cluster.node(lost).kill()?;
+    cluster.wipe(lost)?;
+    cluster.node(lost).spawn()?;
+    let status = cluster.node(lost).exit(SOON).await?;
+    let said = cluster.node(lost).life()?;
+    ensure!(!status.success(), "it ended with {status}");
+    for word in ["started before", "restore", "replace"] {
+        ensure!(said.to_lowercase().contains(word), "it does not say {word:?}: {said}");
+    }
+    // Also once the others have been restarted: they remember on disk.
+    for other in [(lost + 1) % 3, (lost + 2) % 3] {
+        cluster.restart(other).await?;
+    }
+    cluster.node(lost).spawn()?;
+    let status = cluster.node(lost).exit(SOON).await?;
+    ensure!(!status.success(), "it ended with {status}");
+    let survivor = cluster.client((lost + 1) % 3)?;
+    eventually("a write", SOON, async || put(&survivor, "after", "x").await).await?;
+    let history = running.stop().await?;
+    let keys = cluster_tests::client::list(&survivor, &load.prefix).await?;
+    check::acknowledged(&history, &keys)
+}
+
+/// From the kill to the first acknowledgement of a write that was sent after it. Writes are sent all the time, through the
+/// nodes that live, whether or not earlier ones have been answered.
+async fn gap_after_kill(cluster: &mut Cluster, leader: usize) -> Result<Duration> {
+    let mut endpoints = cluster.endpoints();
+    endpoints.remove(leader);
+    let clients = endpoints.into_iter().map(|one| connect(&[one])).collect::<Result<Vec<_>>>()?;
+    for client in &clients {
+        present(client).await?;
+    }
+    cluster.node(leader).kill()?;
+    let killed = Instant::now();
+    let mut attempts = JoinSet::new();
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let mut number = 0;
+    let first = async {
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let client = clients[number % clients.len()].clone();
+                    number += 1;
+                    attempts.spawn(async move { client.kv().put(put_request("probe", "x")).await });
+                }
+                Some(attempt) = attempts.join_next() => {
+                    if matches!(attempt, Ok(Ok(_))) {
+                        return killed.elapsed();
+                    }
+                }
+            }
+        }
+    };
+    within("a write after the leader's death", SOON, first).await
+}
+
+#[tokio::test]
+async fn writes_go_on_soon_after_the_leaders_death() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let mut gaps = Vec::new();
+    for _ in 0..9 {
+        cluster.serves_everywhere().await?;
+        let leader = cluster.leader().await?;
+        gaps.push(gap_after_kill(&mut cluster, leader).await?);
+        cluster.restart(leader).await?;
+        // Caught up before the next one goes.
+        check::digests_equal(&cluster).await?;
+    }
+    gaps.sort();
+    let median = gaps[gaps.len() / 2];
+    report(&format!("writes after the leader's death: median {median:.0?} of {gaps:.0?} (the aim is 600ms)"));
+    ensure!(median < Duration::from_millis(1500), "the median is {median:?}");
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! Generates messages, clients and servers from `proto/`. The descriptor set is kept for reflection.
+
+use std::path::{Path, PathBuf};
+
+const FILES: [&str; 5] =
+    ["etcd/kv.proto", "etcd/auth.proto", "etcd/rpc.proto", "etcd/v3lock.proto", "etcd/v3election.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let files: Vec<PathBuf> = FILES.iter().map(|file| root.join(file)).collect();
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::SmallCodec")
+        .file_descriptor_set_path(out.join("conclave.bin"))
+        .compile_protos(&files, &[root])?;
+    Ok(())
+}

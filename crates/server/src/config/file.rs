@@ -1,0 +1,80 @@
+//! The configuration file: YAML, with etcd's keys where they mean the same.
+
+use super::ConfigError;
+use super::flags::foreign;
+use super::settings::Settings;
+use serde_norway::{Mapping, Value};
+use std::path::Path;
+
+pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let failed = |why: String| ConfigError::File { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    parse(&text).map_err(failed)
+}
+
+/// A key of etcd's that has no counterpart passes if its value asks for nothing (empty, false, 0), so that a file made from
+/// etcd's sample works; with a value it is an error, since ignoring it would not be what was meant.
+fn parse(text: &str) -> Result<Settings, String> {
+    let mapping = match serde_norway::from_str(text).map_err(|error| error.to_string())? {
+        Value::Null => return Ok(Settings::default()),
+        Value::Mapping(mapping) => mapping,
+        _ => return Err("it must hold `key: value` lines".to_owned()),
+    };
+    let known = Settings::keys();
+    let mut settings = Mapping::new();
+    for (key, value) in mapping {
+        let Some(name) = key.as_str() else { return Err(format!("the key {key:?} is not text")) };
+        if known.iter().any(|known| known == name) {
+            settings.insert(key, value);
+        } else if let Some(why) = foreign(name) {
+            if !asks_for_nothing(&value) {
+                return Err(format!("the key {name:?} is etcd's: {why}"));
+            }
+        } else {
+            return Err(format!("unknown key {name:?}; the keys are {}", known.join(", ")));
+        }
+    }
+    serde_norway::from_value(Value::Mapping(settings))
+        .map_err(|error| format!("a value must be one text, number or truth value: {error}"))
+}
+
+fn asks_for_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Mapping(mapping) => mapping.values().all(asks_for_nothing),
+        Value::Sequence(values) => values.iter().all(asks_for_nothing),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etcds_keys_and_scalars() {
+        let settings =
+            parse("name: a\nheartbeat-interval: 100\nsnapshot-count: \"5\"\ndata-dir:\nunsafe-no-fsync: true\n");
+        let settings = settings.expect("valid");
+        assert_eq!(settings.name.as_deref(), Some("a"));
+        assert_eq!(settings.heartbeat_interval.as_deref(), Some("100"));
+        assert_eq!(settings.snapshot_count.as_deref(), Some("5"));
+        assert_eq!(settings.data_dir, None);
+        assert_eq!(settings.unsafe_no_fsync.as_deref(), Some("true"));
+        assert_eq!(parse("# nothing\n").expect("valid"), Settings::default());
+    }
+
+    #[test]
+    fn keys_without_counterpart() {
+        assert!(parse("wal-dir: ''\nclient-transport-security:\n  cert-file: ''\n  auto-tls: false\n").is_ok());
+        let tls = parse("client-transport-security:\n  cert-file: /x\n").expect_err("TLS");
+        assert!(tls.contains("TLS is not supported"), "{tls}");
+        let unknown = parse("nmae: a\n").expect_err("unknown");
+        assert!(unknown.contains("unknown key \"nmae\""), "{unknown}");
+        assert!(parse("name: [a]\n").is_err());
+        assert!(parse("- a\n").is_err());
+        assert!(parse("name: a\nname: b\n").expect_err("twice").contains("duplicate"));
+    }
+}

@@ -1,0 +1,132 @@
+//! The command line, the environment, and what etcd has that does not exist here.
+
+use super::ConfigError;
+use super::settings::{Settings, variable};
+use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Every flag can be given as an environment variable (shown with it) or as a key of the file named by --config-file, \
+without its dashes. A flag wins over the environment, the environment over the file.
+
+Examples:
+  One member, for a try:
+    conclave --data-dir /tmp/conclave
+
+  The first of three members:
+    conclave --name a --data-dir /var/lib/conclave \\
+      --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://10.0.0.1:2379 \\
+      --listen-peer-urls http://0.0.0.0:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+      --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+
+Standard output gets one line, once the member serves clients. Everything else goes to standard error.
+Exit codes: 0 stopped as asked; 1 failed while starting or running; 2 the command line or the configuration is wrong.";
+
+/// A member of a Conclave cluster: leader election, locks, leases, watches and a small key-value store, over the etcd v3 wire.
+#[derive(Debug, Parser)]
+#[command(name = "conclave", version, after_help = EXAMPLES, max_term_width = 120)]
+pub(super) struct Flags {
+    /// A YAML file with any of the settings below
+    #[arg(long, env = "CONCLAVE_CONFIG_FILE", value_name = "PATH")]
+    config_file: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Flags {
+    pub(super) fn parse_from_args<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Flags, ConfigError> {
+        Flags::try_parse_from(args).map_err(|error| ConfigError::Usage { hint: hint(&error), error })
+    }
+
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    pub(super) fn into_settings(self) -> Settings {
+        self.settings
+    }
+}
+
+/// For a flag that etcd has and Conclave does not: why.
+fn hint(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
+    foreign(name).map(|why| format!("--{name} is etcd's: {why}"))
+}
+
+/// Why a setting of etcd's has no counterpart, if `name` is one.
+pub(super) fn foreign(name: &str) -> Option<&'static str> {
+    const TLS: &str = "TLS is not supported yet";
+    const AUTH: &str = "authentication is not supported yet";
+    const DISCOVERY: &str = "there is no discovery: name the members in initial-cluster";
+    const LAYOUT: &str = "the log and the state live in data-dir and take care of themselves";
+    let trimmed = name.strip_prefix("experimental-").unwrap_or(name);
+    Some(match trimmed {
+        "client-transport-security"
+        | "peer-transport-security"
+        | "cert-file"
+        | "key-file"
+        | "client-cert-auth"
+        | "client-crl-file"
+        | "client-cert-allowed-hostname"
+        | "trusted-ca-file"
+        | "auto-tls"
+        | "peer-cert-file"
+        | "peer-key-file"
+        | "peer-client-cert-auth"
+        | "peer-trusted-ca-file"
+        | "peer-cert-allowed-cn"
+        | "peer-cert-allowed-hostname"
+        | "peer-auto-tls"
+        | "peer-crl-file"
+        | "cipher-suites"
+        | "tls-min-version"
+        | "tls-max-version"
+        | "self-signed-cert-validity" => TLS,
+        "auth-token" | "bcrypt-cost" | "auth-token-ttl" => AUTH,
+        "discovery" | "discovery-fallback" | "discovery-proxy" | "discovery-srv" | "discovery-srv-name" => DISCOVERY,
+        "wal-dir"
+        | "max-snapshots"
+        | "max-wals"
+        | "backend-batch-interval"
+        | "backend-batch-limit"
+        | "backend-bbolt-freelist-type"
+        | "snapshot-catchup-entries" => LAYOUT,
+        "pre-vote" => "a member always asks before it stands for election",
+        "enable-v2" | "v2-deprecation" | "proxy" => "only the v3 API exists",
+        "force-new-cluster" | "strict-reconfig-check" => "the members of a cluster cannot be changed yet",
+        "cors" | "host-whitelist" | "enable-grpc-gateway" => "there is no JSON gateway yet",
+        "enable-pprof"
+        | "metrics"
+        | "logger"
+        | "log-outputs"
+        | "log-package-levels"
+        | "debug"
+        | "initial-election-tick-advance"
+        | "max-concurrent-streams"
+        | "grpc-keepalive-min-time"
+        | "grpc-keepalive-interval"
+        | "grpc-keepalive-timeout" => "it has no counterpart here",
+        "watch-progress-notify-interval" => "the name here is watch-progress-notify-interval",
+        _ => return None,
+    })
+}
+
+/// Warnings for `CONCLAVE_*` variables that no setting has: mostly misspellings, but not ours to refuse.
+pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
+    /// Read by the scripts and the tests, which may start a node with them set.
+    const OTHERS: [&str; 4] = ["CONCLAVE_CONFIG_FILE", "CONCLAVE_TARGET_DIR", "CONCLAVE_BIN", "CONCLAVE_FAILPOINT"];
+    let known: Vec<String> = Settings::keys().iter().map(|key| variable(key)).collect();
+    variables
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("CONCLAVE_") && !known.contains(name) && !OTHERS.contains(&name.as_str()))
+        .map(|name| format!("the environment variable {name} is no setting of Conclave's"))
+        .collect()
+}

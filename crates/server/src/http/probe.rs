@@ -1,0 +1,74 @@
+//! The node as the pages see it.
+
+use super::Probe;
+use crate::metrics::{Durations, Live, Metrics};
+use crate::node::Node;
+use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
+use conclave_storage::SyncTimes;
+use futures::future::BoxFuture;
+use std::time::Duration;
+
+/// Long enough for a read-index round over a slow network, short enough for a probe's own deadline.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Probe for Node {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn live(&self) -> Live {
+        let leadership = self.leadership.current();
+        let watches = self.watches.stats();
+        Live {
+            member_id: self.identity.member_id,
+            has_leader: leadership.leader.is_some(),
+            is_leader: leadership.leader == Some(self.identity.member_id),
+            leader_changes: self.leadership.leaders_seen(),
+            committed_index: self.leadership.committed_index(),
+            applied_index: self.state.applied_index(),
+            pending: self.proposer.waiting().0 as u64,
+            revision: self.state.revision(),
+            compacted_revision: self.state.compacted(),
+            db_bytes: self.state.size_bytes(),
+            db_in_use_bytes: self.state.size_in_use_bytes(),
+            quota_bytes: self.config.quota_backend_bytes.unwrap_or(0),
+            watch_streams: watches.streams as u64,
+            watchers: watches.watchers as u64,
+            slow_watchers: watches.behind as u64,
+            watch_events: watches.delivered,
+            leases: self.leases.len() as u64,
+            queues: self.waiters.queues() as u64,
+            log_syncs: durations(&self.log_syncs),
+        }
+    }
+
+    fn alarms(&self) -> Result<Vec<&'static str>, String> {
+        let alarms = read::alarms(&self.state.view()).map_err(|fault| fault.to_string())?;
+        let name = |kind| match kind {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+        };
+        Ok(alarms.iter().map(|alarm| name(alarm.kind)).collect())
+    }
+
+    fn read(&self, linearizable: bool) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let range = KeyRange { key: "health".into(), end: "".into() };
+            let query = RangeQuery { range, ..RangeQuery::default() };
+            let read = self.reader.range(query, !linearizable);
+            match tokio::time::timeout(READ_TIMEOUT, read).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(failure)) => Err(format!("{failure:?}")),
+                Err(_) => Err(format!("no answer in {} s", READ_TIMEOUT.as_secs())),
+            }
+        })
+    }
+}
+
+fn durations(times: &SyncTimes) -> Durations {
+    let seconds = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+    Durations {
+        sum_seconds: times.total().as_secs_f64(),
+        buckets: times.buckets().map(|(bound, count)| (seconds(bound), count)).collect(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Who leads, as this node knows it: a cheap view of openraft's metrics that every part of the node may ask.
+//!
+//! 1. `is_me` is stronger than `leader == Some(me)`: the first entry of this term has been applied here too, so whatever earlier
+//!    leaders committed is in the state. Lease expiry waits for it; proposing does not.
+//! 2. What is told here may be out of date the moment it is told. Nothing relies on it for safety: proposals name the term they are
+//!    meant for, and reads are confirmed by a quorum.
+
+use crate::fatal::Fatal;
+use conclave_storage::types::{C, MemberNode, Raft};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeadershipNow {
+    pub leader: Option<u64>,
+    pub term: u64,
+    /// This node leads, and has applied the first entry of its term.
+    pub is_me: bool,
+}
+
+/// The consensus core, once it runs. The peer service and the paths below it exist before.
+#[derive(Clone, Default)]
+pub struct RaftCell(Arc<OnceLock<Raft>>);
+
+impl RaftCell {
+    pub fn get(&self) -> Option<&Raft> {
+        self.0.get()
+    }
+
+    pub(crate) fn set(&self, raft: Raft) {
+        // A second call would be a second node in this cell; the first stays.
+        let _ = self.0.set(raft);
+    }
+}
+
+#[derive(Clone)]
+pub struct Leadership(Arc<Inner>);
+
+struct Inner {
+    me: u64,
+    raft: RaftCell,
+    now: watch::Sender<LeadershipNow>,
+    applied_term: AtomicU64,
+    leaders_seen: AtomicU64,
+}
+
+impl Leadership {
+    pub fn new(me: u64, raft: RaftCell) -> Leadership {
+        Leadership(Arc::new(Inner {
+            me,
+            raft,
+            now: watch::Sender::default(),
+            applied_term: AtomicU64::new(0),
+            leaders_seen: AtomicU64::new(0),
+        }))
+    }
+
+    pub fn me(&self) -> u64 {
+        self.0.me
+    }
+
+    pub fn current(&self) -> LeadershipNow {
+        *self.0.now.borrow()
+    }
+
+    /// How often a leader became known, for metrics.
+    pub fn leaders_seen(&self) -> u64 {
+        self.0.leaders_seen.load(Ordering::Relaxed)
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<LeadershipNow> {
+        self.0.now.subscribe()
+    }
+
+    /// Every member: id, name and peer URLs, and whether it votes.
+    pub fn members(&self) -> Vec<(u64, MemberNode, bool)> {
+        let Some(raft) = self.0.raft.get() else { return vec![] };
+        let membership = raft.server_metrics().borrow_watched().membership_config.clone();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        membership.membership().nodes().map(|(id, node)| (*id, node.clone(), voters.contains(id))).collect()
+    }
+
+    pub fn last_log_index(&self) -> u64 {
+        let Some(raft) = self.0.raft.get() else { return 0 };
+        raft.data_metrics().borrow_watched().last_log.as_ref().map_or(0, |id| id.index())
+    }
+
+    pub fn committed_index(&self) -> u64 {
+        let Some(raft) = self.0.raft.get() else { return 0 };
+        raft.data_metrics().borrow_watched().local_committed.as_ref().map_or(0, |id| id.index())
+    }
+
+    /// How far each follower's log is known to match; empty unless this node leads.
+    pub fn replicated(&self) -> Vec<(u64, u64)> {
+        let Some(raft) = self.0.raft.get() else { return vec![] };
+        let metrics = raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics.replication.iter().flatten();
+        matched.map(|(id, matched)| (*id, matched.as_ref().map_or(0, |m| m.index()))).collect()
+    }
+
+    /// From the apply sink: an entry of this term has been applied here.
+    pub(crate) fn applied_in(&self, term: u64) {
+        if self.0.applied_term.fetch_max(term, Ordering::AcqRel) < term {
+            self.0.now.send_if_modified(|now| {
+                let is_me = now.leader == Some(self.0.me) && now.term <= term;
+                std::mem::replace(&mut now.is_me, is_me) != is_me
+            });
+        }
+    }
+
+    fn update(&self, metrics: &RaftServerMetrics<C>) {
+        let (leader, term) = (metrics.current_leader, metrics.vote.leader_id.term);
+        self.0.now.send_if_modified(|now| {
+            // Read inside: between here and `applied_in` one of the two sees what the other wrote.
+            let applied = self.0.applied_term.load(Ordering::Acquire);
+            let new = LeadershipNow { leader, term, is_me: leader == Some(self.0.me) && applied >= term };
+            if new.leader != now.leader || new.term != now.term {
+                match new.leader {
+                    Some(leader) => {
+                        self.0.leaders_seen.fetch_add(1, Ordering::Relaxed);
+                        tracing::info!(term, leader = %format_args!("{leader:x}"), "leader known");
+                    }
+                    None => tracing::info!(term, "no leader"),
+                }
+            }
+            std::mem::replace(now, new) != new
+        });
+    }
+
+    /// Follows openraft until its core ends; an end that nobody asked for is fatal.
+    pub(crate) async fn run(self, raft: Raft, fatal: Fatal) {
+        let mut metrics = raft.server_metrics();
+        loop {
+            // The guard holds up the core: dropped before anything else is done.
+            let seen = metrics.borrow_and_update().clone();
+            self.update(&seen);
+            if metrics.changed().await.is_err() {
+                break;
+            }
+        }
+        self.0.now.send_if_modified(|now| std::mem::take(&mut now.leader).is_some() | std::mem::take(&mut now.is_me));
+        let ended = raft.metrics().borrow_watched().running_state.clone();
+        match ended {
+            Err(openraft::errors::Fatal::Stopped) => {}
+            Err(error) => fatal.report(format_args!("consensus stopped: {error}")),
+            Ok(()) => fatal.report("consensus stopped without a reason"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The task that expires what is due: one timer for the earliest deadline, and one expiry (of all leases due) under way at a time.
+
+use super::LeaseKeeper;
+use super::table::MAX_STEP;
+use crate::proposer::ProposeError;
+use conclave_state::{Expire, LeaseId};
+use futures::future::join_all;
+use std::time::Duration;
+
+/// The clock is looked at this often, so that lease time keeps up with real time (`table`, invariant 4).
+const TICK: Duration = MAX_STEP.checked_div(4).expect("four is not zero");
+
+/// Leases in one command. Several commands travel in one proposal, so this bounds a revision's size, not the pace.
+const CHUNK: usize = 4096;
+
+const RETRY: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(keeper: &LeaseKeeper) {
+    let mut changes = keeper.shared.host.leadership_changes();
+    loop {
+        changes.borrow_and_update();
+        let Ok(term) = keeper.reign() else {
+            tokio::select! {
+                // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
+                changed = changes.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(TICK * 4) => {}
+            }
+            continue;
+        };
+        let now = keeper.shared.clock.now();
+        let (due, next) = {
+            let mut keeping = keeper.shared.keeping.lock();
+            (keeping.table.take_due(now), keeping.table.next_due(now))
+        };
+        let wait = if due.is_empty() {
+            next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
+        } else if keeper.expire(due, term).await {
+            continue;
+        } else {
+            RETRY
+        };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+impl LeaseKeeper {
+    /// Expires these leases, which were taken as due in `term`. False if it should be tried again after a moment.
+    pub(super) async fn expire(&self, due: Vec<LeaseId>, term: u64) -> bool {
+        // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.
+        let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
+        let done = if confirmed {
+            // All that was committed is applied by now; an id that was granted anew meanwhile is not the lease that was due.
+            let due = self.shared.keeping.lock().table.still_due(due);
+            tracing::debug!(term, leases = due.len(), "leases are due");
+            join_all(due.chunks(CHUNK).map(|chunk| self.expire_chunk(chunk, term))).await.into_iter().all(|done| done)
+        } else {
+            self.release(&due, term);
+            false
+        };
+        self.shared.decided.send_modify(|count| *count += 1);
+        done
+    }
+
+    async fn expire_chunk(&self, leases: &[LeaseId], term: u64) -> bool {
+        let mut open = false;
+        loop {
+            let expire = Expire { leases: leases.to_vec(), term };
+            match self.shared.host.expire(expire).await {
+                Ok(outcome) => {
+                    // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
+                    self.release(leases, term);
+                    return outcome.result.is_ok();
+                }
+                Err(error) if !open && surely_not_proposed(error) => {
+                    self.release(leases, term);
+                    return false;
+                }
+                Err(error) => open |= !surely_not_proposed(error),
+            }
+            let now = self.shared.host.leadership();
+            if now.term != term || !now.is_me {
+                // Whatever becomes of it is in the log before the next reign begins, which starts with a clean table.
+                return false;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn release(&self, leases: &[LeaseId], term: u64) {
+        let mut keeping = self.shared.keeping.lock();
+        if keeping.table.reign() == Some(term) {
+            keeping.table.release(leases);
+        }
+    }
+}
+
+fn surely_not_proposed(error: ProposeError) -> bool {
+    match error {
+        ProposeError::NoLeader | ProposeError::TooManyRequests | ProposeError::TooLarge | ProposeError::Stopped => true,
+        ProposeError::LeaderFailed | ProposeError::ConnectionLost | ProposeError::TimedOut => false,
+    }
+}

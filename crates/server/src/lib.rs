@@ -1,0 +1,28 @@
+//! The Conclave node: gRPC services in front of a replicated state machine.
+//!
+//! A write goes service → `convert` → `proposer` → log → apply (in `storage`) → `sink` → reply. A read goes service → `reader`.
+//! `node` wires these together and is the only place that knows all of them. openraft is named in `node`, `proposer`, `reader`,
+//! `leadership`, `bootstrap` and `peer` alone; RocksDB nowhere in this crate.
+
+pub mod bootstrap;
+pub mod clock;
+pub mod compactor;
+pub mod config;
+pub mod consensus;
+pub mod convert;
+pub mod fatal;
+pub mod http;
+pub mod leadership;
+pub mod lease_keeper;
+pub mod metrics;
+pub mod node;
+pub mod peer;
+pub mod proposer;
+pub mod reader;
+pub mod serve;
+pub mod service;
+pub mod sink;
+pub mod status;
+pub mod telemetry;
+pub mod waiters;
+pub mod watch;

@@ -1,0 +1,102 @@
+//! `conclave`: configuration → logs → runtime → node → signal.
+//!
+//! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
+//! configuration is wrong. Standard output gets one line, when clients are served.
+
+use conclave_server::config::{Config, ConfigError};
+use conclave_server::node::{Node, RunningNode};
+use conclave_server::telemetry;
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+const FAILED: u8 = 1;
+const MISCONFIGURED: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::load(std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => return answer(&error),
+    };
+    telemetry::init(&config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let outcome = runtime(&config).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            write_to(std::io::stderr(), &format!("conclave: {error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Help and version, or what is wrong with the configuration.
+fn answer(error: &ConfigError) -> ExitCode {
+    if error.is_answer() {
+        write_to(std::io::stdout(), error.to_string().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    write_to(std::io::stderr(), &format!("conclave: {error}\n(conclave --help explains every setting)"));
+    ExitCode::from(MISCONFIGURED)
+}
+
+fn runtime(config: &Config) -> std::io::Result<Runtime> {
+    match config.worker_threads {
+        0 => Builder::new_current_thread().enable_all().build(),
+        workers => Builder::new_multi_thread().worker_threads(workers).enable_all().build(),
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked = async {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    tokio::pin!(asked);
+
+    let node = tokio::select! {
+        // A first start takes as long as it takes the other members to appear.
+        signal = &mut asked => {
+            tracing::info!(signal, "asked to stop before the start was complete");
+            return Ok(());
+        }
+        started = Node::start(config) => started?,
+    };
+    let fault = tokio::select! {
+        signal = &mut asked => {
+            tracing::info!(signal, "stopping");
+            None
+        }
+        fault = serve(&node) => Some(fault),
+    };
+    let stopped = node.stop().await;
+    match fault {
+        Some(fault) => Err(fault),
+        None => stopped,
+    }
+}
+
+/// Announces the node once it serves clients, and returns only if it cannot go on.
+async fn serve(node: &RunningNode) -> anyhow::Error {
+    let announce = async {
+        node.ready().await;
+        write_to(std::io::stdout(), &format!("conclave {}", node.ready_line()));
+    };
+    let mut failed = std::pin::pin!(node.failed());
+    tokio::select! {
+        () = announce => failed.await,
+        fault = &mut failed => fault,
+    }
+}
+
+/// Writes a line at once. Whoever read it may be gone: that is no reason to fail.
+fn write_to(mut stream: impl Write, line: &str) {
+    let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+}

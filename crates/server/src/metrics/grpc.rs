@@ -1,0 +1,272 @@
+//! `grpc_server_started_total` and `grpc_server_handled_total`: calls by method and code.
+//!
+//! A layer around the gRPC routes counts. A call that ends in the response head (every refusal does) is counted there; any other
+//! when its body ends, by the code in the trailers; one that the client gave up is Canceled. Methods come from the path of the request,
+//! so only paths that some service answers (with anything but Unimplemented) get a series: a scanner cannot fill the page.
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::RwLock;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use tonic::Code;
+use tower::{Layer, Service};
+
+/// Ok to Unauthenticated.
+const CODES: usize = 17;
+
+type Labels = Vec<(&'static str, String)>;
+type Series = Family<Labels, Counter>;
+
+#[derive(Clone, Debug, Default)]
+pub struct GrpcMetrics {
+    methods: Arc<RwLock<HashMap<String, Arc<Method>>>>,
+    started: Series,
+    handled: Series,
+}
+
+/// The counters of one method, found by one look-up a call.
+#[derive(Debug)]
+struct Method {
+    labels: Labels,
+    started: Counter,
+    handled: [OnceLock<Counter>; CODES],
+    handled_series: Series,
+}
+
+impl GrpcMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("grpc_server_started", "gRPC calls begun", self.started.clone());
+        registry.register("grpc_server_handled", "gRPC calls ended, by code", self.handled.clone());
+    }
+
+    pub fn layer(&self) -> GrpcMetricsLayer {
+        GrpcMetricsLayer { metrics: self.clone() }
+    }
+
+    fn find(&self, path: &str) -> Option<Arc<Method>> {
+        self.methods.read().get(path).cloned()
+    }
+
+    fn add(&self, path: &str) -> Arc<Method> {
+        let mut methods = self.methods.write();
+        let method = methods.entry(path.to_owned()).or_insert_with(|| {
+            let (service, name) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+            let labels = vec![("grpc_service", service.to_owned()), ("grpc_method", name.to_owned())];
+            let started = self.started.get_or_create(&labels).clone();
+            let handled = std::array::from_fn(|_| OnceLock::new());
+            Arc::new(Method { labels, started, handled, handled_series: self.handled.clone() })
+        });
+        Arc::clone(method)
+    }
+}
+
+impl Method {
+    fn ended(&self, code: Code) {
+        let slot = &self.handled[(code as usize).min(CODES - 1)];
+        let series = || {
+            let mut labels = self.labels.clone();
+            labels.push(("grpc_code", format!("{code:?}")));
+            self.handled_series.get_or_create(&labels).clone()
+        };
+        slot.get_or_init(series).inc();
+    }
+}
+
+/// Put around the gRPC routes.
+#[derive(Clone, Debug)]
+pub struct GrpcMetricsLayer {
+    metrics: GrpcMetrics,
+}
+
+impl<S> Layer<S> for GrpcMetricsLayer {
+    type Service = GrpcMetricsService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        GrpcMetricsService { inner, metrics: self.metrics.clone() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct GrpcMetricsService<S> {
+    inner: S,
+    metrics: GrpcMetrics,
+}
+
+impl<S, A, B> Service<Request<A>> for GrpcMetricsService<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    B: Body + Unpin,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let call = Call::begin(&self.metrics, request.uri().path());
+        let answer = self.inner.call(request);
+        Box::pin(async move { Ok(call.head(answer.await?)) })
+    }
+}
+
+/// A call from its request to its response head. Dropped without one, it was given up by the client.
+struct Call {
+    metrics: GrpcMetrics,
+    /// Known from the start if this method was called before.
+    method: Option<Arc<Method>>,
+    /// Kept while the method is not known.
+    path: String,
+}
+
+impl Call {
+    fn begin(metrics: &GrpcMetrics, path: &str) -> Call {
+        let method = metrics.find(path);
+        let path = if method.is_some() { String::new() } else { path.to_owned() };
+        if let Some(method) = &method {
+            method.started.inc();
+        }
+        Call { metrics: metrics.clone(), method, path }
+    }
+
+    fn head<B: Body>(mut self, response: Response<B>) -> Response<CountedBody<B>> {
+        let ended = status(response.headers());
+        let method = self.method.take().or_else(|| {
+            (ended != Some(Code::Unimplemented)).then(|| {
+                let method = self.metrics.add(&self.path);
+                method.started.inc();
+                method
+            })
+        });
+        let pending = match (method, ended) {
+            (Some(method), Some(code)) => {
+                method.ended(code);
+                None
+            }
+            (method, _) => method,
+        };
+        response.map(|inner| CountedBody { inner, pending })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(method) = self.method.take() {
+            method.ended(Code::Cancelled);
+        }
+    }
+}
+
+fn status(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// A response body whose end is counted.
+#[derive(Debug)]
+pub struct CountedBody<B> {
+    inner: B,
+    pending: Option<Arc<Method>>,
+}
+
+impl<B> CountedBody<B> {
+    fn end(&mut self, code: Code) {
+        if let Some(method) = self.pending.take() {
+            method.ended(code);
+        }
+    }
+}
+
+impl<B> Drop for CountedBody<B> {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+impl<B: Body + Unpin> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(code) = frame.trailers_ref().and_then(status) {
+                    self.end(code);
+                }
+            }
+            Some(Err(_)) | None => self.end(Code::Unknown),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty, StreamBody};
+    use prometheus_client::encoding::text::encode;
+    use tower::{ServiceExt, service_fn};
+
+    fn page(metrics: &GrpcMetrics) -> String {
+        let (mut registry, mut page) = (Registry::default(), String::new());
+        metrics.register(&mut registry);
+        encode(&mut page, &registry).expect("a String");
+        page
+    }
+
+    fn request() -> Request<()> {
+        Request::builder().uri("/etcdserverpb.KV/Put").body(()).expect("valid")
+    }
+
+    #[tokio::test]
+    async fn counts_by_code() {
+        let metrics = GrpcMetrics::default();
+        let answered = metrics.layer().layer(service_fn(|_: Request<()>| async {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().expect("valid"));
+            let frames = [Ok::<_, std::io::Error>(Frame::data(Bytes::new())), Ok(Frame::trailers(trailers))];
+            Ok::<_, std::io::Error>(Response::new(StreamBody::new(futures::stream::iter(frames))))
+        }));
+        answered.clone().oneshot(request()).await.expect("answer").into_body().collect().await.expect("body");
+        drop(answered.oneshot(request()).await.expect("answer"));
+
+        let refused = |code: &'static str| {
+            metrics.layer().layer(service_fn(move |_: Request<()>| async move {
+                let response = Response::builder().header("grpc-status", code);
+                Ok::<_, std::io::Error>(response.body(Empty::<Bytes>::new()).expect("valid"))
+            }))
+        };
+        refused("5").oneshot(request()).await.expect("answer");
+        let unknown = Request::builder().uri("/no.Such/Method").body(()).expect("valid");
+        refused("12").oneshot(unknown).await.expect("answer");
+
+        let page = page(&metrics);
+        let put = "grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\"";
+        assert!(page.contains(&format!("grpc_server_started_total{{{put}}} 3")), "{page}");
+        for code in ["Ok", "Cancelled", "NotFound"] {
+            assert!(page.contains(&format!("grpc_server_handled_total{{{put},grpc_code=\"{code}\"}} 1")), "{page}");
+        }
+        assert!(!page.contains("no.Such"));
+    }
+}

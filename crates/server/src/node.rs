@@ -1,0 +1,351 @@
+//! The running node: what every service holds, how it is put together, and how it is taken apart.
+//!
+//! Start: listeners (a taken port is the cheapest thing to find out) → identity → storage → the parts → the peer service → a first
+//! start makes itself known to the peers → consensus → the client services. Stop is the same backwards, with leadership handed over
+//! first; everything in it has a deadline.
+
+use crate::bootstrap::{self, Plan};
+use crate::config::Config;
+use crate::consensus;
+use crate::fatal::Fatal;
+use crate::leadership::{Leadership, RaftCell};
+use crate::lease_keeper::LeaseKeeper;
+use crate::metrics::Metrics;
+use crate::peer::grpc::GrpcTransport;
+use crate::peer::handler::{Handler, Parts};
+use crate::peer::transport::Transport;
+use crate::peer::Peers;
+use crate::proposer::{Limits, ProposeError, Proposer};
+use crate::reader::Reader;
+use crate::serve::{self, Listeners};
+use crate::sink::{Followers, Sink};
+use crate::waiters::Waiters;
+use crate::watch::{WatchConfig, WatchHub};
+use crate::{clock, compactor};
+use conclave_api::etcdserverpb::ResponseHeader;
+use conclave_state::{Command, Member, read};
+use conclave_storage::types::MemberNode;
+use conclave_storage::{Identity, StateHandle, SyncTimes};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What is left of requests when the node stops may take this long.
+const DRAIN: Duration = Duration::from_secs(1);
+/// The successor gets this long to take over before this node leaves anyway.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+pub struct Node {
+    pub identity: Identity,
+    pub config: Arc<Config>,
+    pub state: StateHandle,
+    pub proposer: Proposer,
+    pub reader: Reader,
+    pub leases: LeaseKeeper,
+    pub waiters: Waiters,
+    pub watches: WatchHub,
+    pub leadership: Leadership,
+    pub peers: Peers,
+    pub metrics: Arc<Metrics>,
+    pub log_syncs: Arc<SyncTimes>,
+    pub stopping: CancellationToken,
+    raft: RaftCell,
+}
+
+impl Node {
+    /// The header of every reply: who answers, in which term, at which revision of the store.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.identity.cluster_id,
+            member_id: self.identity.member_id,
+            revision,
+            raft_term: self.leadership.current().term,
+        }
+    }
+
+    /// Hands leadership to a voter; returns once somebody else leads than this node.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
+        let raft = self.raft.get().ok_or(ProposeError::NoLeader)?;
+        let mut leadership = self.leadership.subscribe();
+        raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)?;
+        let moved = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.identity.member_id));
+        match tokio::time::timeout(self.config.request_timeout(), moved).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ProposeError::TimedOut),
+        }
+    }
+
+    /// Starts a node on real sockets.
+    pub async fn start(config: Config) -> anyhow::Result<RunningNode> {
+        let listeners = Listeners::bind(&config).await?;
+        let plan = Plan::new(&config)?;
+        let transport = GrpcTransport { cluster: plan.identity.cluster_id, me: plan.identity.member_id };
+        let mut running = RunningNode::assemble(config, plan, &transport)?;
+        let addresses = listeners.addresses()?;
+        let Listeners { clients, peers, metrics } = listeners;
+        for listener in peers {
+            running.peer_tasks.spawn(serve::peers(listener, running.handler.clone(), running.closing.clone()));
+        }
+        running.start_consensus().await?;
+        for listener in clients {
+            running.client_tasks.spawn(serve::clients(listener, running.node.clone()));
+        }
+        for listener in metrics {
+            let pages = crate::http::Pages::new(running.node.clone());
+            running.peer_tasks.spawn(crate::http::serve(listener, pages, running.closing.clone()));
+        }
+        running.addresses = addresses;
+        Ok(running)
+    }
+
+    /// Tells the cluster this member's client URLs, if it does not know them (any more).
+    async fn announce(self: Arc<Node>) {
+        let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).collect();
+        let own = Member { id: self.identity.member_id, name: self.config.name.clone(), client_urls };
+        let mut pause = Duration::from_millis(50);
+        loop {
+            if self.reader.barrier().await.is_ok() {
+                match read::members(&self.state.view()) {
+                    Ok(members) if members.contains(&own) => return,
+                    Ok(_) => match self.proposer.propose(Command::Announce(own.clone())).await {
+                        Ok(_) => return,
+                        // Announcing twice is harmless.
+                        Err(error) => tracing::debug!(%error, "announcing this member: again"),
+                    },
+                    Err(fault) => tracing::error!(%fault, "the members cannot be read"),
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+}
+
+/// A node with its tasks.
+pub struct RunningNode {
+    pub node: Arc<Node>,
+    /// For transports that are not gRPC.
+    pub handler: Handler,
+    plan: Plan,
+    store: Option<consensus::Store>,
+    fatal: Fatal,
+    addresses: Addresses,
+    /// The last thing to end: peer connections, consensus.
+    closing: CancellationToken,
+    client_tasks: TaskTracker,
+    peer_tasks: TaskTracker,
+    work: TaskTracker,
+}
+
+/// Where the node really listens (port 0 takes a free one).
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    pub clients: Vec<SocketAddr>,
+    pub peers: Vec<SocketAddr>,
+    pub metrics: Vec<SocketAddr>,
+}
+
+impl RunningNode {
+    /// Opens the data directory and makes the parts; nothing runs yet.
+    pub fn assemble(config: Config, plan: Plan, transport: &dyn Transport) -> anyhow::Result<RunningNode> {
+        let fatal = Fatal::default();
+        let sink = Arc::new(Sink::default());
+        let origin = rand::random();
+        let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
+        let (state, registry, store) = (opened.state, opened.registry, opened.store);
+        let log_syncs = store.sync_times();
+
+        let identity = plan.identity.clone();
+        let me = identity.member_id;
+        let stopping = CancellationToken::new();
+        let raft = RaftCell::default();
+        let metrics = Arc::new(Metrics::new());
+        let leadership = Leadership::new(me, raft.clone());
+        let peers = Peers::new(me, &plan.members, transport);
+        let timeout = config.request_timeout();
+        let limits = Limits::new(config.max_request_bytes, timeout);
+        let proposer = Proposer::new(
+            origin,
+            limits,
+            raft.clone(),
+            leadership.clone(),
+            peers.clone(),
+            state.clone(),
+            stopping.clone(),
+        );
+        let reader = Reader::new(
+            raft.clone(),
+            leadership.clone(),
+            peers.clone(),
+            state.clone(),
+            fatal.clone(),
+            stopping.clone(),
+            timeout,
+        );
+        let clock = Arc::new(clock::MonotonicClock::default());
+        let leases = LeaseKeeper::new(
+            clock,
+            state.clone(),
+            proposer.clone(),
+            reader.clone(),
+            leadership.clone(),
+            peers.clone(),
+        );
+        let waiters = Waiters::new(state.clone());
+        let progress_interval = config.watch_progress_notify_interval;
+        let watches = WatchHub::new(Arc::new(state.clone()), WatchConfig { progress_interval, response_bytes: config.max_request_bytes, ..WatchConfig::default() });
+        sink.join(Followers {
+            watches: watches.clone(),
+            waiters: waiters.clone(),
+            leases: leases.clone(),
+            leadership: leadership.clone(),
+            proposer: proposer.clone(),
+        });
+        let handler = Handler::new(Parts {
+            identity: identity.clone(),
+            members: plan.members.keys().copied().collect(),
+            raft: raft.clone(),
+            registry,
+            proposer: proposer.clone(),
+            reader: reader.clone(),
+            leases: leases.clone(),
+            state: state.clone(),
+        });
+        let config = Arc::new(config);
+        let node = Arc::new(Node {
+            identity,
+            config,
+            state,
+            proposer,
+            reader,
+            leases,
+            waiters,
+            watches,
+            leadership,
+            peers,
+            metrics,
+            log_syncs,
+            stopping,
+            raft,
+        });
+        Ok(RunningNode {
+            node,
+            handler,
+            plan,
+            store: Some(store),
+            fatal,
+            addresses: Addresses::default(),
+            closing: CancellationToken::new(),
+            client_tasks: TaskTracker::new(),
+            peer_tasks: TaskTracker::new(),
+            work: TaskTracker::new(),
+        })
+    }
+
+    /// Takes part in the cluster from here on. Peers must be able to call the handler already.
+    pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
+        let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
+        let node = &self.node;
+        let fresh = store.is_fresh().await?;
+        if fresh {
+            bootstrap::register(&self.plan, &node.peers).await?;
+        }
+        let raft = consensus::start(&node.config, self.plan.identity.member_id, node.peers.clone(), store).await?;
+        node.raft.set(raft.clone());
+        self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
+        self.work.spawn(node.proposer.clone().run());
+        self.work.spawn(node.reader.clone().run());
+        self.spawn(node.leases.clone().run());
+        self.spawn(node.clone().announce());
+        let policy = node.config.auto_compaction;
+        let (state, proposer) = (node.state.clone(), node.proposer.clone());
+        self.spawn(compactor::run(policy, state, node.leadership.clone(), proposer, node.stopping.clone()));
+        if !fresh {
+            self.spawn(bootstrap::register_late(self.plan.clone(), node.peers.clone()));
+        }
+        self.spawn(consensus::initialize(raft, self.plan.clone(), node.config.clone(), self.fatal.clone()));
+        Ok(())
+    }
+
+    /// For work that may be dropped at any point when the node stops.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.node.stopping.clone();
+        self.work.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = (&u64, &MemberNode)> {
+        self.plan.members.iter()
+    }
+
+    /// Returns once clients are served: there is a leader, and this node is as far as it was when asked.
+    pub async fn ready(&self) {
+        while self.node.reader.barrier().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn ready_line(&self) -> String {
+        let clients: Vec<_> = self.addresses.clients.iter().map(|a| format!("http://{a}")).collect();
+        let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
+        format!("ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}", clients.join(", "))
+    }
+
+    /// Returns when the node cannot go on.
+    pub async fn failed(&self) -> anyhow::Error {
+        anyhow::Error::msg(self.fatal.wait().await)
+    }
+
+    /// Hands leadership over, lets requests under way finish, flushes, and ends.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let node = &self.node;
+        self.hand_over().await;
+        node.stopping.cancel();
+        self.client_tasks.close();
+        if tokio::time::timeout(DRAIN, self.client_tasks.wait()).await.is_err() {
+            tracing::info!("some requests did not end in time; they are dropped");
+        }
+        node.proposer.close();
+        self.closing.cancel();
+        if let Some(raft) = node.raft.get()
+            && tokio::time::timeout(DRAIN, raft.shutdown()).await.is_err()
+        {
+            tracing::warn!("consensus did not stop in time");
+        }
+        for tasks in [&self.work, &self.peer_tasks] {
+            tasks.close();
+            let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+        }
+        let state = node.state.clone();
+        tokio::task::spawn_blocking(move || state.flush()).await??;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// To the voter whose log is furthest, so that nobody waits for an election.
+    async fn hand_over(&self) {
+        let leadership = &self.node.leadership;
+        let me = leadership.me();
+        if leadership.current().leader != Some(me) {
+            return;
+        }
+        let voters: Vec<u64> = leadership.members().into_iter().filter(|m| m.2 && m.0 != me).map(|m| m.0).collect();
+        let furthest = leadership.replicated().into_iter().filter(|(id, _)| voters.contains(id)).max_by_key(|m| m.1);
+        let Some((to, _)) = furthest else { return };
+        tracing::info!(to = %format_args!("{to:x}"), "handing leadership over");
+        if !matches!(tokio::time::timeout(HAND_OVER, self.node.transfer_leader(to)).await, Ok(Ok(()))) {
+            tracing::info!("nobody took over in time; the others will elect");
+        }
+    }
+}
+

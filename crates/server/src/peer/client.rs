@@ -1,0 +1,160 @@
+//! openraft's network, on top of [`Link`]s.
+//!
+//! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
+//! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
+
+use super::session::{self, Session};
+use super::transport::{Link, PeerError};
+use super::{Peers, convert, snapshot};
+use conclave_storage::Checkpoint;
+use conclave_storage::types::{C, MemberNode, Vote};
+use futures::stream::{self, StreamExt};
+use futures::{FutureExt, Stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{OptionalSend, RaftNetworkFactory};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a peer may owe a reply on the log stream. Generous, since a reply means that the peer's disk has synced; heartbeats,
+/// not this, find a dead peer.
+const APPEND_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails costs next to nothing, and a peer
+/// that restarts is to take part at once.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Makes openraft's clients.
+pub struct Network(pub Peers);
+
+impl RaftNetworkFactory<C> for Network {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
+        PeerClient { link: self.0.link(target).ok().cloned(), heartbeat: false }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
+        PeerClient { link: self.0.link(target).ok().cloned(), heartbeat: true }
+    }
+}
+
+pub struct PeerClient {
+    /// `None`: the membership names somebody whom the configuration does not know.
+    link: Option<Arc<dyn Link>>,
+    heartbeat: bool,
+}
+
+fn rpc(error: PeerError) -> RPCError<C> {
+    match error {
+        PeerError::Unreachable | PeerError::Refused(_) => RPCError::Unreachable(Unreachable::new(&error)),
+        PeerError::NotLeader | PeerError::Unknown => RPCError::Network(NetworkError::new(&error)),
+    }
+}
+
+/// Like [`rpc`], for calls that openraft repeats at once after a network error: a broken log stream waits its turn.
+fn session_failed(error: PeerError) -> RPCError<C> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+impl PeerClient {
+    fn link(&self) -> Result<&Arc<dyn Link>, RPCError<C>> {
+        self.link.as_ref().ok_or_else(|| rpc(PeerError::Unreachable))
+    }
+
+    async fn ask(
+        &self,
+        request: VoteRequest<C>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<C>, RPCError<C>> {
+        let call = self.link()?.vote(convert::vote_request(&request, pre_vote));
+        let reply = tokio::time::timeout(option.hard_ttl(), call).await.unwrap_or(Err(PeerError::Unknown));
+        reply.and_then(convert::from_vote_reply).map_err(rpc)
+    }
+}
+
+type Replies<'s> = BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>;
+
+impl NetStreamAppend<C> for PeerClient {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _: RPCOption,
+    ) -> BoxFuture<'s, Result<Replies<'s>, RPCError<C>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
+    {
+        async move {
+            let link = self.link()?;
+            if self.heartbeat {
+                let Some(request) = input.next().await else { return Ok(stream::empty().boxed()) };
+                // openraft bounds this by the heartbeat interval.
+                let reply = link.heartbeat(convert::append(request)).await;
+                let reply = reply.and_then(convert::from_append_reply).map_err(rpc)?;
+                return Ok(stream::iter([Ok(reply)]).boxed());
+            }
+            let (out, far) = session::channel();
+            let opened = tokio::time::timeout(APPEND_PATIENCE, link.append(far.boxed())).await;
+            let replies = opened.unwrap_or(Err(PeerError::Unknown)).map_err(session_failed)?;
+            let session = Session::new(input.map(convert::append), out, replies, APPEND_PATIENCE);
+            Ok(session.map(|r| r.and_then(convert::from_append_reply).map_err(session_failed)).boxed())
+        }
+        .boxed()
+    }
+}
+
+impl NetVote<C> for PeerClient {
+    async fn vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
+        self.ask(request, false, &option).await
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Result<VoteResponse<C>, RPCError<C>> {
+        self.ask(request, true, &option).await
+    }
+}
+
+impl NetBackoff<C> for PeerClient {
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY)))
+    }
+}
+
+impl NetSnapshot<C> for PeerClient {
+    type SnapshotData = Checkpoint;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<C, Checkpoint>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
+        let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
+        let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
+        let sent = tokio::select! {
+            sent = snapshot::send(&*link, vote, snapshot) => sent,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        let reply = sent.map_err(unreachable)?;
+        Ok(SnapshotResponse::new(convert::from_vote(reply.vote).map_err(unreachable)?))
+    }
+}
+
+impl NetTransferLeader<C> for PeerClient {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<C>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
+        let call = self.link()?.transfer_leader(convert::transfer(&request));
+        let reply = tokio::time::timeout(option.hard_ttl(), call).await.unwrap_or(Err(PeerError::Unknown));
+        reply.and_then(convert::from_transfer_reply).map_err(rpc)
+    }
+}

@@ -1,0 +1,169 @@
+//! Peers over gRPC: three connections to each.
+//!
+//! The log and forwarded commands share one, the snapshot has its own, and the small calls that must never wait behind bulk data
+//! (heartbeats, votes, read-index, keep-alives) have the third. All connect when first used and again whenever they are used after
+//! a failure, without back-off: a peer that comes back is reached by the next heartbeat.
+
+use super::identity::{Ids, Stamp};
+use super::pb::{self, peer_client::PeerClient};
+use super::transport::{AppendReplies, Link, PeerError, Transport};
+use conclave_storage::types::MemberNode;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+/// Larger than any message: an append holds at most about one MiB, or a single entry of one request.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+
+const CONNECT: Duration = Duration::from_millis(300);
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+pub struct GrpcTransport {
+    pub cluster: u64,
+    pub me: u64,
+}
+
+impl Transport for GrpcTransport {
+    fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link> {
+        let ids = Ids { cluster: self.cluster, from: self.me, to };
+        Arc::new(GrpcLink {
+            log: client(node, ids),
+            quick: client(node, ids),
+            snapshots: client(node, ids),
+            peer: node.to_string(),
+            reached: AtomicBool::new(true),
+        })
+    }
+}
+
+type Client = PeerClient<InterceptedService<Channel, Stamp>>;
+
+struct GrpcLink {
+    log: Client,
+    quick: Client,
+    snapshots: Client,
+    /// For logs.
+    peer: String,
+    /// Whether the last heartbeat got an answer: changes are told once.
+    reached: AtomicBool,
+}
+
+impl GrpcLink {
+    fn note(&self, outcome: &Result<pb::AppendReply, PeerError>) {
+        let reached = outcome.is_ok();
+        if self.reached.swap(reached, Ordering::Relaxed) != reached {
+            match outcome {
+                Ok(_) => tracing::info!(peer = self.peer, "the peer answers again"),
+                Err(error) => tracing::warn!(peer = self.peer, %error, "the peer does not answer"),
+            }
+        }
+    }
+}
+
+fn client(node: &MemberNode, ids: Ids) -> Client {
+    // Member URLs are checked when the configuration is read; a member has at least one.
+    let url = node.peer_urls.first().cloned().unwrap_or_default();
+    let endpoint = Endpoint::from_shared(url).unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"));
+    let channel = endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .connect_lazy();
+    PeerClient::with_interceptor(channel, Stamp::new(ids))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// A request stream under a name: the compiler cannot prove that a future which holds the bare trait object may change threads.
+struct Requests<T>(BoxStream<'static, T>);
+
+impl<T> Stream for Requests<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+/// The peer's own words come as a status too; [`super::service`] chooses the codes.
+fn failed(status: Status) -> PeerError {
+    match status.code() {
+        Code::FailedPrecondition => PeerError::NotLeader,
+        Code::PermissionDenied => PeerError::Refused(status.message().to_owned()),
+        _ if never_sent(&status) => PeerError::Unreachable,
+        _ => PeerError::Unknown,
+    }
+}
+
+/// Only a failed connection attempt proves that the peer saw nothing.
+fn never_sent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[async_trait::async_trait]
+impl Link for GrpcLink {
+    async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
+        let replies = self.log.clone().append(Requests(requests)).await.map_err(failed)?.into_inner();
+        Ok(replies.map(|reply| reply.map_err(failed)).boxed())
+    }
+
+    async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
+        let outcome = self.quick.clone().heartbeat(request).await.map(tonic::Response::into_inner).map_err(failed);
+        self.note(&outcome);
+        outcome
+    }
+
+    async fn vote(&self, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
+        self.quick.clone().vote(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn transfer_leader(&self, request: pb::TransferRequest) -> Result<pb::TransferReply, PeerError> {
+        self.quick.clone().transfer_leader(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn snapshot(&self, parts: BoxStream<'static, pb::SnapshotPart>) -> Result<pb::SnapshotReply, PeerError> {
+        self.snapshots.clone().snapshot(Requests(parts)).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
+        self.log.clone().forward(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn read_index(&self, request: pb::ReadIndexRequest) -> Result<pb::ReadIndexReply, PeerError> {
+        self.quick.clone().read_index(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError> {
+        self.quick.clone().keep_alive(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
+        self.quick.clone().remaining(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
+        self.quick.clone().register(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a member does for its peers, whatever carries the call.
+//!
+//! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
+//! are refused, which is the same to the caller as a member that does not listen yet.
+
+use super::transport::{AppendReplies, PeerError};
+use super::{convert, pb, snapshot};
+use crate::leadership::RaftCell;
+use crate::lease_keeper::LeaseKeeper;
+use crate::proposer::Proposer;
+use crate::reader::{ReadError, Reader};
+use conclave_storage::types::Raft;
+use conclave_storage::{Identity, Registry, StateHandle};
+use futures::stream::{BoxStream, StreamExt};
+use openraft::errors::Fatal;
+use openraft::raft::AppendEntriesResponse;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct Handler(Arc<Inner>);
+
+struct Inner {
+    identity: Identity,
+    members: BTreeSet<u64>,
+    raft: RaftCell,
+    registry: Registry,
+    proposer: Proposer,
+    reader: Reader,
+    leases: LeaseKeeper,
+    state: StateHandle,
+}
+
+/// What a [`Handler`] is made of.
+pub struct Parts {
+    pub identity: Identity,
+    pub members: BTreeSet<u64>,
+    pub raft: RaftCell,
+    pub registry: Registry,
+    pub proposer: Proposer,
+    pub reader: Reader,
+    pub leases: LeaseKeeper,
+    pub state: StateHandle,
+}
+
+fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
+    PeerError::Refused(format!("consensus has stopped here: {error}"))
+}
+
+impl Handler {
+    pub fn new(parts: Parts) -> Handler {
+        let Parts { identity, members, raft, registry, proposer, reader, leases, state } = parts;
+        Handler(Arc::new(Inner { identity, members, raft, registry, proposer, reader, leases, state }))
+    }
+
+    pub(super) fn check(&self, ids: super::identity::Ids) -> Result<(), PeerError> {
+        let Identity { cluster_id, member_id, .. } = self.0.identity;
+        ids.check(cluster_id, member_id, |id| self.0.members.contains(&id))
+    }
+
+    fn raft(&self) -> Result<&Raft, PeerError> {
+        self.0.raft.get().ok_or_else(|| PeerError::Refused("this member is starting".into()))
+    }
+
+    pub(super) fn append(
+        &self,
+        requests: BoxStream<'static, Result<pb::AppendRequest, PeerError>>,
+    ) -> Result<AppendReplies, PeerError> {
+        let raft = self.raft()?;
+        // What ended the requests, if it was not the sender's will: told after the replies that are still due.
+        let broken = Arc::new(Mutex::new(None));
+        let note = broken.clone();
+        let requests = requests.map(|r| r.and_then(convert::from_append)).scan((), move |(), request| {
+            let request = request.map_err(|error| *note.lock() = Some(error)).ok();
+            std::future::ready(request)
+        });
+        let replies = raft.stream_append(requests).map(|r| r.map(convert::append_reply).map_err(stopped));
+        let end = futures::stream::once(async move { broken.lock().take() }).filter_map(|e| async move { e.map(Err) });
+        Ok(replies.chain(end).boxed())
+    }
+
+    pub(super) async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
+        let request = convert::from_append(request)?;
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|e| e.log_id).or(previous);
+        let reply: AppendEntriesResponse<_> = self.raft()?.append_entries(request).await.map_err(stopped)?;
+        if reply.is_conflict() && previous.is_none() {
+            return Err(PeerError::Refused("a conflict without a previous entry".into()));
+        }
+        Ok(convert::append_reply(reply.into_stream_result(previous, last)))
+    }
+
+    pub(super) async fn vote(&self, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
+        let pre_vote = request.pre_vote;
+        let request = convert::from_vote_request(request)?;
+        let raft = self.raft()?;
+        let reply = if pre_vote { raft.pre_vote(request).await } else { raft.vote(request).await };
+        Ok(convert::vote_reply(&reply.map_err(stopped)?))
+    }
+
+    pub(super) async fn transfer_leader(&self, request: pb::TransferRequest) -> Result<pb::TransferReply, PeerError> {
+        let request = convert::from_transfer(request)?;
+        let reply = self.raft()?.handle_transfer_leader(request).await.map_err(stopped::<Fatal<_>>)?;
+        Ok(convert::transfer_reply(reply))
+    }
+
+    pub(super) async fn snapshot(
+        &self,
+        parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
+    ) -> Result<pb::SnapshotReply, PeerError> {
+        let raft = self.raft()?;
+        let (vote, snapshot) = snapshot::receive(&self.0.state.snapshot_dir(), parts).await?;
+        let reply = raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(pb::SnapshotReply { vote: Some(convert::vote(&reply.vote)) })
+    }
+
+    pub(super) async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
+        // An entry that cannot be decoded would stop every member: it does not get that far.
+        for segment in &request.segments {
+            conclave_storage::proposal::check_segment(segment).map_err(|e| PeerError::Refused(e.to_string()))?;
+        }
+        use pb::forward_reply::Outcome;
+        let outcome = match self.0.proposer.propose_for(request.term, request.segments).await {
+            super::Forwarded::Applied => Outcome::Applied,
+            super::Forwarded::NotLeader => Outcome::NotLeader,
+            super::Forwarded::Unknown => Outcome::Unknown,
+        };
+        Ok(pb::ForwardReply { outcome: outcome.into() })
+    }
+
+    pub(super) async fn read_index(&self) -> Result<pb::ReadIndexReply, PeerError> {
+        let index = self.0.reader.index_as_leader().await;
+        Ok(pb::ReadIndexReply { leader: index.is_some(), index: index.unwrap_or(0) })
+    }
+
+    pub(super) async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError> {
+        match self.0.leases.keep_alive_here(&request.ids).await {
+            Ok(ttl_seconds) => Ok(pb::KeepAliveReply { leader: true, ttl_seconds }),
+            Err(error) => refused(error).map(|()| pb::KeepAliveReply::default()),
+        }
+    }
+
+    pub(super) async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
+        match self.0.leases.remaining_here(request.id).await {
+            Ok(left) => {
+                Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) })
+            }
+            Err(error) => refused(error).map(|()| pb::RemainingReply::default()),
+        }
+    }
+
+    pub(super) async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
+        let registry = self.0.registry.clone();
+        // Durable before it is answered, so it waits for the disk: not on the event loop.
+        let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));
+        let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
+        let accepted = recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))?;
+        Ok(pb::RegisterReply { accepted })
+    }
+}
+
+/// A read that failed here: the caller asks whoever leads now, unless this node is broken.
+fn refused(error: ReadError) -> Result<(), PeerError> {
+    match error {
+        ReadError::NoLeader | ReadError::LeaderChanged => Ok(()),
+        ReadError::TimedOut => Err(PeerError::Unknown),
+        ReadError::Stopped | ReadError::Fault(_) => Err(PeerError::Refused(error.to_string())),
+    }
+}

@@ -1,0 +1,92 @@
+//! Who speaks to whom: three ids on every peer call.
+//!
+//! A wrong address, a restored copy of another cluster, or a member started under another's address must not be able to vote or to
+//! append. The ids are compared before anything else of a call is looked at.
+
+use super::PeerError;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+
+const CLUSTER: &str = "conclave-cluster";
+const FROM: &str = "conclave-from";
+const TO: &str = "conclave-to";
+
+/// The ids of one direction between two members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    pub cluster: u64,
+    pub from: u64,
+    pub to: u64,
+}
+
+/// [`Ids`] ready to be put on each request.
+#[derive(Clone)]
+pub(super) struct Stamp {
+    values: [(&'static str, MetadataValue<Ascii>); 3],
+}
+
+impl Stamp {
+    pub(super) fn new(ids: Ids) -> Stamp {
+        let value = |id: u64| format!("{id:x}").parse().expect("hexadecimal digits are valid metadata");
+        Stamp { values: [(CLUSTER, value(ids.cluster)), (FROM, value(ids.from)), (TO, value(ids.to))] }
+    }
+}
+
+impl tonic::service::Interceptor for Stamp {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        for (name, value) in &self.values {
+            request.metadata_mut().insert(*name, value.clone());
+        }
+        Ok(request)
+    }
+}
+
+pub(super) fn read(metadata: &MetadataMap) -> Result<Ids, PeerError> {
+    let id = |name: &str| {
+        let text = metadata.get(name).and_then(|v| v.to_str().ok());
+        let id = text.and_then(|t| u64::from_str_radix(t, 16).ok());
+        id.ok_or_else(|| PeerError::Refused(format!("a peer call without a valid {name}")))
+    };
+    Ok(Ids { cluster: id(CLUSTER)?, from: id(FROM)?, to: id(TO)? })
+}
+
+impl Ids {
+    /// What the receiver `me` of cluster `cluster` with these members says to a call.
+    pub(super) fn check(&self, cluster: u64, me: u64, is_member: impl Fn(u64) -> bool) -> Result<(), PeerError> {
+        let refuse = |text: String| Err(PeerError::Refused(text));
+        if self.cluster != cluster {
+            return refuse(format!("this is cluster {cluster:x}, the call is for cluster {:x}", self.cluster));
+        }
+        if self.to != me {
+            return refuse(format!("this is member {me:x}, the call is for member {:x}", self.to));
+        }
+        if self.from == me || !is_member(self.from) {
+            return refuse(format!("{:x} is not another member of this cluster", self.from));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::service::Interceptor;
+
+    #[test]
+    fn stamped_ids_are_read_back() {
+        let ids = Ids { cluster: 0xabc, from: u64::MAX, to: 7 };
+        let request = Stamp::new(ids).call(tonic::Request::new(())).unwrap();
+        assert_eq!(read(request.metadata()), Ok(ids));
+        assert!(read(&MetadataMap::new()).is_err());
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        let ids = Ids { cluster: 1, from: 2, to: 3 };
+        let member = |id| id < 4;
+        assert_eq!(ids.check(1, 3, member), Ok(()));
+        assert!(ids.check(9, 3, member).is_err(), "another cluster");
+        assert!(ids.check(1, 2, member).is_err(), "meant for another member");
+        assert!(Ids { from: 8, ..ids }.check(1, 3, member).is_err(), "not a member");
+        assert!(Ids { from: 3, ..ids }.check(1, 3, member).is_err(), "two of one id");
+    }
+}

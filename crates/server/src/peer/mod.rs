@@ -1,0 +1,112 @@
+//! Between the members of the cluster.
+//!
+//! ```text
+//! openraft ─ client ─┐                          ┌─ service (gRPC) ─┐
+//! proposer, reader ──┴─ Peers ─ Transport/Link ─┤                  ├─ Handler ─ openraft, proposer, reader, leases, registry
+//!                                               └─ memory ─────────┘
+//! ```
+//!
+//! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs everything but the sockets.
+//! 2. Every call has a deadline; a stream has one while a reply is due.
+//! 3. A call that failed says whether it can have had an effect: [`PeerError`].
+
+pub mod client;
+mod convert;
+pub mod grpc;
+pub mod handler;
+pub mod identity;
+pub mod memory;
+pub mod service;
+mod session;
+mod snapshot;
+pub mod transport;
+
+/// The generated peer protocol.
+#[allow(clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, missing_docs)]
+pub mod pb {
+    tonic::include_proto!("conclave.peer.v1");
+}
+
+use conclave_storage::types::MemberNode;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use transport::{Link, Transport};
+
+pub use transport::PeerError;
+
+/// What came of a forwarded batch of segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// The leader has applied them; here they come with the log.
+    Applied,
+    /// Nothing was proposed.
+    NotLeader,
+    /// They may be in the log.
+    Unknown,
+}
+
+/// The calls of a node to its peers, by member id.
+#[derive(Clone)]
+pub struct Peers(Arc<BTreeMap<u64, Arc<dyn Link>>>);
+
+impl Peers {
+    /// Links to every member but `me`. Nothing is connected yet.
+    pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>, transport: &dyn Transport) -> Peers {
+        let others = members.iter().filter(|(id, _)| **id != me);
+        Peers(Arc::new(others.map(|(id, node)| (*id, transport.link(*id, node))).collect()))
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.keys().copied()
+    }
+
+    pub(crate) fn link(&self, to: u64) -> Result<&Arc<dyn Link>, PeerError> {
+        self.0.get(&to).ok_or(PeerError::Unreachable)
+    }
+
+    /// Hands segments to the leader of `term`. No deadline of its own: the caller gives up when the term is over.
+    pub async fn forward(&self, to: u64, term: u64, segments: Vec<bytes::Bytes>) -> Result<Forwarded, PeerError> {
+        let reply = self.link(to)?.forward(pb::ForwardRequest { term, segments }).await?;
+        Ok(match reply.outcome() {
+            pb::forward_reply::Outcome::Applied => Forwarded::Applied,
+            pb::forward_reply::Outcome::NotLeader => Forwarded::NotLeader,
+            pb::forward_reply::Outcome::Unknown => Forwarded::Unknown,
+        })
+    }
+
+    /// The leader's read index, confirmed by a quorum round that began after this call.
+    pub async fn read_index(&self, to: u64, within: Duration) -> Result<u64, PeerError> {
+        let reply = timed(within, self.link(to)?.read_index(pb::ReadIndexRequest {})).await?;
+        reply.leader.then_some(reply.index).ok_or(PeerError::NotLeader)
+    }
+
+    /// The leases' TTL in seconds after this keep-alive, in order; 0: gone.
+    pub async fn keep_alive(&self, to: u64, ids: Vec<i64>) -> Result<Vec<i64>, PeerError> {
+        let asked = ids.len();
+        let reply = timed(CALL, self.link(to)?.keep_alive(pb::KeepAliveRequest { ids })).await?;
+        match reply.leader && reply.ttl_seconds.len() == asked {
+            true => Ok(reply.ttl_seconds),
+            false => Err(PeerError::NotLeader),
+        }
+    }
+
+    /// How long the lease still lives, in milliseconds; `None`: there is no such lease.
+    pub async fn remaining(&self, to: u64, id: i64) -> Result<Option<i64>, PeerError> {
+        let reply = timed(CALL, self.link(to)?.remaining(pb::RemainingRequest { id })).await?;
+        reply.leader.then(|| reply.found.then_some(reply.milliseconds)).ok_or(PeerError::NotLeader)
+    }
+
+    /// Whether the peer has (now) this incarnation on record for the member.
+    pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<bool, PeerError> {
+        let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
+        Ok(reply.accepted)
+    }
+}
+
+/// For calls whose answer needs at most a quorum round or a disk write at the other end.
+const CALL: Duration = Duration::from_secs(2);
+
+async fn timed<T>(within: Duration, call: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
+    tokio::time::timeout(within, call).await.unwrap_or(Err(PeerError::Unknown))
+}

@@ -1,0 +1,138 @@
+//! A snapshot on its way to a peer: the files of a checkpoint in chunks, one after another.
+//!
+//! How long it takes depends on the size, so there is no deadline for the whole: there is one for progress, at both ends. Checksums
+//! are the storage's; nothing is installed unless every byte of every file arrived.
+
+use super::transport::{Link, PeerError};
+use super::{convert, pb};
+use conclave_storage::types::{Snapshot, SnapshotMeta, StoredMembership, Vote};
+use conclave_storage::{Checkpoint, CheckpointFile, CheckpointReceiver};
+use futures::channel::mpsc;
+use futures::stream::{BoxStream, StreamExt};
+use futures::SinkExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const CHUNK: usize = 512 << 10;
+/// Without a step forward for this long, the transfer has failed.
+const PROGRESS: Duration = Duration::from_secs(10);
+/// From the last chunk to the peer's word that it stands on the new state.
+const INSTALL: Duration = Duration::from_secs(120);
+
+type Parts = mpsc::Sender<pb::SnapshotPart>;
+
+/// Sends the snapshot and returns once the peer has installed it.
+pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Result<pb::SnapshotReply, PeerError> {
+    let (parts, far) = mpsc::channel(1);
+    let checkpoint = Arc::new(snapshot.snapshot);
+    let listed = checkpoint.clone();
+    let files = blocking(move || listed.files()).await?;
+    let bytes: u64 = files.iter().map(|f| f.size).sum();
+    tracing::info!(files = files.len(), bytes, "sending a snapshot");
+    let head = head(&vote, &snapshot.meta, &files);
+    let feed = feed(parts, head, checkpoint, files);
+    let call = link.snapshot(far.boxed());
+    tokio::pin!(call);
+    tokio::select! {
+        // Before everything was sent, this is a refusal.
+        reply = &mut call => reply,
+        fed = feed => {
+            fed?;
+            timeout(INSTALL, call).await.unwrap_or(Err(PeerError::Unknown))
+        }
+    }
+}
+
+fn head(vote: &Vote, meta: &SnapshotMeta, files: &[CheckpointFile]) -> pb::SnapshotPart {
+    let file = |f: &CheckpointFile| pb::snapshot_part::File { name: f.name.clone(), size: f.size, crc32c: f.crc32c };
+    let head = pb::snapshot_part::Head {
+        vote: Some(convert::vote(vote)),
+        last: meta.last_log_id.as_ref().map(convert::log_id),
+        membership_at: meta.last_membership.log_id().as_ref().map(convert::log_id),
+        membership: Some(convert::membership(meta.last_membership.membership())),
+        files: files.iter().map(file).collect(),
+    };
+    pb::SnapshotPart { part: Some(pb::snapshot_part::Part::Head(head)) }
+}
+
+async fn feed(
+    mut parts: Parts,
+    head: pb::SnapshotPart,
+    checkpoint: Arc<Checkpoint>,
+    files: Vec<CheckpointFile>,
+) -> Result<(), PeerError> {
+    put(&mut parts, head).await?;
+    for (position, file) in (0u32..).zip(files) {
+        let mut offset = 0;
+        while offset < file.size {
+            let (from, name) = (checkpoint.clone(), file.name.clone());
+            let data = blocking(move || from.read_chunk(&name, offset, CHUNK)).await?;
+            if data.is_empty() {
+                return Err(PeerError::Refused(format!("the snapshot's file {} is cut short", file.name)));
+            }
+            let length = data.len() as u64;
+            let chunk = pb::snapshot_part::Chunk { file: position, offset, data };
+            put(&mut parts, pb::SnapshotPart { part: Some(pb::snapshot_part::Part::Chunk(chunk)) }).await?;
+            offset += length;
+        }
+    }
+    Ok(())
+}
+
+async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError> {
+    match timeout(PROGRESS, parts.send(part)).await {
+        Ok(Ok(())) => Ok(()),
+        // The call has ended; it says why.
+        Ok(Err(_)) => std::future::pending().await,
+        Err(_) => Err(PeerError::Unknown),
+    }
+}
+
+/// Receives a snapshot below `dir`, complete and verified, ready to be installed.
+pub(super) async fn receive(
+    dir: &Path,
+    mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
+) -> Result<(Vote, Snapshot), PeerError> {
+    let head = match next(&mut parts).await?.and_then(|p| p.part) {
+        Some(pb::snapshot_part::Part::Head(head)) => head,
+        _ => return Err(PeerError::Refused("a snapshot that does not begin with its head".into())),
+    };
+    let vote = convert::from_vote(head.vote)?;
+    let membership = convert::from_membership(head.membership.unwrap_or_default())?;
+    let meta = SnapshotMeta {
+        last_log_id: head.last.map(convert::from_log_id),
+        last_membership: StoredMembership::new(head.membership_at.map(convert::from_log_id), membership),
+    };
+    let file = |f: pb::snapshot_part::File| CheckpointFile { name: f.name, size: f.size, crc32c: f.crc32c };
+    let files: Vec<CheckpointFile> = head.files.into_iter().map(file).collect();
+    tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "receiving a snapshot");
+
+    let dir = dir.to_owned();
+    let begun = files.clone();
+    let mut receiver = blocking(move || CheckpointReceiver::begin(&dir, begun)).await?;
+    while let Some(part) = next(&mut parts).await? {
+        let Some(pb::snapshot_part::Part::Chunk(chunk)) = part.part else {
+            return Err(PeerError::Refused("a snapshot with two heads".into()));
+        };
+        let unknown = || PeerError::Refused("a chunk of a file that the snapshot does not have".into());
+        let name = files.get(chunk.file as usize).ok_or_else(unknown)?.name.clone();
+        receiver = blocking(move || receiver.write(&name, chunk.offset, &chunk.data).map(|()| receiver)).await?;
+    }
+    let checkpoint = blocking(move || receiver.finish()).await?;
+    Ok((vote, Snapshot { meta, snapshot: checkpoint }))
+}
+
+async fn next(
+    parts: &mut BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
+) -> Result<Option<pb::SnapshotPart>, PeerError> {
+    timeout(PROGRESS, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
+}
+
+async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, PeerError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| PeerError::Unknown)?;
+    done.map_err(|e| PeerError::Refused(format!("a snapshot's files: {e}")))
+}

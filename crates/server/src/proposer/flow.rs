@@ -1,0 +1,165 @@
+//! The task that sends: to the log if this node leads, else to the leader.
+
+use super::forwarding::Batch;
+use super::{Inner, Proposer};
+use crate::leadership::LeadershipNow;
+use crate::peer::Forwarded;
+use bytes::Bytes;
+use conclave_storage::proposal::Pack;
+use conclave_storage::types::{C, Callback};
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// After a leader said that it is not one, or cannot propose now.
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
+/// How often deadlines are looked at, and the longest that commands wait for a place before their segment is closed.
+const SWEEP: Duration = Duration::from_millis(100);
+
+impl Proposer {
+    /// Sends until the node stops.
+    pub(crate) async fn run(self) {
+        let permits = Arc::new(Semaphore::new(self.0.limits.in_flight));
+        let stopping = self.0.stopping.clone();
+        let send = async {
+            loop {
+                let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+                let (now, leader) = self.0.something_to_send().await;
+                if leader == self.0.leadership.me() {
+                    self.propose_pack(now.term, permit).await;
+                } else {
+                    self.forward(leader, now.term, permit);
+                }
+            }
+        };
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                self.0.work.lock().expire(Instant::now(), SWEEP);
+            }
+        };
+        tokio::select! {
+            never = async { tokio::join!(send, sweep) } => match never { ((), ()) => {} },
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    /// Joins forwarded and own segments into one entry. The permit comes back when the entry is applied or lost.
+    async fn propose_pack(&self, term: u64, permit: OwnedSemaphorePermit) {
+        let Some(raft) = self.0.raft.get() else { return };
+        let batch = {
+            let mut work = self.0.work.lock();
+            let (inbound, refused) = work.take_inbound(Some(term));
+            let used = inbound.iter().map(super::work::Inbound::len).sum();
+            let (seqs, own) = work.take(term, used);
+            drop(work);
+            refuse(refused);
+            Batch { proposer: self.clone(), term, seqs, own, inbound }
+        };
+        if batch.is_empty() {
+            return;
+        }
+        let pack = Pack::join(batch.segments());
+        let done = move |result: ClientWriteResult<C>| {
+            let _permit = permit;
+            batch.done(match result {
+                Ok(_) => Forwarded::Applied,
+                Err(ClientWriteError::ForwardToLeader(_)) => Forwarded::NotLeader,
+                Err(_) => Forwarded::Unknown,
+            });
+        };
+        // An error here means that the core has stopped: whoever watches it ends the node.
+        let _ = raft.write(pack).responder(Callback::new(done)).with_leader(term).await;
+    }
+
+    /// Hands own segments to the leader, beside this task: the next batch may go while this one is under way.
+    fn forward(&self, leader: u64, term: u64, permit: OwnedSemaphorePermit) {
+        let (seqs, segments) = {
+            let mut work = self.0.work.lock();
+            refuse(work.take_inbound(None).1);
+            work.take(term, 0)
+        };
+        if !seqs.is_empty() {
+            tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
+        }
+    }
+
+    async fn forward_batch(
+        self,
+        leader: u64,
+        term: u64,
+        seqs: Vec<u64>,
+        segments: Vec<Bytes>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        use crate::peer::PeerError;
+        let mut leadership = self.0.leadership.subscribe();
+        let reply = tokio::select! {
+            reply = self.0.peers.forward(leader, term, segments) => reply,
+            // A leader that hangs does not keep the place: its successor decides what became of the segments.
+            _ = leadership.wait_for(|now| now.term > term) => Err(PeerError::Unknown),
+            () = tokio::time::sleep(self.0.limits.timeout) => Err(PeerError::Unknown),
+        };
+        match reply {
+            Ok(Forwarded::NotLeader) | Err(PeerError::NotLeader | PeerError::Unreachable | PeerError::Refused(_)) => {
+                self.give_back(&seqs, term);
+            }
+            // Our own apply brings the outcome, or the next term's first entry proves that there is none.
+            Ok(Forwarded::Applied | Forwarded::Unknown) | Err(PeerError::Unknown) => {}
+        }
+        drop(permit);
+    }
+
+    /// Surely not proposed in `term`.
+    pub(super) fn give_back(&self, seqs: &[u64], term: u64) {
+        if !seqs.is_empty() {
+            self.0.work.lock().give_back(seqs, term, Instant::now() + PAUSE);
+            self.0.wake.notify_one();
+        }
+    }
+}
+
+fn refuse(inbound: Vec<super::work::Inbound>) {
+    for inbound in inbound {
+        let _ = inbound.reply.send(Forwarded::NotLeader);
+    }
+}
+
+impl Inner {
+    /// Waits until there is something to send and somebody to send it to.
+    async fn something_to_send(&self) -> (LeadershipNow, u64) {
+        let mut leadership = self.leadership.subscribe();
+        loop {
+            // Registered before the book is looked at, so that nothing slips between.
+            let woken = self.wake.notified();
+            let now = *leadership.borrow_and_update();
+            let (idle, pause) = {
+                let work = self.work.lock();
+                (work.is_idle(), work.pause())
+            };
+            match now.leader {
+                _ if idle => woken.await,
+                Some(leader) => {
+                    if let Some(pause) = pause {
+                        tokio::time::sleep_until(pause).await;
+                        // Sleeping may have changed who leads.
+                        self.work.lock().end_pause(pause);
+                        continue;
+                    }
+                    return (now, leader);
+                }
+                None => {
+                    refuse(self.work.lock().take_inbound(None).1);
+                    tokio::select! {
+                        _ = leadership.changed() => {}
+                        () = woken => {}
+                        () = tokio::time::sleep(SWEEP) => {}
+                    }
+                }
+            }
+        }
+    }
+}

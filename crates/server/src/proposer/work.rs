@@ -1,0 +1,409 @@
+//! The proposer's book: what waits, what is under way, what came back. No I/O and no tasks; the times are given.
+
+use super::{Applied, ProposeError};
+use bytes::Bytes;
+use conclave_state::Command;
+use conclave_storage::Answer;
+use conclave_storage::proposal::SegmentWriter;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+type Waiter = oneshot::Sender<Result<Applied, ProposeError>>;
+
+/// What a follower forwarded here: proposed in `term` or not at all.
+pub(super) struct Inbound {
+    pub(super) term: u64,
+    pub(super) segments: Vec<Bytes>,
+    pub(super) reply: oneshot::Sender<crate::peer::Forwarded>,
+}
+
+impl Inbound {
+    pub(super) fn len(&self) -> usize {
+        self.segments.iter().map(Bytes::len).sum()
+    }
+}
+
+/// The segment that is being filled.
+struct Filling {
+    writer: SegmentWriter,
+    waiters: Vec<Waiter>,
+    bytes: usize,
+    since: Instant,
+}
+
+/// A closed segment, until all of it is answered.
+struct Segment {
+    bytes: Bytes,
+    waiters: Vec<Waiter>,
+    deadline: Instant,
+    /// The term for which it was sent, while it may be applied in that term.
+    sent: Option<u64>,
+}
+
+pub(super) struct Work {
+    origin: u64,
+    pack_bytes: usize,
+    timeout: Duration,
+    closed: bool,
+    next_seq: u64,
+    filling: Option<Filling>,
+    /// By sequence number, which is also the order of deadlines.
+    segments: BTreeMap<u64, Segment>,
+    /// Segments that may be sent now, in order. May name some that are answered meanwhile.
+    ready: VecDeque<u64>,
+    inbound: VecDeque<Inbound>,
+    inbound_bytes: usize,
+    waiting_bytes: usize,
+    waiting_commands: usize,
+    applied_term: u64,
+    /// Nothing is sent before this: the leader just said no.
+    pause: Option<Instant>,
+}
+
+impl Work {
+    pub(super) fn new(origin: u64, pack_bytes: usize, timeout: Duration) -> Work {
+        Work {
+            origin,
+            pack_bytes,
+            timeout,
+            closed: false,
+            next_seq: 1,
+            filling: None,
+            segments: BTreeMap::new(),
+            ready: VecDeque::new(),
+            inbound: VecDeque::new(),
+            inbound_bytes: 0,
+            waiting_bytes: 0,
+            waiting_commands: 0,
+            applied_term: 0,
+            pause: None,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub(super) fn waiting_commands(&self) -> usize {
+        self.waiting_commands
+    }
+
+    /// Adds a command; the flag says that there was nothing to send before.
+    pub(super) fn push(
+        &mut self,
+        command: &Command,
+        now: Instant,
+    ) -> (oneshot::Receiver<Result<Applied, ProposeError>>, bool) {
+        let (tx, rx) = oneshot::channel();
+        let idle = self.is_idle();
+        let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now };
+        let filling = self.filling.get_or_insert_with(new);
+        let bytes = filling.writer.push(command);
+        filling.bytes += bytes;
+        filling.waiters.push(tx);
+        self.waiting_bytes += bytes;
+        self.waiting_commands += 1;
+        if filling.bytes >= self.pack_bytes {
+            self.close_filling();
+        }
+        (rx, idle)
+    }
+
+    pub(super) fn push_inbound(&mut self, inbound: Inbound, limit: usize) -> Result<bool, Inbound> {
+        let bytes = inbound.len();
+        if self.closed || (self.inbound_bytes > 0 && self.inbound_bytes + bytes > limit) {
+            return Err(inbound);
+        }
+        let idle = self.is_idle();
+        self.inbound_bytes += bytes;
+        self.inbound.push_back(inbound);
+        Ok(idle)
+    }
+
+    /// Nothing to send.
+    pub(super) fn is_idle(&self) -> bool {
+        self.filling.is_none() && self.ready.is_empty() && self.inbound.is_empty()
+    }
+
+    pub(super) fn pause(&self) -> Option<Instant> {
+        self.pause
+    }
+
+    pub(super) fn end_pause(&mut self, pause: Instant) {
+        if self.pause == Some(pause) {
+            self.pause = None;
+        }
+    }
+
+    fn close_filling(&mut self) {
+        let Some(filling) = self.filling.take() else { return };
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let deadline = filling.since + self.timeout;
+        let bytes = filling.writer.finish(self.origin, seq);
+        // Both sides of the account in encoded bytes, so that it comes out even.
+        self.waiting_bytes = self.waiting_bytes - filling.bytes + bytes.len();
+        self.segments.insert(seq, Segment { bytes, waiters: filling.waiters, deadline, sent: None });
+        self.ready.push_back(seq);
+    }
+
+    /// The next own segments for `term`, at most about a pack of them (at least one if there is one); `used` bytes are taken.
+    pub(super) fn take(&mut self, term: u64, mut used: usize) -> (Vec<u64>, Vec<Bytes>) {
+        self.close_filling();
+        self.pause = None;
+        let (mut seqs, mut bytes) = (vec![], vec![]);
+        while let Some(seq) = self.ready.front() {
+            let Some(segment) = self.segments.get_mut(seq) else {
+                self.ready.pop_front();
+                continue;
+            };
+            if used > 0 && used + segment.bytes.len() > self.pack_bytes {
+                break;
+            }
+            used += segment.bytes.len();
+            segment.sent = Some(term);
+            seqs.push(*seq);
+            bytes.push(segment.bytes.clone());
+            self.ready.pop_front();
+        }
+        (seqs, bytes)
+    }
+
+    /// The next forwarded batches of `term` within a pack; those of another term come back separately, to be refused.
+    pub(super) fn take_inbound(&mut self, term: Option<u64>) -> (Vec<Inbound>, Vec<Inbound>) {
+        let (mut taken, mut refused, mut used) = (vec![], vec![], 0);
+        while let Some(next) = self.inbound.front() {
+            let bytes = next.len();
+            let fits = used == 0 || used + bytes <= self.pack_bytes;
+            let right = Some(next.term) == term;
+            if right && !fits {
+                break;
+            }
+            let next = self.inbound.pop_front().expect("it was looked at just now");
+            self.inbound_bytes -= bytes;
+            if right {
+                used += bytes;
+                taken.push(next);
+            } else {
+                refused.push(next);
+            }
+        }
+        (taken, refused)
+    }
+
+    /// These were surely not proposed in `term`: they may be sent again, after a moment.
+    pub(super) fn give_back(&mut self, seqs: &[u64], term: u64, pause: Instant) {
+        for seq in seqs {
+            if let Some(segment) = self.segments.get_mut(seq)
+                && segment.sent == Some(term)
+            {
+                segment.sent = None;
+                self.ready.push_back(*seq);
+                self.pause = Some(pause);
+            }
+        }
+    }
+
+    /// Answers what was applied; returns whether there is something to send (again).
+    pub(super) fn observe(&mut self, answers: Vec<Answer>, last_term: u64) -> bool {
+        for answer in answers {
+            let Some(segment) = self.remove(answer.seq) else { continue };
+            debug_assert_eq!(segment.waiters.len(), answer.outcomes.len(), "one outcome for each command");
+            for (waiter, outcome) in segment.waiters.into_iter().zip(answer.outcomes) {
+                // Nobody may be waiting any more.
+                let _ = waiter.send(Ok(Applied { outcome, index: answer.index, term: answer.term }));
+            }
+        }
+        if last_term <= self.applied_term {
+            return false;
+        }
+        self.applied_term = last_term;
+        // Invariant 1 of the module: what an earlier leader was given and is not in the log by now never will be.
+        let before = self.ready.len();
+        for (seq, segment) in &mut self.segments {
+            if segment.sent.is_some_and(|term| term < last_term) {
+                segment.sent = None;
+                self.ready.push_back(*seq);
+            }
+        }
+        self.ready.len() > before
+    }
+
+    /// Fails what is past its deadline, and closes a segment that has been filling for longer than `patience`, so that it has one.
+    pub(super) fn expire(&mut self, now: Instant, patience: Duration) {
+        if self.filling.as_ref().is_some_and(|f| f.since + patience <= now) {
+            self.close_filling();
+        }
+        while let Some(entry) = self.segments.first_entry()
+            && entry.get().deadline <= now
+        {
+            let seq = *entry.key();
+            let Some(segment) = self.remove(seq) else { return };
+            let error = if segment.sent.is_some() { ProposeError::TimedOut } else { ProposeError::NoLeader };
+            fail(segment.waiters, error);
+        }
+    }
+
+    /// Whatever was sent cannot be followed any more.
+    pub(super) fn lose_sight(&mut self) {
+        let sent: Vec<u64> = self.segments.iter().filter(|(_, s)| s.sent.is_some()).map(|(seq, _)| *seq).collect();
+        for seq in sent {
+            if let Some(segment) = self.remove(seq) {
+                fail(segment.waiters, ProposeError::LeaderFailed);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.close_filling();
+        self.lose_sight();
+        for segment in std::mem::take(&mut self.segments).into_values() {
+            fail(segment.waiters, ProposeError::Stopped);
+        }
+        self.ready.clear();
+        self.waiting_bytes = 0;
+        self.waiting_commands = 0;
+        for inbound in self.inbound.drain(..) {
+            let _ = inbound.reply.send(crate::peer::Forwarded::NotLeader);
+        }
+        self.inbound_bytes = 0;
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Segment> {
+        let segment = self.segments.remove(&seq)?;
+        self.waiting_bytes -= segment.bytes.len();
+        self.waiting_commands -= segment.waiters.len();
+        Some(segment)
+    }
+}
+
+fn fail(waiters: Vec<Waiter>, error: ProposeError) {
+    for waiter in waiters {
+        let _ = waiter.send(Err(error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_state::{Outcome, Response};
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn work() -> Work {
+        Work::new(7, 1 << 10, TIMEOUT)
+    }
+
+    fn put(len: usize) -> Command {
+        Command::Put(conclave_state::Put {
+            key: Bytes::from_static(b"k"),
+            value: vec![0; len].into(),
+            ..Default::default()
+        })
+    }
+
+    fn answer(seq: u64, outcomes: usize) -> Answer {
+        let outcome = Outcome { revision: 2, result: Ok(Response::Put { prev: None }) };
+        Answer { seq, outcomes: vec![outcome; outcomes], index: 5, term: 1 }
+    }
+
+    #[tokio::test]
+    async fn commands_of_one_segment_are_answered_together() {
+        let (mut work, now) = (work(), Instant::now());
+        let (a, wake) = work.push(&put(1), now);
+        let (b, again) = work.push(&put(1), now);
+        assert!(wake && !again, "only the first command finds it idle");
+        let (seqs, bytes) = work.take(1, 0);
+        assert_eq!((seqs.as_slice(), bytes.len()), ([1].as_slice(), 1));
+        assert!(work.is_idle());
+        work.observe(vec![answer(1, 2)], 1);
+        assert_eq!(a.await.unwrap().unwrap().index, 5);
+        assert_eq!(b.await.unwrap().unwrap().index, 5);
+        assert_eq!((work.waiting_bytes(), work.waiting_commands()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_later_term_proves_that_a_segment_was_lost() {
+        let (mut work, now) = (work(), Instant::now());
+        let (rx, _) = work.push(&put(1), now);
+        work.take(3, 0);
+        assert!(!work.observe(vec![], 3), "its own term proves nothing");
+        assert!(work.is_idle());
+        assert!(work.observe(vec![], 4));
+        let (seqs, _) = work.take(4, 0);
+        assert_eq!(seqs, [1]);
+        // The same entry in one batch with the later term: applied, not lost.
+        assert!(!work.observe(vec![answer(1, 1)], 5));
+        assert!(rx.await.unwrap().is_ok());
+        assert!(work.is_idle());
+    }
+
+    #[tokio::test]
+    async fn what_timed_out_says_whether_it_was_sent() {
+        let (mut work, now) = (work(), Instant::now());
+        let (sent, _) = work.push(&put(1), now);
+        work.take(1, 0);
+        let (unsent, _) = work.push(&put(1), now);
+        work.expire(now + TIMEOUT / 2, TIMEOUT / 4);
+        work.expire(now + TIMEOUT, TIMEOUT);
+        assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
+        assert_eq!(unsent.await.unwrap(), Err(ProposeError::NoLeader));
+        assert!(work.take(1, 0).0.is_empty(), "what failed is not sent afterwards");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
+        let (mut work, now) = (work(), Instant::now());
+        let (sent, _) = work.push(&put(1), now);
+        work.take(1, 0);
+        let (_unsent, _) = work.push(&put(1), now);
+        work.lose_sight();
+        assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
+        assert_eq!(work.take(2, 0).0, [2]);
+    }
+
+    #[tokio::test]
+    async fn packs_are_bounded_and_a_large_command_goes_alone() {
+        let (mut work, now) = (work(), Instant::now());
+        let _receivers = [work.push(&put(600), now), work.push(&put(600), now), work.push(&put(5_000), now)];
+        assert_eq!(work.take(1, 0).0, [1], "closed when it had enough");
+        assert_eq!(work.take(1, 0).0, [2]);
+        assert_eq!(work.take(1, 0).0, [] as [u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn given_back_only_if_sent_for_that_term() {
+        let (mut work, now) = (work(), Instant::now());
+        let _rx = work.push(&put(1), now);
+        work.take(1, 0);
+        work.observe(vec![], 2);
+        work.take(2, 0);
+        work.give_back(&[1], 1, now);
+        assert!(work.is_idle(), "a late refusal from the first leader");
+        work.give_back(&[1], 2, now);
+        assert!(!work.is_idle() && work.pause().is_some());
+    }
+
+    #[tokio::test]
+    async fn forwarded_batches_of_another_term_are_refused() {
+        let mut work = work();
+        let inbound = |term| {
+            let (reply, rx) = oneshot::channel();
+            (Inbound { term, segments: vec![Bytes::from_static(b"x")], reply }, rx)
+        };
+        let (first, _rx1) = inbound(1);
+        let (second, _rx2) = inbound(2);
+        assert!(work.push_inbound(first, 100).is_ok_and(|idle| idle));
+        assert!(work.push_inbound(second, 100).is_ok());
+        let (taken, refused) = work.take_inbound(Some(2));
+        assert_eq!((taken.len(), refused.len()), (1, 1));
+        assert!(work.is_idle());
+    }
+}

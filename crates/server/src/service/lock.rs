@@ -1,0 +1,83 @@
+//! `v3lockpb.Lock`: one command takes the place, the grant is read off the applied log (`crate::waiters`).
+
+use super::{admit, response, unexpected};
+use crate::convert::{self, Limits};
+use crate::node::Node;
+use crate::proposer::{Applied, ProposeError};
+use crate::reader::ReadError;
+use crate::status::{internal, rejected, text};
+use crate::waiters::{AcquireError, Desk, DeskHost};
+use conclave_api::v3lockpb::lock_server::Lock;
+use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
+use conclave_state::{Command, LeaseId, QueueKind, Response as Answer};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub struct LockService {
+    node: Arc<Node>,
+    desk: Desk,
+    limits: Limits,
+}
+
+impl LockService {
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> LockService {
+        LockService { desk: desk(&node), limits: limits(&node), node }
+    }
+}
+
+#[tonic::async_trait]
+impl Lock for LockService {
+    async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
+        let wish = convert::lock(admit(&self.node, request)?, self.limits)?;
+        let held = self.desk.acquire(wish).await.map_err(|error| status(error, QueueKind::Lock))?;
+        let acquired = held.keep();
+        Ok(Response::new(convert::locked(self.node.header(acquired.revision), acquired)))
+    }
+
+    async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
+        let command = convert::unlock(admit(&self.node, request)?, self.limits)?;
+        let outcome = self.node.proposer.propose(command).await?.outcome;
+        let header = self.node.header(outcome.revision);
+        match response(outcome)? {
+            Answer::Unlock { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+pub(super) fn limits(node: &Node) -> Limits {
+    Limits { max_request_bytes: node.config.max_request_bytes, max_txn_ops: node.config.max_txn_ops }
+}
+
+/// What acquiring needs of the node.
+struct NodeDesk(Arc<Node>);
+
+pub(super) fn desk(node: &Arc<Node>) -> Desk {
+    Desk::new(Arc::new(NodeDesk(node.clone())), node.waiters.clone(), node.stopping.clone())
+}
+
+#[tonic::async_trait]
+impl DeskHost for NodeDesk {
+    async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        self.0.proposer.propose(command).await
+    }
+
+    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
+        Ok(self.0.leases.keep_alive(lease).await?.ttl)
+    }
+}
+
+/// The words of the wire for a place that was not acquired.
+#[cold]
+pub(super) fn status(error: AcquireError, kind: QueueKind) -> Status {
+    match (error, kind) {
+        (AcquireError::Rejected(rejection), _) => rejected(rejection),
+        (AcquireError::NotProposed(error), _) => error.into(),
+        (AcquireError::Lost, QueueKind::Lock) => text::SESSION_EXPIRED.status(),
+        (AcquireError::Lost, QueueKind::Election) => text::ELECTION_NOT_LEADER.status(),
+        (AcquireError::Stopped, _) => text::STOPPED.status(),
+        (AcquireError::Cancelled, _) => Status::cancelled("etcdserver: request canceled"),
+        (AcquireError::Fault(reason), _) => internal(reason),
+    }
+}

@@ -1,0 +1,157 @@
+//! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which members are compared.
+
+use super::{admit, response, unexpected};
+use crate::convert;
+use crate::node::Node;
+use crate::status::{fault, internal, rejected, text};
+use conclave_api::etcdserverpb::alarm_request::AlarmAction;
+use conclave_api::etcdserverpb::maintenance_server::Maintenance;
+use conclave_api::etcdserverpb::{
+    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
+    SnapshotResponse, StatusRequest, StatusResponse,
+};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer, read};
+use futures::stream::Empty;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+pub struct MaintenanceService(pub Arc<Node>);
+
+/// The version this server reports: its own. Tools parse it as major.minor.patch.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The store's format as major.minor, which is how etcd's tools print it.
+const STORAGE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+
+impl MaintenanceService {
+    /// Changed through the log, so that all members refuse from the same entry on.
+    async fn change_alarm(&self, raise: bool, alarm: Alarm) -> Result<Vec<Alarm>, Status> {
+        let command = Command::Alarm(AlarmChange { raise, alarm });
+        match response(self.0.proposer.propose(command).await?.outcome)? {
+            Answer::Alarm { alarms } => Ok(alarms),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn alarms(&self, kind: Option<AlarmKind>) -> Result<Vec<Alarm>, Status> {
+        self.0.reader.barrier().await?;
+        let mut alarms = read::alarms(&self.0.state.view()).map_err(fault)?;
+        alarms.retain(|alarm| kind.is_none_or(|kind| alarm.kind == kind));
+        Ok(alarms)
+    }
+
+    fn troubles(&self, leader: Option<u64>) -> Result<Vec<String>, Status> {
+        let mut troubles = vec![];
+        if leader.is_none() {
+            troubles.push(text::NO_LEADER.message.to_owned());
+        }
+        for alarm in read::alarms(&self.0.state.view()).map_err(fault)? {
+            troubles.push(convert::alarm_text(alarm));
+        }
+        Ok(troubles)
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let request = admit(&self.0, request)?;
+        let (action, kind) = convert::alarm(&request)?;
+        let alarms = match (action, kind) {
+            (AlarmAction::Get, kind) => self.alarms(kind).await?,
+            (_, None) => vec![],
+            (action, Some(kind)) => {
+                let alarm = Alarm { member: request.member_id, kind };
+                self.change_alarm(action == AlarmAction::Activate, alarm).await?
+            }
+        };
+        let alarms = alarms.into_iter().map(convert::alarm_member).collect();
+        Ok(Response::new(AlarmResponse { header: Some(self.0.header(self.0.state.revision())), alarms }))
+    }
+
+    /// About this node alone, and answered in any condition: that is what it is for.
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let node = &self.0;
+        let now = node.leadership.current();
+        let me = node.identity.member_id;
+        let is_learner = node.leadership.members().into_iter().any(|(id, _, voter)| id == me && !voter);
+        Ok(Response::new(StatusResponse {
+            header: Some(node.header(node.state.revision())),
+            version: VERSION.to_owned(),
+            db_size: size(node.state.size_bytes()),
+            leader: now.leader.unwrap_or(0),
+            raft_index: node.leadership.committed_index(),
+            raft_term: now.term,
+            raft_applied_index: node.state.applied_index(),
+            errors: self.troubles(now.leader)?,
+            db_size_in_use: size(node.state.size_in_use_bytes()),
+            is_learner,
+            storage_version: STORAGE_VERSION.to_owned(),
+            db_size_quota: node.config.quota_backend_bytes.map_or(0, size),
+            ..Default::default()
+        }))
+    }
+
+    /// RocksDB gives back by itself, and without a stop, what compaction frees, so nobody needs this. Who asks all the same, because
+    /// the store is over its quota or because maintenance jobs were written for etcd, has it done now; the node goes on serving.
+    async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
+        admit(&self.0, request)?;
+        let state = self.0.state.clone();
+        tokio::task::spawn_blocking(move || state.reclaim()).await.map_err(internal)?;
+        Ok(Response::new(DefragmentResponse { header: Some(self.0.header(self.0.state.revision())) }))
+    }
+
+    /// Of everything applied so far: equal on members that have applied as much.
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        admit(&self.0, request)?;
+        let meta = read::meta(&self.0.state.view()).map_err(fault)?;
+        let hash = (meta.digest ^ (meta.digest >> 32)) as u32;
+        Ok(Response::new(HashResponse { header: Some(self.0.header(meta.revision)), hash }))
+    }
+
+    /// Reads the whole history, so it leaves the event loop.
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let revision = admit(&self.0, request)?.revision;
+        let view = self.0.state.view();
+        let bounds = view.bounds();
+        let hashing = tokio::task::spawn_blocking(move || read::hash_kv(&view, revision, bounds));
+        let hashed = hashing.await.map_err(internal)?.map_err(fault)?.map_err(rejected)?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(self.0.header(bounds.current)),
+            hash: hashed.hash,
+            compact_revision: hashed.compacted,
+            hash_revision: hashed.revision,
+        }))
+    }
+
+    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
+        let node = &self.0;
+        let target = admit(node, request)?.target_id;
+        let me = node.identity.member_id;
+        if node.leadership.current().leader != Some(me) {
+            return Err(text::NOT_LEADER.into());
+        }
+        if !node.leadership.members().into_iter().any(|(id, _, voter)| id == target && voter) {
+            return Err(text::BAD_LEADER_TRANSFEREE.into());
+        }
+        if target != me {
+            node.transfer_leader(target).await?;
+        }
+        Ok(Response::new(MoveLeaderResponse { header: Some(node.header(node.state.revision())) }))
+    }
+
+    type SnapshotStream = Empty<Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(text::NO_SNAPSHOT_STREAM.into())
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        Err(text::NO_DOWNGRADE.into())
+    }
+}
+
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,47 @@
+//! The gRPC services: one file each, and no decisions about state.
+//!
+//! Each call is: admit (the client's demands on this node), convert (which validates), propose or read, convert back. What goes
+//! wrong becomes a `tonic::Status` in `crate::status` only.
+
+pub mod auth;
+pub mod cluster;
+pub mod election;
+pub mod kv;
+pub mod lease;
+pub mod lock;
+pub mod maintenance;
+pub mod quota;
+mod range_stream;
+mod read_txn;
+pub mod watch;
+
+use crate::node::Node;
+use crate::status::{internal, rejected, text};
+use conclave_state::{Outcome, Response};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+/// A client that sets `hasleader` would rather fail at once than wait on a node that is cut off.
+pub(crate) fn require_leader(node: &Node, metadata: &MetadataMap) -> Result<(), Status> {
+    match metadata.get("hasleader") {
+        Some(value) if value == "true" && node.leadership.current().leader.is_none() => Err(text::NO_LEADER.into()),
+        _ => Ok(()),
+    }
+}
+
+/// What every unary call begins with.
+pub(crate) fn admit<T>(node: &Node, request: Request<T>) -> Result<T, Status> {
+    require_leader(node, request.metadata())?;
+    Ok(request.into_inner())
+}
+
+/// An outcome's response, or its rejection in the words of the wire.
+pub(crate) fn response(outcome: Outcome) -> Result<Response, Status> {
+    outcome.result.map_err(rejected)
+}
+
+/// The state machine answered a command with the response of another.
+#[cold]
+pub(crate) fn unexpected(response: &Response) -> Status {
+    internal(format_args!("unexpected response {response:?}"))
+}

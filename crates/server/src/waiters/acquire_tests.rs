@@ -1,0 +1,234 @@
+//! Acquiring against the real state machine, with calls cancelled at every moment and answers lost.
+
+use super::world::{Fate, World, wish};
+use super::*;
+use conclave_state::QueueKind::{Election, Lock};
+use conclave_state::{QueueKind, Rejection, queue_key};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+type Call = JoinHandle<Result<Acquired, AcquireError>>;
+
+/// A call as a service makes it: kept as soon as it is granted.
+fn call(desk: &Desk, kind: QueueKind, name: &str, lease: i64) -> Call {
+    let (desk, wish) = (desk.clone(), wish(kind, name, lease));
+    tokio::spawn(async move { Ok(desk.acquire(wish).await?.keep()) })
+}
+
+/// Lets everything that can happen now happen.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn start(leases: &[i64]) -> (World, Waiters, Desk) {
+    let (world, waiters) = World::new();
+    for lease in leases {
+        world.grant(*lease);
+    }
+    let desk = world.desk(&waiters);
+    (world, waiters, desk)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_holder_of_a_waited_lock_has_a_later_revision_than_the_one_before() {
+    let (world, _, desk) = start(&[1, 2]);
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let waiting = call(&desk, Lock, "n", 2);
+    settle().await;
+    assert!(!waiting.is_finished());
+    world.delete(&first.place.key);
+    let second = waiting.await.unwrap().unwrap();
+    assert!(second.revision > first.revision);
+    assert!(second.place.first);
+    assert_eq!(second.place.key, queue_key(b"n", 2));
+    assert_eq!(world.get(&second.place.key).unwrap().create_revision, second.place.create_revision);
+}
+
+#[tokio::test(start_paused = true)]
+async fn losing_the_lease_or_the_key_ends_the_call() {
+    let (world, waiters, desk) = start(&[1, 2, 3]);
+    call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let (by_lease, by_key) = (call(&desk, Lock, "n", 2), call(&desk, Election, "n", 3));
+    settle().await;
+    world.revoke(2);
+    assert_eq!(by_lease.await.unwrap(), Err(AcquireError::Lost));
+    world.delete(&queue_key(b"n", 3));
+    assert_eq!(by_key.await.unwrap(), Err(AcquireError::Lost));
+    assert_eq!(call(&desk, Lock, "n", 77).await.unwrap(), Err(AcquireError::Rejected(Rejection::LeaseNotFound)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.proposals(), 4, "what is gone is not withdrawn");
+    assert!(waiters.shared.places.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_while_waiting_it_leaves_nothing() {
+    let (world, waiters, desk) = start(&[1, 2, 3]);
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let (cancelled, next) = (call(&desk, Lock, "n", 2), call(&desk, Lock, "n", 3));
+    settle().await;
+    cancelled.abort();
+    world.until("withdrawn", |world| world.get(&queue_key(b"n", 2)).is_none()).await;
+    world.delete(&first.place.key);
+    next.await.unwrap().unwrap();
+    assert!(waiters.shared.places.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_before_the_command_was_decided_it_leaves_nothing() {
+    for lease in [0, 2] {
+        let (world, waiters, desk) = start(&[2]);
+        let decide = Arc::new(Notify::new());
+        world.fate(Fate::Held(decide.clone()));
+        let cancelled = call(&desk, Lock, "n", lease);
+        settle().await;
+        cancelled.abort();
+        settle().await;
+        decide.notify_one();
+        settle().await;
+        world.until("gone", |world| world.revision() == 3 && waiters.leader(b"n").unwrap().is_none()).await;
+        assert_eq!(world.leases(), [2], "an own lease goes too");
+        assert!(waiters.shared.places.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_while_the_outcome_is_unknown_it_leaves_nothing_and_asks_for_nothing_more() {
+    for lease in [0, 2] {
+        let (world, waiters, desk) = start(&[2]);
+        world.fate(Fate::AnswerLost);
+        let cancelled = call(&desk, Election, "n", lease);
+        settle().await;
+        assert_eq!(world.revision(), 2, "the place was taken, unknown to the call");
+        cancelled.abort();
+        world.until("gone", |world| world.revision() == 3).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.revision(), 3, "taken and given back, once");
+        assert_eq!(waiters.leader(b"n").unwrap(), None);
+        assert_eq!(world.leases(), [2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_nobody_was_told_of_is_given_back() {
+    let (world, _, desk) = start(&[1, 2]);
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let (served, wish) = (desk.clone(), wish(Lock, "n", 2));
+    let held = tokio::spawn(async move { served.acquire(wish).await });
+    settle().await;
+    world.delete(&first.place.key);
+    drop(held.await.unwrap().unwrap());
+    world.until("given back", |world| world.get(&queue_key(b"n", 2)).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_leader_is_not_seen_by_the_caller() {
+    let (world, _, desk) = start(&[1]);
+    world.fate(Fate::NoLeader);
+    world.fate(Fate::AnswerLost);
+    world.fate(Fate::NoLeader);
+    let mine = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    assert_eq!(world.get(&mine.place.key).unwrap().create_revision, mine.place.create_revision);
+    world.fate(Fate::AnswerLost);
+    let own = call(&desk, Lock, "other", 0).await.unwrap().unwrap();
+    assert_eq!(world.get(&own.place.key).unwrap().lease, own.place.lease);
+    assert_eq!(world.leases().len(), 2, "one lease, though it was asked for twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_lease_asked_twice_keeps_its_place_while_one_still_waits() {
+    let (world, _, desk) = start(&[1, 2, 3]);
+    let first = call(&desk, Election, "n", 1).await.unwrap().unwrap();
+    let one = call(&desk, Election, "n", 2);
+    settle().await;
+    let place = world.get(&queue_key(b"n", 2)).unwrap();
+    let behind = call(&desk, Election, "n", 3);
+    let other = call(&desk, Election, "n", 2);
+    settle().await;
+    one.abort();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.get(&queue_key(b"n", 2)).unwrap(), place);
+    world.delete(&first.place.key);
+    assert_eq!(other.await.unwrap().unwrap().place.create_revision, place.create_revision);
+    assert!(!behind.is_finished());
+    behind.abort();
+    world.until("withdrawn", |world| world.get(&queue_key(b"n", 3)).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_goes_while_the_other_is_on_its_way_to_the_same_place() {
+    let (world, _, desk) = start(&[1, 2]);
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let one = call(&desk, Lock, "n", 2);
+    settle().await;
+    let place = world.get(&queue_key(b"n", 2)).unwrap();
+    let decide = Arc::new(Notify::new());
+    world.fate(Fate::Held(decide.clone()));
+    let other = call(&desk, Lock, "n", 2);
+    settle().await;
+    one.abort();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    decide.notify_one();
+    settle().await;
+    assert_eq!(world.get(&queue_key(b"n", 2)).unwrap(), place, "the place was kept");
+    other.abort();
+    world.until("withdrawn", |world| world.get(&queue_key(b"n", 2)).is_none()).await;
+    assert!(world.get(&first.place.key).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn asking_again_for_what_one_holds_and_giving_up_lets_nothing_go() {
+    let (world, _, desk) = start(&[1]);
+    let held = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let decide = Arc::new(Notify::new());
+    world.fate(Fate::Held(decide.clone()));
+    let again = call(&desk, Lock, "n", 1);
+    settle().await;
+    again.abort();
+    settle().await;
+    decide.notify_one();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.get(&held.place.key).unwrap().create_revision, held.place.create_revision);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_own_lease_is_kept_while_waiting_and_full_at_the_grant() {
+    let (world, _, desk) = start(&[1]);
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let waiting = call(&desk, Lock, "n", 0);
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    assert_eq!(world.refreshed().len(), 3);
+    world.delete(&first.place.key);
+    let mine = waiting.await.unwrap().unwrap();
+    assert_eq!(world.refreshed().len(), 4, "once more at the grant");
+    assert!(world.leases().contains(&mine.place.lease));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(world.refreshed().len(), 4, "and then it is the client's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_own_lease_goes_with_the_call() {
+    let (world, _, desk) = start(&[1]);
+    call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let (cancelled, lost) = (call(&desk, Lock, "n", 0), call(&desk, Lock, "n", 0));
+    settle().await;
+    assert_eq!(world.leases().len(), 3);
+    cancelled.abort();
+    world.until("revoked", |world| world.leases().len() == 2).await;
+    let lease = world.leases().into_iter().find(|lease| *lease != 1).unwrap();
+    world.delete(&queue_key(b"n", lease));
+    assert_eq!(lost.await.unwrap(), Err(AcquireError::Lost));
+    world.until("revoked", |world| world.leases() == [1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_leaves_the_places_to_the_clients() {
+    let (world, _, desk) = start(&[1, 2]);
+    call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let waiting = call(&desk, Lock, "n", 2);
+    settle().await;
+    world.stopping.cancel();
+    assert_eq!(waiting.await.unwrap(), Err(AcquireError::Stopped));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(world.get(&queue_key(b"n", 2)).is_some());
+}

@@ -1,0 +1,113 @@
+//! Who, on this node, asks for which place, so that a place leaves the queue with the last one who wants it and not before.
+//!
+//! The same lease asked twice is one place. Several calls can therefore stand behind one key; a call counts from before its command
+//! is proposed until its answer is handed over or it gives up. What a call obtained for its client is *owed* to the queue until an answer
+//! was handed over: whoever is the last to go takes it along.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[derive(Clone, Default)]
+pub(super) struct Places {
+    asked: Arc<Mutex<HashMap<Bytes, Asked>>>,
+}
+
+#[derive(Default)]
+struct Asked {
+    calls: usize,
+    /// The create revision to withdraw when the last call goes without an answer.
+    owed: Option<i64>,
+}
+
+/// One call that asks for the place `key`.
+pub(super) struct Asking {
+    places: Places,
+    key: Bytes,
+}
+
+impl Places {
+    pub(super) fn ask(&self, key: Bytes) -> Asking {
+        self.asked.lock().entry(key.clone()).or_default().calls += 1;
+        Asking { places: self.clone(), key }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.lock().is_empty()
+    }
+
+    fn change(&self, key: &Bytes, change: impl FnOnce(&mut Asked)) {
+        if let Some(asked) = self.asked.lock().get_mut(key) {
+            change(asked);
+        }
+    }
+}
+
+impl Asking {
+    /// The key's incarnation that goes with the last call.
+    pub(super) fn owe(&self, create_revision: i64) {
+        // An older incarnation is gone if there is a newer one.
+        self.places.change(&self.key, |asked| asked.owed = asked.owed.max(Some(create_revision)));
+    }
+
+    /// That incarnation is the client's now, or is gone: nobody needs to take it along.
+    pub(super) fn settle(&self, create_revision: i64) {
+        self.places.change(&self.key, |asked| {
+            asked.owed.take_if(|owed| *owed == create_revision);
+        });
+    }
+
+    /// Ends the call. Returns what the caller must withdraw.
+    pub(super) fn leave(&self) -> Option<i64> {
+        let mut places = self.places.asked.lock();
+        let asked = places.get_mut(&self.key)?;
+        asked.calls -= 1;
+        if asked.calls > 0 {
+            return None;
+        }
+        places.remove(&self.key).and_then(|asked| asked.owed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> (Places, Asking, Asking) {
+        let places = Places::default();
+        let (one, other) = (places.ask(Bytes::from_static(b"k")), places.ask(Bytes::from_static(b"k")));
+        (places, one, other)
+    }
+
+    #[test]
+    fn the_last_to_go_takes_the_place_along() {
+        let (places, one, other) = two();
+        one.owe(5);
+        assert_eq!(one.leave(), None);
+        assert_eq!(other.leave(), Some(5));
+        assert!(places.is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_was_handed_over_keeps_the_place() {
+        let (places, one, other) = two();
+        one.owe(5);
+        other.owe(5);
+        one.settle(5);
+        assert_eq!(one.leave(), None);
+        assert_eq!(other.leave(), None);
+        assert!(places.is_empty());
+    }
+
+    #[test]
+    fn only_the_newest_incarnation_is_owed() {
+        let (_, one, other) = two();
+        one.owe(5);
+        other.owe(9);
+        one.settle(5);
+        assert_eq!(one.leave(), None);
+        assert_eq!(other.leave(), Some(9));
+    }
+}

@@ -1,0 +1,221 @@
+//! What the state machine can be told to do.
+//!
+//! A request from a client becomes a [`Command`] by conversion, which is also its validation: a command that reaches the log is
+//! well formed. Whether it *succeeds* is decided in `apply` alone.
+//!
+//! The serialized form is what the log holds and what peers exchange: variants and fields are only ever appended
+//! (`storage::codec` keeps golden bytes of every variant).
+
+use crate::LeaseId;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// One change of state, decided deterministically in `apply`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    Put(Put),
+    DeleteRange(DeleteRange),
+    Txn(Txn),
+    /// Forget history up to and including what `revision` made obsolete.
+    Compact {
+        revision: i64,
+    },
+    LeaseGrant(LeaseGrant),
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    Expire(Expire),
+    Enqueue(Enqueue),
+    Proclaim(Proclaim),
+    Withdraw(Withdraw),
+    Unlock {
+        key: Bytes,
+    },
+    Announce(Member),
+    Alarm(AlarmChange),
+}
+
+/// etcd's Put.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Put {
+    pub key: Bytes,
+    pub value: Bytes,
+    /// 0 attaches no lease (and detaches the one there was).
+    pub lease: LeaseId,
+    pub prev_kv: bool,
+    /// Keep the value the key has; the key must exist.
+    pub ignore_value: bool,
+    /// Keep the lease the key has; the key must exist.
+    pub ignore_lease: bool,
+}
+
+/// Which keys: one (`end` empty), everything from `key` (`end` = `"\0"`), or the half-open interval `[key, end)`.
+///
+/// The empty interval (`end` ≤ `key`) is legal and matches nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRange {
+    pub key: Bytes,
+    pub end: Bytes,
+}
+
+/// etcd's DeleteRange.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRange {
+    pub range: KeyRange,
+    pub prev_kv: bool,
+}
+
+/// etcd's Txn: all compares of the whole tree against the state before it, then one branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub success: Vec<Op>,
+    pub failure: Vec<Op>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    Range(RangeQuery),
+    Put(Put),
+    DeleteRange(DeleteRange),
+    Txn(Txn),
+}
+
+/// Holds when `target` of *every* key in `range` stands in `relation` to the operand; no key at all counts as one missing key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compare {
+    pub range: KeyRange,
+    pub relation: Relation,
+    pub target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    Equal,
+    Greater,
+    Less,
+    NotEqual,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    Version(i64),
+    CreateRevision(i64),
+    ModRevision(i64),
+    Value(Bytes),
+    Lease(LeaseId),
+}
+
+/// etcd's Range, without its consistency level (that is the reader's business, not the state's).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeQuery {
+    pub range: KeyRange,
+    /// 0 = no limit.
+    pub limit: i64,
+    /// ≤ 0 = latest outside a transaction; inside one, negative is compacted.
+    pub revision: i64,
+    pub order: Order,
+    pub sort_by: SortBy,
+    pub keys_only: bool,
+    pub count_only: bool,
+    /// Inclusive bounds, 0 = unset.
+    pub min_mod_revision: i64,
+    pub max_mod_revision: i64,
+    pub min_create_revision: i64,
+    pub max_create_revision: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    #[default]
+    None,
+    Ascend,
+    Descend,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SortBy {
+    #[default]
+    Key,
+    Version,
+    CreateRevision,
+    ModRevision,
+    Value,
+}
+
+/// A lease under an id that the proposing node chose (or the client did).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseGrant {
+    pub id: LeaseId,
+    /// Already raised to the minimum.
+    pub ttl_seconds: i64,
+}
+
+/// The Raft leader's word that these leases are due. Ignored unless the entry's own term is `term`: what a deposed leader
+/// believed about time has no effect. All leases go in one revision, ordered by lease id and key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expire {
+    pub leases: Vec<LeaseId>,
+    pub term: u64,
+}
+
+/// Take, or find again, a place in the queue `name/`: the key `name/<lease in hex>`, attached to the lease.
+///
+/// Campaign and Lock of etcd. With `grant_ttl_seconds > 0` the lease is created by the same command (etcd's `lease = 0`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enqueue {
+    pub kind: QueueKind,
+    pub name: Bytes,
+    pub lease: LeaseId,
+    pub grant_ttl_seconds: i64,
+    /// The candidate's value; a place found again gets it too if it differs. Empty for a lock.
+    pub value: Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum QueueKind {
+    Lock,
+    Election,
+}
+
+/// Replace the value of the key created at `create_revision`, keeping its lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proclaim {
+    pub key: Bytes,
+    pub create_revision: i64,
+    pub value: Bytes,
+}
+
+/// Delete exactly the incarnation of `key` created at `create_revision`: Resign, or a waiter that gave up. A stale one is harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    pub key: Bytes,
+    pub create_revision: i64,
+}
+
+/// What a member tells about itself once it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: u64,
+    pub name: String,
+    pub client_urls: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmChange {
+    pub raise: bool,
+    pub alarm: Alarm,
+}
+
+/// A member's alarm. `NoSpace` refuses what would grow the store; `Corrupt` refuses every write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alarm {
+    pub member: u64,
+    pub kind: AlarmKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AlarmKind {
+    NoSpace,
+    Corrupt,
+}

@@ -1,0 +1,51 @@
+//! What a batch of commands changed: the writes to persist, and what the node must tell others.
+
+use crate::view::Table;
+use crate::{KeyValue, LeaseId};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One change of one key. Events of a batch stand in revision order and, within a revision, in the order of the operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// For a delete only `key` and `mod_revision` are set.
+    pub kv: KeyValue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Put,
+    Delete,
+}
+
+/// `None` deletes the row.
+pub type Writes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+
+/// Everything a batch did, for one atomic write and one round of notifications.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub writes: Writes,
+    pub events: Vec<Event>,
+    /// In log order.
+    pub leases: Vec<LeaseChange>,
+    /// Prefixes (`name/`) of the active queues in which a key was created or deleted. Active are the queues that an `Enqueue` which
+    /// was answered here went to, as far as the machine still follows them: a hint, not the whole truth (which is in `events`).
+    pub queues: BTreeSet<Bytes>,
+    /// The compacted revision, if this batch raised it.
+    pub compacted: Option<i64>,
+    /// The store's revision after the batch.
+    pub revision: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    Granted {
+        id: LeaseId,
+        ttl_seconds: i64,
+    },
+    /// Revoked or expired.
+    Gone {
+        id: LeaseId,
+    },
+}

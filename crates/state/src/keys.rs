@@ -1,0 +1,304 @@
+//! Row keys: how user keys, revisions and leases become ordered bytes.
+//!
+//! User keys are arbitrary bytes, and one may be the beginning of another, so a key is escaped (`00` → `00 ff`) and ended
+//! (`00 01`) before its revision follows. The escape keeps the order of the keys, and the end sorts before every continuation.
+//!
+//! 1. Rows of one key are neighbours, newest first.
+//! 2. Rows of different keys stand in the order of the keys.
+//! 3. Signed numbers are stored with the sign bit flipped, so that byte order is number order.
+//! 4. Every table's rows begin with a tag or a fixed-width number: each range of keys has a finite upper bound, also `≥ key`.
+
+use crate::view::Fault;
+use crate::{KeyRange, LeaseId};
+use bytes::Bytes;
+use std::ops::Deref;
+
+const KEY_TAG: u8 = b'k';
+const KEY_END: [u8; 2] = [0, 1];
+/// Follows every row of the key that it ends.
+const KEY_PAST: [u8; 2] = [0, 2];
+const REVISION_LEN: usize = 8;
+
+const LEASE_TAG: u8 = b'l';
+const ATTACHED_TAG: u8 = b'k';
+
+pub(crate) const STORE: &[u8] = b"state/store";
+pub(crate) const ALARMS: &[u8] = b"state/alarm/";
+pub(crate) const MEMBERS: &[u8] = b"state/member/";
+
+/// The key of a place in the queue `name`: `name/<lease in hex>`, as etcd's recipes write it.
+pub fn queue_key(name: &[u8], lease: LeaseId) -> Bytes {
+    let mut key = Vec::with_capacity(name.len() + 17);
+    key.extend_from_slice(name);
+    key.push(b'/');
+    key.extend_from_slice(format!("{lease:x}").as_bytes());
+    key.into()
+}
+
+/// What all keys of the queue `name` begin with: `name/`.
+pub fn queue_prefix(name: &[u8]) -> Bytes {
+    let mut prefix = Vec::with_capacity(name.len() + 1);
+    prefix.extend_from_slice(name);
+    prefix.push(b'/');
+    prefix.into()
+}
+
+/// The keys that begin with `prefix`, as a range.
+pub(crate) fn prefix_range(prefix: &[u8]) -> KeyRange {
+    KeyRange {
+        key: Bytes::copy_from_slice(prefix),
+        end: successor(prefix).map_or(Bytes::from_static(b"\0"), Bytes::from),
+    }
+}
+
+/// The first byte string after everything that begins with `prefix`; `None` if there is no such (all `ff`).
+pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut next = prefix[..=last].to_vec();
+    next[last] += 1;
+    Some(next)
+}
+
+/// The bounds of one key's rows, in one allocation that ends up as the key of the next row of that key.
+pub(crate) struct KeyRows {
+    /// `from`, then `below`.
+    bytes: Vec<u8>,
+    half: usize,
+}
+
+impl KeyRows {
+    pub(crate) fn of(key: &[u8]) -> KeyRows {
+        let mut bytes = Vec::with_capacity(2 * (key.len() + 3) + REVISION_LEN);
+        push_escaped(&mut bytes, key);
+        let half = bytes.len() + KEY_END.len();
+        bytes.extend_from_slice(&KEY_END);
+        bytes.extend_from_within(..half - KEY_END.len());
+        bytes.extend_from_slice(&KEY_PAST);
+        KeyRows { bytes, half }
+    }
+
+    pub(crate) fn from(&self) -> &[u8] {
+        &self.bytes[..self.half]
+    }
+
+    pub(crate) fn below(&self) -> &[u8] {
+        &self.bytes[self.half..]
+    }
+
+    /// The row of the version that `revision` made.
+    pub(crate) fn into_row(mut self, revision: i64) -> Vec<u8> {
+        self.bytes.truncate(self.half);
+        self.bytes.extend_from_slice(&inverted(revision));
+        self.bytes
+    }
+}
+
+/// The row of one version of a key.
+pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 3 + REVISION_LEN);
+    push_escaped(&mut row, key);
+    row.extend_from_slice(&KEY_END);
+    row.extend_from_slice(&inverted(revision));
+    row
+}
+
+/// The bounds `[from, below)` of the rows of a range; `None` if no key can be in it.
+pub(crate) fn range_rows(range: &KeyRange) -> Option<(Vec<u8>, Vec<u8>)> {
+    let from = bounded(&range.key, KEY_END);
+    let below = match range.end.deref() {
+        b"" => bounded(&range.key, KEY_PAST),
+        b"\0" => all_rows().1,
+        end if end <= &range.key[..] => return None,
+        end => bounded(end, KEY_END),
+    };
+    Some((from, below))
+}
+
+/// The bounds of all rows of the kv table.
+pub(crate) fn all_rows() -> (Vec<u8>, Vec<u8>) {
+    (vec![KEY_TAG], vec![KEY_TAG + 1])
+}
+
+/// A row key's two parts: what all versions of its user key share, and the revision.
+pub(crate) fn split_row(row: &[u8]) -> Result<(&[u8], i64), Fault> {
+    let (prefix, revision) = row.split_last_chunk::<REVISION_LEN>().ok_or_else(|| short("kv"))?;
+    Ok((prefix, i64::from_be_bytes(*revision) ^ -1))
+}
+
+/// The user key of the shared part of its rows.
+pub(crate) fn user_key(prefix: &[u8]) -> Result<Bytes, Fault> {
+    let escaped = prefix.get(1..prefix.len().saturating_sub(KEY_END.len())).ok_or_else(|| short("kv"))?;
+    if !escaped.contains(&0) {
+        return Ok(Bytes::copy_from_slice(escaped));
+    }
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        key.push(*byte);
+        if *byte == 0 && bytes.next() != Some(&0xff) {
+            return Err(Fault::Corrupt("a key in the kv table is not escaped".into()));
+        }
+    }
+    Ok(key.into())
+}
+
+/// The first row after all versions of a key, from the part that its rows share.
+pub(crate) fn past_key(prefix: &[u8]) -> Vec<u8> {
+    let mut row = prefix.to_vec();
+    if let Some(last) = row.last_mut() {
+        *last = KEY_PAST[1];
+    }
+    row
+}
+
+/// The first version of a key at or before `revision`, from the part that its rows share.
+pub(crate) fn at_revision(prefix: &[u8], revision: i64) -> Vec<u8> {
+    let mut row = Vec::with_capacity(prefix.len() + REVISION_LEN);
+    row.extend_from_slice(prefix);
+    row.extend_from_slice(&inverted(revision));
+    row
+}
+
+/// The row of the rev table for the change number `sub` of a revision.
+pub(crate) fn revision_row(main: i64, sub: u32) -> [u8; 12] {
+    let mut row = [0; 12];
+    row[..8].copy_from_slice(&main.max(0).to_be_bytes());
+    row[8..].copy_from_slice(&sub.to_be_bytes());
+    row
+}
+
+pub(crate) fn split_revision_row(row: &[u8]) -> Result<i64, Fault> {
+    match row.first_chunk::<8>() {
+        Some(main) if row.len() == 12 => Ok(i64::from_be_bytes(*main)),
+        _ => Err(short("rev")),
+    }
+}
+
+pub(crate) fn lease_row(id: LeaseId) -> [u8; 9] {
+    let mut row = [LEASE_TAG; 9];
+    row[1..].copy_from_slice(&ordered(id));
+    row
+}
+
+/// The bounds of all `l` rows.
+pub(crate) fn lease_rows() -> ([u8; 1], [u8; 1]) {
+    ([LEASE_TAG], [LEASE_TAG + 1])
+}
+
+pub(crate) fn split_lease_row(row: &[u8]) -> Result<LeaseId, Fault> {
+    row.get(1..).and_then(|id| id.try_into().ok()).map(unordered).ok_or_else(|| short("lease"))
+}
+
+pub(crate) fn attached_row(id: LeaseId, key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(9 + key.len());
+    row.push(ATTACHED_TAG);
+    row.extend_from_slice(&ordered(id));
+    row.extend_from_slice(key);
+    row
+}
+
+/// The bounds of the keys attached to a lease.
+pub(crate) fn attached_rows(id: LeaseId) -> (Vec<u8>, Vec<u8>) {
+    let below = match id.checked_add(1) {
+        Some(next) => attached_row(next, b""),
+        None => vec![ATTACHED_TAG + 1],
+    };
+    (attached_row(id, b""), below)
+}
+
+pub(crate) fn split_attached_row(row: &[u8]) -> Result<&[u8], Fault> {
+    row.get(9..).ok_or_else(|| short("lease"))
+}
+
+fn push_escaped(row: &mut Vec<u8>, key: &[u8]) {
+    row.push(KEY_TAG);
+    if !key.contains(&0) {
+        return row.extend_from_slice(key);
+    }
+    for byte in key {
+        row.push(*byte);
+        if *byte == 0 {
+            row.push(0xff);
+        }
+    }
+}
+
+fn bounded(key: &[u8], end: [u8; 2]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(key.len() + 3);
+    push_escaped(&mut row, key);
+    row.extend_from_slice(&end);
+    row
+}
+
+fn inverted(revision: i64) -> [u8; 8] {
+    // Revisions are positive; a query may ask with less, and must then find nothing.
+    (revision.max(0) ^ -1).to_be_bytes()
+}
+
+fn ordered(number: i64) -> [u8; 8] {
+    (number ^ i64::MIN).to_be_bytes()
+}
+
+fn unordered(bytes: [u8; 8]) -> i64 {
+    i64::from_be_bytes(bytes) ^ i64::MIN
+}
+
+fn short(table: &str) -> Fault {
+    Fault::Corrupt(format!("a row key of the table {table} is too short"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_keys_stand_in_the_order_of_the_keys_newest_first() {
+        let keys: [&[u8]; 10] =
+            [b"\0", b"\0\0", b"\0\x01", b"a", b"a\0", b"a\0\xff", b"a\x01", b"ab", b"b", b"\xff\xff\xff"];
+        let rows: Vec<_> = keys
+            .iter()
+            .flat_map(|key| [version_row(key, i64::MAX), version_row(key, 7), version_row(key, 2)])
+            .collect();
+        assert!(rows.is_sorted());
+        for (row, key) in rows.iter().skip(1).step_by(3).zip(keys) {
+            let (prefix, revision) = split_row(row).unwrap();
+            assert_eq!((&user_key(prefix).unwrap()[..], revision), (key, 7));
+            let bounds = KeyRows::of(key);
+            assert!(bounds.from() < &row[..] && &row[..] < bounds.below());
+            assert_eq!(&past_key(prefix), bounds.below());
+            assert_eq!(&bounds.into_row(7), row);
+        }
+    }
+
+    #[test]
+    fn a_range_without_an_end_covers_every_key_from_its_start() {
+        let (from, below) = range_rows(&KeyRange { key: "\0".into(), end: "\0".into() }).unwrap();
+        for key in [&b"\0"[..], b"a", &[0xff; 300]] {
+            let row = version_row(key, 1);
+            assert!(from < row && row < below);
+        }
+        assert!(range_rows(&KeyRange { key: "b".into(), end: "b".into() }).is_none());
+    }
+
+    #[test]
+    fn lease_rows_stand_in_the_order_of_the_ids() {
+        let ids = [i64::MIN, -5, -1, 0, 1, 7, i64::MAX];
+        assert!(ids.map(lease_row).is_sorted());
+        for id in ids {
+            assert_eq!(split_lease_row(&lease_row(id)).unwrap(), id);
+            let (from, below) = attached_rows(id);
+            let row = attached_row(id, &[0xff; 9]);
+            assert!(from < row && row < below);
+        }
+    }
+
+    #[test]
+    fn queue_keys_are_those_of_the_recipes() {
+        assert_eq!(queue_key(b"lock", 0x1f3a), "lock/1f3a");
+        assert_eq!(queue_key(b"lock", -1), "lock/ffffffffffffffff");
+        assert_eq!(queue_prefix(b"lock"), "lock/");
+        assert_eq!(successor(b"lock/").unwrap(), b"lock0");
+        assert_eq!(successor(b"a\xff\xff").unwrap(), b"b");
+        assert_eq!(successor(b"\xff"), None);
+    }
+}

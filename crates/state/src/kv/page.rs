@@ -1,0 +1,36 @@
+//! A part of a range, for readers that go through it piece by piece and must not walk the rest each time.
+
+use super::range::revision;
+use crate::keys;
+use crate::read::{Bounds, Page};
+use crate::scan::{self, Budget};
+use crate::view::{Fault, View};
+use crate::{RangeQuery, Rejection};
+use std::ops::ControlFlow;
+
+pub(crate) fn page<V: View>(
+    view: &V,
+    query: &RangeQuery,
+    bounds: Bounds,
+    limit: usize,
+    max_bytes: usize,
+) -> Result<Result<Page, Rejection>, Fault> {
+    let revision = match revision(query, bounds) {
+        Ok(revision) => revision,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    let (mut kvs, mut next, mut size) = (Vec::new(), None, 0);
+    if let Some((from, below)) = keys::range_rows(&query.range) {
+        scan::alive(view, (&from, &below), revision, Budget::UNLIMITED, |found| {
+            if !kvs.is_empty() && (kvs.len() >= limit || size >= max_bytes) {
+                next = Some(keys::user_key(found.prefix)?);
+                return Ok(ControlFlow::Break(()));
+            }
+            let kv = found.record.to_kv(found.prefix, found.mod_revision, !query.keys_only)?;
+            size += kv.key.len() + kv.value.len();
+            kvs.push(kv);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(Ok((kvs, next)))
+}

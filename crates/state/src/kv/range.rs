@@ -1,0 +1,150 @@
+//! Answering a range query: the keys alive at one revision, filtered, sorted, cut.
+//!
+//! 1. `count` is the number of keys in the range, whatever filters and limit leave of them; so the whole range is always walked.
+//! 2. Filters come first, then the order, then the limit. `more` tells that the limit left something out.
+//! 3. Ties of an order stand in key order.
+
+use crate::keys::{self, KeyRows};
+use crate::read::{Bounds, ReadStop};
+use crate::record::{Record, Version};
+use crate::scan::{self, Budget};
+use crate::view::{Fault, Table, View};
+use crate::{KeyValue, Order, RangeQuery, RangeResult, Rejection, SortBy};
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+/// The newest version of a key at or before `revision`, unless that is a tombstone.
+pub(crate) fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
+    let rows = KeyRows::of(key);
+    let from = keys::at_revision(rows.from(), revision);
+    let Some((row, record)) = view.first(Table::Kv, &from, rows.below())? else { return Ok(None) };
+    let version = Version::decode(record, keys::split_row(&row)?.1)?;
+    Ok((!version.is_tombstone()).then_some(version))
+}
+
+/// The revision a query reads at. Not positive means now; inside a transaction, where only 0 does, the check comes before.
+pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
+    match query.revision {
+        ..=0 => Ok(bounds.current),
+        revision if revision > bounds.current => Err(Rejection::FutureRevision { current: bounds.current }),
+        revision if revision < bounds.compacted => Err(Rejection::Compacted { compacted: bounds.compacted }),
+        revision => Ok(revision),
+    }
+}
+
+pub(crate) fn range<V: View>(
+    view: &V,
+    query: &RangeQuery,
+    bounds: Bounds,
+    budget: Option<usize>,
+) -> Result<Result<RangeResult, ReadStop>, Fault> {
+    let revision = match revision(query, bounds) {
+        Ok(revision) => revision,
+        Err(rejection) => return Ok(Err(ReadStop::Rejected(rejection))),
+    };
+    if query.range.end.is_empty() {
+        return single(view, query, revision).map(Ok);
+    }
+    let mut answer = Answer::new(query);
+    if let Some((from, below)) = keys::range_rows(&query.range) {
+        let done = scan::alive(view, (&from, &below), revision, Budget::new(budget), |found| {
+            answer.found(found.prefix, found.mod_revision, found.record)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if !done {
+            return Ok(Err(ReadStop::OverBudget));
+        }
+    }
+    Ok(Ok(answer.finish()))
+}
+
+/// One key needs no walk: one seek, and its value is not copied.
+fn single<V: View>(view: &V, query: &RangeQuery, revision: i64) -> Result<RangeResult, Fault> {
+    let Some(version) = version_at(view, &query.range.key, revision)? else { return Ok(RangeResult::default()) };
+    let mut result = RangeResult { count: 1, ..RangeResult::default() };
+    if !query.count_only && passes(query, version.mod_revision, version.create_revision) {
+        let mut kv = version.into_kv(&query.range.key);
+        if query.keys_only {
+            kv.value.clear();
+        }
+        result.kvs.push(kv);
+    }
+    Ok(result)
+}
+
+fn passes(query: &RangeQuery, mod_revision: i64, create_revision: i64) -> bool {
+    let within = |revision: i64, min: i64, max: i64| (min == 0 || revision >= min) && (max == 0 || revision <= max);
+    within(mod_revision, query.min_mod_revision, query.max_mod_revision)
+        && within(create_revision, query.min_create_revision, query.max_create_revision)
+}
+
+/// The answer as it grows.
+struct Answer<'q> {
+    query: &'q RangeQuery,
+    /// How many to give; the rest is only counted.
+    limit: usize,
+    /// `None`: as the keys come.
+    order: Option<Order>,
+    kvs: Vec<KeyValue>,
+    count: i64,
+    passed: usize,
+}
+
+impl<'q> Answer<'q> {
+    fn new(query: &'q RangeQuery) -> Answer<'q> {
+        let order = match (query.sort_by, query.order) {
+            (SortBy::Key, Order::None | Order::Ascend) => None,
+            (_, Order::None) => Some(Order::Ascend),
+            (_, order) => Some(order),
+        };
+        let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        Answer { query, limit, order, kvs: Vec::new(), count: 0, passed: 0 }
+    }
+
+    fn found(&mut self, prefix: &[u8], mod_revision: i64, record: Record<'_>) -> Result<(), Fault> {
+        self.count += 1;
+        if self.query.count_only || !passes(self.query, mod_revision, record.create_revision) {
+            return Ok(());
+        }
+        self.passed += 1;
+        if self.order.is_none() && self.kvs.len() >= self.limit {
+            return Ok(());
+        }
+        let with_value = !self.query.keys_only || self.query.sort_by == SortBy::Value;
+        self.kvs.push(record.to_kv(prefix, mod_revision, with_value)?);
+        // A sorted query with a limit holds a few times the limit, not the range.
+        if self.order.is_some() && self.kvs.len() > self.limit.saturating_mul(2).saturating_add(64) {
+            self.cut();
+        }
+        Ok(())
+    }
+
+    /// Sorts what there is and drops what cannot be in the answer any more. Stable, so that later keys stay behind earlier ones.
+    fn cut(&mut self) {
+        let Some(order) = self.order else { return };
+        let by = self.query.sort_by;
+        match order {
+            Order::Descend => self.kvs.sort_by(|a, b| compare(by, b, a)),
+            Order::Ascend | Order::None => self.kvs.sort_by(|a, b| compare(by, a, b)),
+        }
+        self.kvs.truncate(self.limit);
+    }
+
+    fn finish(mut self) -> RangeResult {
+        self.cut();
+        if self.query.keys_only {
+            self.kvs.iter_mut().for_each(|kv| kv.value.clear());
+        }
+        RangeResult { more: self.passed > self.limit, kvs: self.kvs, count: self.count }
+    }
+}
+
+fn compare(by: SortBy, a: &KeyValue, b: &KeyValue) -> Ordering {
+    match by {
+        SortBy::Key => a.key.cmp(&b.key),
+        SortBy::Version => a.version.cmp(&b.version),
+        SortBy::CreateRevision => a.create_revision.cmp(&b.create_revision),
+        SortBy::ModRevision => a.mod_revision.cmp(&b.mod_revision),
+        SortBy::Value => a.value.cmp(&b.value),
+    }
+}

@@ -1,0 +1,161 @@
+//! Transactions: decide, check, execute.
+//!
+//! 1. *Decide*: all compares of the nested tree, as far as it is reached, see the state before the transaction.
+//! 2. *Check*: whatever can refuse an operation on the decided path is looked at before anything is written. Ranges are checked
+//!    here too, because a member that answers nobody does not execute them and must refuse all the same.
+//! 3. *Execute*: operations in order, each seeing those before it. Nothing can fail here but the disk.
+
+use super::range;
+use crate::keys;
+use crate::machine::{Batch, Stop};
+use crate::read::{Bounds, ReadStop};
+use crate::record::Record;
+use crate::scan::{self, Budget};
+use crate::view::{Fault, View};
+use crate::{
+    Compare, Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Relation, Target, Txn, TxnResult,
+};
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+/// Which branches are taken: of the transaction itself, then of those nested in that branch, in order.
+type Path<'p> = std::slice::Iter<'p, bool>;
+
+/// Whether the transaction holds a Put, in any branch.
+pub(crate) fn puts(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Put(_) => true,
+        Op::Txn(txn) => puts(txn),
+        Op::Range(_) | Op::DeleteRange(_) => false,
+    })
+}
+
+impl<V: View> Batch<'_, V> {
+    pub(crate) fn txn(&mut self, txn: &Txn) -> Result<TxnResult, Stop> {
+        let mut path = Vec::new();
+        self.decide(txn, &mut path)?;
+        self.check(txn, &mut path.iter())?;
+        self.execute_txn(txn, &mut path.iter())
+    }
+
+    fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> Result<(), Fault> {
+        let mut succeeded = true;
+        for compare in &txn.compares {
+            if !self.holds(compare)? {
+                succeeded = false;
+                break;
+            }
+        }
+        path.push(succeeded);
+        for op in branch(txn, succeeded) {
+            if let Op::Txn(nested) = op {
+                self.decide(nested, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn holds(&self, compare: &Compare) -> Result<bool, Fault> {
+        let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
+        if compare.range.end.is_empty() {
+            let current = self.target(&compare.range.key)?.current;
+            return Ok(match &current {
+                Some(version) => relates(version.mod_revision, Some(&version.record())),
+                None => relates(0, None),
+            });
+        }
+        let (mut found, mut holds) = (false, true);
+        if let Some((from, below)) = keys::range_rows(&compare.range) {
+            scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |row| {
+                found = true;
+                holds = relates(row.mod_revision, Some(&row.record));
+                Ok(if holds { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })?;
+        }
+        Ok(if found { holds } else { relates(0, None) })
+    }
+
+    fn check(&self, txn: &Txn, path: &mut Path<'_>) -> Result<(), Stop> {
+        for op in branch(txn, next(path)) {
+            match op {
+                Op::Range(query) => check_range(query, self.bounds())?,
+                Op::Put(put) => {
+                    let exists = !(put.ignore_value || put.ignore_lease) || self.target(&put.key)?.current.is_some();
+                    self.check_put(put, exists)?;
+                }
+                Op::DeleteRange(_) => {}
+                Op::Txn(nested) => self.check(nested, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn execute_txn(&mut self, txn: &Txn, path: &mut Path<'_>) -> Result<TxnResult, Stop> {
+        let succeeded = next(path);
+        let mut responses = Vec::new();
+        for op in branch(txn, succeeded) {
+            let kind = match op {
+                Op::Range(query) => OpResultKind::Range(self.range_here(query)?),
+                Op::Put(put) => {
+                    let target = self.target(&put.key)?;
+                    OpResultKind::Put { prev: self.execute_put(put, target) }
+                }
+                Op::DeleteRange(delete) => OpResultKind::DeleteRange(self.delete_range(delete)?),
+                Op::Txn(nested) => OpResultKind::Txn(self.execute_txn(nested, path)?),
+            };
+            if self.answer {
+                responses.push(OpResult { revision: self.seen(), kind });
+            }
+        }
+        Ok(TxnResult { succeeded, responses })
+    }
+
+    /// A range inside the transaction: it sees what the operations before it did.
+    fn range_here(&self, query: &RangeQuery) -> Result<RangeResult, Stop> {
+        if !self.answer {
+            return Ok(RangeResult::default());
+        }
+        match range::range(&self.rows, query, self.bounds(), None)? {
+            Ok(result) => Ok(result),
+            Err(ReadStop::Rejected(rejection)) => Err(rejection.into()),
+            Err(ReadStop::OverBudget) => Err(Fault::Read("a range without a budget exceeded it".into()).into()),
+        }
+    }
+}
+
+fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
+    if succeeded { &txn.success } else { &txn.failure }
+}
+
+fn next(path: &mut Path<'_>) -> bool {
+    *path.next().expect("every transaction on the path was decided")
+}
+
+/// Unlike outside, a negative revision is an old one here.
+fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<(), Rejection> {
+    if query.revision < 0 {
+        return Err(Rejection::Compacted { compacted: bounds.compacted });
+    }
+    range::revision(query, bounds).map(|_| ())
+}
+
+/// Whether one key satisfies a compare. A missing key has zeros everywhere, and no value at all: a compare of its value fails.
+fn relates(compare: &Compare, mod_revision: i64, record: Option<&Record<'_>>) -> bool {
+    let number = |of: fn(&Record<'_>) -> i64| record.map_or(0, of);
+    let ordering = match &compare.target {
+        Target::Version(operand) => number(|record| record.version).cmp(operand),
+        Target::CreateRevision(operand) => number(|record| record.create_revision).cmp(operand),
+        Target::ModRevision(operand) => mod_revision.cmp(operand),
+        Target::Lease(operand) => number(|record| record.lease).cmp(operand),
+        Target::Value(operand) => match record {
+            Some(record) => record.value.cmp(operand),
+            None => return false,
+        },
+    };
+    match compare.relation {
+        Relation::Equal => ordering == Ordering::Equal,
+        Relation::NotEqual => ordering != Ordering::Equal,
+        Relation::Greater => ordering == Ordering::Greater,
+        Relation::Less => ordering == Ordering::Less,
+    }
+}

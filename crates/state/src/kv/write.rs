@@ -1,0 +1,148 @@
+//! Changing keys: Put and DeleteRange, and the two primitives that every other command changes keys with.
+//!
+//! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv and rev rows and of attachments, and the only source of
+//!    events: row, attachment, event, digest and queue index cannot part ways.
+//! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
+//!    later change replaces the earlier one, on every member alike.
+
+use crate::event::{Event, EventKind};
+use crate::keys::{self, KeyRows};
+use crate::machine::{Batch, Stop};
+use crate::record::{LOCK, Record, TOMBSTONE, Version};
+use crate::scan::{self, Budget};
+use crate::view::{Fault, Table, View};
+use crate::{DeleteRange, Deleted, KeyRange, KeyValue, LeaseId, Put, Rejection, Response};
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+/// A key to be changed: where its rows are, and its newest version if it is alive.
+pub(crate) struct Target<'k> {
+    pub(crate) key: &'k [u8],
+    rows: KeyRows,
+    pub(crate) current: Option<Version>,
+}
+
+impl<V: View> Batch<'_, V> {
+    /// Looks a key up once, for everything that follows.
+    pub(crate) fn target<'k>(&self, key: &'k [u8]) -> Result<Target<'k>, Fault> {
+        let rows = KeyRows::of(key);
+        let current = match self.rows.newest(&rows)? {
+            None => None,
+            Some((row, record)) => {
+                let version = Version::decode(record, keys::split_row(&row)?.1)?;
+                (!version.is_tombstone()).then_some(version)
+            }
+        };
+        Ok(Target { key, rows, current })
+    }
+
+    pub(crate) fn put(&mut self, put: &Put) -> Result<Response, Stop> {
+        let target = self.target(&put.key)?;
+        self.check_put(put, target.current.is_some())?;
+        let prev = self.execute_put(put, target);
+        Ok(Response::Put { prev })
+    }
+
+    /// Everything that can refuse a Put.
+    pub(crate) fn check_put(&self, put: &Put, exists: bool) -> Result<(), Stop> {
+        if !put.ignore_lease && put.lease != 0 && !self.lease_exists(put.lease)? {
+            return Err(Rejection::LeaseNotFound.into());
+        }
+        if (put.ignore_value || put.ignore_lease) && !exists {
+            return Err(Rejection::KeyNotFound.into());
+        }
+        Ok(())
+    }
+
+    /// The part of a Put that cannot fail any more; gives the version before it if that is asked for.
+    pub(crate) fn execute_put(&mut self, put: &Put, target: Target<'_>) -> Option<KeyValue> {
+        let old = target.current.as_ref();
+        let lease = if put.ignore_lease { old.map_or(0, |old| old.lease) } else { put.lease };
+        let kept = if put.ignore_value { old.map(|old| old.value.clone()) } else { None };
+        let prev = if put.prev_kv && self.answer { old.map(|old| old.to_kv(target.key)) } else { None };
+        let flags = old.map_or(0, |old| old.flags & LOCK);
+        self.store(target, kept.as_deref().unwrap_or(&put.value), lease, flags);
+        prev
+    }
+
+    pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> Result<Deleted, Stop> {
+        let want_prev = delete.prev_kv && self.answer;
+        let mut deleted = Deleted::default();
+        for (key, old) in self.alive(&delete.range, want_prev)? {
+            if want_prev {
+                deleted.prev.push(old.to_kv(&key));
+            }
+            deleted.deleted += 1;
+            self.remove(Target { key: &key, rows: KeyRows::of(&key), current: Some(old) });
+        }
+        Ok(deleted)
+    }
+
+    /// Writes a new version of a key. Values and keys are copied: what the command holds is a slice of a whole log entry.
+    pub(crate) fn store(&mut self, target: Target<'_>, value: &[u8], lease: LeaseId, flags: u8) {
+        let Target { key, rows, current } = target;
+        let main = self.next_revision();
+        let (create_revision, version, old_lease) = match &current {
+            Some(old) => (old.create_revision, old.version + 1, old.lease),
+            None => (main, 1, 0),
+        };
+        let record = Record { create_revision, version, lease, flags, value };
+        self.rows.put(Table::Kv, rows.into_row(main), record.encode());
+        if lease != old_lease {
+            self.detach(old_lease, key);
+            self.attach(lease, key);
+        }
+        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        let kv = KeyValue { key, value, create_revision, mod_revision: main, version, lease };
+        self.changed(Event { kind: EventKind::Put, kv }, current.is_none());
+    }
+
+    /// Writes the tombstone of a key that is alive.
+    pub(crate) fn remove(&mut self, target: Target<'_>) {
+        let Target { key, rows, current } = target;
+        let main = self.next_revision();
+        self.rows.put(Table::Kv, rows.into_row(main), Record::DELETED.encode());
+        self.detach(current.map_or(0, |old| old.lease), key);
+        let kv = KeyValue { key: Bytes::copy_from_slice(key), mod_revision: main, ..KeyValue::default() };
+        self.changed(Event { kind: EventKind::Delete, kv }, true);
+    }
+
+    /// Marks the present life of a key as one that a Lock stands for. No client can see the mark, so this is no change of the key.
+    pub(crate) fn mark_lock(&mut self, target: Target<'_>) {
+        let Target { key, rows, current } = target;
+        let Some(Version { create_revision, mod_revision, version, lease, flags, value }) = current else { return };
+        debug_assert_eq!(flags & TOMBSTONE, 0, "only living keys are looked up");
+        let record = Record { create_revision, version, lease, flags: flags | LOCK, value: &value };
+        self.rows.put(Table::Kv, rows.into_row(mod_revision), record.encode());
+        self.machine.digest.other(6, key);
+    }
+
+    /// The living keys of a range, collected before the first of them is changed.
+    fn alive(&self, range: &KeyRange, with_value: bool) -> Result<Vec<(Bytes, Version)>, Fault> {
+        if range.end.is_empty() {
+            let current = self.target(&range.key)?.current;
+            return Ok(current.map(|version| (range.key.clone(), version)).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        if let Some((from, below)) = keys::range_rows(range) {
+            scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |row| {
+                found.push((keys::user_key(row.prefix)?, row.record.to_version(row.mod_revision, with_value)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Books one change of one key. `life`: the key began or ended.
+    fn changed(&mut self, event: Event, life: bool) {
+        let row = keys::revision_row(event.kv.mod_revision, self.sub);
+        self.rows.put(Table::Rev, row.to_vec(), event.kv.key.to_vec());
+        self.sub += 1;
+        self.machine.digest.event(&event);
+        if life {
+            self.queues.extend(self.machine.queues.active(&event.kv.key).cloned());
+            self.machine.queues.observe(&event);
+        }
+        self.events.push(event);
+    }
+}

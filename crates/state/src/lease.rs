@@ -1,0 +1,107 @@
+//! Leases: granted, revoked, expired; and the keys attached to them.
+//!
+//! A lease here is a number with a TTL and a set of keys. That time passes is known to the Raft leader alone, outside the log; it says
+//! so with an `Expire`, which counts only if the entry was proposed in the term that it names.
+//!
+//! 1. A lease and all its keys go in one revision, keys in order; without keys no revision is taken.
+//! 2. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
+
+use crate::event::LeaseChange;
+use crate::keys;
+use crate::machine::{Batch, Position, Stop};
+use crate::view::{Fault, Step, Table, View};
+use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
+use bytes::Bytes;
+
+impl<V: View> Batch<'_, V> {
+    pub(crate) fn lease_exists(&self, id: LeaseId) -> Result<bool, Fault> {
+        Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
+    }
+
+    pub(crate) fn lease_grant(&mut self, grant: &LeaseGrant) -> Result<Response, Stop> {
+        let LeaseGrant { id, ttl_seconds } = *grant;
+        self.check_grant(id)?;
+        self.execute_grant(id, ttl_seconds);
+        Ok(Response::LeaseGrant { id, ttl_seconds })
+    }
+
+    /// The id 0 means no lease everywhere, so it counts as taken.
+    pub(crate) fn check_grant(&self, id: LeaseId) -> Result<(), Stop> {
+        if id == 0 || self.lease_exists(id)? {
+            return Err(Rejection::LeaseExists.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn execute_grant(&mut self, id: LeaseId, ttl_seconds: i64) {
+        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), ttl_seconds.to_be_bytes().to_vec());
+        self.lease_changed(LeaseChange::Granted { id, ttl_seconds });
+    }
+
+    pub(crate) fn lease_revoke(&mut self, id: LeaseId) -> Result<Response, Stop> {
+        if !self.lease_exists(id)? {
+            return Err(Rejection::LeaseNotFound.into());
+        }
+        self.end_lease(id)?;
+        Ok(Response::LeaseRevoke)
+    }
+
+    pub(crate) fn expire(&mut self, at: Position, expire: &Expire) -> Result<Response, Stop> {
+        if at.term != expire.term {
+            return Err(Rejection::StaleTerm.into());
+        }
+        let mut leases = expire.leases.clone();
+        leases.sort_unstable();
+        leases.dedup();
+        let mut expired = 0;
+        for id in leases {
+            // It may have been revoked since the leader saw it lapse.
+            if self.lease_exists(id)? {
+                self.end_lease(id)?;
+                expired += 1;
+            }
+        }
+        Ok(Response::Expire { expired })
+    }
+
+    fn end_lease(&mut self, id: LeaseId) -> Result<(), Fault> {
+        for key in attached_keys(&self.rows, id)? {
+            let target = self.target(&key)?;
+            if target.current.as_ref().is_none_or(|current| current.lease != id) {
+                return Err(Fault::Corrupt(format!("a key is attached to lease {id:x} that does not carry it")));
+            }
+            self.remove(target);
+        }
+        self.rows.delete(Table::Lease, keys::lease_row(id).to_vec());
+        self.lease_changed(LeaseChange::Gone { id });
+        Ok(())
+    }
+
+    pub(crate) fn attach(&mut self, id: LeaseId, key: &[u8]) {
+        if id != 0 {
+            self.rows.put(Table::Lease, keys::attached_row(id, key), Vec::new());
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: LeaseId, key: &[u8]) {
+        if id != 0 {
+            self.rows.delete(Table::Lease, keys::attached_row(id, key));
+        }
+    }
+
+    fn lease_changed(&mut self, change: LeaseChange) {
+        self.machine.digest.lease(change);
+        self.leases.push(change);
+    }
+}
+
+/// The keys attached to a lease, in order.
+pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    let (from, below) = keys::attached_rows(id);
+    let mut found = Vec::new();
+    view.scan(Table::Lease, &from, &below, &mut |row, _| {
+        found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
+        Ok(Step::Next)
+    })?;
+    Ok(found)
+}

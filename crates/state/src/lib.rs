@@ -1,0 +1,80 @@
+//! The replicated state machine of Conclave: what a committed command does to keys, leases and queues.
+//!
+//! # The idea
+//!
+//! Every member applies the same log, and must end up with the same bytes. So everything that decides an outcome is here, in code
+//! that can reach no clock, no randomness, no disk and no hash order, and nothing that decides an outcome is anywhere else. The
+//! crate turns one [`Command`] into one [`Outcome`] and a set of row writes; who stores the rows ([`View`] reads them back), who
+//! waits for the outcome and who is told about the events is the business of others.
+//!
+//! ```text
+//!  entry of the log ──► Machine::begin(view) ──► Batch::apply(command)* ──► Batch::finish() ──► Changes
+//!                                │                     │                                          │ rows, in one atomic write
+//!                                └── view: the rows ◄──┴── overlay: what this batch wrote         └ events, leases, queues
+//! ```
+//!
+//! A batch is a matter of speed only: commands applied in one batch or in many leave identical rows, because an
+//! [`overlay::Overlay`] shows each command what the earlier ones of its batch wrote.
+//!
+//! # Revisions
+//!
+//! The store's *revision* counts changes of the key space; it has nothing to do with the log's index. The empty store stands at 1.
+//! A command that changes keys takes the next revision for all of them, ordered inside it by *sub-revision*; a command that
+//! changes no key takes none. A version of a key carries the revision that made it (`mod_revision`), the one that began its
+//! present life (`create_revision`) and how many versions this life has had (`version`). Deleting writes a tombstone version.
+//!
+//! # Rows
+//!
+//! | Table | Row key | Row value |
+//! |---|---|---|
+//! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
+//! | rev | revision, sub-revision | user key |
+//! | lease | `l`, lease | TTL in seconds |
+//! | lease | `k`, lease, user key | nothing |
+//! | meta | `state/store` | revision, compacted revision, digest |
+//! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
+//!
+//! Inverting the revision makes the newest version of a key the first row of its prefix, so that a read of the present is one
+//! seek, and history needs no index in memory.
+//!
+//! # Invariants
+//!
+//! 1. `apply` is a function of the rows, the command and its [`Position`]: batch borders, sweeps and `answer` never show in rows,
+//!    events, digest or rejections.
+//! 2. A rejected command has no effect at all: whatever can refuse is decided before the first write.
+//! 3. A revision is taken if and only if at least one key changed.
+//! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and carries that lease, and that lease
+//!    has its `l` row.
+//! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
+//! 6. The queue index is a cache: dropping it at any moment changes speed, never an answer.
+
+mod command;
+mod digest;
+mod event;
+mod keys;
+mod kv;
+mod lease;
+mod machine;
+mod member;
+mod memory;
+mod outcome;
+pub mod overlay;
+mod place;
+mod queue;
+pub mod read;
+mod record;
+mod scan;
+pub mod sweep;
+pub mod view;
+
+pub use command::*;
+pub use event::*;
+pub use keys::{queue_key, queue_prefix};
+pub use machine::{Batch, Machine, Position};
+pub use memory::MemoryView;
+pub use outcome::*;
+pub use queue::QueueIndex;
+pub use view::{Fault, Step, Table, View};
+
+/// A lease's id; 0 is no lease, negative ids are legal.
+pub type LeaseId = i64;

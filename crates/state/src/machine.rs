@@ -1,0 +1,200 @@
+//! The machine: what it keeps between batches, and how a command finds the code that executes it.
+//!
+//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and the queue index, which
+//! is a cache. Everything else is rows.
+//!
+//! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
+//!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
+//! 2. `sub` counts the changes of the command at hand; the revision moves by one after it if there were any.
+//! 3. Refusals are a property of the state and the command: `answer` only decides what is told.
+
+use crate::digest::Digest;
+use crate::event::{Changes, Event, LeaseChange};
+use crate::overlay::Overlay;
+use crate::view::{Fault, View};
+use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
+use crate::{kv, member, read};
+use bytes::Bytes;
+use std::collections::BTreeSet;
+
+/// Where in the log the command being applied stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub index: u64,
+    pub term: u64,
+}
+
+pub struct Machine {
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) digest: Digest,
+    pub(crate) alarms: BTreeSet<Alarm>,
+    pub(crate) queues: QueueIndex,
+}
+
+impl Machine {
+    /// The machine of the state that `view` holds; of the empty store if there is none.
+    pub fn load<V: View>(view: &V) -> Result<Machine, Fault> {
+        let meta = read::meta(view)?;
+        Ok(Machine {
+            revision: meta.revision,
+            compacted: meta.compacted,
+            digest: Digest(meta.digest),
+            alarms: read::alarms(view)?.into_iter().collect(),
+            queues: QueueIndex::default(),
+        })
+    }
+
+    /// Starts a batch. `view` must hold exactly what earlier batches wrote.
+    pub fn begin<'a, V: View>(&'a mut self, view: &'a V) -> Batch<'a, V> {
+        let before = self.meta();
+        Batch {
+            machine: self,
+            rows: Overlay::new(view),
+            events: Vec::new(),
+            leases: Vec::new(),
+            queues: BTreeSet::new(),
+            before,
+            sub: 0,
+            answer: true,
+        }
+    }
+
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    pub fn digest(&self) -> u64 {
+        self.digest.0
+    }
+
+    fn meta(&self) -> read::Meta {
+        read::Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
+    }
+
+    /// What the alarms that are raised forbid.
+    fn refusal(&self, command: &Command) -> Option<Rejection> {
+        if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) {
+            return None;
+        }
+        let raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
+        if raised(AlarmKind::Corrupt) {
+            return Some(Rejection::Corrupt);
+        }
+        (raised(AlarmKind::NoSpace) && grows(command)).then_some(Rejection::NoSpace)
+    }
+}
+
+/// Whether the command could make the store larger. Deleting writes too, but it is how one gets out.
+fn grows(command: &Command) -> bool {
+    match command {
+        Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
+        Command::Txn(txn) => kv::txn::puts(txn),
+        Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } | Command::Expire(_) => false,
+        Command::Withdraw(_) | Command::Unlock { .. } | Command::Announce(_) | Command::Alarm(_) => false,
+    }
+}
+
+/// Commands applied together, for one write.
+pub struct Batch<'a, V> {
+    pub(crate) machine: &'a mut Machine,
+    pub(crate) rows: Overlay<'a, V>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) leases: Vec<LeaseChange>,
+    pub(crate) queues: BTreeSet<Bytes>,
+    /// The numbers when the batch began.
+    before: read::Meta,
+    pub(crate) sub: u32,
+    pub(crate) answer: bool,
+}
+
+/// Why a command does not go on: refused (a value), or the state cannot be read (fatal).
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Rejected(Rejection),
+    Fault(Fault),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Stop {
+        Stop::Rejected(rejection)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Fault(fault)
+    }
+}
+
+impl<'a, V: View> Batch<'a, V> {
+    /// Applies one command. `answer = false`: nobody on this node waits for it, and building the answer is left out.
+    pub fn apply(&mut self, at: Position, command: &Command, answer: bool) -> Result<Outcome, Fault> {
+        self.sub = 0;
+        self.answer = answer;
+        let result = match self.machine.refusal(command) {
+            Some(rejection) => Err(Stop::Rejected(rejection)),
+            None => self.execute(at, command),
+        };
+        self.machine.revision = self.seen();
+        self.sub = 0;
+        let result = match result {
+            Ok(response) => Ok(if answer { response } else { Response::Unasked }),
+            Err(Stop::Rejected(rejection)) => Err(rejection),
+            Err(Stop::Fault(fault)) => return Err(fault),
+        };
+        Ok(Outcome { revision: self.machine.revision, result })
+    }
+
+    /// Everything the batch did, for one atomic write.
+    pub fn finish(mut self) -> Changes {
+        let after = self.machine.meta();
+        if after != self.before {
+            member::store_meta(&mut self.rows, &after);
+        }
+        Changes {
+            writes: self.rows.into_writes(),
+            events: self.events,
+            leases: self.leases,
+            queues: self.queues,
+            compacted: (after.compacted != self.before.compacted).then_some(after.compacted),
+            revision: after.revision,
+        }
+    }
+
+    fn execute(&mut self, at: Position, command: &Command) -> Result<Response, Stop> {
+        match command {
+            Command::Put(put) => self.put(put),
+            Command::DeleteRange(delete) => self.delete_range(delete).map(Response::DeleteRange),
+            Command::Txn(txn) => self.txn(txn).map(Response::Txn),
+            Command::Compact { revision } => self.compact(*revision),
+            Command::LeaseGrant(grant) => self.lease_grant(grant),
+            Command::LeaseRevoke { id } => self.lease_revoke(*id),
+            Command::Expire(expire) => self.expire(at, expire),
+            Command::Enqueue(enqueue) => self.enqueue(enqueue),
+            Command::Proclaim(proclaim) => self.proclaim(proclaim),
+            Command::Withdraw(withdraw) => self.withdraw(withdraw),
+            Command::Unlock { key } => self.unlock(key),
+            Command::Announce(member) => Ok(self.announce(member)),
+            Command::Alarm(change) => Ok(self.alarm(*change)),
+        }
+    }
+
+    /// The revision that changes of the command at hand get.
+    pub(crate) fn next_revision(&self) -> i64 {
+        self.machine.revision + 1
+    }
+
+    /// The revision as the command at hand sees it: already the next one once it has changed something.
+    pub(crate) fn seen(&self) -> i64 {
+        if self.sub == 0 { self.machine.revision } else { self.machine.revision + 1 }
+    }
+
+    pub(crate) fn bounds(&self) -> read::Bounds {
+        read::Bounds { current: self.seen(), compacted: self.machine.compacted }
+    }
+}

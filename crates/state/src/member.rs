@@ -1,0 +1,123 @@
+//! What the meta table holds: the store's numbers, the alarms, and what members said about themselves.
+
+use crate::keys;
+use crate::machine::Batch;
+use crate::overlay::Overlay;
+use crate::read::Meta;
+use crate::view::{Fault, Table, View};
+use crate::{Alarm, AlarmChange, AlarmKind, Member, Response};
+
+impl<V: View> Batch<'_, V> {
+    pub(crate) fn announce(&mut self, member: &Member) -> Response {
+        let row = encode_member(member);
+        self.machine.digest.other(7, &row);
+        self.rows.put(Table::Meta, member_row(member.id), row);
+        Response::Announce
+    }
+
+    /// Raises or clears an alarm; the answer names it, unless there was none to clear.
+    pub(crate) fn alarm(&mut self, change: AlarmChange) -> Response {
+        let AlarmChange { raise, alarm } = change;
+        let row = alarm_row(alarm);
+        let changed = if raise { self.machine.alarms.insert(alarm) } else { self.machine.alarms.remove(&alarm) };
+        if changed {
+            self.machine.digest.other(if raise { 8 } else { 9 }, &row);
+            if raise {
+                self.rows.put(Table::Meta, row, Vec::new());
+            } else {
+                self.rows.delete(Table::Meta, row);
+            }
+        }
+        Response::Alarm { alarms: if raise || changed { vec![alarm] } else { Vec::new() } }
+    }
+}
+
+pub(crate) fn store_meta<V: View>(rows: &mut Overlay<'_, V>, meta: &Meta) {
+    let mut row = Vec::with_capacity(24);
+    row.extend_from_slice(&meta.revision.to_be_bytes());
+    row.extend_from_slice(&meta.compacted.to_be_bytes());
+    row.extend_from_slice(&meta.digest.to_be_bytes());
+    rows.put(Table::Meta, keys::STORE.to_vec(), row);
+}
+
+pub(crate) fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
+    let number = |at: usize| row.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    match (number(0), number(8), number(16)) {
+        (Some(revision), Some(compacted), Some(digest)) => Ok(Meta {
+            revision: i64::from_be_bytes(revision),
+            compacted: i64::from_be_bytes(compacted),
+            digest: u64::from_be_bytes(digest),
+        }),
+        _ => Err(Fault::Corrupt("the row of the store's numbers is too short".into())),
+    }
+}
+
+fn alarm_row(alarm: Alarm) -> Vec<u8> {
+    let kind = match alarm.kind {
+        AlarmKind::NoSpace => 1,
+        AlarmKind::Corrupt => 2,
+    };
+    [keys::ALARMS, &[kind], &alarm.member.to_be_bytes()].concat()
+}
+
+pub(crate) fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
+    let unknown = || Fault::Corrupt("a row of an alarm cannot be read".into());
+    let (kind, member) = row.strip_prefix(keys::ALARMS).and_then(<[u8]>::split_first).ok_or_else(unknown)?;
+    let kind = match kind {
+        1 => AlarmKind::NoSpace,
+        2 => AlarmKind::Corrupt,
+        _ => return Err(unknown()),
+    };
+    let member = member.try_into().map_err(|_| unknown())?;
+    Ok(Alarm { member: u64::from_be_bytes(member), kind })
+}
+
+fn member_row(id: u64) -> Vec<u8> {
+    [keys::MEMBERS, &id.to_be_bytes()[..]].concat()
+}
+
+/// The name, then the URLs, each with its length before it.
+fn encode_member(member: &Member) -> Vec<u8> {
+    let mut row = Vec::new();
+    for text in std::iter::once(&member.name).chain(&member.client_urls) {
+        row.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        row.extend_from_slice(text.as_bytes());
+    }
+    row
+}
+
+pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
+    let unknown = || Fault::Corrupt("a row of a member cannot be read".into());
+    let id = row.strip_prefix(keys::MEMBERS).and_then(|id| id.try_into().ok()).ok_or_else(unknown)?;
+    let mut texts = Vec::new();
+    let mut rest = value;
+    while !rest.is_empty() {
+        let (len, tail) = rest.split_first_chunk::<8>().ok_or_else(unknown)?;
+        let len = usize::try_from(u64::from_be_bytes(*len)).map_err(|_| unknown())?;
+        let (text, tail) = tail.split_at_checked(len).ok_or_else(unknown)?;
+        texts.push(String::from_utf8(text.to_vec()).map_err(|_| unknown())?);
+        rest = tail;
+    }
+    if texts.is_empty() {
+        return Err(unknown());
+    }
+    let name = texts.remove(0);
+    Ok(Member { id: u64::from_be_bytes(id), name, client_urls: texts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_alarms_read_back_as_written() {
+        let member = Member { id: 7, name: String::new(), client_urls: vec!["http://a:1".into(), String::new()] };
+        assert_eq!(decode_member(&member_row(7), &encode_member(&member)).unwrap(), member);
+        assert!(decode_member(&member_row(7), &[0; 7]).is_err());
+        assert!(decode_member(&member_row(7), &[0xff; 9]).is_err());
+        for kind in [AlarmKind::NoSpace, AlarmKind::Corrupt] {
+            let alarm = Alarm { member: u64::MAX, kind };
+            assert_eq!(decode_alarm(&alarm_row(alarm)).unwrap(), alarm);
+        }
+    }
+}

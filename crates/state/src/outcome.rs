@@ -1,0 +1,127 @@
+//! What a command came to. An outcome is part of the replicated result: every member that applies the entry reaches the same one.
+
+use crate::{Alarm, LeaseId};
+use bytes::Bytes;
+use thiserror::Error;
+
+/// One version of a key, as clients see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Bytes,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+    pub version: i64,
+    pub lease: LeaseId,
+}
+
+/// The outcome of one command, with the store's revision right after it (for response headers).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub revision: i64,
+    pub result: Result<Response, Rejection>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    Put {
+        prev: Option<KeyValue>,
+    },
+    DeleteRange(Deleted),
+    Txn(TxnResult),
+    Compact,
+    LeaseGrant {
+        id: LeaseId,
+        ttl_seconds: i64,
+    },
+    LeaseRevoke,
+    /// How many of the named leases were still there to expire.
+    Expire {
+        expired: usize,
+    },
+    Enqueue(Place),
+    Proclaim,
+    /// Whether that incarnation was there to delete.
+    Withdraw {
+        deleted: bool,
+    },
+    Unlock {
+        deleted: bool,
+    },
+    Announce,
+    Alarm {
+        alarms: Vec<Alarm>,
+    },
+    /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
+    Unasked,
+}
+
+/// A place in a native queue. `create_revision` is the place and the fencing token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub key: Bytes,
+    pub lease: LeaseId,
+    pub create_revision: i64,
+    /// Nobody in the queue is older: the lock or the leadership is held from this revision on.
+    pub first: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    pub deleted: i64,
+    /// Filled if asked for.
+    pub prev: Vec<KeyValue>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TxnResult {
+    pub succeeded: bool,
+    pub responses: Vec<OpResult>,
+}
+
+/// `revision` is what etcd puts into the nested header: the state the operation saw or made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpResult {
+    pub revision: i64,
+    pub kind: OpResultKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpResultKind {
+    Range(RangeResult),
+    Put { prev: Option<KeyValue> },
+    DeleteRange(Deleted),
+    Txn(TxnResult),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeResult {
+    pub kvs: Vec<KeyValue>,
+    /// The limit cut the answer short.
+    pub more: bool,
+    /// Keys in the range, whatever the limit.
+    pub count: i64,
+}
+
+/// A deterministic refusal: replicated, a value, without effect. The texts clients match are the server's (`status.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Rejection {
+    #[error("key not found")]
+    KeyNotFound,
+    #[error("lease not found")]
+    LeaseNotFound,
+    #[error("lease exists already")]
+    LeaseExists,
+    #[error("revision is compacted (up to {compacted})")]
+    Compacted { compacted: i64 },
+    #[error("revision is in the future (now {current})")]
+    FutureRevision { current: i64 },
+    #[error("not the leader: no such incarnation of the key")]
+    NotLeader,
+    #[error("the no-space alarm is raised")]
+    NoSpace,
+    #[error("the corruption alarm is raised")]
+    Corrupt,
+    #[error("expiry of another term")]
+    StaleTerm,
+}

@@ -1,0 +1,169 @@
+//! A batch's own writes, over the view that it began with.
+//!
+//! Later commands of a batch must see what earlier ones wrote, but the rows go to disk only when the batch is done. The overlay is a
+//! [`View`] of both: rows of the batch hide rows of the base, also where they delete.
+//!
+//! 1. What the overlay shows equals what the base would show after the writes were stored.
+//! 2. In the kv table apply never deletes a row, and a newer version sorts first: the overlay's first row of a key is the newest.
+
+use crate::event::Writes;
+use crate::keys::KeyRows;
+use crate::view::{Fault, Step, Table, View};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+pub struct Overlay<'a, V> {
+    base: &'a V,
+    /// One map a table: lookups compare plain bytes and need no owned key.
+    tables: [Rows; Table::ALL.len()],
+}
+
+impl<'a, V: View> Overlay<'a, V> {
+    pub fn new(base: &'a V) -> Overlay<'a, V> {
+        Overlay { base, tables: Default::default() }
+    }
+
+    pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.tables[table as usize].insert(key, Some(value));
+    }
+
+    pub fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.tables[table as usize].insert(key, None);
+    }
+
+    pub fn into_writes(self) -> Writes {
+        let tables = Table::ALL.into_iter().zip(self.tables);
+        tables.flat_map(|(table, rows)| rows.into_iter().map(move |(key, value)| ((table, key), value))).collect()
+    }
+
+    /// The newest version's row of a key: at most one lookup in the base, none if this batch wrote the key.
+    pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let own = range(&self.tables[Table::Kv as usize], Bound::Included(rows.from()), rows.below()).next();
+        match own {
+            Some((key, Some(value))) => Ok(Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))),
+            _ => self.base.first(Table::Kv, rows.from(), rows.below()),
+        }
+    }
+}
+
+impl<V: View> View for Overlay<'_, V> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        match self.tables[table as usize].get(key) {
+            Some(value) => Ok(value.as_deref().map(Bytes::copy_from_slice)),
+            None => self.base.get(table, key),
+        }
+    }
+
+    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        if self.tables[table as usize].is_empty() {
+            return self.base.first(table, from, below);
+        }
+        let mut first = None;
+        self.scan(table, from, below, &mut |key, value| {
+            first = Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            Ok(Step::Stop)
+        })?;
+        Ok(first)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        let rows = &self.tables[table as usize];
+        if rows.is_empty() {
+            return self.base.scan(table, from, below, visit);
+        }
+        let mut merge =
+            Merge { rows, own: range(rows, Bound::Included(from), below).peekable(), below, at: None, stopped: false };
+        self.base.scan(table, from, below, &mut |key, value| merge.base_row(key, value, visit))?;
+        merge.own_rows(None, visit)
+    }
+}
+
+type OwnRows<'a> = std::iter::Peekable<std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>;
+
+/// A scan over both: the base drives, and the batch's rows are shown in between.
+struct Merge<'a> {
+    rows: &'a Rows,
+    own: OwnRows<'a>,
+    below: &'a [u8],
+    /// Where the visitor wants to go on, if it jumped.
+    at: Option<Vec<u8>>,
+    stopped: bool,
+}
+
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault> + 'a;
+
+impl Merge<'_> {
+    fn base_row(&mut self, key: &[u8], value: &[u8], visit: &mut Visit<'_>) -> Result<Step, Fault> {
+        self.own_rows(Some(key), visit)?;
+        let hidden = self.own.peek().is_some_and(|(own, _)| own.as_slice() == key);
+        if hidden {
+            let own = self.own.next().expect("it was just peeked at").1;
+            if let (Some(value), true) = (own, self.wanted(key)) {
+                self.show(key, value, visit)?;
+            }
+        } else if self.wanted(key) {
+            self.show(key, value, visit)?;
+        }
+        Ok(match &self.at {
+            _ if self.stopped => Step::Stop,
+            Some(at) if at.as_slice() > key => Step::Seek(at.clone()),
+            _ => Step::Next,
+        })
+    }
+
+    /// Shows the batch's rows before `until`, or all that are left.
+    fn own_rows(&mut self, until: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+        while !self.stopped {
+            let Some((key, value)) = self.own.next_if(|(own, _)| until.is_none_or(|until| own.as_slice() < until))
+            else {
+                break;
+            };
+            if let Some(value) = value {
+                self.show(key, value, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, key: &[u8]) -> bool {
+        !self.stopped && self.at.as_deref().is_none_or(|at| at <= key)
+    }
+
+    fn show(&mut self, key: &[u8], value: &[u8], visit: &mut Visit<'_>) -> Result<(), Fault> {
+        self.at = None;
+        match visit(key, value)? {
+            Step::Next => {}
+            Step::Stop => self.stopped = true,
+            Step::Seek(to) if to.as_slice() > key => {
+                self.own = range(self.rows, Bound::Included(&to), self.below).peekable();
+                self.at = Some(to);
+            }
+            // Never backwards, and never the same row again.
+            Step::Seek(_) => {}
+        }
+        Ok(())
+    }
+}
+
+fn range<'a>(
+    rows: &'a Rows,
+    from: Bound<&[u8]>,
+    below: &[u8],
+) -> std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>> {
+    match from {
+        // The standard map panics on an inverted range.
+        Bound::Included(from) if from > below => {
+            rows.range::<[u8], _>((Bound::Included(below), Bound::Excluded(below)))
+        }
+        from => rows.range::<[u8], _>((from, Bound::Excluded(below))),
+    }
+}

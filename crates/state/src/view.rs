@@ -1,0 +1,75 @@
+//! How the state machine reads what is already applied: ordered rows of bytes, nothing more.
+//!
+//! Implemented by RocksDB in `storage` and by [`crate::MemoryView`] for tests and simulation. A view is a point in time: `apply`
+//! sees its own earlier writes through an [`Overlay`](crate::overlay::Overlay), never through the view.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// The tables of the state. The number is part of the on-disk format of snapshots of writes; append only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// (escaped user key, inverted revision) → record: the newest version of a key is the first row of its prefix.
+    Kv,
+    /// (revision, sub-revision) → user key: watch catch-up and compaction.
+    Rev,
+    /// Leases, and the keys attached to each.
+    Lease,
+    /// Elections, locks and claims of conclave.v1.
+    Coord,
+    /// Revision, compacted revision, digest, alarms, members.
+    Meta,
+}
+
+impl Table {
+    pub const ALL: [Table; 5] = [Table::Kv, Table::Rev, Table::Lease, Table::Coord, Table::Meta];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Kv => "kv",
+            Table::Rev => "rev",
+            Table::Lease => "lease",
+            Table::Coord => "coord",
+            Table::Meta => "meta",
+        }
+    }
+}
+
+/// What a scan does after it was shown a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    Next,
+    /// Go on at the first row at or after this key (never backwards).
+    Seek(Vec<u8>),
+    Stop,
+}
+
+/// The disk could not be read, or holds what cannot be. Fatal: the node stops; it is never an outcome.
+#[derive(Debug, Error)]
+pub enum Fault {
+    #[error("reading the state failed: {0}")]
+    Read(String),
+    #[error("the state is corrupt: {0}")]
+    Corrupt(String),
+}
+
+pub trait View {
+    /// The value of exactly this row.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault>;
+
+    /// The first row in `[from, below)`.
+    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault>;
+
+    /// Shows the rows of `[from, below)` in ascending order until told to stop.
+    #[expect(
+        clippy::type_complexity,
+        reason = "an alias would need a second lifetime, which every implementation would have to name"
+    )]
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault>;
+}

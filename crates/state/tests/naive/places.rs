@@ -1,0 +1,73 @@
+//! Queues in the model: the line is found by looking at every key.
+
+use super::{Answer, Naive};
+use bytes::Bytes;
+use conclave_state::*;
+
+impl Naive {
+    pub(super) fn enqueue(&mut self, enqueue: &Enqueue) -> Answer {
+        let Enqueue { kind, name, lease, grant_ttl_seconds, value } = enqueue;
+        if *grant_ttl_seconds > 0 {
+            self.grant(*lease, *grant_ttl_seconds)?;
+        } else if !self.leases.contains_key(lease) {
+            return Err(Rejection::LeaseNotFound);
+        }
+        let prefix = [&name[..], b"/"].concat();
+        let key = Bytes::from([&prefix[..], format!("{lease:x}").as_bytes()].concat());
+        match self.now().get(&key) {
+            None => self.store(&key, value.clone(), *lease),
+            Some(kv) if *kind == QueueKind::Election && kv.value != value => self.store(&key, value.clone(), *lease),
+            Some(kv) if kv.lease != *lease => self.store(&key, kv.value.clone(), *lease),
+            Some(_) => {}
+        }
+        if *kind == QueueKind::Lock {
+            self.locks.insert(key.clone());
+        }
+        let line = self.line(&prefix);
+        let create_revision = line.iter().find(|(_, other)| *other == key).map(|(created, _)| *created);
+        Ok(Response::Enqueue(Place {
+            first: line[0].1 == key,
+            create_revision: create_revision.expect("it stands in the line"),
+            lease: *lease,
+            key,
+        }))
+    }
+
+    /// Who stands in a queue, the oldest first.
+    pub(crate) fn line(&self, prefix: &[u8]) -> Vec<(i64, Bytes)> {
+        self.line_at(prefix, i64::MAX)
+    }
+
+    pub(crate) fn line_at(&self, prefix: &[u8], revision: i64) -> Vec<(i64, Bytes)> {
+        let under = self.at(revision).into_values().filter(|kv| kv.key.starts_with(prefix));
+        let mut line: Vec<_> = under.map(|kv| (kv.create_revision, kv.key)).collect();
+        line.sort();
+        line
+    }
+
+    fn incarnation(&self, key: &Bytes, create_revision: i64) -> Option<KeyValue> {
+        self.now().remove(key).filter(|kv| kv.create_revision == create_revision)
+    }
+
+    pub(super) fn proclaim(&mut self, proclaim: &Proclaim) -> Answer {
+        let kv = self.incarnation(&proclaim.key, proclaim.create_revision).ok_or(Rejection::NotLeader)?;
+        self.store(&proclaim.key, proclaim.value.clone(), kv.lease);
+        Ok(Response::Proclaim)
+    }
+
+    pub(super) fn withdraw(&mut self, withdraw: &Withdraw) -> bool {
+        let found = self.incarnation(&withdraw.key, withdraw.create_revision).is_some();
+        if found {
+            self.remove(&withdraw.key);
+        }
+        found
+    }
+
+    pub(super) fn unlock(&mut self, key: &Bytes) -> bool {
+        let found = self.locks.contains(key);
+        if found {
+            self.remove(key);
+        }
+        found
+    }
+}

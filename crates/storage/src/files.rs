@@ -1,0 +1,39 @@
+//! Durable changes to files and directories: a name counts as written only when its directory is synced too.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Creates a directory (and its parents) and makes its name durable.
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    sync_dir(dir)?;
+    dir.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+}
+
+/// Writes `name` in `dir` so that a crash leaves either the old content or the new. `before_rename` is a crash point.
+pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: impl FnOnce()) -> io::Result<()> {
+    let draft = dir.join(format!("{name}.tmp"));
+    let mut file = File::create(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    drop(file);
+    before_rename();
+    fs::rename(&draft, dir.join(name))?;
+    sync_dir(dir)
+}
+
+/// Removes a directory with everything in it; one that is not there is fine.
+pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}

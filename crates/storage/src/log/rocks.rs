@@ -1,0 +1,174 @@
+//! The log's disk on RocksDB: entries under their big-endian index, slots by name in a second column family.
+//!
+//! The recovery mode tolerates a torn end of the write-ahead log (what was being written when the machine stopped) and nothing
+//! else: the default would silently end the log at the first bad record, with acknowledged entries behind it. Log files that are
+//! no longer written are tracked in the manifest, so that one that is missing or short is noticed too.
+
+use super::disk::{LogDisk, LogOp, Slot};
+use crate::error::{OpenError, rocks_io};
+use bytes::Bytes;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch,
+    WriteOptions,
+};
+use std::io;
+use std::path::Path;
+
+const ENTRIES: &str = "entries";
+const SLOTS: &str = "slots";
+const REGISTERED: &[u8] = b"registered/";
+
+/// Below this many entries a purge leaves its files to compaction.
+const RECLAIM_ENTRIES: u64 = 1024;
+
+pub(crate) struct RocksLog {
+    db: DB,
+}
+
+fn options() -> Options {
+    let mut o = Options::default();
+    o.create_if_missing(true);
+    o.create_missing_column_families(true);
+    o.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    o.set_track_and_verify_wals_in_manifest(true);
+    o.set_write_buffer_size(32 << 20);
+    o.set_max_write_buffer_number(3);
+    // The slots are rewritten in place and rarely fill a buffer: this is what lets old log files go all the same.
+    o.set_max_total_wal_size(128 << 20);
+    // Indexes only rise: files of neighbouring indexes do not overlap, and compaction moves them without rewriting.
+    o.set_compression_type(DBCompressionType::None);
+    o.set_target_file_size_base(64 << 20);
+    o.set_max_background_jobs(2);
+    // One thread writes: no compare-and-swap inserts, no spinning in the write queue.
+    o.set_allow_concurrent_memtable_write(false);
+    o.set_enable_write_thread_adaptive_yield(false);
+    quiet(&mut o);
+    o
+}
+
+/// RocksDB's own log: short, and without statistics.
+pub(crate) fn quiet(o: &mut Options) {
+    o.set_keep_log_file_num(2);
+    o.set_max_log_file_size(4 << 20);
+    o.set_stats_dump_period_sec(0);
+    o.set_stats_persist_period_sec(0);
+}
+
+fn families() -> [ColumnFamilyDescriptor; 3] {
+    ["default", ENTRIES, SLOTS].map(|name| ColumnFamilyDescriptor::new(name, options()))
+}
+
+impl RocksLog {
+    pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
+        let db =
+            DB::open_cf_descriptors(&options(), dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
+        Ok(RocksLog { db })
+    }
+
+    /// For looking at the log of a node that is stopped, or even running.
+    pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
+        let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
+            .map_err(|e| OpenError::rocks("the log", dir, &e))?;
+        Ok(RocksLog { db })
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("opened with this column family")
+    }
+}
+
+fn slot_key(slot: Slot) -> Vec<u8> {
+    let name: &[u8] = match slot {
+        Slot::Identity => b"identity",
+        Slot::Vote => b"vote",
+        Slot::Purged => b"purged",
+        Slot::Committed => b"committed",
+        Slot::Flushed => b"flushed",
+        Slot::Installing => b"installing",
+        Slot::Registered(id) => return [REGISTERED, id.to_be_bytes().as_slice()].concat(),
+    };
+    name.to_vec()
+}
+
+fn index_of(key: &[u8]) -> io::Result<u64> {
+    let bytes = key.try_into().map_err(|_| io::Error::other("an entry's key does not have 8 bytes"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+impl LogDisk for RocksLog {
+    fn write(&self, ops: Vec<LogOp>) -> io::Result<()> {
+        let (entries, slots) = (self.family(ENTRIES), self.family(SLOTS));
+        let mut batch = WriteBatch::default();
+        for op in &ops {
+            match op {
+                LogOp::Put { index, record } => batch.put_cf(entries, index.to_be_bytes(), record),
+                LogOp::Truncate { from, to } | LogOp::Purge { from, to } => {
+                    batch.delete_range_cf(entries, from.to_be_bytes(), to.to_be_bytes());
+                }
+                LogOp::Set { slot, record } => batch.put_cf(slots, slot_key(*slot), record),
+            }
+        }
+        self.db.write_opt(batch, &WriteOptions::default()).map_err(rocks_io)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.db.flush_wal(true).map_err(rocks_io)
+    }
+
+    fn reclaim(&self, from: u64, to: u64) -> io::Result<()> {
+        if to.saturating_sub(from) < RECLAIM_ENTRIES {
+            return Ok(());
+        }
+        let entries = self.family(ENTRIES);
+        self.db.delete_file_in_range_cf(entries, from.to_be_bytes(), to.to_be_bytes()).map_err(rocks_io)
+    }
+
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let mut bounds = ReadOptions::default();
+        // Both bounds: a scan must not walk through the markers of what is purged or truncated.
+        bounds.set_iterate_lower_bound(from.to_be_bytes());
+        bounds.set_iterate_upper_bound(to.to_be_bytes());
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(ENTRIES), bounds);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        rows.seek(from.to_be_bytes());
+        while bytes < max_bytes {
+            let Some((key, record)) = rows.item() else { break };
+            bytes += record.len();
+            found.push((index_of(key)?, Bytes::copy_from_slice(record)));
+            rows.next();
+        }
+        rows.status().map_err(rocks_io)?;
+        Ok(found)
+    }
+
+    fn ends(&self, from: u64) -> io::Result<Option<(u64, u64)>> {
+        let mut bounds = ReadOptions::default();
+        bounds.set_iterate_lower_bound(from.to_be_bytes());
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(ENTRIES), bounds);
+        rows.seek_to_first();
+        let Some(first) = rows.key().map(index_of).transpose()? else {
+            return rows.status().map(|()| None).map_err(rocks_io);
+        };
+        rows.seek_to_last();
+        let last = rows.key().map(index_of).transpose()?;
+        rows.status().map_err(rocks_io)?;
+        Ok(Some((first, last.unwrap_or(first))))
+    }
+
+    fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>> {
+        Ok(self.db.get_cf(self.family(SLOTS), slot_key(slot)).map_err(rocks_io)?.map(Bytes::from))
+    }
+
+    fn registered(&self) -> io::Result<Vec<(u64, Bytes)>> {
+        let mut rows = self.db.raw_iterator_cf(self.family(SLOTS));
+        let mut found = Vec::new();
+        rows.seek(REGISTERED);
+        while let Some((key, record)) = rows.item() {
+            let Some(id) = key.strip_prefix(REGISTERED) else { break };
+            found.push((index_of(id)?, Bytes::copy_from_slice(record)));
+            rows.next();
+        }
+        rows.status().map_err(rocks_io)?;
+        Ok(found)
+    }
+}

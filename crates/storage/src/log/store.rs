@@ -1,0 +1,399 @@
+//! openraft's log storage: the tail in memory, the writer's queue, and the disk for what is older.
+//!
+//! 1. When `append` returns, every reader sees its entries; when its callback is called, they are durable.
+//! 2. `append` waits when the queue holds too many bytes: back-pressure on Raft is meant. Nothing else waits for the disk but
+//!    `save_vote`, whose promise must be durable before it is made.
+//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole.
+
+use super::cache::{Plan, Tail};
+use super::disk::{LogDisk, Slot};
+use super::sync_times::SyncTimes;
+use super::writer::{Done, Op, Writer};
+use crate::codec;
+use crate::error::Fatal;
+use crate::types::{C, Entry, LogId, Vote};
+use futures::Stream;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+/// Bounds of the log's memory.
+#[derive(Clone, Debug)]
+pub struct LogLimits {
+    /// Decoded entries kept for replication and apply.
+    pub cache_bytes: usize,
+    /// Appends waiting for the disk.
+    pub queue_bytes: usize,
+    /// One write to the disk.
+    pub group_bytes: usize,
+    /// One answer to replication.
+    pub read_bytes: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        LogLimits { cache_bytes: 16 << 20, queue_bytes: 64 << 20, group_bytes: 8 << 20, read_bytes: 1 << 20 }
+    }
+}
+
+/// What the log has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    pub entries: u64,
+    pub syncs: u64,
+    pub sync_time: Duration,
+}
+
+/// What the store, its readers and the writer share.
+pub(super) struct Shared {
+    tail: Mutex<Tail>,
+    /// The number of the newest durable append.
+    durable: watch::Sender<u64>,
+    failed: AtomicBool,
+    fatal: Fatal,
+    entries: AtomicU64,
+    sync_times: Arc<SyncTimes>,
+}
+
+impl Shared {
+    pub(super) fn committed(&self) -> Option<LogId> {
+        self.tail.lock().committed
+    }
+
+    pub(super) fn durable_up_to(&self, append: u64, entries: u64) {
+        self.tail.lock().durable_up_to(append);
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.durable.send_replace(append);
+    }
+
+    pub(super) fn count_sync(&self, took: Duration) {
+        self.sync_times.count(took);
+    }
+
+    pub(super) fn fail(&self, e: &io::Error) -> io::Error {
+        self.failed.store(true, Ordering::SeqCst);
+        self.durable.send_modify(|_| {});
+        self.fatal.raise("writing the log", e)
+    }
+}
+
+/// Ends the writer with the last store.
+struct WriterHandle {
+    queue: Option<Sender<Op>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for WriterHandle {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        let Some(thread) = self.thread.take() else { return };
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the log writer had panicked");
+        }
+    }
+}
+
+/// The log. Clones share it, and each is a reader too.
+#[derive(Clone)]
+pub struct LogStore {
+    // First, so that the writer has ended before the disk is let go.
+    writer: Arc<WriterHandle>,
+    shared: Arc<Shared>,
+    disk: Arc<dyn LogDisk>,
+    room: Arc<Semaphore>,
+    limits: LogLimits,
+}
+
+fn corrupt(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// What a disk holds of a log, checked for what can be checked without reading all of it.
+pub(crate) struct Found {
+    pub(crate) first: Option<u64>,
+    pub(crate) last: Option<LogId>,
+    pub(crate) purged: Option<LogId>,
+    pub(crate) committed: Option<LogId>,
+    pub(crate) vote: Option<Vote>,
+}
+
+impl Found {
+    pub(crate) fn on(disk: &dyn LogDisk) -> io::Result<Found> {
+        let id = |slot| disk.slot(slot)?.map(|r| codec::decode_log_id(&r)).transpose().map_err(io::Error::from);
+        let purged: Option<LogId> = id(Slot::Purged)?;
+        let start = purged.map_or(0, |p| p.index + 1);
+        let ends = disk.ends(start)?;
+        let last = ends.map(|(_, last)| entry_at(disk, last)).transpose()?.map(|e| e.log_id);
+        let vote = disk.slot(Slot::Vote)?.map(|r| codec::decode_vote(&r)).transpose()?;
+        let last = last.max(purged);
+        // Written behind the entries it names, so this holds; a smaller value would only mean a shorter replay.
+        let committed = id(Slot::Committed)?.min(last);
+        Ok(Found { first: ends.map(|(first, _)| first), last, purged, committed, vote })
+    }
+}
+
+/// The entry at an index that is known to exist.
+pub(crate) fn entry_at(disk: &dyn LogDisk, index: u64) -> io::Result<Entry> {
+    let mut rows = disk.read(index, index + 1, 1)?;
+    let (_, record) = rows.pop().ok_or_else(|| corrupt(format!("entry {index} is missing")))?;
+    decode(index, &record)
+}
+
+fn decode(index: u64, record: &bytes::Bytes) -> io::Result<Entry> {
+    let entry = codec::decode_entry(record).map_err(|e| corrupt(format!("entry {index}: {e}")))?;
+    if entry.log_id.index != index {
+        return Err(corrupt(format!("the entry at {index} says it is {}", entry.log_id.index)));
+    }
+    Ok(entry)
+}
+
+impl LogStore {
+    /// Starts the writer on a disk. `sync: false` gives up durability.
+    pub(crate) fn start(
+        disk: Arc<dyn LogDisk>,
+        found: &Found,
+        limits: LogLimits,
+        sync: bool,
+        fatal: Fatal,
+    ) -> LogStore {
+        let mut tail = Tail::found(found.first, found.last, found.purged, limits.cache_bytes);
+        (tail.vote, tail.committed) = (found.vote, found.committed);
+        let end = tail.end();
+        let shared = Arc::new(Shared {
+            tail: Mutex::new(tail),
+            durable: watch::Sender::new(0),
+            failed: AtomicBool::new(false),
+            fatal,
+            entries: AtomicU64::new(0),
+            sync_times: Arc::default(),
+        });
+        let (queue, rest) = channel();
+        let writer = Writer {
+            disk: disk.clone(),
+            shared: shared.clone(),
+            group_bytes: limits.group_bytes,
+            sync,
+            end,
+            committed: found.committed,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writer.run(&rest))
+            .expect("a thread can be started while the node starts");
+        LogStore {
+            writer: Arc::new(WriterHandle { queue: Some(queue), thread: Some(thread) }),
+            shared,
+            disk,
+            room: Arc::new(Semaphore::new(limits.queue_bytes)),
+            limits,
+        }
+    }
+
+    pub fn stats(&self) -> LogStats {
+        LogStats {
+            entries: self.shared.entries.load(Ordering::Relaxed),
+            syncs: self.shared.sync_times.syncs(),
+            sync_time: self.shared.sync_times.total(),
+        }
+    }
+
+    /// How long syncs took, for metrics. Does not keep the log open.
+    pub fn sync_times(&self) -> Arc<SyncTimes> {
+        self.shared.sync_times.clone()
+    }
+
+    fn send(&self, op: Op) -> io::Result<()> {
+        let queue = self.writer.queue.as_ref().expect("taken only when the last store is dropped");
+        queue.send(op).map_err(|_| io::Error::other("the log writer has ended"))
+    }
+
+    /// Stores a single record durably. Blocks the thread for one sync: for rare things, and off the event loop where possible.
+    pub(crate) fn set_blocking(&self, slot: Slot, record: Vec<u8>) -> io::Result<()> {
+        let (tx, rx) = channel();
+        let done: Done = Box::new(move |result| drop(tx.send(result)));
+        self.send(Op::Set { slot, record, done })?;
+        rx.recv().map_err(|_| io::Error::other("the log writer has ended"))?
+    }
+
+    /// Waits until the entry at `index` would survive a crash. Returns at once for an index that is not (any more) in the log.
+    pub(crate) async fn durable(&self, index: u64) -> io::Result<()> {
+        if self.shared.tail.lock().is_durable(index) {
+            return Ok(());
+        }
+        let mut watermark = self.shared.durable.subscribe();
+        loop {
+            if self.shared.tail.lock().is_durable(index) {
+                return Ok(());
+            }
+            if self.shared.failed.load(Ordering::SeqCst) {
+                return Err(io::Error::other("the log could not be written"));
+            }
+            watermark.changed().await.map_err(io::Error::other)?;
+        }
+    }
+
+    /// The entries of `[from, to)` that exist: all of them, or with `max_bytes` at least the first.
+    fn entries(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        loop {
+            let plan = self.shared.tail.lock().plan(from, to, max_bytes);
+            let epoch = plan.epoch;
+            let read = self.complete(plan, max_bytes);
+            // Entries may have gone while the disk was read: what was read then is worth nothing.
+            if self.shared.tail.lock().epoch() == epoch {
+                return read;
+            }
+        }
+    }
+
+    fn complete(&self, plan: Plan, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        if plan.disk.is_empty() {
+            return Ok(plan.cached);
+        }
+        let rows = self.disk.read(plan.disk.start, plan.disk.end, max_bytes)?;
+        let mut entries = Vec::with_capacity(rows.len() + plan.cached.len());
+        let mut bytes = 0;
+        for (expected, (index, record)) in (plan.disk.start..).zip(rows) {
+            if index != expected {
+                return Err(corrupt(format!("the log has no entry {expected}: the next one is {index}")));
+            }
+            bytes += record.len();
+            entries.push(decode(index, &record)?);
+        }
+        let complete = entries.len() as u64 == plan.disk.end - plan.disk.start;
+        if complete {
+            entries.extend(plan.cached);
+        } else if entries.is_empty() || bytes < max_bytes {
+            let missing = plan.disk.start + entries.len() as u64;
+            return Err(corrupt(format!("the log has no entry {missing}, though it ends later")));
+        }
+        Ok(entries)
+    }
+}
+
+/// A range of indexes as `[from, to)`.
+fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(x) => *x,
+        Bound::Excluded(x) => x.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(x) => x.saturating_add(1),
+        Bound::Excluded(x) => *x,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+impl RaftLogReader<C> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = half_open(&range);
+        self.entries(from, to, usize::MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.tail.lock().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.entries(start, end, self.limits.read_bytes)
+    }
+
+    /// In pieces: a follower that is far behind must not read all of it into memory at once.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (mut next, to) = half_open(&range);
+        let to = to.min(self.shared.tail.lock().end());
+        let reader = self.clone();
+        let mut piece = Vec::new().into_iter();
+        futures::stream::iter(std::iter::from_fn(move || {
+            if piece.len() == 0 && next < to {
+                match reader.entries(next, to, reader.limits.read_bytes) {
+                    Ok(entries) => piece = entries.into_iter(),
+                    Err(e) => {
+                        next = to;
+                        return Some(Err(e));
+                    }
+                }
+            }
+            let entry: Entry = piece.next()?;
+            next = entry.log_id.index + 1;
+            Some(Ok(entry))
+        }))
+    }
+}
+
+impl RaftLogStorage<C> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<C>, io::Error> {
+        let tail = self.shared.tail.lock();
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (tx, rx) = oneshot::channel();
+        let done: Done = Box::new(move |result| drop(tx.send(result)));
+        self.send(Op::Set { slot: Slot::Vote, record: codec::encode_vote(vote), done })?;
+        rx.await.map_err(io::Error::other)??;
+        self.shared.tail.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // Called for every advance of the commit index: it rides with the next group.
+        self.shared.tail.lock().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.tail.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let weight: usize = entries.iter().map(super::cache::weight).sum();
+        let weight = u32::try_from(weight.min(self.limits.queue_bytes)).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(weight).await.map_err(io::Error::other)?;
+        let (number, _) = self.shared.tail.lock().append(&entries)?;
+        self.send(Op::Append { entries, number, flushed: callback, room: Some(room) })
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let range = self.shared.tail.lock().truncate_after(last);
+        if range.is_empty() { Ok(()) } else { self.send(Op::Truncate(range)) }
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let range = {
+            let mut tail = self.shared.tail.lock();
+            if tail.purged >= Some(upto) {
+                return Ok(());
+            }
+            tail.purge(upto)
+        };
+        self.send(Op::Purge { range, upto })
+    }
+}

@@ -1,0 +1,206 @@
+//! The only thread that changes the log's disk.
+//!
+//! It takes what is queued (up to a number of bytes), writes it as one batch, syncs once, and then tells everybody, in order. It has
+//! no timer: while one sync runs, the next group forms by itself.
+//!
+//! 1. The disk sees operations in the order of the queue. So a vote is durable only after every append before it.
+//! 2. Nobody is told before the sync that covers their operation has returned.
+//! 3. `committed` is never written ahead of the entries it speaks of.
+//! 4. After a failure nothing more is written: every later operation fails.
+
+use super::disk::{LogDisk, LogOp, Slot};
+use super::store::Shared;
+use crate::codec;
+use crate::failpoint::failpoint;
+use crate::types::{C, Entry, LogId};
+use openraft::storage::IOFlushed;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Told when the operation is durable, or why it is not.
+pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+pub(super) enum Op {
+    Append {
+        entries: Vec<Entry>,
+        number: u64,
+        flushed: IOFlushed<C>,
+        /// The room that the append takes in the queue, given back when it is done.
+        room: Option<OwnedSemaphorePermit>,
+    },
+    Set {
+        slot: Slot,
+        record: Vec<u8>,
+        done: Done,
+    },
+    Truncate(Range<u64>),
+    Purge {
+        range: Range<u64>,
+        upto: LogId,
+    },
+}
+
+enum Waiting {
+    Append(IOFlushed<C>),
+    Other(Done),
+}
+
+/// A group of operations on its way to the disk.
+#[derive(Default)]
+struct Group {
+    ops: Vec<LogOp>,
+    bytes: usize,
+    waiting: Vec<Waiting>,
+    rooms: Vec<OwnedSemaphorePermit>,
+    newest_append: Option<u64>,
+    entries: u64,
+    purged: Option<Range<u64>>,
+    must_sync: bool,
+}
+
+pub(super) struct Writer {
+    pub(super) disk: Arc<dyn LogDisk>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) group_bytes: usize,
+    pub(super) sync: bool,
+    /// One past the last index that the disk has been told of.
+    pub(super) end: u64,
+    pub(super) committed: Option<LogId>,
+}
+
+impl Writer {
+    pub(super) fn run(mut self, queue: &Receiver<Op>) {
+        while let Ok(first) = queue.recv() {
+            let mut group = Group::default();
+            self.add(first, &mut group);
+            while group.bytes < self.group_bytes {
+                let Ok(next) = queue.try_recv() else { break };
+                self.add(next, &mut group);
+            }
+            self.add_committed(&mut group);
+            if let Err(e) = self.write(&mut group) {
+                return self.fail(group, queue, &e);
+            }
+            self.tell(group);
+        }
+        // A clean end: let the next start know how far it may replay.
+        let mut group = Group::default();
+        self.add_committed(&mut group);
+        if !group.ops.is_empty()
+            && let Err(e) = self.disk.write(group.ops)
+        {
+            tracing::warn!(error = %e, "the commit index could not be stored at the end; the next start replays less");
+        }
+    }
+
+    fn add(&mut self, op: Op, group: &mut Group) {
+        match op {
+            Op::Append { entries, number, flushed, room } => {
+                for entry in &entries {
+                    let mut record = Vec::new();
+                    codec::encode_entry(entry, &mut record);
+                    group.bytes += record.len();
+                    self.end = entry.log_id.index + 1;
+                    group.ops.push(LogOp::Put { index: entry.log_id.index, record });
+                }
+                group.entries += entries.len() as u64;
+                group.newest_append = Some(number);
+                group.rooms.extend(room);
+                group.must_sync = true;
+                group.wait(Waiting::Append(flushed));
+            }
+            Op::Set { slot, record, done } => {
+                group.bytes += record.len();
+                group.ops.push(LogOp::Set { slot, record });
+                group.must_sync = true;
+                group.wait(Waiting::Other(done));
+            }
+            Op::Truncate(range) => {
+                self.end = range.start;
+                group.ops.push(LogOp::Truncate { from: range.start, to: range.end });
+            }
+            Op::Purge { range, upto } => {
+                self.end = self.end.max(range.end);
+                group.ops.push(LogOp::Set { slot: Slot::Purged, record: codec::encode_log_id(&upto) });
+                group.ops.push(LogOp::Purge { from: range.start, to: range.end });
+                // The files of purged entries are deleted only after the purge itself cannot be lost any more.
+                group.must_sync = true;
+                group.purged = Some(group.purged.take().map_or(range.clone(), |p| p.start.min(range.start)..range.end));
+            }
+        }
+    }
+
+    /// Lets the commit index ride along when it has moved and the log reaches that far.
+    fn add_committed(&mut self, group: &mut Group) {
+        let committed = self.shared.committed();
+        if let Some(id) = committed.filter(|id| Some(*id) > self.committed && id.index < self.end) {
+            group.ops.push(LogOp::Set { slot: Slot::Committed, record: codec::encode_log_id(&id) });
+            self.committed = Some(id);
+        }
+    }
+
+    fn write(&self, group: &mut Group) -> io::Result<()> {
+        if group.ops.is_empty() {
+            return Ok(());
+        }
+        failpoint!("log-before-write");
+        self.disk.write(std::mem::take(&mut group.ops))?;
+        failpoint!("log-before-sync");
+        if group.must_sync && self.sync {
+            let begin = Instant::now();
+            self.disk.sync()?;
+            self.shared.count_sync(begin.elapsed());
+        }
+        failpoint!("log-after-sync");
+        if let Some(range) = group.purged.take() {
+            self.disk.reclaim(range.start, range.end)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, group: Group) {
+        if let Some(number) = group.newest_append {
+            self.shared.durable_up_to(number, group.entries);
+        }
+        for waiting in group.waiting {
+            match waiting {
+                Waiting::Append(flushed) => flushed.io_completed(Ok(())),
+                Waiting::Other(done) => done(Ok(())),
+            }
+        }
+    }
+
+    fn fail(&self, group: Group, queue: &Receiver<Op>, e: &io::Error) {
+        let text = self.shared.fail(e).to_string();
+        let error = || Err(io::Error::other(text.clone()));
+        for waiting in group.waiting {
+            match waiting {
+                Waiting::Append(flushed) => flushed.io_completed(error()),
+                Waiting::Other(done) => done(error()),
+            }
+        }
+        while let Ok(op) = queue.recv() {
+            match op {
+                Op::Append { flushed, .. } => flushed.io_completed(error()),
+                Op::Set { done, .. } => done(error()),
+                Op::Truncate(_) | Op::Purge { .. } => {}
+            }
+        }
+    }
+}
+
+impl Group {
+    /// openraft's flush callback is a watermark, so of appends that follow each other only the newest needs to speak: each report
+    /// wakes a task. The others would be overtaken at once.
+    fn wait(&mut self, waiting: Waiting) {
+        let watermark = |w: &Waiting| matches!(w, Waiting::Append(IOFlushed::Notify(_)));
+        match self.waiting.last_mut() {
+            Some(last) if watermark(last) && watermark(&waiting) => *last = waiting,
+            _ => self.waiting.push(waiting),
+        }
+    }
+}

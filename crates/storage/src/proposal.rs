@@ -1,0 +1,156 @@
+//! A proposal: what one log entry carries.
+//!
+//! Commands of one origin that wait together form a *segment*; the leader joins segments (its own and those forwarded to it) into a
+//! *pack* without looking inside. A segment is `origin · sequence number · count · length` (8, 8, 4, 4 bytes, little endian) and
+//! then the commands one after another. The origin is a random number of the proposing process, so that it finds its own segments
+//! again when they are applied, and never those of its previous life.
+
+use crate::codec::{self, CodecError};
+use bytes::{Bytes, BytesMut};
+use conclave_state::Command;
+use std::fmt;
+
+const HEAD: usize = 24;
+
+/// Segments joined, in the order in which they will be applied. A clone shares the bytes.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Pack(pub Bytes);
+
+impl fmt::Debug for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pack of {} bytes", self.0.len())
+    }
+}
+
+impl fmt::Display for Pack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Pack {
+    /// One segment is shared, several are copied.
+    pub fn join(mut segments: Vec<Bytes>) -> Pack {
+        if segments.len() == 1 {
+            return Pack(segments.pop().unwrap_or_default());
+        }
+        let mut all = BytesMut::with_capacity(segments.iter().map(Bytes::len).sum());
+        segments.iter().for_each(|s| all.extend_from_slice(s));
+        Pack(all.freeze())
+    }
+
+    /// The segments in order. After an error the iterator ends.
+    pub fn segments(&self) -> Segments {
+        Segments { rest: self.0.clone() }
+    }
+}
+
+/// The commands of one origin that were proposed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub origin: u64,
+    pub seq: u64,
+    pub commands: Vec<Command>,
+}
+
+pub struct Segments {
+    rest: Bytes,
+}
+
+impl Iterator for Segments {
+    type Item = Result<Segment, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let taken = take_segment(&self.rest);
+        self.rest = match &taken {
+            Ok((_, used)) => self.rest.slice(*used..),
+            Err(_) => Bytes::new(),
+        };
+        Some(taken.map(|(segment, _)| segment))
+    }
+}
+
+fn malformed(reason: impl Into<String>) -> CodecError {
+    CodecError::Malformed { what: "segment", reason: reason.into() }
+}
+
+fn take_segment(bytes: &[u8]) -> Result<(Segment, usize), CodecError> {
+    let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(|| malformed("the head is cut short"))?;
+    let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+    let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i])) as usize;
+    let (count, length) = (short(16), short(20));
+    let mut body = rest.get(..length).ok_or_else(|| malformed("the body is cut short"))?;
+    // A command takes at least one byte, so a count over the length is refused before anything is reserved.
+    if count > length {
+        return Err(malformed("more commands than bytes"));
+    }
+    let mut commands = Vec::with_capacity(count.min(4096));
+    for _ in 0..count {
+        let (command, used) = codec::decode_command(body)?;
+        commands.push(command);
+        body = &body[used..];
+    }
+    if !body.is_empty() {
+        return Err(malformed(format!("{} bytes left over", body.len())));
+    }
+    Ok((Segment { origin: long(0), seq: long(8), commands }, HEAD + length))
+}
+
+/// Whether these bytes are exactly one sound segment: asked of what another process sent, before it enters the log. An entry that
+/// cannot be decoded would stop every member.
+pub fn check_segment(bytes: &Bytes) -> Result<(), CodecError> {
+    match take_segment(bytes)? {
+        (_, used) if used == bytes.len() => Ok(()),
+        (_, used) => Err(malformed(format!("{} bytes left over", bytes.len() - used))),
+    }
+}
+
+/// Writes one segment.
+#[derive(Debug)]
+pub struct SegmentWriter {
+    buffer: Vec<u8>,
+    count: u32,
+}
+
+impl Default for SegmentWriter {
+    fn default() -> Self {
+        SegmentWriter { buffer: vec![0; HEAD], count: 0 }
+    }
+}
+
+impl SegmentWriter {
+    pub fn new() -> Self {
+        SegmentWriter::default()
+    }
+
+    /// Appends a command; returns its encoded size.
+    pub fn push(&mut self, command: &Command) -> usize {
+        self.count += 1;
+        codec::encode_command(command, &mut self.buffer)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes so far, head included.
+    pub fn size(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub fn finish(mut self, origin: u64, seq: u64) -> Bytes {
+        let length = u32::try_from(self.buffer.len() - HEAD).expect("the proposer's limit is far below 4 GiB");
+        self.buffer[..8].copy_from_slice(&origin.to_le_bytes());
+        self.buffer[8..16].copy_from_slice(&seq.to_le_bytes());
+        self.buffer[16..20].copy_from_slice(&self.count.to_le_bytes());
+        self.buffer[20..24].copy_from_slice(&length.to_le_bytes());
+        Bytes::from(self.buffer)
+    }
+}

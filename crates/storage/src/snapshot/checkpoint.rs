@@ -1,0 +1,170 @@
+//! A checkpoint: a directory with the files of a state database, complete and never changed again.
+//!
+//! Building one flushes the state and makes hard links, so it costs little and holds no data twice until compaction replaces
+//! files. The newest is kept for followers; an older one goes when its last transfer ends. None survives a restart: openraft asks
+//! for a new one when it needs it.
+//!
+//! 1. The metadata of a checkpoint is read from its own database.
+//! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was flushed that far.
+
+use crate::error::rocks_io;
+use crate::failpoint::failpoint;
+use crate::files;
+use crate::log::disk::Slot;
+use crate::state::{StateShared, read_raft_rows};
+use crate::types::{Snapshot, SnapshotMeta};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointFile {
+    pub name: String,
+    pub size: u64,
+    pub crc32c: u32,
+}
+
+/// A handle; the directory goes with the last one.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// Computed once, when first asked for.
+    files: Mutex<Option<Vec<CheckpointFile>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(e) = files::remove_dir(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %e, "a checkpoint directory stays until the next start");
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Takes charge of a complete directory.
+    pub(super) fn own(path: PathBuf) -> Checkpoint {
+        Checkpoint { inner: Arc::new(Inner { path, files: Mutex::new(None) }) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Names, sizes and checksums. Reads every byte the first time: keep it off the event loop.
+    pub fn files(&self) -> io::Result<Vec<CheckpointFile>> {
+        let mut known = self.inner.files.lock();
+        if let Some(files) = &*known {
+            return Ok(files.clone());
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.inner.path)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().map_err(|n| io::Error::other(format!("odd file name {n:?}")))?;
+            let (size, crc32c) = measure(&entry.path())?;
+            files.push(CheckpointFile { name, size, crc32c });
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        *known = Some(files.clone());
+        Ok(files)
+    }
+
+    /// At most `length` bytes of a file from `offset` on; empty at its end. Blocks for one read.
+    pub fn read_chunk(&self, name: &str, offset: u64, length: usize) -> io::Result<Bytes> {
+        let file = File::open(self.inner.path.join(plain_name(name)?))?;
+        let left = file.metadata()?.len().saturating_sub(offset);
+        let mut chunk = vec![0; usize::try_from(left).map_or(length, |left| left.min(length))];
+        file.read_exact_at(&mut chunk, offset)?;
+        Ok(Bytes::from(chunk))
+    }
+}
+
+/// Names come from other processes: nothing that leaves the directory.
+pub(super) fn plain_name(name: &str) -> io::Result<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("odd file name {name:?} in a snapshot")));
+    }
+    Ok(name)
+}
+
+fn measure(path: &Path) -> io::Result<(u64, u32)> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 18];
+    let (mut size, mut crc) = (0, 0);
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((size, crc));
+        }
+        size += n as u64;
+        crc = crc32c::crc32c_append(crc, &buffer[..n]);
+    }
+}
+
+/// A name that no other directory of this process has.
+pub(super) fn fresh_dir(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    files::create_dir(parent)?;
+    Ok(parent.join(format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))))
+}
+
+/// Keeps the newest checkpoint.
+pub(crate) struct Keeper {
+    dir: PathBuf,
+    current: Mutex<Option<Snapshot>>,
+}
+
+impl Keeper {
+    /// Whatever is in `dir` belongs to an earlier life and is removed.
+    pub(crate) fn start(dir: PathBuf) -> io::Result<Keeper> {
+        files::remove_dir(&dir)?;
+        files::create_dir(&dir)?;
+        Ok(Keeper { dir, current: Mutex::new(None) })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn current(&self) -> Option<Snapshot> {
+        self.current.lock().clone()
+    }
+
+    pub(super) fn keep(&self, snapshot: Snapshot) {
+        let old = self.current.lock().replace(snapshot);
+        // Outside of the lock: this may remove a directory.
+        drop(old);
+    }
+}
+
+/// Flushes, links, records. Blocks.
+pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
+    failpoint!("snapshot-before-checkpoint");
+    // The large part of the flush, before the checkpoint does the rest of it.
+    shared.flush()?;
+    let path = fresh_dir(shared.snapshots.dir(), "built")?;
+    let checkpoint = shared.alone(|db| {
+        db.checkpoint(&path).map_err(rocks_io)?;
+        Ok(Checkpoint::own(path))
+    })?;
+    let rows = read_raft_rows(checkpoint.path())?;
+    failpoint!("snapshot-before-record");
+    if let Some(applied) = &rows.applied {
+        shared.record(Slot::Flushed, applied)?;
+    }
+    let meta = SnapshotMeta { last_log_id: rows.applied, last_membership: rows.membership };
+    let snapshot = Snapshot { meta, snapshot: checkpoint };
+    shared.snapshots.keep(snapshot.clone());
+    Ok(snapshot)
+}

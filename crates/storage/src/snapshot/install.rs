@@ -1,0 +1,94 @@
+//! Puts a checkpoint in the place of the state, all or nothing.
+//!
+//! The state is in one of several directories; a pointer file names it, and is replaced by a rename. In order: link or copy the
+//! files into a new directory and open it; record in the log, durably, which snapshot is being installed; move the pointer. A crash
+//! before the last step leaves the old state, one after it the new state, and what is not pointed to is removed at the next start.
+//!
+//! The record lets the start tell a state that is rightly ahead of the log (its snapshot was installed, the log not purged yet)
+//! from a log that has lost its end.
+
+use super::checkpoint::{Checkpoint, fresh_dir};
+use crate::failpoint::failpoint;
+use crate::files;
+use crate::log::disk::Slot;
+use crate::state::{StateDb, StateShared};
+use crate::types::{Snapshot, SnapshotMeta, shown};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const POINTER: &str = "CURRENT-STATE";
+
+const PREFIX: &str = "db-";
+
+/// The directory that the pointer in `state_dir` names; `None` if there is no pointer.
+pub(crate) fn pointed_to(state_dir: &Path) -> io::Result<Option<PathBuf>> {
+    let text = match fs::read_to_string(state_dir.join(POINTER)) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let number = text.strip_suffix('\n').and_then(|t| t.strip_prefix(PREFIX)).filter(|n| n.parse::<u64>().is_ok());
+    let number =
+        number.ok_or_else(|| io::Error::other(format!("{POINTER} holds {text:?}, not the name of a directory")))?;
+    Ok(Some(state_dir.join(format!("{PREFIX}{number}"))))
+}
+
+/// A name that no state directory has: one more than the highest.
+pub(crate) fn new_state_dir(state_dir: &Path) -> io::Result<PathBuf> {
+    let mut next = 1;
+    for entry in fs::read_dir(state_dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|n| n.strip_prefix(PREFIX)).and_then(|n| n.parse::<u64>().ok());
+        next = next.max(number.map_or(0, |n| n + 1));
+    }
+    Ok(state_dir.join(format!("{PREFIX}{next}")))
+}
+
+/// Names `dir` as the state from now on, durably.
+pub(crate) fn set_pointer(state_dir: &Path, dir: &Path) -> io::Result<()> {
+    let name = dir.file_name().and_then(|n| n.to_str()).expect("made by new_state_dir");
+    files::replace(state_dir, POINTER, format!("{name}\n").as_bytes(), || failpoint!("install-before-pointer-rename"))
+}
+
+/// Files that RocksDB never changes are linked, the few others copied.
+fn take_over(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let fixed = source.extension().is_some_and(|e| e == "sst" || e == "blob");
+        if !(fixed && fs::hard_link(&source, &target).is_ok()) {
+            fs::copy(&source, &target)?;
+            fs::File::open(&target)?.sync_all()?;
+        }
+    }
+    files::sync_dir(to)
+}
+
+/// Installs on the disk; the caller swaps the database in memory. Blocks.
+pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Checkpoint) -> io::Result<StateDb> {
+    let last = meta.last_log_id.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
+    let dir = new_state_dir(shared.state_dir())?;
+    take_over(checkpoint.path(), &dir)?;
+    let db = StateDb::open(&dir, &shared.limits).map_err(io::Error::other)?;
+    let rows = db.raft_rows()?;
+    if rows.applied != meta.last_log_id || rows.membership != meta.last_membership {
+        db.retire();
+        let text = format!("the snapshot holds {}, announced was {}", shown(rows.applied.as_ref()), shown(Some(&last)));
+        return Err(io::Error::other(text));
+    }
+    // Opening has written a little: it must not depend on the next flush.
+    db.flush()?;
+    files::sync_dir(shared.state_dir())?;
+    failpoint!("install-before-record");
+    shared.record(Slot::Installing, &last)?;
+    failpoint!("install-before-switch");
+    set_pointer(shared.state_dir(), &dir)?;
+    failpoint!("install-after-switch");
+    // The caller may drop its checkpoint, and a follower of this member may want it: a copy of our own.
+    let path = fresh_dir(shared.snapshots.dir(), "installed")?;
+    take_over(checkpoint.path(), &path)?;
+    shared.snapshots.keep(Snapshot { meta: meta.clone(), snapshot: Checkpoint::own(path) });
+    Ok(db)
+}

@@ -1,0 +1,34 @@
+//! Bounds what a restart has to replay: flushes after so many bytes of changes, or so long after the first one.
+
+use super::handle::StateShared;
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+/// Ends when the state is dropped.
+pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
+    let mut due: Option<Instant> = None;
+    loop {
+        let heard = match due {
+            Some(at) => told.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        if heard == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        let Some(state) = state.upgrade() else { return };
+        let unflushed = state.unflushed();
+        let now = Instant::now();
+        if unflushed >= state.limits.flush_bytes || (unflushed > 0 && due.is_some_and(|at| now >= at)) {
+            if let Err(e) = state.flush() {
+                state.fatal.raise("flushing the state", e);
+                return;
+            }
+            due = None;
+        } else if unflushed > 0 {
+            due = due.or(Some(now + state.limits.flush_interval));
+        } else {
+            due = None;
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What everybody reads the state through.
+//!
+//! Kept: the current database, and the numbers that describe it (revision, compacted revision, digest, applied entry), so that
+//! asking for them costs a load.
+//!
+//! 1. The numbers move after the write they describe, so a view taken after reading them contains it.
+//! 2. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
+
+use super::rocks::StateDb;
+use super::view::StateView;
+use super::{StateLimits, flusher, sweeper};
+use crate::codec;
+use crate::error::{Fatal, OnFatal};
+use crate::failpoint::failpoint;
+use crate::log::LogStore;
+use crate::log::disk::Slot;
+use crate::snapshot::Keeper;
+use crate::types::LogId;
+use conclave_state::Machine;
+use conclave_state::read::Bounds;
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The state, as everybody but `apply` sees it. Clones share it.
+#[derive(Clone)]
+pub struct StateHandle {
+    shared: Arc<StateShared>,
+}
+
+pub(crate) struct StateShared {
+    db: RwLock<Arc<StateDb>>,
+    revision: AtomicI64,
+    compacted: AtomicI64,
+    digest: AtomicU64,
+    applied_index: AtomicU64,
+    applied_term: AtomicU64,
+    applied: watch::Sender<u64>,
+    /// Bytes written since the last flush.
+    unflushed: AtomicU64,
+    /// One flush or checkpoint at a time.
+    flushing: Mutex<()>,
+    pub(super) log: LogStore,
+    pub(crate) fatal: Fatal,
+    pub(crate) limits: StateLimits,
+    pub(crate) snapshots: Keeper,
+    state_dir: PathBuf,
+    workers: Mutex<Workers>,
+}
+
+/// The threads beside `apply`. They end when the last handle goes.
+#[derive(Default)]
+struct Workers {
+    flush: Option<Sender<()>>,
+    sweep: Option<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Wakes a worker. One that has ended needs nothing any more.
+fn tell(worker: Option<&Sender<()>>) {
+    if let Some(worker) = worker {
+        let _ = worker.send(());
+    }
+}
+
+impl StateShared {
+    pub(crate) fn new(
+        db: StateDb,
+        log: LogStore,
+        limits: StateLimits,
+        snapshots: Keeper,
+        state_dir: PathBuf,
+        on_fatal: OnFatal,
+    ) -> Arc<StateShared> {
+        Arc::new(StateShared {
+            db: RwLock::new(Arc::new(db)),
+            revision: AtomicI64::new(1),
+            compacted: AtomicI64::new(-1),
+            digest: AtomicU64::new(0),
+            applied_index: AtomicU64::new(0),
+            applied_term: AtomicU64::new(0),
+            applied: watch::Sender::new(0),
+            unflushed: AtomicU64::new(0),
+            flushing: Mutex::new(()),
+            log,
+            fatal: Fatal(on_fatal),
+            limits,
+            snapshots,
+            state_dir,
+            workers: Mutex::default(),
+        })
+    }
+
+    /// Starts the threads. They hold the state weakly, so that it ends with its last user.
+    pub(crate) fn start_workers(self: &Arc<Self>) {
+        let spawn = |name: &str, run: fn(&std::sync::Weak<StateShared>, &Receiver<()>)| {
+            let (tx, rx) = channel();
+            let state = Arc::downgrade(self);
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&state, &rx));
+            (tx, thread.expect("a thread can be started while the node starts"))
+        };
+        let (flush, flusher) = spawn("state-flusher", flusher::run);
+        let (sweep, sweeper) = spawn("state-sweeper", sweeper::run);
+        let mut workers = self.workers.lock();
+        workers.threads.extend([flusher, sweeper]);
+        (workers.flush, workers.sweep) = (Some(flush), Some(sweep));
+        // What was compacted before the start may not be swept.
+        tell(workers.sweep.as_ref());
+    }
+
+    pub(crate) fn db(&self) -> Arc<StateDb> {
+        self.db.read().clone()
+    }
+
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    pub(crate) fn compacted(&self) -> i64 {
+        self.compacted.load(Ordering::Acquire)
+    }
+
+    /// Makes the numbers those of `machine`. Waiters of [`StateHandle::applied`] are woken apart from it.
+    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>) {
+        self.revision.store(machine.revision(), Ordering::Release);
+        self.digest.store(machine.digest(), Ordering::Release);
+        if let Some(id) = applied {
+            self.applied_term.store(id.leader_id.term, Ordering::Release);
+            self.applied_index.store(id.index, Ordering::Release);
+        }
+        if self.compacted.swap(machine.compacted(), Ordering::AcqRel) != machine.compacted() {
+            tell(self.workers.lock().sweep.as_ref());
+        }
+    }
+
+    pub(super) fn wake_applied(&self) {
+        self.applied.send_replace(self.applied_index.load(Ordering::Acquire));
+    }
+
+    /// Counts what was written; at the limit the flusher is told.
+    pub(super) fn wrote(&self, bytes: usize) {
+        let before = self.unflushed.fetch_add(bytes as u64, Ordering::Relaxed);
+        let (limit, now) = (self.limits.flush_bytes, before + bytes as u64);
+        // The flusher is told of the first change, so that its clock starts, and again at the limit.
+        if before == 0 || (before < limit && now >= limit) {
+            tell(self.workers.lock().flush.as_ref());
+        }
+    }
+
+    pub(super) fn unflushed(&self) -> u64 {
+        self.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Returns when everything applied before is on the disk, and the log knows. Blocks.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let _one = self.flushing.lock();
+        self.flush_alone()
+    }
+
+    fn flush_alone(&self) -> io::Result<()> {
+        let db = self.db();
+        self.unflushed.store(0, Ordering::Relaxed);
+        let applied = db.raft_rows()?.applied;
+        db.flush()?;
+        failpoint!("flush-before-record");
+        applied.map_or(Ok(()), |id| self.log.set_blocking(Slot::Flushed, codec::encode_log_id(&id)))
+    }
+
+    /// Runs `work` on the database while nothing else flushes it.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce(&StateDb) -> io::Result<T>) -> io::Result<T> {
+        let _one = self.flushing.lock();
+        work(&self.db())
+    }
+
+    pub(crate) fn record(&self, slot: Slot, id: &LogId) -> io::Result<()> {
+        self.log.set_blocking(slot, codec::encode_log_id(id))
+    }
+
+    /// Puts another database in place of the current one, with its numbers.
+    pub(super) fn replace(&self, db: StateDb, machine: &Machine, applied: Option<&LogId>) {
+        let mut current = self.db.write();
+        let old = std::mem::replace(&mut *current, Arc::new(db));
+        old.retire();
+        self.publish(machine, applied);
+        self.unflushed.store(0, Ordering::Relaxed);
+        drop(current);
+        // The sweeper's place was that of the old database.
+        tell(self.workers.lock().sweep.as_ref());
+    }
+
+    pub(crate) fn view(&self) -> StateView {
+        loop {
+            let db = self.db.read();
+            // Before the snapshot: what these numbers speak of is in it.
+            let (current, applied) =
+                (self.revision.load(Ordering::Acquire), self.applied_index.load(Ordering::Acquire));
+            let view = StateView::new(db.clone());
+            // After it: what is swept is below this.
+            let compacted = self.compacted.load(Ordering::Acquire);
+            if compacted <= current {
+                return view.with_bounds(Bounds { current, compacted }, applied);
+            }
+        }
+    }
+}
+
+impl Drop for StateShared {
+    fn drop(&mut self) {
+        let workers = self.workers.get_mut();
+        (workers.flush, workers.sweep) = (None, None);
+        for thread in workers.threads.drain(..) {
+            // A worker can be the last to hold the state.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the state had panicked");
+            }
+        }
+    }
+}
+
+impl StateHandle {
+    pub(crate) fn new(shared: Arc<StateShared>) -> StateHandle {
+        StateHandle { shared }
+    }
+
+    /// A point in time: now.
+    pub fn view(&self) -> StateView {
+        self.shared.view()
+    }
+
+    pub fn revision(&self) -> i64 {
+        self.shared.revision.load(Ordering::Acquire)
+    }
+
+    pub fn compacted(&self) -> i64 {
+        self.shared.compacted()
+    }
+
+    /// The bounds of this moment. To read a view, take *its* bounds ([`StateView::bounds`]).
+    pub fn bounds(&self) -> Bounds {
+        Bounds { current: self.revision(), compacted: self.compacted() }
+    }
+
+    pub fn applied_index(&self) -> u64 {
+        self.shared.applied_index.load(Ordering::Acquire)
+    }
+
+    pub fn applied_term(&self) -> u64 {
+        self.shared.applied_term.load(Ordering::Acquire)
+    }
+
+    /// The running digest of everything that was ever applied: equal on members that applied the same entries.
+    pub fn digest(&self) -> u64 {
+        self.shared.digest.load(Ordering::Acquire)
+    }
+
+    /// The index of the last applied entry, as it changes.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Space taken, on the disk and in write buffers.
+    pub fn size_bytes(&self) -> u64 {
+        let db = self.shared.db();
+        db.sum(rocksdb::properties::TOTAL_SST_FILES_SIZE) + db.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
+    }
+
+    /// An estimate of the part that is alive.
+    pub fn size_in_use_bytes(&self) -> u64 {
+        let db = self.shared.db();
+        db.sum(rocksdb::properties::ESTIMATE_LIVE_DATA_SIZE) + db.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
+    }
+
+    /// Brings the state to the disk, so that the next start has nothing to replay. Blocks.
+    pub fn flush(&self) -> io::Result<()> {
+        self.shared.flush()
+    }
+
+    /// Gives back now the space that would come back by and by. Blocks for as long as rewriting the state takes, but nobody else.
+    pub fn reclaim(&self) {
+        self.shared.db().rewrite();
+    }
+
+    /// Where the directories of snapshots belong: those received, too.
+    pub fn snapshot_dir(&self) -> PathBuf {
+        self.shared.snapshots.dir().to_owned()
+    }
+
+    /// Waits at most `patience` until everything compacted is swept. For tests and tools.
+    pub fn swept(&self, patience: Duration) -> bool {
+        let deadline = std::time::Instant::now() + patience;
+        while std::time::Instant::now() < deadline {
+            if self.shared.db().sweep_progress().is_ok_and(|p| p.done >= self.compacted()) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+}

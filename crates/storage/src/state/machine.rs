@@ -1,0 +1,249 @@
+//! openraft's state machine: committed entries in, rows and answers out.
+//!
+//! Everything committed since the last call arrives as one stream. It is cut into groups of bounded size; a group is one batch of
+//! the machine and one write. Then, in this order: the numbers of the handle, the sink (events, leases, answers), those who wait
+//! for an applied index, openraft's responders.
+//!
+//! 1. The entry after `n` is `n + 1`. A gap is an error, and stops the node: replicas would differ from there on.
+//! 2. An entry is applied only when the local log holds it durably. So the state on the disk, which is flushed whenever RocksDB
+//!    likes, is never ahead of the log on the disk, and a log that ends before the state has lost something.
+//! 3. Rows, applied id and membership are one write.
+//! 4. `apply` never writes after a fault: machine and rows may differ by then.
+
+use super::handle::StateShared;
+use super::rocks::RaftRows;
+use super::view::Rows;
+use crate::failpoint::failpoint;
+use crate::proposal::Pack;
+use crate::snapshot::{self, Checkpoint};
+use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
+use conclave_state::{Batch, Changes, Machine, Outcome, Position, View};
+use futures::{Stream, StreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+use std::io;
+use std::sync::Arc;
+
+/// Learns what was applied, in order. Called on the task that applies: it must not block.
+pub trait ApplySink: Send + Sync + 'static {
+    /// After the state is written, before anything newer is.
+    fn applied(&self, batch: AppliedBatch);
+
+    /// A snapshot replaced the whole state: forget what was derived from events.
+    fn installed(&self);
+}
+
+/// What a group of entries did.
+#[derive(Debug)]
+pub struct AppliedBatch {
+    pub last: LogId,
+    /// Without the writes, which are done.
+    pub changes: Changes,
+    /// For the segments that this process proposed, in log order.
+    pub answers: Vec<Answer>,
+}
+
+/// The outcomes of one segment of this process, one for each command.
+#[derive(Debug)]
+pub struct Answer {
+    pub seq: u64,
+    pub outcomes: Vec<Outcome>,
+    pub index: u64,
+    pub term: u64,
+}
+
+/// The state machine that openraft drives.
+pub struct StateStore {
+    shared: Arc<StateShared>,
+    sink: Arc<dyn ApplySink>,
+    machine: Machine,
+    raft: RaftRows,
+    /// Segments with this origin were proposed by this process.
+    origin: u64,
+}
+
+/// What a state store is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<StateShared>,
+    pub(crate) sink: Arc<dyn ApplySink>,
+    pub(crate) origin: u64,
+}
+
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    responders: Vec<ApplyResponder<C>>,
+    bytes: usize,
+}
+
+/// What applying a group brought about, before it is written.
+struct Applied {
+    changes: Changes,
+    answers: Vec<Answer>,
+    membership: Option<StoredMembership>,
+}
+
+impl StateStore {
+    pub(crate) fn load(parts: Parts) -> io::Result<StateStore> {
+        let Parts { shared, sink, origin } = parts;
+        let db = shared.db();
+        let raft = db.raft_rows()?;
+        let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
+        shared.publish(&machine, raft.applied.as_ref());
+        shared.wake_applied();
+        Ok(StateStore { shared, sink, machine, raft, origin })
+    }
+
+    fn require_next(&self, previous: Option<&LogId>, entry: &Entry) -> io::Result<()> {
+        let expected = previous.map_or(0, |p| p.index + 1);
+        if entry.log_id.index == expected {
+            return Ok(());
+        }
+        let text = format!("entry {} follows {}: entries are missing", entry.log_id.index, shown(previous));
+        Err(self.shared.fatal.raise("applying the log", text))
+    }
+
+    async fn apply_group(&mut self, group: Group) -> io::Result<()> {
+        let Some(last) = group.entries.last().map(|e| e.log_id) else { return Ok(()) };
+        self.shared.log.durable(last.index).await?;
+        let result = self.apply_durable(&group.entries, last);
+        result.map_err(|e| self.shared.fatal.raise(&format!("applying entries up to {}", last.index), e))?;
+        group.responders.into_iter().for_each(|r| r.send(()));
+        Ok(())
+    }
+
+    fn apply_durable(&mut self, entries: &[Entry], last: LogId) -> io::Result<()> {
+        let db = self.shared.db();
+        let rows = Rows::now(&db);
+        let Applied { mut changes, answers, membership } = execute(&mut self.machine, &rows, entries, self.origin)?;
+        failpoint!("apply-before-write");
+        let written = db.write_applied(&std::mem::take(&mut changes.writes), &last, membership.as_ref())?;
+        failpoint!("apply-after-write");
+        self.raft.applied = Some(last);
+        if let Some(membership) = membership {
+            self.raft.membership = membership;
+        }
+        self.shared.publish(&self.machine, Some(&last));
+        self.sink.applied(AppliedBatch { last, changes, answers });
+        self.shared.wake_applied();
+        self.shared.wrote(written);
+        Ok(())
+    }
+
+    /// Takes over the state in another database.
+    fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
+        let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
+        self.shared.replace(db, &machine, meta.last_log_id.as_ref());
+        self.machine = machine;
+        self.raft = RaftRows { applied: meta.last_log_id, membership: meta.last_membership.clone() };
+        self.sink.installed();
+        self.shared.wake_applied();
+        Ok(())
+    }
+}
+
+/// Applies a group to the machine. Nothing is written yet.
+fn execute<V: View>(machine: &mut Machine, rows: &V, entries: &[Entry], origin: u64) -> io::Result<Applied> {
+    let mut batch = machine.begin(rows);
+    let (mut answers, mut membership) = (Vec::new(), None);
+    for entry in entries {
+        match &entry.payload {
+            Payload::Blank => {}
+            Payload::Membership(m) => membership = Some(StoredMembership::new(Some(entry.log_id), m.clone())),
+            Payload::Normal(pack) => execute_pack(&mut batch, &entry.log_id, pack, origin, &mut answers)?,
+        }
+    }
+    Ok(Applied { changes: batch.finish(), answers, membership })
+}
+
+fn execute_pack<V: View>(
+    batch: &mut Batch<'_, V>,
+    id: &LogId,
+    pack: &Pack,
+    origin: u64,
+    answers: &mut Vec<Answer>,
+) -> io::Result<()> {
+    let at = Position { index: id.index, term: id.leader_id.term };
+    for segment in pack.segments() {
+        let segment = segment?;
+        let own = segment.origin == origin;
+        let mut outcomes = Vec::with_capacity(if own { segment.commands.len() } else { 0 });
+        for command in &segment.commands {
+            let outcome = batch.apply(at, command, own).map_err(io::Error::other)?;
+            if own {
+                outcomes.push(outcome);
+            }
+        }
+        if own {
+            answers.push(Answer { seq: segment.seq, outcomes, index: at.index, term: at.term });
+        }
+    }
+    Ok(())
+}
+
+impl RaftStateMachine<C> for StateStore {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.raft.applied, self.raft.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<C>, io::Error>> + Unpin + OptionalSend,
+    {
+        let limits = self.shared.limits.clone();
+        let mut group = Group::default();
+        let mut previous = self.raft.applied;
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item.map_err(|e| self.shared.fatal.raise("reading the log", e))?;
+            self.require_next(previous.as_ref(), &entry)?;
+            previous = Some(entry.log_id);
+            if let Payload::Normal(pack) = &entry.payload {
+                group.bytes += pack.0.len();
+            }
+            group.entries.push(entry);
+            group.responders.extend(responder);
+            if group.bytes >= limits.apply_bytes || group.entries.len() >= limits.apply_commands {
+                self.apply_group(std::mem::take(&mut group)).await?;
+            }
+        }
+        self.apply_group(group).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder { shared: self.shared.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, checkpoint: Checkpoint) -> Result<(), io::Error> {
+        let (shared, wanted) = (self.shared.clone(), meta.clone());
+        let made = tokio::task::spawn_blocking(move || snapshot::install(&shared, &wanted, &checkpoint)).await;
+        let done = match made {
+            Ok(Ok(db)) => self.installed(db, meta),
+            Ok(Err(e)) => Err(e),
+            Err(e) => Err(io::Error::other(e)),
+        };
+        done.map_err(|e| self.shared.fatal.raise("installing a snapshot", e))
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.shared.snapshots.current())
+    }
+}
+
+/// Builds a snapshot beside `apply`. What it contains is what its database says, not what was asked for.
+pub struct SnapshotBuilder {
+    shared: Arc<StateShared>,
+}
+
+impl RaftSnapshotBuilder<C> for SnapshotBuilder {
+    type SnapshotData = Checkpoint;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let shared = self.shared.clone();
+        let built = tokio::task::spawn_blocking(move || snapshot::build(&shared)).await;
+        let built = built.unwrap_or_else(|e| Err(io::Error::other(e)));
+        built.map_err(|e| self.shared.fatal.raise("building a snapshot", e))
+    }
+}

@@ -1,0 +1,205 @@
+//! The state's database: one column family for each table, one for Raft.
+//!
+//! 1. Nothing is written ahead. What a write carries (rows, applied id, membership) is one batch, and flushes are atomic over all
+//!    column families: after a crash the database stands exactly at some applied entry.
+//! 2. The directory of a database that was replaced is removed when its last reader lets go.
+
+use super::StateLimits;
+use crate::codec;
+use crate::error::{OpenError, rocks_io};
+use crate::files;
+use crate::log::quiet;
+use crate::types::{LogId, StoredMembership};
+use conclave_state::{Table, Writes};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
+    WriteBatch, WriteOptions,
+};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const RAFT: &str = "raft";
+const APPLIED: &[u8] = b"applied";
+const MEMBERSHIP: &[u8] = b"membership";
+const SWEEP: &[u8] = b"sweep";
+
+pub(crate) struct StateDb {
+    db: DB,
+    no_wal: WriteOptions,
+    // Behind the database, so that it is closed first.
+    dir: Dir,
+}
+
+struct Dir {
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::SeqCst)
+            && let Err(e) = files::remove_dir(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), error = %e, "a replaced state directory stays until the next start");
+        }
+    }
+}
+
+fn options(limits: &StateLimits) -> Options {
+    let mut o = Options::default();
+    o.create_if_missing(true);
+    o.create_missing_column_families(true);
+    o.set_atomic_flush(true);
+    o.set_write_buffer_size(limits.write_buffer_bytes);
+    o.set_max_write_buffer_number(3);
+    o.set_compression_type(DBCompressionType::Lz4);
+    o.set_max_background_jobs(2);
+    // `apply` writes, and now and then the sweeper: no compare-and-swap inserts, no spinning in the write queue.
+    o.set_allow_concurrent_memtable_write(false);
+    o.set_enable_write_thread_adaptive_yield(false);
+    quiet(&mut o);
+    o
+}
+
+fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(&Cache::new_lru_cache(limits.block_cache_bytes));
+    blocks.set_bloom_filter(10.0, false);
+    let mut o = options(limits);
+    o.set_block_based_table_factory(&blocks);
+    family_names().map(|name| ColumnFamilyDescriptor::new(name, o.clone())).collect()
+}
+
+fn family_names() -> impl Iterator<Item = &'static str> {
+    ["default", RAFT].into_iter().chain(Table::ALL.map(Table::name))
+}
+
+/// What the state knows of Raft.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RaftRows {
+    pub(crate) applied: Option<LogId>,
+    pub(crate) membership: StoredMembership,
+}
+
+fn raft_rows(db: &DB) -> io::Result<RaftRows> {
+    let raft = db.cf_handle(RAFT).ok_or_else(|| io::Error::other("the state has no table for Raft"))?;
+    let row = |key| db.get_cf(raft, key).map_err(rocks_io);
+    Ok(RaftRows {
+        applied: row(APPLIED)?.map(|r| codec::decode_log_id(&r)).transpose()?,
+        membership: row(MEMBERSHIP)?.map(|r| codec::decode_membership(&r)).transpose()?.unwrap_or_default(),
+    })
+}
+
+/// What a checkpoint contains, without opening it for writing.
+pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
+    let mut o = Options::default();
+    quiet(&mut o);
+    let db = DB::open_cf_for_read_only(&o, dir, family_names(), false).map_err(rocks_io)?;
+    raft_rows(&db)
+}
+
+impl StateDb {
+    pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
+        let db = DB::open_cf_descriptors(&options(limits), dir, families(limits))
+            .map_err(|e| OpenError::rocks("the state", dir, &e))?;
+        let mut no_wal = WriteOptions::default();
+        no_wal.disable_wal(true);
+        Ok(StateDb { db, no_wal, dir: Dir { path: dir.to_owned(), obsolete: AtomicBool::new(false) } })
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir.path
+    }
+
+    /// Its directory goes with the last reader.
+    pub(crate) fn retire(&self) {
+        self.dir.obsolete.store(true, Ordering::SeqCst);
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("opened with this column family")
+    }
+
+    pub(super) fn table(&self, table: Table) -> &ColumnFamily {
+        self.family(table.name())
+    }
+
+    pub(crate) fn raft_rows(&self) -> io::Result<RaftRows> {
+        raft_rows(&self.db)
+    }
+
+    /// Writes what a batch did, and where in the log that was, as one. Returns the size.
+    pub(super) fn write_applied(
+        &self,
+        writes: &Writes,
+        applied: &LogId,
+        membership: Option<&StoredMembership>,
+    ) -> io::Result<usize> {
+        let tables = Table::ALL.map(|t| self.table(t));
+        let raft = self.family(RAFT);
+        let mut batch = WriteBatch::default();
+        for ((table, key), value) in writes {
+            match value {
+                Some(value) => batch.put_cf(tables[*table as usize], key, value),
+                None => batch.delete_cf(tables[*table as usize], key),
+            }
+        }
+        batch.put_cf(raft, APPLIED, codec::encode_log_id(applied));
+        if let Some(membership) = membership {
+            batch.put_cf(raft, MEMBERSHIP, codec::encode_membership(membership));
+        }
+        let size = batch.size_in_bytes();
+        self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)?;
+        Ok(size)
+    }
+
+    pub(super) fn sweep_progress(&self) -> io::Result<codec::SweepProgress> {
+        let row = self.db.get_cf(self.family(RAFT), SWEEP).map_err(rocks_io)?;
+        Ok(row.map(|r| codec::unseal(&r)).transpose()?.unwrap_or_default())
+    }
+
+    /// Removes rows, and remembers how far that has come, as one. Returns the size.
+    pub(super) fn write_swept(&self, rows: &[(Table, Vec<u8>)], progress: &codec::SweepProgress) -> io::Result<usize> {
+        let tables = Table::ALL.map(|t| self.table(t));
+        let mut batch = WriteBatch::default();
+        rows.iter().for_each(|(table, key)| batch.delete_cf(tables[*table as usize], key));
+        batch.put_cf(self.family(RAFT), SWEEP, codec::seal(progress));
+        let size = batch.size_in_bytes();
+        self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)?;
+        Ok(size)
+    }
+
+    /// Returns when everything written before is on the disk.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        let families: Vec<_> = family_names().map(|name| self.family(name)).collect();
+        let mut wait = FlushOptions::default();
+        wait.set_wait(true);
+        self.db.flush_cfs_opt(&families, &wait).map_err(rocks_io)
+    }
+
+    /// Rewrites the tables without what was deleted or replaced. Reads, writes and RocksDB's own compactions go on beside it.
+    pub(super) fn rewrite(&self) {
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        for table in Table::ALL {
+            self.db.compact_range_cf_opt(self.table(table), None::<&[u8]>, None::<&[u8]>, &options);
+        }
+    }
+
+    /// Makes a directory with everything that is in the database now.
+    pub(crate) fn checkpoint(&self, path: &Path) -> Result<(), rocksdb::Error> {
+        rocksdb::checkpoint::Checkpoint::new(&self.db)?.create_checkpoint(path)
+    }
+
+    /// The sum of a property over all tables.
+    pub(super) fn sum(&self, property: &std::ffi::CStr) -> u64 {
+        family_names()
+            .filter_map(|name| self.db.property_int_value_cf(self.family(name), property).ok().flatten())
+            .sum()
+    }
+}

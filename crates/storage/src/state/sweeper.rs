@@ -1,0 +1,52 @@
+//! Removes the rows that compaction made unreadable, in small steps beside everything else.
+//!
+//! How far it has come is written together with what it removed, so a restart goes on there. It works half of the time at most:
+//! after each step it rests as long as the step took.
+
+use super::handle::StateShared;
+use super::rocks::StateDb;
+use super::view::Rows;
+use crate::codec::SweepProgress;
+use crate::failpoint::failpoint;
+use conclave_state::sweep::sweep;
+use std::io;
+use std::sync::Weak;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+/// Ends when the state is dropped.
+pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
+    while told.recv().is_ok() {
+        // One look serves all that was told until now.
+        while told.try_recv().is_ok() {}
+        loop {
+            let begin = Instant::now();
+            let Some(state) = state.upgrade() else { return };
+            match step(&state.db(), state.compacted(), state.limits.sweep_changes) {
+                Ok(None) => break,
+                Ok(Some(bytes)) => state.wrote(bytes),
+                Err(e) => {
+                    state.fatal.raise("sweeping compacted history", e);
+                    return;
+                }
+            }
+            drop(state);
+            std::thread::sleep(begin.elapsed());
+        }
+    }
+}
+
+/// One step for the compaction up to `compacted`; `None` if there is nothing left to do for it.
+fn step(db: &StateDb, compacted: i64, changes: usize) -> io::Result<Option<usize>> {
+    let SweepProgress { from, done } = db.sweep_progress()?;
+    if done >= compacted {
+        return Ok(None);
+    }
+    let (rows, next) = sweep(&Rows::now(db), from, compacted, changes).map_err(io::Error::other)?;
+    let progress = match next {
+        Some(from) => SweepProgress { from, done },
+        None => SweepProgress { from: compacted, done: compacted },
+    };
+    failpoint!("sweep-before-write");
+    db.write_swept(&rows, &progress).map(Some)
+}

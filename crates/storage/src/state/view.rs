@@ -1,0 +1,222 @@
+//! One point in time of the state: a RocksDB snapshot, with one iterator kept for each table.
+//!
+//! Creating an iterator costs as much as some ten seeks, so each is kept for the next question. While it is in use it is taken out
+//! of its place; a question from inside a scan gets one of its own.
+//!
+//! Kept iterators have no bounds. A key that was swept leaves a marker until compaction comes by, and a seek into a long run of
+//! markers would walk all of it; so they give up after some hundred, and the question is asked again with an iterator bounded to
+//! its range, which stops at the end of it.
+//!
+//! 1. A view sees all tables at one moment. Its [`StateView::bounds`] belong to that moment: everything at or above its compacted
+//!    revision is there. (Bounds that were taken at another moment do not: the sweeper may have been there in between.)
+//! 2. The view of `apply` has no snapshot. Nobody else writes, but for the sweeper, which removes only what no command reads.
+
+use super::rocks::StateDb;
+use bytes::Bytes;
+use conclave_state::read::Bounds;
+use conclave_state::{Fault, Step, Table, View};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, SnapshotWithThreadMode};
+use std::cell::Cell;
+use std::sync::Arc;
+
+type Iter<'a> = DBRawIteratorWithThreadMode<'a, DB>;
+
+/// Markers of removed rows that a kept iterator walks over before the question is asked in another way.
+const MARKERS: u64 = 256;
+
+/// The rows of a database, as they are or as they were.
+pub(super) struct Rows<'a> {
+    state: &'a StateDb,
+    snapshot: Option<SnapshotWithThreadMode<'a, DB>>,
+    kept: [Cell<Option<Iter<'a>>>; Table::ALL.len()],
+}
+
+fn fault(e: &rocksdb::Error) -> Fault {
+    match e.kind() {
+        ErrorKind::Corruption => Fault::Corrupt(e.to_string()),
+        _ => Fault::Read(e.to_string()),
+    }
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn now(state: &'a StateDb) -> Rows<'a> {
+        Rows { state, snapshot: None, kept: Default::default() }
+    }
+
+    fn frozen(state: &'a StateDb) -> Rows<'a> {
+        Rows { snapshot: Some(state.db().snapshot()), ..Rows::now(state) }
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if let Some(snapshot) = &self.snapshot {
+            options.set_snapshot(snapshot);
+        }
+        options
+    }
+
+    fn iterate(&self, table: Table, options: ReadOptions) -> Iter<'a> {
+        self.state.db().raw_iterator_cf_opt(self.state.table(table), options)
+    }
+
+    fn kept(&self, table: Table) -> Iter<'a> {
+        self.kept[table as usize].take().unwrap_or_else(|| {
+            let mut options = self.options();
+            options.set_max_skippable_internal_keys(MARKERS);
+            self.iterate(table, options)
+        })
+    }
+
+    fn keep(&self, table: Table, rows: Iter<'a>) {
+        self.kept[table as usize].set(Some(rows));
+    }
+
+    fn bounded(&self, table: Table, from: &[u8], below: &[u8]) -> Iter<'a> {
+        let mut options = self.options();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(below);
+        let mut rows = self.iterate(table, options);
+        rows.seek(from);
+        rows
+    }
+}
+
+/// Whether an iterator that stands on nothing has come to the end, or has given up.
+fn gave_up(rows: &Iter<'_>) -> Result<bool, Fault> {
+    match rows.status() {
+        Ok(()) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::Incomplete => Ok(true),
+        Err(e) => Err(fault(&e)),
+    }
+}
+
+impl View for Rows<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        let row = self.state.db().get_pinned_cf_opt(self.state.table(table), key, &self.options());
+        Ok(row.map_err(|e| fault(&e))?.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        if from >= below {
+            return Ok(None);
+        }
+        let copied = |rows: &Iter<'_>| {
+            let row = rows.item().filter(|(key, _)| *key < below);
+            row.map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+        };
+        let mut rows = self.kept(table);
+        rows.seek(from);
+        let mut found = copied(&rows);
+        if !rows.valid() && gave_up(&rows)? {
+            let bounded = self.bounded(table, from, below);
+            found = copied(&bounded);
+            bounded.status().map_err(|e| fault(&e))?;
+        }
+        self.keep(table, rows);
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        if from >= below {
+            return Ok(());
+        }
+        let mut rows = self.kept(table);
+        let mut is_kept = true;
+        // Where to go on if the iterator gives up.
+        let mut next = from.to_vec();
+        rows.seek(from);
+        loop {
+            let Some((key, value)) = rows.item() else {
+                if !gave_up(&rows)? {
+                    break;
+                }
+                self.keep(table, std::mem::replace(&mut rows, self.bounded(table, &next, below)));
+                is_kept = false;
+                continue;
+            };
+            if key >= below {
+                break;
+            }
+            let step = visit(key, value)?;
+            match step {
+                Step::Stop => break,
+                Step::Next => {
+                    next.clear();
+                    next.extend_from_slice(key);
+                    next.push(0);
+                    rows.next();
+                }
+                Step::Seek(to) => {
+                    rows.seek(&to);
+                    next = to;
+                }
+            }
+        }
+        if is_kept {
+            self.keep(table, rows);
+        }
+        Ok(())
+    }
+}
+
+self_cell::self_cell!(
+    struct Frozen {
+        owner: Arc<StateDb>,
+        #[not_covariant]
+        dependent: Rows,
+    }
+);
+
+/// A point in time. Can be sent to another thread, and keeps its database open even if a snapshot replaces the state meanwhile.
+pub struct StateView {
+    frozen: Frozen,
+    bounds: Bounds,
+    applied: u64,
+}
+
+impl StateView {
+    pub(super) fn new(state: Arc<StateDb>) -> StateView {
+        let bounds = Bounds { current: 1, compacted: -1 };
+        StateView { frozen: Frozen::new(state, |state| Rows::frozen(state)), bounds, applied: 0 }
+    }
+
+    pub(super) fn with_bounds(self, bounds: Bounds, applied: u64) -> StateView {
+        StateView { bounds, applied, ..self }
+    }
+
+    /// What can be read in this view.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// At least this entry is in the view.
+    pub fn applied_index(&self) -> u64 {
+        self.applied
+    }
+}
+
+impl View for StateView {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.frozen.with_dependent(|_, rows| rows.get(table, key))
+    }
+
+    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        self.frozen.with_dependent(|_, rows| rows.first(table, from, below))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        self.frozen.with_dependent(|_, rows| rows.scan(table, from, below, visit))
+    }
+}

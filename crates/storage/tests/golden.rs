@@ -1,0 +1,282 @@
+//! The bytes of every kind of record and of every command, as they were first written. A change here is a change of format: data
+//! directories and running clusters hold these bytes.
+
+mod common;
+
+use bytes::Bytes;
+use conclave_state::{
+    Alarm, AlarmChange, AlarmKind, Command, Compare, DeleteRange, Enqueue, Expire, KeyRange, LeaseGrant, Member, Op,
+    Order, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy, Target, Txn, Withdraw,
+};
+use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
+use conclave_storage::{Pack, codec, read_identity, write_identity};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+fn bytes(s: &'static str) -> Bytes {
+    Bytes::from_static(s.as_bytes())
+}
+
+fn put() -> Put {
+    Put { key: bytes("k"), value: bytes("v"), lease: -2, prev_kv: true, ignore_value: false, ignore_lease: true }
+}
+
+fn range() -> KeyRange {
+    KeyRange { key: bytes("a"), end: bytes("b") }
+}
+
+fn query() -> RangeQuery {
+    RangeQuery {
+        range: range(),
+        limit: 3,
+        revision: -1,
+        order: Order::Descend,
+        sort_by: SortBy::ModRevision,
+        keys_only: true,
+        count_only: false,
+        min_mod_revision: 1,
+        max_mod_revision: 2,
+        min_create_revision: 3,
+        max_create_revision: 300,
+    }
+}
+
+fn txn() -> Txn {
+    let compare = |relation, target| Compare { range: range(), relation, target };
+    Txn {
+        compares: vec![
+            compare(Relation::Equal, Target::Version(1)),
+            compare(Relation::Greater, Target::CreateRevision(2)),
+            compare(Relation::Less, Target::ModRevision(3)),
+            compare(Relation::NotEqual, Target::Value(bytes("x"))),
+            compare(Relation::Equal, Target::Lease(-9)),
+        ],
+        success: vec![Op::Range(query()), Op::Put(put())],
+        failure: vec![Op::DeleteRange(DeleteRange { range: range(), prev_kv: true }), Op::Txn(Txn::default())],
+    }
+}
+
+/// One of each. The match makes a new variant ask for its line.
+fn commands() -> Vec<(&'static str, Command)> {
+    let all = vec![
+        Command::Put(put()),
+        Command::DeleteRange(DeleteRange { range: range(), prev_kv: true }),
+        Command::Txn(txn()),
+        Command::Compact { revision: 77 },
+        Command::LeaseGrant(LeaseGrant { id: 5, ttl_seconds: 60 }),
+        Command::LeaseRevoke { id: i64::MIN },
+        Command::Expire(Expire { leases: vec![1, -1, 1 << 40], term: 9 }),
+        Command::Enqueue(Enqueue {
+            kind: QueueKind::Election,
+            name: bytes("n"),
+            lease: 7,
+            grant_ttl_seconds: 30,
+            value: bytes("me"),
+        }),
+        Command::Proclaim(Proclaim { key: bytes("n/7"), create_revision: 12, value: bytes("new") }),
+        Command::Withdraw(Withdraw { key: bytes("n/7"), create_revision: 12 }),
+        Command::Unlock { key: bytes("n/7") },
+        Command::Announce(Member { id: u64::MAX, name: "a".into(), client_urls: vec!["http://h:1".into()] }),
+        Command::Alarm(AlarmChange { raise: true, alarm: Alarm { member: 3, kind: AlarmKind::Corrupt } }),
+    ];
+    let name = |c: &Command| match c {
+        Command::Put(_) => "put",
+        Command::DeleteRange(_) => "delete-range",
+        Command::Txn(_) => "txn",
+        Command::Compact { .. } => "compact",
+        Command::LeaseGrant(_) => "lease-grant",
+        Command::LeaseRevoke { .. } => "lease-revoke",
+        Command::Expire(_) => "expire",
+        Command::Enqueue(_) => "enqueue",
+        Command::Proclaim(_) => "proclaim",
+        Command::Withdraw(_) => "withdraw",
+        Command::Unlock { .. } => "unlock",
+        Command::Announce(_) => "announce",
+        Command::Alarm(_) => "alarm",
+    };
+    all.into_iter().map(|c| (name(&c), c)).collect()
+}
+
+fn membership() -> Membership {
+    let node = |name: &str| MemberNode { name: name.into(), peer_urls: vec![format!("http://{name}:2380")] };
+    let nodes = BTreeMap::from([(1, node("one")), (2, node("two")), (300, node("three"))]);
+    Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([1, 300])], nodes).unwrap()
+}
+
+fn encoded(entry: &Entry) -> Vec<u8> {
+    let mut record = Vec::new();
+    codec::encode_entry(entry, &mut record);
+    record
+}
+
+fn records() -> Vec<(String, Vec<u8>)> {
+    let stored = StoredMembership::new(Some(log_id(2, 5)), membership());
+    let mut all: Vec<(String, Vec<u8>)> = Vec::new();
+    for (name, command) in commands() {
+        let mut out = Vec::new();
+        codec::encode_command(&command, &mut out);
+        all.push((format!("command {name}"), out));
+    }
+    let payload = |payload| encoded(&Entry { log_id: log_id(3, 1000), payload });
+    let segment = common::segment(0x0102, 3, &[Command::Compact { revision: 1 }, Command::Unlock { key: bytes("k") }]);
+    let dir = tempfile::tempdir().unwrap();
+    write_identity(dir.path(), &common::identity()).unwrap();
+    assert_eq!(read_identity(dir.path()).unwrap(), Some(common::identity()));
+    all.extend([
+        ("segment".to_owned(), segment.to_vec()),
+        ("entry blank".to_owned(), payload(Payload::Blank)),
+        ("entry commands".to_owned(), payload(Payload::Normal(Pack::join(vec![segment.clone(), segment])))),
+        ("entry membership".to_owned(), payload(Payload::Membership(membership()))),
+        ("log id".to_owned(), codec::encode_log_id(&log_id(7, 300))),
+        ("vote".to_owned(), codec::encode_vote(&vote(7, u64::MAX, true))),
+        ("membership".to_owned(), codec::encode_membership(&stored)),
+        ("membership none".to_owned(), codec::encode_membership(&StoredMembership::default())),
+        (
+            "snapshot metadata".to_owned(),
+            codec::encode_snapshot_meta(&SnapshotMeta { last_log_id: Some(log_id(2, 9)), last_membership: stored }),
+        ),
+        ("identity".to_owned(), std::fs::read(dir.path().join("IDENTITY")).unwrap()),
+    ]);
+    all
+}
+
+#[test]
+fn every_record_is_written_as_it_always_was() {
+    let mut golden = include_str!("golden.txt").lines();
+    for (name, record) in records() {
+        let mut now = format!("{name}:");
+        record.iter().for_each(|b| write!(now, " {b:02x}").unwrap());
+        assert_eq!(Some(now.as_str()), golden.next(), "the format has changed");
+    }
+    assert_eq!(golden.next(), None);
+}
+
+#[test]
+fn every_record_comes_back() {
+    for (name, command) in commands() {
+        let mut out = Vec::new();
+        let size = codec::encode_command(&command, &mut out);
+        assert_eq!(codec::decode_command(&out).unwrap(), (command, size), "{name}");
+    }
+    let m = StoredMembership::new(Some(log_id(2, 5)), membership());
+    assert_eq!(codec::decode_membership(&codec::encode_membership(&m)).unwrap(), m);
+    let none = StoredMembership::default();
+    assert_eq!(codec::decode_membership(&codec::encode_membership(&none)).unwrap(), none);
+    let meta = SnapshotMeta { last_log_id: Some(log_id(2, 9)), last_membership: m };
+    assert_eq!(codec::decode_snapshot_meta(&codec::encode_snapshot_meta(&meta)).unwrap(), meta);
+    let v = vote(3, 4, true);
+    assert_eq!(codec::decode_vote(&codec::encode_vote(&v)).unwrap(), v);
+}
+
+#[test]
+fn one_kind_is_not_taken_for_another() {
+    assert!(codec::decode_vote(&codec::encode_log_id(&log_id(1, 1))).is_err());
+    assert!(codec::decode_entry(&codec::encode_log_id(&log_id(1, 1)).into()).is_err());
+}
+
+fn any_bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn any_range() -> impl Strategy<Value = KeyRange> {
+    (any_bytes(), any_bytes()).prop_map(|(key, end)| KeyRange { key, end })
+}
+
+fn any_put() -> impl Strategy<Value = Put> {
+    (any_bytes(), any_bytes(), any::<i64>(), any::<[bool; 3]>()).prop_map(|(key, value, lease, b)| Put {
+        key,
+        value,
+        lease,
+        prev_kv: b[0],
+        ignore_value: b[1],
+        ignore_lease: b[2],
+    })
+}
+
+fn any_compare() -> impl Strategy<Value = Compare> {
+    let target = prop_oneof![
+        any::<i64>().prop_map(Target::Version),
+        any::<i64>().prop_map(Target::ModRevision),
+        any_bytes().prop_map(Target::Value),
+    ];
+    (any_range(), target).prop_map(|(range, target)| Compare { range, relation: Relation::NotEqual, target })
+}
+
+fn any_txn() -> impl Strategy<Value = Txn> {
+    let leaf = prop_oneof![
+        any_put().prop_map(Op::Put),
+        any_range().prop_map(|range| Op::DeleteRange(DeleteRange { range, prev_kv: false })),
+        (any_range(), any::<i64>()).prop_map(|(range, limit)| Op::Range(RangeQuery {
+            range,
+            limit,
+            ..RangeQuery::default()
+        })),
+    ];
+    let txn_of = |op: BoxedStrategy<Op>| {
+        let ops = || prop::collection::vec(op.clone(), 0..4);
+        (prop::collection::vec(any_compare(), 0..3), ops(), ops()).prop_map(|(compares, success, failure)| Txn {
+            compares,
+            success,
+            failure,
+        })
+    };
+    let op = leaf.prop_recursive(3, 16, 4, move |inner| txn_of(inner).prop_map(Op::Txn)).boxed();
+    txn_of(op)
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        any_put().prop_map(Command::Put),
+        any_range().prop_map(|range| Command::DeleteRange(DeleteRange { range, prev_kv: true })),
+        any_txn().prop_map(Command::Txn),
+        any::<i64>().prop_map(|revision| Command::Compact { revision }),
+        (prop::collection::vec(any::<i64>(), 0..20), any::<u64>())
+            .prop_map(|(leases, term)| Command::Expire(Expire { leases, term })),
+        (any::<u64>(), ".{0,20}", prop::collection::vec(".{0,20}", 0..3))
+            .prop_map(|(id, name, client_urls)| Command::Announce(Member { id, name, client_urls })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn packs_come_back(segments in prop::collection::vec(
+        (any::<u64>(), any::<u64>(), prop::collection::vec(any_command(), 0..5)), 0..5)
+    ) {
+        let parts = segments.iter().map(|(origin, seq, commands)| common::segment(*origin, *seq, commands)).collect::<Vec<_>>();
+        for part in &parts {
+            prop_assert!(conclave_storage::proposal::check_segment(part).is_ok());
+        }
+        let entry = Entry { log_id: log_id(1, 2), payload: Payload::Normal(Pack::join(parts)) };
+        let back = codec::decode_entry(&Bytes::from(encoded(&entry))).unwrap();
+        prop_assert_eq!(&back, &entry);
+        let Payload::Normal(pack) = back.payload else { unreachable!() };
+        let found: Vec<_> = pack.segments().map(|s| s.unwrap()).map(|s| (s.origin, s.seq, s.commands)).collect();
+        prop_assert_eq!(found, segments);
+    }
+
+    #[test]
+    fn a_changed_record_is_refused(
+        command in any_command(), at in any::<prop::sample::Index>(), flip in 1u8..=255, cut in any::<prop::sample::Index>()
+    ) {
+        let whole = encoded(&common::entry(1, 2, &[command]));
+        let mut changed = whole.clone();
+        changed[at.index(whole.len())] ^= flip;
+        prop_assert!(codec::decode_entry(&Bytes::from(changed)).is_err());
+        prop_assert!(codec::decode_entry(&Bytes::copy_from_slice(&whole[..cut.index(whole.len())])).is_err());
+    }
+
+    #[test]
+    fn changed_packs_and_noise_do_not_panic(
+        command in any_command(), at in any::<prop::sample::Index>(), flip in any::<u8>(), noise in any_bytes()
+    ) {
+        let mut changed = common::segment(1, 2, &[command]).to_vec();
+        let at = at.index(changed.len());
+        changed[at] ^= flip;
+        let _ = Pack(changed.into()).segments().count();
+        let _ = Pack(noise.clone()).segments().count();
+        let _ = codec::decode_command(&noise);
+        let _ = (codec::decode_vote(&noise), codec::decode_log_id(&noise), codec::decode_entry(&noise));
+        let _ = (codec::decode_membership(&noise), codec::decode_snapshot_meta(&noise));
+    }
+}

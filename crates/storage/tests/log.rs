@@ -1,0 +1,243 @@
+//! The log under a slow disk, a forgetful one and a broken one.
+
+mod common;
+
+use common::{Sink, append, blank, identity, numbered, options};
+use conclave_storage::types::{C, Entry, log_id, vote};
+use conclave_storage::{LogDisk, LogStore, MemoryDisk, Opened, open_on};
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::type_config::TypeConfigExt;
+use openraft::{RaftLogReader, async_runtime::watch::WatchReceiver};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+struct Rig {
+    _dir: tempfile::TempDir,
+    opened: Opened,
+}
+
+fn rig(disk: &MemoryDisk, change: impl FnOnce(&mut conclave_storage::Options)) -> Rig {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    change(&mut options);
+    let opened = open_on(Arc::new(disk.clone()), options, &identity(), 1, Arc::new(Sink::default())).unwrap();
+    Rig { _dir: dir, opened }
+}
+
+async fn all(log: &mut LogStore) -> Vec<Entry> {
+    log.try_get_log_entries(0..).await.unwrap()
+}
+
+#[tokio::test]
+async fn appended_is_readable_before_it_is_written() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |o| o.log.cache_bytes = 1);
+    disk.slow_down(Duration::from_millis(50), Duration::from_millis(50));
+    let log = &mut rig.opened.log;
+    for i in 0..20 {
+        log.append([blank(1, i)], IOFlushed::noop()).await.unwrap();
+        assert_eq!(all(log).await.len() as u64, i + 1);
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(log_id(1, i)));
+    }
+}
+
+#[tokio::test]
+async fn a_vote_waits_for_every_append_before_it() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |_| {});
+    disk.slow_down(Duration::ZERO, Duration::from_millis(20));
+    let log = &mut rig.opened.log;
+    for i in 0..50 {
+        log.append([blank(1, i)], IOFlushed::noop()).await.unwrap();
+    }
+    log.save_vote(&vote(2, 1, false)).await.unwrap();
+    let found = disk.crash(0);
+    assert_eq!(found.ends(0).unwrap(), Some((0, 49)));
+}
+
+/// Whatever is acknowledged survives the loss of everything that was not synced; and what is found is always a prefix.
+#[tokio::test]
+async fn a_crash_loses_only_what_was_not_acknowledged() {
+    for survivors in 0..4 {
+        let disk = MemoryDisk::new();
+        let mut rig = rig(&disk, |_| {});
+        let mut last = 0;
+        for round in 0..30u64 {
+            append(&mut rig.opened.log, vec![numbered(1, 2 * round, 5), numbered(1, 2 * round + 1, 5)]).await.unwrap();
+            last = 2 * round + 1;
+            if round % 7 == 0 {
+                rig.opened.log.save_vote(&vote(round + 1, 1, true)).await.unwrap();
+            }
+        }
+        disk.slow_down(Duration::ZERO, Duration::from_secs(1));
+        for i in last + 1..last + 4 {
+            rig.opened.log.append([numbered(1, i, 5)], IOFlushed::noop()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut after = super_open(&disk.crash(survivors));
+        let entries = all(&mut after.opened.log).await;
+        assert!(entries.len() as u64 > last, "acknowledged entries are missing");
+        for (i, e) in entries.iter().enumerate() {
+            assert_eq!(*e, numbered(1, i as u64, 5));
+        }
+        assert_eq!(after.opened.log.read_vote().await.unwrap(), Some(vote(29, 1, true)));
+    }
+}
+
+fn super_open(disk: &MemoryDisk) -> Rig {
+    rig(disk, |_| {})
+}
+
+#[tokio::test]
+async fn committed_never_passes_the_entries_that_are_written() {
+    let disk = MemoryDisk::new();
+    let mut first = rig(&disk, |_| {});
+    append(&mut first.opened.log, vec![blank(1, 0), blank(1, 1)]).await.unwrap();
+    disk.slow_down(Duration::from_millis(100), Duration::ZERO);
+    first.opened.log.save_committed(Some(log_id(1, 5))).await.unwrap();
+    first.opened.log.append([blank(1, 2)], IOFlushed::noop()).await.unwrap();
+    first.opened.log.save_vote(&vote(1, 1, true)).await.unwrap();
+    let mut second = super_open(&disk.crash(0));
+    assert!(second.opened.log.read_committed().await.unwrap() <= Some(log_id(1, 2)));
+}
+
+#[tokio::test]
+async fn a_broken_disk_fails_everything_after_it_and_is_reported() {
+    let disk = MemoryDisk::new();
+    let reported = Arc::new(AtomicBool::new(false));
+    let told = reported.clone();
+    let mut rig = rig(&disk, |o| o.on_fatal = Arc::new(move |_| told.store(true, Ordering::SeqCst)));
+    append(&mut rig.opened.log, vec![blank(1, 0)]).await.unwrap();
+    disk.break_down("no more");
+    assert!(append(&mut rig.opened.log, vec![blank(1, 1)]).await.is_err());
+    assert!(reported.load(Ordering::SeqCst));
+    assert!(rig.opened.log.save_vote(&vote(1, 1, true)).await.is_err());
+    assert!(rig.opened.registry.register(5, 5).is_err());
+    assert_eq!(rig.opened.registry.holder(5), None);
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_by_bytes() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |o| o.log.queue_bytes = 2000);
+    disk.slow_down(Duration::ZERO, Duration::from_millis(100));
+    let begin = Instant::now();
+    for i in 0..20 {
+        rig.opened.log.append([blank(1, i)], IOFlushed::noop()).await.unwrap();
+    }
+    assert!(begin.elapsed() > Duration::from_millis(300), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_group_reports_its_newest_append() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |_| {});
+    disk.slow_down(Duration::ZERO, Duration::from_millis(10));
+    let before = rig.opened.log.stats().syncs;
+    let mut waiting = Vec::new();
+    for i in 0..100 {
+        let (tx, rx) = C::oneshot();
+        rig.opened.log.append([blank(1, i)], IOFlushed::signal(tx)).await.unwrap();
+        waiting.push(rx);
+    }
+    for rx in waiting {
+        rx.await.unwrap().unwrap();
+    }
+    assert!(rig.opened.log.stats().syncs - before < 10, "{:?}", rig.opened.log.stats());
+    let (_tx, rx) = C::watch_channel(0u8);
+    assert_eq!(*rx.borrow_watched(), 0);
+}
+
+#[tokio::test]
+async fn registrations_are_first_come_first_served_and_survive() {
+    let disk = MemoryDisk::new();
+    let first = rig(&disk, |_| {});
+    assert!(first.opened.registry.register(1, 10).unwrap());
+    assert!(first.opened.registry.register(1, 10).unwrap());
+    assert!(!first.opened.registry.register(1, 11).unwrap());
+    let second = super_open(&disk.crash(0));
+    assert!(!second.opened.registry.register(1, 11).unwrap());
+    assert!(second.opened.registry.register(1, 10).unwrap());
+    assert_eq!(second.opened.registry.holder(1), Some(10));
+}
+
+/// One writer appends, truncates, purges and lets entries fall out of a tiny cache, over a slow disk. Readers must always see
+/// exactly what is there: no gap, no short answer, and at each index the entry of the newest term.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_see_every_entry_while_the_log_changes() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |o| (o.log.cache_bytes, o.log.read_bytes) = (3000, 2000));
+    disk.slow_down(Duration::from_micros(300), Duration::from_micros(700));
+    // What is settled: indexes in [purged, settled) are never truncated again, and were appended before this was stored.
+    let (settled, purged, stop) =
+        (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut readers = Vec::new();
+    for r in 0..3u64 {
+        let (mut log, settled, purged, stop) = (rig.opened.log.clone(), settled.clone(), purged.clone(), stop.clone());
+        readers.push(tokio::spawn(async move {
+            let (mut reads, mut seed) = (0u64, r + 1);
+            while !stop.load(Ordering::SeqCst) {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let end = settled.load(Ordering::SeqCst);
+                // Far enough above the purge that it does not pass the reader.
+                let low = purged.load(Ordering::SeqCst) + 200;
+                if end <= low {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                let from = if seed % 3 == 0 { low } else { low + (seed >> 33) % (end - low) };
+                let got = if seed % 2 == 0 {
+                    log.limited_get_log_entries(from, end).await.unwrap()
+                } else {
+                    log.try_get_log_entries(from..end).await.unwrap()
+                };
+                if purged.load(Ordering::SeqCst) > from {
+                    continue;
+                }
+                assert!(!got.is_empty());
+                if seed % 2 != 0 {
+                    assert_eq!(got.len() as u64, end - from);
+                }
+                for (i, e) in (from..).zip(&got) {
+                    assert_eq!(*e, numbered(e.log_id.leader_id.term, i, 7));
+                }
+                assert!(got.is_sorted_by_key(|e| e.log_id.leader_id.term), "terms run backwards");
+                reads += 1;
+                tokio::task::yield_now().await;
+            }
+            reads
+        }));
+    }
+    let (mut next, mut term) = (0u64, 1u64);
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(4) {
+        let log = &mut rig.opened.log;
+        let batch: Vec<Entry> = (next..next + 7).map(|i| numbered(term, i, 7)).collect();
+        log.append(batch, IOFlushed::noop()).await.unwrap();
+        next += 7;
+        if next % 5 == 0 {
+            // Takes back what was not settled, and writes it again in another term.
+            let back = next - 5;
+            let last = log.try_get_log_entries(back - 1..back).await.unwrap().pop().unwrap().log_id;
+            log.truncate_after(Some(last)).await.unwrap();
+            term += 1;
+            let again: Vec<Entry> = (back..next).map(|i| numbered(term, i, 7)).collect();
+            log.append(again, IOFlushed::noop()).await.unwrap();
+            let seen = log.try_get_log_entries(back..next).await.unwrap();
+            assert!(seen.iter().all(|e| e.log_id.leader_id.term == term), "an entry of the old term came back");
+        }
+        settled.store(next - 5, Ordering::SeqCst);
+        if next % 700 == 0 && next > 2100 {
+            let upto = next - 2000;
+            let id = log.try_get_log_entries(upto..=upto).await.unwrap().pop().unwrap().log_id;
+            log.purge(id).await.unwrap();
+            purged.store(upto, Ordering::SeqCst);
+        }
+        tokio::task::yield_now().await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 50);
+    }
+}

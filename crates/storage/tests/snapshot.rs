@@ -1,0 +1,180 @@
+//! Snapshots from one member to another.
+
+mod common;
+
+use common::*;
+use conclave_state::Command;
+use conclave_state::read;
+use conclave_storage::types::{Membership, Payload, log_id};
+use conclave_storage::{CheckpointFile, CheckpointReceiver, Opened};
+use openraft::RaftSnapshotBuilder;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+async fn build(opened: &mut Opened) -> conclave_storage::types::Snapshot {
+    opened.machine.try_create_snapshot_builder(true).await.unwrap().build_snapshot().await.unwrap()
+}
+
+/// 100 entries, one of them a membership.
+async fn leader(dir: &Path) -> Opened {
+    let mut opened = open_at(dir);
+    let mut entries: Vec<_> = (0..100).map(|i| numbered(2, i, 9)).collect();
+    let voters = BTreeSet::from([10, 11]);
+    entries[50].payload = Payload::Membership(Membership::new_with_defaults(vec![voters], []));
+    commit(&mut opened, entries).await;
+    opened
+}
+
+fn dirs(opened: &Opened) -> usize {
+    std::fs::read_dir(opened.state.snapshot_dir()).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_snapshot_makes_the_follower_equal_and_survives_a_restart() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = leader(a.path()).await;
+    let snapshot = build(&mut leader).await;
+    assert_eq!(snapshot.meta.last_log_id, Some(log_id(2, 99)));
+    assert_eq!(*snapshot.meta.last_membership.log_id(), Some(log_id(2, 50)));
+
+    let sink = Arc::new(Sink::default());
+    let mut follower = open_with(b.path(), sink.clone()).unwrap();
+    commit(&mut follower, (0..5).map(|i| numbered(1, i, 9)).collect()).await;
+    let before = follower.state.view();
+    let received = transfer(&snapshot.snapshot, &follower.state.snapshot_dir()).unwrap();
+    follower.machine.install_snapshot(&snapshot.meta, received).await.unwrap();
+    follower.log.purge(log_id(2, 99)).await.unwrap();
+    assert_eq!(sink.installed.load(Ordering::SeqCst), 1);
+
+    let same = |follower: &Opened| {
+        assert_eq!(follower.state.digest(), leader.state.digest());
+        assert_eq!((follower.state.revision(), follower.state.applied_index()), (leader.state.revision(), 99));
+        let hash = |o: &Opened| {
+            let view = o.state.view();
+            read::hash_kv(&view, 0, view.bounds()).unwrap().unwrap()
+        };
+        assert_eq!(hash(follower), hash(&leader));
+    };
+    same(&follower);
+    assert_eq!(*follower.state.applied().borrow(), 99);
+    // A view of the old state still reads it.
+    assert_eq!(before.bounds().current, 6);
+    assert!(read::version_at(&before, b"key0", 6).unwrap().is_some());
+    drop(before);
+    assert_eq!(follower.machine.applied_state().await.unwrap(), leader.machine.applied_state().await.unwrap());
+    let current = follower.machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(current.meta, snapshot.meta);
+    assert_eq!(std::fs::read_dir(b.path().join("state")).unwrap().count(), 2, "the old state's directory is gone");
+    commit(&mut follower, vec![numbered(2, 100, 9)]).await;
+    drop((current, follower));
+
+    let mut again = open_with(b.path(), sink).unwrap();
+    assert_eq!(again.machine.applied_state().await.unwrap().0, Some(log_id(2, 100)));
+    assert_eq!(dirs(&again), 0);
+}
+
+#[tokio::test]
+async fn an_installed_snapshot_may_be_ahead_of_the_log() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = leader(a.path()).await;
+    let snapshot = build(&mut leader).await;
+    let mut follower = open_at(b.path());
+    commit(&mut follower, (0..5).map(|i| numbered(1, i, 9)).collect()).await;
+    follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot.clone()).await.unwrap();
+    // The crash comes before the log is purged.
+    drop(follower);
+    let again = open_at(b.path());
+    assert_eq!(again.state.digest(), leader.state.digest());
+}
+
+#[tokio::test]
+async fn what_was_built_is_kept_once_and_old_directories_go() {
+    let a = tempfile::tempdir().unwrap();
+    let mut leader = leader(a.path()).await;
+    assert!(leader.machine.get_current_snapshot().await.unwrap().is_none());
+    let first = build(&mut leader).await;
+    commit(&mut leader, vec![numbered(2, 100, 9)]).await;
+    let second = build(&mut leader).await;
+    assert_eq!(dirs(&leader), 2);
+    assert_eq!(second.meta.last_log_id, Some(log_id(2, 100)));
+    // A transfer that still reads the first keeps it.
+    assert!(!first.snapshot.files().unwrap().is_empty());
+    drop(first);
+    assert_eq!(dirs(&leader), 1);
+    drop(second);
+    assert_eq!(dirs(&leader), 1);
+    let current = leader.machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(current.meta.last_log_id, Some(log_id(2, 100)));
+}
+
+#[tokio::test]
+async fn snapshots_are_built_while_entries_are_applied() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = leader(a.path()).await;
+    let mut builder = leader.machine.get_snapshot_builder().await;
+    let building = tokio::spawn(async move { builder.build_snapshot().await.unwrap() });
+    for i in 100..400 {
+        commit(&mut leader, vec![numbered(2, i, 9)]).await;
+    }
+    let snapshot = building.await.unwrap();
+    let last = snapshot.meta.last_log_id.unwrap().index;
+    assert!((99..400).contains(&last), "{last}");
+    // Whatever moment it shows, its contents are exactly that moment.
+    let mut follower = open_at(b.path());
+    follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    follower.log.purge(snapshot.meta.last_log_id.unwrap()).await.unwrap();
+    commit(&mut follower, (last + 1..400).map(|i| numbered(2, i, 9)).collect()).await;
+    assert_eq!(follower.state.digest(), leader.state.digest());
+}
+
+#[tokio::test]
+async fn what_arrives_damaged_is_refused_and_leaves_nothing() {
+    let a = tempfile::tempdir().unwrap();
+    let mut leader = leader(a.path()).await;
+    let snapshot = build(&mut leader).await.snapshot;
+    let into = tempfile::tempdir().unwrap();
+    let files = snapshot.files().unwrap();
+    let big = files.iter().max_by_key(|f| f.size).unwrap().clone();
+    let whole = snapshot.read_chunk(&big.name, 0, usize::MAX).unwrap();
+    let begin = || CheckpointReceiver::begin(into.path(), vec![big.clone()]).unwrap();
+
+    let mut damaged = whole.to_vec();
+    damaged[big.size as usize / 2] ^= 4;
+    let mut receiver = begin();
+    receiver.write(&big.name, 0, &damaged).unwrap();
+    assert!(receiver.finish().unwrap_err().to_string().contains("damaged"));
+
+    let mut short = begin();
+    short.write(&big.name, 0, &whole[1..]).unwrap();
+    assert!(short.finish().unwrap_err().to_string().contains("announced"));
+
+    let mut disorder = begin();
+    assert!(disorder.write(&big.name, 1, &whole).is_err());
+    assert!(disorder.write("other", 0, &whole).is_err());
+    disorder.write(&big.name, 0, &whole).unwrap();
+    assert!(disorder.write(&big.name, big.size, &[0]).is_err());
+    drop(disorder);
+
+    for name in ["../x", "/etc/passwd", "a/b", "", ".", "..", ".hidden"] {
+        let file = CheckpointFile { name: name.into(), size: 1, crc32c: 0 };
+        assert!(CheckpointReceiver::begin(into.path(), vec![file]).is_err(), "{name}");
+        assert!(snapshot.read_chunk(name, 0, 1).is_err(), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(into.path()).unwrap().count(), 0);
+}
+
+/// The state that came with a snapshot goes on being swept, whatever the sender had swept of it.
+#[tokio::test]
+async fn sweeping_goes_on_after_an_installation() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = leader(a.path()).await;
+    commit(&mut leader, vec![entry(2, 100, &[Command::Compact { revision: 90 }])]).await;
+    let snapshot = build(&mut leader).await;
+    let mut follower = open_at(b.path());
+    follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    assert_eq!(follower.state.compacted(), 90);
+    assert!(follower.state.swept(std::time::Duration::from_secs(10)));
+}
