@@ -1,6 +1,6 @@
 //! Proposes compactions by policy, on the leader alone.
 //!
-//! [`Schedule`] decides and knows neither clock nor cluster: it is told the time and the revision, and says what to compact to.
+//! `Schedule` decides and knows neither clock nor cluster: it is told the time and the revision, and says what to compact to.
 //! Every member keeps its own schedule going, so that a new leader does not start to count from nothing; only the leader's
 //! word becomes a command. Two members that both believe to lead do no harm: the later command finds the revision compacted.
 //!

@@ -4,13 +4,17 @@
 //!    leaders committed is in the state. Lease expiry waits for it; proposing does not.
 //! 2. What is told here may be out of date the moment it is told. Nothing relies on it for safety: proposals name the term they are
 //!    meant for, and reads are confirmed by a quorum.
+//! 3. A leader stays known until another is, though nobody hears it any more: with Pre-Vote a member that is cut off changes no
+//!    vote, and a leader without a quorum goes on as one. `contact` is for those who must hear of that.
 
 use crate::fatal::Fatal;
 use conclave_storage::types::{C, MemberNode, Raft};
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::watch;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,7 @@ struct Inner {
     now: watch::Sender<LeadershipNow>,
     applied_term: AtomicU64,
     leaders_seen: AtomicU64,
+    contact: watch::Sender<bool>,
 }
 
 impl Leadership {
@@ -55,6 +60,7 @@ impl Leadership {
             now: watch::Sender::default(),
             applied_term: AtomicU64::new(0),
             leaders_seen: AtomicU64::new(0),
+            contact: watch::Sender::new(false),
         }))
     }
 
@@ -73,6 +79,11 @@ impl Leadership {
 
     pub fn subscribe(&self) -> watch::Receiver<LeadershipNow> {
         self.0.now.subscribe()
+    }
+
+    /// Whether this node has lately heard from the leader or, being it, from a quorum. As of a fraction of an election timeout ago.
+    pub fn contact(&self) -> watch::Receiver<bool> {
+        self.0.contact.subscribe()
     }
 
     /// Every member: id, name and peer URLs, and whether it votes.
@@ -131,17 +142,43 @@ impl Leadership {
         });
     }
 
+    async fn in_contact(&self, raft: &Raft, patience: Duration) -> bool {
+        let heard = match self.current().leader {
+            None => None,
+            // Nobody else to hear from.
+            Some(leader) if leader == self.0.me && self.members().iter().filter(|(.., voter)| *voter).count() == 1 => {
+                return true;
+            }
+            Some(leader) if leader == self.0.me => {
+                raft.data_metrics().borrow_watched().last_quorum_acked.as_deref().copied()
+            }
+            Some(_) => {
+                // A core that is too busy to answer has not heard anybody either.
+                let asked = raft.with_raft_state(|state| state.vote_last_modified());
+                tokio::time::timeout(patience, asked).await.ok().and_then(Result::ok).flatten()
+            }
+        };
+        heard.is_some_and(|at| at.elapsed() < patience)
+    }
+
     /// Follows openraft until its core ends; an end that nobody asked for is fatal.
     pub(crate) async fn run(self, raft: Raft, fatal: Fatal) {
         let mut metrics = raft.server_metrics();
+        let patience = Duration::from_millis(raft.config().election_timeout_max);
+        let mut look = tokio::time::interval(patience / 4);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // The guard holds up the core: dropped before anything else is done.
             let seen = metrics.borrow_and_update().clone();
             self.update(&seen);
-            if metrics.changed().await.is_err() {
-                break;
+            let contact = self.in_contact(&raft, patience).await;
+            self.0.contact.send_if_modified(|known| std::mem::replace(known, contact) != contact);
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { break },
+                _ = look.tick() => {}
             }
         }
+        self.0.contact.send_if_modified(std::mem::take);
         self.0.now.send_if_modified(|now| std::mem::take(&mut now.leader).is_some() | std::mem::take(&mut now.is_me));
         let ended = raft.metrics().borrow_watched().running_state.clone();
         match ended {

@@ -2,10 +2,13 @@
 //!
 //! Client addresses also answer plain HTTP (`/health`, `/metrics`, …): what is not gRPC by its content type goes to the pages.
 
+mod authority;
+
 use crate::config::Config;
 use crate::http::{PageBody, Pages};
 use crate::node::{Addresses, Node};
 use crate::peer::handler::Handler;
+use authority::LenientAuthority;
 use crate::service::{auth, cluster, election, kv, lease, lock, maintenance, watch};
 use conclave_api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
@@ -13,6 +16,7 @@ use conclave_api::etcdserverpb::{
 };
 use conclave_api::v3electionpb::election_server::ElectionServer;
 use conclave_api::v3lockpb::lock_server::LockServer;
+use futures::TryStreamExt;
 use futures::future::{BoxFuture, Either, MapOk, TryFutureExt};
 use http_body_util::Either as EitherBody;
 use std::net::SocketAddr;
@@ -111,7 +115,7 @@ pub async fn clients(listener: TcpListener, node: Arc<Node>) {
         .layer(pages)
         .layer(node.metrics.grpc.layer())
         .add_routes(routes(&node))
-        .serve_with_incoming_shutdown(incoming(listener), stopping.cancelled_owned());
+        .serve_with_incoming_shutdown(incoming(listener).map_ok(LenientAuthority::new), stopping.cancelled_owned());
     ended("clients", served.await);
 }
 

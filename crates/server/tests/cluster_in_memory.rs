@@ -73,6 +73,7 @@ impl Cluster {
 
     async fn stop(self) {
         for node in self.nodes {
+            self.network.unlisten(node.node.identity.member_id);
             node.stop().await.unwrap();
         }
     }

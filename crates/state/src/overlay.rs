@@ -41,7 +41,10 @@ impl<'a, V: View> Overlay<'a, V> {
 
     /// The newest version's row of a key: at most one lookup in the base, none if this batch wrote the key.
     pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let own = range(&self.tables[Table::Kv as usize], Bound::Included(rows.from()), rows.below()).next();
+        // Looking for the upper bound as well would search the map twice.
+        let after =
+            self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(rows.from()), Bound::Unbounded)).next();
+        let own = after.filter(|(key, _)| key.as_slice() < rows.below());
         match own {
             Some((key, Some(value))) => Ok(Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))),
             _ => self.base.first(Table::Kv, rows.from(), rows.below()),

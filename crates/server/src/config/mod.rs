@@ -1,7 +1,7 @@
 //! The node's configuration: parsed, defaulted, checked, with units in the names.
 //!
 //! The same settings come from command line flags, from `CONCLAVE_*` environment variables and from a YAML file
-//! (`--config-file`), under etcd's names. They are merged as text ([`settings::Settings`]) and only then given types, so that a
+//! (`--config-file`), under etcd's names. They are merged as text (`settings`) and only then given types, so that a
 //! setting means the same, and fails with the same words, wherever it was written.
 //!
 //! 1. A flag wins over the environment, the environment over the file, the file over the default. (etcd ignores flags once a

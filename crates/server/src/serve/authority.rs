@@ -54,6 +54,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientAuthority<S> {
                 let n = filter.out.len().min(buf.remaining());
                 buf.put_slice(&filter.out[..n]);
                 filter.out.advance(n);
+                if filter.out.is_empty() && filter.phase == Phase::Pass {
+                    // Gives back what was held: there may be many connections.
+                    *filter = Filter { phase: Phase::Pass, ..Filter::default() };
+                }
                 return Poll::Ready(Ok(()));
             }
             if filter.phase == Phase::Pass {

@@ -30,7 +30,10 @@ fn huffman(text: &str) -> Vec<u8> {
     while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
-    bits.as_bytes().chunks(8).map(|b| u8::from_str_radix(std::str::from_utf8(b).expect("ASCII"), 2).expect("bits")).collect()
+    bits.as_bytes()
+        .chunks(8)
+        .map(|b| u8::from_str_radix(std::str::from_utf8(b).expect("ASCII"), 2).expect("bits"))
+        .collect()
 }
 
 /// A header block as clients send it: indexed fields, a literal path, the authority, one more literal.

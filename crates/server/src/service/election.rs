@@ -1,6 +1,7 @@
 //! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's (`crate::waiters`).
 
 use super::lock::{desk, limits, status};
+use super::quota::Quota;
 use super::{admit, response, unexpected};
 use crate::convert::{self, Limits};
 use crate::node::Node;
@@ -21,12 +22,13 @@ pub struct ElectionService {
     node: Arc<Node>,
     desk: Desk,
     limits: Limits,
+    quota: Quota,
 }
 
 impl ElectionService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> ElectionService {
-        ElectionService { desk: desk(&node), limits: limits(&node), node }
+        ElectionService { desk: desk(&node), limits: limits(&node), quota: Quota::new(node.clone()), node }
     }
 }
 
@@ -34,6 +36,7 @@ impl ElectionService {
 impl Election for ElectionService {
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
         let wish = convert::campaign(admit(&self.node, request)?, self.limits)?;
+        self.quota.admit(wish.name.len() + wish.value.len()).await?;
         let name = wish.name.clone();
         let held = self.desk.acquire(wish).await.map_err(|error| status(error, QueueKind::Election))?;
         let acquired = held.keep();
@@ -41,7 +44,10 @@ impl Election for ElectionService {
     }
 
     async fn proclaim(&self, request: Request<ProclaimRequest>) -> Result<Response<ProclaimResponse>, Status> {
-        let command = convert::proclaim(admit(&self.node, request)?, self.limits)?;
+        let request = admit(&self.node, request)?;
+        let grows_by = request.value.len();
+        let command = convert::proclaim(request, self.limits)?;
+        self.quota.admit(grows_by).await?;
         let outcome = self.node.proposer.propose(command).await?.outcome;
         let header = self.node.header(outcome.revision);
         match response(outcome)? {

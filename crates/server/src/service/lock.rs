@@ -1,5 +1,6 @@
 //! `v3lockpb.Lock`: one command takes the place, the grant is read off the applied log (`crate::waiters`).
 
+use super::quota::Quota;
 use super::{admit, response, unexpected};
 use crate::convert::{self, Limits};
 use crate::node::Node;
@@ -17,12 +18,13 @@ pub struct LockService {
     node: Arc<Node>,
     desk: Desk,
     limits: Limits,
+    quota: Quota,
 }
 
 impl LockService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> LockService {
-        LockService { desk: desk(&node), limits: limits(&node), node }
+        LockService { desk: desk(&node), limits: limits(&node), quota: Quota::new(node.clone()), node }
     }
 }
 
@@ -30,6 +32,7 @@ impl LockService {
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
         let wish = convert::lock(admit(&self.node, request)?, self.limits)?;
+        self.quota.admit(wish.name.len()).await?;
         let held = self.desk.acquire(wish).await.map_err(|error| status(error, QueueKind::Lock))?;
         let acquired = held.keep();
         Ok(Response::new(convert::locked(self.node.header(acquired.revision), acquired)))

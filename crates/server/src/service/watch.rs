@@ -2,7 +2,6 @@
 //!
 //! Written by hand where the others are generated, since its responses have their own codec ([`crate::watch::codec`]).
 
-use crate::leadership::LeadershipNow;
 use crate::node::Node;
 use crate::status::text;
 use crate::watch::WatchHub;
@@ -91,8 +90,8 @@ impl WatchContext for Node {
     }
 
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {
-        let leadership = self.leadership.subscribe();
-        if require_leader && leadership.borrow().leader.is_none() {
+        let contact = self.leadership.contact();
+        if require_leader && self.leadership.current().leader.is_none() {
             return Err(text::NO_LEADER.into());
         }
         let patience = PATIENCE * Duration::from_millis(self.config.election_timeout_max_ms());
@@ -100,7 +99,7 @@ impl WatchContext for Node {
         Ok(Box::pin(async move {
             tokio::select! {
                 () = stopping.cancelled() => text::STOPPED.into(),
-                () = leaderless(leadership, patience), if require_leader => text::NO_LEADER.into(),
+                () = leaderless(contact, patience), if require_leader => text::NO_LEADER.into(),
             }
         }))
     }
@@ -109,19 +108,16 @@ impl WatchContext for Node {
 /// How many election time-outs a stream that requires a leader goes on without one.
 const PATIENCE: u32 = 3;
 
-/// Comes true when there has been no leader for as long as `patience`.
-async fn leaderless(mut leadership: watch::Receiver<LeadershipNow>, patience: Duration) {
-    loop {
-        let lost = leadership.wait_for(|now| now.leader.is_none()).await.is_ok();
-        if !lost {
-            // Consensus has ended; that it stops, the node tells by itself.
-            return std::future::pending().await;
-        }
-        match tokio::time::timeout(patience, leadership.wait_for(|now| now.leader.is_some())).await {
-            Ok(_) => {}
-            Err(_) => return,
+/// Comes true when no leader has been heard for as long as `patience`.
+async fn leaderless(mut contact: watch::Receiver<bool>, patience: Duration) {
+    while contact.wait_for(|contact| !contact).await.is_ok() {
+        let found = tokio::time::timeout(patience, contact.wait_for(|contact| *contact)).await;
+        if found.is_err() {
+            return;
         }
     }
+    // Consensus has ended; that it stops, the node tells by itself.
+    std::future::pending().await
 }
 
 struct Method<C>(Arc<C>);

@@ -151,15 +151,14 @@ async fn a_stream_that_requires_a_leader_does_not_begin_without_one() {
 
 #[tokio::test(start_paused = true)]
 async fn leaderless_only_after_its_patience() {
-    let leader = |leader| LeadershipNow { leader, ..LeadershipNow::default() };
-    let (sender, receiver) = watch::channel(leader(Some(1)));
+    let (contact, receiver) = watch::channel(true);
     let waiting = tokio::spawn(leaderless(receiver, Duration::from_millis(750)));
     let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
-    sender.send_replace(leader(None));
+    contact.send_replace(false);
     pause(700).await;
-    sender.send_replace(leader(Some(2)));
+    contact.send_replace(true);
     pause(10_000).await;
-    sender.send_replace(leader(None));
+    contact.send_replace(false);
     pause(740).await;
     assert!(!waiting.is_finished());
     pause(20).await;

@@ -1,0 +1,66 @@
+//! A watch stream that requires a leader ends when its node is cut off, on the leader's side and on a follower's, and on no other.
+
+use conclave_server::bootstrap::Plan;
+use conclave_server::config::{Config, HttpUrl, InitialMember};
+use conclave_server::node::RunningNode;
+use conclave_server::peer::memory::MemoryNetwork;
+use conclave_server::service::watch::WatchContext;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn assemble(network: &MemoryNetwork, dir: &std::path::Path, n: usize) -> RunningNode {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let url = |i: usize| HttpUrl::parse(&format!("http://member{i}:2380")).unwrap();
+    let name = |i: usize| format!("m{i}");
+    let mut config = Config::single(&name(n), dir.join(name(n)), any, any);
+    config.initial_advertise_peer_urls = vec![url(n)];
+    config.initial_cluster = (0..3).map(|i| InitialMember { name: name(i), peer_urls: vec![url(i)] }).collect();
+    let plan = Plan::new(&config).unwrap();
+    let id = plan.identity.member_id;
+    let node = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
+    network.listen(id, node.handler.clone());
+    node
+}
+
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn streams_that_require_a_leader_end_where_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let network = MemoryNetwork::default();
+    let mut nodes: Vec<RunningNode> = (0..3).map(|n| assemble(&network, dir.path(), n)).collect();
+    futures::future::try_join_all(nodes.iter_mut().map(RunningNode::start_consensus)).await.unwrap();
+    for cut_leader in [false, true] {
+        eventually("contact everywhere", || nodes.iter().all(|n| *n.node.leadership.contact().borrow())).await;
+        let leads = |n: &RunningNode| n.node.leadership.current().is_me;
+        eventually("one leader", || nodes.iter().filter(|n| leads(n)).count() == 1).await;
+        let cut = nodes.iter().position(|n| leads(n) == cut_leader).unwrap();
+        let streams = |n: &RunningNode| [true, false].map(|require| tokio::spawn(n.node.stream_end(require).unwrap()));
+        let ends: Vec<_> = nodes.iter().map(streams).collect();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(ends.iter().flatten().all(|end| !end.is_finished()));
+        network.isolate(nodes[cut].node.identity.member_id);
+        eventually("the end", || ends[cut][0].is_finished()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for (n, end) in ends.iter().enumerate() {
+            assert_eq!(end[0].is_finished(), n == cut, "member {n}, leader cut: {cut_leader}");
+            assert!(!end[1].is_finished());
+        }
+        network.heal();
+        for end in ends.into_iter().flatten() {
+            end.abort();
+        }
+    }
+    for node in nodes {
+        network.unlisten(node.node.identity.member_id);
+        node.stop().await.unwrap();
+    }
+}

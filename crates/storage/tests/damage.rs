@@ -1,0 +1,174 @@
+//! Files cut short and bits flipped: a directory is served as a whole prefix of what was written, or refused with a reason.
+
+mod common;
+
+use common::*;
+use conclave_state::{Step, Table, View};
+use conclave_storage::types::Entry;
+use conclave_storage::{OpenError, Opened};
+use openraft::RaftLogReader;
+use openraft::storage::RaftLogStorage;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const ACKED: u64 = 100;
+
+/// The write-ahead log that is being written.
+fn wal(dir: &Path) -> PathBuf {
+    let logs = std::fs::read_dir(dir.join("log")).unwrap().map(|e| e.unwrap().path());
+    logs.filter(|p| p.extension().is_some_and(|e| e == "log")).max().unwrap()
+}
+
+/// A directory with `ACKED` acknowledged entries and 50 more, and where the first of those begin in the write-ahead log.
+async fn written() -> (tempfile::TempDir, u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    for i in 0..ACKED {
+        append(&mut opened.log, vec![numbered(1, i, 9)]).await.unwrap();
+    }
+    let acked = wal(dir.path()).metadata().unwrap().len();
+    for i in 0..25 {
+        append(&mut opened.log, vec![numbered(1, ACKED + 2 * i, 9), numbered(1, ACKED + 2 * i + 1, 9)]).await.unwrap();
+    }
+    (dir, acked)
+}
+
+async fn entries(opened: &mut Opened) -> Vec<Entry> {
+    let all = opened.log.try_get_log_entries(0..).await.unwrap();
+    let last = opened.log.get_log_state().await.unwrap().last_log_id;
+    assert_eq!(all.last().map(|e| e.log_id), last);
+    for (i, e) in all.iter().enumerate() {
+        assert_eq!(*e, numbered(1, i as u64, 9));
+    }
+    all
+}
+
+/// Opens a copy whose write-ahead log was changed.
+async fn after(dir: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Result<u64, OpenError> {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir, copy.path());
+    let file = wal(copy.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    change(&mut bytes);
+    std::fs::write(&file, bytes).unwrap();
+    let mut opened = open_with(copy.path(), Arc::new(Sink::default()))?;
+    Ok(entries(&mut opened).await.len() as u64)
+}
+
+#[tokio::test]
+async fn a_torn_end_costs_only_what_was_not_acknowledged() {
+    let (dir, acked) = written().await;
+    let end = wal(dir.path()).metadata().unwrap().len();
+    let mut before = 0;
+    let mut cut = acked;
+    while cut <= end {
+        let found = after(dir.path(), |bytes| bytes.truncate(cut as usize)).await.unwrap();
+        assert!(found >= ACKED && found >= before, "cut at {cut} of {end}: {found} entries");
+        before = found;
+        // Every byte around the first border, then in steps that hit all parts of a record.
+        cut += if cut < acked + 12 { 1 } else { 37 };
+    }
+    assert_eq!(after(dir.path(), |_| {}).await.unwrap(), ACKED + 50);
+    // What was being written when the power went can also be zeroes.
+    let found = after(dir.path(), |bytes| bytes[acked as usize + 90..].fill(0)).await;
+    match found {
+        Ok(found) => assert!(found >= ACKED),
+        Err(e) => assert!(e.to_string().contains("cannot be read"), "{e}"),
+    }
+}
+
+#[tokio::test]
+async fn a_log_cut_below_what_was_acknowledged_is_never_mixed_up() {
+    let (dir, acked) = written().await;
+    let mut cut = 0;
+    while cut < acked {
+        match after(dir.path(), |bytes| bytes.truncate(cut as usize)).await {
+            Ok(found) => assert!(found <= ACKED),
+            Err(e) => assert!(e.to_string().contains("log"), "{e}"),
+        }
+        cut += acked / 40;
+    }
+}
+
+#[tokio::test]
+async fn a_state_shows_that_the_log_lost_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    commit(&mut opened, (0..ACKED).map(|i| numbered(1, i, 9)).collect()).await;
+    commit(&mut opened, vec![numbered(1, ACKED, 9)]).await;
+    opened.state.flush().unwrap();
+    drop(opened);
+    let bytes = wal(dir.path()).metadata().unwrap().len();
+    for lost in [130, 1000, bytes / 2] {
+        let e = after(dir.path(), |bytes| bytes.truncate(bytes.len() - lost as usize)).await.unwrap_err();
+        assert!(e.to_string().contains("the end of the log is lost") || e.to_string().contains("missing"), "{e}");
+    }
+}
+
+#[tokio::test]
+async fn flipped_bits_are_refused_or_cost_an_end() {
+    let (dir, acked) = written().await;
+    let (mut refused, mut whole, mut shorter) = (0, 0, 0);
+    for n in 0..80u64 {
+        let at = n.wrapping_mul(2_654_435_761) % acked;
+        match after(dir.path(), |bytes| bytes[at as usize] ^= 1 << (n % 8)).await {
+            Ok(found) if found == ACKED + 50 => whole += 1,
+            Ok(_) => shorter += 1,
+            Err(e) => {
+                let text = e.to_string();
+                assert!(text.contains("cannot be read") || text.contains("missing"), "{text}");
+                refused += 1;
+            }
+        }
+    }
+    println!("refused {refused}, unharmed {whole}, taken for a torn end {shorter}");
+    assert!(refused >= 60, "refused {refused}, unharmed {whole}, taken for a torn end {shorter}");
+}
+
+#[tokio::test]
+async fn damaged_tables_of_the_state_are_errors_not_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    commit(&mut opened, (0..500).map(|i| numbered(1, i, 50)).collect()).await;
+    opened.state.flush().unwrap();
+    let whole = rows(&opened).unwrap();
+    drop(opened);
+    let state = dir.path().join("state/db-1");
+    let tables = std::fs::read_dir(&state).unwrap().map(|e| e.unwrap().path());
+    let table =
+        tables.filter(|p| p.extension().is_some_and(|e| e == "sst")).max_by_key(|p| p.metadata().unwrap().len());
+    let table = table.unwrap();
+    let bytes = std::fs::read(&table).unwrap();
+    let mut noticed = 0;
+    for n in 0..20 {
+        let mut changed = bytes.clone();
+        let at = n * changed.len() / 20;
+        changed[at] ^= 0x10;
+        std::fs::write(&table, changed).unwrap();
+        match open_with(dir.path(), Arc::new(Sink::default())) {
+            Ok(opened) => match rows(&opened) {
+                Ok(rows) => assert_eq!(rows, whole),
+                Err(_) => noticed += 1,
+            },
+            Err(e) => {
+                assert!(e.to_string().contains("the state"), "{e}");
+                noticed += 1;
+            }
+        }
+    }
+    assert!(noticed >= 10, "{noticed}");
+}
+
+type Row = (Vec<u8>, Vec<u8>);
+
+fn rows(opened: &Opened) -> Result<Vec<Row>, conclave_state::Fault> {
+    let view = opened.state.view();
+    let mut all = Vec::new();
+    for table in Table::ALL {
+        view.scan(table, &[], &[0xff; 16], &mut |key, value| {
+            all.push((key.to_vec(), value.to_vec()));
+            Ok(Step::Next)
+        })?;
+    }
+    Ok(all)
+}
