@@ -106,8 +106,8 @@ pub async fn peers(listener: TcpListener, handler: Handler, closing: Cancellatio
     }
 }
 
-/// The client services, until the node stops and the requests under way are answered.
-pub async fn clients(listener: TcpListener, node: Arc<Node>) {
+/// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off.
+pub async fn clients(listener: TcpListener, node: Arc<Node>, closing: CancellationToken) {
     let pages = PagesLayer(Pages::new(node.clone()));
     let stopping = node.stopping.clone();
     let served = server()
@@ -116,7 +116,10 @@ pub async fn clients(listener: TcpListener, node: Arc<Node>) {
         .layer(node.metrics.grpc.layer())
         .add_routes(routes(&node))
         .serve_with_incoming_shutdown(incoming(listener).map_ok(LenientAuthority::new), stopping.cancelled_owned());
-    ended("clients", served.await);
+    tokio::select! {
+        served = served => ended("clients", served),
+        () = closing.cancelled() => {}
+    }
 }
 
 fn ended(whom: &str, served: Result<(), tonic::transport::Error>) {

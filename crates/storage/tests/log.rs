@@ -1,4 +1,10 @@
 //! The log under a slow disk, a forgetful one and a broken one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
 mod common;
 

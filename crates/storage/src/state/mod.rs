@@ -16,7 +16,7 @@ pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
 pub use view::StateView;
 
-pub(crate) use handle::StateShared;
+pub(crate) use handle::{State, StateShared};
 pub(crate) use machine::Parts;
 pub(crate) use rocks::{StateDb, read_raft_rows};
 
