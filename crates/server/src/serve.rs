@@ -157,16 +157,16 @@ fn routes(node: &Arc<Node>) -> Routes {
 /// Healthy while a leader is known and the node is not stopping.
 async fn report_health(health: tonic_health::server::HealthReporter, node: Arc<Node>) {
     use tonic_health::ServingStatus;
-    let mut leadership = node.leadership.subscribe();
+    let mut contact = node.leadership.contact();
     loop {
-        let led = leadership.borrow_and_update().leader.is_some() && !node.stopping.is_cancelled();
+        let led = *contact.borrow_and_update() && !node.stopping.is_cancelled();
         let status = if led { ServingStatus::Serving } else { ServingStatus::NotServing };
         health.set_service_status("", status).await;
         if node.stopping.is_cancelled() {
             return;
         }
         tokio::select! {
-            changed = leadership.changed() => if changed.is_err() { return },
+            changed = contact.changed() => if changed.is_err() { return },
             () = node.stopping.cancelled() => {}
         }
     }
