@@ -141,7 +141,7 @@ impl Worker {
                 let written = kv.put(put_request(key, value)).await;
                 settle(written, |response| Some(Outcome::Written { revision: at(response.header.as_ref())? }))
             }
-            Call::Get { key } => settle(kv.range(conclave_client::api::etcdserverpb::RangeRequest { serializable: true, ..get_request(key) }).await, |response| read(&response, None)),
+            Call::Get { key } => settle(kv.range(get_request(key)).await, |response| read(&response, None)),
             Call::Swap { key, expected, value } => settle(kv.txn(swap(key, *expected, value)).await, swapped),
         }
     }

@@ -6,7 +6,9 @@ use crate::fatal::Fatal;
 use crate::peer::Peers;
 use crate::peer::client::Network;
 use conclave_storage::types::Raft;
-use conclave_storage::{ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes};
+use conclave_storage::{
+    ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+};
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::storage::{RaftLogReader, RaftLogStorage};

@@ -11,18 +11,18 @@ use crate::fatal::Fatal;
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
+use crate::peer::Peers;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
-use crate::peer::Peers;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::serve::{self, Listeners};
 use crate::sink::{Followers, Sink};
 use crate::waiters::Waiters;
-use crate::wiring::Wiring;
 use crate::watch::{WatchConfig, WatchHub};
+use crate::wiring::Wiring;
 use crate::{clock, compactor};
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::{Command, Member, read};
@@ -138,7 +138,7 @@ impl Node {
 
     /// Starts a node on real sockets.
     pub async fn start(config: Config) -> anyhow::Result<RunningNode> {
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         let plan = Plan::new(&config)?;
         let transport = GrpcTransport { cluster: plan.identity.cluster_id, me: plan.identity.member_id };
         let mut running = RunningNode::assemble(config, plan, &transport)?;
@@ -302,7 +302,10 @@ impl RunningNode {
     pub fn ready_line(&self) -> String {
         let clients: Vec<_> = self.addresses.clients.iter().map(|a| format!("http://{a}")).collect();
         let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
-        format!("ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}", clients.join(", "))
+        format!(
+            "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",
+            clients.join(", ")
+        )
     }
 
     /// Returns when the node cannot go on.
@@ -352,4 +355,3 @@ impl RunningNode {
         }
     }
 }
-

@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::http::{PageBody, Pages};
 use crate::node::{Addresses, Node};
 use crate::peer::handler::Handler;
-use authority::LenientAuthority;
 use crate::service::{auth, cluster, election, kv, lease, lock, maintenance, watch};
+use authority::LenientAuthority;
 use conclave_api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
     maintenance_server::MaintenanceServer,
@@ -47,7 +47,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub async fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    pub fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
             clients: bind_all("--listen-client-urls", &config.listen_client)?,
             peers: bind_all("--listen-peer-urls", &config.listen_peer)?,
@@ -206,7 +206,8 @@ where
 {
     type Response = Answer<B>;
     type Error = S::Error;
-    type Future = Either<MapOk<S::Future, fn(http::Response<B>) -> Answer<B>>, BoxFuture<'static, Result<Answer<B>, S::Error>>>;
+    type Future =
+        Either<MapOk<S::Future, fn(http::Response<B>) -> Answer<B>>, BoxFuture<'static, Result<Answer<B>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

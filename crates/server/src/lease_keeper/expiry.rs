@@ -1,13 +1,15 @@
-//! The task that expires what is due: one timer for the earliest deadline, and one expiry under way at a time.
+//! The task that expires what is due, with one timer for the earliest deadline.
 //!
-//! An expiry takes all leases due, up to [`CHUNK`]. There is no pace to keep: the next follows as soon as it is decided. But one entry
-//! with twenty thousand leases and their keys would keep every member from its heartbeats while it is applied, which costs the leader
-//! its leadership, and the new leader would give all of them their full TTL again.
+//! An expiry takes all leases due, up to [`CHUNK`]. There is no pace to keep: the next ones follow at once, two under way at a time.
+//! But one entry with twenty thousand leases and their keys would keep every member from its heartbeats while it is applied. That
+//! costs the leader its leadership, and the new leader gives all of them their full TTL again.
 
 use super::LeaseKeeper;
 use super::table::MAX_STEP;
 use crate::proposer::ProposeError;
 use conclave_state::{Expire, LeaseId};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use std::time::Duration;
 
 /// The clock is looked at this often, so that lease time keeps up with real time (`table`, invariant 4).
@@ -16,33 +18,34 @@ const TICK: Duration = MAX_STEP.checked_div(4).expect("four is not zero");
 /// Leases in one entry: at some tens of microseconds each, a fraction of an election timeout on a busy machine.
 const CHUNK: usize = 512;
 
+/// While one is applied the next one is on its way.
+const UNDER_WAY: usize = 2;
+
 const RETRY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(keeper: &LeaseKeeper) {
     let mut changes = keeper.shared.host.leadership_changes();
+    let mut under_way = FuturesUnordered::new();
     loop {
         changes.borrow_and_update();
-        let Ok(term) = keeper.reign() else {
-            tokio::select! {
-                // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(TICK * 4) => {}
+        let wait = match keeper.reign() {
+            Ok(term) => {
+                while under_way.len() < UNDER_WAY {
+                    let due = keeper.take_due();
+                    if due.is_empty() {
+                        break;
+                    }
+                    under_way.push(keeper.expire(due, term));
+                }
+                if under_way.len() < UNDER_WAY { keeper.until_due() } else { TICK }
             }
-            continue;
-        };
-        let now = keeper.shared.clock.now();
-        let (due, next) = {
-            let mut keeping = keeper.shared.keeping.lock();
-            (keeping.table.take_due(now, CHUNK), keeping.table.next_due(now))
-        };
-        let wait = if due.is_empty() {
-            next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
-        } else if keeper.expire(due, term).await {
-            continue;
-        } else {
-            RETRY
+            // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
+            Err(_) => 4 * TICK,
         };
         tokio::select! {
+            Some(done) = under_way.next() => if !done {
+                tokio::time::sleep(RETRY).await;
+            },
             changed = changes.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(wait) => {}
         }
@@ -50,6 +53,18 @@ pub(super) async fn run(keeper: &LeaseKeeper) {
 }
 
 impl LeaseKeeper {
+    fn take_due(&self) -> Vec<LeaseId> {
+        let now = self.shared.clock.now();
+        self.shared.keeping.lock().table.take_due(now, CHUNK)
+    }
+
+    /// Until the next lease may be due, or the clock must be looked at.
+    fn until_due(&self) -> Duration {
+        let now = self.shared.clock.now();
+        let next = self.shared.keeping.lock().table.next_due(now);
+        next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
+    }
+
     /// Expires these leases, which were taken as due in `term`. False if it should be tried again after a moment.
     async fn expire(&self, due: Vec<LeaseId>, term: u64) -> bool {
         // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.

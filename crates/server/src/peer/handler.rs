@@ -3,8 +3,8 @@
 //! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
 //! are refused, which is the same to the caller as a member that does not listen yet.
 
-use super::transport::{AppendReplies, PeerError};
 use super::suspicion::Suspicion;
+use super::transport::{AppendReplies, PeerError};
 use super::{convert, pb, snapshot};
 use crate::leadership::RaftCell;
 use crate::lease_keeper::LeaseKeeper;
@@ -150,9 +150,7 @@ impl Handler {
 
     pub(super) async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
         match self.0.leases.remaining_here(request.id).await {
-            Ok(left) => {
-                Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) })
-            }
+            Ok(left) => Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) }),
             Err(error) => refused(error).map(|()| pb::RemainingReply::default()),
         }
     }

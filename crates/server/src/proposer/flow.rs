@@ -42,7 +42,8 @@ impl Proposer {
             }
         };
         tokio::select! {
-            never = async { tokio::join!(send, sweep) } => match never { ((), ()) => {} },
+            () = send => {}
+            () = sweep => {}
             () = closing.cancelled() => {}
         }
     }
@@ -54,7 +55,7 @@ impl Proposer {
             let mut work = self.0.work.lock();
             let (inbound, refused) = work.take_inbound(Some(term));
             let used = inbound.iter().map(super::work::Inbound::len).sum();
-            let (seqs, own) = work.take(term, used);
+            let (seqs, own) = work.take(term, used, Instant::now());
             drop(work);
             refuse(refused);
             Batch { proposer: self.clone(), term, seqs, own, inbound }
@@ -80,7 +81,7 @@ impl Proposer {
         let (seqs, segments) = {
             let mut work = self.0.work.lock();
             refuse(work.take_inbound(None).1);
-            work.take(term, 0)
+            work.take(term, 0, Instant::now())
         };
         if !seqs.is_empty() {
             tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
@@ -98,6 +99,7 @@ impl Proposer {
         use crate::peer::PeerError;
         let mut leadership = self.0.wiring.leadership.subscribe();
         let reply = tokio::select! {
+            biased;
             reply = self.0.wiring.peers.forward(leader, term, segments) => reply,
             // A leader that hangs does not keep the place: its successor decides what became of the segments.
             _ = leadership.wait_for(|now| now.term > term) => Err(PeerError::Unknown),
@@ -116,7 +118,7 @@ impl Proposer {
     /// Surely not proposed in `term`.
     pub(super) fn give_back(&self, seqs: &[u64], term: u64) {
         if !seqs.is_empty() {
-            self.0.work.lock().give_back(seqs, term, Instant::now() + PAUSE);
+            self.0.work.lock().give_back(seqs, term, Instant::now(), PAUSE);
             self.0.wake.notify_one();
         }
     }

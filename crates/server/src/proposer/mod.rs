@@ -14,8 +14,8 @@
 //! 3. After a snapshot replaced the state, what was sent before can no longer be judged: outcome unknown.
 //! 4. Admission is bounded by bytes and by how far apply is behind; what is refused there was surely not proposed.
 
-mod forwarding;
 mod flow;
+mod forwarding;
 mod work;
 
 use crate::wiring::Wiring;
