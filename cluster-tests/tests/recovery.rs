@@ -89,7 +89,6 @@ async fn disturb(size: usize, sets: &[Vec<usize>], kill: bool) -> Result<()> {
     let load = Load::default();
     let running = load.start(&cluster.endpoints())?;
     for nodes in sets {
-        let before = running.recorder().now();
         for i in nodes {
             if kill {
                 cluster.node(*i).kill()?;
@@ -97,9 +96,10 @@ async fn disturb(size: usize, sets: &[Vec<usize>], kill: bool) -> Result<()> {
                 cluster.node(*i).pause()?;
             }
         }
+        let away_since = running.recorder().now();
         rest(500).await;
         let going_on = async || {
-            let first = running.recorder().history().first_write_sent_after(before);
+            let first = running.recorder().history().first_write_sent_after(away_since);
             first.context("no write went through").map(drop)
         };
         eventually(&format!("a write while {nodes:?} were away"), SOON, going_on).await?;

@@ -131,9 +131,6 @@ fn ended(whom: &str, served: Result<(), tonic::transport::Error>) {
 fn routes(node: &Arc<Node>) -> Routes {
     let max = node.config.max_request_bytes + MESSAGE_OVERHEAD;
     let (health, health_server) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(conclave_api::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
     let mut routes = Routes::builder();
     // As large as the largest request for the services that carry values.
     routes
@@ -146,12 +143,21 @@ fn routes(node: &Arc<Node>) -> Routes {
         .add_service(MaintenanceServer::new(maintenance::MaintenanceService(node.clone())))
         .add_service(AuthServer::new(auth::AuthService(node.clone())))
         .add_service(health_server);
-    match reflection.build_v1() {
-        Ok(service) => drop(routes.add_service(service)),
-        Err(error) => tracing::error!(%error, "no reflection: the descriptors cannot be read"),
+    // Older tools know the alpha version alone; both are the same service.
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => drop(routes.add_service(v1).add_service(v1alpha)),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "no reflection: the descriptors cannot be read");
+        }
     }
     tokio::spawn(report_health(health, node.clone()));
     routes.routes()
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(conclave_api::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Healthy while a leader is known and the node is not stopping.
