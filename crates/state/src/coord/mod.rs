@@ -59,7 +59,7 @@ pub use keys::{
 };
 pub use outcome::*;
 pub(crate) use project::Projected;
-pub use row::Cause;
+pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
 
 use crate::machine::{Batch, Stop};

@@ -5,7 +5,7 @@
 
 use super::election;
 use super::row::{self, Candidate, ClaimHead, ClaimWaiter, LockHead, LockRequest, PinRow, TimerRow, must};
-use super::{Cause, Kind, Limits, LockMode, LockPart, Name, Term, Token, keys, token};
+use super::{Cause, Kind, Limits, LockMode, LockPart, Name, Purpose, Term, Token, keys, token};
 use crate::LeaseId;
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
@@ -88,6 +88,13 @@ pub struct PinState {
     pub entity: String,
     pub reason: String,
     pub lease: LeaseId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimerState {
+    pub id: u64,
+    pub millis: u64,
+    pub purpose: Purpose,
 }
 
 /// Which names to list.
@@ -280,11 +287,12 @@ pub fn limits<V: View>(view: &V, namespace: &str) -> Result<Limits, Fault> {
     Ok(row::get(view, &keys::limits(namespace))?.unwrap_or_default())
 }
 
-/// All timers, with their whole times: what a new leader arms.
-pub fn timers<V: View>(view: &V) -> Result<Vec<(u64, u64)>, Fault> {
+/// All timers, by id: what a new leader arms, each for its whole time.
+pub fn timers<V: View>(view: &V) -> Result<Vec<TimerState>, Fault> {
     let mut found = Vec::new();
     row::each(view, keys::timers().all(), |key, timer: TimerRow| {
-        found.push((must(keys::split_id(key), "a timer")?, timer.millis));
+        let TimerRow { purpose, millis } = timer;
+        found.push(TimerState { id: must(keys::split_id(key), "a timer")?, millis, purpose });
         Ok(Step::Next)
     })?;
     Ok(found)

@@ -233,8 +233,8 @@ pub(crate) enum Dependent {
 }
 
 /// What a timer is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
     ElectionDelay { election: Name },
     ElectionHold { election: Name },
     TransferDeadline { election: Name },

@@ -289,7 +289,9 @@ pub(crate) fn ask(view: &MemoryView, verb: &str, words: &mut Words<'_>) -> Resul
             let _ = writeln!(out, "{holder} waiting={waiting:?} pins={pins}");
         }
         "timers" => {
-            let _ = writeln!(out, "timers: {:?}", read::timers(view).expect("memory can be read"));
+            let timers = read::timers(view).expect("memory can be read");
+            let timers: Vec<_> = timers.iter().map(|timer| (timer.id, timer.millis)).collect();
+            let _ = writeln!(out, "timers: {timers:?}");
         }
         "token" => {
             let token = match words.next("a kind")? {
