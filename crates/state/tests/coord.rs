@@ -156,6 +156,133 @@ impl Watcher {
     }
 }
 
+fn coord(session: LeaseId, body: CoordBody) -> Command {
+    Command::Coord(Box::new(Coord { session, dedupe: None, expect: None, body }))
+}
+
+/// Rows, and the bytes in them.
+fn size(changes: &Changes) -> (usize, usize) {
+    let bytes = changes.writes.iter().map(|((_, key), row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum();
+    (changes.writes.len(), bytes)
+}
+
+/// With ten thousand in line a hand-over writes what it writes with ten; and everybody gets a turn, in order.
+#[test]
+fn a_hand_over_does_not_grow_with_the_line() {
+    const MANY: usize = 10_000;
+    let part = LockPart { lock: generate::name("x"), mode: LockMode::Exclusive };
+    let acquire = || coord(1, CoordBody::Acquire(Acquire { parts: vec![part.clone()], ..Acquire::default() }));
+    let enter = |number: usize| {
+        let candidate = format!("candidate-{number:05}");
+        coord(1, CoordBody::Enter(Enter { election: generate::name("e"), candidate, ..Enter::default() }))
+    };
+    let claim = |number: usize| {
+        let (claim, holder) = (generate::name("c"), format!("holder-{number:05}"));
+        coord(1, CoordBody::Claim(vec![Claim { claim, holder, duration_ms: 9000, wait: true, ..Claim::default() }]))
+    };
+    let mut node = Node::new();
+    node.apply(&[Command::SessionGrant(SessionGrant { id: 1, ttl_millis: 900 })], false);
+    let all: Vec<Command> = (0..MANY).flat_map(|number| [acquire(), enter(number), claim(number)]).collect();
+    let (outcomes, _) = node.apply(&all, true);
+    let fence = |outcome: &Outcome| match outcome.result {
+        Ok(Response::Coord(CoordResponse::Lock { fence, .. })) => fence,
+        ref other => panic!("{other:?}"),
+    };
+    let fences: Vec<i64> = outcomes.iter().step_by(3).map(fence).collect();
+    for number in 0..20 {
+        let held = read::lock_holders(&node.view, &generate::name("x"), 0, 9).expect("memory can be read");
+        assert_eq!(held.iter().map(|one| one.fence).collect::<Vec<_>>(), [fences[number]]);
+        let leader = read::candidates(&node.view, &generate::name("e"), 0, 1).expect("memory can be read");
+        assert_eq!(leader[0].id, format!("candidate-{number:05}"));
+        let release = Release { fence: fences[number], ..Release::default() };
+        let leave = Leave { election: generate::name("e"), candidate: leader[0].id.clone(), instance: None };
+        let revoke = Revoke { claim: generate::name("c"), ..Revoke::default() };
+        for body in [CoordBody::Release(release), CoordBody::Leave(leave), CoordBody::Revoke(revoke)] {
+            let (rows, bytes) = size(&node.apply(&[coord(1, body)], false).1);
+            assert!(rows < 32 && bytes < 4096, "{rows} rows, {bytes} bytes");
+        }
+    }
+    let (_, changes) = node.apply(&[Command::Expire(Expire { leases: vec![1], term: TERM })], false);
+    assert!(changes.events.iter().all(|event| event.kv.mod_revision == changes.revision), "all of it in one revision");
+    // The claim that is held does not depend on the session.
+    assert_eq!(node.keys().len(), 3);
+}
+
+/// A session's memory is a ring: the answers of the last requests are there, older ones are not, and it does not grow.
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut node = Node::new();
+    let enter = |candidate: &str| {
+        let (election, candidate) = (generate::name("e"), candidate.to_owned());
+        coord(1, CoordBody::Enter(Enter { election, candidate, ..Enter::default() }))
+    };
+    node.apply(&[Command::SessionGrant(SessionGrant { id: 1, ttl_millis: 900 }), enter("a"), enter("b")], false);
+    let mut swap = |number: u8| {
+        let promote = Promote {
+            election: generate::name("e"),
+            candidate: if number.is_multiple_of(2) { "b" } else { "a" }.into(),
+            to: PromoteTo::Lead,
+            ignore_missing: false,
+        };
+        let body = CoordBody::Promote(promote);
+        let command = Coord { session: 1, dedupe: Some([number; 16]), expect: None, body };
+        let before = node.machine.revision();
+        node.apply(&[Command::Coord(Box::new(command))], true);
+        (node.machine.revision() > before, node.view.rows(Table::Coord))
+    };
+    let rows: Vec<usize> = (0..100).map(|number| swap(number).1).collect();
+    assert_eq!(rows[40], rows[99]);
+    assert!((68..100).all(|number| !swap(number).0), "the last 32 are remembered");
+    assert!(swap(66).0, "those before are not");
+}
+
+/// A token's guards in an ordinary transaction: they pass over an extension, and fail after the end, also when the same holder holds again.
+#[test]
+fn tokens_guard_transactions() {
+    let mut node = Node::new();
+    let claim = || Claim { claim: generate::name("c"), holder: "h".into(), duration_ms: 9000, ..Claim::default() };
+    let commands = [coord(0, CoordBody::Claim(vec![claim()]))];
+    node.apply(&commands, false);
+    let token = |node: &Node| {
+        let token = read::claim_token(&node.view, &generate::name("c"), "h", None).expect("memory can be read");
+        token.expect("it holds the claim")
+    };
+    let first = token(&node);
+    let guarded = |node: &mut Node, token: &Token, weak: bool| {
+        let mine = Compare {
+            range: KeyRange { key: "mine".into(), end: "".into() },
+            relation: Relation::Less,
+            target: Target::Version(3),
+        };
+        let weak = weak.then(|| conclave_state::coord::token::holder(&generate::name("c"), "h"));
+        let compares = weak.map_or_else(|| token.guards.clone(), |weak| vec![weak]);
+        let put = Put { key: "mine".into(), value: "x".into(), ..Put::default() };
+        let nested = Txn { compares: vec![mine], success: vec![Op::Put(put)], failure: Vec::new() };
+        let txn = Txn { compares, success: vec![Op::Txn(nested)], failure: Vec::new() };
+        match &node.apply(&[Command::Txn(txn)], true).0[0].result {
+            Ok(Response::Txn(result)) if !result.succeeded => "leadership lost",
+            Ok(Response::Txn(result)) => match &result.responses[0].kind {
+                OpResultKind::Txn(inner) if inner.succeeded => "committed",
+                _ => "compare failed",
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(guarded(&mut node, &first, false), "committed");
+    node.apply(&[coord(0, CoordBody::Claim(vec![Claim { duration_ms: 20_000, ..claim() }]))], false);
+    assert_eq!(token(&node), first);
+    assert_eq!(guarded(&mut node, &first, false), "committed");
+    let ids = node.timers().iter().map(|timer| timer.id).collect();
+    node.apply(&[Command::CoordTimer(CoordTimer { ids, term: TERM })], false);
+    assert_eq!(guarded(&mut node, &first, false), "leadership lost");
+    node.apply(&commands, false);
+    let second = token(&node);
+    assert!(second.fence > first.fence);
+    assert_eq!(guarded(&mut node, &first, false), "leadership lost");
+    assert_eq!(guarded(&mut node, &first, true), "committed");
+    assert_eq!(guarded(&mut node, &second, false), "compare failed");
+}
+
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() }
 }

@@ -288,6 +288,15 @@ pub(crate) fn ask(view: &MemoryView, verb: &str, words: &mut Words<'_>) -> Resul
             let pins = state.map_or(0, |state| state.pins);
             let _ = writeln!(out, "{holder} waiting={waiting:?} pins={pins}");
         }
+        "coordrows" => {
+            let mut rows = Vec::new();
+            view.scan(Table::Coord, b"", &[0xff], &mut |key, row| {
+                rows.push(format!("  {} = {}", key.escape_ascii(), row.escape_ascii()));
+                Ok(Step::Next)
+            })
+            .expect("memory can be read");
+            let _ = writeln!(out, "rows: {}\n{}", rows.len(), rows.join("\n"));
+        }
         "timers" => {
             let timers = read::timers(view).expect("memory can be read");
             let timers: Vec<_> = timers.iter().map(|timer| (timer.id, timer.millis)).collect();

@@ -62,7 +62,7 @@ impl<V: View> Batch<'_, V> {
     /// Makes one that waits the leader; the leader is first in line then. Without a leader it is put first in line: what forbids
     /// that anybody leads forbids this too. Gives whether anything moved.
     pub(super) fn lead(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
-        let Some(old) = edit.head.leader.clone() else { return self.to_front(edit, id, row) };
+        let Some(old) = edit.head.leader.clone() else { return self.put_in_front(edit, id, row) };
         self.leave_line(edit, row.place);
         edit.head.leader = Some(id.to_owned());
         let mut old_row = must(self.candidate(edit.name, &old)?, "a leader")?;
@@ -72,7 +72,7 @@ impl<V: View> Batch<'_, V> {
         Ok(true)
     }
 
-    pub(super) fn to_front(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
+    pub(super) fn put_in_front(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
         if self.first_in_line(edit.name)?.is_some_and(|(place, _)| place == row.place) {
             return Ok(false);
         }

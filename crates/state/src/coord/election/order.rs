@@ -29,7 +29,7 @@ impl<V: View> Batch<'_, V> {
         let Some(row) = row.filter(|_| !edit.leads(id)) else { return Ok(self.tell(&edit, false, id)?) };
         let moved = match to {
             PromoteTo::Lead => self.lead(&mut edit, id, &row)?,
-            PromoteTo::Front => self.to_front(&mut edit, id, &row)?,
+            PromoteTo::Front => self.put_in_front(&mut edit, id, &row)?,
             PromoteTo::Places(places) => match self.ahead(&edit, &row, *places)? {
                 Ahead::Stays => false,
                 Ahead::Moved => true,
