@@ -51,9 +51,9 @@ impl<V: View> Batch<'_, V> {
     pub(crate) fn session_ends(&mut self, lease: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         let (from, below) = keys::session(lease).all();
         let mut rows = Vec::new();
-        self.rows.scan(Table::Coord, &from, &below, &mut |key, row| {
+        self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {
             let dependent = match keys::split_session(key) {
-                Some((keys::DEPENDENT, _)) => Some(field::decode::<Dependent>(row)?),
+                Some((keys::DEPENDENT, what)) => Some(field::decode::<Dependent>(what)?),
                 Some(_) => None,
                 None => return Err(field::unreadable()),
             };
@@ -87,7 +87,7 @@ impl<V: View> Batch<'_, V> {
 
     pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent) {
         if lease != 0 {
-            self.put_row(keys::dependent(lease, &field::encode(dependent)), dependent);
+            self.put_row(keys::dependent(lease, &field::encode(dependent)), &());
         }
     }
 

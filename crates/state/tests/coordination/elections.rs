@@ -44,7 +44,7 @@ impl Election {
         self.line.iter().position(|(other, _)| other == id)
     }
 
-    fn to_front(&mut self, id: &str) {
+    fn put_in_front(&mut self, id: &str) {
         let priority = self.all[id].priority;
         let class = self.line.first().map_or(priority, |(_, class)| priority.max(*class));
         self.line.insert(0, (id.to_owned(), class));
@@ -57,10 +57,10 @@ impl Election {
         }
         self.line.remove(at);
         match self.leader.replace(id.to_owned()) {
-            Some(old) => self.to_front(&old),
+            Some(old) => self.put_in_front(&old),
             None => {
                 self.leader = None;
-                self.to_front(id);
+                self.put_in_front(id);
             }
         }
     }
@@ -197,7 +197,7 @@ impl World {
             CoordBody::Promote(Promote { to: PromoteTo::Front, .. }) => {
                 if let Some(at @ 1..) = election.index(id) {
                     election.line.remove(at);
-                    election.to_front(id);
+                    election.put_in_front(id);
                 }
             }
             CoordBody::Promote(Promote { to: PromoteTo::Places(places), .. }) => {
@@ -300,10 +300,10 @@ impl World {
             let mut gone: BTreeMap<String, bool> =
                 election.all.iter().filter(|(_, one)| dead(one)).map(|(id, _)| (id.clone(), abnormal)).collect();
             election.delayed &= !delay;
-            if late && let Some((to, _, force)) = election.transfer.take() {
-                if force && election.leader.is_some() && !gone.contains_key(&to) {
-                    election.lead(&to);
-                }
+            let pending = election.transfer.take_if(|_| late);
+            if let Some((to, _, true)) = pending.filter(|(to, ..)| election.leader.is_some() && !gone.contains_key(to))
+            {
+                election.lead(&to);
             }
             if hold && let Some(leader) = &since.leader {
                 gone.entry(leader.clone()).or_insert(true);

@@ -49,6 +49,7 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Result<Option<Comman
     Ok(Some(Command::Coord(Box::new(Coord { session, dedupe, expect, body }))))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one arm a verb")]
 fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, String> {
     let ignore_missing = words.flag("ignore_missing");
     let of = |words: &mut Words<'_>| -> Result<(Name, String), String> {
@@ -248,6 +249,7 @@ pub(crate) fn response(response: &CoordResponse) -> String {
 }
 
 /// Questions about elections, locks and claims.
+#[expect(clippy::too_many_lines, reason = "a table: one arm a verb")]
 pub(crate) fn ask(view: &MemoryView, verb: &str, words: &mut Words<'_>) -> Result<Option<String>, String> {
     let mut out = String::new();
     match verb {
