@@ -146,6 +146,8 @@ impl<'a, V: View> Batch<'a, V> {
         self.sub = 0;
         self.answer = answer;
         let result = match self.machine.refusal(command) {
+            // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
+            Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
             Some(rejection) => Err(Stop::Rejected(rejection)),
             None => self.execute(at, command),
         };

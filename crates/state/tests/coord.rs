@@ -60,6 +60,17 @@ impl Node {
     }
 }
 
+/// How many rows say that something ends with a session.
+fn dependents(view: &MemoryView) -> usize {
+    let mut found = 0;
+    view.scan(Table::Coord, b"s", b"t", &mut |key, _| {
+        found += usize::from(key[9] == b'c');
+        Ok(conclave_state::Step::Next)
+    })
+    .expect("memory can be read");
+    found
+}
+
 /// Rows, projection and timers against the model.
 fn compare(node: &Node, world: &World) -> Result<(), TestCaseError> {
     let view = &node.view;
@@ -99,6 +110,10 @@ fn compare(node: &Node, world: &World) -> Result<(), TestCaseError> {
         let waiting = read::claim_waiting(view, &name, 0, 99).expect("memory can be read");
         let tickets: Vec<u64> = waiting.iter().map(|waiter| waiter.ticket).collect();
         prop_assert_eq!(tickets, expected.line.iter().map(|waiter| waiter.ticket).collect::<Vec<_>>());
+        for (number, waiter) in waiting.iter().enumerate() {
+            let position = read::claim_position(view, &name, waiter.ticket).expect("memory can be read");
+            prop_assert_eq!(position, Some(number as u64));
+        }
         let pins = read::pins(view, &name).expect("memory can be read");
         let pins: Vec<String> = pins.into_iter().map(|pin| pin.entity).collect();
         prop_assert_eq!(pins, expected.pins.keys().cloned().collect::<Vec<_>>());
@@ -107,6 +122,7 @@ fn compare(node: &Node, world: &World) -> Result<(), TestCaseError> {
     timers.sort();
     prop_assert_eq!(timers, world.timers());
     prop_assert_eq!(node.keys(), world.keys());
+    prop_assert_eq!(dependents(view), world.dependents());
     Ok(())
 }
 

@@ -6,9 +6,9 @@
 
 use super::CoordResponse;
 use super::keys;
-use crate::LeaseId;
 use crate::machine::Batch;
 use crate::view::{Fault, View};
+use crate::{Command, LeaseId};
 use bytes::Bytes;
 
 /// How many answers are remembered of one session.
@@ -17,6 +17,17 @@ const SESSION: u64 = 32;
 const SHARED: u64 = 1024;
 
 impl<V: View> Batch<'_, V> {
+    /// Whether the command is a retry of one that was answered, and will have no other effect than that answer.
+    pub(crate) fn is_remembered(&self, command: &Command) -> Result<bool, Fault> {
+        match command {
+            Command::Coord(coord) => match &coord.dedupe {
+                Some(id) => Ok(self.recall(coord.session, id)?.is_some()),
+                None => Ok(false),
+            },
+            _ => Ok(false),
+        }
+    }
+
     pub(super) fn recall(&self, session: LeaseId, id: &[u8; 16]) -> Result<Option<CoordResponse>, Fault> {
         self.get_row(&keys::memo(session, id))
     }

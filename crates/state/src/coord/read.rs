@@ -1,7 +1,7 @@
 //! Reading elections, locks and claims: what services answer from, generic over any [`View`].
 //!
 //! Lists come in pages: `after` is the last one of the page before. Nothing here walks further than the page, except
-//! [`position`] and [`lock_position`], which count.
+//! [`position`], [`lock_position`] and [`claim_position`], which count.
 
 use super::election;
 use super::row::{self, Candidate, ClaimHead, ClaimWaiter, LockHead, LockRequest, PinRow, TimerRow, must};
@@ -269,6 +269,17 @@ pub fn claim_waiting<V: View>(view: &V, name: &Name, after: u64, limit: usize) -
         Ok(Step::Next)
     })?;
     Ok(found)
+}
+
+/// How many wait before a ticket for a claim; `None` if it does not wait.
+pub fn claim_position<V: View>(view: &V, name: &Name, ticket: u64) -> Result<Option<u64>, Fault> {
+    let (mut before, mut found) = (0, false);
+    row::each(view, keys::line(Kind::Claim, name).all(), |key, _: ClaimWaiter| {
+        found = keys::split_id(key) == Some(ticket);
+        before += u64::from(!found);
+        Ok(if found { Step::Stop } else { Step::Next })
+    })?;
+    Ok(found.then_some(before))
 }
 
 pub fn pins<V: View>(view: &V, name: &Name) -> Result<Vec<PinState>, Fault> {
