@@ -30,7 +30,7 @@
 //!    belong to one grant for ever.
 //! 3. Nothing depends on a lease that is not there: the command that ends a lease ends candidacies, locks, places and pins with it, one
 //!    step for each election, lock and claim, in the order of their names.
-//! 4. Keys under `/_conclave/` are written by [`project`] alone, once in a command, in the order of the keys: a change of leader reads
+//! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
 //!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
 //! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
 //! 6. A command without effect takes no revision and no row but the memory of its answer.
