@@ -6,8 +6,8 @@ use conclave_client::{
     Client, Error,
     api::{
         etcdserverpb::{
-            Compare, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
-            RangeResponse, RequestOp, ResponseHeader, TxnRequest, compare, request_op,
+            CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
+            RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest, compare, request_op,
         },
         mvccpb::KeyValue,
         v3electionpb::{CampaignRequest, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ResignRequest},

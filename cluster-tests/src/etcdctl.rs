@@ -68,7 +68,7 @@ impl Etcdctl {
     /// It fails.
     pub async fn ok_with(&self, args: &[&str], input: &str) -> Result<String> {
         let output = self.run_with(args, input, BOUND).await?;
-        ensure!(output.success, "etcdctl {args:?} failed: {} {}", output.stdout, output.stderr);
+        ensure!(output.success, "etcdctl {args:?} failed: {} {}", output.stderr, output.stdout);
         Ok(output.stdout.trim_end().to_owned())
     }
 

@@ -18,9 +18,9 @@ pub mod cluster;
 pub mod etcdctl;
 pub mod history;
 pub mod load;
-pub mod timeline;
 pub mod ports;
 pub mod process;
+pub mod timeline;
 pub mod wait;
 
 /// Says something about a passing test where the test runner does not swallow it: measured figures.

@@ -11,7 +11,8 @@ use conclave_client::{
     Client, Error,
     api::{
         etcdserverpb::{
-            Compare, RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, compare, request_op, response_op,
+            Compare, RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, compare, request_op,
+            response_op,
         },
         mvccpb::KeyValue,
     },
@@ -111,9 +112,7 @@ impl Worker {
             let failed = matches!(outcome, Outcome::Refused(_) | Outcome::Unknown(_));
             last = match &outcome {
                 Outcome::Written { revision } => (key_of(&call).to_owned(), *revision),
-                Outcome::Read { seen, .. } => {
-                    (key_of(&call).to_owned(), seen.as_ref().map_or(0, |seen| seen.modified))
-                }
+                Outcome::Read { seen, .. } => (key_of(&call).to_owned(), seen.as_ref().map_or(0, |seen| seen.modified)),
                 _ => last,
             };
             self.recorder.record(self.number, call, outcome, invoked);

@@ -57,7 +57,8 @@ impl Process {
         let mut command = Command::new(&self.binary);
         command.args(&self.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // The tests' own settings are not the node's.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONCLAVE_") || name.starts_with("ETCD")) {
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CONCLAVE_") || name.starts_with("ETCD"))
+        {
             command.env_remove(name);
         }
         self.child = Some(command.spawn().with_context(|| format!("start {}", self.binary.display()))?);

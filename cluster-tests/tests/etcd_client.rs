@@ -1,10 +1,13 @@
 //! The Rust crate `etcd-client`, unchanged, against three nodes.
 
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{cluster::Cluster, wait::{SOON, within}};
+use cluster_tests::{
+    cluster::Cluster,
+    wait::{SOON, within},
+};
 use etcd_client::{
-    Client, Compare, CompareOp, EventType, GetOptions, LockOptions, ProclaimOptions, PutOptions, ResignOptions, SortOrder,
-    SortTarget, Txn, TxnOp, WatchOptions,
+    Client, Compare, CompareOp, EventType, GetOptions, LockOptions, ProclaimOptions, PutOptions, ResignOptions,
+    SortOrder, SortTarget, Txn, TxnOp, WatchOptions,
 };
 
 async fn connected(cluster: &Cluster) -> Result<Client> {

@@ -44,7 +44,8 @@ async fn get_ranges() -> Result<()> {
     for (key, value) in [("p/b", "1"), ("p/a", "2"), ("p/c", "3"), ("q", "4")] {
         etcdctl.ok(&["put", key, value]).await?;
     }
-    let get = async |flags: &[&str]| etcdctl.ok(&[&["get", "p/", "--prefix", "--print-value-only"], flags].concat()).await;
+    let get =
+        async |flags: &[&str]| etcdctl.ok(&[&["get", "p/", "--prefix", "--print-value-only"], flags].concat()).await;
     assert_eq!(get(&[]).await?, "2\n1\n3");
     assert_eq!(get(&["--limit=2"]).await?, "2\n1");
     assert_eq!(get(&["--order=DESCEND"]).await?, "3\n1\n2");
@@ -128,7 +129,8 @@ async fn watch() -> Result<()> {
     }
     lines.pop();
     // A missing previous value is printed as blank lines, whose number is etcdctl's business.
-    let full = |lines: &[&str]| lines.iter().filter(|line| !line.is_empty()).map(ToString::to_string).collect::<Vec<_>>();
+    let full =
+        |lines: &[&str]| lines.iter().filter(|line| !line.is_empty()).map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(full(&lines.iter().map(String::as_str).collect::<Vec<_>>()), full(&expected));
     assert_eq!((watch.line().await?, watch.line().await?), ("w/a".into(), "2".into()));
     assert_eq!((one.line().await?, one.line().await?, one.line().await?), ("PUT".into(), "w/b".into(), "3".into()));
@@ -239,7 +241,10 @@ async fn members_and_endpoints() -> Result<()> {
         }
         ensure!(status["version"].is_string(), "no version in {one}");
     }
-    ensure!(status.iter().any(|one| one["Status"]["header"]["member_id"].as_u64() == Some(leader)), "the leader is no member");
+    ensure!(
+        status.iter().any(|one| one["Status"]["header"]["member_id"].as_u64() == Some(leader)),
+        "the leader is no member"
+    );
     ensure!(etcdctl.ok(&["endpoint", "status", "--cluster"]).await?.lines().count() == 3, "not all members");
     let health = etcdctl.run(&["endpoint", "health"]).await?;
     let healthy = (health.stdout + &health.stderr).matches("is healthy").count();
@@ -254,7 +259,8 @@ async fn endpoint_hashkv() -> Result<()> {
     etcdctl.ok(&["put", "k", "w"]).await?;
     let equal = async || {
         let hashes = etcdctl.json(&["endpoint", "hashkv", &format!("--rev={rev}")]).await?;
-        let hashes: Vec<_> = hashes.as_array().context("no list")?.iter().map(|one| one["HashKV"]["hash"].as_u64()).collect();
+        let hashes: Vec<_> =
+            hashes.as_array().context("no list")?.iter().map(|one| one["HashKV"]["hash"].as_u64()).collect();
         ensure!(hashes.len() == 3 && hashes[0].is_some() && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
         Ok(hashes[0])
     };

@@ -80,7 +80,8 @@ async fn twenty_thousand_leases_lapse_together() -> Result<()> {
     ensure!(Instant::now() >= earliest || early == i64::try_from(LEASES)?, "{early} are left before the time");
     let all_gone = async || {
         let left = count(&observer, "leased/").await?;
-        Ok(ensure!(left == 0, "{left} keys are left"))
+        ensure!(left == 0, "{left} keys are left");
+        Ok(())
     };
     eventually("the lapse of all leases", LONG, all_gone).await?;
     let late = Instant::now().saturating_duration_since(latest);
@@ -117,7 +118,8 @@ async fn ten_thousand_wait_for_one_lock() -> Result<()> {
     let places = i64::try_from(WAITERS)? + 1;
     let queued = async || {
         let there = count(&observer, "l/").await?;
-        Ok(ensure!(there == places, "{there} places of {places}"))
+        ensure!(there == places, "{there} places of {places}");
+        Ok(())
     };
     eventually("all waiters in the queue", 2 * LONG, queued).await?;
     let order: Vec<String> = list(&observer, "l/").await?.iter().map(|kv| text(&kv.key)).skip(1).collect();

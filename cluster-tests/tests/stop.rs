@@ -63,7 +63,8 @@ async fn open_streams_hold_up_nothing() -> Result<()> {
         let waiting = tokio::spawn(async move { lock(&waiting, &waits_on, lease).await });
         let queued = async || {
             let key = queue_key(&name, lease);
-            Ok(ensure!(cluster_tests::client::get(&client, &key).await?.is_some(), "not in the queue"))
+            ensure!(cluster_tests::client::get(&client, &key).await?.is_some(), "not in the queue");
+            Ok(())
         };
         eventually("a waiter", SOON, queued).await?;
         let (status, took) = cluster.node(i).terminate(SOON).await?;

@@ -118,7 +118,10 @@ async fn a_lease_that_lapses_ends_its_waiter() -> Result<()> {
     for kind in Kind::BOTH {
         let lapse = async |client: &Client, lease: i64| {
             let key = queue_key(kind.name(), lease);
-            let gone = async || Ok(ensure!(get(client, &key).await?.is_none(), "still there"));
+            let gone = async || {
+                ensure!(get(client, &key).await?.is_none(), "still there");
+                Ok(())
+            };
             eventually("the lapse of a lease", SOON, gone).await
         };
         place_goes(kind, lapse, 2).await?;
@@ -165,7 +168,10 @@ async fn a_cancelled_waiter_leaves_no_key() -> Result<()> {
         kind.wait(&one, kind.name(), a).await?;
         let waiting = kind.queue(&two, b).await?;
         waiting.abort();
-        let only_the_holder = async || Ok(ensure!(count(&one, &format!("{}/", kind.name())).await? == 1, "a key is left"));
+        let only_the_holder = async || {
+            ensure!(count(&one, &format!("{}/", kind.name())).await? == 1, "a key is left");
+            Ok(())
+        };
         eventually("the key's removal", AT_ONCE, only_the_holder).await?;
     }
     Ok(())
@@ -188,7 +194,8 @@ async fn a_waiter_cancelled_in_its_first_round_leaves_no_key() -> Result<()> {
         }
         let only_the_holder = async || {
             let left = places(&one, kind.name()).await?;
-            Ok(ensure!(left.len() == 1, "keys are left: {left:?}"))
+            ensure!(left.len() == 1, "keys are left: {left:?}");
+            Ok(())
         };
         eventually("the removal of all keys", SOON, only_the_holder).await?;
         // Whatever was still on its way must not come later either.
@@ -239,7 +246,10 @@ async fn the_clusters_leader_dies_while_a_hundred_wait() -> Result<()> {
         };
         waiters.push(tokio::spawn(waiter));
     }
-    let all = async || Ok(ensure!(count(&survivor, "l/").await? == 101, "not all are in the queue"));
+    let all = async || {
+        ensure!(count(&survivor, "l/").await? == 101, "not all are in the queue");
+        Ok(())
+    };
     eventually("101 places", LONG, all).await?;
     let before = places(&survivor, "l").await?;
 
@@ -419,7 +429,8 @@ async fn own_recipe(client: &Client, name: &str, lease: i64) -> Result<()> {
     let first = async || {
         let queue = places(client, name).await?;
         let first = &queue.first().context("the queue is empty")?.0;
-        Ok(ensure!(*first == mine, "{first} is before {mine}"))
+        ensure!(*first == mine, "{first} is before {mine}");
+        Ok(())
     };
     eventually("an own recipe's turn", LONG, first).await
 }
@@ -450,12 +461,14 @@ async fn recipes_and_the_servers_queue_share_one_order() -> Result<()> {
                 let key = queue_key(kind.name(), lease);
                 served.lock().expect("nobody panics here").push(key.clone());
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                Ok(ensure!(delete(&client, key.as_bytes()).await? == 1, "{key} was gone while it held"))
+                ensure!(delete(&client, key.as_bytes()).await? == 1, "{key} was gone while it held");
+                Ok(())
             };
             waiters.push(tokio::spawn(waiter));
             in_queue(&queue, kind.name(), lease).await?;
         }
-        let order: Vec<String> = places(&clients[0], kind.name()).await?.into_iter().skip(1).map(|(key, _)| key).collect();
+        let order: Vec<String> =
+            places(&clients[0], kind.name()).await?.into_iter().skip(1).map(|(key, _)| key).collect();
         assert_eq!(order.len(), 12);
         delete(&clients[0], queue_key(kind.name(), holder).as_bytes()).await?;
         for end in within("all turns", LONG, join_all(waiters)).await? {
@@ -475,7 +488,11 @@ async fn etcdctl_and_the_servers_queue_share_one_order() -> Result<()> {
     a.line().await?;
     let b = Kind::Lock.queue(&one, b).await?;
     let mut c = etcdctl.start(&["lock", "l"])?;
-    eventually("three places", SOON, async || Ok(ensure!(places(&one, "l").await?.len() == 3, "not yet"))).await?;
+    eventually("three places", SOON, async || {
+        ensure!(places(&one, "l").await?.len() == 3, "not yet");
+        Ok(())
+    })
+    .await?;
     let d = Kind::Lock.queue(&one, d).await?;
     ensure!(!b.is_finished(), "b did not wait for etcdctl");
     a.interrupt().await?;
@@ -492,7 +509,11 @@ async fn etcdctl_and_the_servers_queue_share_one_order() -> Result<()> {
     let lease = grant(&one, LASTING).await?;
     let bert = Kind::Election.queue(&one, lease).await?;
     let mut carl = etcdctl.start(&["elect", "e", "carl"])?;
-    eventually("three places", SOON, async || Ok(ensure!(places(&one, "e").await?.len() == 3, "not yet"))).await?;
+    eventually("three places", SOON, async || {
+        ensure!(places(&one, "e").await?.len() == 3, "not yet");
+        Ok(())
+    })
+    .await?;
     anna.interrupt().await?;
     let office = within("bert", AT_ONCE, bert).await???;
     carl.silent_for(Duration::from_millis(300)).await?;

@@ -161,8 +161,13 @@ async fn a_revision_comes_whole() -> Result<()> {
         let mut revisions = 0;
         while revisions < 3 {
             let whole = message(stream).await?;
-            ensure!(whole.events.len() % 100 == 0 && !whole.events.is_empty(), "{} events in a message", whole.events.len());
-            let keys: Vec<_> = whole.events.iter().map(|e| (revision_of(e), e.kv.as_ref().map(|kv| kv.key.clone()))).collect();
+            ensure!(
+                whole.events.len() % 100 == 0 && !whole.events.is_empty(),
+                "{} events in a message",
+                whole.events.len()
+            );
+            let keys: Vec<_> =
+                whole.events.iter().map(|e| (revision_of(e), e.kv.as_ref().map(|kv| kv.key.clone()))).collect();
             ensure!(keys.is_sorted(), "not in the order of the operations");
             revisions += whole.events.len() / 100;
         }
@@ -220,7 +225,8 @@ async fn filters() -> Result<()> {
     let filtered = |filter: FilterType| WatchCreateRequest { filters: vec![filter.into()], ..from(0) };
     let mut puts = watch(&client, filtered(FilterType::Nodelete)).await?;
     let mut deletes = watch(&client, filtered(FilterType::Noput)).await?;
-    let neither = WatchCreateRequest { filters: vec![FilterType::Noput.into(), FilterType::Nodelete.into()], ..from(0) };
+    let neither =
+        WatchCreateRequest { filters: vec![FilterType::Noput.into(), FilterType::Nodelete.into()], ..from(0) };
     let mut neither = watch(&client, neither).await?;
     put(&client, "w/a", "1").await?;
     delete(&client, b"w/a").await?;
@@ -357,6 +363,7 @@ async fn across_a_snapshot() -> Result<()> {
     cluster.node(sleeper).resume()?;
     let rest = within("the rest", LONG, events(&mut stream, 5980)).await??;
     in_order(&rest, 20)?;
+    ensure!(cluster.node(sleeper).life()?.contains("receiving a snapshot"), "it caught up, but not by a snapshot");
     write(&writer, 6000..6010).await?;
     in_order(&events(&mut stream, 10).await?, 6000)?;
     Ok(())

@@ -105,9 +105,7 @@ async fn client(run: Arc<Run>, channel: Channel) -> Vec<u32> {
         let key = Bytes::from(format!("load/{:016}", rand::rng().random_range(0..run.keys)));
         let started = Instant::now();
         let done = match run.op {
-            Op::Put => {
-                kv.put(PutRequest { key, value: run.value.clone(), ..Default::default() }).await.map(drop)
-            }
+            Op::Put => kv.put(PutRequest { key, value: run.value.clone(), ..Default::default() }).await.map(drop),
             Op::Get => kv.range(RangeRequest { key, ..Default::default() }).await.map(drop),
         };
         match done {
@@ -126,7 +124,8 @@ async fn client(run: Arc<Run>, channel: Channel) -> Vec<u32> {
 fn cpu_microseconds(pids: &[u32]) -> Result<u64> {
     let mut ticks = 0;
     for pid in pids {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is not there"))?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+            .with_context(|| format!("process {pid} is not there"))?;
         // The name, in parentheses, may hold spaces; user and system time are the 12th and 13th field after it.
         let Some((_, rest)) = stat.rsplit_once(") ") else { bail!("/proc/{pid}/stat is malformed") };
         let fields: Vec<&str> = rest.split(' ').collect();
@@ -141,7 +140,7 @@ fn resident_megabytes(pids: &[u32]) -> Result<u64> {
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
         pages += statm.split(' ').nth(1).unwrap_or("0").parse::<u64>()?;
     }
-    Ok(pages * 4096 >> 20)
+    Ok((pages * 4096) >> 20)
 }
 
 fn report(args: &Args, latencies: &[u32], elapsed: Duration, cpu: u64, errors: u64) -> Result<()> {

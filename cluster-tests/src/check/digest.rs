@@ -1,6 +1,10 @@
 //! All nodes hold the same: equal hashes at one revision.
 
-use crate::{client::present, cluster::Cluster, wait::{LONG, eventually}};
+use crate::{
+    client::present,
+    cluster::Cluster,
+    wait::{LONG, eventually},
+};
 use anyhow::{Context, Result, ensure};
 use conclave_client::api::etcdserverpb::HashKvRequest;
 

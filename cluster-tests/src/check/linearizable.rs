@@ -148,7 +148,12 @@ fn in_real_time(mut placed: Vec<Placed<'_>>) -> Result<()> {
         }
         if let Some((known, earlier)) = newest {
             let right = if at.writes { at.revision > known } else { at.revision >= known };
-            ensure!(right, "{:?} stands at revision {} although {earlier:?} had returned before", at.operation, at.revision);
+            ensure!(
+                right,
+                "{:?} stands at revision {} although {earlier:?} had returned before",
+                at.operation,
+                at.revision
+            );
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use tonic::Streaming;
 /// Answers of one stream; the call itself is made when the first is waited for.
 pub(crate) enum Answers<T> {
     Opening(BoxFuture<'static, Result<Streaming<T>, Error>>),
-    Open(Streaming<T>),
+    Open(Box<Streaming<T>>),
     /// The call failed, and its error has been given.
     Failed,
 }
@@ -24,7 +24,7 @@ impl<T> Answers<T> {
     pub(crate) async fn next(&mut self) -> Result<Option<T>, Error> {
         if let Self::Opening(call) = self {
             match call.await {
-                Ok(stream) => *self = Self::Open(stream),
+                Ok(stream) => *self = Self::Open(Box::new(stream)),
                 Err(error) => {
                     *self = Self::Failed;
                     return Err(error);

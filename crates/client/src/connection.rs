@@ -142,6 +142,7 @@ impl Client {
 }
 
 fn channel(url: &str) -> Result<Channel, Error> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| Error::unsent(format!("endpoint {url:?}: {e}")))?;
+    let endpoint =
+        Endpoint::from_shared(url.to_owned()).map_err(|e| Error::unsent(format!("endpoint {url:?}: {e}")))?;
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy())
 }

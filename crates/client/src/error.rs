@@ -13,12 +13,8 @@ pub struct Error {
 }
 
 /// Answers that a member gives only when it has proposed nothing.
-const NEVER_PROPOSED: [&str; 4] = [
-    "etcdserver: no leader",
-    "etcdserver: too many requests",
-    "etcdserver: server stopped",
-    "etcdserver: not leader",
-];
+const NEVER_PROPOSED: [&str; 4] =
+    ["etcdserver: no leader", "etcdserver: too many requests", "etcdserver: server stopped", "etcdserver: not leader"];
 
 impl Error {
     /// An error about an endpoint that could not be used at all.
@@ -60,7 +56,8 @@ impl Error {
 
     /// Whether another endpoint may do better.
     pub(crate) fn of_endpoint(&self) -> bool {
-        self.unsent || matches!(self.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+        self.unsent
+            || matches!(self.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
     }
 }
 

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster"), ID_OF_THE_DEFAULT);
     }
 
-    const ID_OF_THE_DEFAULT: u64 = 0;
+    const ID_OF_THE_DEFAULT: u64 = 0xfa51_a34e_e465_5616;
 
     #[test]
     fn a_second_incarnation_always_meets_a_witness_of_the_first() {

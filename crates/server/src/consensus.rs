@@ -6,18 +6,16 @@ use crate::fatal::Fatal;
 use crate::peer::Peers;
 use crate::peer::client::Network;
 use conclave_storage::types::Raft;
-use conclave_storage::{ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes};
+use conclave_storage::{
+    ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+};
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Entries behind a snapshot that stay in the log. Generous: a member that was away for less catches up from the log, and one that
-/// receives a snapshot finds what was written meanwhile.
-const KEEP_ENTRIES: u64 = 50_000;
-
-/// Entries purged at once: every purge is a range deletion.
+/// A purge is a range deletion: few and large ones.
 const PURGE_ENTRIES: u64 = 8_192;
 
 /// The halves of the storage that openraft takes.
@@ -81,8 +79,10 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
         max_payload_entries: 2_048,
         max_append_entries: Some(4_096),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_count),
-        max_in_snapshot_log_to_keep: KEEP_ENTRIES.max(config.snapshot_count),
-        purge_batch_size: PURGE_ENTRIES,
+        // A member that was away for less than this catches up from the log, and one that receives a snapshot still finds what
+        // was written meanwhile.
+        max_in_snapshot_log_to_keep: config.snapshot_count / 2,
+        purge_batch_size: (config.snapshot_count / 10).clamp(1, PURGE_ENTRIES),
         // The transfer itself has a deadline for progress (peer/snapshot.rs).
         install_snapshot_timeout: 600_000,
         state_machine_channel_size: Some(256),

@@ -86,6 +86,11 @@ impl Leadership {
         self.0.contact.subscribe()
     }
 
+    /// Whether there is a leader as far as this node can tell: known, and heard of lately.
+    pub fn is_led(&self) -> bool {
+        *self.0.contact.borrow()
+    }
+
     /// Every member: id, name and peer URLs, and whether it votes.
     pub fn members(&self) -> Vec<(u64, MemberNode, bool)> {
         let Some(raft) = self.0.raft.get() else { return vec![] };

@@ -7,7 +7,7 @@
 //! 1. Deadlines begin when this member's own first entry of its term is applied, with the full TTL for every lease.
 //! 2. A renewal first moves the deadline, then has leadership confirmed by a quorum in a round begun after that, then answers. A later
 //!    leader was elected after that round, and grants the full TTL again.
-//! 3. What is due is expired by one command that carries this leader's term; apply ignores it in an entry of another term.
+//! 3. What is due is expired by a command that carries this leader's term; apply ignores it in an entry of another term.
 //! 4. While the outcome of an expiry is open, its leases are not renewed. An unknown outcome stays open: it is proposed again until
 //!    it is decided, or until this leader's term is over.
 //! 5. A leader that stood still confirms its leadership before it expires anything, and does not count the time (`table`).

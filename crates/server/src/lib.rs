@@ -26,3 +26,4 @@ pub mod status;
 pub mod telemetry;
 pub mod waiters;
 pub mod watch;
+pub mod wiring;

@@ -11,21 +11,23 @@ use crate::fatal::Fatal;
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
+use crate::peer::Peers;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
+use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
-use crate::peer::Peers;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::serve::{self, Listeners};
 use crate::sink::{Followers, Sink};
 use crate::waiters::Waiters;
 use crate::watch::{WatchConfig, WatchHub};
+use crate::wiring::Wiring;
 use crate::{clock, compactor};
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::{Command, Member, read};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Identity, StateHandle, SyncTimes};
+use conclave_storage::{Identity, Registry, StateHandle, SyncTimes};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +57,63 @@ pub struct Node {
 }
 
 impl Node {
+    fn wire(config: Config, identity: Identity, origin: u64, wiring: Wiring, log_syncs: Arc<SyncTimes>) -> Node {
+        let timeout = config.request_timeout();
+        let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), wiring.clone());
+        let reader = Reader::new(wiring.clone(), timeout);
+        let Wiring { raft, leadership, peers, state, .. } = wiring;
+        let leases = LeaseKeeper::new(
+            Arc::new(clock::MonotonicClock::default()),
+            state.clone(),
+            proposer.clone(),
+            reader.clone(),
+            leadership.clone(),
+            peers.clone(),
+        );
+        Node {
+            identity,
+            proposer,
+            reader,
+            leases,
+            waiters: Waiters::new(state.clone()),
+            watches: WatchHub::new(Arc::new(state.clone()), watch_config(&config)),
+            config: Arc::new(config),
+            state,
+            leadership,
+            peers,
+            metrics: Arc::new(Metrics::new()),
+            log_syncs,
+            stopping: CancellationToken::new(),
+            raft,
+        }
+    }
+
+    /// Who is told of what was applied.
+    fn followers(&self) -> Followers {
+        Followers {
+            watches: self.watches.clone(),
+            waiters: self.waiters.clone(),
+            leases: self.leases.clone(),
+            leadership: self.leadership.clone(),
+            proposer: self.proposer.clone(),
+        }
+    }
+
+    /// What this node does for its peers.
+    fn handler(&self, plan: &Plan, registry: Registry) -> Handler {
+        Handler::new(Parts {
+            identity: self.identity.clone(),
+            members: plan.members.keys().copied().collect(),
+            raft: self.raft.clone(),
+            registry,
+            proposer: self.proposer.clone(),
+            reader: self.reader.clone(),
+            leases: self.leases.clone(),
+            state: self.state.clone(),
+            suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
+        })
+    }
+
     /// The header of every reply: who answers, in which term, at which revision of the store.
     pub fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {
@@ -79,7 +138,7 @@ impl Node {
 
     /// Starts a node on real sockets.
     pub async fn start(config: Config) -> anyhow::Result<RunningNode> {
-        let listeners = Listeners::bind(&config).await?;
+        let listeners = Listeners::bind(&config)?;
         let plan = Plan::new(&config)?;
         let transport = GrpcTransport { cluster: plan.identity.cluster_id, me: plan.identity.member_id };
         let mut running = RunningNode::assemble(config, plan, &transport)?;
@@ -90,7 +149,7 @@ impl Node {
         }
         running.start_consensus().await?;
         for listener in clients {
-            running.client_tasks.spawn(serve::clients(listener, running.node.clone()));
+            running.client_tasks.spawn(serve::clients(listener, running.node.clone(), running.closing.clone()));
         }
         for listener in metrics {
             let pages = crate::http::Pages::new(running.node.clone());
@@ -120,6 +179,14 @@ impl Node {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }
+    }
+}
+
+fn watch_config(config: &Config) -> WatchConfig {
+    WatchConfig {
+        progress_interval: config.watch_progress_notify_interval,
+        response_bytes: config.max_request_bytes,
+        ..WatchConfig::default()
     }
 }
 
@@ -154,90 +221,27 @@ impl RunningNode {
         let sink = Arc::new(Sink::default());
         let origin = rand::random();
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
-        let (state, registry, store) = (opened.state, opened.registry, opened.store);
-        let log_syncs = store.sync_times();
-
-        let identity = plan.identity.clone();
-        let me = identity.member_id;
-        let stopping = CancellationToken::new();
-        let raft = RaftCell::default();
-        let metrics = Arc::new(Metrics::new());
-        let leadership = Leadership::new(me, raft.clone());
-        let peers = Peers::new(me, &plan.members, transport);
-        let timeout = config.request_timeout();
-        let limits = Limits::new(config.max_request_bytes, timeout);
-        let proposer = Proposer::new(
-            origin,
-            limits,
-            raft.clone(),
-            leadership.clone(),
-            peers.clone(),
-            state.clone(),
-            stopping.clone(),
-        );
-        let reader = Reader::new(
-            raft.clone(),
-            leadership.clone(),
-            peers.clone(),
-            state.clone(),
-            fatal.clone(),
-            stopping.clone(),
-            timeout,
-        );
-        let clock = Arc::new(clock::MonotonicClock::default());
-        let leases = LeaseKeeper::new(
-            clock,
-            state.clone(),
-            proposer.clone(),
-            reader.clone(),
-            leadership.clone(),
-            peers.clone(),
-        );
-        let waiters = Waiters::new(state.clone());
-        let progress_interval = config.watch_progress_notify_interval;
-        let watches = WatchHub::new(Arc::new(state.clone()), WatchConfig { progress_interval, response_bytes: config.max_request_bytes, ..WatchConfig::default() });
-        sink.join(Followers {
-            watches: watches.clone(),
-            waiters: waiters.clone(),
-            leases: leases.clone(),
-            leadership: leadership.clone(),
-            proposer: proposer.clone(),
-        });
-        let handler = Handler::new(Parts {
-            identity: identity.clone(),
-            members: plan.members.keys().copied().collect(),
+        let me = plan.identity.member_id;
+        let (raft, closing) = (RaftCell::default(), CancellationToken::new());
+        let wiring = Wiring {
             raft: raft.clone(),
-            registry,
-            proposer: proposer.clone(),
-            reader: reader.clone(),
-            leases: leases.clone(),
-            state: state.clone(),
-        });
-        let config = Arc::new(config);
-        let node = Arc::new(Node {
-            identity,
-            config,
-            state,
-            proposer,
-            reader,
-            leases,
-            waiters,
-            watches,
-            leadership,
-            peers,
-            metrics,
-            log_syncs,
-            stopping,
-            raft,
-        });
+            leadership: Leadership::new(me, raft),
+            peers: Peers::new(me, &plan.members, transport),
+            state: opened.state,
+            fatal: fatal.clone(),
+            closing: closing.clone(),
+        };
+        let syncs = opened.store.sync_times();
+        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, syncs));
+        sink.join(node.followers());
         Ok(RunningNode {
+            handler: node.handler(&plan, opened.registry),
             node,
-            handler,
             plan,
-            store: Some(store),
+            store: Some(opened.store),
             fatal,
             addresses: Addresses::default(),
-            closing: CancellationToken::new(),
+            closing,
             client_tasks: TaskTracker::new(),
             peer_tasks: TaskTracker::new(),
             work: TaskTracker::new(),
@@ -298,7 +302,10 @@ impl RunningNode {
     pub fn ready_line(&self) -> String {
         let clients: Vec<_> = self.addresses.clients.iter().map(|a| format!("http://{a}")).collect();
         let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
-        format!("ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}", clients.join(", "))
+        format!(
+            "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",
+            clients.join(", ")
+        )
     }
 
     /// Returns when the node cannot go on.
@@ -348,4 +355,3 @@ impl RunningNode {
         }
     }
 }
-

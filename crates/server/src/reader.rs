@@ -8,19 +8,15 @@
 //! 2. A round that fails is repeated, while anybody waits: a change of leaders costs a read time, not an error.
 //! 3. A read takes its view once and reads it at one revision.
 
-use crate::fatal::Fatal;
-use crate::leadership::{Leadership, RaftCell};
-use crate::peer::Peers;
+use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
 use conclave_state::{RangeQuery, RangeResult, Rejection};
-use conclave_storage::StateHandle;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
-use tokio_util::sync::CancellationToken;
 
 /// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
 const BUDGET: usize = 1_000;
@@ -61,12 +57,7 @@ impl From<ReadError> for ReadFailure {
 pub struct Reader(Arc<Inner>);
 
 struct Inner {
-    raft: RaftCell,
-    leadership: Leadership,
-    peers: Peers,
-    state: StateHandle,
-    fatal: Fatal,
-    stopping: CancellationToken,
+    wiring: Wiring,
     timeout: Duration,
     waiting: Mutex<Vec<Want>>,
     wake: Notify,
@@ -97,17 +88,8 @@ impl Want {
 }
 
 impl Reader {
-    pub fn new(
-        raft: RaftCell,
-        leadership: Leadership,
-        peers: Peers,
-        state: StateHandle,
-        fatal: Fatal,
-        stopping: CancellationToken,
-        timeout: Duration,
-    ) -> Reader {
-        let (waiting, wake) = (Mutex::new(vec![]), Notify::new());
-        Reader(Arc::new(Inner { raft, leadership, peers, state, fatal, stopping, timeout, waiting, wake }))
+    pub fn new(wiring: Wiring, timeout: Duration) -> Reader {
+        Reader(Arc::new(Inner { wiring, timeout, waiting: Mutex::new(vec![]), wake: Notify::new() }))
     }
 
     /// Returns when everything that was committed before the call is applied here.
@@ -143,8 +125,8 @@ impl Reader {
         tokio::select! {
             biased;
             result = read => result,
-            () = self.0.stopping.cancelled() => Err(ReadError::Stopped),
-            () = tokio::time::sleep(self.0.timeout) => Err(match self.0.leadership.current().leader {
+            () = self.0.wiring.closing.cancelled() => Err(ReadError::Stopped),
+            () = tokio::time::sleep(self.0.timeout) => Err(match self.0.wiring.leadership.current().leader {
                 Some(_) => ReadError::TimedOut,
                 None => ReadError::NoLeader,
             }),
@@ -160,10 +142,10 @@ impl Reader {
     }
 
     async fn applied(&self, index: u64) -> Result<(), ReadError> {
-        if self.0.state.applied_index() >= index {
+        if self.0.wiring.state.applied_index() >= index {
             return Ok(());
         }
-        let mut applied = self.0.state.applied();
+        let mut applied = self.0.wiring.state.applied();
         applied.wait_for(|applied| *applied >= index).await.map(|_| ()).map_err(|_| ReadError::Stopped)
     }
 
@@ -172,7 +154,7 @@ impl Reader {
         if !serializable {
             self.barrier().await?;
         }
-        let view = self.0.state.view();
+        let view = self.0.wiring.state.view();
         let bounds = view.bounds();
         let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => {
@@ -186,7 +168,7 @@ impl Reader {
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
             Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a scan without budget ran out of it".into()).into()),
             Err(fault) => {
-                self.0.fatal.report(format_args!("a read failed: {fault}"));
+                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())
             }
         }
@@ -194,15 +176,15 @@ impl Reader {
 
     /// Makes rounds until the node stops.
     pub(crate) async fn run(self) {
-        let stopping = self.0.stopping.clone();
+        let closing = self.0.wiring.closing.clone();
         tokio::select! {
             () = self.rounds() => {}
-            () = stopping.cancelled() => {}
+            () = closing.cancelled() => {}
         }
     }
 
     async fn rounds(&self) {
-        let mut leadership = self.0.leadership.subscribe();
+        let mut leadership = self.0.wiring.leadership.subscribe();
         let mut served = vec![];
         loop {
             if served.is_empty() {
@@ -236,15 +218,15 @@ impl Reader {
     }
 
     async fn round(&self) -> Option<Round> {
-        let now = self.0.leadership.current();
+        let now = self.0.wiring.leadership.current();
         let leader = now.leader?;
-        if leader != self.0.leadership.me() {
-            let index = self.0.peers.read_index(leader, ATTEMPT).await.ok()?;
+        if leader != self.0.wiring.leadership.me() {
+            let index = self.0.wiring.peers.read_index(leader, ATTEMPT).await.ok()?;
             return Some(Round { index, led: None });
         }
-        let linearizer = self.0.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         // Terms only rise: the same term before and after means that it was this one during the round.
-        let after = self.0.leadership.current();
+        let after = self.0.wiring.leadership.current();
         let led = (after.leader == now.leader && after.term == now.term).then_some(now.term);
         Some(Round { index: linearizer.read_log_id().index(), led })
     }

@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::http::{PageBody, Pages};
 use crate::node::{Addresses, Node};
 use crate::peer::handler::Handler;
-use authority::LenientAuthority;
 use crate::service::{auth, cluster, election, kv, lease, lock, maintenance, watch};
+use authority::LenientAuthority;
 use conclave_api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
     maintenance_server::MaintenanceServer,
@@ -47,7 +47,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub async fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    pub fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
             clients: bind_all("--listen-client-urls", &config.listen_client)?,
             peers: bind_all("--listen-peer-urls", &config.listen_peer)?,
@@ -106,8 +106,8 @@ pub async fn peers(listener: TcpListener, handler: Handler, closing: Cancellatio
     }
 }
 
-/// The client services, until the node stops and the requests under way are answered.
-pub async fn clients(listener: TcpListener, node: Arc<Node>) {
+/// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off.
+pub async fn clients(listener: TcpListener, node: Arc<Node>, closing: CancellationToken) {
     let pages = PagesLayer(Pages::new(node.clone()));
     let stopping = node.stopping.clone();
     let served = server()
@@ -116,7 +116,10 @@ pub async fn clients(listener: TcpListener, node: Arc<Node>) {
         .layer(node.metrics.grpc.layer())
         .add_routes(routes(&node))
         .serve_with_incoming_shutdown(incoming(listener).map_ok(LenientAuthority::new), stopping.cancelled_owned());
-    ended("clients", served.await);
+    tokio::select! {
+        served = served => ended("clients", served),
+        () = closing.cancelled() => {}
+    }
 }
 
 fn ended(whom: &str, served: Result<(), tonic::transport::Error>) {
@@ -154,16 +157,16 @@ fn routes(node: &Arc<Node>) -> Routes {
 /// Healthy while a leader is known and the node is not stopping.
 async fn report_health(health: tonic_health::server::HealthReporter, node: Arc<Node>) {
     use tonic_health::ServingStatus;
-    let mut leadership = node.leadership.subscribe();
+    let mut contact = node.leadership.contact();
     loop {
-        let led = leadership.borrow_and_update().leader.is_some() && !node.stopping.is_cancelled();
+        let led = *contact.borrow_and_update() && !node.stopping.is_cancelled();
         let status = if led { ServingStatus::Serving } else { ServingStatus::NotServing };
         health.set_service_status("", status).await;
         if node.stopping.is_cancelled() {
             return;
         }
         tokio::select! {
-            changed = leadership.changed() => if changed.is_err() { return },
+            changed = contact.changed() => if changed.is_err() { return },
             () = node.stopping.cancelled() => {}
         }
     }
@@ -203,7 +206,8 @@ where
 {
     type Response = Answer<B>;
     type Error = S::Error;
-    type Future = Either<MapOk<S::Future, fn(http::Response<B>) -> Answer<B>>, BoxFuture<'static, Result<Answer<B>, S::Error>>>;
+    type Future =
+        Either<MapOk<S::Future, fn(http::Response<B>) -> Answer<B>>, BoxFuture<'static, Result<Answer<B>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

@@ -1,5 +1,7 @@
 //! Three whole nodes in one process, with real storage and a network of function calls.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use bytes::Bytes;
 use conclave_server::bootstrap::Plan;
 use conclave_server::config::{Config, HttpUrl, InitialMember};

@@ -1,5 +1,7 @@
 //! A watch stream that requires a leader ends when its node is cut off, on the leader's side and on a follower's, and on no other.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use conclave_server::bootstrap::Plan;
 use conclave_server::config::{Config, HttpUrl, InitialMember};
 use conclave_server::node::RunningNode;

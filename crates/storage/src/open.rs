@@ -25,7 +25,7 @@ use crate::identity::{self, Identity};
 use crate::log::disk::{LogDisk, LogOp, Slot};
 use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, entry_at};
 use crate::snapshot::{Keeper, new_state_dir, pointed_to, set_pointer};
-use crate::state::{ApplySink, Parts, StateDb, StateHandle, StateLimits, StateShared, StateStore};
+use crate::state::{ApplySink, Parts, State, StateDb, StateHandle, StateLimits, StateShared, StateStore};
 use crate::types::{LogId, shown};
 use std::fs;
 use std::io;
@@ -112,12 +112,12 @@ pub fn open_on(
     let snapshots = dir.join("snapshots");
     let keeper = Keeper::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
     let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), options.on_fatal);
+    let shared = State::start(shared);
     let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin }).map_err(|e| OpenError::Corrupt {
         path: dir.clone(),
         what: "the state",
         reason: e.to_string(),
     })?;
-    shared.start_workers();
     tracing::info!(
         last = %shown(found.last.as_ref()),
         purged = %shown(found.purged.as_ref()),

@@ -1,4 +1,10 @@
 //! Files cut short and bits flipped: a directory is served as a whole prefix of what was written, or refused with a reason.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
 mod common;
 

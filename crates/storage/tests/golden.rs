@@ -1,5 +1,11 @@
 //! The bytes of every kind of record and of every command, as they were first written. A change here is a change of format: data
 //! directories and running clusters hold these bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! The state: answers, views, gaps, restarts, sweeping, and directories that must be refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
 mod common;
 

@@ -1,4 +1,10 @@
 //! openraft's own suite for storage, on RocksDB and on the disk in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops at the first surprise"
+)]
 
 mod common;
 

@@ -158,7 +158,7 @@ fn a_flag_wins_over_the_file() {
 
 #[test]
 fn misspelt_variables_are_told() {
-    let variables = ["CONCLAVE_NMAE", "CONCLAVE_NAME", "CONCLAVE_BIN", "OTHER"];
+    let variables = ["CONCLAVE_NMAE", "CONCLAVE_NAME", "CONCLAVE_BIN", "CONCLAVE_CLUSTER_PORT", "OTHER"];
     let warnings = super::super::flags::unknown_variables(variables.iter().map(|name| (name.into(), "x".into())));
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("CONCLAVE_NMAE"));

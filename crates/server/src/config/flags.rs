@@ -121,12 +121,23 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
 
 /// Warnings for `CONCLAVE_*` variables that no setting has: mostly misspellings, but not ours to refuse.
 pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
-    /// Read by the scripts and the tests, which may start a node with them set.
-    const OTHERS: [&str; 4] = ["CONCLAVE_CONFIG_FILE", "CONCLAVE_TARGET_DIR", "CONCLAVE_BIN", "CONCLAVE_FAILPOINT"];
+    /// Read by the scripts and the tests, which may start a node with them set; the last two are beginnings of names.
+    const OTHERS: [&str; 6] = [
+        "CONCLAVE_CONFIG_FILE",
+        "CONCLAVE_TARGET_DIR",
+        "CONCLAVE_BIN",
+        "CONCLAVE_FAILPOINT",
+        "CONCLAVE_CLUSTER_",
+        "CONCLAVE_TEST",
+    ];
     let known: Vec<String> = Settings::keys().iter().map(|key| variable(key)).collect();
     variables
         .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("CONCLAVE_") && !known.contains(name) && !OTHERS.contains(&name.as_str()))
+        .filter(|name| {
+            name.starts_with("CONCLAVE_")
+                && !known.contains(name)
+                && !OTHERS.iter().any(|other| name.starts_with(other))
+        })
         .map(|name| format!("the environment variable {name} is no setting of Conclave's"))
         .collect()
 }

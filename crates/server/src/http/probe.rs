@@ -21,7 +21,7 @@ impl Probe for Node {
         let watches = self.watches.stats();
         Live {
             member_id: self.identity.member_id,
-            has_leader: leadership.leader.is_some(),
+            has_leader: self.leadership.is_led(),
             is_leader: leadership.leader == Some(self.identity.member_id),
             leader_changes: self.leadership.leaders_seen(),
             committed_index: self.leadership.committed_index(),

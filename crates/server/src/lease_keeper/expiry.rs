@@ -1,45 +1,51 @@
-//! The task that expires what is due: one timer for the earliest deadline, and one expiry (of all leases due) under way at a time.
+//! The task that expires what is due, with one timer for the earliest deadline.
+//!
+//! An expiry takes all leases due, up to [`CHUNK`]. There is no pace to keep: the next ones follow at once, two under way at a time.
+//! But one entry with twenty thousand leases and their keys would keep every member from its heartbeats while it is applied. That
+//! costs the leader its leadership, and the new leader gives all of them their full TTL again.
 
 use super::LeaseKeeper;
 use super::table::MAX_STEP;
 use crate::proposer::ProposeError;
 use conclave_state::{Expire, LeaseId};
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use std::time::Duration;
 
 /// The clock is looked at this often, so that lease time keeps up with real time (`table`, invariant 4).
 const TICK: Duration = MAX_STEP.checked_div(4).expect("four is not zero");
 
-/// Leases in one command. Several commands travel in one proposal, so this bounds a revision's size, not the pace.
-const CHUNK: usize = 4096;
+/// Leases in one entry: at some tens of microseconds each, a fraction of an election timeout on a busy machine.
+const CHUNK: usize = 512;
+
+/// While one is applied the next one is on its way.
+const UNDER_WAY: usize = 2;
 
 const RETRY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(keeper: &LeaseKeeper) {
     let mut changes = keeper.shared.host.leadership_changes();
+    let mut under_way = FuturesUnordered::new();
     loop {
         changes.borrow_and_update();
-        let Ok(term) = keeper.reign() else {
-            tokio::select! {
-                // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
-                changed = changes.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(TICK * 4) => {}
+        let wait = match keeper.reign() {
+            Ok(term) => {
+                while under_way.len() < UNDER_WAY {
+                    let due = keeper.take_due();
+                    if due.is_empty() {
+                        break;
+                    }
+                    under_way.push(keeper.expire(due, term));
+                }
+                if under_way.len() < UNDER_WAY { keeper.until_due() } else { TICK }
             }
-            continue;
-        };
-        let now = keeper.shared.clock.now();
-        let (due, next) = {
-            let mut keeping = keeper.shared.keeping.lock();
-            (keeping.table.take_due(now), keeping.table.next_due(now))
-        };
-        let wait = if due.is_empty() {
-            next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
-        } else if keeper.expire(due, term).await {
-            continue;
-        } else {
-            RETRY
+            // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
+            Err(_) => 4 * TICK,
         };
         tokio::select! {
+            Some(done) = under_way.next() => if !done {
+                tokio::time::sleep(RETRY).await;
+            },
             changed = changes.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(wait) => {}
         }
@@ -47,15 +53,27 @@ pub(super) async fn run(keeper: &LeaseKeeper) {
 }
 
 impl LeaseKeeper {
+    fn take_due(&self) -> Vec<LeaseId> {
+        let now = self.shared.clock.now();
+        self.shared.keeping.lock().table.take_due(now, CHUNK)
+    }
+
+    /// Until the next lease may be due, or the clock must be looked at.
+    fn until_due(&self) -> Duration {
+        let now = self.shared.clock.now();
+        let next = self.shared.keeping.lock().table.next_due(now);
+        next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)
+    }
+
     /// Expires these leases, which were taken as due in `term`. False if it should be tried again after a moment.
-    pub(super) async fn expire(&self, due: Vec<LeaseId>, term: u64) -> bool {
+    async fn expire(&self, due: Vec<LeaseId>, term: u64) -> bool {
         // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.
         let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
         let done = if confirmed {
             // All that was committed is applied by now; an id that was granted anew meanwhile is not the lease that was due.
             let due = self.shared.keeping.lock().table.still_due(due);
             tracing::debug!(term, leases = due.len(), "leases are due");
-            join_all(due.chunks(CHUNK).map(|chunk| self.expire_chunk(chunk, term))).await.into_iter().all(|done| done)
+            due.is_empty() || self.propose(due, term).await
         } else {
             self.release(&due, term);
             false
@@ -64,11 +82,12 @@ impl LeaseKeeper {
         done
     }
 
-    async fn expire_chunk(&self, leases: &[LeaseId], term: u64) -> bool {
+    async fn propose(&self, leases: Vec<LeaseId>, term: u64) -> bool {
+        let expire = Expire { leases, term };
+        let leases = &expire.leases;
         let mut open = false;
         loop {
-            let expire = Expire { leases: leases.to_vec(), term };
-            match self.shared.host.expire(expire).await {
+            match self.shared.host.expire(expire.clone()).await {
                 Ok(outcome) => {
                     // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
                     self.release(leases, term);

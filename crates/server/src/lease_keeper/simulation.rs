@@ -178,7 +178,7 @@ impl World {
         self.confirm_and_propose(at);
         let member = &mut self.members[at];
         if member.leads.is_some() && member.in_flight.is_none() && member.due.is_empty() {
-            member.due = member.table.take_due(member.clock);
+            member.due = member.table.take_due(member.clock, 3);
         }
     }
 

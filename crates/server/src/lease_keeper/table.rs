@@ -138,12 +138,12 @@ impl Table {
         self.queue.peek().map(|Reverse((at, ..))| at.saturating_sub(now))
     }
 
-    /// Takes the leases that are due, in id order, and stops renewing them. Asking again yields only what became due since.
-    pub(super) fn take_due(&mut self, clock: Duration) -> Vec<LeaseId> {
+    /// Takes leases that are due, in id order, and stops renewing them. Asking again yields others.
+    pub(super) fn take_due(&mut self, clock: Duration, at_most: usize) -> Vec<LeaseId> {
         let now = self.lease_time(clock);
         let mut due = Vec::new();
         while let Some(&Reverse((at, id, incarnation))) = self.queue.peek() {
-            if at > now {
+            if at > now || due.len() == at_most {
                 break;
             }
             self.queue.pop();
@@ -243,11 +243,11 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 10, clock);
         pass(&mut table, &mut clock, 10 * SECOND + Duration::from_millis(199));
-        assert!(table.take_due(clock).is_empty());
+        assert!(table.take_due(clock, 10).is_empty());
         assert_eq!(table.remaining(7, clock), Some(Duration::from_millis(1)));
         pass(&mut table, &mut clock, Duration::from_millis(1));
-        assert_eq!(table.take_due(clock), [7]);
-        assert!(table.take_due(clock).is_empty(), "taken once");
+        assert_eq!(table.take_due(clock, 10), [7]);
+        assert!(table.take_due(clock, 10).is_empty(), "taken once");
     }
 
     #[test]
@@ -255,16 +255,16 @@ mod tests {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
         table.load([(1, 10)], clock);
         pass(&mut table, &mut clock, 100 * SECOND);
-        assert!(table.take_due(clock).is_empty(), "who does not lead expires nothing");
+        assert!(table.take_due(clock, 10).is_empty(), "who does not lead expires nothing");
         assert!(table.assume(3, clock));
         assert!(!table.assume(3, clock), "once a term");
         assert_eq!(table.remaining(1, clock), Some(10 * SECOND));
         pass(&mut table, &mut clock, 9 * SECOND);
         assert!(table.assume(5, clock), "lost and won again between two looks");
         pass(&mut table, &mut clock, 9 * SECOND);
-        assert!(table.take_due(clock).is_empty());
+        assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, 2 * SECOND);
-        assert_eq!(table.take_due(clock), [1]);
+        assert_eq!(table.take_due(clock, 10), [1]);
     }
 
     #[test]
@@ -276,9 +276,9 @@ mod tests {
         assert_eq!(table.renew(7, clock), Renewal::Renewed);
         assert_eq!(table.renew(8, clock), Renewal::Unknown);
         pass(&mut table, &mut clock, 5 * SECOND);
-        assert!(table.take_due(clock).is_empty());
+        assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, SECOND);
-        assert_eq!(table.take_due(clock), [7]);
+        assert_eq!(table.take_due(clock, 10), [7]);
     }
 
     #[test]
@@ -287,13 +287,13 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, 3 * SECOND);
-        assert_eq!(table.take_due(clock), [7]);
+        assert_eq!(table.take_due(clock, 10), [7]);
         assert_eq!(table.renew(7, clock), Renewal::Expiring);
         table.release(&[7]);
         assert_eq!(table.renew(7, clock), Renewal::Renewed);
-        assert!(table.take_due(clock).is_empty(), "renewed before it was taken again");
+        assert!(table.take_due(clock, 10).is_empty(), "renewed before it was taken again");
         pass(&mut table, &mut clock, 3 * SECOND);
-        assert_eq!(table.take_due(clock), [7]);
+        assert_eq!(table.take_due(clock, 10), [7]);
         table.observe(&LeaseChange::Gone { id: 7 }, clock);
         assert_eq!(table.renew(7, clock), Renewal::Unknown);
         table.release(&[7]);
@@ -309,9 +309,9 @@ mod tests {
         table.observe(&LeaseChange::Gone { id: 7 }, clock);
         granted(&mut table, 7, 60, clock);
         pass(&mut table, &mut clock, 30 * SECOND);
-        assert!(table.take_due(clock).is_empty());
+        assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, 32 * SECOND);
-        let taken = table.take_due(clock);
+        let taken = table.take_due(clock, 10);
         assert_eq!(table.still_due(taken.clone()), [7]);
         granted(&mut table, 7, 60, clock);
         assert!(table.still_due(taken).is_empty());
@@ -325,7 +325,7 @@ mod tests {
             granted(&mut table, id, 10, clock);
         }
         clock += Duration::from_secs(3600);
-        assert!(table.take_due(clock).is_empty());
+        assert!(table.take_due(clock, 10).is_empty());
         assert_eq!(table.remaining(0, clock), Some(Duration::from_millis(9_200)), "one step of the hour counted");
     }
 
@@ -348,6 +348,6 @@ mod tests {
         granted(&mut table, 1, i64::MAX, clock);
         granted(&mut table, 2, -5, clock);
         pass(&mut table, &mut clock, SECOND);
-        assert_eq!(table.take_due(clock), [2]);
+        assert_eq!(table.take_due(clock, 10), [2]);
     }
 }

@@ -176,10 +176,9 @@ async fn twenty_thousand_that_lapse_together_go_together() {
     test.leads(1);
     sleep(SECOND).await;
     keeper.observe(&(0..20_000).map(|id| granted(id, 10)).collect::<Vec<_>>());
-    sleep(Duration::from_millis(10_250)).await;
+    sleep(Duration::from_millis(10_500)).await;
     assert_eq!(test.expired(), 20_000);
-    assert_eq!(test.expired.lock().len(), 5);
-    assert_eq!(*test.confirmations.lock(), 1);
+    assert_eq!(test.expired.lock().len(), 40, "none so large that applying it holds up the heartbeats");
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,6 +30,9 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(3);
 /// that restarts is to take part at once.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// Between two attempts to send a snapshot: each begins from the start.
+const RETRY_SNAPSHOT: Duration = Duration::from_millis(500);
+
 /// Makes openraft's clients.
 pub struct Network(pub Peers);
 
@@ -37,18 +40,35 @@ impl RaftNetworkFactory<C> for Network {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
-        PeerClient { link: self.0.link(target).ok().cloned(), heartbeat: false }
+        self.client(target, Use::Log)
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
-        PeerClient { link: self.0.link(target).ok().cloned(), heartbeat: true }
+        self.client(target, Use::Heartbeats)
     }
+
+    async fn new_snapshot_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
+        self.client(target, Use::Snapshots)
+    }
+}
+
+impl Network {
+    fn client(&self, target: u64, used_for: Use) -> PeerClient {
+        PeerClient { link: self.0.link(target).ok().cloned(), used_for }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Log,
+    Heartbeats,
+    Snapshots,
 }
 
 pub struct PeerClient {
     /// `None`: the membership names somebody whom the configuration does not know.
     link: Option<Arc<dyn Link>>,
-    heartbeat: bool,
+    used_for: Use,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -83,17 +103,13 @@ impl PeerClient {
 type Replies<'s> = BoxStream<'s, Result<StreamAppendResult<C>, RPCError<C>>>;
 
 impl NetStreamAppend<C> for PeerClient {
-    fn stream_append<'s, S>(
-        &'s mut self,
-        mut input: S,
-        _: RPCOption,
-    ) -> BoxFuture<'s, Result<Replies<'s>, RPCError<C>>>
+    fn stream_append<'s, S>(&'s mut self, mut input: S, _: RPCOption) -> BoxFuture<'s, Result<Replies<'s>, RPCError<C>>>
     where
         S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
     {
         async move {
             let link = self.link()?;
-            if self.heartbeat {
+            if self.used_for == Use::Heartbeats {
                 let Some(request) = input.next().await else { return Ok(stream::empty().boxed()) };
                 // openraft bounds this by the heartbeat interval.
                 let reply = link.heartbeat(convert::append(request)).await;
@@ -122,7 +138,8 @@ impl NetVote<C> for PeerClient {
 
 impl NetBackoff<C> for PeerClient {
     fn backoff(&self) -> Option<Backoff> {
-        Some(Backoff::new(std::iter::repeat(RETRY)))
+        let pause = if self.used_for == Use::Snapshots { RETRY_SNAPSHOT } else { RETRY };
+        Some(Backoff::new(std::iter::repeat(pause)))
     }
 }
 

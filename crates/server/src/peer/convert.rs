@@ -149,10 +149,9 @@ pub(super) fn transfer_reply(reply: TransferLeaderResponse<C>) -> pb::TransferRe
     use pb::transfer_reply::{NotFlushed, Rejected, VoteChanged};
     let rejected = match reply {
         Ok(()) => None,
-        Err(TransferLeaderError::VoteChanged { expected, actual }) => Some(Rejected::VoteChanged(VoteChanged {
-            expected: Some(vote(&expected)),
-            actual: Some(vote(&actual)),
-        })),
+        Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+            Some(Rejected::VoteChanged(VoteChanged { expected: Some(vote(&expected)), actual: Some(vote(&actual)) }))
+        }
         Err(TransferLeaderError::LogNotFlushed { expected, actual }) => Some(Rejected::NotFlushed(NotFlushed {
             expected: expected.as_ref().map(log_id),
             actual: actual.as_ref().map(log_id),
@@ -165,10 +164,9 @@ pub(super) fn from_transfer_reply(reply: pb::TransferReply) -> Result<TransferLe
     use pb::transfer_reply::Rejected;
     Ok(match reply.rejected {
         None => Ok(()),
-        Some(Rejected::VoteChanged(v)) => Err(TransferLeaderError::VoteChanged {
-            expected: from_vote(v.expected)?,
-            actual: from_vote(v.actual)?,
-        }),
+        Some(Rejected::VoteChanged(v)) => {
+            Err(TransferLeaderError::VoteChanged { expected: from_vote(v.expected)?, actual: from_vote(v.actual)? })
+        }
         Some(Rejected::NotFlushed(l)) => Err(TransferLeaderError::LogNotFlushed {
             expected: l.expected.map(from_log_id),
             actual: l.actual.map(from_log_id),

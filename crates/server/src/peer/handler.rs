@@ -3,6 +3,7 @@
 //! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
 //! are refused, which is the same to the caller as a member that does not listen yet.
 
+use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, PeerError};
 use super::{convert, pb, snapshot};
 use crate::leadership::RaftCell;
@@ -30,6 +31,7 @@ struct Inner {
     reader: Reader,
     leases: LeaseKeeper,
     state: StateHandle,
+    suspicion: Suspicion,
 }
 
 /// What a [`Handler`] is made of.
@@ -42,6 +44,7 @@ pub struct Parts {
     pub reader: Reader,
     pub leases: LeaseKeeper,
     pub state: StateHandle,
+    pub suspicion: Suspicion,
 }
 
 fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
@@ -50,8 +53,8 @@ fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
 
 impl Handler {
     pub fn new(parts: Parts) -> Handler {
-        let Parts { identity, members, raft, registry, proposer, reader, leases, state } = parts;
-        Handler(Arc::new(Inner { identity, members, raft, registry, proposer, reader, leases, state }))
+        let Parts { identity, members, raft, registry, proposer, reader, leases, state, suspicion } = parts;
+        Handler(Arc::new(Inner { identity, members, raft, registry, proposer, reader, leases, state, suspicion }))
     }
 
     pub(super) fn check(&self, ids: super::identity::Ids) -> Result<(), PeerError> {
@@ -65,15 +68,19 @@ impl Handler {
 
     pub(super) fn append(
         &self,
+        from: u64,
         requests: BoxStream<'static, Result<pb::AppendRequest, PeerError>>,
     ) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
         // What ended the requests, if it was not the sender's will: told after the replies that are still due.
         let broken = Arc::new(Mutex::new(None));
-        let note = broken.clone();
+        let (note, suspicion) = (broken.clone(), self.0.suspicion.clone());
         let requests = requests.map(|r| r.and_then(convert::from_append)).scan((), move |(), request| {
-            let request = request.map_err(|error| *note.lock() = Some(error)).ok();
-            std::future::ready(request)
+            let request = request.map_err(|error| {
+                suspicion.broken(from);
+                *note.lock() = Some(error);
+            });
+            std::future::ready(request.ok())
         });
         let replies = raft.stream_append(requests).map(|r| r.map(convert::append_reply).map_err(stopped));
         let end = futures::stream::once(async move { broken.lock().take() }).filter_map(|e| async move { e.map(Err) });
@@ -143,9 +150,7 @@ impl Handler {
 
     pub(super) async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
         match self.0.leases.remaining_here(request.id).await {
-            Ok(left) => {
-                Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) })
-            }
+            Ok(left) => Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) }),
             Err(error) => refused(error).map(|()| pb::RemainingReply::default()),
         }
     }

@@ -117,7 +117,7 @@ impl MemoryLink {
 impl Link for MemoryLink {
     async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
         let requests = requests.take_until(self.broken()).map(Ok).boxed();
-        let replies = self.peer()?.append(requests)?;
+        let replies = self.peer()?.append(self.from, requests)?;
         let broken = futures::stream::once(async { Err(PeerError::Unknown) });
         Ok(replies.take_until(self.broken()).chain(broken).boxed())
     }

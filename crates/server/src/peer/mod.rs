@@ -19,6 +19,7 @@ pub mod memory;
 pub mod service;
 mod session;
 mod snapshot;
+pub mod suspicion;
 pub mod transport;
 
 /// The generated peer protocol.

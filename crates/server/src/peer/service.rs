@@ -26,12 +26,17 @@ fn status(error: PeerError) -> Status {
 
 impl PeerService {
     fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
-        let checked = identity::read(request.metadata()).and_then(|ids| self.0.check(ids));
-        checked.map_err(|error| {
+        Ok(self.admit_from(request)?.1)
+    }
+
+    /// The sender, and what it sent.
+    fn admit_from<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
+        let checked = identity::read(request.metadata()).and_then(|ids| self.0.check(ids).map(|()| ids.from));
+        let from = checked.map_err(|error| {
             tracing::warn!(%error, from = ?request.remote_addr(), "refused a peer call");
             status(error)
         })?;
-        Ok(request.into_inner())
+        Ok((from, request.into_inner()))
     }
 }
 
@@ -48,7 +53,8 @@ impl pb::peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let replies = self.0.append(messages(self.admit(request)?)).map_err(status)?;
+        let (from, requests) = self.admit_from(request)?;
+        let replies = self.0.append(from, messages(requests)).map_err(status)?;
         Ok(Response::new(replies.map(|r| r.map_err(status)).boxed()))
     }
 

@@ -6,13 +6,14 @@
 use super::transport::{Link, PeerError};
 use super::{convert, pb};
 use conclave_storage::types::{Snapshot, SnapshotMeta, StoredMembership, Vote};
-use conclave_storage::{Checkpoint, CheckpointFile, CheckpointReceiver};
-use futures::channel::mpsc;
-use futures::stream::{BoxStream, StreamExt};
+use conclave_storage::{CheckpointFile, CheckpointReceiver};
 use futures::SinkExt;
+use futures::channel::mpsc;
+use futures::stream::{self, BoxStream, StreamExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 const CHUNK: usize = 512 << 10;
@@ -26,13 +27,16 @@ type Parts = mpsc::Sender<pb::SnapshotPart>;
 /// Sends the snapshot and returns once the peer has installed it.
 pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Result<pb::SnapshotReply, PeerError> {
     let (parts, far) = mpsc::channel(1);
-    let checkpoint = Arc::new(snapshot.snapshot);
-    let listed = checkpoint.clone();
-    let files = blocking(move || listed.files()).await?;
-    let bytes: u64 = files.iter().map(|f| f.size).sum();
-    tracing::info!(files = files.len(), bytes, "sending a snapshot");
-    let head = head(&vote, &snapshot.meta, &files);
-    let feed = feed(parts, head, checkpoint, files);
+    // Nothing is read from the disk for a peer that is not there: the transport asks for the first part once it is connected.
+    let (connected, begin) = oneshot::channel();
+    let far = stream::once(async move { connected.send(()).unwrap_or_default() }).filter_map(|()| async { None }).chain(far);
+    let feed = async move {
+        // Closed without a word: the call has ended, and says why.
+        if begin.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        feed(parts, vote, snapshot).await
+    };
     let call = link.snapshot(far.boxed());
     tokio::pin!(call);
     tokio::select! {
@@ -57,13 +61,12 @@ fn head(vote: &Vote, meta: &SnapshotMeta, files: &[CheckpointFile]) -> pb::Snaps
     pb::SnapshotPart { part: Some(pb::snapshot_part::Part::Head(head)) }
 }
 
-async fn feed(
-    mut parts: Parts,
-    head: pb::SnapshotPart,
-    checkpoint: Arc<Checkpoint>,
-    files: Vec<CheckpointFile>,
-) -> Result<(), PeerError> {
-    put(&mut parts, head).await?;
+async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot) -> Result<(), PeerError> {
+    let checkpoint = Arc::new(snapshot.snapshot);
+    let listed = checkpoint.clone();
+    let files = blocking(move || listed.files()).await?;
+    tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "sending a snapshot");
+    put(&mut parts, head(&vote, &snapshot.meta, &files)).await?;
     for (position, file) in (0u32..).zip(files) {
         let mut offset = 0;
         while offset < file.size {
@@ -95,9 +98,8 @@ pub(super) async fn receive(
     dir: &Path,
     mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
 ) -> Result<(Vote, Snapshot), PeerError> {
-    let head = match next(&mut parts).await?.and_then(|p| p.part) {
-        Some(pb::snapshot_part::Part::Head(head)) => head,
-        _ => return Err(PeerError::Refused("a snapshot that does not begin with its head".into())),
+    let Some(pb::snapshot_part::Part::Head(head)) = next(&mut parts).await?.and_then(|p| p.part) else {
+        return Err(PeerError::Refused("a snapshot that does not begin with its head".into()));
     };
     let vote = convert::from_vote(head.vote)?;
     let membership = convert::from_membership(head.membership.unwrap_or_default())?;

@@ -23,12 +23,12 @@ impl Proposer {
     /// Sends until the node stops.
     pub(crate) async fn run(self) {
         let permits = Arc::new(Semaphore::new(self.0.limits.in_flight));
-        let stopping = self.0.stopping.clone();
+        let closing = self.0.wiring.closing.clone();
         let send = async {
             loop {
                 let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
                 let (now, leader) = self.0.something_to_send().await;
-                if leader == self.0.leadership.me() {
+                if leader == self.0.wiring.leadership.me() {
                     self.propose_pack(now.term, permit).await;
                 } else {
                     self.forward(leader, now.term, permit);
@@ -42,19 +42,20 @@ impl Proposer {
             }
         };
         tokio::select! {
-            never = async { tokio::join!(send, sweep) } => match never { ((), ()) => {} },
-            () = stopping.cancelled() => {}
+            () = send => {}
+            () = sweep => {}
+            () = closing.cancelled() => {}
         }
     }
 
     /// Joins forwarded and own segments into one entry. The permit comes back when the entry is applied or lost.
     async fn propose_pack(&self, term: u64, permit: OwnedSemaphorePermit) {
-        let Some(raft) = self.0.raft.get() else { return };
+        let Some(raft) = self.0.wiring.raft.get() else { return };
         let batch = {
             let mut work = self.0.work.lock();
             let (inbound, refused) = work.take_inbound(Some(term));
             let used = inbound.iter().map(super::work::Inbound::len).sum();
-            let (seqs, own) = work.take(term, used);
+            let (seqs, own) = work.take(term, used, Instant::now());
             drop(work);
             refuse(refused);
             Batch { proposer: self.clone(), term, seqs, own, inbound }
@@ -80,7 +81,7 @@ impl Proposer {
         let (seqs, segments) = {
             let mut work = self.0.work.lock();
             refuse(work.take_inbound(None).1);
-            work.take(term, 0)
+            work.take(term, 0, Instant::now())
         };
         if !seqs.is_empty() {
             tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
@@ -96,9 +97,10 @@ impl Proposer {
         permit: OwnedSemaphorePermit,
     ) {
         use crate::peer::PeerError;
-        let mut leadership = self.0.leadership.subscribe();
+        let mut leadership = self.0.wiring.leadership.subscribe();
         let reply = tokio::select! {
-            reply = self.0.peers.forward(leader, term, segments) => reply,
+            biased;
+            reply = self.0.wiring.peers.forward(leader, term, segments) => reply,
             // A leader that hangs does not keep the place: its successor decides what became of the segments.
             _ = leadership.wait_for(|now| now.term > term) => Err(PeerError::Unknown),
             () = tokio::time::sleep(self.0.limits.timeout) => Err(PeerError::Unknown),
@@ -116,7 +118,7 @@ impl Proposer {
     /// Surely not proposed in `term`.
     pub(super) fn give_back(&self, seqs: &[u64], term: u64) {
         if !seqs.is_empty() {
-            self.0.work.lock().give_back(seqs, term, Instant::now() + PAUSE);
+            self.0.work.lock().give_back(seqs, term, Instant::now(), PAUSE);
             self.0.wake.notify_one();
         }
     }
@@ -131,7 +133,7 @@ fn refuse(inbound: Vec<super::work::Inbound>) {
 impl Inner {
     /// Waits until there is something to send and somebody to send it to.
     async fn something_to_send(&self) -> (LeadershipNow, u64) {
-        let mut leadership = self.leadership.subscribe();
+        let mut leadership = self.wiring.leadership.subscribe();
         loop {
             // Registered before the book is looked at, so that nothing slips between.
             let woken = self.wake.notified();

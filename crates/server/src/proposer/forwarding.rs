@@ -12,8 +12,8 @@ pub(crate) type Incoming = Vec<Bytes>;
 impl Proposer {
     /// Proposes a follower's segments in `term`, or says that it did not.
     pub(crate) async fn propose_for(&self, term: u64, segments: Incoming) -> Forwarded {
-        let now = self.0.leadership.current();
-        if now.leader != Some(self.0.leadership.me()) || now.term != term {
+        let now = self.0.wiring.leadership.current();
+        if now.leader != Some(self.0.wiring.leadership.me()) || now.term != term {
             return Forwarded::NotLeader;
         }
         let (reply, outcome) = oneshot::channel();

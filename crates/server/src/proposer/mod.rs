@@ -14,21 +14,19 @@
 //! 3. After a snapshot replaced the state, what was sent before can no longer be judged: outcome unknown.
 //! 4. Admission is bounded by bytes and by how far apply is behind; what is refused there was surely not proposed.
 
-mod forwarding;
 mod flow;
+mod forwarding;
 mod work;
 
-use crate::leadership::{Leadership, RaftCell};
-use crate::peer::Peers;
+use crate::wiring::Wiring;
 use conclave_state::{Command, Op, Outcome};
-use conclave_storage::{Answer, StateHandle};
+use conclave_storage::Answer;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use work::Work;
 
 /// An outcome, and where in the log it was decided.
@@ -100,27 +98,15 @@ pub struct Proposer(Arc<Inner>);
 
 struct Inner {
     limits: Limits,
-    raft: RaftCell,
-    leadership: Leadership,
-    peers: Peers,
-    state: StateHandle,
-    stopping: CancellationToken,
+    wiring: Wiring,
     work: Mutex<Work>,
     wake: Notify,
 }
 
 impl Proposer {
-    pub fn new(
-        origin: u64,
-        limits: Limits,
-        raft: RaftCell,
-        leadership: Leadership,
-        peers: Peers,
-        state: StateHandle,
-        stopping: CancellationToken,
-    ) -> Proposer {
+    pub fn new(origin: u64, limits: Limits, wiring: Wiring) -> Proposer {
         let work = Mutex::new(Work::new(origin, limits.pack_bytes, limits.timeout));
-        Proposer(Arc::new(Inner { limits, raft, leadership, peers, state, stopping, work, wake: Notify::new() }))
+        Proposer(Arc::new(Inner { limits, wiring, work, wake: Notify::new() }))
     }
 
     /// Has the command decided by the cluster. Dropping the future stops waiting, not the command.
@@ -180,8 +166,8 @@ impl Proposer {
 
 impl Inner {
     fn apply_lags(&self) -> bool {
-        let applied = self.state.applied_index();
-        self.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
+        let applied = self.wiring.state.applied_index();
+        self.wiring.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
     }
 }
 

@@ -38,8 +38,14 @@ struct Segment {
     bytes: Bytes,
     waiters: Vec<Waiter>,
     deadline: Instant,
-    /// The term for which it was sent, while it may be applied in that term.
-    sent: Option<u64>,
+    /// While it may be applied for having been sent.
+    sent: Option<Sent>,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    term: u64,
+    at: Instant,
 }
 
 pub(super) struct Work {
@@ -154,7 +160,7 @@ impl Work {
     }
 
     /// The next own segments for `term`, at most about a pack of them (at least one if there is one); `used` bytes are taken.
-    pub(super) fn take(&mut self, term: u64, mut used: usize) -> (Vec<u64>, Vec<Bytes>) {
+    pub(super) fn take(&mut self, term: u64, mut used: usize, now: Instant) -> (Vec<u64>, Vec<Bytes>) {
         self.close_filling();
         self.pause = None;
         let (mut seqs, mut bytes) = (vec![], vec![]);
@@ -167,7 +173,7 @@ impl Work {
                 break;
             }
             used += segment.bytes.len();
-            segment.sent = Some(term);
+            segment.sent = Some(Sent { term, at: now });
             seqs.push(*seq);
             bytes.push(segment.bytes.clone());
             self.ready.pop_front();
@@ -197,15 +203,19 @@ impl Work {
         (taken, refused)
     }
 
-    /// These were surely not proposed in `term`: they may be sent again, after a moment.
-    pub(super) fn give_back(&mut self, seqs: &[u64], term: u64, pause: Instant) {
+    /// These were surely not proposed in `term`: they may be sent again, after a moment, unless their time is up.
+    pub(super) fn give_back(&mut self, seqs: &[u64], term: u64, now: Instant, pause: Duration) {
         for seq in seqs {
-            if let Some(segment) = self.segments.get_mut(seq)
-                && segment.sent == Some(term)
-            {
-                segment.sent = None;
+            let Some(segment) = self.segments.get_mut(seq) else { continue };
+            if segment.sent.is_none_or(|sent| sent.term != term) {
+                continue;
+            }
+            segment.sent = None;
+            if segment.deadline > now {
                 self.ready.push_back(*seq);
-                self.pause = Some(pause);
+                self.pause = Some(now + pause);
+            } else if let Some(segment) = self.remove(*seq) {
+                fail(segment.waiters, ProposeError::NoLeader);
             }
         }
     }
@@ -227,7 +237,7 @@ impl Work {
         // Invariant 1 of the module: what an earlier leader was given and is not in the log by now never will be.
         let before = self.ready.len();
         for (seq, segment) in &mut self.segments {
-            if segment.sent.is_some_and(|term| term < last_term) {
+            if segment.sent.is_some_and(|sent| sent.term < last_term) {
                 segment.sent = None;
                 self.ready.push_back(*seq);
             }
@@ -236,15 +246,16 @@ impl Work {
     }
 
     /// Fails what is past its deadline, and closes a segment that has been filling for longer than `patience`, so that it has one.
+    ///
+    /// What was sent within the last `patience` is left alone: most likely the leader is about to say that it is none.
     pub(super) fn expire(&mut self, now: Instant, patience: Duration) {
         if self.filling.as_ref().is_some_and(|f| f.since + patience <= now) {
             self.close_filling();
         }
-        while let Some(entry) = self.segments.first_entry()
-            && entry.get().deadline <= now
-        {
-            let seq = *entry.key();
-            let Some(segment) = self.remove(seq) else { return };
+        let overdue = self.segments.iter().take_while(|(_, segment)| segment.deadline <= now);
+        let settled = overdue.filter(|(_, segment)| segment.sent.is_none_or(|sent| sent.at + patience <= now));
+        for seq in settled.map(|(seq, _)| *seq).collect::<Vec<_>>() {
+            let Some(segment) = self.remove(seq) else { continue };
             let error = if segment.sent.is_some() { ProposeError::TimedOut } else { ProposeError::NoLeader };
             fail(segment.waiters, error);
         }
@@ -296,6 +307,7 @@ mod tests {
     use conclave_state::{Outcome, Response};
 
     const TIMEOUT: Duration = Duration::from_secs(5);
+    const PAUSE: Duration = Duration::from_millis(5);
 
     fn work() -> Work {
         Work::new(7, 1 << 10, TIMEOUT)
@@ -320,7 +332,7 @@ mod tests {
         let (a, wake) = work.push(&put(1), now);
         let (b, again) = work.push(&put(1), now);
         assert!(wake && !again, "only the first command finds it idle");
-        let (seqs, bytes) = work.take(1, 0);
+        let (seqs, bytes) = work.take(1, 0, now);
         assert_eq!((seqs.as_slice(), bytes.len()), ([1].as_slice(), 1));
         assert!(work.is_idle());
         work.observe(vec![answer(1, 2)], 1);
@@ -333,11 +345,11 @@ mod tests {
     async fn a_later_term_proves_that_a_segment_was_lost() {
         let (mut work, now) = (work(), Instant::now());
         let (rx, _) = work.push(&put(1), now);
-        work.take(3, 0);
+        work.take(3, 0, now);
         assert!(!work.observe(vec![], 3), "its own term proves nothing");
         assert!(work.is_idle());
         assert!(work.observe(vec![], 4));
-        let (seqs, _) = work.take(4, 0);
+        let (seqs, _) = work.take(4, 0, now);
         assert_eq!(seqs, [1]);
         // The same entry in one batch with the later term: applied, not lost.
         assert!(!work.observe(vec![answer(1, 1)], 5));
@@ -349,46 +361,58 @@ mod tests {
     async fn what_timed_out_says_whether_it_was_sent() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0);
+        work.take(1, 0, now);
         let (unsent, _) = work.push(&put(1), now);
         work.expire(now + TIMEOUT / 2, TIMEOUT / 4);
-        work.expire(now + TIMEOUT, TIMEOUT);
+        work.expire(now + TIMEOUT, TIMEOUT / 4);
         assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
         assert_eq!(unsent.await.unwrap(), Err(ProposeError::NoLeader));
-        assert!(work.take(1, 0).0.is_empty(), "what failed is not sent afterwards");
+        assert!(work.take(1, 0, now).0.is_empty(), "what failed is not sent afterwards");
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_a_refusal_still_counts() {
+        let (mut work, now) = (work(), Instant::now());
+        let (rx, _) = work.push(&put(1), now);
+        let late = now + TIMEOUT - PAUSE;
+        assert_eq!(work.take(1, 0, late).0, [1]);
+        work.expire(now + TIMEOUT, 2 * PAUSE);
+        work.give_back(&[1], 1, now + TIMEOUT, PAUSE);
+        assert_eq!(rx.await.unwrap(), Err(ProposeError::NoLeader));
+        assert!(work.is_idle());
     }
 
     #[tokio::test]
     async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0);
+        work.take(1, 0, now);
         let (_unsent, _) = work.push(&put(1), now);
         work.lose_sight();
         assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
-        assert_eq!(work.take(2, 0).0, [2]);
+        assert_eq!(work.take(2, 0, now).0, [2]);
     }
 
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
         let (mut work, now) = (work(), Instant::now());
         let _receivers = [work.push(&put(600), now), work.push(&put(600), now), work.push(&put(5_000), now)];
-        assert_eq!(work.take(1, 0).0, [1], "closed when it had enough");
-        assert_eq!(work.take(1, 0).0, [2]);
-        assert_eq!(work.take(1, 0).0, [] as [u64; 0]);
+        assert_eq!(work.take(1, 0, now).0, [1], "closed when it had enough");
+        assert_eq!(work.take(1, 0, now).0, [2]);
+        assert_eq!(work.take(1, 0, now).0, [] as [u64; 0]);
     }
 
     #[tokio::test]
     async fn given_back_only_if_sent_for_that_term() {
         let (mut work, now) = (work(), Instant::now());
         let _rx = work.push(&put(1), now);
-        work.take(1, 0);
+        work.take(1, 0, now);
         work.observe(vec![], 2);
-        work.take(2, 0);
-        work.give_back(&[1], 1, now);
+        work.take(2, 0, now);
+        work.give_back(&[1], 1, now, PAUSE);
         assert!(work.is_idle(), "a late refusal from the first leader");
-        work.give_back(&[1], 2, now);
-        assert!(!work.is_idle() && work.pause().is_some());
+        work.give_back(&[1], 2, now, PAUSE);
+        assert!(!work.is_idle() && work.pause() == Some(now + PAUSE));
     }
 
     #[tokio::test]

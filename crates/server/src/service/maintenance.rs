@@ -2,6 +2,7 @@
 
 use super::{admit, response, unexpected};
 use crate::convert;
+use crate::http::ETCD_VERSION;
 use crate::node::Node;
 use crate::status::{fault, internal, rejected, text};
 use conclave_api::etcdserverpb::alarm_request::AlarmAction;
@@ -18,11 +19,8 @@ use tonic::{Request, Response, Status};
 
 pub struct MaintenanceService(pub Arc<Node>);
 
-/// The version this server reports: its own. Tools parse it as major.minor.patch.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The store's format as major.minor, which is how etcd's tools print it.
-const STORAGE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+/// The store's version as etcd's tools print it: major.minor of the wire that is spoken.
+const STORAGE_VERSION: &str = "3.6";
 
 impl MaintenanceService {
     /// Changed through the log, so that all members refuse from the same entry on.
@@ -41,9 +39,9 @@ impl MaintenanceService {
         Ok(alarms)
     }
 
-    fn troubles(&self, leader: Option<u64>) -> Result<Vec<String>, Status> {
+    fn troubles(&self) -> Result<Vec<String>, Status> {
         let mut troubles = vec![];
-        if leader.is_none() {
+        if !self.0.leadership.is_led() {
             troubles.push(text::NO_LEADER.message.to_owned());
         }
         for alarm in read::alarms(&self.0.state.view()).map_err(fault)? {
@@ -78,13 +76,13 @@ impl Maintenance for MaintenanceService {
         let is_learner = node.leadership.members().into_iter().any(|(id, _, voter)| id == me && !voter);
         Ok(Response::new(StatusResponse {
             header: Some(node.header(node.state.revision())),
-            version: VERSION.to_owned(),
+            version: ETCD_VERSION.to_owned(),
             db_size: size(node.state.size_bytes()),
             leader: now.leader.unwrap_or(0),
             raft_index: node.leadership.committed_index(),
             raft_term: now.term,
             raft_applied_index: node.state.applied_index(),
-            errors: self.troubles(now.leader)?,
+            errors: self.troubles()?,
             db_size_in_use: size(node.state.size_in_use_bytes()),
             is_learner,
             storage_version: STORAGE_VERSION.to_owned(),

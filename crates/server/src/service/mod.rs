@@ -24,7 +24,7 @@ use tonic::{Request, Status};
 /// A client that sets `hasleader` would rather fail at once than wait on a node that is cut off.
 pub(crate) fn require_leader(node: &Node, metadata: &MetadataMap) -> Result<(), Status> {
     match metadata.get("hasleader") {
-        Some(value) if value == "true" && node.leadership.current().leader.is_none() => Err(text::NO_LEADER.into()),
+        Some(value) if value == "true" && !node.leadership.is_led() => Err(text::NO_LEADER.into()),
         _ => Ok(()),
     }
 }

@@ -5,8 +5,8 @@
 //! whoever finds the store full raises the alarm for all. From then on the state machine itself refuses.
 
 use crate::node::Node;
-use crate::status::text;
-use conclave_state::{Alarm, AlarmChange, AlarmKind, Command};
+use crate::status::{fault, text};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tonic::Status;
@@ -40,8 +40,9 @@ impl Quota {
 
     #[cold]
     async fn refuse(&self, limit: u64) -> Result<(), Status> {
-        if !self.raising.swap(true, Ordering::AcqRel) {
-            let alarm = Alarm { member: self.node.identity.member_id, kind: AlarmKind::NoSpace };
+        let alarm = Alarm { member: self.node.identity.member_id, kind: AlarmKind::NoSpace };
+        let raised = read::alarms(&self.node.state.view()).map_err(fault)?.contains(&alarm);
+        if !raised && !self.raising.swap(true, Ordering::AcqRel) {
             let raised = self.node.proposer.propose(Command::Alarm(AlarmChange { raise: true, alarm })).await;
             self.raising.store(false, Ordering::Release);
             if let Err(error) = raised {

@@ -7,7 +7,7 @@
 //!                                              writer thread: one batch, one sync, callbacks in order ──► disk
 //! ```
 //!
-//! [`cache`] is the log as it *is* (what `append` accepted), [`disk`] is what has been written of it. The writer turns the first
+//! `cache` is the log as it *is* (what `append` accepted), `disk` is what has been written of it. The writer turns the first
 //! into the second; while it syncs, the next group collects. Readers take the tail from memory and older entries from the disk.
 
 pub mod disk;

@@ -5,7 +5,7 @@
 //! follower                                                              └─► receiver ─► checkpoint ─► install
 //! ```
 //!
-//! [`checkpoint`] is such a directory, built here or received; [`receiver`] writes one from what a leader sends; `install` puts
+//! `checkpoint` is such a directory, built here or received; `receiver` writes one from what a leader sends; `install` puts
 //! one in the place of the state. "Built" means "flushed and recorded", so the log is never purged beyond what a crash leaves of
 //! the state.
 

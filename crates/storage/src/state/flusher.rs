@@ -1,12 +1,11 @@
 //! Bounds what a restart has to replay: flushes after so many bytes of changes, or so long after the first one.
 
 use super::handle::StateShared;
-use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-/// Ends when the state is dropped.
-pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
+/// Ends when nobody can tell it anything any more.
+pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
     let mut due: Option<Instant> = None;
     loop {
         let heard = match due {
@@ -16,7 +15,6 @@ pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
         if heard == Err(RecvTimeoutError::Disconnected) {
             return;
         }
-        let Some(state) = state.upgrade() else { return };
         let unflushed = state.unflushed();
         let now = Instant::now();
         if unflushed >= state.limits.flush_bytes || (unflushed > 0 && due.is_some_and(|at| now >= at)) {

@@ -7,7 +7,7 @@
 //! 2. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
 
 use super::rocks::StateDb;
-use super::view::StateView;
+use super::view::{Moment, Stash, StateView};
 use super::{StateLimits, flusher, sweeper};
 use crate::codec;
 use crate::error::{Fatal, OnFatal};
@@ -22,7 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,7 +31,13 @@ use tokio::sync::watch;
 /// The state, as everybody but `apply` sees it. Clones share it.
 #[derive(Clone)]
 pub struct StateHandle {
+    shared: Arc<State>,
+}
+
+/// The state with its threads, which have ended when the last user lets go: then the directory is free again.
+pub(crate) struct State {
     shared: Arc<StateShared>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 pub(crate) struct StateShared {
@@ -42,6 +48,7 @@ pub(crate) struct StateShared {
     applied_index: AtomicU64,
     applied_term: AtomicU64,
     applied: watch::Sender<u64>,
+    stash: Arc<Stash>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
     /// One flush or checkpoint at a time.
@@ -52,14 +59,14 @@ pub(crate) struct StateShared {
     pub(crate) snapshots: Keeper,
     state_dir: PathBuf,
     workers: Mutex<Workers>,
+    stopping: AtomicBool,
 }
 
-/// The threads beside `apply`. They end when the last handle goes.
+/// How the threads are told.
 #[derive(Default)]
 struct Workers {
     flush: Option<Sender<()>>,
     sweep: Option<Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 /// Wakes a worker. One that has ended needs nothing any more.
@@ -86,6 +93,7 @@ impl StateShared {
             applied_index: AtomicU64::new(0),
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
+            stash: Arc::default(),
             unflushed: AtomicU64::new(0),
             flushing: Mutex::new(()),
             log,
@@ -94,24 +102,13 @@ impl StateShared {
             snapshots,
             state_dir,
             workers: Mutex::default(),
+            stopping: AtomicBool::new(false),
         })
     }
 
-    /// Starts the threads. They hold the state weakly, so that it ends with its last user.
-    pub(crate) fn start_workers(self: &Arc<Self>) {
-        let spawn = |name: &str, run: fn(&std::sync::Weak<StateShared>, &Receiver<()>)| {
-            let (tx, rx) = channel();
-            let state = Arc::downgrade(self);
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&state, &rx));
-            (tx, thread.expect("a thread can be started while the node starts"))
-        };
-        let (flush, flusher) = spawn("state-flusher", flusher::run);
-        let (sweep, sweeper) = spawn("state-sweeper", sweeper::run);
-        let mut workers = self.workers.lock();
-        workers.threads.extend([flusher, sweeper]);
-        (workers.flush, workers.sweep) = (Some(flush), Some(sweep));
-        // What was compacted before the start may not be swept.
-        tell(workers.sweep.as_ref());
+    /// Whether the threads shall end.
+    pub(super) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     pub(crate) fn db(&self) -> Arc<StateDb> {
@@ -137,6 +134,7 @@ impl StateShared {
         if self.compacted.swap(machine.compacted(), Ordering::AcqRel) != machine.compacted() {
             tell(self.workers.lock().sweep.as_ref());
         }
+        self.stash.clear();
     }
 
     pub(super) fn wake_applied(&self) {
@@ -168,6 +166,8 @@ impl StateShared {
         self.unflushed.store(0, Ordering::Relaxed);
         let applied = db.raft_rows()?.applied;
         db.flush()?;
+        // A stashed view would hold on to the write buffers that were just written out.
+        self.stash.clear();
         failpoint!("flush-before-record");
         applied.map_or(Ok(()), |id| self.log.set_blocking(Slot::Flushed, codec::encode_log_id(&id)))
     }
@@ -200,23 +200,53 @@ impl StateShared {
             // Before the snapshot: what these numbers speak of is in it.
             let (current, applied) =
                 (self.revision.load(Ordering::Acquire), self.applied_index.load(Ordering::Acquire));
-            let view = StateView::new(db.clone());
-            // After it: what is swept is below this.
-            let compacted = self.compacted.load(Ordering::Acquire);
-            if compacted <= current {
-                return view.with_bounds(Bounds { current, compacted }, applied);
+            let moment = |compacted| Moment { bounds: Bounds { current, compacted }, applied };
+            if let Some(view) = self.stash.take(moment(self.compacted())) {
+                return view;
             }
+            let view = StateView::new(db.clone(), self.stash.clone());
+            // After it: what is swept is below this.
+            let compacted = self.compacted();
+            if compacted <= current {
+                return view.at(moment(compacted));
+            }
+            view.discard();
         }
     }
 }
 
-impl Drop for StateShared {
+impl State {
+    /// Starts the threads.
+    pub(crate) fn start(shared: Arc<StateShared>) -> Arc<State> {
+        let spawn = |name: &str, run: fn(&StateShared, &Receiver<()>)| {
+            let (tx, rx) = channel();
+            let state = shared.clone();
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&state, &rx));
+            (Some(tx), thread.expect("a thread can be started while the node starts"))
+        };
+        let (flush, flusher) = spawn("state-flusher", flusher::run);
+        let (sweep, sweeper) = spawn("state-sweeper", sweeper::run);
+        // What was compacted before the start may not be swept.
+        tell(sweep.as_ref());
+        *shared.workers.lock() = Workers { flush, sweep };
+        Arc::new(State { shared, threads: vec![flusher, sweeper] })
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = StateShared;
+
+    fn deref(&self) -> &StateShared {
+        &self.shared
+    }
+}
+
+impl Drop for State {
     fn drop(&mut self) {
-        let workers = self.workers.get_mut();
-        (workers.flush, workers.sweep) = (None, None);
-        for thread in workers.threads.drain(..) {
-            // A worker can be the last to hold the state.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        self.shared.stopping.store(true, Ordering::Release);
+        *self.shared.workers.lock() = Workers::default();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
                 tracing::error!("a thread of the state had panicked");
             }
         }
@@ -224,7 +254,7 @@ impl Drop for StateShared {
 }
 
 impl StateHandle {
-    pub(crate) fn new(shared: Arc<StateShared>) -> StateHandle {
+    pub(crate) fn new(shared: Arc<State>) -> StateHandle {
         StateHandle { shared }
     }
 

@@ -10,7 +10,7 @@
 //! 3. Rows, applied id and membership are one write.
 //! 4. `apply` never writes after a fault: machine and rows may differ by then.
 
-use super::handle::StateShared;
+use super::handle::State;
 use super::rocks::RaftRows;
 use super::view::Rows;
 use crate::failpoint::failpoint;
@@ -54,7 +54,7 @@ pub struct Answer {
 
 /// The state machine that openraft drives.
 pub struct StateStore {
-    shared: Arc<StateShared>,
+    shared: Arc<State>,
     sink: Arc<dyn ApplySink>,
     machine: Machine,
     raft: RaftRows,
@@ -64,7 +64,7 @@ pub struct StateStore {
 
 /// What a state store is made of.
 pub(crate) struct Parts {
-    pub(crate) shared: Arc<StateShared>,
+    pub(crate) shared: Arc<State>,
     pub(crate) sink: Arc<dyn ApplySink>,
     pub(crate) origin: u64,
 }
@@ -234,7 +234,7 @@ impl RaftStateMachine<C> for StateStore {
 
 /// Builds a snapshot beside `apply`. What it contains is what its database says, not what was asked for.
 pub struct SnapshotBuilder {
-    shared: Arc<StateShared>,
+    shared: Arc<State>,
 }
 
 impl RaftSnapshotBuilder<C> for SnapshotBuilder {

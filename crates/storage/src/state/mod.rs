@@ -1,7 +1,7 @@
 //! The replicated state on RocksDB, without a write-ahead log of its own: the Raft log is one already.
 //!
-//! [`machine`] applies entries and writes, [`handle`] is what everybody else reads through, [`view`] is one point in time,
-//! [`rocks`] the database, [`sweeper`] removes what compaction made unreadable, [`flusher`] bounds what a restart has to replay.
+//! `machine` applies entries and writes, `handle` is what everybody else reads through, `view` is one point in time,
+//! `rocks` the database, `sweeper` removes what compaction made unreadable, `flusher` bounds what a restart has to replay.
 //! Tables of `conclave_state` are column families of the same name; one more, `raft`, holds what openraft needs to know: the id of
 //! the last applied entry and the last membership.
 
@@ -16,7 +16,7 @@ pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
 pub use view::StateView;
 
-pub(crate) use handle::StateShared;
+pub(crate) use handle::{State, StateShared};
 pub(crate) use machine::Parts;
 pub(crate) use rocks::{StateDb, read_raft_rows};
 

@@ -121,6 +121,10 @@ impl StateDb {
         self.dir.obsolete.store(true, Ordering::SeqCst);
     }
 
+    pub(super) fn is_retired(&self) -> bool {
+        self.dir.obsolete.load(Ordering::SeqCst)
+    }
+
     fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("opened with this column family")
     }

@@ -10,18 +10,16 @@ use crate::codec::SweepProgress;
 use crate::failpoint::failpoint;
 use conclave_state::sweep::sweep;
 use std::io;
-use std::sync::Weak;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-/// Ends when the state is dropped.
-pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
+/// Ends when nobody can tell it anything any more, or between two steps.
+pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
     while told.recv().is_ok() {
         // One look serves all that was told until now.
         while told.try_recv().is_ok() {}
-        loop {
+        while !state.stopping() {
             let begin = Instant::now();
-            let Some(state) = state.upgrade() else { return };
             match step(&state.db(), state.compacted(), state.limits.sweep_changes) {
                 Ok(None) => break,
                 Ok(Some(bytes)) => state.wrote(bytes),
@@ -30,7 +28,6 @@ pub(super) fn run(state: &Weak<StateShared>, told: &Receiver<()>) {
                     return;
                 }
             }
-            drop(state);
             std::thread::sleep(begin.elapsed());
         }
     }

@@ -7,6 +7,9 @@
 //! markers would walk all of it; so they give up after some hundred, and the question is asked again with an iterator bounded to
 //! its range, which stops at the end of it.
 //!
+//! A view that is let go is stashed, with its iterators, and handed out again as long as nothing newer was applied: most reads
+//! come between two batches and find everything ready.
+//!
 //! 1. A view sees all tables at one moment. Its [`StateView::bounds`] belong to that moment: everything at or above its compacted
 //!    revision is there. (Bounds that were taken at another moment do not: the sweeper may have been there in between.)
 //! 2. The view of `apply` has no snapshot. Nobody else writes, but for the sweeper, which removes only what no command reads.
@@ -15,6 +18,7 @@ use super::rocks::StateDb;
 use bytes::Bytes;
 use conclave_state::read::Bounds;
 use conclave_state::{Fault, Step, Table, View};
+use parking_lot::Mutex;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, SnapshotWithThreadMode};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -173,41 +177,104 @@ self_cell::self_cell!(
     }
 );
 
+/// The numbers of a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) bounds: Bounds,
+    pub(super) applied: u64,
+}
+
+/// Views that were let go. Each keeps files and buffers of its moment alive, so there are few, and none outlives its use: whoever
+/// changes the state clears the stash.
+#[derive(Default)]
+pub(super) struct Stash(Mutex<Vec<(Moment, Frozen)>>);
+
+const STASHED: usize = 4;
+
+impl Stash {
+    pub(super) fn clear(&self) {
+        let gone = std::mem::take(&mut *self.0.lock());
+        // Outside of the lock: closing iterators takes its time.
+        drop(gone);
+    }
+
+    /// A view of exactly this moment, if there is one.
+    pub(super) fn take(self: &Arc<Self>, moment: Moment) -> Option<StateView> {
+        let (at, frozen) = self.0.lock().pop()?;
+        let view = StateView { frozen: Some(frozen), moment: at, stash: self.clone() };
+        if at == moment {
+            return Some(view);
+        }
+        view.discard();
+        self.clear();
+        None
+    }
+
+    fn put(&self, moment: Moment, frozen: Frozen) {
+        if frozen.borrow_owner().is_retired() {
+            return;
+        }
+        let mut views = self.0.lock();
+        if views.len() < STASHED {
+            views.push((moment, frozen));
+        }
+    }
+}
+
 /// A point in time. Can be sent to another thread, and keeps its database open even if a snapshot replaces the state meanwhile.
 pub struct StateView {
-    frozen: Frozen,
-    bounds: Bounds,
-    applied: u64,
+    /// Taken only when the view is let go.
+    frozen: Option<Frozen>,
+    moment: Moment,
+    stash: Arc<Stash>,
 }
 
 impl StateView {
-    pub(super) fn new(state: Arc<StateDb>) -> StateView {
-        let bounds = Bounds { current: 1, compacted: -1 };
-        StateView { frozen: Frozen::new(state, |state| Rows::frozen(state)), bounds, applied: 0 }
+    pub(super) fn new(state: Arc<StateDb>, stash: Arc<Stash>) -> StateView {
+        let moment = Moment { bounds: Bounds { current: 1, compacted: -1 }, applied: 0 };
+        StateView { frozen: Some(Frozen::new(state, |state| Rows::frozen(state))), moment, stash }
     }
 
-    pub(super) fn with_bounds(self, bounds: Bounds, applied: u64) -> StateView {
-        StateView { bounds, applied, ..self }
+    pub(super) fn at(mut self, moment: Moment) -> StateView {
+        self.moment = moment;
+        self
+    }
+
+    pub(super) fn discard(mut self) {
+        self.frozen = None;
     }
 
     /// What can be read in this view.
     pub fn bounds(&self) -> Bounds {
-        self.bounds
+        self.moment.bounds
     }
 
     /// At least this entry is in the view.
     pub fn applied_index(&self) -> u64 {
-        self.applied
+        self.moment.applied
+    }
+
+    fn rows<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> T) -> T {
+        let frozen = self.frozen.as_ref().expect("taken only when the view is let go");
+        frozen.with_dependent(|_, rows| read(rows))
+    }
+}
+
+impl Drop for StateView {
+    fn drop(&mut self) {
+        if let Some(frozen) = self.frozen.take() {
+            self.stash.put(self.moment, frozen);
+        }
     }
 }
 
 impl View for StateView {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        self.frozen.with_dependent(|_, rows| rows.get(table, key))
+        self.rows(|rows| rows.get(table, key))
     }
 
     fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        self.frozen.with_dependent(|_, rows| rows.first(table, from, below))
+        self.rows(|rows| rows.first(table, from, below))
     }
 
     fn scan(
@@ -217,6 +284,6 @@ impl View for StateView {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
-        self.frozen.with_dependent(|_, rows| rows.scan(table, from, below, visit))
+        self.rows(|rows| rows.scan(table, from, below, visit))
     }
 }

@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub const ORIGIN: u64 = 0xc0ffee;
+pub(crate) const ORIGIN: u64 = 0xc0ffee;
 
-pub fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     Identity { cluster_id: 0xc1, member_id: 0xa, name: "a".to_owned(), incarnation: 77 }
 }
 
 #[derive(Default)]
-pub struct Sink {
-    pub answers: Mutex<Vec<Answer>>,
-    pub revisions: Mutex<Vec<i64>>,
-    pub installed: AtomicUsize,
+pub(crate) struct Sink {
+    pub(crate) answers: Mutex<Vec<Answer>>,
+    pub(crate) revisions: Mutex<Vec<i64>>,
+    pub(crate) installed: AtomicUsize,
 }
 
 impl ApplySink for Sink {
@@ -37,21 +37,21 @@ impl ApplySink for Sink {
 }
 
 /// Options under which a failing disk fails the test.
-pub fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     let mut options = Options::new(dir);
     options.on_fatal = Arc::new(|reason| eprintln!("fatal: {reason}"));
     options
 }
 
-pub fn open_at(dir: &Path) -> Opened {
+pub(crate) fn open_at(dir: &Path) -> Opened {
     open_with(dir, Arc::new(Sink::default())).unwrap()
 }
 
-pub fn open_with(dir: &Path, sink: Arc<Sink>) -> Result<Opened, OpenError> {
+pub(crate) fn open_with(dir: &Path, sink: Arc<Sink>) -> Result<Opened, OpenError> {
     open(options(dir), identity(), ORIGIN, sink)
 }
 
-pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Command {
+pub(crate) fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Command {
     Command::Put(Put {
         key: bytes::Bytes::copy_from_slice(key.as_ref()),
         value: bytes::Bytes::copy_from_slice(value.as_ref()),
@@ -59,7 +59,7 @@ pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Command {
     })
 }
 
-pub fn segment(origin: u64, seq: u64, commands: &[Command]) -> bytes::Bytes {
+pub(crate) fn segment(origin: u64, seq: u64, commands: &[Command]) -> bytes::Bytes {
     let mut writer = SegmentWriter::new();
     for command in commands {
         writer.push(command);
@@ -68,38 +68,38 @@ pub fn segment(origin: u64, seq: u64, commands: &[Command]) -> bytes::Bytes {
 }
 
 /// An entry with one segment of this process.
-pub fn entry(term: u64, index: u64, commands: &[Command]) -> Entry {
+pub(crate) fn entry(term: u64, index: u64, commands: &[Command]) -> Entry {
     let pack = Pack::join(vec![segment(ORIGIN, index, commands)]);
     Entry { log_id: log_id(term, index), payload: Payload::Normal(pack) }
 }
 
-pub fn blank(term: u64, index: u64) -> Entry {
+pub(crate) fn blank(term: u64, index: u64) -> Entry {
     Entry { log_id: log_id(term, index), payload: Payload::Blank }
 }
 
 /// Entry `index` puts `key<index % keys>` = `<index>`.
-pub fn numbered(term: u64, index: u64, keys: u64) -> Entry {
+pub(crate) fn numbered(term: u64, index: u64, keys: u64) -> Entry {
     entry(term, index, &[put(format!("key{}", index % keys), format!("{index}"))])
 }
 
 /// Appends and waits until it is durable.
-pub async fn append(log: &mut impl RaftLogStorage<C>, entries: Vec<Entry>) -> std::io::Result<()> {
+pub(crate) async fn append(log: &mut impl RaftLogStorage<C>, entries: Vec<Entry>) -> std::io::Result<()> {
     let (tx, rx) = <C as openraft::type_config::TypeConfigExt>::oneshot();
     log.append(entries, IOFlushed::signal(tx)).await?;
     rx.await.expect("the callback is called")
 }
 
-pub async fn apply(machine: &mut StateStore, entries: Vec<Entry>) -> std::io::Result<()> {
+pub(crate) async fn apply(machine: &mut StateStore, entries: Vec<Entry>) -> std::io::Result<()> {
     machine.apply(futures::stream::iter(entries.into_iter().map(|e| Ok((e, None))))).await
 }
 
 /// Appends and applies.
-pub async fn commit(opened: &mut Opened, entries: Vec<Entry>) {
+pub(crate) async fn commit(opened: &mut Opened, entries: Vec<Entry>) {
     append(&mut opened.log, entries.clone()).await.unwrap();
     apply(&mut opened.machine, entries).await.unwrap();
 }
 
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if holds() {
             return;
@@ -109,7 +109,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("never: {what}");
 }
 
-pub fn copy_dir(from: &Path, to: &Path) {
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -122,7 +122,10 @@ pub fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// Sends a checkpoint as the peer transport does: in chunks, to a new directory.
-pub fn transfer(from: &conclave_storage::Checkpoint, to: &Path) -> std::io::Result<conclave_storage::Checkpoint> {
+pub(crate) fn transfer(
+    from: &conclave_storage::Checkpoint,
+    to: &Path,
+) -> std::io::Result<conclave_storage::Checkpoint> {
     let files = from.files()?;
     let mut receiver = conclave_storage::CheckpointReceiver::begin(to, files.clone())?;
     for file in &files {
