@@ -170,9 +170,23 @@ pub fn rejected(rejection: Rejection) -> Status {
         Rejection::NotLeader => text::ELECTION_NOT_LEADER.status(),
         Rejection::NoSpace => text::NO_SPACE.status(),
         Rejection::Corrupt => text::CORRUPT.status(),
+        Rejection::Reserved => coordination(Code::PermissionDenied, rejection),
+        Rejection::NoElection => coordination(Code::NotFound, rejection),
+        Rejection::AlreadyExists => coordination(Code::AlreadyExists, rejection),
+        Rejection::Unexpected { .. } => coordination(Code::Aborted, rejection),
+        Rejection::Malformed => coordination(Code::InvalidArgument, rejection),
+        Rejection::NotACandidate
+        | Rejection::NotHolder
+        | Rejection::CoolingDown
+        | Rejection::CapacityDiffers { .. } => coordination(Code::FailedPrecondition, rejection),
         // Only the expiry task proposes what this answers; no client can ask for it.
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }
+}
+
+/// What etcd has no text for.
+fn coordination(code: Code, rejection: Rejection) -> Status {
+    Status::new(code, format!("conclave: {rejection}"))
 }
 
 impl From<ProposeError> for Status {

@@ -7,6 +7,7 @@
 //! (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
+use crate::coord::{Coord, CoordTimer, SessionGrant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,10 @@ pub enum Command {
     },
     Announce(Member),
     Alarm(AlarmChange),
+    /// An operation on elections, locks and claims.
+    Coord(Box<Coord>),
+    CoordTimer(CoordTimer),
+    SessionGrant(SessionGrant),
 }
 
 /// etcd's Put.

@@ -57,6 +57,11 @@ impl Digest {
                 self.word(4);
                 self.number(id);
             }
+            LeaseChange::SessionGranted { id, ttl_millis } => {
+                self.word(12);
+                self.number(id);
+                self.word(ttl_millis);
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Changes {
     pub events: Vec<Event>,
     /// In log order.
     pub leases: Vec<LeaseChange>,
+    /// In log order. For the node that leads; a new leader reads all that there are.
+    pub timers: Vec<TimerChange>,
     /// Prefixes (`name/`) of the active queues in which a key was created or deleted. Active are the queues that an `Enqueue` which
     /// was answered here went to, as far as the machine still follows them: a hint, not the whole truth (which is in `events`).
     pub queues: BTreeSet<Bytes>,
@@ -48,4 +50,18 @@ pub enum LeaseChange {
     Gone {
         id: LeaseId,
     },
+    /// With a TTL that need not be whole seconds.
+    SessionGranted {
+        id: LeaseId,
+        ttl_millis: u64,
+    },
+}
+
+/// A timer of elections, locks and claims. Its id is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerChange {
+    /// To be answered by a `CoordTimer` when so much time has passed.
+    Armed { id: u64, millis: u64 },
+    /// Run out, or not wanted any more.
+    Disarmed { id: u64 },
 }

@@ -4,13 +4,15 @@
 //! so with an `Expire`, which counts only if the entry was proposed in the term that it names.
 //!
 //! 1. A lease and all its keys go in one revision, keys in order; without keys no revision is taken.
-//! 2. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
+//! 2. What elections, locks and claims keep for a lease ends in the same revision, after the keys (see [`crate::coord`]).
+//! 3. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
 
+use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
 use crate::view::{Fault, Step, Table, View};
-use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
+use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response, SessionGrant};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
@@ -38,11 +40,25 @@ impl<V: View> Batch<'_, V> {
         self.lease_changed(LeaseChange::Granted { id, ttl_seconds });
     }
 
+    /// The TTL of a session may be less than a second, or not a whole number of them.
+    pub(crate) fn session_grant(&mut self, grant: SessionGrant) -> Result<Response, Stop> {
+        let SessionGrant { id, ttl_millis } = grant;
+        self.check_grant(id)?;
+        let seconds = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
+        let row = [seconds.to_be_bytes(), ttl_millis.to_be_bytes()].concat();
+        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row);
+        self.lease_changed(LeaseChange::SessionGranted { id, ttl_millis });
+        Ok(Response::SessionGrant { id, ttl_millis })
+    }
+
     pub(crate) fn lease_revoke(&mut self, id: LeaseId) -> Result<Response, Stop> {
         if !self.lease_exists(id)? {
             return Err(Rejection::LeaseNotFound.into());
         }
-        self.end_lease(id)?;
+        let mut due = Due::default();
+        self.end_lease(id, Cause::SessionClosed, &mut due)?;
+        self.settle(due)?;
+        self.project()?;
         Ok(Response::LeaseRevoke)
     }
 
@@ -53,19 +69,26 @@ impl<V: View> Batch<'_, V> {
         let mut leases = expire.leases.clone();
         leases.sort_unstable();
         leases.dedup();
-        let mut expired = 0;
+        let (mut expired, mut due) = (0, Due::default());
         for id in leases {
             // It may have been revoked since the leader saw it lapse.
             if self.lease_exists(id)? {
-                self.end_lease(id)?;
+                self.end_lease(id, Cause::Expired, &mut due)?;
                 expired += 1;
             }
         }
+        self.settle(due)?;
+        self.project()?;
         Ok(Response::Expire { expired })
     }
 
-    fn end_lease(&mut self, id: LeaseId) -> Result<(), Fault> {
+    /// Keys that are projected go when what they show is settled.
+    fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
+        self.session_ends(id, cause, due)?;
         for key in attached_keys(&self.rows, id)? {
+            if coord::is_reserved(&key) {
+                continue;
+            }
             let target = self.target(&key)?;
             if target.current.as_ref().is_none_or(|current| current.lease != id) {
                 return Err(Fault::Corrupt(format!("a key is attached to lease {id:x} that does not carry it")));

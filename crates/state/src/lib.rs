@@ -29,8 +29,9 @@
 //! |---|---|---|
 //! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
 //! | rev | revision, sub-revision | user key |
-//! | lease | `l`, lease | TTL in seconds |
+//! | lease | `l`, lease | TTL in seconds, and in milliseconds if it is not whole seconds |
 //! | lease | `k`, lease, user key | nothing |
+//! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
 //!
@@ -49,6 +50,7 @@
 //! 6. The queue index is a cache: dropping it at any moment changes speed, never an answer.
 
 mod command;
+pub mod coord;
 mod digest;
 mod event;
 mod keys;
@@ -68,6 +70,11 @@ pub mod sweep;
 pub mod view;
 
 pub use command::*;
+pub use coord::{
+    Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,
+    EvictEverywhere, Expect, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo, Release,
+    RequestTransfer, Revoke, SessionGrant, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
+};
 pub use event::*;
 pub use keys::{queue_key, queue_prefix};
 pub use machine::{Batch, Machine, Position};

@@ -8,8 +8,9 @@
 //! 2. `sub` counts the changes of the command at hand; the revision moves by one after it if there were any.
 //! 3. Refusals are a property of the state and the command: `answer` only decides what is told.
 
+use crate::coord::Projected;
 use crate::digest::Digest;
-use crate::event::{Changes, Event, LeaseChange};
+use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::overlay::Overlay;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
@@ -53,6 +54,8 @@ impl Machine {
             rows: Overlay::new(view),
             events: Vec::new(),
             leases: Vec::new(),
+            timers: Vec::new(),
+            projected: Projected::new(),
             queues: BTreeSet::new(),
             before,
             sub: 0,
@@ -94,6 +97,9 @@ fn grows(command: &Command) -> bool {
     match command {
         Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
         Command::Txn(txn) => kv::txn::puts(txn),
+        Command::Coord(coord) => coord.body.grows(),
+        Command::SessionGrant(_) => true,
+        Command::CoordTimer(_) => false,
         Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } | Command::Expire(_) => false,
         Command::Withdraw(_) | Command::Unlock { .. } | Command::Announce(_) | Command::Alarm(_) => false,
     }
@@ -105,6 +111,9 @@ pub struct Batch<'a, V> {
     pub(crate) rows: Overlay<'a, V>,
     pub(crate) events: Vec<Event>,
     pub(crate) leases: Vec<LeaseChange>,
+    pub(crate) timers: Vec<TimerChange>,
+    /// What the command at hand wants projected; empty between commands.
+    pub(crate) projected: Projected,
     pub(crate) queues: BTreeSet<Bytes>,
     /// The numbers when the batch began.
     before: read::Meta,
@@ -137,6 +146,8 @@ impl<'a, V: View> Batch<'a, V> {
         self.sub = 0;
         self.answer = answer;
         let result = match self.machine.refusal(command) {
+            // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
+            Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
             Some(rejection) => Err(Stop::Rejected(rejection)),
             None => self.execute(at, command),
         };
@@ -160,6 +171,7 @@ impl<'a, V: View> Batch<'a, V> {
             writes: self.rows.into_writes(),
             events: self.events,
             leases: self.leases,
+            timers: self.timers,
             queues: self.queues,
             compacted: (after.compacted != self.before.compacted).then_some(after.compacted),
             revision: after.revision,
@@ -181,6 +193,9 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Unlock { key } => self.unlock(key),
             Command::Announce(member) => Ok(self.announce(member)),
             Command::Alarm(change) => Ok(self.alarm(*change)),
+            Command::Coord(coord) => self.coord(coord),
+            Command::CoordTimer(timer) => self.coord_timer(at, timer),
+            Command::SessionGrant(grant) => self.session_grant(*grant),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a command came to. An outcome is part of the replicated result: every member that applies the entry reaches the same one.
 
+use crate::coord::CoordResponse;
 use crate::{Alarm, LeaseId};
 use bytes::Bytes;
 use thiserror::Error;
@@ -51,6 +52,15 @@ pub enum Response {
     Announce,
     Alarm {
         alarms: Vec<Alarm>,
+    },
+    Coord(CoordResponse),
+    /// How many of the named timers were still armed.
+    CoordTimer {
+        ended: usize,
+    },
+    SessionGrant {
+        id: LeaseId,
+        ttl_millis: u64,
     },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
@@ -124,4 +134,25 @@ pub enum Rejection {
     Corrupt,
     #[error("expiry of another term")]
     StaleTerm,
+    #[error("keys under /_conclave/ are written by elections, locks and claims alone")]
+    Reserved,
+    #[error("not a candidate")]
+    NotACandidate,
+    #[error("another instance is a candidate under that name")]
+    AlreadyExists,
+    #[error("no such election")]
+    NoElection,
+    #[error("held by another")]
+    NotHolder,
+    /// An eviction's cool-down is not over.
+    #[error("evicted, and not to come back yet")]
+    CoolingDown,
+    /// An `expect` was not met; this is where things stand.
+    #[error("not as expected (fence {fence}, last changed at revision {revision})")]
+    Unexpected { fence: i64, revision: i64 },
+    #[error("the semaphore is in use with the capacity {capacity}")]
+    CapacityDiffers { capacity: u32 },
+    /// What conversion should have refused.
+    #[error("the operation contradicts itself")]
+    Malformed,
 }

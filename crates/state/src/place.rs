@@ -25,6 +25,7 @@ impl<V: View> Batch<'_, V> {
         }
         let prefix = queue_prefix(&enqueue.name);
         let key = queue_key(&enqueue.name, enqueue.lease);
+        self.check_raw(&key)?;
         if self.answer {
             self.follow(&prefix)?;
         }
@@ -62,6 +63,7 @@ impl<V: View> Batch<'_, V> {
 
     /// Replaces the value of a leader's key; its lease stays.
     pub(crate) fn proclaim(&mut self, proclaim: &Proclaim) -> Result<Response, Stop> {
+        self.check_raw(&proclaim.key)?;
         let target = self.target(&proclaim.key)?;
         match &target.current {
             Some(current) if current.create_revision == proclaim.create_revision => {
@@ -74,6 +76,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn withdraw(&mut self, withdraw: &Withdraw) -> Result<Response, Stop> {
+        self.check_raw(&withdraw.key)?;
         let target = self.target(&withdraw.key)?;
         let deleted =
             target.current.as_ref().is_some_and(|current| current.create_revision == withdraw.create_revision);
@@ -84,6 +87,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn unlock(&mut self, key: &[u8]) -> Result<Response, Stop> {
+        self.check_raw(key)?;
         let target = self.target(key)?;
         let deleted = target.current.as_ref().is_some_and(|current| current.flags & LOCK != 0);
         if deleted {

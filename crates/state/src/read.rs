@@ -145,9 +145,20 @@ pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
     Ok(leases)
 }
 
+/// The same in milliseconds, exact also for sessions.
+pub fn lease_ttl_millis<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
+    let Some(row) = view.get(Table::Lease, &keys::lease_row(id))? else { return Ok(None) };
+    let seconds = u64::try_from(decode_ttl(&row)?).unwrap_or(0);
+    let exact = row.get(8..).and_then(|millis| <[u8; 8]>::try_from(millis).ok());
+    Ok(Some(exact.map_or(seconds.saturating_mul(1000), u64::from_be_bytes)))
+}
+
+/// Seconds, rounded up; a session's milliseconds follow.
 fn decode_ttl(row: &[u8]) -> Result<i64, Fault> {
-    let ttl = row.try_into().map_err(|_| Fault::Corrupt("the row of a lease is not a number".into()))?;
-    Ok(i64::from_be_bytes(ttl))
+    match row.first_chunk::<8>() {
+        Some(seconds) if row.len() == 8 || row.len() == 16 => Ok(i64::from_be_bytes(*seconds)),
+        _ => Err(Fault::Corrupt("the row of a lease is not a number".into())),
+    }
 }
 
 /// What members said about themselves, by id.

@@ -10,6 +10,7 @@
 mod common;
 
 use bytes::Bytes;
+use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter, SessionGrant};
 use conclave_state::{
     Alarm, AlarmChange, AlarmKind, Command, Compare, DeleteRange, Enqueue, Expire, KeyRange, LeaseGrant, Member, Op,
     Order, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy, Target, Txn, Withdraw,
@@ -85,6 +86,14 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Unlock { key: bytes("n/7") },
         Command::Announce(Member { id: u64::MAX, name: "a".into(), client_urls: vec!["http://h:1".into()] }),
         Command::Alarm(AlarmChange { raise: true, alarm: Alarm { member: 3, kind: AlarmKind::Corrupt } }),
+        Command::Coord(Box::new(Coord {
+            session: 7,
+            dedupe: Some([9; 16]),
+            expect: None,
+            body: CoordBody::Enter(Enter { candidate: "a".into(), priority: 2, ..Enter::default() }),
+        })),
+        Command::CoordTimer(CoordTimer { ids: vec![1, 300], term: 9 }),
+        Command::SessionGrant(SessionGrant { id: 5, ttl_millis: 250 }),
     ];
     let name = |c: &Command| match c {
         Command::Put(_) => "put",
@@ -100,6 +109,9 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Unlock { .. } => "unlock",
         Command::Announce(_) => "announce",
         Command::Alarm(_) => "alarm",
+        Command::Coord(_) => "coord",
+        Command::CoordTimer(_) => "coord-timer",
+        Command::SessionGrant(_) => "session-grant",
     };
     all.into_iter().map(|c| (name(&c), c)).collect()
 }

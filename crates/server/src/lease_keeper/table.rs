@@ -101,6 +101,12 @@ impl Table {
                 let now = self.lease_time(clock);
                 self.insert(id, ttl_seconds, now);
             }
+            LeaseChange::SessionGranted { id, ttl_millis } => {
+                // Deadlines are kept for whole seconds: never early, and up to a second late.
+                let ttl_seconds = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
+                let now = self.lease_time(clock);
+                self.insert(id, ttl_seconds, now);
+            }
             LeaseChange::Gone { id } => {
                 self.leases.remove(&id);
             }

@@ -29,7 +29,8 @@ pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Res
     let (parts, far) = mpsc::channel(1);
     // Nothing is read from the disk for a peer that is not there: the transport asks for the first part once it is connected.
     let (connected, begin) = oneshot::channel();
-    let far = stream::once(async move { connected.send(()).unwrap_or_default() }).filter_map(|()| async { None }).chain(far);
+    let far =
+        stream::once(async move { connected.send(()).unwrap_or_default() }).filter_map(|()| async { None }).chain(far);
     let feed = async move {
         // Closed without a word: the call has ended, and says why.
         if begin.await.is_err() {

@@ -184,8 +184,18 @@ fn weight(command: &Command) -> usize {
         Command::Unlock { key } => key.len(),
         Command::Expire(expire) => expire.leases.len() * 9,
         Command::Announce(member) => member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>(),
+        // Rare, and of many shapes: worth being encoded twice.
+        Command::Coord(_) => encoded_len(command),
+        Command::CoordTimer(timer) => timer.ids.len() * 9,
         Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
+        Command::SessionGrant(_) => 0,
     }
+}
+
+fn encoded_len(command: &Command) -> usize {
+    let mut encoded = Vec::new();
+    conclave_storage::codec::encode_command(command, &mut encoded);
+    encoded.len()
 }
 
 fn txn_weight(txn: &conclave_state::Txn) -> usize {

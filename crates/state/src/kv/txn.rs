@@ -83,7 +83,7 @@ impl<V: View> Batch<'_, V> {
                     let exists = !(put.ignore_value || put.ignore_lease) || self.target(&put.key)?.current.is_some();
                     self.check_put(put, exists)?;
                 }
-                Op::DeleteRange(_) => {}
+                Op::DeleteRange(delete) => self.check_raw_range(&delete.range)?,
                 Op::Txn(nested) => self.check(nested, path)?,
             }
         }

@@ -45,6 +45,7 @@ impl<V: View> Batch<'_, V> {
 
     /// Everything that can refuse a Put.
     pub(crate) fn check_put(&self, put: &Put, exists: bool) -> Result<(), Stop> {
+        self.check_raw(&put.key)?;
         if !put.ignore_lease && put.lease != 0 && !self.lease_exists(put.lease)? {
             return Err(Rejection::LeaseNotFound.into());
         }
@@ -66,6 +67,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> Result<Deleted, Stop> {
+        self.check_raw_range(&delete.range)?;
         let want_prev = delete.prev_kv && self.answer;
         let mut deleted = Deleted::default();
         for (key, old) in self.alive(&delete.range, want_prev)? {

@@ -109,6 +109,10 @@ impl Naive {
                 self.members.insert(member.id, member.clone());
                 Ok(Response::Announce)
             }
+            // The naive model of these is `tests/coord.rs`.
+            Command::Coord(_) | Command::CoordTimer(_) | Command::SessionGrant(_) => {
+                unreachable!("not generated here")
+            }
             Command::Alarm(AlarmChange { raise: true, alarm }) => {
                 self.alarms.insert(*alarm);
                 Ok(Response::Alarm { alarms: vec![*alarm] })

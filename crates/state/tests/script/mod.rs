@@ -1,5 +1,6 @@
 //! The little language of the transcripts, and the machine that runs it.
 
+mod coord;
 mod parse;
 mod print;
 
@@ -39,6 +40,10 @@ impl Session {
         }
         let mut words = line.words();
         let verb = words.next("a verb")?;
+        if let Some(answer) = coord::ask(&self.view, verb, &mut words)? {
+            self.out.push_str(&answer);
+            return words.end();
+        }
         match verb {
             "get" => self.get(&parse::query(&mut words)?),
             "term" => self.term = words.number("a term")?,
@@ -91,6 +96,9 @@ impl Session {
         let _ = writeln!(self.out, "{verb}: rev={} {result}", outcome.revision);
         self.events(&changes.events);
         for change in &changes.leases {
+            let _ = writeln!(self.out, "  {change:?}");
+        }
+        for change in &changes.timers {
             let _ = writeln!(self.out, "  {change:?}");
         }
         for event in &changes.events {

@@ -77,11 +77,11 @@ impl<'a> Words<'a> {
         value.parse().map(Some).map_err(|_| format!("{value} is not a value of {name}"))
     }
 
-    fn or_default<T: std::str::FromStr + Default>(&mut self, name: &str) -> Result<T, String> {
+    pub(crate) fn or_default<T: std::str::FromStr + Default>(&mut self, name: &str) -> Result<T, String> {
         Ok(self.option(name)?.unwrap_or_default())
     }
 
-    fn flag(&mut self, name: &str) -> bool {
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|word| *word != name);
         self.0.len() < before
@@ -96,6 +96,14 @@ impl<'a> Words<'a> {
             }
             Some((from, end)) => KeyRange { key: bytes(from), end: bytes(end) },
         })
+    }
+
+    /// The words up to a separator, which goes too.
+    pub(crate) fn upto(&mut self, separator: &str) -> Words<'a> {
+        let end = self.0.iter().position(|word| *word == separator).unwrap_or(self.0.len());
+        let part = self.0.drain(..end).collect();
+        self.0.drain(..usize::from(!self.0.is_empty()));
+        Words(part)
     }
 
     pub(crate) fn end(&self) -> Result<(), String> {
@@ -196,7 +204,10 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
             };
             Command::Alarm(AlarmChange { raise, alarm: Alarm { member: words.number("a member")?, kind } })
         }
-        _ => return Ok(None),
+        _ => match super::coord::command(verb, &mut words)? {
+            Some(command) => command,
+            None => return Ok(None),
+        },
     };
     words.end()?;
     Ok(Some(command))

@@ -42,6 +42,9 @@ pub(crate) fn response(response: &Response) -> String {
         }
         Response::Withdraw { deleted } | Response::Unlock { deleted } => format!("deleted={deleted}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),
+        Response::Coord(response) => super::coord::response(response),
+        Response::CoordTimer { ended } => format!("ended={ended}"),
+        Response::SessionGrant { id, ttl_millis } => format!("id={id} ttl={ttl_millis}ms"),
         Response::Unasked => "unasked".into(),
     }
 }

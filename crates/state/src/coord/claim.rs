@@ -1,0 +1,272 @@
+//! Claims: Juju's leadership, a name held for a duration at least.
+//!
+//! A claim is taken, extended or denied by one command that decides on what is there. It ends by a timer, which the node that leads
+//! starts anew for every extension; nothing ends by time alone.
+//!
+//! 1. A tenure never gets shorter: the timer always runs for the longest duration that was promised in it.
+//! 2. An extension that is a command gives the timer a new id, so that an end which was on its way before it has no effect.
+//! 3. An extension changes no key: guards and watches see nothing.
+//! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the whole duration again.
+//! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
+
+use super::project::Json;
+use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
+use super::settle::ClaimDue;
+use super::{Claim, ClaimAnswer, CoordResponse, Kind, Limits, Name, Revoke, SetLimits, Twin, Unclaim, keys};
+use crate::machine::{Batch, Stop};
+use crate::view::{Fault, Step, View};
+use crate::{LeaseId, Rejection};
+use std::collections::BTreeSet;
+
+impl<V: View> Batch<'_, V> {
+    /// Each item is decided for itself; a name counts once in a command, because a revision is one fence.
+    pub(super) fn claims(&mut self, session: LeaseId, items: &[Claim]) -> Result<CoordResponse, Stop> {
+        let mut named = BTreeSet::new();
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            answers.push(if named.insert(&item.claim) {
+                self.claim_one(session, item)?
+            } else {
+                ClaimAnswer::Repeated {}
+            });
+        }
+        Ok(CoordResponse::Claims { items: answers })
+    }
+
+    fn claim_one(&mut self, session: LeaseId, item: &Claim) -> Result<ClaimAnswer, Fault> {
+        let Limits { min_ms, max_ms, max_waiting } = self.limits(&item.claim.namespace)?;
+        if item.duration_ms < min_ms || item.duration_ms > max_ms {
+            return Ok(ClaimAnswer::BadDuration { min_ms, max_ms });
+        }
+        let mut head = self.claim_head(&item.claim)?.unwrap_or_default();
+        let Some(tenure) = head.tenure.clone() else {
+            return self.take_claim(&mut head, item, Cause::Claimed);
+        };
+        if tenure.holder == item.holder {
+            match item.twin {
+                _ if tenure.instance == item.instance => return self.extend_claim(&mut head, item),
+                Twin::Share => return self.extend_claim(&mut head, item),
+                Twin::TakeOver => {
+                    self.vacate(&item.claim, &mut head)?;
+                    return self.take_claim(&mut head, item, Cause::TakenOver);
+                }
+                Twin::Deny => {}
+            }
+        }
+        if !item.wait {
+            let Tenure { holder, instance, fence, .. } = tenure;
+            return Ok(ClaimAnswer::Denied { holder, instance, fence });
+        }
+        self.wait_for_claim(session, item, &mut head, max_waiting)
+    }
+
+    fn take_claim(&mut self, head: &mut ClaimHead, item: &Claim, cause: Cause) -> Result<ClaimAnswer, Fault> {
+        let Claim { claim, holder, instance, duration_ms, .. } = item;
+        self.install(claim, head, holder, instance, *duration_ms, cause)?;
+        self.put_claim_head(claim, head);
+        let Tenure { fence, timer, .. } = *must(head.tenure.as_ref(), "a tenure")?;
+        Ok(ClaimAnswer::Taken { fence, timer })
+    }
+
+    fn extend_claim(&mut self, head: &mut ClaimHead, item: &Claim) -> Result<ClaimAnswer, Fault> {
+        let tenure = must(head.tenure.as_mut(), "a tenure")?;
+        tenure.longest_ms = tenure.longest_ms.max(item.duration_ms);
+        self.disarm(tenure.timer)?;
+        tenure.timer = self.arm(Purpose::ClaimEnd { claim: item.claim.clone() }, tenure.longest_ms)?;
+        let Tenure { fence, timer, longest_ms, .. } = *tenure;
+        self.put_row(keys::head(Kind::Claim, &item.claim), head);
+        Ok(ClaimAnswer::Extended { fence, timer, longest_ms })
+    }
+
+    /// Takes a place in line, or finds it again.
+    fn wait_for_claim(
+        &mut self,
+        session: LeaseId,
+        item: &Claim,
+        head: &mut ClaimHead,
+        max_waiting: u32,
+    ) -> Result<ClaimAnswer, Fault> {
+        let Claim { claim, holder, instance, duration_ms, wait_ms, .. } = item;
+        let own = keys::waiter(claim, holder, instance);
+        if let Some(ticket) = self.get_row(&own)? {
+            return Ok(ClaimAnswer::Waiting { ticket });
+        }
+        if head.waiting >= max_waiting {
+            return Ok(ClaimAnswer::TooManyWaiting {});
+        }
+        let ticket = self.next_id()?;
+        let timer = match wait_ms {
+            0 => 0,
+            millis => self.arm(Purpose::ClaimWait { claim: claim.clone(), ticket }, *millis)?,
+        };
+        let (holder, instance) = (holder.clone(), instance.clone());
+        let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer };
+        self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket });
+        self.put_row(own, &ticket);
+        self.put_row(keys::turn(Kind::Claim, claim, ticket), &waiter);
+        let value = Json::new().text("holder", &waiter.holder).text("instance", &waiter.instance);
+        self.show(keys::claim_waiter_key(claim, ticket), value.done(), session);
+        head.waiting += 1;
+        self.put_claim_head(claim, head);
+        Ok(ClaimAnswer::Waiting { ticket })
+    }
+
+    pub(super) fn unclaim(&mut self, unclaim: &Unclaim) -> Result<CoordResponse, Stop> {
+        let Unclaim { claim, holder, instance } = unclaim;
+        let Some(ticket) = self.get_row(&keys::waiter(claim, holder, instance))? else {
+            return Ok(CoordResponse::Unclaimed { changed: false });
+        };
+        let mut head = must(self.claim_head(claim)?, "a claim")?;
+        self.stop_waiting(claim, &mut head, ticket)?;
+        self.put_claim_head(claim, &mut head);
+        Ok(CoordResponse::Unclaimed { changed: true })
+    }
+
+    pub(super) fn revoke_claim(&mut self, revoke: &Revoke) -> Result<CoordResponse, Stop> {
+        let Revoke { claim, holder, instance } = revoke;
+        let mut head = self.claim_head(claim)?.unwrap_or_default();
+        let Some(tenure) = &head.tenure else { return Ok(CoordResponse::Revoked { changed: false }) };
+        let meant = holder.as_ref().is_none_or(|holder| *holder == tenure.holder)
+            && instance.as_ref().is_none_or(|instance| *instance == tenure.instance);
+        if !meant {
+            return Err(Rejection::NotHolder.into());
+        }
+        self.end_claim(claim, &mut head, Cause::Revoked)?;
+        Ok(CoordResponse::Revoked { changed: true })
+    }
+
+    /// Timers and sessions that ended, of one claim.
+    pub(super) fn settle_claim(&mut self, claim: &Name, due: ClaimDue) -> Result<(), Fault> {
+        let Some(mut head) = self.claim_head(claim)? else { return Ok(()) };
+        let was_pinned = head.pins > 0;
+        let before = (head.waiting, head.pins);
+        if due.over
+            && let Some(tenure) = &mut head.tenure
+        {
+            tenure.timer = 0;
+        }
+        for ticket in due.waiters {
+            self.stop_waiting(claim, &mut head, ticket)?;
+        }
+        for entity in due.pins {
+            self.remove_pin(claim, &mut head, &entity)?;
+        }
+        if due.over && !was_pinned {
+            return self.end_claim(claim, &mut head, Cause::Expired);
+        }
+        if before == (head.waiting, head.pins) {
+            // Its time ran out while it was pinned: nothing that anybody sees.
+            self.put_row(keys::head(Kind::Claim, claim), &head);
+        } else {
+            self.put_claim_head(claim, &mut head);
+        }
+        Ok(())
+    }
+
+    /// Ends the tenure; the first in line follows.
+    fn end_claim(&mut self, claim: &Name, head: &mut ClaimHead, cause: Cause) -> Result<(), Fault> {
+        self.vacate(claim, head)?;
+        if let Some((ticket, waiter)) = self.next_waiter(claim)? {
+            self.stop_waiting(claim, head, ticket)?;
+            self.install(claim, head, &waiter.holder, &waiter.instance, waiter.duration_ms, cause)?;
+        }
+        self.put_claim_head(claim, head);
+        Ok(())
+    }
+
+    fn vacate(&mut self, claim: &Name, head: &mut ClaimHead) -> Result<(), Fault> {
+        if let Some(tenure) = head.tenure.take() {
+            self.disarm(tenure.timer)?;
+            self.hide(keys::tenure_key(claim, tenure.fence));
+            self.hide(keys::claim_holder_key(claim));
+            head.previous = tenure.holder;
+        }
+        Ok(())
+    }
+
+    fn install(
+        &mut self,
+        claim: &Name,
+        head: &mut ClaimHead,
+        holder: &str,
+        instance: &str,
+        duration_ms: u64,
+        cause: Cause,
+    ) -> Result<(), Fault> {
+        let fence = self.next_revision();
+        let timer = self.arm(Purpose::ClaimEnd { claim: claim.clone() }, duration_ms)?;
+        let value = Json::new()
+            .text("holder", holder)
+            .text("instance", instance)
+            .text("cause", cause.word())
+            .some("previous", &head.previous)
+            .done();
+        self.show(keys::tenure_key(claim, fence), value, 0);
+        self.show(keys::claim_holder_key(claim), holder.as_bytes().to_vec(), 0);
+        let (holder, instance) = (holder.to_owned(), instance.to_owned());
+        head.tenure = Some(Tenure { holder, instance, fence, longest_ms: duration_ms, timer });
+        Ok(())
+    }
+
+    fn next_waiter(&self, claim: &Name) -> Result<Option<(u64, ClaimWaiter)>, Fault> {
+        let mut first = None;
+        row::each(&self.rows, keys::line(Kind::Claim, claim).all(), |key, waiter| {
+            first = keys::split_id(key).map(|ticket| (ticket, waiter));
+            Ok(Step::Stop)
+        })?;
+        Ok(first)
+    }
+
+    fn stop_waiting(&mut self, claim: &Name, head: &mut ClaimHead, ticket: u64) -> Result<(), Fault> {
+        let turn = keys::turn(Kind::Claim, claim, ticket);
+        let Some(waiter) = self.get_row::<ClaimWaiter>(&turn)? else { return Ok(()) };
+        self.delete_row(turn);
+        self.delete_row(keys::waiter(claim, &waiter.holder, &waiter.instance));
+        self.free(waiter.lease, &Dependent::Waiter { claim: claim.clone(), ticket });
+        self.disarm(waiter.timer)?;
+        self.hide(keys::claim_waiter_key(claim, ticket));
+        head.waiting -= 1;
+        Ok(())
+    }
+
+    pub(super) fn claim_head(&self, claim: &Name) -> Result<Option<ClaimHead>, Fault> {
+        self.get_row(&keys::head(Kind::Claim, claim))
+    }
+
+    /// For a change that is projected.
+    pub(super) fn put_claim_head(&mut self, claim: &Name, head: &mut ClaimHead) {
+        let row = keys::head(Kind::Claim, claim);
+        head.changed = self.next_revision();
+        if head.tenure.is_none() && head.waiting == 0 && head.pins == 0 {
+            self.delete_row(row);
+        } else {
+            self.put_row(row, head);
+        }
+    }
+
+    fn limits(&self, namespace: &str) -> Result<Limits, Fault> {
+        Ok(self.get_row(&keys::limits(namespace))?.unwrap_or_default())
+    }
+
+    pub(super) fn set_limits(&mut self, set: &SetLimits) -> Result<CoordResponse, Stop> {
+        let SetLimits { namespace, limits } = set;
+        let row = keys::limits(namespace);
+        let before: Option<Limits> = self.get_row(&row)?;
+        match limits {
+            _ if before == *limits => return Ok(CoordResponse::Limits { changed: false }),
+            Some(Limits { min_ms, max_ms, .. }) if min_ms > max_ms => return Err(Rejection::Malformed.into()),
+            Some(limits) => {
+                let Limits { min_ms, max_ms, max_waiting } = *limits;
+                self.put_row(row, limits);
+                let value =
+                    Json::new().number("min_ms", min_ms).number("max_ms", max_ms).number("max_waiting", max_waiting);
+                self.show(keys::limits_key(namespace), value.done(), 0);
+            }
+            None => {
+                self.delete_row(row);
+                self.hide(keys::limits_key(namespace));
+            }
+        }
+        Ok(CoordResponse::Limits { changed: true })
+    }
+}

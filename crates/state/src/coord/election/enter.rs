@@ -1,0 +1,108 @@
+//! Entering an election.
+//!
+//! 1. One candidate of a name an election. The same instance that enters again keeps its place and is bound to the lease that it comes
+//!    with; so the end of its old lease does not touch it.
+//! 2. Another instance is refused as long as the first one's lease lives, or takes over its place, with a term of its own.
+//! 3. Who only tries leaves no trace unless it leads.
+
+use super::{Edit, Told};
+use crate::coord::row::{Candidate, Cause, Dependent, Place, must};
+use crate::coord::{CoordResponse, Enter, Kind, keys};
+use crate::machine::{Batch, Stop};
+use crate::view::{Fault, View};
+use crate::{LeaseId, Rejection};
+
+impl<V: View> Batch<'_, V> {
+    pub(in crate::coord) fn enter(&mut self, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Stop> {
+        let Enter { election: name, candidate: id, .. } = enter;
+        if session == 0 {
+            return Err(Rejection::LeaseNotFound.into());
+        }
+        if self.is_banned(Kind::Election, name, id)? {
+            return Err(Rejection::CoolingDown.into());
+        }
+        let mut edit = self.open(name)?;
+        match self.candidate(name, id)? {
+            Some(row) if row.instance == enter.instance => {
+                self.bind_again(&edit, id, row, session);
+                Ok(self.tell(&edit, false, id)?)
+            }
+            Some(_) if !enter.takeover => Err(Rejection::AlreadyExists.into()),
+            Some(row) => {
+                self.take_over(&mut edit, session, enter, &row)?;
+                Ok(self.tell(&edit, true, id)?)
+            }
+            None => Ok(self.enter_anew(&mut edit, session, enter)?),
+        }
+    }
+
+    fn bind_again(&mut self, edit: &Edit<'_>, id: &str, mut row: Candidate, session: LeaseId) {
+        if row.lease == session {
+            return;
+        }
+        let dependent = Dependent::Candidate { election: edit.name.clone(), id: id.to_owned() };
+        self.free(row.lease, &dependent);
+        self.depend(session, &dependent);
+        row.lease = session;
+        self.put_candidate(edit.name, id, &row);
+        if edit.leads(id) {
+            self.show(keys::leader_key(edit.name, edit.term_id), row.value.to_vec(), session);
+        }
+    }
+
+    fn take_over(
+        &mut self,
+        edit: &mut Edit<'_>,
+        session: LeaseId,
+        enter: &Enter,
+        old: &Candidate,
+    ) -> Result<(), Fault> {
+        let id = &enter.candidate;
+        let dependent = Dependent::Candidate { election: edit.name.clone(), id: id.clone() };
+        self.free(old.lease, &dependent);
+        self.depend(session, &dependent);
+        let row = Candidate { place: old.place, joined: self.next_revision(), ..candidate(session, enter) };
+        self.put_candidate(edit.name, id, &row);
+        edit.renew = edit.leads(id);
+        self.close(edit, &Told::new(Cause::TakenOver, id))
+    }
+
+    fn enter_anew(&mut self, edit: &mut Edit<'_>, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Fault> {
+        let id = &enter.candidate;
+        let preempts = enter.preempt && self.leader_priority(edit)?.is_some_and(|priority| enter.priority > priority);
+        let free = edit.head.leader.is_none() && edit.head.delay_timer == 0 && edit.head.waiting == 0;
+        if enter.try_only && !free && !preempts {
+            return self.tell(edit, false, id);
+        }
+        let place = Place { class: enter.priority, rank: edit.head.next_rank };
+        edit.head.next_rank += 1;
+        let row = Candidate { place, joined: self.next_revision(), ..candidate(session, enter) };
+        self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() });
+        self.put_row(keys::stands_at(id, edit.name), &());
+        self.put_candidate(edit.name, id, &row);
+        self.join_line(edit, place, id);
+        if preempts {
+            self.lead(edit, id, &row)?;
+        }
+        self.close(edit, &Told::new(if preempts { Cause::Preempted } else { Cause::Entered }, id))?;
+        self.tell(edit, true, id)
+    }
+
+    fn leader_priority(&self, edit: &Edit<'_>) -> Result<Option<i64>, Fault> {
+        let Some(leader) = &edit.head.leader else { return Ok(None) };
+        Ok(Some(must(self.candidate(edit.name, leader)?, "a leader")?.priority))
+    }
+}
+
+fn candidate(lease: LeaseId, enter: &Enter) -> Candidate {
+    Candidate {
+        instance: enter.instance.clone(),
+        lease,
+        priority: enter.priority,
+        value: enter.value.clone(),
+        labels: enter.labels.clone(),
+        lock_delay_ms: enter.lock_delay_ms,
+        max_hold_ms: enter.max_hold_ms,
+        ..Candidate::default()
+    }
+}

@@ -1,0 +1,204 @@
+//! Elections, locks and claims: conclave.v1, decided in the state machine.
+//!
+//! # The idea
+//!
+//! Every operation is one command and one decision in `apply`; nobody reads first and decides later. To wait costs no further command:
+//! a command takes a place in line, and some later one (a release, the end of a lease, a timer) grants what is waited for. What is decided
+//! stands in rows of [`Table::Coord`](crate::Table::Coord), and is *projected* into ordinary keys under `/_conclave/`, in the same revision, so
+//! that any etcd client can read, watch and compare it.
+//!
+//! | Projected key | Value | Lease | There while |
+//! |---|---|---|---|
+//! | `e/<ns>/<name>/term` | term, sequence, leader, cause (JSON) | – | the election was not deleted |
+//! | `e/<ns>/<name>/leader/<term id>` | what the leader proclaims (its bytes) | leader's | that term lasts |
+//! | `e/<ns>/<name>/q/<candidate>` | place, instance, priority, labels (JSON) | candidate's | it is a candidate |
+//! | `l/<ns>/<name>/holder/<fence>` | owner, mode, cause (JSON) | session's | the lock is held under that fence |
+//! | `l/<ns>/<name>/q/<fence>` | owner, mode (JSON) | session's | it waits |
+//! | `c/<ns>/<name>/holder` | the holder's name | – | the claim is held |
+//! | `c/<ns>/<name>/tenure/<fence>` | holder, instance, cause (JSON) | – | that tenure lasts |
+//! | `c/<ns>/<name>/q/<ticket>` | holder, instance (JSON) | session's | it waits |
+//! | `p/<ns>/<name>/<entity>` | reason (JSON) | pinner's | it pins |
+//! | `n/<ns>` | limits (JSON) | – | they are not the defaults |
+//!
+//! Time does not enter: what needs a clock is a *timer*, a row with an id and a number of milliseconds. The node that leads arms it and
+//! says when it has run out ([`CoordTimer`]); an id is never used twice, so what was meant for an earlier timer has no effect.
+//!
+//! # Invariants
+//!
+//! 1. At most one leader an election, one tenure a claim; holders of a lock agree in mode and fit its capacity.
+//! 2. Fences are revisions: they rise with every grant of a name, also across its deletion. A term id, a tenure and a lock's fence
+//!    belong to one grant for ever.
+//! 3. Nothing depends on a lease that is not there: the command that ends a lease ends candidacies, locks, places and pins with it, one
+//!    step for each election, lock and claim, in the order of their names.
+//! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
+//!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
+//! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
+//! 6. A command without effect takes no revision and no row but the memory of its answer.
+//! 7. A hand-over writes a number of rows that does not grow with the line.
+
+mod claim;
+mod command;
+mod dedupe;
+mod election;
+mod field;
+mod keys;
+mod lock;
+mod outcome;
+mod pin;
+mod project;
+pub mod read;
+mod row;
+mod settle;
+mod timers;
+pub mod token;
+
+pub use command::*;
+pub use keys::{
+    RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,
+    lock_holder_key, lock_waiter_key, pin_key, tenure_key, term_key,
+};
+pub use outcome::*;
+pub(crate) use project::Projected;
+pub use row::{Cause, Purpose};
+pub(crate) use settle::Due;
+
+use crate::machine::{Batch, Stop};
+use crate::view::{Fault, View};
+use crate::{Rejection, Response};
+use row::{ClaimHead, ElectionHead};
+
+/// What a name is the name of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Election = b'e' as isize,
+    Lock = b'l' as isize,
+    Claim = b'c' as isize,
+}
+
+impl CoordBody {
+    /// Whether the operation could make the store larger.
+    pub(crate) fn grows(&self) -> bool {
+        match self {
+            CoordBody::Enter(_) | CoordBody::ProclaimTerm(_) | CoordBody::RequestTransfer(_) => true,
+            CoordBody::Acquire(_) | CoordBody::Claim(_) | CoordBody::Pin(_) | CoordBody::SetLimits(_) => true,
+            CoordBody::Leave(_) | CoordBody::Evict(_) | CoordBody::EvictEverywhere(_) => false,
+            CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) | CoordBody::Transfer(_) => false,
+            CoordBody::DeleteElection(_) | CoordBody::Release(_) | CoordBody::Unclaim(_) => false,
+            CoordBody::Revoke(_) | CoordBody::Unpin(_) => false,
+        }
+    }
+
+    /// The one election that the operation is about.
+    fn election(&self) -> Option<&Name> {
+        match self {
+            CoordBody::Enter(Enter { election, .. })
+            | CoordBody::Leave(Leave { election, .. })
+            | CoordBody::Anoint(Anoint { election, .. })
+            | CoordBody::Promote(Promote { election, .. })
+            | CoordBody::Demote(Demote { election, .. })
+            | CoordBody::Evict(Evict { election, .. })
+            | CoordBody::ProclaimTerm(ProclaimTerm { election, .. })
+            | CoordBody::RequestTransfer(RequestTransfer { election, .. })
+            | CoordBody::Transfer(Transfer { election, .. })
+            | CoordBody::DeleteElection(election) => Some(election),
+            _ => None,
+        }
+    }
+
+    /// The one claim that the operation is about.
+    fn claim(&self) -> Option<&Name> {
+        match self {
+            CoordBody::Claim(items) => match items.as_slice() {
+                [Claim { claim, .. }] => Some(claim),
+                _ => None,
+            },
+            CoordBody::Unclaim(Unclaim { claim, .. })
+            | CoordBody::Revoke(Revoke { claim, .. })
+            | CoordBody::Pin(Pin { claim, .. })
+            | CoordBody::Unpin(Unpin { claim, .. }) => Some(claim),
+            _ => None,
+        }
+    }
+}
+
+impl<V: View> Batch<'_, V> {
+    pub(crate) fn coord(&mut self, coord: &Coord) -> Result<Response, Stop> {
+        let Coord { session, dedupe, expect, body } = coord;
+        if *session != 0 && !self.lease_exists(*session)? {
+            return Err(Rejection::LeaseNotFound.into());
+        }
+        if let Some(id) = dedupe
+            && let Some(answer) = self.recall(*session, id)?
+        {
+            return Ok(Response::Coord(answer));
+        }
+        if let Some(expect) = expect {
+            self.check_expect(expect, body)?;
+        }
+        let answer = self.coord_body(*session, body)?;
+        if let Some(id) = dedupe {
+            self.remember(*session, id, &answer)?;
+        }
+        self.project()?;
+        Ok(Response::Coord(answer))
+    }
+
+    fn coord_body(&mut self, session: i64, body: &CoordBody) -> Result<CoordResponse, Stop> {
+        match body {
+            CoordBody::Enter(enter) => self.enter(session, enter),
+            CoordBody::Leave(leave) => self.leave(leave),
+            CoordBody::Anoint(anoint) => self.anoint(anoint),
+            CoordBody::Promote(promote) => self.promote(promote),
+            CoordBody::Demote(demote) => self.demote(demote),
+            CoordBody::Evict(evict) => self.evict(evict),
+            CoordBody::EvictEverywhere(evict) => self.evict_everywhere(evict),
+            CoordBody::ProclaimTerm(proclaim) => self.proclaim_term(proclaim),
+            CoordBody::RequestTransfer(request) => self.request_transfer(request),
+            CoordBody::Transfer(transfer) => self.transfer(transfer),
+            CoordBody::DeleteElection(name) => self.delete_election(name),
+            CoordBody::Acquire(acquire) => self.acquire(session, acquire),
+            CoordBody::Release(release) => self.release(session, release),
+            CoordBody::Claim(items) => self.claims(session, items),
+            CoordBody::Unclaim(unclaim) => self.unclaim(unclaim),
+            CoordBody::Revoke(revoke) => self.revoke_claim(revoke),
+            CoordBody::Pin(pin) => self.pin(session, pin),
+            CoordBody::Unpin(unpin) => self.unpin(unpin),
+            CoordBody::SetLimits(set) => self.set_limits(set),
+        }
+    }
+
+    /// The refusal tells where things stand. An expectation of what names no single election or claim is never met.
+    fn check_expect(&self, expect: &Expect, body: &CoordBody) -> Result<(), Stop> {
+        let (fence, revision, holder) = match (body.election(), body.claim()) {
+            (Some(name), _) => {
+                let ElectionHead { term_id, changed, leader, .. } = self.election_head(name)?.unwrap_or_default();
+                (term_id, changed, leader)
+            }
+            (None, Some(name)) => {
+                let ClaimHead { tenure, changed, .. } = self.claim_head(name)?.unwrap_or_default();
+                (tenure.as_ref().map_or(0, |tenure| tenure.fence), changed, tenure.map(|tenure| tenure.holder))
+            }
+            (None, None) => return Err(Rejection::Unexpected { fence: 0, revision: 0 }.into()),
+        };
+        let met = expect.fence.is_none_or(|expected| expected == fence)
+            && expect.revision.is_none_or(|expected| expected == revision)
+            && expect.holder.as_ref().is_none_or(|expected| *expected == holder.unwrap_or_default());
+        if met { Ok(()) } else { Err(Rejection::Unexpected { fence, revision }.into()) }
+    }
+
+    fn get_row<T: field::Field>(&self, key: &[u8]) -> Result<Option<T>, Fault> {
+        row::get(&self.rows, key)
+    }
+
+    fn put_row<T: field::Field>(&mut self, key: Vec<u8>, row: &T) {
+        let row = field::encode(row);
+        self.machine.digest.other(10, &key);
+        self.machine.digest.bytes(&row);
+        self.rows.put(crate::Table::Coord, key, row);
+    }
+
+    fn delete_row(&mut self, key: Vec<u8>) {
+        self.machine.digest.other(11, &key);
+        self.rows.delete(crate::Table::Coord, key);
+    }
+}

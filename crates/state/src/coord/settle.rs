@@ -1,0 +1,103 @@
+//! What ends by itself: sessions and timers, gathered first and settled together.
+//!
+//! One command may end many leases and timers. Everything that they touch is collected, and then each election, each lock and each
+//! claim is edited once, in the order of the names: the result does not depend on the order in which the leases were named.
+
+use super::field;
+use super::keys;
+use super::row::{Cause, Dependent};
+use super::{Kind, Name};
+use crate::LeaseId;
+use crate::machine::Batch;
+use crate::view::{Fault, Step, Table, View};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    elections: BTreeMap<Name, ElectionDue>,
+    /// Lock requests that end, by fence.
+    pub(super) requests: BTreeMap<i64, Cause>,
+    pub(super) lock_delays: BTreeSet<Name>,
+    claims: BTreeMap<Name, ClaimDue>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ElectionDue {
+    pub(super) gone: BTreeMap<String, Cause>,
+    pub(super) delay_over: bool,
+    pub(super) hold_over: bool,
+    pub(super) transfer_over: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct ClaimDue {
+    pub(super) over: bool,
+    pub(super) waiters: BTreeSet<u64>,
+    pub(super) pins: BTreeSet<String>,
+}
+
+impl Due {
+    pub(super) fn election(&mut self, name: Name) -> &mut ElectionDue {
+        self.elections.entry(name).or_default()
+    }
+
+    pub(super) fn claim(&mut self, name: Name) -> &mut ClaimDue {
+        self.claims.entry(name).or_default()
+    }
+}
+
+impl<V: View> Batch<'_, V> {
+    /// Collects what depends on a lease that ends, and forgets what was remembered for its session.
+    pub(crate) fn session_ends(&mut self, lease: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
+        let (from, below) = keys::session(lease).all();
+        let mut rows = Vec::new();
+        self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {
+            let dependent = match keys::split_session(key) {
+                Some((keys::DEPENDENT, what)) => Some(field::decode::<Dependent>(what)?),
+                Some(_) => None,
+                None => return Err(field::unreadable()),
+            };
+            rows.push((key.to_vec(), dependent));
+            Ok(Step::Next)
+        })?;
+        for (key, dependent) in rows {
+            self.delete_row(key);
+            match dependent {
+                None => {}
+                Some(Dependent::Candidate { election, id }) => drop(due.election(election).gone.insert(id, cause)),
+                Some(Dependent::Lock { fence }) => drop(due.requests.insert(fence, cause)),
+                Some(Dependent::Waiter { claim, ticket }) => drop(due.claim(claim).waiters.insert(ticket)),
+                Some(Dependent::Pin { claim, entity }) => drop(due.claim(claim).pins.insert(entity)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn settle(&mut self, due: Due) -> Result<(), Fault> {
+        let Due { elections, requests, lock_delays, claims } = due;
+        for (name, due) in elections {
+            self.settle_election(&name, due)?;
+        }
+        self.settle_locks(requests, lock_delays)?;
+        for (name, due) in claims {
+            self.settle_claim(&name, due)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent) {
+        if lease != 0 {
+            self.put_row(keys::dependent(lease, &field::encode(dependent)), &());
+        }
+    }
+
+    pub(super) fn free(&mut self, lease: LeaseId, dependent: &Dependent) {
+        if lease != 0 {
+            self.delete_row(keys::dependent(lease, &field::encode(dependent)));
+        }
+    }
+
+    pub(super) fn is_banned(&self, kind: Kind, name: &Name, who: &str) -> Result<bool, Fault> {
+        Ok(self.get_row::<u64>(&keys::cooldown(kind, name, who))?.is_some())
+    }
+}

@@ -1,0 +1,163 @@
+//! A second state machine for elections, locks and claims, written from their documentation with lists and loops. It shares the words with
+//! the real one and none of its code.
+
+mod claims;
+mod elections;
+pub(crate) mod generate;
+mod locks;
+
+use claims::Claimed;
+use conclave_state::coord::Purpose;
+use conclave_state::*;
+use elections::Election;
+use locks::Request;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    leases: BTreeSet<i64>,
+    pub(crate) elections: BTreeMap<String, Election>,
+    election_bans: BTreeSet<(String, String)>,
+    pub(crate) requests: BTreeMap<i64, Request>,
+    delays: BTreeSet<String>,
+    lock_bans: BTreeSet<(String, String)>,
+    pub(crate) claims: BTreeMap<String, Claimed>,
+    answered: BTreeMap<(i64, [u8; 16]), CoordResponse>,
+}
+
+pub(crate) fn order(election: &Election) -> Vec<String> {
+    election.order()
+}
+
+impl World {
+    /// Follows a command that may get `revision`, and says whether it was right to be refused.
+    pub(crate) fn apply(&mut self, command: &Command, fired: &[Purpose], outcome: &Outcome, revision: i64) -> bool {
+        match command {
+            Command::SessionGrant(grant) => self.leases.insert(grant.id),
+            Command::LeaseRevoke { id } => {
+                let found = self.leases.contains(id);
+                self.settle([*id].into(), &[], false, revision);
+                found
+            }
+            Command::Expire(expire) => {
+                self.settle(expire.leases.iter().copied().collect(), &[], true, revision);
+                true
+            }
+            Command::CoordTimer(_) => {
+                self.settle(BTreeSet::new(), fired, true, revision);
+                true
+            }
+            Command::Coord(coord) => self.coord(coord, outcome, revision).is_some(),
+            other => unreachable!("{other:?} is not generated"),
+        }
+    }
+
+    fn settle(&mut self, mut leases: BTreeSet<i64>, fired: &[Purpose], abnormal: bool, revision: i64) {
+        leases.retain(|lease| self.leases.remove(lease));
+        self.answered.retain(|(lease, _), _| !leases.contains(lease));
+        for purpose in fired {
+            match purpose {
+                Purpose::ElectionCooldown { election, who } => {
+                    self.election_bans.remove(&(election.name.clone(), who.clone()));
+                }
+                Purpose::LockCooldown { lock, who } => drop(self.lock_bans.remove(&(lock.name.clone(), who.clone()))),
+                _ => {}
+            }
+        }
+        self.elections_settle(&leases, fired, abnormal, revision);
+        self.locks_settle(&leases, fired, abnormal);
+        self.claims_settle(&leases, fired, revision);
+    }
+
+    fn coord(&mut self, coord: &Coord, outcome: &Outcome, revision: i64) -> Option<()> {
+        let Coord { session, dedupe, body, .. } = coord;
+        if *session != 0 && !self.leases.contains(session) {
+            return None;
+        }
+        let answer = match &outcome.result {
+            Ok(Response::Coord(answer)) => Some(answer),
+            _ => None,
+        };
+        if let Some(before) = dedupe.and_then(|id| self.answered.get(&(*session, id))) {
+            assert_eq!(Some(before), answer, "the answer that was remembered");
+            return Some(());
+        }
+        match body {
+            CoordBody::Enter(enter) => self.enter(*session, enter, revision),
+            CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) => self.order(body, revision),
+            CoordBody::Leave(_)
+            | CoordBody::Evict(_)
+            | CoordBody::EvictEverywhere(_)
+            | CoordBody::DeleteElection(_) => self.leaving(body, revision),
+            CoordBody::RequestTransfer(_) | CoordBody::Transfer(_) => self.transfer(body, revision),
+            CoordBody::Acquire(acquire) => self.acquire(*session, acquire, revision),
+            CoordBody::Release(release) => self.release(*session, release),
+            CoordBody::Claim(items) => {
+                let Some(CoordResponse::Claims { items: answers }) = answer else {
+                    panic!("claims are answered one by one")
+                };
+                self.claim_all(*session, items, answers, revision);
+                Some(())
+            }
+            other => self.around_claims(*session, other, revision),
+        }?;
+        if let (Some(id), Some(answer)) = (dedupe, answer) {
+            self.answered.insert((*session, *id), answer.clone());
+        }
+        Some(())
+    }
+
+    /// All timers that should be armed.
+    pub(crate) fn timers(&self) -> Vec<Purpose> {
+        let bans = self
+            .election_bans
+            .iter()
+            .map(|(election, who)| Purpose::ElectionCooldown { election: generate::name(election), who: who.clone() });
+        let lock_bans = self
+            .lock_bans
+            .iter()
+            .map(|(lock, who)| Purpose::LockCooldown { lock: generate::name(lock), who: who.clone() });
+        let mut timers: Vec<Purpose> = bans.chain(lock_bans).chain(self.lock_timers()).collect();
+        timers.extend(self.elections.iter().flat_map(|(name, election)| election.timers(name)));
+        timers.extend(self.claims.iter().flat_map(|(name, claim)| claim.timers(name)));
+        timers.sort();
+        timers
+    }
+
+    /// How many candidacies, requests, places and pins depend on a session.
+    pub(crate) fn dependents(&self) -> usize {
+        let candidates: usize = self.elections.values().map(|election| election.all.len()).sum();
+        let waiters = self.claims.values().flat_map(|claim| claim.line.iter().map(|waiter| waiter.lease));
+        let pins = self.claims.values().flat_map(|claim| claim.pins.values().map(|(lease, _)| *lease));
+        candidates + self.requests.len() + waiters.chain(pins).filter(|lease| *lease != 0).count()
+    }
+
+    /// All keys that should be projected, but for the terms', with their leases.
+    pub(crate) fn keys(&self) -> BTreeMap<Vec<u8>, i64> {
+        let mut keys = BTreeMap::new();
+        for (name, election) in &self.elections {
+            let name = generate::name(name);
+            for (id, candidate) in &election.all {
+                keys.insert(coord::candidate_key(&name, id), candidate.lease);
+            }
+            if let Some(leader) = &election.leader {
+                keys.insert(coord::leader_key(&name, election.term), election.all[leader].lease);
+            }
+            keys.insert(coord::term_key(&name), 0);
+        }
+        for (fence, request) in &self.requests {
+            let key = if request.held { coord::lock_holder_key } else { coord::lock_waiter_key };
+            keys.extend(request.parts.iter().map(|part| (key(&part.lock, *fence), request.lease)));
+        }
+        for (name, claim) in &self.claims {
+            let name = generate::name(name);
+            if let Some(holder) = &claim.holder {
+                keys.insert(coord::claim_holder_key(&name), 0);
+                keys.insert(coord::tenure_key(&name, holder.fence), 0);
+            }
+            keys.extend(claim.line.iter().map(|one| (coord::claim_waiter_key(&name, one.ticket), one.lease)));
+            keys.extend(claim.pins.iter().map(|(entity, (lease, _))| (coord::pin_key(&name, entity), *lease)));
+        }
+        keys
+    }
+}
