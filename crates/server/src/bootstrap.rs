@@ -36,8 +36,8 @@ pub enum BootstrapError {
     OtherIdentity { path: String, stored: String, stored_cluster: u64, given: String, given_cluster: u64 },
     #[error(
         "member {name} ({member:x}) has been started before, with another data directory: its peer {peer} remembers. What it \
-         promised to the other members is lost with that directory, so it must not take part under the same identity. Restore \
-         the directory, or replace the member by one with another name and other peer URLs"
+         promised to the other members is lost with that directory, so it must not take part under the same identity. Bring \
+         back the directory as it was last, never an older copy; if it is lost, leave this member out: the others serve without it"
     )]
     StartedBefore { name: String, member: u64, peer: String },
     #[error("{peer} refuses this member: {reason}")]

@@ -21,17 +21,19 @@ pub enum OpenError {
     OtherIdentity { path: PathBuf, what: &'static str, stored: String, given: String },
     #[error(
         "{missing} is missing in {path}, which was in use before: this member has forgotten what it promised to the others; \
-         restore the whole directory, or remove the member from the cluster and add it again under a new identity"
+         bring back the directory as it was last (a missing mount?), never an older copy; if it is lost, leave this member \
+         out: the others serve without it"
     )]
     Missing { path: PathBuf, missing: &'static str },
     #[error(
-        "{what} in {path} cannot be read: {reason}; the disk has lost or changed data that was acknowledged: restore the whole \
-         directory, or remove the member from the cluster and add it again under a new identity"
+        "{what} in {path} cannot be read: {reason}; the disk has lost or changed data that was acknowledged; \
+         check the disk. If the data is lost, leave this member out: the others serve without it; never start it from an older copy"
     )]
     Corrupt { path: PathBuf, what: &'static str, reason: String },
     #[error(
         "log and state contradict each other: {reason}; this member may have acknowledged what it no longer holds, so it must not \
-         vote: restore the whole directory, or remove the member from the cluster and add it again under a new identity"
+         vote: bring back the directory as it was last, never an older copy; if it is lost, leave this member out: the others \
+         serve without it"
     )]
     Contradiction { reason: String },
 }

@@ -239,8 +239,9 @@ async fn readers_see_every_entry_while_the_log_changes() {
         if next % 700 == 0 && next > 2100 {
             let upto = next - 2000;
             let id = log.try_get_log_entries(upto..=upto).await.unwrap().pop().unwrap().log_id;
-            log.purge(id).await.unwrap();
+            // Told first: a reader that finds its entries gone must be able to know why.
             told.purged.store(upto, Ordering::SeqCst);
+            log.purge(id).await.unwrap();
         }
         tokio::task::yield_now().await;
     }
