@@ -258,20 +258,47 @@ fn correct_block(block: &[u8]) -> Option<Vec<u8>> {
 const SCHEME: &[u8] = b"http://";
 /// The same in Huffman's code: 41 bits, of which the last is 0 and alone in the sixth byte.
 const SCHEME_HUFFMAN: [u8; 5] = [0x9d, 0x29, 0xae, 0xe3, 0x0c];
+const SCHEME_HUFFMAN_BITS: usize = 41;
 
 fn without_scheme(huffman: bool, value: &[u8]) -> Option<Vec<u8>> {
     if !huffman {
         return value.strip_prefix(SCHEME).map(<[u8]>::to_vec);
     }
     let rest = value.strip_prefix(&SCHEME_HUFFMAN).filter(|rest| rest.first().is_some_and(|byte| byte & 0x80 == 0))?;
-    // One bit to the left; what comes in from the right is padding, which is ones.
+    // One bit to the left; what comes in from the right is padding, which is ones. How much of the end is padding only the codes
+    // tell: some characters end in ones as well.
+    let bits = coded_bits(value)?.checked_sub(SCHEME_HUFFMAN_BITS)?;
     let next = rest[1..].iter().chain([&0xff]);
-    let mut shifted: Vec<u8> = rest.iter().zip(next).map(|(byte, next)| byte << 1 | next >> 7).collect();
-    // A whole byte of padding is not allowed, and no character is coded so.
-    if shifted.last() == Some(&0xff) {
-        shifted.pop();
+    let shifted = rest.iter().zip(next).map(|(byte, next)| byte << 1 | next >> 7);
+    Some(shifted.take(bits.div_ceil(8)).collect())
+}
+
+/// How many bits of a Huffman coded text are characters; the rest is padding. `None` for what no authority holds.
+///
+/// The code is canonical, so a code's first bits tell its length.
+fn coded_bits(text: &[u8]) -> Option<usize> {
+    let total = text.len() * 8;
+    let bit = |at: usize| text.get(at / 8).is_none_or(|byte| byte & (0x80 >> (at % 8)) != 0);
+    let bits = |at: usize, n: usize| (at..at + n).fold(0, |value, at| value << 1 | u32::from(bit(at)));
+    let mut at = 0;
+    loop {
+        let left = total - at;
+        if left < 8 && bits(at, left) == (1 << left) - 1 {
+            return Some(at);
+        }
+        at += match bits(at, 8) {
+            first if first >> 3 <= 0b0_1001 => 5,
+            first if first >> 2 <= 0b10_1101 => 6,
+            first if first >> 1 <= 0b111_1011 => 7,
+            first if first <= 0b1111_1101 => 8,
+            // The brackets of an IPv6 address.
+            _ if matches!(bits(at, 13), 0x1ffb | 0x1ffc) => 13,
+            _ => return None,
+        };
+        if at > total {
+            return None;
+        }
     }
-    Some(shifted)
 }
 
 /// An integer whose first byte has `bits` bits for it.

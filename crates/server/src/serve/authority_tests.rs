@@ -21,6 +21,8 @@ fn code(c: char) -> &'static str {
         'h' => "100111",
         'p' => "101011",
         't' => "01001",
+        '[' => "1111111111011",
+        ']' => "1111111111100",
         other => panic!("{other:?} is not in this table"),
     }
 }
@@ -73,6 +75,18 @@ fn the_scheme_is_cut_off() {
     }
     let long = "1".repeat(300);
     assert_eq!(correct_block(&block(false, &format!("http://{long}"))), Some(block(false, &long)));
+}
+
+/// However the end falls, also when the last character's code is mostly ones like the padding.
+#[test]
+fn every_port_is_kept_whole() {
+    for port in 1..=65_535 {
+        for host in ["127.0.0.1", "10.1.0.22", "[::1]"] {
+            let authority = format!("{host}:{port}");
+            let value = without_scheme(true, &huffman(&format!("http://{authority}")));
+            assert_eq!(value, Some(huffman(&authority)), "{authority}");
+        }
+    }
 }
 
 #[test]
