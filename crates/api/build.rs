@@ -2,8 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 5] =
-    ["etcd/kv.proto", "etcd/auth.proto", "etcd/rpc.proto", "etcd/v3lock.proto", "etcd/v3election.proto"];
+const FILES: [&str; 9] = [
+    "etcd/kv.proto",
+    "etcd/auth.proto",
+    "etcd/rpc.proto",
+    "etcd/v3lock.proto",
+    "etcd/v3election.proto",
+    "conclave/v1/common.proto",
+    "conclave/v1/election.proto",
+    "conclave/v1/lock.proto",
+    "conclave/v1/claim.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");

@@ -37,3 +37,11 @@ package! {
     /// etcd's election service.
     v3electionpb = "v3electionpb"
 }
+
+/// Conclave's own packages, beside etcd's.
+pub mod conclave {
+    package! {
+        /// Elections, locks, claims and their sessions.
+        v1 = "conclave.v1"
+    }
+}
