@@ -1,100 +1,189 @@
-//! Leases: grant, revoke, look at, and one stream that keeps any number of them alive.
+//! Leases as such. Whoever wants to hold something uses a [`Session`](crate::Session), which keeps its lease alive and says when it is lost.
 
 use crate::{
-    Client, Error,
-    answers::Answers,
-    api::etcdserverpb::{
-        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
-        LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
-        lease_client::LeaseClient,
-    },
+    Client, Error, ErrorKind,
+    api::etcdserverpb::{self as pb, lease_client::LeaseClient},
+    call::Opened,
 };
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use std::time::Duration;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, transport::Channel};
+use tonic::{Request, Status, Streaming, transport::Channel};
 
-/// Requests that may wait on one keep-alive stream.
-const QUEUE: usize = 1024;
+/// A lease as it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// Its name in the cluster; never 0.
+    pub id: i64,
+    /// How long it lives after each keep-alive, at least. The cluster raises what is asked for to its minimum.
+    pub ttl: Duration,
+}
 
-/// Leases.
+/// What is known of a lease.
 #[derive(Clone, Debug)]
-pub struct Lease(pub(crate) Client);
+#[non_exhaustive]
+pub struct LeaseInfo {
+    /// Its name in the cluster.
+    pub id: i64,
+    /// How long it still lives unless kept alive.
+    pub remaining: Duration,
+    /// How long it lives after each keep-alive.
+    pub granted: Duration,
+    /// The keys that go with it; empty unless asked for.
+    pub keys: Vec<Bytes>,
+}
 
-impl Lease {
-    /// Creates a lease; id 0 lets the member choose.
+impl Client {
+    /// Grants a lease that lives at least `ttl` after each keep-alive (whole seconds, rounded up; the cluster has a minimum of a few of its
+    /// election time-outs). `id` 0 lets the member choose.
+    ///
+    /// Never sent twice if `id` is 0; with an id of the caller's own it is repeated after an unknown outcome only by the caller.
     ///
     /// # Errors
-    /// The member's refusal, or the transport's failure.
-    pub async fn grant(&self, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Error> {
-        self.0.unary(request, async |channel, request| lease(channel).lease_grant(request).await).await
+    /// Final: [`ErrorKind::AlreadyExists`], [`ErrorKind::Invalid`] (longer than 9,000,000,000 s). Outcome unknown: a lease may be there; it
+    /// ends by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a lease behind, which ends after its time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Put;
+    /// use std::time::Duration;
+    ///
+    /// let lease = client.grant(Duration::from_secs(30), 0).await?;
+    /// client.put_with(Put::new("here/me", "").lease(lease.id)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn grant(&self, ttl: Duration, id: i64) -> Result<Lease, Error> {
+        let call = |channel, request| async move { LeaseClient::new(channel).lease_grant(request).await };
+        let whole = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+        let request = pb::LeaseGrantRequest { ttl: i64::try_from(whole).unwrap_or(i64::MAX), id };
+        let response = self.write(request, call).await?;
+        if !response.error.is_empty() {
+            return Err(Error::new(ErrorKind::Refused, response.error));
+        }
+        Ok(Lease { id: response.id, ttl: seconds(response.ttl) })
     }
 
-    /// Ends a lease and deletes its keys.
+    /// Ends a lease at once; its keys go in one revision. The same if it happens twice, so it is tried again like a read.
     ///
     /// # Errors
-    /// The member's refusal, or the transport's failure.
-    pub async fn revoke(&self, request: LeaseRevokeRequest) -> Result<LeaseRevokeResponse, Error> {
-        self.0.unary(request, async |channel, request| lease(channel).lease_revoke(request).await).await
+    /// Final: [`ErrorKind::LeaseNotFound`], also when an earlier attempt of this very call ended it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn revoke(&self, id: i64) -> Result<(), Error> {
+        let call = |channel, request| async move { LeaseClient::new(channel).lease_revoke(request).await };
+        self.repeatable(pb::LeaseRevokeRequest { id }, call).await.map(drop)
     }
 
-    /// What is left of a lease, and its keys if asked for.
+    /// Keeps a lease alive once: it lives at least the returned time from when this was called.
     ///
     /// # Errors
-    /// The member's refusal, or the transport's failure.
-    pub async fn time_to_live(&self, request: LeaseTimeToLiveRequest) -> Result<LeaseTimeToLiveResponse, Error> {
-        self.0.unary(request, async |channel, request| lease(channel).lease_time_to_live(request).await).await
+    /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future is harmless.
+    pub async fn keep_alive_once(&self, id: i64) -> Result<Duration, Error> {
+        let end = tokio::time::Instant::now() + self.timeout();
+        let mut pauses = crate::call::Pauses::new(self.endpoints_ref());
+        loop {
+            let patience = self.attempt_timeout();
+            let once = async { KeepAliveStream::open(self, id, patience).await?.keep_alive(patience).await };
+            match once.await {
+                Err(error) if !error.is_final() => {
+                    let pause = pauses.next();
+                    if tokio::time::Instant::now() + pause >= end {
+                        return Err(error.of_read());
+                    }
+                    tokio::time::sleep(pause).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
-    /// All leases this member knows.
+    /// What is left of a lease; with `keys`, also which keys go with it.
     ///
     /// # Errors
-    /// The member's refusal, or the transport's failure.
-    pub async fn leases(&self, request: LeaseLeasesRequest) -> Result<LeaseLeasesResponse, Error> {
-        self.0.unary(request, async |channel, request| lease(channel).lease_leases(request).await).await
+    /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.
+    pub async fn lease_info(&self, id: i64, keys: bool) -> Result<LeaseInfo, Error> {
+        let call = |channel, request| async move { lease(channel).lease_time_to_live(request).await };
+        let response = self.read(pb::LeaseTimeToLiveRequest { id, keys }, call).await?;
+        if response.ttl < 0 {
+            return Err(gone());
+        }
+        let (remaining, granted) = (seconds(response.ttl), seconds(response.granted_ttl));
+        Ok(LeaseInfo { id: response.id, remaining, granted, keys: response.keys })
     }
 
-    /// Opens a stream of keep-alives; whether the member takes it shows with the first answer.
-    #[must_use]
-    pub fn keep_alives(&self) -> KeepAlives {
-        let (requests, queued) = mpsc::channel(QUEUE);
-        let request = Request::new(ReceiverStream::new(queued));
-        let client = self.0.clone();
-        let call = async move |channel, request| lease(channel).lease_keep_alive(request).await;
-        let responses = Answers::new(async move { client.patient(request, call).await });
-        KeepAlives { requests, responses }
+    /// The leases that the member asked knows: not linearizable.
+    ///
+    /// # Errors
+    /// Retryable: no member answered in time.
+    pub async fn leases(&self) -> Result<Vec<i64>, Error> {
+        let call = |channel, request| async move { lease(channel).lease_leases(request).await };
+        let response = self.read(pb::LeaseLeasesRequest {}, call).await?;
+        Ok(response.leases.into_iter().map(|lease| lease.id).collect())
     }
 }
 
-/// An open stream of keep-alives.
+/// A stream of keep-alives of one lease, with one request under way at a time: so each answer belongs to the request before it.
 #[derive(Debug)]
-pub struct KeepAlives {
-    requests: mpsc::Sender<LeaseKeepAliveRequest>,
-    responses: Answers<LeaseKeepAliveResponse>,
+pub(crate) struct KeepAliveStream {
+    client: Client,
+    id: i64,
+    requests: mpsc::Sender<pb::LeaseKeepAliveRequest>,
+    opened: Opened<Streaming<pb::LeaseKeepAliveResponse>>,
+    /// The request that opened the stream has not been answered yet.
+    first: bool,
 }
 
-impl KeepAlives {
-    /// Asks to keep one lease alive; waits only while the stream's queue is full.
-    ///
-    /// # Errors
-    /// The stream has ended.
-    pub async fn send(&self, id: i64) -> Result<(), Error> {
-        let sent = self.requests.send(LeaseKeepAliveRequest { id }).await;
-        sent.map_err(|_| Error::unsent("the keep-alive stream has ended".into()))
+impl KeepAliveStream {
+    /// Opens one with a first request on it: some members accept the stream only with their first answer.
+    pub(crate) async fn open(client: &Client, id: i64, patience: Duration) -> Result<Self, Error> {
+        let (requests, queue) = mpsc::channel(1);
+        // There is room for one.
+        let _ = requests.try_send(pb::LeaseKeepAliveRequest { id });
+        let call = |channel, request| async move { lease(channel).lease_keep_alive(request).await };
+        let opened = client.open(patience, Request::new(ReceiverStream::new(queue)), call).await?;
+        Ok(Self { client: client.clone(), id, requests, opened, first: true })
     }
 
-    /// A handle for asking while somebody else reads the answers.
-    #[must_use]
-    pub fn sender(&self) -> mpsc::Sender<LeaseKeepAliveRequest> {
-        self.requests.clone()
+    /// Asks and waits for the answer: how long the lease lives from when it was asked.
+    pub(crate) async fn keep_alive(&mut self, patience: Duration) -> Result<Duration, Error> {
+        if !std::mem::take(&mut self.first) {
+            let request = pb::LeaseKeepAliveRequest { id: self.id };
+            self.requests.try_send(request).map_err(|_| Error::unsent("the keep-alive stream has ended"))?;
+        }
+        let answer = match timeout(patience, self.opened.answers.message()).await {
+            Ok(Ok(Some(answer))) => answer,
+            Ok(Ok(None)) => {
+                return Err(self.client.blame(&self.opened.choice, Error::unsent("the keep-alive stream ended")));
+            }
+            Ok(Err(status)) => return Err(self.client.blame(&self.opened.choice, status.into())),
+            Err(_) => return Err(self.client.blame(&self.opened.choice, late())),
+        };
+        self.client.praise(&self.opened.choice);
+        if answer.ttl <= 0 { Err(gone()) } else { Ok(seconds(answer.ttl)) }
     }
+}
 
-    /// The next answer; its time to live is 0 if the lease is gone. `None` when the member ended the stream.
-    ///
-    /// # Errors
-    /// The stream failed.
-    pub async fn next(&mut self) -> Result<Option<LeaseKeepAliveResponse>, Error> {
-        self.responses.next().await
-    }
+fn late() -> Error {
+    Status::deadline_exceeded("no answer to a keep-alive within the deadline").into()
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::LeaseNotFound, "etcdserver: requested lease not found")
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 fn lease(channel: Channel) -> LeaseClient<Channel> {

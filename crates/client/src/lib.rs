@@ -1,28 +1,45 @@
 //! The Rust client of Conclave.
-//!
-//! A [`Client`] is a cheap handle on one or several members; each service of the etcd v3 wire is a thin typed handle on it that
-//! takes the request message and gives the response message. What a caller needs to know beyond the messages:
-//!
-//! 1. **One attempt a call.** Nothing is retried, least of all a write: a call that failed may have happened, and
-//!    [`Error::outcome_unknown`] says when. The next call after a failed connection goes to the next endpoint.
-//! 2. **A deadline a call.** Unary calls end after [`Client::with_timeout`]'s bound. Calls whose nature is to wait (`lock`,
-//!    `campaign`, streams) have none: drop the future to give up.
-//!
-//! This is the part that the cluster tests stand on. Built on it later: watches that resume, kept-alive sessions, mutexes,
-//! elections and software transactions that retry what may be retried.
 
-mod answers;
-mod connection;
-mod coordination;
+mod call;
+mod client;
+pub mod clock;
+mod election;
+mod endpoints;
 mod error;
+mod held;
+mod kv;
 mod lease;
-mod services;
+mod maintenance;
+mod mutex;
+mod observe;
+mod place;
+mod range;
+mod run;
+mod rwlock;
+mod semaphore;
+mod session;
+mod stm;
+mod txn;
 mod watch;
+pub mod wire;
 
+pub use client::{Builder, Client};
+pub use clock::Clock;
 pub use conclave_api as api;
-pub use connection::Client;
-pub use coordination::{Election, Lock};
-pub use error::Error;
-pub use lease::{KeepAlives, Lease};
-pub use services::{Cluster, Kv, Maintenance};
-pub use watch::{Watch, WatchStream};
+pub use election::{Election, Leader, Leadership};
+pub use endpoints::EndpointHealth;
+pub use error::{Error, ErrorKind};
+pub use held::{GuardedTxn, Held, Token};
+pub use kv::{Delete, Deleted, Found, Get, Header, KeyValue, Put, SortOrder, SortTarget, Written};
+pub use lease::{Lease, LeaseInfo};
+pub use maintenance::{AlarmMember, AlarmType, KvHash, Member, MemberStatus, Members};
+pub use mutex::{LockGuard, Mutex};
+pub use observe::Observed;
+pub use range::KeyRange;
+pub use run::{Leading, Ran, run_as_leader};
+pub use rwlock::RwLock;
+pub use semaphore::Semaphore;
+pub use session::{LostReason, Session, SessionState};
+pub use stm::{Isolation, StmTxn};
+pub use txn::{Cmp, Compare, Op, OpAnswer, Txn, TxnAnswer};
+pub use watch::{Batch, Event, EventKind, Watch, WatchStream};

@@ -1,7 +1,8 @@
 //! Keys and values, members, maintenance: unary calls, one method each.
 
+use super::Client;
 use crate::{
-    Client, Error,
+    Error,
     api::etcdserverpb::{
         AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
         HashKvRequest, HashKvResponse, HashRequest, HashResponse, MemberListRequest, MemberListResponse, PutRequest,

@@ -1,7 +1,8 @@
 //! Locks and elections of the etcd v3 wire. `lock` and `campaign` wait as long as it takes: drop the future to leave the queue.
 
+use super::Client;
 use crate::{
-    Client, Error,
+    Error,
     api::{
         v3electionpb::{
             CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse,

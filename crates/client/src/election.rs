@@ -1,0 +1,251 @@
+//! Elections over etcd's wire: candidates stand in a queue of keys, and the oldest leads.
+
+use crate::{
+    Client, Cmp, Compare, Error, ErrorKind, Get, Header, Held, KeyRange, KeyValue, Put, Session, SortOrder, SortTarget,
+    Token, Txn,
+    held::{Tenure, held},
+    observe::{Observed, Observer},
+    place::{self, Line, Place, Rule},
+};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// An election by name.
+///
+/// A candidate is a key `name/<lease in hex>` attached to its session's lease; the one created first leads. Candidates of etcd's other
+/// clients (`concurrency.Election` in Go, `etcdctl elect`, the `v3election` service) stand in the same line.
+///
+/// One session is one candidate: a second campaign of the same session waits until the first leadership has ended. Names must not lie
+/// inside each other (`a` and `a/b`), since everything below `a/` counts as a candidate of `a`.
+///
+/// # Source
+/// etcd's `concurrency.Election`; beyond it: a candidate whose lease or key is gone is told so instead of waiting or winning, a dropped
+/// campaign leaves nothing behind, observers are told of vacancy, and resigning can be repeated.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Election, Held, Put, Session};
+/// use std::time::Duration;
+///
+/// let session = Session::open(&client, Duration::from_secs(10)).await?;
+/// let election = Election::new(&client, "printing");
+/// let mut leadership = election.campaign(&session, "host-7").await?;
+/// tokio::select! {
+///     reason = leadership.lost() => println!("no longer the leader: {reason}"),
+///     done = leadership.txn().then([Put::new("printer/state", "warm")]).commit() => drop(done?),
+/// }
+/// leadership.resign().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Election {
+    client: Client,
+    name: String,
+}
+
+/// Who leads an election.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Leader {
+    /// The candidate's key.
+    pub key: Bytes,
+    /// What it proclaimed.
+    pub value: Bytes,
+    /// The revision that created the key: the leader's fence.
+    pub revision: i64,
+    /// The lease that keeps it.
+    pub lease: i64,
+}
+
+/// Being the leader. See [`Held`] for what all guards can do.
+///
+/// Dropping it resigns in the background.
+#[derive(Debug)]
+pub struct Leadership {
+    tenure: Tenure,
+    key: Bytes,
+    header: Header,
+}
+
+held!(Leadership);
+
+impl Election {
+    /// The election of this name. Makes no call.
+    #[must_use]
+    pub fn new(client: &Client, name: impl Into<String>) -> Self {
+        Self { client: client.clone(), name: name.into() }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stands for election and waits until elected, through failures of members.
+    ///
+    /// When this returns, no other candidate leads, and none will before this leadership has ended. If the session has a place already
+    /// (from before a restart, see [`Session::resume`]) it keeps its position and proclaims the new value.
+    ///
+    /// # Errors
+    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotLeader`] as soon as the place in the queue is
+    /// deleted by somebody; a refusal such as [`ErrorKind::NoSpace`]. Failures of members are waited out.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    pub async fn campaign(&self, session: &Session, value: impl Into<Bytes>) -> Result<Leadership, Error> {
+        let rule = Rule::Alone(self.candidates());
+        let line = Line { key: self.key(session), value: value.into(), rule, gone: ErrorKind::NotLeader };
+        Ok(Leadership::new(session, place::wait(session, &line).await?))
+    }
+
+    /// Who leads, linearizably.
+    ///
+    /// # Errors
+    /// Final: [`ErrorKind::NoLeader`]. Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn leader(&self) -> Result<Leader, Error> {
+        let oldest = Get::new(self.candidates()).sort(SortTarget::Create, SortOrder::Ascend).limit(1);
+        let found = self.client.range(oldest).await?;
+        let leader = found.kvs.into_iter().next().map(Leader::from);
+        leader.ok_or_else(|| Error::new(ErrorKind::NoLeader, "election: no leader"))
+    }
+
+    /// Follows the election: who leads now, or that nobody does, then each change of the leader or of what it proclaims.
+    ///
+    /// Changes come in order and none is left out, unless history is compacted while no member can be reached: then the state after it
+    /// comes next. Failures of members are waited out; the stream ends only after a refusal.
+    ///
+    /// # Cancel safety
+    /// A dropped `next` loses nothing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Election, Observed};
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut seen = Election::new(&client, "printing").observe();
+    /// while let Some(state) = seen.try_next().await? {
+    ///     match state {
+    ///         Observed::Leader(leader) => println!("{:?} leads, fence {}", leader.value, leader.revision),
+    ///         Observed::Vacant => println!("nobody leads"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn observe(&self) -> BoxStream<'static, Result<Observed, Error>> {
+        Observer::new(self.client.clone(), self.candidates()).stream()
+    }
+
+    /// Takes up a leadership again that is known by its key and revision ([`Leadership::key`], [`Leadership::rev`]), for example from
+    /// this program's last life. If the session is another one than then, the key goes over to its lease.
+    ///
+    /// # Errors
+    /// Final: [`ErrorKind::NotLeader`], it leads no longer; [`ErrorKind::SessionLost`]. Outcome unknown: the key may have gone over to the
+    /// session's lease; the call can be repeated.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the key with the session's lease, to be resumed again.
+    pub async fn resume(&self, session: &Session, key: impl Into<Bytes>, rev: i64) -> Result<Leadership, Error> {
+        let key = key.into();
+        let not_leader = || Error::new(ErrorKind::NotLeader, "election: not leader");
+        let work = async {
+            let reservation = session.reserve(&key).await;
+            let leader = match self.leader().await {
+                Ok(leader) if leader.key == key && leader.revision == rev => leader,
+                Ok(_) => return Err(not_leader()),
+                Err(error) if error.kind() == ErrorKind::NoLeader => return Err(not_leader()),
+                Err(error) => return Err(error),
+            };
+            if leader.lease != session.lease() {
+                let own = Compare::create_revision(key.clone(), Cmp::Equal, rev);
+                let rebind = Put::new(key.clone(), "").keep_value().lease(session.lease());
+                let answer = session.client().txn_repeatable(Txn::new().when([own]).then([rebind])).await?;
+                if !answer.succeeded {
+                    return Err(not_leader());
+                }
+            }
+            Ok(Place::known(session, key.clone(), rev, reservation))
+        };
+        Ok(Leadership::new(session, session.during(work).await?))
+    }
+
+    fn candidates(&self) -> KeyRange {
+        KeyRange::prefix(format!("{}/", self.name))
+    }
+
+    fn key(&self, session: &Session) -> Bytes {
+        place::key(&self.name, session.lease())
+    }
+}
+
+impl Leadership {
+    fn new(session: &Session, place: Place) -> Self {
+        let (key, revision, header) = (place.key.clone(), place.revision(), place.header);
+        Self { tenure: place.into_tenure(session, revision, ErrorKind::NotLeader), key, header }
+    }
+
+    /// The key that stands for this leadership.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// The revision that created the key; the same as [`Held::fence`].
+    #[must_use]
+    pub fn rev(&self) -> i64 {
+        self.fence()
+    }
+
+    /// The header of the answer that gave the place in the queue.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Announces another value without leaving office.
+    ///
+    /// # Errors
+    /// Final: [`ErrorKind::NotLeader`]. Outcome unknown: the answer was lost; repeating it is harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn proclaim(&self, value: impl Into<Bytes>) -> Result<Header, Error> {
+        self.tenure.check()?;
+        let put = Put::new(self.key.clone(), value).lease(self.tenure.session().lease());
+        Ok(self.txn().then([put]).commit().await?.header)
+    }
+
+    /// Leaves office. When this returns without error, the next candidate may lead; also if the leadership was lost before.
+    ///
+    /// # Errors
+    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
+    /// background.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the guard as after an error.
+    pub async fn resign(&mut self) -> Result<(), Error> {
+        self.tenure.release().await
+    }
+}
+
+impl From<KeyValue> for Leader {
+    fn from(kv: KeyValue) -> Self {
+        Self { key: kv.key, value: kv.value, revision: kv.create_revision, lease: kv.lease }
+    }
+}
+
+impl Leader {
+    /// The proof of this tenure, for transactions of others that are to happen only under it.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        place::token(&self.key, self.revision)
+    }
+}

@@ -1,0 +1,384 @@
+//! What all guards have in common: leaderships, locks, permits, claims.
+//!
+//! 1. A guard that is not [lost](Held::lost) is held: the cluster has given it to nobody else.
+//! 2. That is known here only up to a moment ago. What must not happen after a loss is put behind the [token](Held::token): in the
+//!    cluster's store by [`Held::txn`], elsewhere by the [fence](Held::fence).
+//! 3. A guard gives back what it holds exactly once: by its own method, which can be repeated if it fails, or when it is dropped, in the
+//!    background, until the cluster has confirmed it or the session is lost.
+
+use crate::{
+    Client, Error, ErrorKind, Header, LostReason, Session,
+    clock::Moment,
+    session::Reservation,
+    txn::{Compare, Op, OpAnswer, Txn, TxnAnswer},
+};
+use futures::future::BoxFuture;
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::AbortHandle};
+
+/// The proof of a tenure: a number that rises with every grant, and conditions that hold exactly while the tenure lasts.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client, token: conclave_client::Token) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Put, Txn};
+///
+/// // By hand, for example in another process that was given the token; `Held::txn` does the same and tells more.
+/// let done = client.txn(Txn::new().when(token.compares).then([Put::new("result", "42")])).await?.succeeded;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Token {
+    /// Greater than that of every earlier holder of the same name, also after the name was deleted.
+    pub fence: i64,
+    /// Conditions for a transaction on the same cluster. All hold while the tenure lasts; after it, never again.
+    pub compares: Vec<Compare>,
+}
+
+impl Token {
+    pub(crate) fn new(fence: i64, compares: Vec<Compare>) -> Self {
+        Self { fence, compares }
+    }
+}
+
+/// Something held in the cluster by this process. Implemented by every guard of this crate.
+pub trait Held: Send + Sync {
+    /// A number greater than that of every earlier holder of the same name. Hand it to services outside of the cluster with each request,
+    /// and let them refuse a smaller one than they have seen.
+    fn fence(&self) -> i64;
+
+    /// The fence, and the conditions that prove the tenure in a transaction.
+    fn token(&self) -> Token;
+
+    /// The session that holds it.
+    fn session(&self) -> &Session;
+
+    /// Until when the session surely lives, on the client's clock; moves on with each keep-alive. The tenure may end before if its key is
+    /// deleted by hand.
+    fn valid_until(&self) -> Moment;
+
+    /// Why it is held no longer; `None` while it is. Looks at the clock, asks nobody.
+    fn why_lost(&self) -> Option<LostReason>;
+
+    /// Ends when it is held no longer: at the session's deadline at the latest, with or without a network, and not before without reason.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and asked for again at any time.
+    fn lost(&self) -> BoxFuture<'static, LostReason>;
+
+    /// A transaction that has an effect only while this is held.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(guard: conclave_client::LockGuard) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Cmp, Compare, Held, Put};
+    ///
+    /// let answer = guard
+    ///     .txn()
+    ///     .when([Compare::value("state", Cmp::Equal, "ready")])
+    ///     .then([Put::new("state", "running")])
+    ///     .commit()
+    ///     .await?; // an error if the lock is lost
+    /// if !answer.succeeded {
+    ///     println!("still holding the lock, but not ready");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn txn(&self) -> GuardedTxn;
+
+    /// Gives it back. When this returns without error it is held no longer, and the next in line may have it; also if it was lost before.
+    ///
+    /// # Errors
+    /// No member confirmed it in time; it may be held still. The guard keeps its state: the call can be repeated, and dropping the guard
+    /// goes on trying in the background.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the guard as after an error.
+    fn release(&mut self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// Implements [`Held`] for a guard that has a `tenure`.
+macro_rules! held {
+    ($guard:ty) => {
+        impl $crate::Held for $guard {
+            fn fence(&self) -> i64 {
+                self.tenure.token().fence
+            }
+
+            fn token(&self) -> $crate::Token {
+                self.tenure.token().clone()
+            }
+
+            fn session(&self) -> &$crate::Session {
+                self.tenure.session()
+            }
+
+            fn valid_until(&self) -> $crate::clock::Moment {
+                self.tenure.session().valid_until()
+            }
+
+            fn why_lost(&self) -> Option<$crate::LostReason> {
+                self.tenure.why_lost()
+            }
+
+            fn lost(&self) -> futures::future::BoxFuture<'static, $crate::LostReason> {
+                self.tenure.lost()
+            }
+
+            fn txn(&self) -> $crate::GuardedTxn {
+                self.tenure.txn()
+            }
+
+            fn release(&mut self) -> futures::future::BoxFuture<'_, Result<(), $crate::Error>> {
+                Box::pin(self.tenure.release())
+            }
+        }
+    };
+}
+pub(crate) use held;
+
+/// Gives something back in the cluster; the same if it happens twice.
+pub(crate) type Release = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
+
+/// The common part of all guards.
+pub(crate) struct Tenure {
+    session: Session,
+    token: Token,
+    /// What using it after a loss is called.
+    not_held: ErrorKind,
+    over: watch::Sender<Option<LostReason>>,
+    release: Release,
+    watcher: Option<AbortHandle>,
+    /// Kept until the cluster has confirmed that it is given back.
+    reservation: Option<Reservation>,
+}
+
+impl Tenure {
+    pub(crate) fn new(session: &Session, token: Token, not_held: ErrorKind, release: Release) -> Self {
+        let over = watch::Sender::new(None);
+        Self { session: session.clone(), token, not_held, over, release, watcher: None, reservation: None }
+    }
+
+    pub(crate) fn reserving(mut self, reservation: Option<Reservation>) -> Self {
+        self.reservation = reservation;
+        self
+    }
+
+    /// Follows `gone`, which ends when the cluster has taken the tenure away.
+    pub(crate) fn watched_by(mut self, gone: impl Future<Output = LostReason> + Send + 'static) -> Self {
+        let over = self.over.clone();
+        let watcher = self.session.in_background(async move {
+            let reason = gone.await;
+            over.send_if_modified(|known| known.is_none().then(|| *known = Some(reason)).is_some());
+        });
+        self.watcher = Some(watcher.abort_handle());
+        self
+    }
+
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub(crate) fn why_lost(&self) -> Option<LostReason> {
+        let over = *self.over.borrow();
+        over.or(match self.session.state() {
+            crate::SessionState::Lost(reason) => Some(reason),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn lost(&self) -> BoxFuture<'static, LostReason> {
+        let (mut over, session) = (self.over.subscribe(), self.session.lost());
+        Box::pin(async move {
+            tokio::select! {
+                biased;
+                reason = told(&mut over) => reason,
+                reason = session => reason,
+            }
+        })
+    }
+
+    /// An error if it is held no longer.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self.why_lost() {
+            None => Ok(()),
+            Some(_) => Err(not_held(self.not_held)),
+        }
+    }
+
+    /// The cluster has said that it is held no longer.
+    pub(crate) fn lose(&self, reason: LostReason) {
+        self.over.send_if_modified(|known| known.is_none().then(|| *known = Some(reason)).is_some());
+    }
+
+    pub(crate) fn txn(&self) -> GuardedTxn {
+        GuardedTxn {
+            client: self.session.client().clone(),
+            token: self.token.clone(),
+            not_held: self.not_held,
+            tenure: Some((self.session.clone(), self.over.clone())),
+            txn: Txn::new(),
+        }
+    }
+
+    pub(crate) async fn release(&mut self) -> Result<(), Error> {
+        if self.why_lost().is_none() {
+            (self.release)().await?;
+        }
+        self.end();
+        self.reservation = None;
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.lose(LostReason::Released);
+        if let Some(watcher) = self.watcher.take() {
+            watcher.abort();
+        }
+    }
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        let held = self.why_lost().is_none();
+        self.end();
+        if held {
+            let (session, release, reservation) =
+                (self.session.clone(), Arc::clone(&self.release), self.reservation.take());
+            self.session.in_background(async move {
+                give_back(&session, || release()).await;
+                drop(reservation);
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenure").field("token", &self.token).field("lost", &self.why_lost()).finish_non_exhaustive()
+    }
+}
+
+/// Tries until it is done, refused, or needless because the session is lost.
+pub(crate) async fn give_back<F>(session: &Session, release: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    const PAUSE: Duration = Duration::from_millis(200);
+    let tries = async {
+        loop {
+            match release().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_final() => {
+                    tracing::warn!(%error, "what a dropped guard held is left to its lease");
+                    return Err(error);
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    };
+    // Refusals are logged; after the session's end its lease gives everything back.
+    drop(session.during(tries).await);
+}
+
+async fn told(over: &mut watch::Receiver<Option<LostReason>>) -> LostReason {
+    match over.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(reason)) => *reason,
+        // The guard is gone without a word: it has given back what it held.
+        _ => LostReason::Released,
+    }
+}
+
+fn not_held(kind: ErrorKind) -> Error {
+    let text = if kind == ErrorKind::NotLeader { "election: not leader" } else { "no longer held" };
+    Error::new(kind, text)
+}
+
+/// A transaction behind a token; made by [`Held::txn`] or [`Client::guarded`].
+///
+/// One round tells apart that the tenure is lost ([`ErrorKind::NotLeader`] or [`ErrorKind::NotHeld`], an error) from that an own condition
+/// does not hold ([`TxnAnswer::succeeded`] is false): the own transaction is nested in one that checks the token.
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens before `commit`"]
+pub struct GuardedTxn {
+    client: Client,
+    token: Token,
+    not_held: ErrorKind,
+    tenure: Option<(Session, watch::Sender<Option<LostReason>>)>,
+    txn: Txn,
+}
+
+impl GuardedTxn {
+    /// Adds own conditions; see [`Txn::when`].
+    pub fn when(mut self, compares: impl IntoIterator<Item = impl Into<Compare>>) -> Self {
+        self.txn = self.txn.when(compares);
+        self
+    }
+
+    /// Adds what to do if they hold; see [`Txn::then`].
+    pub fn then(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
+        self.txn = self.txn.then(ops);
+        self
+    }
+
+    /// Adds what to do if one does not hold; see [`Txn::or_else`].
+    pub fn or_else(mut self, ops: impl IntoIterator<Item = impl Into<Op>>) -> Self {
+        self.txn = self.txn.or_else(ops);
+        self
+    }
+
+    /// Runs it. Its own operations have been done only if the tenure lasted at that moment.
+    ///
+    /// # Errors
+    /// Final: the tenure was over, and nothing was done ([`ErrorKind::NotLeader`] of a leadership, else [`ErrorKind::NotHeld`]). Others as
+    /// [`Client::txn`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    pub async fn commit(self) -> Result<TxnAnswer, Error> {
+        let lost = self.tenure.as_ref().is_some_and(|(session, over)| session.is_lost() || over.borrow().is_some());
+        if lost {
+            return Err(not_held(self.not_held));
+        }
+        let outer = Txn::new().when(self.token.compares).then([self.txn]);
+        let TxnAnswer { header, succeeded, answers } = self.client.txn(outer).await?;
+        if !succeeded {
+            if let Some((_, over)) = self.tenure {
+                over.send_if_modified(|known| known.is_none().then(|| *known = Some(LostReason::KeyGone)).is_some());
+            }
+            return Err(not_held(self.not_held));
+        }
+        match answers.into_iter().next() {
+            Some(OpAnswer::Txn(inner)) => Ok(TxnAnswer { header: keep(inner.header, header), ..inner }),
+            _ => Err(Error::new(ErrorKind::Refused, "a nested transaction was answered with something else")),
+        }
+    }
+}
+
+/// Inner answers have a header without the member, or none.
+fn keep(inner: Header, outer: Header) -> Header {
+    if inner.member_id == 0 { outer } else { inner }
+}
+
+impl Client {
+    /// A transaction behind the token of a tenure that need not be this process's.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client, token: conclave_client::Token) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Put;
+    /// client.guarded(token).then([Put::new("result", "42")]).commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guarded(&self, token: Token) -> GuardedTxn {
+        GuardedTxn { client: self.clone(), token, not_held: ErrorKind::NotHeld, tenure: None, txn: Txn::new() }
+    }
+}

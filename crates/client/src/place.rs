@@ -1,0 +1,445 @@
+//! A place in a queue of keys, as etcd's own clients keep it: a key under a prefix, attached to a lease, in order of creation.
+//!
+//! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see [`Rule`].
+//!
+//! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds the place that was taken.
+//! 2. Whoever waits looks only at those before it, and at its own key: if that is deleted, waiting ends with an error.
+//! 3. That the turn has come is read together with the own key, at one revision: nobody is told to hold what is gone.
+//! 4. A dropped future gives back the place in the background, also if it is being taken at that moment.
+
+use crate::{
+    Client, Cmp, Compare, Error, ErrorKind, EventKind, Found, Get, Header, KeyRange, KeyValue, LostReason, Put,
+    Session, SortOrder, SortTarget, Token, Txn, TxnAnswer, Watch,
+    held::{Tenure, give_back},
+    kv::Delete,
+    session::Reservation,
+};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::sleep};
+
+/// How long a guard waits before it watches its own key: most locks are held for less.
+const WATCH_AFTER: Duration = Duration::from_millis(200);
+/// When to look again for a place that a lost request may yet take. Longer than a member keeps a request.
+const SWEEPS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
+
+/// Who must be gone before it is one's turn.
+#[derive(Clone, Debug)]
+pub(crate) enum Rule {
+    /// Everybody older in the range.
+    Alone(KeyRange),
+    /// Enough of the older ones in the range that one's own weight fits beside the rest. A key's value is its weight.
+    Room { range: KeyRange, capacity: u32, weight: u32 },
+}
+
+/// What waiting in line is called when it fails, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) key: Bytes,
+    pub(crate) value: Bytes,
+    pub(crate) rule: Rule,
+    /// The error when the place is gone.
+    pub(crate) gone: ErrorKind,
+}
+
+/// A place whose turn has come. Dropping it gives it back in the background.
+#[derive(Debug)]
+pub(crate) struct Place {
+    session: Session,
+    pub(crate) key: Bytes,
+    /// The revision that created the key; unknown while it is being taken.
+    revision: Option<i64>,
+    /// Of the answer that gave the place.
+    pub(crate) header: Header,
+    reservation: Option<Reservation>,
+    armed: bool,
+}
+
+/// The key of a lease's one place in a queue, as etcd's clients and servers make it.
+pub(crate) fn key(name: &str, lease: i64) -> Bytes {
+    // As Go prints a negative number in hex: lease ids of others may be such.
+    let sign = if lease < 0 { "-" } else { "" };
+    format!("{name}/{sign}{:x}", lease.unsigned_abs()).into()
+}
+
+/// A key of its own for each place, where one lease may have several.
+pub(crate) fn unique_key(name: &str, lease: i64) -> Bytes {
+    let of_lease = key(name, lease);
+    [&of_lease[..], format!("-{:08x}", rand::random::<u32>()).as_bytes()].concat().into()
+}
+
+/// The proof that the place created at `revision` is there.
+pub(crate) fn token(key: &Bytes, revision: i64) -> Token {
+    Token::new(revision, vec![Compare::create_revision(key.clone(), Cmp::Equal, revision)])
+}
+
+/// Takes a place and waits for its turn.
+pub(crate) async fn wait(session: &Session, line: &Line) -> Result<Place, Error> {
+    let (place, blocked) = enter(session, line).await?;
+    if blocked {
+        let gone = async {
+            gone(session.client(), &place.key, place.revision()).await;
+            Err(place_gone(line.gone))
+        };
+        let turn = line.rule.turn(session.client(), &place, line.gone);
+        session
+            .during(async {
+                tokio::select! {
+                    result = turn => result,
+                    result = gone => result,
+                }
+            })
+            .await?;
+    }
+    Ok(place)
+}
+
+/// Takes a place if its turn is now; leaves nothing behind if not.
+pub(crate) async fn attempt(session: &Session, line: &Line) -> Result<Option<Place>, Error> {
+    let (mut place, blocked) = enter(session, line).await?;
+    if !blocked {
+        return Ok(Some(place));
+    }
+    let left = session.during(async { remove(session.client(), &place.key, place.revision()).await });
+    left.await?;
+    place.armed = false;
+    Ok(None)
+}
+
+/// Waits no longer than `patience`.
+pub(crate) async fn within(session: &Session, line: &Line, patience: Duration) -> Result<Place, Error> {
+    let late = || Error::new(ErrorKind::Deadline, "the turn did not come in time");
+    tokio::time::timeout(patience, wait(session, line)).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Takes a place, or finds it; tells whether somebody is before it.
+async fn enter(session: &Session, line: &Line) -> Result<(Place, bool), Error> {
+    let reservation = session.during(async { Ok(session.reserve(&line.key).await) }).await?;
+    // In a task of its own: if this future is dropped, the task still learns what became of the request, and cleans up.
+    let (tell, told) = oneshot::channel();
+    let (own, line) = (session.clone(), line.clone());
+    session.in_background(async move {
+        let entered = own.during(take(&own, &line, reservation, &tell)).await;
+        // Nobody listens any more: dropping the place gives it back.
+        drop(tell.send(entered));
+    });
+    session.during(async { told.await.unwrap_or_else(|_| Err(Error::unsent("the runtime is going down"))) }).await
+}
+
+async fn take<T>(
+    session: &Session,
+    line: &Line,
+    reservation: Reservation,
+    caller: &oneshot::Sender<T>,
+) -> Result<(Place, bool), Error> {
+    let mut place = Place {
+        session: session.clone(),
+        key: line.key.clone(),
+        revision: None,
+        header: Header::default(),
+        reservation: Some(reservation),
+        armed: true,
+    };
+    let lease = session.lease();
+    let put = Put::new(line.key.clone(), line.value.clone()).lease(lease);
+    let txn = Txn::new()
+        .when([Compare::absent(line.key.clone())])
+        .then([put.into(), crate::Op::from(line.rule.view())])
+        .or_else([Get::new(line.key.clone()), line.rule.view()]);
+    let answer = loop {
+        match session.client().txn_repeatable(txn.clone()).await {
+            Ok(answer) => break answer,
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound => {
+                session.lease_gone();
+                return Err(error);
+            }
+            Err(error) if error.is_final() || caller.is_closed() => return Err(error),
+            Err(error) => tracing::debug!(%error, "taking a place goes on"),
+        }
+        sleep(WATCH_AFTER).await;
+    };
+    place.header = answer.header;
+    let existing = answer.found(0).and_then(|found| found.kvs.first());
+    let revision = if answer.succeeded { answer.header.revision } else { existing.map_or(0, |kv| kv.create_revision) };
+    place.revision = Some(revision);
+    if let Some(kv) = existing {
+        if kv.lease != lease {
+            place.armed = false;
+            return Err(Error::new(ErrorKind::Refused, "somebody else keeps a key in this session's place"));
+        }
+        if kv.value != line.value {
+            // A place from before, with another value: as if it had been proclaimed.
+            let put = Put::new(line.key.clone(), line.value.clone()).lease(lease);
+            let own = Compare::create_revision(line.key.clone(), Cmp::Equal, revision);
+            let updated = session.client().txn_repeatable(Txn::new().when([own]).then([put])).await?;
+            if !updated.succeeded {
+                return Err(place_gone(line.gone));
+            }
+        }
+    }
+    let blocked = answer.found(1).is_none_or(|found| line.rule.blockers(found, &line.key, revision).is_some());
+    Ok((place, blocked))
+}
+
+impl Place {
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision.unwrap_or_default()
+    }
+
+    /// Hands the place to a guard.
+    pub(crate) fn into_tenure(mut self, session: &Session, fence: i64, not_held: ErrorKind) -> Tenure {
+        self.armed = false;
+        let (client, key, revision) = (session.client().clone(), self.key.clone(), self.revision());
+        let watched = watched(client.clone(), key.clone(), revision);
+        let proof = Token::new(fence, token(&key, revision).compares);
+        let release = move || -> BoxFuture<'static, Result<(), Error>> {
+            let (client, key) = (client.clone(), key.clone());
+            Box::pin(async move { remove(&client, &key, revision).await })
+        };
+        let tenure = Tenure::new(session, proof, not_held, Arc::new(release));
+        tenure.reserving(self.reservation.take()).watched_by(watched)
+    }
+
+    /// A place that is known to be held, for example by this program's last life.
+    pub(crate) fn known(session: &Session, key: Bytes, revision: i64, reservation: Reservation) -> Self {
+        let header = Header { revision, ..Header::default() };
+        Self {
+            session: session.clone(),
+            key,
+            revision: Some(revision),
+            header,
+            reservation: Some(reservation),
+            armed: true,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.armed || self.session.is_lost() {
+            return;
+        }
+        let (session, key, reservation) = (self.session.clone(), self.key.clone(), self.reservation.take());
+        match self.revision {
+            Some(revision) => drop(self.session.in_background(async move {
+                give_back(&session, || remove(session.client(), &key, revision)).await;
+                drop(reservation);
+            })),
+            // A request whose answer was lost may take the place yet.
+            None => drop(self.session.in_background(async move {
+                drop(reservation);
+                sweep(session, key).await;
+            })),
+        }
+    }
+}
+
+/// Removes a place that a lost request may take at some time, unless it is in use.
+async fn sweep(session: Session, key: Bytes) {
+    // The sweeper does not keep the session open: when it ends, the place goes with its lease.
+    let (client, lease, lost) = (session.client().clone(), session.lease(), session.lost());
+    let session = {
+        let weak = session.downgrade();
+        drop(session);
+        weak
+    };
+    let sweeps = async {
+        for pause in SWEEPS {
+            sleep(pause).await;
+            let Some(session) = session.upgrade() else { return };
+            let Some(_free) = session.try_reserve(&key) else { continue };
+            let ours = Compare::lease(key.clone(), Cmp::Equal, lease);
+            let remove = Txn::new().when([ours]).then([Delete::new(key.clone())]);
+            if let Err(error) = client.txn_repeatable(remove).await {
+                tracing::debug!(%error, "a place could not be swept");
+            }
+        }
+    };
+    tokio::select! {
+        _ = lost => {}
+        () = sweeps => {}
+    }
+}
+
+/// Deletes exactly the place that was created at `revision`.
+async fn remove(client: &Client, key: &Bytes, revision: i64) -> Result<(), Error> {
+    let own = Compare::create_revision(key.clone(), Cmp::Equal, revision);
+    client.txn_repeatable(Txn::new().when([own]).then([Delete::new(key.clone())])).await.map(drop)
+}
+
+/// Ends when the key that was created at `revision` is gone.
+async fn gone(client: &Client, key: &Bytes, revision: i64) {
+    let mut since = revision + 1;
+    loop {
+        let mut watch = client.watch_from(Watch::new(key.clone()).deletions_only(), since);
+        match watch.deletion().await {
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "looking again for an own key"),
+        }
+        // History up to here is gone, or the watch was refused: what is there now tells.
+        match client.range(Get::new(key.clone()).keys_only()).await {
+            Ok(found) if found.kvs.first().is_none_or(|kv| kv.create_revision != revision) => return,
+            Ok(found) => since = found.header.revision + 1,
+            Err(error) => tracing::debug!(%error, "an own key cannot be read"),
+        }
+        sleep(WATCH_AFTER).await;
+    }
+}
+
+/// [`gone`] for a guard.
+async fn watched(client: Client, key: Bytes, revision: i64) -> LostReason {
+    sleep(WATCH_AFTER).await;
+    gone(&client, &key, revision).await;
+    LostReason::KeyGone
+}
+
+/// Those before a place, and how much of them may remain.
+#[derive(Debug)]
+struct Blockers {
+    range: KeyRange,
+    ahead: Vec<(Bytes, u32)>,
+    room: u32,
+}
+
+impl Rule {
+    fn range(&self) -> &KeyRange {
+        match self {
+            Self::Alone(range) | Self::Room { range, .. } => range,
+        }
+    }
+
+    /// What to read together with taking a place: enough to see that nobody is before it.
+    fn view(&self) -> Get {
+        let oldest = Get::new(self.range().clone()).sort(SortTarget::Create, SortOrder::Ascend);
+        match self {
+            Self::Alone(_) => oldest.limit(1).keys_only(),
+            Self::Room { .. } => oldest,
+        }
+    }
+
+    /// What to read later: those before the place.
+    fn before(&self, revision: i64) -> Get {
+        let older = Get::new(self.range().clone()).created_between(0, revision - 1);
+        match self {
+            Self::Alone(_) => older.sort(SortTarget::Create, SortOrder::Descend).limit(1).keys_only(),
+            Self::Room { .. } => older,
+        }
+    }
+
+    /// Those who must go first; `None` if it is one's turn.
+    fn blockers(&self, found: &Found, own: &Bytes, revision: i64) -> Option<Blockers> {
+        let older = found.kvs.iter().filter(|kv| kv.create_revision < revision && kv.key != *own);
+        let blockers = match self {
+            Self::Alone(_) => {
+                let ahead: Vec<_> = older.map(|kv| (kv.key.clone(), 1)).collect();
+                let range = ahead.first().map_or_else(KeyRange::all, |(key, _)| KeyRange::key(key.clone()));
+                Blockers { range, ahead, room: 0 }
+            }
+            Self::Room { range, capacity, weight } => {
+                let ahead = older.map(|kv| (kv.key.clone(), weight_of(kv))).collect();
+                Blockers { range: range.clone(), ahead, room: capacity.saturating_sub(*weight) }
+            }
+        };
+        (!blockers.fit()).then_some(blockers)
+    }
+
+    /// Waits until it is the place's turn.
+    async fn turn(&self, client: &Client, place: &Place, gone: ErrorKind) -> Result<(), Error> {
+        let revision = place.revision();
+        let own = Compare::create_revision(place.key.clone(), Cmp::Equal, revision);
+        let look = Txn::new().when([own]).then([self.before(revision)]);
+        loop {
+            let answer = match client.txn(look.clone()).await {
+                Ok(TxnAnswer { succeeded: false, .. }) => return Err(place_gone(gone)),
+                Ok(answer) => answer,
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "waiting in line goes on");
+                    sleep(WATCH_AFTER).await;
+                    continue;
+                }
+            };
+            let Some(found) = answer.found(0) else { return Err(place_gone(gone)) };
+            match self.blockers(found, &place.key, revision) {
+                None => return Ok(()),
+                Some(blockers) => blockers.clear(client, answer.header.revision + 1).await?,
+            }
+        }
+    }
+}
+
+impl Blockers {
+    fn fit(&self) -> bool {
+        self.ahead.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>() <= u64::from(self.room)
+    }
+
+    /// Waits until enough of them are gone, or until it cannot be told and must be read again.
+    async fn clear(mut self, client: &Client, since: i64) -> Result<(), Error> {
+        let mut watch = client.watch_from(Watch::new(self.range.clone()).deletions_only(), since);
+        while !self.fit() {
+            match watch.next().await {
+                Some(Ok(batch)) => {
+                    for event in batch.events.iter().filter(|event| event.kind == EventKind::Delete) {
+                        self.ahead.retain(|(key, _)| *key != event.kv.key);
+                    }
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::OutOfRange => return Ok(()),
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A semaphore's keys say how much they take; anything else takes one.
+fn weight_of(kv: &KeyValue) -> u32 {
+    std::str::from_utf8(&kv.value).ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+fn place_gone(kind: ErrorKind) -> Error {
+    let text = if kind == ErrorKind::NotLeader { "election: not leader" } else { "mutex: session is expired" };
+    Error::new(kind, format!("{text}: the place in the queue was deleted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(key: &str, value: &str, create_revision: i64) -> KeyValue {
+        KeyValue { key: key.to_owned().into(), value: value.to_owned().into(), create_revision, ..Default::default() }
+    }
+
+    fn found(kvs: &[KeyValue]) -> Found {
+        Found { kvs: kvs.to_vec(), ..Default::default() }
+    }
+
+    #[test]
+    fn keys_are_those_of_etcds_clients() {
+        assert_eq!(key("a", 0x7a_1b), "a/7a1b");
+        assert_eq!(key("a", -31), "a/-1f");
+        assert!(unique_key("a", 0x1f).starts_with(b"a/1f-") && unique_key("a", 1) != unique_key("a", 1));
+    }
+
+    #[test]
+    fn alone_is_who_has_nobody_older() {
+        let (rule, own) = (Rule::Alone(KeyRange::prefix("a/")), Bytes::from("a/2"));
+        assert!(rule.blockers(&found(&[kv("a/2", "", 5)]), &own, 5).is_none());
+        assert!(rule.blockers(&found(&[kv("a/3", "", 6)]), &own, 5).is_none());
+        let blocked = rule.blockers(&found(&[kv("a/9", "", 4)]), &own, 5).expect("somebody is before");
+        assert_eq!(blocked.range, KeyRange::key("a/9"));
+    }
+
+    #[test]
+    fn weights_of_the_older_ones_add_up_and_younger_ones_do_not_count() {
+        let room = |weight| Rule::Room { range: KeyRange::prefix("s/"), capacity: 4, weight };
+        let line = found(&[kv("s/a", "2", 3), kv("s/b", "1", 4), kv("s/me", "1", 5), kv("s/c", "9", 6)]);
+        let own = Bytes::from("s/me");
+        assert!(room(1).blockers(&line, &own, 5).is_none());
+        let mut blocked = room(2).blockers(&line, &own, 5).expect("3 + 2 is more than 4");
+        blocked.ahead.retain(|(key, _)| key != "s/b");
+        assert!(blocked.fit());
+        assert_eq!(weight_of(&kv("s/x", "not a number", 1)), 1);
+    }
+}
