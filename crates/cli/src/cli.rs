@@ -1,0 +1,101 @@
+//! The command line as a whole.
+
+use crate::{commands::Command, exit, settings::GlobalArgs};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+
+/// Elections, locks, claims, keys and leases of a Conclave cluster, from the command line.
+///
+/// What etcdctl does is done with etcdctl's names, flags and output.
+#[derive(Debug, Parser)]
+#[command(name = "conclavectl", version, propagate_version = false, max_term_width = 120)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The whole command line with the texts that are put together.
+pub(crate) fn command() -> clap::Command {
+    let environment = "\
+Environment:
+  CONCLAVECTL_ENDPOINTS, CONCLAVECTL_DIAL_TIMEOUT, CONCLAVECTL_COMMAND_TIMEOUT, CONCLAVECTL_WRITE_OUT,
+  CONCLAVECTL_HEX, CONCLAVECTL_DEBUG stand for the global options of the same names. ETCDCTL_* of the same names
+  is understood too. A flag counts before CONCLAVECTL_*, that before ETCDCTL_*.";
+    Cli::command().after_long_help(format!("{environment}\n\n{}", exit::TABLE))
+}
+
+/// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
+pub(crate) fn normalized(args: impl IntoIterator<Item = OsString>, command: &clap::Command) -> Vec<OsString> {
+    let (mut switches, mut values) = (Vec::new(), Vec::new());
+    collect(command, &mut switches, &mut values);
+    let mut open = true;
+    let mut rewritten = Vec::new();
+    for arg in args {
+        open &= arg != "--";
+        let switched = if open { arg.to_str().and_then(|arg| switch(arg, &switches, &values)) } else { None };
+        match switched {
+            None => rewritten.push(arg),
+            Some(Some(flag)) => rewritten.push(flag.into()),
+            Some(None) => {}
+        }
+    }
+    rewritten
+}
+
+/// `Some(Some(flag))` to set it, `Some(None)` to leave it out, `None` if it is something else.
+fn switch(arg: &str, switches: &[String], values: &[String]) -> Option<Option<String>> {
+    let (name, value) = arg.strip_prefix("--")?.split_once('=')?;
+    let known = switches.iter().any(|switch| switch == name) && !values.iter().any(|value| value == name);
+    match value {
+        "true" | "t" | "1" | "T" | "TRUE" | "True" if known => Some(Some(format!("--{name}"))),
+        "false" | "f" | "0" | "F" | "FALSE" | "False" if known => Some(None),
+        _ => None,
+    }
+}
+
+/// The long names of flags that take no value, and of those that do.
+fn collect(command: &clap::Command, switches: &mut Vec<String>, values: &mut Vec<String>) {
+    for arg in command.get_arguments() {
+        let names = if arg.get_action().takes_values() { &mut *values } else { &mut *switches };
+        names.extend(arg.get_long().map(str::to_owned));
+    }
+    command.get_subcommands().for_each(|command| collect(command, switches, values));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches as _;
+
+    pub(crate) fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        let command = command();
+        let args = normalized(args.iter().map(OsString::from), &command);
+        Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn switches_may_be_written_as_etcdctl_does() {
+        let of = |args: &[&str]| format!("{:?}", parse(args).expect("well-formed").command);
+        assert!(of(&["conclavectl", "get", "a", "--prefix=true"]).contains("prefix: true"));
+        assert!(of(&["conclavectl", "get", "a", "--prefix=false"]).contains("prefix: false"));
+        assert!(of(&["conclavectl", "put", "a", "--", "--prev-kv=true"]).contains("value: Some(\"--prev-kv=true\")"));
+        assert!(parse(&["conclavectl", "get", "a", "--prefix=perhaps"]).is_err());
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing about itself", command.get_name());
+            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
+        }
+        check(&command());
+    }
+}

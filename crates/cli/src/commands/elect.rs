@@ -1,0 +1,205 @@
+//! `elect NAME [VALUE] [-- COMMAND]`: etcd's election, led while a command runs, or observed.
+
+use super::{Context, lock::show_key, lock_admin::tell_waiting, wire};
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    hold::{self, Job, Schedule, signals::Signals},
+    output::{self, Format, etcd::Got},
+    parse,
+};
+use clap::Args;
+use conclave_client::{
+    Election, Error, ErrorKind, Held, KeyValue, Leader, Leadership, Observed, Session,
+    api::etcdserverpb::{RangeRequest, RangeResponse},
+};
+use futures::StreamExt as _;
+use std::{ffi::OsString, time::Duration};
+use tokio::time::timeout;
+
+/// Stand for election, run a command while it is won; or observe who leads
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl elect printing -- ./spooler         runs on one machine, and on another when that fails
+  conclavectl elect printing 10.0.0.7:631 -- ./spooler
+                                                  the value is what observers see
+  conclavectl elect printing alice                lead until Ctrl-C
+  conclavectl elect --listen printing             who leads, and every change
+
+The command finds CONCLAVE_FENCE, CONCLAVE_KEY, CONCLAVE_LEASE, CONCLAVE_NAME and CONCLAVE_VALUE in its environment, and is
+stopped when the leadership is lost, as with `conclavectl lock --help`. When it ends, the leadership is given up.
+
+Everybody who uses etcd's elections stands in the same line: etcdctl elect, the v3election service, clients' elections.
+For elections whose order can be changed by hand, see `conclavectl election`.")]
+pub(crate) struct ElectArgs {
+    /// Which election
+    name: String,
+    /// What the leader's key holds [default with COMMAND: host name and process id]
+    value: Option<String>,
+    /// What to run while it leads
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    /// Observe
+    #[arg(short, long, conflicts_with_all = ["value", "command", "wait"])]
+    listen: bool,
+    /// How long the leadership stands if this machine vanishes; seconds, or a time with its unit
+    #[arg(long, default_value = "10", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
+    ttl: Duration,
+    /// Wait no longer than this for the leadership
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    wait: Option<Duration>,
+    /// From SIGTERM to SIGKILL when the leadership is lost; at most a third of --ttl
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    grace: Option<Duration>,
+}
+
+impl ElectArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
+        if self.name.is_empty() {
+            return Err(Failure::usage("the election's name is empty"));
+        }
+        if self.listen {
+            return observe(context, &self.name).await;
+        }
+        let with_command = !self.command.is_empty();
+        let value = match self.value.clone() {
+            Some(value) => value,
+            None if with_command => own_name(),
+            None => {
+                return Err(Failure::usage("no proposal argument but -l not set").hint(format!(
+                    "give a value (conclavectl elect {0} ME), a command (elect {0} -- COMMAND), or observe (elect -l {0})",
+                    self.name
+                )));
+            }
+        };
+        let outcome = self.stand(context, value).await;
+        if with_command { outcome.map_err(Failure::before_command) } else { outcome }
+    }
+
+    async fn stand(&self, context: &Context, value: String) -> Result<Exit> {
+        Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
+        if let Some(command) = self.command.first() {
+            hold::find(command)?;
+        }
+        let what = format!("the leadership of {:?}", self.name);
+        let mut signals = Signals::new()?;
+        let client = context.link.client().await?;
+        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
+        let won = tokio::select! {
+            biased;
+            _ = signals.next() => Err(Failure::interrupted()),
+            won = self.campaign(context, &client, &session, &value) => won,
+        };
+        let mut leadership = match won {
+            Ok(leadership) => leadership,
+            Err(failure) => {
+                // Its place in the line goes with it.
+                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
+                return Err(failure);
+            }
+        };
+        let outcome = self.lead(context, &leadership, &what, value, &mut signals).await;
+        hold::give_back(&mut leadership, &what, context.link.settings().command_timeout).await;
+        outcome
+    }
+
+    async fn campaign(
+        &self,
+        context: &Context,
+        client: &conclave_client::Client,
+        session: &Session,
+        value: &str,
+    ) -> Result<Leadership> {
+        let election = Election::new(client, self.name.as_str());
+        let campaign = election.campaign(session, value.to_owned());
+        let late = || {
+            let text = format!("not in time: somebody else leads {:?}", self.name);
+            Failure::new(Exit::Busy, text).hint(format!("`conclavectl elect -l {}` shows who", self.name))
+        };
+        let bounded = async {
+            match self.wait {
+                None => campaign.await.map_err(Failure::of_client),
+                Some(bound) => match timeout(bound, campaign).await {
+                    Ok(won) => won.map_err(Failure::of_client),
+                    Err(_) => Err(late()),
+                },
+            }
+        };
+        tokio::select! {
+            won = bounded => won,
+            () = tell_waiting(context, &self.name, session.lease()) => unreachable!("it goes on telling"),
+        }
+    }
+
+    async fn lead(
+        &self,
+        context: &Context,
+        leadership: &Leadership,
+        what: &str,
+        value: String,
+        signals: &mut Signals,
+    ) -> Result<Exit> {
+        if self.command.is_empty() {
+            show_key(context, leadership.key()).await?;
+            return hold::until_asked(leadership, what, signals).await.map(|()| Exit::Done);
+        }
+        // The cluster may have raised the time to live.
+        let schedule = Schedule::new(leadership.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
+        let environment = vec![
+            ("CONCLAVE_NAME".to_owned(), self.name.clone().into()),
+            ("CONCLAVE_KEY".to_owned(), String::from_utf8_lossy(leadership.key()).into_owned().into()),
+            ("CONCLAVE_VALUE".to_owned(), value.into()),
+        ];
+        let job = Job { command: self.command.clone(), environment, schedule };
+        hold::run(leadership, what, &job, signals).await
+    }
+}
+
+/// Who this is, for people: host name and process.
+pub(super) fn own_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}/{}", std::process::id())
+}
+
+/// Prints the leader, and each that follows.
+async fn observe(context: &Context, name: &str) -> Result<Exit> {
+    let client = context.link.client().await?;
+    let election = Election::new(&client, name);
+    let mut seen = std::pin::pin!(election.observe());
+    while let Some(observed) = seen.next().await {
+        match observed.map_err(observing)? {
+            Observed::Leader(leader) => {
+                let response = as_found(context, leader).await?;
+                context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false });
+            }
+            // etcdctl prints nothing for it; a note does not disturb who reads the output.
+            _ if context.out.format == Format::Simple => output::note(&format!("nobody leads {name:?}")),
+            _ => {}
+        }
+    }
+    Err(Failure::new(Exit::Failed, "the observation ended"))
+}
+
+/// A leader as `get` finds its key; etcdctl shows the whole of it.
+async fn as_found(context: &Context, leader: Leader) -> Result<RangeResponse> {
+    let request = RangeRequest { key: leader.key.clone(), ..RangeRequest::default() };
+    let mut response = context.link.read(|channel| wire::range(channel, request.clone())).await?;
+    if response.kvs.first().is_none_or(|kv| kv.create_revision != leader.revision) {
+        // It leads no longer, but it did, and who follows is told next.
+        let Leader { key, value, revision, lease, .. } = leader;
+        response.kvs = vec![KeyValue { key, value, create_revision: revision, lease, ..KeyValue::default() }];
+    }
+    response.count = 0;
+    Ok(response)
+}
+
+fn observing(error: Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::OutcomeUnknown => {
+            Failure::new(Exit::NoConnection, error.message().to_owned())
+                .hint("`conclavectl status` shows which members answer and whether they have a leader")
+        }
+        _ => Failure::of_client(error),
+    }
+}

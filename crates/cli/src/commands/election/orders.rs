@@ -1,0 +1,271 @@
+//! Orders to an election: `leave`, `promote`, `demote`, `anoint`, `evict`, `transfer`, `delete`.
+//!
+//! Each carries a dedupe id, so that an order whose answer was lost is not carried out twice.
+
+use super::super::{
+    Context,
+    names::{CallerArgs, Done, NameArgs},
+    wire,
+};
+use crate::{
+    failure::Result,
+    output::election::Ordered,
+    parse,
+};
+use clap::Args;
+use conclave_client::api::conclave::v1::{
+    AnointRequest, DeleteElectionRequest, DemoteRequest, ElectionResponse, EvictEverywhereRequest, EvictRequest,
+    LeaveRequest, PromoteRequest, RequestTransferRequest, promote_request::To,
+};
+use std::time::Duration;
+
+/// Milliseconds.
+pub(crate) fn millis(time: Option<Duration>) -> u64 {
+    time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Which candidate of which election.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Subject {
+    #[command(flatten)]
+    name: NameArgs,
+    /// Which candidate
+    candidate: String,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+fn show(context: &Context, response: &ElectionResponse, subject: &str) {
+    context.out.show(&Ordered { response, subject });
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LeaveArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// Only this instance of it
+    #[arg(long)]
+    instance: Option<String>,
+}
+
+impl LeaveArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let Subject { name, candidate, caller } = self.subject;
+        let request = LeaveRequest {
+            caller: caller.caller(),
+            election: name.name(),
+            candidate: candidate.clone(),
+            instance: self.instance,
+        };
+        let response = context.link.write(|channel| wire::leave(channel, request.clone())).await?;
+        show(context, &response, &candidate);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// So many places
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    places: u32,
+    /// To the first place in line; the leader stays
+    #[arg(long, conflicts_with_all = ["places", "lead"])]
+    front: bool,
+    /// To the leadership
+    #[arg(long, conflicts_with = "places")]
+    lead: bool,
+    /// An unknown candidate is no error
+    #[arg(long)]
+    ignore_missing: bool,
+}
+
+impl PromoteArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let Subject { name, candidate, caller } = self.subject;
+        let to = match (self.front, self.lead) {
+            (true, _) => To::FrontOfQueue(true),
+            (_, true) => To::Lead(true),
+            _ => To::Places(self.places),
+        };
+        let request = PromoteRequest {
+            caller: caller.caller(),
+            election: name.name(),
+            candidate: candidate.clone(),
+            to: Some(to),
+            ignore_missing: self.ignore_missing,
+        };
+        let response = context.link.write(|channel| wire::promote(channel, request.clone())).await?;
+        show(context, &response, &candidate);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DemoteArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// So many places
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    places: u32,
+    /// To the end of the line
+    #[arg(long, conflicts_with = "places")]
+    last: bool,
+    /// An unknown candidate is no error
+    #[arg(long)]
+    ignore_missing: bool,
+}
+
+impl DemoteArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let Subject { name, candidate, caller } = self.subject;
+        let request = DemoteRequest {
+            caller: caller.caller(),
+            election: name.name(),
+            candidate: candidate.clone(),
+            places: if self.last { u32::MAX } else { self.places },
+            ignore_missing: self.ignore_missing,
+        };
+        let response = context.link.write(|channel| wire::demote(channel, request.clone())).await?;
+        show(context, &response, &candidate);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AnointArgs {
+    #[command(flatten)]
+    subject: Subject,
+    /// An unknown candidate is no error
+    #[arg(long)]
+    ignore_missing: bool,
+}
+
+impl AnointArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let Subject { name, candidate, caller } = self.subject;
+        let request = AnointRequest {
+            caller: caller.caller(),
+            election: name.name(),
+            candidate: candidate.clone(),
+            ignore_missing: self.ignore_missing,
+        };
+        let response = context.link.write(|channel| wire::anoint(channel, request.clone())).await?;
+        show(context, &response, &candidate);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election evict printing host-7/4711 --cooldown 1m --reason 'disk is full'
+  conclavectl election evict --everywhere host-7       out of every election, to drain a machine")]
+pub(crate) struct EvictArgs {
+    /// Which election; with --everywhere: which candidate
+    name: String,
+    /// Which candidate
+    #[arg(required_unless_present = "everywhere", conflicts_with = "everywhere")]
+    candidate: Option<String>,
+    /// The namespace of the name [default: "default"; with --everywhere: all]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    namespace: String,
+    /// Out of every election in which it stands, at once
+    #[arg(long)]
+    everywhere: bool,
+    /// For how long it may not enter again
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    cooldown: Option<Duration>,
+    /// Told to those who watch
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    /// An unknown candidate is no error
+    #[arg(long)]
+    ignore_missing: bool,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+impl EvictArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let cooldown_ms = millis(self.cooldown);
+        let Some(candidate) = self.candidate else {
+            let request = EvictEverywhereRequest {
+                caller: self.caller.caller(),
+                namespace: self.namespace,
+                candidate: self.name.clone(),
+                cooldown_ms,
+                reason: self.reason,
+            };
+            let response = context.link.write(|channel| wire::evict_everywhere(channel, request.clone())).await?;
+            let text = format!("{} evicted from {} elections", self.name, response.evicted);
+            context.out.show(&Done { header: response.header, changed: response.evicted > 0, text });
+            return Ok(());
+        };
+        let name = NameArgs { name: self.name, namespace: self.namespace };
+        let request = EvictRequest {
+            caller: self.caller.caller(),
+            election: name.name(),
+            candidate: candidate.clone(),
+            cooldown_ms,
+            reason: self.reason,
+            ignore_missing: self.ignore_missing,
+        };
+        let response = context.link.write(|channel| wire::evict(channel, request.clone())).await?;
+        show(context, &response, &candidate);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+The leader sees the request in its term and hands over when it is ready; nobody leads twice and no instant has none.
+With --force the hand-over is made at the deadline, ready or not.")]
+pub(crate) struct TransferArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// To whom: a candidate that waits
+    to: String,
+    /// After this the request lapses, or is forced
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    deadline: Option<Duration>,
+    /// At the deadline, hand over without the leader
+    #[arg(long, requires = "deadline")]
+    force: bool,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+impl TransferArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let request = RequestTransferRequest {
+            caller: self.caller.caller(),
+            election: self.name.name(),
+            to: self.to.clone(),
+            deadline_ms: millis(self.deadline),
+            force: self.force,
+        };
+        let response = context.link.write(|channel| wire::request_transfer(channel, request.clone())).await?;
+        show(context, &response, &self.to);
+        Ok(())
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+impl DeleteArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let request = DeleteElectionRequest { caller: self.caller.caller(), election: self.name.name() };
+        let response = context.link.write(|channel| wire::delete_election(channel, request.clone())).await?;
+        let text = format!("election {} deleted", self.name.name);
+        context.out.show(&Done { header: response.header, changed: true, text });
+        Ok(())
+    }
+}

@@ -1,0 +1,116 @@
+//! `election ls`, `election show`.
+
+use super::super::{
+    Context,
+    names::{self, ListArgs, Listing, NameArgs, Page},
+    wire,
+};
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    output::{
+        Json, Show, Table, Text,
+        election::{cause, cause_json, line_table, term_json, term_text},
+        header_json, human,
+    },
+};
+use clap::Args;
+use conclave_client::api::conclave::v1::{GetTermRequest, GetTermResponse, ListElectionsResponse};
+
+/// Candidates of one page.
+const PAGE: u32 = 1000;
+
+impl From<ListElectionsResponse> for Page {
+    fn from(response: ListElectionsResponse) -> Self {
+        Self { header: response.header, names: response.names, more: response.more }
+    }
+}
+
+pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
+    let (header, found) = names::all_names(context, args, wire::list_elections).await?;
+    let mut table = Table::new(["NAME", "NAMESPACE", "LEADER", "TERM", "WAITING", "TRANSFER TO"]);
+    let mut rows = Vec::new();
+    for name in found {
+        let request =
+            GetTermRequest { election: Some(name.clone()), serializable: args.serializable, ..GetTermRequest::default() };
+        let term = context.link.read(|channel| wire::get_term(channel, request.clone())).await?.term.unwrap_or_default();
+        table.row([
+            name.name.clone(),
+            names::namespace(&name),
+            human::or_dash(&term.leader),
+            human::number(term.id),
+            term.waiting.to_string(),
+            human::or_dash(&term.transfer_to),
+        ]);
+        let place = Json::object().with("namespace", names::namespace(&name)).with("name", &name.name);
+        rows.push(place.with("term", term_json(&term)).done());
+    }
+    let json = Json::object().with("header", header_json(header.as_ref())).with("elections", rows).done();
+    context.out.show(&Listing { table, json, none: "no elections" });
+    Ok(())
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// As this member knows it, at once, also without a majority
+    #[arg(long)]
+    serializable: bool,
+}
+
+struct Shown<'a>(&'a GetTermResponse);
+
+impl Show for Shown<'_> {
+    fn simple(&self, text: &mut Text) {
+        let term = self.0.term.clone().unwrap_or_default();
+        let last = cause(self.0.cause());
+        text.line(format!("{}; last change at revision {}: {last}", term_text(&term), term.revision));
+        if !term.candidates.is_empty() {
+            text.line("");
+            text.table(&line_table(&term));
+        }
+    }
+
+    fn json(&self) -> Json {
+        Json::object()
+            .with("header", header_json(self.0.header.as_ref()))
+            .some("term", self.0.term.as_ref().map(term_json))
+            .with("cause", cause_json(self.0.cause()))
+            .done()
+    }
+
+    fn table(&self) -> Option<Table> {
+        self.0.term.as_ref().map(line_table)
+    }
+}
+
+impl ShowArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let mut request = GetTermRequest {
+            election: self.name.name(),
+            serializable: self.serializable,
+            limit: PAGE,
+            ..GetTermRequest::default()
+        };
+        let mut response = context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
+        // The line may be longer than a page; pages are of different moments, as people looking at it know.
+        while let Some(term) = &mut response.term
+            && term.candidates.len() < term.waiting as usize
+        {
+            request.skip = u32::try_from(term.candidates.len()).unwrap_or(u32::MAX);
+            let next = context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
+            let more = next.term.unwrap_or_default().candidates;
+            if more.is_empty() {
+                break;
+            }
+            term.candidates.extend(more);
+        }
+        if response.term.as_ref().is_none_or(|term| term.revision == 0) {
+            return Err(Failure::new(Exit::Busy, format!("there is no election {:?}", self.name.name))
+                .hint("`conclavectl election ls` lists those that there are; for those of `elect` see `elect -l`"));
+        }
+        context.out.show(&Shown(&response));
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! `lock NAME [COMMAND]`: etcd's lock, held while a command runs.
+
+use super::{Context, lock_admin::LockAdmin};
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    hold::{self, Job, Schedule, signals::Signals},
+    output::{self, etcd::Got},
+    parse,
+};
+use clap::Args;
+use conclave_client::{Error, ErrorKind, Held, LockGuard, Mutex, Session, api::etcdserverpb::RangeRequest};
+use std::{ffi::OsString, time::Duration};
+use tokio::time::timeout;
+
+/// Take a lock, run a command while it is held, give it back
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl lock nightly -- ./backup.sh         one backup at a time, on whichever machine
+  conclavectl lock nightly --try -- ./backup.sh   not if it is running already (exit code 123)
+  conclavectl lock nightly --wait 5m -- ./backup.sh
+  conclavectl lock nightly                        hold it until Ctrl-C
+  conclavectl lock ls                             which locks there are
+  conclavectl lock -- ls -l                       the lock named `ls`; -l is its command
+
+The command finds in its environment:
+  CONCLAVE_FENCE  a number greater than that of every earlier holder: send it with every write to a service of
+                  your own, and let that refuse a smaller one than it has seen
+  CONCLAVE_KEY    the key that stands for the lock while it is held
+  CONCLAVE_LEASE  the lease of the key: what is put under it goes when the lock is lost
+  CONCLAVE_NAME, ETCD_LOCK_KEY, ETCD_LOCK_REV (as with etcdctl)
+
+If the lock is lost, the command gets SIGTERM, and SIGKILL after the grace period; where the cluster cannot be reached
+both come before the session's deadline, so before anybody else can have the lock. Ctrl-C and SIGTERM go to the command;
+the lock is given back when it has ended. If conclavectl itself is killed, so is the command; the lock is free when the
+session has run out (--ttl).
+
+Everybody who uses etcd's lock stands in the same line: etcdctl lock, the v3lock service, clients' mutexes.")]
+pub(crate) struct LockArgs {
+    #[command(subcommand)]
+    admin: Option<LockAdmin>,
+    /// Which lock
+    #[arg(required = true)]
+    name: Option<String>,
+    /// What to run while it is held; everything after it belongs to it
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    /// How long it stays locked if this machine vanishes; seconds, or a time with its unit
+    #[arg(long, default_value = "10", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
+    ttl: Duration,
+    /// Do not wait if somebody holds it
+    #[arg(long = "try", conflicts_with = "wait")]
+    try_only: bool,
+    /// Wait no longer than this
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    wait: Option<Duration>,
+    /// From SIGTERM to SIGKILL when the lock is lost; at most a third of --ttl
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    grace: Option<Duration>,
+}
+
+impl LockArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
+        if let Some(admin) = self.admin {
+            return admin.run(context).await.map(|()| Exit::Done);
+        }
+        let with_command = !self.command.is_empty();
+        let outcome = self.take(context).await;
+        if with_command { outcome.map_err(Failure::before_command) } else { outcome }
+    }
+
+    async fn take(self, context: &Context) -> Result<Exit> {
+        Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
+        if let Some(command) = self.command.first() {
+            hold::find(command)?;
+        }
+        let name = self.name.clone().unwrap_or_default();
+        if name.is_empty() {
+            return Err(Failure::usage("the lock's name is empty"));
+        }
+        let what = format!("the lock {name:?}");
+        let mut signals = Signals::new()?;
+        let client = context.link.client().await?;
+        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
+        let acquired = tokio::select! {
+            biased;
+            _ = signals.next() => Err(Failure::interrupted()),
+            guard = self.acquire(context, &session, &name) => guard,
+        };
+        let mut guard = match acquired {
+            Ok(guard) => guard,
+            Err(failure) => {
+                // Its place in the line goes with it.
+                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
+                return Err(failure);
+            }
+        };
+        let outcome = self.hold(context, &guard, &what, &name, &mut signals).await;
+        hold::give_back(&mut guard, &what, context.link.settings().command_timeout).await;
+        outcome
+    }
+
+    async fn acquire(&self, context: &Context, session: &Session, name: &str) -> Result<LockGuard> {
+        let mutex = Mutex::new(name);
+        let busy = || Failure::new(Exit::Busy, format!("somebody else holds the lock {name:?}"));
+        let show = format!("`conclavectl lock show {name}` shows who, and who waits");
+        if self.try_only {
+            let guard = mutex.try_lock(session).await.map_err(Failure::of_client)?;
+            return guard.ok_or_else(|| busy().hint(show));
+        }
+        let waiting = async {
+            match self.wait {
+                None => mutex.lock(session).await,
+                Some(bound) => mutex.lock_within(session, bound).await,
+            }
+        };
+        let told = super::lock_admin::tell_waiting(context, name, session.lease());
+        let locked: Result<LockGuard, Error> = tokio::select! {
+            locked = waiting => locked,
+            () = told => unreachable!("it goes on telling"),
+        };
+        locked.map_err(|error| match error.kind() {
+            ErrorKind::Deadline => busy().about("not in time").hint(show),
+            _ => Failure::of_client(error),
+        })
+    }
+
+    async fn hold(
+        &self,
+        context: &Context,
+        guard: &LockGuard,
+        what: &str,
+        name: &str,
+        signals: &mut Signals,
+    ) -> Result<Exit> {
+        let key = String::from_utf8_lossy(guard.key()).into_owned();
+        if self.command.is_empty() {
+            show_key(context, guard.key()).await?;
+            return hold::until_asked(guard, what, signals).await.map(|()| Exit::Done);
+        }
+        // The cluster may have raised the time to live.
+        let schedule = Schedule::new(guard.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
+        let environment = vec![
+            ("CONCLAVE_NAME".to_owned(), name.into()),
+            ("CONCLAVE_KEY".to_owned(), key.clone().into()),
+            ("ETCD_LOCK_KEY".to_owned(), key.into()),
+            ("ETCD_LOCK_REV".to_owned(), guard.fence().to_string().into()),
+        ];
+        let job = Job { command: self.command.clone(), environment, schedule };
+        hold::run(guard, what, &job, signals).await
+    }
+}
+
+/// Shows the key that stands for what is held, as `get` does.
+pub(super) async fn show_key(context: &Context, key: &[u8]) -> Result<()> {
+    let request = RangeRequest { key: key.to_vec().into(), ..RangeRequest::default() };
+    let response = context.link.read(|channel| super::wire::range(channel, request.clone())).await?;
+    if response.kvs.is_empty() {
+        return Err(Failure::new(Exit::Lost, "its key was deleted at once"));
+    }
+    context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false });
+    Ok(())
+}
+
+/// Not an answer: what is going on meanwhile.
+pub(super) fn tell(text: &str) {
+    output::note(text);
+}

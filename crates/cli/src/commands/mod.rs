@@ -1,0 +1,94 @@
+//! The commands, a file each or a directory.
+
+mod cluster;
+mod del;
+mod elect;
+mod get;
+mod lease;
+mod lock;
+mod lock_admin;
+mod names;
+mod put;
+mod session;
+mod shell;
+mod status;
+mod txn;
+mod watch;
+mod watch_interactive;
+mod wire;
+
+use crate::{exit::Exit, failure::Result, link::Link, output::Output};
+use clap::Subcommand;
+
+/// What every command works with.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) link: Link,
+    pub(crate) out: Output,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    Put(put::PutArgs),
+    Get(get::GetArgs),
+    Del(del::DelArgs),
+    Txn(txn::TxnArgs),
+    Watch(watch::WatchArgs),
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
+    Compaction(cluster::CompactionArgs),
+
+    Status(status::StatusArgs),
+    Lock(lock::LockArgs),
+    Elect(elect::ElectArgs),
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+
+    #[command(subcommand)]
+    Member(cluster::MemberCommand),
+    #[command(subcommand)]
+    Endpoint(cluster::EndpointCommand),
+    #[command(subcommand)]
+    Alarm(cluster::AlarmCommand),
+    MoveLeader(cluster::MoveLeaderArgs),
+
+    Completion(shell::CompletionArgs),
+    Man(shell::ManArgs),
+    /// The version of conclavectl
+    Version,
+}
+
+impl Command {
+    /// What needs no cluster; `None` if it was something else.
+    pub(crate) fn run_alone(&self) -> Option<Result<Exit>> {
+        match self {
+            Self::Completion(args) => Some(args.run()),
+            Self::Man(args) => Some(args.run()),
+            Self::Version => Some(shell::version()),
+            _ => None,
+        }
+    }
+
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
+        let done = match self {
+            Self::Watch(args) => return args.run(context).await,
+            Self::Status(args) => return args.run(context).await,
+            Self::Lock(args) => return args.run(context).await,
+            Self::Elect(args) => return args.run(context).await,
+            Self::Put(args) => args.run(context).await,
+            Self::Get(args) => args.run(context).await,
+            Self::Del(args) => args.run(context).await,
+            Self::Txn(args) => args.run(context).await,
+            Self::Lease(command) => command.run(context).await,
+            Self::Compaction(args) => args.run(context).await,
+            Self::Session(command) => command.run(context).await,
+            Self::Member(command) => command.run(context).await,
+            Self::Endpoint(command) => command.run(context).await,
+            Self::Alarm(command) => command.run(context).await,
+            Self::MoveLeader(args) => args.run(context).await,
+            // Run before there was a context.
+            Self::Completion(_) | Self::Man(_) | Self::Version => Ok(()),
+        };
+        done.map(|()| Exit::Done)
+    }
+}

@@ -1,0 +1,50 @@
+//! `status`: the whole cluster in one view, once or live.
+
+mod changes;
+mod live;
+mod look;
+mod view;
+
+use super::Context;
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    parse,
+};
+use clap::Args;
+use std::time::Duration;
+
+/// The cluster in one view: members, leader, lag, sizes, alarms, elections, locks
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl status
+  conclavectl status --watch               live; into a file or a pipe it prints the changes, one a line
+  conclavectl status -w json
+
+Every member is asked, also those that are not among the endpoints. LAG is how many log entries a member has still to apply.
+Exit code 0: the cluster has a leader; 1: members answer but have none; 2: nobody answers.")]
+pub(crate) struct StatusArgs {
+    /// Keep looking, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+    /// With --watch: how often
+    #[arg(long, default_value = "1s", value_parser = parse::duration, value_name = "TIME")]
+    interval: Duration,
+}
+
+impl StatusArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
+        let mut looker = look::Looker::new(context).await?;
+        if self.watch {
+            return live::run(context, looker, self.interval.max(Duration::from_millis(100))).await;
+        }
+        let view = looker.look(context, context.link.settings().dial_timeout).await;
+        context.out.show(&view);
+        if view.leader.is_some() {
+            return Ok(Exit::Done);
+        }
+        Err(Failure::new(Exit::Failed, "the cluster has no leader")
+            .hint("nothing can be written and no lock is granted until a majority of the members is up and connected"))
+    }
+}

@@ -1,0 +1,216 @@
+//! What a look at the cluster shows.
+
+use crate::output::{Json, Show, Table, Text, human};
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    pub(super) cluster: u64,
+    pub(super) revision: i64,
+    pub(super) term: u64,
+    /// Whom the members with the newest term name.
+    pub(super) leader: Option<u64>,
+    pub(super) members: Vec<Member>,
+    pub(super) alarms: Vec<(u64, &'static str)>,
+    pub(super) elections: Elections,
+}
+
+/// A member and how it is.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) learner: bool,
+    pub(super) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Up {
+        index: u64,
+        applied: u64,
+        leader: u64,
+        size: u64,
+        version: String,
+        errors: String,
+    },
+    /// Why.
+    Down(String),
+}
+
+/// Elections and locks, as far as they could be had.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Elections {
+    pub(super) rows: Vec<Election>,
+    /// What could not be had, and why.
+    pub(super) note: Option<String>,
+}
+
+/// Something that is led or held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Election {
+    /// `election`, `lock`, `claim`, or `etcd` for either of etcd's wire.
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    /// Empty: nobody.
+    pub(super) leader: String,
+    pub(super) fence: i64,
+    pub(super) waiting: u64,
+}
+
+impl View {
+    pub(super) fn up(&self) -> usize {
+        self.members.iter().filter(|member| matches!(member.state, State::Up { .. })).count()
+    }
+
+    fn majority(&self) -> usize {
+        self.members.iter().filter(|member| !member.learner).count() / 2 + 1
+    }
+
+    pub(super) fn name(&self, id: u64) -> String {
+        let member = self.members.iter().find(|member| member.id == id);
+        member.map_or_else(|| format!("{id:x}"), |member| human::or_dash(&member.name))
+    }
+
+    /// The newest entry that any member has.
+    fn newest(&self) -> u64 {
+        let index = |member: &Member| match member.state {
+            State::Up { index, .. } => index,
+            State::Down(_) => 0,
+        };
+        self.members.iter().map(index).max().unwrap_or(0)
+    }
+
+    fn role(&self, member: &Member) -> String {
+        match &member.state {
+            State::Down(reason) => format!("DOWN: {reason}"),
+            State::Up { leader: 0, .. } => "up, knows no leader".into(),
+            State::Up { .. } if self.leader == Some(member.id) => "leader".into(),
+            State::Up { .. } if member.learner => "learner".into(),
+            State::Up { .. } => "follower".into(),
+        }
+    }
+
+    fn headline(&self) -> String {
+        let (count, up, needed) = (self.members.len(), self.up(), self.majority());
+        let leader = match self.leader {
+            Some(id) => format!("{} leads in term {}", self.name(id), self.term),
+            None if up < needed => format!("NO LEADER: {needed} members are needed"),
+            None => "NO LEADER: the members that are up elect one, or cannot reach each other".into(),
+        };
+        format!("cluster {:x}: {up} of {count} members up; {leader}; revision {}", self.cluster, self.revision)
+    }
+
+    fn members_table(&self) -> Table {
+        let mut table = Table::new(["MEMBER", "ADDRESS", "STATE", "LAG", "APPLIED", "SIZE", "VERSION", "ERRORS"]);
+        let newest = self.newest();
+        for member in &self.members {
+            let [lag, applied, size, version, errors] = match &member.state {
+                State::Down(_) => std::array::from_fn(|_| "-".to_owned()),
+                State::Up { applied, size, version, errors, .. } => [
+                    newest.saturating_sub(*applied).to_string(),
+                    applied.to_string(),
+                    human::size(*size),
+                    human::or_dash(version),
+                    human::or_dash(errors),
+                ],
+            };
+            let name = if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
+            table.row([name, member.address.clone(), self.role(member), lag, applied, size, version, errors]);
+        }
+        table
+    }
+
+    fn elections_table(&self) -> Table {
+        let mut table = Table::new(["KIND", "NAME", "LEADER OR HOLDER", "FENCE", "WAITING"]);
+        for row in &self.elections.rows {
+            let fence = human::number(row.fence);
+            table.row([row.kind.into(), row.name.clone(), human::or_dash(&row.leader), fence, row.waiting.to_string()]);
+        }
+        table
+    }
+
+    /// At most so many rows of elections, for a screen.
+    pub(super) fn shortened(&self, rows: usize) -> Self {
+        let mut view = self.clone();
+        let more = view.elections.rows.len().saturating_sub(rows);
+        if more > 0 {
+            view.elections.rows.truncate(rows);
+            view.elections.note = Some(format!("and {more} more"));
+        }
+        view
+    }
+}
+
+impl Show for View {
+    fn simple(&self, text: &mut Text) {
+        text.line(self.headline());
+        for (member, alarm) in &self.alarms {
+            text.line(format!(
+                "ALARM {alarm} at {}: `conclavectl alarm disarm` once there is space again",
+                self.name(*member)
+            ));
+        }
+        text.line("");
+        text.table(&self.members_table());
+        if !self.elections.rows.is_empty() {
+            text.line("");
+            text.table(&self.elections_table());
+        }
+        if let Some(note) = &self.elections.note {
+            text.line(format!("({note})"));
+        }
+    }
+
+    fn json(&self) -> Json {
+        let newest = self.newest();
+        let member = |member: &Member| {
+            let json = Json::object()
+                .with("id", format!("{:x}", member.id))
+                .with("name", &member.name)
+                .with("address", &member.address)
+                .with("learner", member.learner)
+                .with("leads", self.leader == Some(member.id));
+            match &member.state {
+                State::Down(reason) => json.with("up", false).with("reason", reason).done(),
+                State::Up { index, applied, leader, size, version, errors } => json
+                    .with("up", true)
+                    .with("knows_leader", *leader != 0)
+                    .with("raft_index", *index)
+                    .with("applied_index", *applied)
+                    .with("lag", newest.saturating_sub(*applied))
+                    .with("size_bytes", *size)
+                    .with("version", version)
+                    .some("errors", errors)
+                    .done(),
+            }
+        };
+        let election = |row: &Election| {
+            Json::object()
+                .with("kind", row.kind)
+                .with("name", &row.name)
+                .with("leader", &row.leader)
+                .with("fence", row.fence)
+                .with("waiting", row.waiting)
+                .done()
+        };
+        let alarm = |(member, alarm): &(u64, &'static str)| {
+            Json::object().with("member", format!("{member:x}")).with("alarm", *alarm).done()
+        };
+        Json::object()
+            .with("cluster", format!("{:x}", self.cluster))
+            .with("revision", self.revision)
+            .with("term", self.term)
+            .with("leader", self.leader.map(|id| Json::from(format!("{id:x}"))))
+            .with("members", Json::list(&self.members, member))
+            .with("alarms", Json::list(&self.alarms, alarm))
+            .with("elections", Json::list(&self.elections.rows, election))
+            .some("note", self.elections.note.as_deref().unwrap_or_default())
+            .done()
+    }
+
+    fn table(&self) -> Option<Table> {
+        Some(self.members_table())
+    }
+}

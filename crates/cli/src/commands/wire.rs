@@ -1,0 +1,89 @@
+//! The calls of the wire, message in, answer out.
+//!
+//! Generated clients keep a channel; one is made for each call, which costs nothing beside the call.
+
+use conclave_client::api::{
+    conclave::v1::{
+        self, claims_client::ClaimsClient, elections_client::ElectionsClient, locks_client::LocksClient,
+        sessions_client::SessionsClient,
+    },
+    etcdserverpb::{
+        self as pb, cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+        maintenance_client::MaintenanceClient,
+    },
+};
+use tonic::{Response, Status, transport::Channel};
+
+macro_rules! calls {
+    ($($client:ident { $($name:ident = $method:ident($request:ty) -> $response:ty;)* })*) => {
+        $($(
+            pub(crate) async fn $name(channel: Channel, request: $request) -> Result<Response<$response>, Status> {
+                // Answers may be as large as the member likes; the member bounds what it takes.
+                $client::new(channel)
+                    .max_decoding_message_size(usize::MAX)
+                    .max_encoding_message_size(usize::MAX)
+                    .$method(request)
+                    .await
+            }
+        )*)*
+    };
+}
+
+calls! {
+    KvClient {
+        range = range(pb::RangeRequest) -> pb::RangeResponse;
+        put = put(pb::PutRequest) -> pb::PutResponse;
+        delete = delete_range(pb::DeleteRangeRequest) -> pb::DeleteRangeResponse;
+        txn = txn(pb::TxnRequest) -> pb::TxnResponse;
+        compact = compact(pb::CompactionRequest) -> pb::CompactionResponse;
+    }
+    LeaseClient {
+        grant = lease_grant(pb::LeaseGrantRequest) -> pb::LeaseGrantResponse;
+        revoke = lease_revoke(pb::LeaseRevokeRequest) -> pb::LeaseRevokeResponse;
+        time_to_live = lease_time_to_live(pb::LeaseTimeToLiveRequest) -> pb::LeaseTimeToLiveResponse;
+        leases = lease_leases(pb::LeaseLeasesRequest) -> pb::LeaseLeasesResponse;
+    }
+    ClusterClient {
+        members = member_list(pb::MemberListRequest) -> pb::MemberListResponse;
+    }
+    MaintenanceClient {
+        status = status(pb::StatusRequest) -> pb::StatusResponse;
+        hash_kv = hash_kv(pb::HashKvRequest) -> pb::HashKvResponse;
+        alarm = alarm(pb::AlarmRequest) -> pb::AlarmResponse;
+        move_leader = move_leader(pb::MoveLeaderRequest) -> pb::MoveLeaderResponse;
+    }
+    SessionsClient {
+        open_session = open(v1::OpenSessionRequest) -> v1::OpenSessionResponse;
+        close_session = close(v1::CloseSessionRequest) -> v1::CloseSessionResponse;
+    }
+    ElectionsClient {
+        enter = enter(v1::EnterRequest) -> v1::ElectionResponse;
+        leave = leave(v1::LeaveRequest) -> v1::ElectionResponse;
+        anoint = anoint(v1::AnointRequest) -> v1::ElectionResponse;
+        promote = promote(v1::PromoteRequest) -> v1::ElectionResponse;
+        demote = demote(v1::DemoteRequest) -> v1::ElectionResponse;
+        evict = evict(v1::EvictRequest) -> v1::ElectionResponse;
+        evict_everywhere = evict_everywhere(v1::EvictEverywhereRequest) -> v1::EvictEverywhereResponse;
+        get_term = get_term(v1::GetTermRequest) -> v1::GetTermResponse;
+        request_transfer = request_transfer(v1::RequestTransferRequest) -> v1::ElectionResponse;
+        transfer = transfer(v1::TransferRequest) -> v1::ElectionResponse;
+        delete_election = delete(v1::DeleteElectionRequest) -> v1::DeleteElectionResponse;
+        list_elections = list(v1::ListRequest) -> v1::ListElectionsResponse;
+    }
+    LocksClient {
+        release = release(v1::ReleaseRequest) -> v1::ReleaseResponse;
+        get_lock = get(v1::GetLockRequest) -> v1::GetLockResponse;
+        list_locks = list(v1::ListRequest) -> v1::ListLocksResponse;
+    }
+    ClaimsClient {
+        claim = claim(v1::ClaimRequest) -> v1::ClaimResponse;
+        check = check(v1::CheckRequest) -> v1::CheckResponse;
+        await_vacant = await_vacant(v1::AwaitVacantRequest) -> v1::AwaitVacantResponse;
+        unclaim = unclaim(v1::UnclaimRequest) -> v1::UnclaimResponse;
+        revoke_claim = revoke(v1::RevokeRequest) -> v1::RevokeResponse;
+        pin = pin(v1::PinRequest) -> v1::PinResponse;
+        unpin = unpin(v1::UnpinRequest) -> v1::UnpinResponse;
+        get_claim = get(v1::GetClaimRequest) -> v1::GetClaimResponse;
+        list_claims = list(v1::ListRequest) -> v1::ListClaimsResponse;
+    }
+}

@@ -1,0 +1,131 @@
+//! How the program ends. The numbers are documented (`--help`, docs/conclavectl.md) and do not change.
+
+/// An exit code of conclavectl's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done,
+    /// The cluster refused, or failed.
+    Failed,
+    /// No endpoint could be used, or none answered.
+    NoConnection,
+    /// What came on standard input, or a file, makes no sense.
+    BadInput,
+    /// This server cannot do it.
+    Unsupported,
+    /// Interrupted before it was done.
+    Interrupted,
+    /// Reading or writing failed on this side.
+    Io,
+    /// The operation may have taken effect, or not.
+    Unknown,
+    /// Somebody else holds or leads; not held by who was named; not in time.
+    Busy,
+    /// Lost while it was held.
+    Lost,
+    /// `-- COMMAND`: it never started, somebody else holds or leads.
+    CommandBusy,
+    /// `-- COMMAND`: stopped, because the lock or leadership was lost.
+    CommandLost,
+    /// `-- COMMAND`: it never started, conclavectl failed.
+    CommandFailed,
+    /// `-- COMMAND`: it was found but cannot be run.
+    CommandUnusable,
+    /// `-- COMMAND`: there is no such command.
+    CommandMissing,
+    /// The command line is wrong.
+    Usage,
+    /// What the command that was run ended with: its code, or 128 and its signal.
+    Command(u8),
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> i32 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::NoConnection => 2,
+            Self::BadInput => 3,
+            Self::Unsupported => 4,
+            Self::Interrupted => 5,
+            Self::Io => 6,
+            Self::Unknown => 7,
+            Self::Busy => 8,
+            Self::Lost => 9,
+            Self::CommandBusy => 123,
+            Self::CommandLost => 124,
+            Self::CommandFailed => 125,
+            Self::CommandUnusable => 126,
+            Self::CommandMissing => 127,
+            Self::Usage => 128,
+            Self::Command(code) => code.into(),
+        }
+    }
+
+    /// What it is when a command should have run: the low numbers belong to the command.
+    #[must_use]
+    pub(crate) fn before_command(self) -> Self {
+        match self {
+            Self::Busy => Self::CommandBusy,
+            Self::Lost => Self::CommandLost,
+            Self::Failed
+            | Self::NoConnection
+            | Self::BadInput
+            | Self::Unsupported
+            | Self::Interrupted
+            | Self::Io
+            | Self::Unknown => Self::CommandFailed,
+            other => other,
+        }
+    }
+}
+
+/// The table for `--help`.
+pub(crate) const TABLE: &str = "\
+Exit codes:
+    0  done
+    1  the cluster refused, or failed
+    2  no endpoint could be used, or none answered
+    3  standard input makes no sense (txn, watch -i)
+    4  this server cannot do it
+    5  interrupted before it was done
+    6  reading or writing failed on this side
+    7  outcome unknown: it may have taken effect; read before doing it again
+    8  not now: held or led by somebody else, not by who was named, or not in time
+    9  lost while it was held
+  128  the command line is wrong
+  With -- COMMAND it is the command's code, or 128 plus its signal, and if conclavectl is what failed:
+  123  not started: somebody else holds or leads (--try, --wait)
+  124  stopped: the lock or leadership was lost
+  125  not started: anything else of the above
+  126  not started: COMMAND cannot be run
+  127  not started: there is no such COMMAND";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_every_code() {
+        let own = [
+            Exit::Done,
+            Exit::Failed,
+            Exit::NoConnection,
+            Exit::BadInput,
+            Exit::Unsupported,
+            Exit::Interrupted,
+            Exit::Io,
+            Exit::Unknown,
+            Exit::Busy,
+            Exit::Lost,
+            Exit::Usage,
+            Exit::CommandBusy,
+            Exit::CommandLost,
+            Exit::CommandFailed,
+            Exit::CommandUnusable,
+            Exit::CommandMissing,
+        ];
+        let listed: Vec<i32> = TABLE.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+        assert_eq!(listed, own.map(Exit::code));
+    }
+}

@@ -1,0 +1,174 @@
+//! What went wrong, and what to do about it.
+//!
+//! 1. A failure says what happened in the words of whoever noticed (the server's text is kept), then what to do next.
+//! 2. A write whose outcome is not known is never reported as a plain failure.
+
+use crate::exit::Exit;
+use conclave_client::api::etcdserverpb::ResponseHeader;
+use std::fmt;
+use tonic::{Code, Status};
+
+/// A failure with an exit code.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+/// The usual result.
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// Whether the call that failed would have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    Writes,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// With advice; the first advice stays.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// With what was being done.
+    #[must_use]
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// With another exit code.
+    #[must_use]
+    pub(crate) fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// As the failure of a command that never started.
+    #[must_use]
+    pub(crate) fn before_command(mut self) -> Self {
+        self.exit = self.exit.before_command();
+        self
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// A member's answer without something that every member sends.
+    pub(crate) fn odd_answer(what: &str) -> Self {
+        Self::new(Exit::Failed, format!("the member's answer has no {what}"))
+            .hint("is the endpoint a member of this cluster, and of a version that this conclavectl knows?")
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted")
+    }
+
+    /// What a call came to.
+    pub(crate) fn of(status: &Status, effect: Effect) -> Self {
+        let message = status.message();
+        let message = if message.is_empty() { status.code().description() } else { message };
+        let failure = |exit| Self::new(exit, message);
+        if effect == Effect::Writes && outcome_unknown(status) {
+            return failure(Exit::Unknown)
+                .hint("the outcome is unknown: it may have taken effect. Read what it would have changed before doing it again");
+        }
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => failure(Exit::NoConnection)
+                .hint("`conclavectl status` shows which members answer and whether they have a leader"),
+            Code::Unimplemented => failure(Exit::Unsupported)
+                .hint("this server does not have it; `conclavectl version` and `conclavectl endpoint status` tell the versions"),
+            code => hinted(failure(exit_of(code, message)), message),
+        }
+    }
+}
+
+fn exit_of(code: Code, message: &str) -> Exit {
+    match code {
+        // etcd's own refusals are refusals; those of elections, locks and claims are answers.
+        _ if message.starts_with("etcdserver:") => Exit::Failed,
+        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => Exit::Busy,
+        _ => Exit::Failed,
+    }
+}
+
+/// Advice on the refusals that people meet.
+fn hinted(failure: Failure, message: &str) -> Failure {
+    let advice = [
+        (
+            "requested lease not found",
+            "the lease has run out or was revoked; `conclavectl lease list` shows those that live",
+        ),
+        (
+            "has been compacted",
+            "history before the last compaction is gone; leave out --rev, or ask for a newer revision",
+        ),
+        (
+            "is a future revision",
+            "the store is not that far; `conclavectl get --prefix '' --limit 1 -w json` tells the revision",
+        ),
+        (
+            "database space exceeded",
+            "`conclavectl alarm list` shows the alarm; free space, then `conclavectl alarm disarm`",
+        ),
+        ("too large lease TTL", "the longest is 9000000000 seconds"),
+        ("duplicate key given", "one transaction may write a key once"),
+        ("key is not provided", "an empty key cannot be written"),
+        ("bad leader transferee", "`conclavectl member list` shows the ids (in hexadecimal)"),
+    ];
+    match advice.into_iter().find(|(text, _)| message.contains(text)) {
+        Some((_, advice)) => failure.hint(advice),
+        None => failure,
+    }
+}
+
+/// Whether a write may have taken effect although the call failed.
+fn outcome_unknown(status: &Status) -> bool {
+    let error = conclave_client::Error::from(status.clone());
+    error.outcome_unknown()
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error: {}", self.message)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\n  {hint}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Io, error.to_string())
+    }
+}
+
+/// The header that every answer has.
+pub(crate) fn header(header: Option<ResponseHeader>) -> Result<ResponseHeader> {
+    header.ok_or_else(|| Failure::odd_answer("header"))
+}
+
+impl Failure {
+    /// What the client library says.
+    pub(crate) fn of_client(error: conclave_client::Error) -> Self {
+        use conclave_client::ErrorKind;
+        let status = Status::new(error.code(), error.message());
+        let exit = match error.kind() {
+            ErrorKind::OutcomeUnknown => return Self::of(&Status::unavailable(error.message()), Effect::Writes),
+            ErrorKind::Unavailable => Exit::NoConnection,
+            ErrorKind::Deadline => Exit::Busy,
+            ErrorKind::SessionLost | ErrorKind::NotHeld | ErrorKind::NotLeader => Exit::Lost,
+            ErrorKind::NoLeader => Exit::Busy,
+            ErrorKind::Unsupported => Exit::Unsupported,
+            _ => return Self::of(&status, Effect::Reads),
+        };
+        Self::of(&status, Effect::Reads).exit(exit)
+    }
+}

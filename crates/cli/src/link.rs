@@ -1,0 +1,256 @@
+//! The way to the cluster: which member is talked to, for how long, and what is tried again.
+//!
+//! 1. A member is used once it has answered a question about itself, so a wrong endpoint is found before anything is sent there.
+//!    Endpoints are tried in their order, each a moment after the one before; the first that answers is used, one that knows a
+//!    leader before one that does not.
+//! 2. Every call is bounded: looking for a member by `--dial-timeout`, the call by `--command-timeout`.
+//! 3. A read that fails is tried with the other members while there is time. A write is sent again only if it surely had no effect.
+
+use crate::{
+    failure::{Effect, Failure, Result},
+    output,
+    settings::Settings,
+};
+use conclave_client::{
+    Client, Error,
+    api::etcdserverpb::{StatusRequest, StatusResponse, maintenance_client::MaintenanceClient},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{cell::RefCell, time::Duration};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::{
+    Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// How much later the next endpoint is tried while the one before has not answered.
+const STAGGER: Duration = Duration::from_millis(60);
+/// Between two attempts at what surely had no effect.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The least time that one member gets for a read.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// The way to the cluster of one run.
+#[derive(Debug)]
+pub(crate) struct Link {
+    settings: Settings,
+    node: RefCell<Option<Node>>,
+}
+
+/// A member that has answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Its place among the endpoints.
+    index: usize,
+    /// As it was given.
+    pub(crate) endpoint: String,
+    pub(crate) channel: Channel,
+    /// What it said of itself; `None` if it may not say.
+    pub(crate) status: Option<StatusResponse>,
+}
+
+impl Link {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, node: RefCell::default() }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The member in use; looks for one if there is none.
+    ///
+    /// # Errors
+    /// None answers within the dial timeout; says why for each.
+    pub(crate) async fn node(&self) -> Result<Node> {
+        if let Some(node) = self.node.borrow().clone() {
+            return Ok(node);
+        }
+        let node = self.find(None).await?;
+        self.settings.debug(|| format!("using {}", node.endpoint));
+        *self.node.borrow_mut() = Some(node.clone());
+        Ok(node)
+    }
+
+    /// The client library's handle, with the member in use first.
+    ///
+    /// # Errors
+    /// None answers within the dial timeout.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let first = self.node().await?.index;
+        let endpoints = &self.settings.endpoints;
+        let order = (0..endpoints.len()).map(|i| url(&endpoints[(first + i) % endpoints.len()]));
+        let builder = Client::builder()
+            .endpoints(order)
+            .connect_timeout(self.settings.dial_timeout)
+            .timeout(self.settings.command_timeout.max(self.settings.dial_timeout));
+        builder.build().map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    /// A call that changes nothing.
+    pub(crate) async fn read<A, F>(&self, call: impl Fn(Channel) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.attempts(Effect::Reads, call).await
+    }
+
+    /// A call that changes something.
+    pub(crate) async fn write<A, F>(&self, call: impl Fn(Channel) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.attempts(Effect::Writes, call).await
+    }
+
+    async fn attempts<A, F>(&self, effect: Effect, call: impl Fn(Channel) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let mut node = self.node().await?;
+        let bound = self.settings.command_timeout;
+        let end = Instant::now() + bound;
+        loop {
+            let patience = match effect {
+                // Leaving it earlier would only make its outcome unknown.
+                Effect::Writes => end,
+                Effect::Reads => end.min(Instant::now() + self.share()),
+            };
+            let late = || Err(Status::deadline_exceeded(format!("{} did not answer within {bound:?}", node.endpoint)));
+            let status = match timeout_at(patience, call(node.channel.clone())).await.unwrap_or_else(|_| late()) {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            let error = Error::from(status.clone());
+            self.settings.debug(|| format!("{}: {error}", node.endpoint));
+            let again = error.is_retryable() || (effect == Effect::Reads && error.outcome_unknown());
+            if !again || Instant::now() + PAUSE >= end {
+                return Err(Failure::of(&status, effect));
+            }
+            sleep(PAUSE).await;
+            match timeout_at(end, self.find(Some(node.index))).await {
+                Ok(Ok(other)) => node = other,
+                Ok(Err(_)) | Err(_) => return Err(Failure::of(&status, effect)),
+            }
+            *self.node.borrow_mut() = Some(node.clone());
+        }
+    }
+
+    /// How long one member may take for a read.
+    fn share(&self) -> Duration {
+        let count = u32::try_from(self.settings.endpoints.len()).unwrap_or(u32::MAX).max(1);
+        (self.settings.command_timeout / count).max(LEAST)
+    }
+
+    /// The first endpoint that answers, beginning after `after`, which is tried last.
+    async fn find(&self, after: Option<usize>) -> Result<Node> {
+        let endpoints = &self.settings.endpoints;
+        let first = after.map_or(0, |index| index + 1);
+        let order = (0..endpoints.len()).map(|i| (first + i) % endpoints.len());
+        let mut dials: FuturesUnordered<_> = (0_u32..)
+            .zip(order)
+            .map(|(i, index)| async move {
+                sleep(STAGGER * i).await;
+                (index, dial(&endpoints[index], index, &self.settings).await)
+            })
+            .collect();
+        let mut leaderless = None;
+        let mut reasons = Vec::new();
+        while let Some((index, dialled)) = dials.next().await {
+            match dialled {
+                Ok(node) if node.status.as_ref().is_none_or(|status| status.leader != 0) => return Ok(node),
+                Ok(node) => leaderless = leaderless.or(Some(node)),
+                Err(reason) => reasons.push((index, reason)),
+            }
+        }
+        if let Some(node) = leaderless {
+            return Ok(node);
+        }
+        reasons.sort();
+        Err(unreachable(endpoints, &reasons))
+    }
+}
+
+/// Connects to one endpoint and asks it about itself.
+///
+/// # Errors
+/// Why it cannot be used, in words.
+pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> Result<Node, String> {
+    let bound = settings.dial_timeout;
+    let connecting = async {
+        let target = Endpoint::from_shared(url(endpoint)).map_err(|error| error.to_string())?;
+        let target = target
+            .connect_timeout(bound)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(settings.keepalive_time)
+            .keep_alive_timeout(settings.keepalive_timeout);
+        let channel = target.connect().await.map_err(|error| unconnected(&error))?;
+        let status = match ask(channel.clone()).await {
+            Ok(response) => Some(response.into_inner()),
+            Err(status) => {
+                judge(&status)?;
+                None
+            }
+        };
+        Ok(Node { index, endpoint: endpoint.to_owned(), channel, status })
+    };
+    timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}")))
+}
+
+async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
+    MaintenanceClient::new(channel).status(StatusRequest {}).await
+}
+
+/// An endpoint as a URL.
+pub(crate) fn url(endpoint: &str) -> String {
+    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
+}
+
+/// Whether a failed question was at least answered by a member.
+fn judge(status: &Status) -> Result<(), String> {
+    use tonic::Code;
+    match status.code() {
+        // A member that refuses, or has other worries, is a member.
+        Code::PermissionDenied | Code::Unauthenticated => Ok(()),
+        Code::Unavailable if status.message().starts_with("etcdserver:") => Ok(()),
+        Code::Unimplemented => Err("answers, but not as a member does for clients; is it the peer port?".into()),
+        _ => {
+            let innermost = innermost(status).unwrap_or_else(|| status.message().to_owned());
+            Err(format!("something answers there, but not a member of a cluster ({innermost})"))
+        }
+    }
+}
+
+/// Why there is no connection.
+fn unconnected(error: &tonic::transport::Error) -> String {
+    innermost(error).unwrap_or_else(|| error.to_string())
+}
+
+/// The words of the first cause.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = error.source()?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let text = cause.to_string();
+    // "Connection refused (os error 111)": the number tells nobody anything.
+    Some(text.split(" (os error").next().unwrap_or(&text).to_lowercase())
+}
+
+fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
+    let reason = |(index, reason): &(usize, String)| format!("\n    {}: {reason}", endpoints[*index]);
+    let list: String = reasons.iter().map(reason).collect();
+    Failure::new(crate::exit::Exit::NoConnection, format!("no endpoint can be used:{list}")).hint(
+        "are these the client addresses of running members? Set them with --endpoints or CONCLAVECTL_ENDPOINTS; \
+         --dial-timeout gives them more time",
+    )
+}
+
+impl Settings {
+    /// Tells what is done, if asked to.
+    pub(crate) fn debug(&self, text: impl FnOnce() -> String) {
+        if self.debug {
+            output::note(&text());
+        }
+    }
+}

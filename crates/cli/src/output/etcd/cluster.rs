@@ -1,0 +1,295 @@
+//! `member`, `endpoint`, `alarm`.
+
+use crate::output::{Fields, Json, Show, Table, Text, header_fields, header_json, human};
+use conclave_client::api::etcdserverpb::{
+    AlarmMember, AlarmResponse, AlarmType, HashKvResponse, Member, MemberListResponse, StatusResponse,
+};
+use std::time::Duration;
+
+/// The answer to `member list`.
+pub(crate) struct Members<'a>(pub(crate) &'a MemberListResponse);
+
+/// An endpoint and its status.
+pub(crate) struct StatusOf {
+    pub(crate) endpoint: String,
+    pub(crate) status: StatusResponse,
+}
+
+/// The answer to `endpoint status`.
+pub(crate) struct Statuses<'a>(pub(crate) &'a [StatusOf]);
+
+/// An endpoint and what became of a trial.
+pub(crate) struct HealthOf {
+    pub(crate) endpoint: String,
+    pub(crate) took: Duration,
+    pub(crate) error: Option<String>,
+}
+
+/// The answer to `endpoint health`.
+pub(crate) struct Health<'a>(pub(crate) &'a [HealthOf]);
+
+/// An endpoint and its hash.
+pub(crate) struct HashOf {
+    pub(crate) endpoint: String,
+    pub(crate) hash: HashKvResponse,
+}
+
+/// The answer to `endpoint hashkv`.
+pub(crate) struct Hashes<'a>(pub(crate) &'a [HashOf]);
+
+/// The answer to `alarm`.
+pub(crate) struct Alarms<'a>(pub(crate) &'a AlarmResponse);
+
+fn id(id: u64) -> String {
+    format!("{id:x}")
+}
+
+impl Members<'_> {
+    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
+        let row = |member: &Member| {
+            let state = if member.name.is_empty() { "unstarted" } else { "started" };
+            [
+                id(member.id),
+                state.to_owned(),
+                member.name.clone(),
+                member.peer_ur_ls.join(","),
+                member.client_ur_ls.join(","),
+                member.is_learner.to_string(),
+            ]
+        };
+        self.0.members.iter().map(row)
+    }
+}
+
+impl Show for Members<'_> {
+    fn simple(&self, text: &mut Text) {
+        self.rows().for_each(|row| text.line(row.join(", ")));
+    }
+
+    fn json(&self) -> Json {
+        let member = |member: &Member| {
+            Json::object()
+                .some("ID", member.id)
+                .some("name", &member.name)
+                .some("peerURLs", member.peer_ur_ls.as_slice())
+                .some("clientURLs", member.client_ur_ls.as_slice())
+                .some("isLearner", member.is_learner)
+                .done()
+        };
+        Json::object()
+            .with("header", header_json(self.0.header.as_ref()))
+            .some("members", Json::list(&self.0.members, member))
+            .done()
+    }
+
+    fn fields(&self, fields: &mut Fields) {
+        header_fields(fields, self.0.header.as_ref());
+        for member in &self.0.members {
+            fields.plain("ID", member.id);
+            fields.quoted("Name", &member.name);
+            member.peer_ur_ls.iter().for_each(|url| fields.quoted("PeerURL", url));
+            member.client_ur_ls.iter().for_each(|url| fields.quoted("ClientURL", url));
+            fields.plain("IsLearner", member.is_learner);
+            fields.gap();
+        }
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"]);
+        self.rows().for_each(|row| table.row(row));
+        Some(table)
+    }
+}
+
+impl Statuses<'_> {
+    fn rows(&self) -> impl Iterator<Item = [String; 10]> {
+        let row = |StatusOf { endpoint, status }: &StatusOf| {
+            let member = status.header.unwrap_or_default().member_id;
+            [
+                endpoint.clone(),
+                id(member),
+                status.version.clone(),
+                human::size(u64::try_from(status.db_size).unwrap_or(0)),
+                (status.leader == member).to_string(),
+                status.is_learner.to_string(),
+                status.raft_term.to_string(),
+                status.raft_index.to_string(),
+                status.raft_applied_index.to_string(),
+                status.errors.join(", "),
+            ]
+        };
+        self.0.iter().map(row)
+    }
+}
+
+impl Show for Statuses<'_> {
+    fn simple(&self, text: &mut Text) {
+        self.rows().for_each(|row| text.line(row.join(", ")));
+    }
+
+    fn json(&self) -> Json {
+        let one = |StatusOf { endpoint, status }: &StatusOf| {
+            let status = Json::object()
+                .with("header", header_json(status.header.as_ref()))
+                .some("version", &status.version)
+                .some("dbSize", status.db_size)
+                .some("leader", status.leader)
+                .some("raftIndex", status.raft_index)
+                .some("raftTerm", status.raft_term)
+                .some("raftAppliedIndex", status.raft_applied_index)
+                .some("errors", status.errors.as_slice())
+                .some("dbSizeInUse", status.db_size_in_use)
+                .some("isLearner", status.is_learner)
+                .done();
+            Json::object().with("Endpoint", endpoint).with("Status", status).done()
+        };
+        Json::list(self.0, one)
+    }
+
+    fn fields(&self, fields: &mut Fields) {
+        for StatusOf { endpoint, status } in self.0 {
+            header_fields(fields, status.header.as_ref());
+            fields.quoted("Version", &status.version);
+            fields.plain("DBSize", status.db_size);
+            fields.plain("Leader", status.leader);
+            fields.plain("IsLearner", status.is_learner);
+            fields.plain("RaftIndex", status.raft_index);
+            fields.plain("RaftTerm", status.raft_term);
+            fields.plain("RaftAppliedIndex", status.raft_applied_index);
+            fields.plain("Errors", format_args!("[{}]", status.errors.join(" ")));
+            fields.quoted("Endpoint", endpoint);
+            fields.gap();
+        }
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new([
+            "ENDPOINT",
+            "ID",
+            "VERSION",
+            "DB SIZE",
+            "IS LEADER",
+            "IS LEARNER",
+            "RAFT TERM",
+            "RAFT INDEX",
+            "RAFT APPLIED INDEX",
+            "ERRORS",
+        ]);
+        self.rows().for_each(|row| table.row(row));
+        Some(table)
+    }
+}
+
+impl Show for Health<'_> {
+    fn simple(&self, text: &mut Text) {
+        for one in self.0 {
+            let took = human::go_duration(one.took);
+            text.line(match &one.error {
+                None => format!("{} is healthy: successfully committed proposal: took = {took}", one.endpoint),
+                Some(error) => format!("{} is unhealthy: failed to commit proposal: {error}", one.endpoint),
+            });
+        }
+    }
+
+    fn json(&self) -> Json {
+        let one = |one: &HealthOf| {
+            Json::object()
+                .with("endpoint", &one.endpoint)
+                .with("health", one.error.is_none())
+                .with("took", human::go_duration(one.took))
+                .some("error", one.error.as_deref().unwrap_or_default())
+                .done()
+        };
+        Json::list(self.0, one)
+    }
+
+    fn fields(&self, fields: &mut Fields) {
+        for one in self.0 {
+            fields.quoted("Endpoint", &one.endpoint);
+            fields.plain("Health", one.error.is_none());
+            fields.plain("Took", human::go_duration(one.took));
+            fields.plain("Error", one.error.as_deref().unwrap_or_default());
+            fields.gap();
+        }
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["ENDPOINT", "HEALTH", "TOOK", "ERROR"]);
+        for one in self.0 {
+            let error = one.error.clone().unwrap_or_default();
+            table.row([one.endpoint.clone(), one.error.is_none().to_string(), human::go_duration(one.took), error]);
+        }
+        Some(table)
+    }
+}
+
+impl Show for Hashes<'_> {
+    fn simple(&self, text: &mut Text) {
+        self.0.iter().for_each(|one| text.line(format!("{}, {}", one.endpoint, one.hash.hash)));
+    }
+
+    fn json(&self) -> Json {
+        let one = |one: &HashOf| {
+            let hash = Json::object()
+                .with("header", header_json(one.hash.header.as_ref()))
+                .some("hash", one.hash.hash)
+                .some("compact_revision", one.hash.compact_revision)
+                .done();
+            Json::object().with("Endpoint", &one.endpoint).with("HashKV", hash).done()
+        };
+        Json::list(self.0, one)
+    }
+
+    fn fields(&self, fields: &mut Fields) {
+        for one in self.0 {
+            header_fields(fields, one.hash.header.as_ref());
+            fields.quoted("Endpoint", &one.endpoint);
+            fields.plain("Hash", one.hash.hash);
+            fields.gap();
+        }
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["ENDPOINT", "HASH"]);
+        self.0.iter().for_each(|one| table.row([one.endpoint.clone(), one.hash.hash.to_string()]));
+        Some(table)
+    }
+}
+
+/// The name on the wire.
+fn alarm(member: &AlarmMember) -> &'static str {
+    member.alarm().as_str_name()
+}
+
+impl Show for Alarms<'_> {
+    fn simple(&self, text: &mut Text) {
+        for member in &self.0.alarms {
+            // The blank at the end is etcdctl's.
+            text.line(format!("memberID:{} alarm:{} ", member.member_id, alarm(member)));
+        }
+    }
+
+    fn json(&self) -> Json {
+        let one =
+            |member: &AlarmMember| Json::object().some("memberID", member.member_id).some("alarm", member.alarm).done();
+        Json::object()
+            .some("header", self.0.header.as_ref().map(|header| header_json(Some(header))))
+            .some("alarms", Json::list(&self.0.alarms, one))
+            .done()
+    }
+
+    fn fields(&self, fields: &mut Fields) {
+        header_fields(fields, self.0.header.as_ref());
+        for member in &self.0.alarms {
+            fields.plain("MemberID", member.member_id);
+            fields.plain("AlarmType", AlarmType::as_str_name(&member.alarm()));
+            fields.gap();
+        }
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["MEMBER", "ALARM"]);
+        self.0.alarms.iter().for_each(|member| table.row([id(member.member_id), alarm(member).to_owned()]));
+        Some(table)
+    }
+}

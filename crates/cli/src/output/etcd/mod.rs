@@ -1,0 +1,17 @@
+//! Answers of the etcd v3 wire, shown as etcdctl 3.4 shows them in every format.
+//!
+//! Where etcdctl has no table, the rows are Conclave's own.
+
+mod cluster;
+mod kv;
+mod lease;
+mod txn;
+mod watch;
+
+pub(crate) use {
+    cluster::{Alarms, HashOf, Hashes, Health, HealthOf, Members, StatusOf, Statuses},
+    kv::{Deleted, Got, Put},
+    lease::{Granted, KeptAlive, Leases, Revoked, TimeToLive},
+    txn::Txn,
+    watch::{Watched, kind},
+};

@@ -1,0 +1,126 @@
+//! What the user sees. The only module that prints.
+//!
+//! 1. Answers go to standard output, everything else (errors, advice, progress) to standard error.
+//! 2. One answer is one write, flushed before anything else happens: readers of a pipe see it whole.
+//! 3. A reader that went away ends the program quietly, as with any filter.
+
+mod basics;
+pub(crate) mod etcd;
+mod fields;
+pub(crate) mod human;
+pub(crate) mod json;
+pub(crate) mod quote;
+mod table;
+mod text;
+
+pub(crate) use {
+    basics::{header_fields, header_json, name_text},
+    fields::Fields,
+    json::Json,
+    table::Table,
+    text::Text,
+};
+
+use crate::exit::Exit;
+use std::io::{IsTerminal, Write};
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people, as etcdctl prints it
+    #[default]
+    Simple,
+    /// One `"Name" : value` a line
+    Fields,
+    /// One JSON document; keys and values are base64
+    Json,
+    /// The answer's message as it came
+    Protobuf,
+    /// With borders
+    Table,
+}
+
+/// Something that can be shown.
+pub(crate) trait Show {
+    /// For people.
+    fn simple(&self, text: &mut Text);
+    /// The whole of it, for programs.
+    fn json(&self) -> Json;
+    /// The whole of it, line by line.
+    fn fields(&self, fields: &mut Fields) {
+        fields.flatten(&self.json());
+    }
+    /// As rows; `None` if it has no rows, and then its fields are.
+    fn table(&self) -> Option<Table> {
+        None
+    }
+    /// As on the wire, if it is one message.
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// Where and how to print.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) format: Format,
+    /// Byte strings in hexadecimal, in the simple format.
+    pub(crate) hex: bool,
+}
+
+impl Output {
+    /// Shows an answer.
+    pub(crate) fn show(self, item: &impl Show) {
+        write_out(&self.render(item));
+    }
+
+    /// An answer as it would be shown.
+    pub(crate) fn render(self, item: &impl Show) -> Vec<u8> {
+        match self.format {
+            Format::Simple => {
+                let mut text = Text::new(self.hex);
+                item.simple(&mut text);
+                text.into_bytes()
+            }
+            Format::Json => (item.json().line() + "\n").into_bytes(),
+            Format::Fields => {
+                let mut fields = Fields::default();
+                item.fields(&mut fields);
+                fields.into_text().into_bytes()
+            }
+            Format::Table => item.table().unwrap_or_else(|| fields::table(item)).bordered().into_bytes(),
+            Format::Protobuf => item.protobuf().unwrap_or_else(|| (item.json().line() + "\n").into_bytes()),
+        }
+    }
+
+    /// Whether a person reads the answers at a terminal.
+    pub(crate) fn at_terminal(self) -> bool {
+        self.format == Format::Simple && std::io::stdout().is_terminal()
+    }
+}
+
+/// Prints text as it is.
+pub(crate) fn raw(text: &str) {
+    write_out(text.as_bytes());
+}
+
+/// Tells the user something that is not the answer.
+pub(crate) fn note(text: &str) {
+    // Nobody left to tell.
+    let _ = writeln!(std::io::stderr().lock(), "conclavectl: {text}");
+}
+
+/// Tells the user text that has its own form, such as a usage error.
+pub(crate) fn complain(text: &str) {
+    let _ = write!(std::io::stderr().lock(), "{text}");
+}
+
+fn write_out(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            note(&format!("standard output: {error}"));
+        }
+        std::process::exit(Exit::Io.code());
+    }
+}

@@ -1,0 +1,46 @@
+//! The simple format: lines, with byte strings as they are or in hexadecimal.
+
+use super::{Table, quote};
+
+/// Lines that are being put together.
+#[derive(Debug)]
+pub(crate) struct Text {
+    bytes: Vec<u8>,
+    hex: bool,
+}
+
+impl Text {
+    pub(crate) fn new(hex: bool) -> Self {
+        Self { bytes: Vec::new(), hex }
+    }
+
+    /// A line of text.
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
+        self.bytes.extend_from_slice(text.as_ref().as_bytes());
+        self.bytes.push(b'\n');
+    }
+
+    /// A byte string on a line of its own.
+    pub(crate) fn value(&mut self, bytes: &[u8]) {
+        if self.hex {
+            self.bytes.extend_from_slice(quote::hex(bytes).as_bytes());
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+        self.bytes.push(b'\n');
+    }
+
+    /// A byte string within a line.
+    pub(crate) fn within(&self, bytes: &[u8]) -> String {
+        if self.hex { quote::hex(bytes) } else { String::from_utf8_lossy(bytes).into_owned() }
+    }
+
+    /// A table in plain columns.
+    pub(crate) fn table(&mut self, table: &Table) {
+        self.bytes.extend_from_slice(table.plain().as_bytes());
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}

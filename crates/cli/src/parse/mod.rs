@@ -1,0 +1,15 @@
+//! Text from the command line and from standard input.
+
+mod compare;
+mod duration;
+mod ids;
+mod range;
+mod words;
+
+pub(crate) use {
+    compare::compare,
+    duration::{duration, ttl},
+    ids::{lease, member},
+    range::Keys,
+    words::words,
+};

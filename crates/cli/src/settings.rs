@@ -1,0 +1,252 @@
+//! What holds for every command: where the cluster is, how long to wait, how to print.
+//!
+//! Each setting comes from its flag, else from `CONCLAVECTL_<NAME>`, else from `ETCDCTL_<NAME>`, else from its default. A value that makes
+//! no sense is refused with the name of where it came from.
+
+use crate::{
+    failure::{Failure, Result},
+    output::{Format, Output},
+    parse,
+};
+use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+/// The flags of every command.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Members to talk to, separated by commas; the first that answers is used [default: 127.0.0.1:2379]
+    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    endpoints: Option<Vec<String>>,
+    /// How long to look for a member that answers [default: 2s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
+    dial_timeout: Option<Duration>,
+    /// How long a call may take once a member was found [default: 5s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse::duration)]
+    command_timeout: Option<Duration>,
+    /// How to print [default: simple]
+    #[arg(short = 'w', long = "write-out", global = true, value_name = "FORMAT")]
+    #[arg(visible_alias = "output", visible_short_alias = 'o')]
+    write_out: Option<Format>,
+    /// Print byte strings in hexadecimal (simple format)
+    #[arg(long, global = true)]
+    hex: bool,
+    /// Tell on standard error what is being done
+    #[arg(long, global = true)]
+    debug: bool,
+    #[command(flatten)]
+    not_yet: NotYet,
+}
+
+/// etcdctl's flags for what there is not yet: refused, never ignored.
+#[derive(Args, Clone, Debug, Default)]
+struct NotYet {
+    #[arg(long, global = true, hide = true)]
+    cacert: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    cert: Option<String>,
+    #[arg(id = "tls_key", long = "key", global = true, hide = true)]
+    key: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    user: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    password: Option<String>,
+    #[arg(short = 'd', long, global = true, hide = true)]
+    discovery_srv: Option<String>,
+    /// How often to ask whether the connection still stands.
+    #[arg(long, global = true, hide = true, value_parser = parse::duration)]
+    keepalive_time: Option<Duration>,
+    /// How long to wait for the answer to that.
+    #[arg(long, global = true, hide = true, value_parser = parse::duration)]
+    keepalive_timeout: Option<Duration>,
+    #[arg(long, global = true, hide = true)]
+    insecure_transport: bool,
+    #[arg(long, global = true, hide = true)]
+    insecure_skip_tls_verify: bool,
+    #[arg(long, global = true, hide = true)]
+    insecure_discovery: bool,
+}
+
+/// The settings of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// As given, without a scheme where none was given.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) command_timeout: Duration,
+    pub(crate) keepalive_time: Duration,
+    pub(crate) keepalive_timeout: Duration,
+    pub(crate) output: Output,
+    pub(crate) debug: bool,
+}
+
+/// Reads an environment variable.
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The variables of a setting, the first that is set counts.
+fn variable(name: &str, lookup: Lookup<'_>) -> Option<(String, String)> {
+    let names = [format!("CONCLAVECTL_{name}"), format!("ETCDCTL_{name}")];
+    names.into_iter().find_map(|name| lookup(&name).filter(|value| !value.is_empty()).map(|value| (name, value)))
+}
+
+/// The flag's value, else the environment's, else the default.
+fn choose<T>(
+    flag: Option<T>,
+    name: &str,
+    lookup: Lookup<'_>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    default: T,
+) -> Result<T> {
+    if let Some(value) = flag {
+        return Ok(value);
+    }
+    match variable(name, lookup) {
+        None => Ok(default),
+        Some((name, value)) => parse(&value).map_err(|error| Failure::usage(format!("{name}: {error}"))),
+    }
+}
+
+impl Settings {
+    /// From flags and environment.
+    pub(crate) fn new(args: &GlobalArgs, lookup: Lookup<'_>) -> Result<Self> {
+        let seconds = Duration::from_secs;
+        let list = |text: &str| Ok(text.split(',').map(str::to_owned).collect());
+        let flag = |text: &str| match text {
+            "1" | "t" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err(format!("{text:?} is neither true nor false")),
+        };
+        let format = |text: &str| Format::from_str(text, false).map_err(|_| unknown_format(text));
+        let endpoints = vec!["127.0.0.1:2379".to_owned()];
+        let endpoints = choose(args.endpoints.clone(), "ENDPOINTS", lookup, list, endpoints)?;
+        let not_yet = &args.not_yet;
+        let settings = Self {
+            endpoints: endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?,
+            dial_timeout: choose(args.dial_timeout, "DIAL_TIMEOUT", lookup, parse::duration, seconds(2))?,
+            command_timeout: choose(args.command_timeout, "COMMAND_TIMEOUT", lookup, parse::duration, seconds(5))?,
+            keepalive_time: choose(not_yet.keepalive_time, "KEEPALIVE_TIME", lookup, parse::duration, seconds(2))?,
+            keepalive_timeout: choose(
+                not_yet.keepalive_timeout,
+                "KEEPALIVE_TIMEOUT",
+                lookup,
+                parse::duration,
+                seconds(6),
+            )?,
+            output: Output {
+                format: choose(args.write_out, "WRITE_OUT", lookup, format, Format::Simple)?,
+                hex: choose(args.hex.then_some(true), "HEX", lookup, flag, false)?,
+            },
+            debug: choose(args.debug.then_some(true), "DEBUG", lookup, flag, false)?,
+        };
+        refuse_not_yet(not_yet, lookup)?;
+        for (name, time) in [("--dial-timeout", settings.dial_timeout), ("--command-timeout", settings.command_timeout)]
+        {
+            if time.is_zero() {
+                return Err(Failure::usage(format!("{name}: nothing can be done in no time; 2s is usual")));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+fn unknown_format(text: &str) -> String {
+    format!("unsupported output format {text:?}; there are simple, table, json, fields, protobuf")
+}
+
+/// An endpoint as it is used: `http://` or nothing before host and port.
+fn endpoint(text: &str) -> Result<String> {
+    let text = text.trim();
+    let wrong = |why: &str| {
+        Err(Failure::usage(format!("endpoint {text:?}: {why}"))
+            .hint("give endpoints as host:port, for example --endpoints 10.0.0.1:2379,10.0.0.2:2379"))
+    };
+    if text.is_empty() {
+        return wrong("it is empty");
+    }
+    if text.starts_with("https://") {
+        return wrong("TLS is not there yet; members are reached by http:// on a network that is trusted");
+    }
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    if address.contains("://") {
+        return wrong("only http:// is known");
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return wrong("the port is missing; clients are served on 2379 unless the members say otherwise");
+    };
+    if host.is_empty() || host.contains(['/', ' ', '@', '?', '#']) || (host.contains(':') && !host.starts_with('[')) {
+        return wrong("the host makes no sense");
+    }
+    if port.parse::<u16>().ok().is_none_or(|port| port == 0) {
+        return wrong("the port must be a number from 1 to 65535");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// What etcdctl can and conclavectl cannot must not look as if it had worked.
+fn refuse_not_yet(args: &NotYet, lookup: Lookup<'_>) -> Result<()> {
+    let cases = [
+        ("--cacert", "CACERT", args.cacert.is_some(), "TLS"),
+        ("--cert", "CERT", args.cert.is_some(), "TLS"),
+        ("--key", "KEY", args.key.is_some(), "TLS"),
+        ("--user", "USER", args.user.is_some(), "authentication"),
+        ("--password", "PASSWORD", args.password.is_some(), "authentication"),
+        ("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS"),
+    ];
+    for (flag, name, given, what) in cases {
+        let source = match variable(name, lookup) {
+            _ if given => flag.to_owned(),
+            Some((variable, _)) => variable,
+            None => continue,
+        };
+        return Err(Failure::usage(format!("{source}: {what} is not there yet"))
+            .hint(format!("leave {source} out; it is refused so that nobody relies on what is not done")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(env: &[(&str, &str)], args: &GlobalArgs) -> Result<Settings> {
+        let env: Vec<(String, String)> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Settings::new(args, &|name| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+    }
+
+    #[test]
+    fn flag_then_own_variable_then_etcdctls_then_default() {
+        let args = GlobalArgs::default();
+        assert_eq!(with(&[], &args).expect("defaults").endpoints, ["127.0.0.1:2379"]);
+        let both = [("CONCLAVECTL_ENDPOINTS", "a:1,b:2"), ("ETCDCTL_ENDPOINTS", "c:3")];
+        assert_eq!(with(&both[1..], &args).expect("etcdctl's").endpoints, ["c:3"]);
+        assert_eq!(with(&both, &args).expect("own").endpoints, ["a:1", "b:2"]);
+        let flag = GlobalArgs { endpoints: Some(vec!["http://d:4/".into()]), ..GlobalArgs::default() };
+        assert_eq!(with(&both, &flag).expect("flag").endpoints, ["http://d:4"]);
+        let more = with(&[("ETCDCTL_WRITE_OUT", "json"), ("ETCDCTL_HEX", "true")], &args).expect("well-formed");
+        assert_eq!((more.output.format, more.output.hex), (Format::Json, true));
+    }
+
+    #[test]
+    fn refusals_name_their_source() {
+        let args = GlobalArgs::default();
+        for (name, value, says) in [
+            ("ETCDCTL_DIAL_TIMEOUT", "soon", "ETCDCTL_DIAL_TIMEOUT: \"soon\" is not a time"),
+            ("CONCLAVECTL_WRITE_OUT", "xml", "CONCLAVECTL_WRITE_OUT: unsupported output format"),
+            ("ETCDCTL_HEX", "perhaps", "ETCDCTL_HEX"),
+            ("ETCDCTL_CACERT", "/ca.pem", "ETCDCTL_CACERT: TLS is not there yet"),
+            ("ETCDCTL_USER", "root:x", "ETCDCTL_USER: authentication is not there yet"),
+            ("ETCDCTL_ENDPOINTS", "https://a:1", "TLS is not there yet"),
+            ("ETCDCTL_ENDPOINTS", "a", "port is missing"),
+            ("ETCDCTL_ENDPOINTS", "a:x", "number from 1"),
+            ("ETCDCTL_ENDPOINTS", "a:0", "number from 1"),
+            ("ETCDCTL_ENDPOINTS", ":2379", "host makes no sense"),
+            ("ETCDCTL_ENDPOINTS", "a:1,", "it is empty"),
+            ("ETCDCTL_ENDPOINTS", "ftp://a:1", "only http://"),
+            ("ETCDCTL_COMMAND_TIMEOUT", "0s", "nothing can be done in no time"),
+        ] {
+            let failure = with(&[(name, value)], &args).expect_err(value);
+            assert!(failure.to_string().contains(says), "{name}={value}: {failure}");
+            assert_eq!(failure.exit.code(), 128);
+        }
+    }
+}
