@@ -1,0 +1,61 @@
+//! At no moment do two clients hold themselves for the holder: belief intervals (see `place`) of one name that exclude each other do not
+//! overlap by more than clocks may differ. This is what clients can rely on without fences, as long as their clocks keep to the bound.
+
+use super::super::{
+    Property,
+    case::Case,
+    place::{Belief, beliefs},
+    verdict::{Judged, millis, seconds, violation},
+};
+use crate::trials::history::Mode;
+use std::collections::BTreeMap;
+
+pub(crate) const PROPERTY: Property = Property {
+    name: "exclusion",
+    workloads: &["lock", "election"],
+    says: "The times in which clients believe to hold one lock or lead one election do not overlap.",
+    judge,
+};
+
+fn judge(case: &Case<'_>) -> Judged {
+    let beliefs = beliefs(case.run, &case.grants);
+    let mut names: BTreeMap<_, Vec<&Belief<'_>>> = BTreeMap::new();
+    for belief in &beliefs {
+        if !matches!(belief.grant.mode, Mode::Permits { .. }) {
+            names.entry((belief.grant.kind, belief.grant.name)).or_default().push(belief);
+        }
+    }
+    for ((_, name), mut beliefs) in names {
+        beliefs.sort_by_key(|belief| belief.from);
+        // Those who share exclude only those who do not: the longest belief of each mode so far.
+        let (mut alone, mut shared): (Option<&Belief<'_>>, Option<&Belief<'_>>) = (None, None);
+        for belief in beliefs {
+            let is_shared = belief.grant.mode == Mode::Shared;
+            for other in [alone, shared.filter(|_| !is_shared)].into_iter().flatten() {
+                let overlap = other.until.min(belief.until).saturating_sub(belief.from);
+                if overlap > case.run.bounds.uncertainty && other.grant.fence != belief.grant.fence {
+                    return Err(overlapping(name, other, belief, overlap, case.began));
+                }
+            }
+            let slot = if is_shared { &mut shared } else { &mut alone };
+            if slot.is_none_or(|known| known.until < belief.until) {
+                *slot = Some(belief);
+            }
+        }
+    }
+    Ok(beliefs.len())
+}
+
+fn overlapping(name: &str, first: &Belief<'_>, second: &Belief<'_>, overlap: u64, began: u64) -> super::super::Flaw {
+    let sentence = format!(
+        "{name} was granted under fence {} at {}, while the client with fence {} believed to hold it until {} ({}): {} with two holders",
+        second.grant.fence,
+        seconds(second.from, began),
+        first.grant.fence,
+        seconds(first.until, began),
+        first.why,
+        millis(overlap)
+    );
+    let window = [first.grant.op.index, first.grant.op.completed, second.grant.op.index, second.grant.op.completed];
+    violation(&window, sentence)
+}

@@ -1,0 +1,157 @@
+//! Faults of disks: power, syncs, room.
+
+use super::{Outcome, Undo, come_back, no};
+use crate::trials::env::{
+    fault::Effect,
+    node::killed,
+    shim::Sync,
+    strace::{Strace, Tamper},
+    world::World,
+};
+use anyhow::{Context, Result};
+use std::{sync::Arc, time::Duration};
+
+/// Less room than this is none.
+const NOTHING: u64 = 64 * 1024;
+
+/// What is wrong with syncs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trouble {
+    Slow { millis: u64 },
+    Fail,
+    Lie,
+}
+
+/// Whether the nodes' processes have mapped their pages.
+pub(super) fn shim_works(world: &World) -> bool {
+    let attached = |page: &super::super::shim::Page| page.seen().is_ok_and(|seen| seen.attached != 0);
+    world.nodes.iter().all(|node| node.site.page.as_ref().is_some_and(attached))
+}
+
+/// Cuts the power of the nodes' disks; ends the nodes with it, or leaves them alive to see that their disk fails.
+pub(super) fn power_loss(world: &Arc<World>, nodes: &[usize], alive: bool) -> Result<Undo> {
+    if nodes.iter().any(|node| world.nodes[*node].is_dark()) {
+        return Err(no("the power is off already").into());
+    }
+    let mut effects = Vec::new();
+    if !alive {
+        // All at the same moment, as far as they can tell.
+        for node in nodes {
+            world.nodes[*node].hold_still()?;
+        }
+    }
+    for node in nodes {
+        let pid = world.nodes[*node].cut(alive)?;
+        effects.extend(pid.filter(|_| !alive).map(|pid| killed(*node, pid)));
+    }
+    if !alive {
+        for node in nodes {
+            world.nodes[*node].let_go()?;
+        }
+    }
+    let nodes = nodes.to_vec();
+    Ok(Box::new(move |world| {
+        let mut all_lost = true;
+        for node in &nodes {
+            // What was still alive has had its time.
+            let (loss, started) = world.nodes[*node].recover(alive)?;
+            all_lost &= loss.canary_bytes > 0 && loss.canary_kept;
+            effects.push(Effect::Lost { node: *node, loss });
+            effects.extend(started.map(|pid| Effect::Started { node: *node, pid }));
+        }
+        effects.extend(come_back(world, &nodes));
+        Ok(Outcome::new(effects, all_lost))
+    }))
+}
+
+pub(super) fn sync(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Result<Undo> {
+    if shim_works(world) { sync_by_shim(world, nodes, trouble) } else { sync_by_strace(world, nodes, trouble) }
+}
+
+fn sync_by_shim(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Result<Undo> {
+    let mode = match trouble {
+        Trouble::Slow { millis } => Sync::Slow { nanos: millis * 1_000_000 },
+        Trouble::Fail => Sync::Fail,
+        Trouble::Lie => Sync::Lie,
+    };
+    let mut before = Vec::new();
+    for node in nodes {
+        let page = world.nodes[*node].site.page.as_ref().context("no page")?;
+        before.push((*node, page.seen()?.syncs_changed));
+        page.set_sync(mode)?;
+    }
+    Ok(Box::new(move |world| {
+        let mut effects = Vec::new();
+        for (node, before) in &before {
+            let page = world.nodes[*node].site.page.as_ref().context("no page")?;
+            page.set_sync(Sync::AsUsual)?;
+            let changed = u64::try_from(page.seen()?.syncs_changed - before).unwrap_or_default();
+            effects.push(Effect::Syncs { node: *node, changed });
+        }
+        let nodes: Vec<usize> = before.iter().map(|(node, _)| *node).collect();
+        Ok(after_syncs(world, &nodes, effects)?)
+    }))
+}
+
+fn sync_by_strace(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Result<Undo> {
+    let tamper = match trouble {
+        Trouble::Slow { millis } => Tamper::Delay { micros: millis * 1000 },
+        Trouble::Fail => Tamper::Fail,
+        Trouble::Lie => Tamper::Lie,
+    };
+    let mut attached = Vec::new();
+    for node in nodes {
+        let Some(pid) = world.nodes[*node].pid() else { return Err(no("a node is down").into()) };
+        let trace =
+            world.out().join(format!("{}.strace-{}", world.nodes[*node].site.name, crate::trials::env::now_ns()));
+        attached.push((*node, Strace::attach(world.id(), pid, tamper, trace)?));
+    }
+    Ok(Box::new(move |world| {
+        let mut effects = Vec::new();
+        for (node, strace) in &attached {
+            effects.push(Effect::Syncs { node: *node, changed: strace.detach()? });
+        }
+        let nodes: Vec<usize> = attached.iter().map(|(node, _)| *node).collect();
+        after_syncs(world, &nodes, effects)
+    }))
+}
+
+/// Nodes that did not survive it come back with a sound disk.
+fn after_syncs(world: &Arc<World>, nodes: &[usize], mut effects: Vec<Effect>) -> Result<Outcome> {
+    let effective = effects.iter().any(|effect| matches!(effect, Effect::Syncs { changed, .. } if *changed > 0));
+    effects.extend(revive(world, nodes)?);
+    Ok(Outcome::new(effects, effective))
+}
+
+/// Takes all room on the nodes' volumes.
+pub(super) fn full(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
+    let mut effects = Vec::new();
+    for node in nodes {
+        let (free_before, free_after) = world.nodes[*node].disk()?.fill()?;
+        effects.push(Effect::Full { node: *node, free_before, free_after });
+    }
+    let nodes = nodes.to_vec();
+    Ok(Box::new(move |world| {
+        let mut effective = false;
+        for effect in &effects {
+            effective |= matches!(effect, Effect::Full { free_before, free_after, .. } if *free_after < NOTHING && free_before > free_after);
+        }
+        for node in &nodes {
+            world.nodes[*node].disk()?.drain()?;
+        }
+        // A node that found no room may be about to end.
+        std::thread::sleep(Duration::from_millis(100));
+        effects.extend(revive(world, &nodes)?);
+        Ok(Outcome::new(effects, effective))
+    }))
+}
+
+/// Starts those that ended by themselves.
+fn revive(world: &Arc<World>, nodes: &[usize]) -> Result<Vec<Effect>> {
+    let mut effects = Vec::new();
+    for node in nodes {
+        effects.extend(world.nodes[*node].start()?.map(|pid| Effect::Started { node: *node, pid }));
+    }
+    effects.extend(come_back(world, nodes));
+    Ok(effects)
+}

@@ -1,0 +1,176 @@
+//! The network on loopback, for machines where namespaces are out of reach: a proxy before each node's ports.
+//!
+//! A node's peers connect to the proxy of its peer address. Which of them a connection comes from is found in /proc: the socket's
+//! owner is the process that has it open. Clients have a proxy for each node and client, so their links need no search.
+//!
+//! 1. A link that is cut lets nothing through and answers nothing, as a lost network does; connections stay open.
+//! 2. Pieces of a stream cannot be lost or change places; rules that would are not possible here.
+
+use super::{
+    clock::now_ns,
+    fabric::rules::{HostNo, Packet, Packets, Rule, Rules},
+    tools::lock,
+};
+use anyhow::{Context, Result};
+use rand::{SeedableRng, rngs::StdRng};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::sleep,
+    time::Duration,
+};
+
+const PIECE: usize = 16 * 1024;
+/// How often a held stream looks whether its link is open again, and a listener whether it shall end.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Who is at the other end of a new connection.
+type Who = Arc<dyn Fn(SocketAddr) -> Option<HostNo> + Send + Sync>;
+
+struct Shared {
+    rules: Mutex<(Rules, StdRng)>,
+    carried: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// All proxies of a run.
+pub(crate) struct Proxies {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxies").finish_non_exhaustive()
+    }
+}
+
+impl Proxies {
+    pub(crate) fn new(seed: u64) -> Self {
+        let rules = Mutex::new((Rules::default(), StdRng::seed_from_u64(seed)));
+        Self { shared: Arc::new(Shared { rules, carried: AtomicU64::new(0), stop: AtomicBool::new(false) }) }
+    }
+
+    /// A port of loopback that leads to the node's own; connections are of whom `who` says.
+    pub(crate) fn open(
+        &self,
+        node: HostNo,
+        target: u16,
+        who: impl Fn(SocketAddr) -> Option<HostNo> + Send + Sync + 'static,
+    ) -> Result<u16> {
+        let port = crate::ports::free()?;
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        listener.set_nonblocking(true)?;
+        let (shared, who): (_, Who) = (Arc::clone(&self.shared), Arc::new(who));
+        let accept = move || {
+            while !shared.stop.load(Ordering::SeqCst) {
+                match listener.accept() {
+                    Ok((near, from)) => {
+                        let (shared, who) = (Arc::clone(&shared), Arc::clone(&who));
+                        // Without a thread the connection closes, as it does if the node is down.
+                        let _ = thread("proxy", move || shared.join(node, target, near, who(from)));
+                    }
+                    Err(_) => sleep(LOOK),
+                }
+            }
+        };
+        thread("listener", accept)?;
+        Ok(port)
+    }
+
+    pub(crate) fn add(&self, rules: BTreeMap<(HostNo, HostNo), Rule>) -> u64 {
+        lock(&self.shared.rules).0.add(rules)
+    }
+
+    pub(crate) fn remove(&self, layer: u64) -> Packets {
+        lock(&self.shared.rules).0.remove(layer)
+    }
+
+    pub(crate) fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxies {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn join(self: Arc<Self>, node: HostNo, target: u16, near: TcpStream, from: Option<HostNo>) {
+        // Nobody known: the harness itself, whose links have no rules.
+        let from = from.unwrap_or(HostNo::MAX);
+        let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { return };
+        let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { return };
+        let back = Arc::clone(&self);
+        let answer = thread("proxy", move || back.pump((node, from), far_too, near_too));
+        self.pump((from, node), near, far);
+        drop(answer);
+    }
+
+    /// Carries one direction until the stream ends or the run does.
+    fn pump(&self, link: (HostNo, HostNo), mut from: TcpStream, mut to: TcpStream) {
+        let _ = (from.set_nodelay(true), to.set_nodelay(true), from.set_read_timeout(Some(Duration::from_millis(200))));
+        let mut buffer = vec![0; PIECE];
+        while !self.stop.load(Ordering::SeqCst) {
+            let length = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(_) => break,
+            };
+            if !self.pass(link, length) || to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+            self.carried.fetch_add(1, Ordering::Relaxed);
+        }
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+
+    /// Waits as the rules say; false if the connection shall end.
+    fn pass(&self, link: (HostNo, HostNo), length: usize) -> bool {
+        loop {
+            let fate = {
+                let (rules, dice) = &mut *lock(&self.rules);
+                rules.decide(&Packet { now: now_ns(), link, length, resettable: &|| true }, dice)
+            };
+            if fate.reset || self.stop.load(Ordering::SeqCst) {
+                return false;
+            }
+            if !fate.dropped {
+                sleep(Duration::from_nanos(fate.delay));
+                return true;
+            }
+            sleep(LOOK);
+        }
+    }
+}
+
+/// The processes, of these, that has the socket with this local address open.
+pub(crate) fn owner_of(peer: SocketAddr, candidates: &BTreeMap<HostNo, u32>) -> Option<HostNo> {
+    let inode = inode_of(peer).ok()?;
+    let link = format!("socket:[{inode}]");
+    candidates.iter().find_map(|(host, pid)| {
+        let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let has = fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == link.as_str()));
+        has.then_some(*host)
+    })
+}
+
+fn inode_of(peer: SocketAddr) -> Result<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    // Addresses are hexadecimal and in the machine's byte order, ports in the network's.
+    let local = format!("0100007F:{:04X}", peer.port());
+    let line = table.lines().skip(1).find(|line| line.split_whitespace().nth(1) == Some(local.as_str()));
+    let inode = line.and_then(|line| line.split_whitespace().nth(9)).context("no such socket")?;
+    Ok(inode.parse()?)
+}
+
+fn thread(name: &str, job: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    Ok(std::thread::Builder::new().name(name.into()).spawn(job)?)
+}

@@ -1,0 +1,466 @@
+//! Everything that runs: hosts, network, nodes, clients and the faults installed in them.
+//!
+//! 1. Whatever it makes in the system carries the run's name, and the guard knows the name before anything is made.
+//! 2. Teardown: faults' threads end, nodes and clients are killed and reaped, the network ends, and then the guard removes the rest.
+
+use super::{
+    client::{ClientProcess, Guest},
+    clock::now_ns,
+    doctor::Capabilities,
+    fault::{Evidence, Fault},
+    host::Site,
+    inject::{self, Undo},
+    native::Native,
+    net::{Net, Plan},
+    netns,
+    node::{Exit, Node, NodeState},
+    probe::{NodeStatus, Probe},
+    run::Run,
+    setup::{Mode, Setup},
+    tools::{lock, wait_until},
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use std::{
+    collections::BTreeMap,
+    fs::OpenOptions,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// How long a start or a recovery may take on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(40);
+const ELECTION: Duration = Duration::from_secs(10);
+
+/// Where something runs, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    Node(usize),
+    Client(usize),
+    /// The harness's own, which faults never touch.
+    Runner,
+}
+
+/// This fault cannot be installed here, or not now. It does not count, and it is no failure of the harness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotPossible(pub String);
+
+impl std::fmt::Display for NotPossible {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not possible here: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotPossible {}
+
+/// A fault that holds, until it is given to [`World::heal`].
+#[derive(Debug)]
+pub struct Installed {
+    id: u64,
+    pub fault: Fault,
+    pub nodes: Vec<usize>,
+    pub clients: Vec<usize>,
+    pub installed_ns: u64,
+}
+
+struct Active {
+    fault: Fault,
+    nodes: Vec<usize>,
+    clients: Vec<usize>,
+    leader_was: Option<usize>,
+    installed_ns: u64,
+    undo: Undo,
+}
+
+/// A running environment's parts. Methods block; call them from threads of their own.
+pub struct World {
+    pub(crate) setup: Setup,
+    pub(crate) mode: Mode,
+    pub(crate) plan: Plan,
+    pub(crate) net: Net,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) client_sites: Vec<Site>,
+    pub(crate) probe: Probe,
+    pub(crate) native: Option<Native>,
+    pub(crate) run_id: String,
+    pub(crate) endpoints: Vec<Vec<String>>,
+    pub(crate) runner: Option<PathBuf>,
+    guests: Mutex<Vec<(usize, Arc<Guest>)>>,
+    installed: Mutex<(u64, BTreeMap<u64, Active>)>,
+    members: Mutex<BTreeMap<u64, usize>>,
+    run: Mutex<Option<Run>>,
+}
+
+impl World {
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.plan.nodes
+    }
+
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.plan.clients
+    }
+
+    /// How it runs; never `Auto`.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The run's name, which all that it makes in the system carries.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.run_id
+    }
+
+    #[must_use]
+    pub fn capabilities(&self) -> &'static Capabilities {
+        Capabilities::find()
+    }
+
+    /// Where this host reaches a node.
+    #[must_use]
+    pub fn endpoint(&self, from: Host, node: usize) -> String {
+        self.endpoints(from)[node].clone()
+    }
+
+    /// Where this host reaches each node.
+    #[must_use]
+    pub fn endpoints(&self, from: Host) -> Vec<String> {
+        let client = if let Host::Client(client) = from { client } else { self.plan.clients };
+        self.endpoints[client].clone()
+    }
+
+    #[must_use]
+    pub fn out(&self) -> &Path {
+        &self.setup.out
+    }
+
+    #[must_use]
+    pub fn log(&self, node: usize) -> PathBuf {
+        self.nodes[node].log.clone()
+    }
+
+    #[must_use]
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.nodes[node].data.clone()
+    }
+
+    #[must_use]
+    pub fn node_state(&self, node: usize) -> NodeState {
+        self.nodes[node].state()
+    }
+
+    /// Ends of nodes that nobody had asked for. One that no fault excuses is a violation.
+    #[must_use]
+    pub fn exits(&self) -> Vec<Exit> {
+        self.nodes.iter().flat_map(Node::exits).collect()
+    }
+
+    /// Those of [`Self::exits`] that no fault excuses.
+    #[must_use]
+    pub fn unexpected_exits(&self) -> Vec<Exit> {
+        self.exits().into_iter().filter(|exit| !exit.excused).collect()
+    }
+
+    /// Packets that the network has carried.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.net.carried()
+    }
+
+    /// Starts a program in a client's host, with pipes for stdin and stdout; stderr is appended to the client's log.
+    ///
+    /// # Errors
+    /// There is no such client, or the program cannot be started.
+    pub fn spawn_client(&self, client: usize, program: &Path, args: &[String]) -> Result<ClientProcess> {
+        ensure!(client < self.plan.clients, "there is no client {client}");
+        let program = program.canonicalize().with_context(|| program.display().to_string())?;
+        let site = &self.client_sites[client];
+        let log = OpenOptions::new().create(true).append(true).open(self.out().join(format!("{}.log", site.name)))?;
+        let mut command = site.command(&self.run_id, self.native.as_ref(), &program, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        let process = Arc::new(Guest::new(child));
+        let mut guests = lock(&self.guests);
+        guests.retain(|(_, guest)| guest.running());
+        guests.push((client, Arc::clone(&process)));
+        Ok(ClientProcess { process })
+    }
+
+    /// The living processes of a client.
+    pub(crate) fn guests(&self, client: usize) -> Vec<Arc<Guest>> {
+        let guests = lock(&self.guests);
+        guests
+            .iter()
+            .filter(|(of, guest)| *of == client && guest.running())
+            .map(|(_, guest)| Arc::clone(guest))
+            .collect()
+    }
+
+    /// Runs a job in a thread of this process whose sockets are in a host's network, as are those of the threads it starts. Build an
+    /// async runtime inside the job, with worker threads: `block_on` runs where it is called.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        host: Host,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        netns::inside(self.netns(host), job)
+    }
+
+    fn netns(&self, host: Host) -> Option<&Path> {
+        match host {
+            Host::Runner => self.runner.as_deref(),
+            Host::Node(node) => self.nodes[node].site.netns.as_deref(),
+            Host::Client(client) => self.client_sites[client].netns.as_deref(),
+        }
+    }
+
+    /// What each node says of itself; none for those that do not answer.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<Option<NodeStatus>> {
+        let statuses = self.probe.statuses();
+        let mut members = lock(&self.members);
+        members.extend(statuses.iter().enumerate().filter_map(|(i, status)| Some((status.as_ref()?.member_id, i))));
+        statuses
+    }
+
+    /// What a node says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn status(&self, node: usize) -> Result<NodeStatus> {
+        let status = self.statuses().into_iter().nth(node).flatten();
+        status.with_context(|| format!("{} does not answer", super::node::name(node)))
+    }
+
+    /// The node with this member id, once it has answered.
+    #[must_use]
+    pub fn node_of(&self, member_id: u64) -> Option<usize> {
+        lock(&self.members).get(&member_id).copied()
+    }
+
+    /// The node that leads in the newest term that anybody knows.
+    #[must_use]
+    pub fn leader_now(&self) -> Option<usize> {
+        let statuses = self.statuses();
+        let known = statuses.iter().flatten().filter(|status| status.leader_id != 0);
+        let newest = known.max_by_key(|status| status.term)?;
+        self.node_of(newest.leader_id)
+    }
+
+    /// The node that leads, waiting for an election.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn leader(&self) -> Result<usize> {
+        let mut leader = None;
+        wait_until(ELECTION, || {
+            leader = self.leader_now();
+            leader.is_some()
+        });
+        leader.context("there is no leader")
+    }
+
+    /// Waits until every node answers a linearizable read.
+    ///
+    /// # Errors
+    /// One does not.
+    pub fn wait_all_serve(&self, bound: Duration) -> Result<()> {
+        for node in 0..self.nodes() {
+            let mut last = None;
+            let served = wait_until(bound, || {
+                last = self.probe.read(node, Duration::from_secs(2)).err();
+                last.is_none()
+            });
+            if !served {
+                bail!("{} does not serve: {last:?}; {:?}", super::node::name(node), self.node_state(node));
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGKILL for a node.
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub fn kill(&self, node: usize) -> Result<()> {
+        self.nodes[node].kill().map(drop)
+    }
+
+    /// Starts a node that is down, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_node(&self, node: usize) -> Result<()> {
+        self.nodes[node].start()?;
+        self.nodes[node].must_be_ready(LONG)
+    }
+
+    /// SIGTERM for a node; returns how it ended.
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub fn terminate(&self, node: usize) -> Result<Option<String>> {
+        Ok(self.nodes[node].terminate(LONG)?.map(|(_, status)| super::node::how(status)))
+    }
+
+    /// Whether a fault could be installed on this machine, with this binary.
+    ///
+    /// # Errors
+    /// It could not; the error says why.
+    pub fn possible(&self, fault: &Fault) -> Result<(), NotPossible> {
+        inject::possible(self, fault)
+    }
+
+    /// Installs a fault.
+    ///
+    /// # Errors
+    /// [`NotPossible`], or a failure of the harness.
+    pub fn install(self: &Arc<Self>, fault: &Fault) -> Result<Installed> {
+        self.possible(fault)?;
+        let leader_was = self.leader_now();
+        let (nodes, clients) = inject::targets(self, fault, leader_was)?;
+        let installed_ns = now_ns();
+        if fault.may_end_nodes() {
+            nodes.iter().for_each(|node| self.nodes[*node].excuse());
+        }
+        let undo = inject::install(self, fault, &nodes, &clients)?;
+        let (next, installed) = &mut *lock(&self.installed);
+        *next += 1;
+        let active = Active {
+            fault: fault.clone(),
+            nodes: nodes.clone(),
+            clients: clients.clone(),
+            leader_was,
+            installed_ns,
+            undo,
+        };
+        installed.insert(*next, active);
+        Ok(Installed { id: *next, fault: fault.clone(), nodes, clients, installed_ns })
+    }
+
+    /// Mends a fault and tells what it did.
+    ///
+    /// # Errors
+    /// It was mended before, or the harness failed.
+    #[allow(clippy::needless_pass_by_value, reason = "a fault is healed once")]
+    pub fn heal(self: &Arc<Self>, installed: Installed) -> Result<Evidence> {
+        let active = lock(&self.installed).1.remove(&installed.id).context("the fault does not hold any more")?;
+        self.undo(active)
+    }
+
+    /// Mends every fault that still holds, the last first.
+    ///
+    /// # Errors
+    /// The harness failed.
+    pub fn heal_all(self: &Arc<Self>) -> Result<Vec<Evidence>> {
+        let mut evidence = Vec::new();
+        loop {
+            let last = lock(&self.installed).1.pop_last();
+            let Some((_, active)) = last else { return Ok(evidence) };
+            evidence.push(self.undo(active)?);
+        }
+    }
+
+    /// Whether no fault holds.
+    pub(crate) fn is_quiet(&self) -> bool {
+        lock(&self.installed).1.is_empty()
+    }
+
+    fn undo(self: &Arc<Self>, active: Active) -> Result<Evidence> {
+        let outcome = (active.undo)(self).with_context(|| format!("heal {:?}", active.fault))?;
+        // Damage stays, and so does its excuse.
+        if active.fault.may_end_nodes() && active.fault.class() != "corruption" {
+            active.nodes.iter().for_each(|node| self.nodes[*node].blame());
+        }
+        Ok(Evidence {
+            class: active.fault.class().to_owned(),
+            fault: active.fault,
+            nodes: active.nodes,
+            clients: active.clients,
+            leader_was: active.leader_was,
+            installed_ns: active.installed_ns,
+            healed_ns: now_ns(),
+            effects: outcome.effects,
+            effective: outcome.effective,
+            note: outcome.note,
+        })
+    }
+
+    /// Ends everything; what could not be removed is an error.
+    pub(crate) fn end(self: &Arc<Self>) -> Result<()> {
+        let Some(mut run) = lock(&self.run).take() else { return Ok(()) };
+        // Threads of faults must not start nodes again.
+        let active = std::mem::take(&mut lock(&self.installed).1);
+        drop(active);
+        for (_, guest) in lock(&self.guests).drain(..) {
+            guest.kill()?;
+        }
+        for node in &self.nodes {
+            node.hold_down()?;
+        }
+        run.close()
+    }
+}
+
+pub(crate) struct Parts {
+    pub(crate) setup: Setup,
+    pub(crate) mode: Mode,
+    pub(crate) net: Net,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) client_sites: Vec<Site>,
+    pub(crate) endpoints: Vec<Vec<String>>,
+    pub(crate) native: Option<Native>,
+    pub(crate) runner: Option<PathBuf>,
+    pub(crate) run: Run,
+}
+
+impl Parts {
+    /// Starts the nodes and waits until all are ready.
+    pub(crate) fn wake(self) -> Result<Arc<World>> {
+        let Self { setup, mode, net, nodes, client_sites, endpoints, native, runner, run } = self;
+        let own = endpoints.last().ok_or_else(|| anyhow!("the harness has no endpoints"))?.clone();
+        let world = Arc::new(World {
+            plan: Plan { nodes: setup.nodes, clients: setup.clients },
+            probe: Probe::start(runner.as_deref(), own)?,
+            run_id: run.id().to_owned(),
+            setup,
+            mode,
+            net,
+            nodes,
+            client_sites,
+            native,
+            endpoints,
+            runner,
+            guests: Mutex::default(),
+            installed: Mutex::default(),
+            members: Mutex::default(),
+            run: Mutex::new(Some(run)),
+        });
+        let started = world.start_all();
+        if started.is_err() {
+            // The reason for the failure matters more than what is left of it.
+            let _ = world.end();
+        }
+        started.map(|()| world)
+    }
+}
+
+impl World {
+    fn start_all(&self) -> Result<()> {
+        for node in &self.nodes {
+            node.start()?;
+        }
+        for node in &self.nodes {
+            node.must_be_ready(LONG)?;
+        }
+        self.wait_all_serve(LONG)
+    }
+}

@@ -1,0 +1,128 @@
+//! What the harness knows by itself: faults made, what members hold and say, and the bounds that a run is judged by.
+
+use super::{
+    is_zero,
+    kv::{Change, Kv},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A step in a fault's life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaultEvent {
+    /// One number for all steps of one fault.
+    pub id: u64,
+    /// `partition`, `kill`, `pause`, `power-loss`, `clock-rate`, … One word; the report colours by it.
+    pub fault: String,
+    pub stage: Stage,
+    /// `n1`, or `n1>n2` for a direction, or a client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Of evidence: how much of what (`dropped packets`: 17). A fault without evidence above zero had no effect.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub effect: BTreeMap<String, f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    Installed,
+    Healed,
+    Evidence,
+    /// It could not be installed here; `detail` says why.
+    Skipped,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "f", content = "value", rename_all = "lowercase")]
+pub enum Fact {
+    /// By what the run is judged; the first line of a history.
+    Bounds(Bounds),
+    /// `load`, `healed`, `drained`, `end`: what begins here.
+    Phase(String),
+    /// Everything a revision changed, as `source` tells it.
+    Revision(Revision),
+    /// A member says who leads in a term.
+    Leader(Leader),
+    /// What a member computes from its whole state at a revision.
+    Digest(Digest),
+    /// What a member holds under a prefix at a revision, read from itself.
+    State(State),
+}
+
+/// One revision of the store, with all its changes, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// `watch n1`, `log n2`: sources of one revision must agree.
+    pub source: String,
+    pub revision: i64,
+    pub changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// The member that leads, as the teller's node (`Record::node`) says; from 1, or its member id.
+    pub leader: u64,
+    pub term: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    pub revision: i64,
+    /// Revision digests of different compactions do not compare.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub compacted: i64,
+    pub digest: String,
+    /// `hashkv`, `state`: only the same kind compares.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Host time before the question was sent; 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked: u64,
+    pub prefix: String,
+    pub revision: i64,
+    pub kvs: Vec<Kv>,
+}
+
+/// What a run promises, and how much it must have seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bounds {
+    /// Relative error of any clock's rate that the promises allow for.
+    pub rate_error: f64,
+    /// Nanoseconds by which two readings of `time` in different processes may disagree.
+    pub uncertainty: u64,
+    /// Nanoseconds after its time by which a lease must be gone, with quorum and without faults.
+    pub late: u64,
+    /// Nanoseconds within which a waiter learns of its turn or its loss, without faults.
+    pub wake: u64,
+    /// Below so many relevant operations (or grants, expiries, …) a property is not judged; by property.
+    pub floors: BTreeMap<String, usize>,
+    /// Highest share of `info` among all operations.
+    pub max_unknown: f64,
+    /// Steps that WGL may take for one key.
+    pub wgl_steps: u64,
+    /// The server promises to fail waiters whose key is gone (etcd does not).
+    pub zombies_fail: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            rate_error: 0.01,
+            uncertainty: 0,
+            late: 3_000_000_000,
+            wake: 2_000_000_000,
+            floors: BTreeMap::new(),
+            max_unknown: 1.0,
+            wgl_steps: 2_000_000,
+            zombies_fail: true,
+        }
+    }
+}
