@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use conclave_client::{
-    Client, Error,
+    Error,
     api::{
         etcdserverpb::{
             CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
@@ -13,6 +13,7 @@ use conclave_client::{
         v3electionpb::{CampaignRequest, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest, ResignRequest},
         v3lockpb::{LockRequest, UnlockRequest},
     },
+    wire::Client,
 };
 
 /// A client of these endpoints.

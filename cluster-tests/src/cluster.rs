@@ -11,7 +11,7 @@ use crate::{
     wait::{LONG, SOON, eventually},
 };
 use anyhow::{Context, Result, ensure};
-use conclave_client::{Client, api::etcdserverpb::StatusRequest};
+use conclave_client::{api::etcdserverpb::StatusRequest, wire::Client};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},

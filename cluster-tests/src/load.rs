@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 use conclave_client::{
-    Client, Error,
+    Error,
     api::{
         etcdserverpb::{
             Compare, RangeResponse, RequestOp, ResponseHeader, TxnRequest, TxnResponse, compare, request_op,
@@ -16,6 +16,7 @@ use conclave_client::{
         },
         mvccpb::KeyValue,
     },
+    wire::Client,
 };
 use rand::RngExt;
 use std::time::Duration;

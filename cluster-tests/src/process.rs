@@ -35,6 +35,11 @@ impl Process {
         Self { binary: binary(), args, log, child: None, mark: 0 }
     }
 
+    /// Another server than that under test, from the next start on.
+    pub fn set_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
     /// Changes the arguments of the next start.
     pub fn set_args(&mut self, args: Vec<String>) {
         self.args = args;

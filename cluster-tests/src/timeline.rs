@@ -6,8 +6,8 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use conclave_client::{
-    Client,
     api::{etcdserverpb::WatchCreateRequest, mvccpb::event::EventType},
+    wire::Client,
 };
 use std::time::Duration;
 

@@ -10,11 +10,12 @@ use cluster_tests::{
     wait::{SOON, eventually, within},
 };
 use conclave_client::{
-    Client, Error,
+    Error,
     api::etcdserverpb::{
         AlarmRequest, AlarmType, Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseTimeToLiveRequest,
         RangeRequest, RequestOp, TxnRequest, WatchCreateRequest, request_op,
     },
+    wire::Client,
 };
 use std::{path::Path, time::Duration};
 use tokio::{

@@ -8,7 +8,7 @@ use cluster_tests::{
     report,
     wait::{LONG, eventually, within},
 };
-use conclave_client::{Client, api::etcdserverpb::LeaseLeasesRequest};
+use conclave_client::{api::etcdserverpb::LeaseLeasesRequest, wire::Client};
 use futures::{StreamExt, stream};
 use std::{
     sync::{Arc, Mutex},

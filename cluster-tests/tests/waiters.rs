@@ -12,9 +12,10 @@ use cluster_tests::{
     wait::{LONG, SOON, eventually, within},
 };
 use conclave_client::{
-    Client, Error,
+    Error,
     api::etcdserverpb::{LeaseKeepAliveRequest, LeaseTimeToLiveRequest},
     api::v3electionpb::LeaderKey,
+    wire::Client,
 };
 use futures::future::join_all;
 use rand::RngExt;

@@ -7,7 +7,6 @@ use cluster_tests::{
     wait::{LONG, SOON, eventually, within},
 };
 use conclave_client::{
-    Client, WatchStream,
     api::{
         etcdserverpb::{
             PutRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchResponse, request_op,
@@ -15,6 +14,7 @@ use conclave_client::{
         },
         mvccpb::{Event, event::EventType},
     },
+    wire::{Client, WatchStream},
 };
 use std::time::Duration;
 

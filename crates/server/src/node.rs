@@ -7,7 +7,9 @@
 use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
+use crate::coordination::Feed;
 use crate::fatal::Fatal;
+use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
@@ -20,6 +22,7 @@ use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::serve::{self, Listeners};
 use crate::sink::{Followers, Sink};
+use crate::timer_keeper::TimerKeeper;
 use crate::waiters::Waiters;
 use crate::watch::{WatchConfig, WatchHub};
 use crate::wiring::Wiring;
@@ -46,8 +49,11 @@ pub struct Node {
     pub proposer: Proposer,
     pub reader: Reader,
     pub leases: LeaseKeeper,
+    pub timers: TimerKeeper,
     pub waiters: Waiters,
     pub watches: WatchHub,
+    /// Changes of elections, locks and claims, for those who wait and watch.
+    pub coordination: Feed,
     pub leadership: Leadership,
     pub peers: Peers,
     pub metrics: Arc<Metrics>,
@@ -62,20 +68,27 @@ impl Node {
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), wiring.clone());
         let reader = Reader::new(wiring.clone(), timeout);
         let Wiring { raft, leadership, peers, state, .. } = wiring;
-        let leases = LeaseKeeper::new(
-            Arc::new(clock::MonotonicClock::default()),
-            state.clone(),
-            proposer.clone(),
-            reader.clone(),
-            leadership.clone(),
-            peers.clone(),
-        );
+        let clock = Arc::new(clock::MonotonicClock::default());
+        let host = |kind| {
+            Box::new(NodeHost {
+                kind,
+                leadership: leadership.clone(),
+                proposer: proposer.clone(),
+                reader: reader.clone(),
+                peers: peers.clone(),
+                state: state.clone(),
+            })
+        };
+        let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
+        let timers = TimerKeeper::new(clock, host(Kind::Timers));
         Node {
             identity,
             proposer,
             reader,
             leases,
+            timers,
             waiters: Waiters::new(state.clone()),
+            coordination: Feed::new(Arc::new(state.clone())),
             watches: WatchHub::new(Arc::new(state.clone()), watch_config(&config)),
             config: Arc::new(config),
             state,
@@ -93,7 +106,9 @@ impl Node {
         Followers {
             watches: self.watches.clone(),
             waiters: self.waiters.clone(),
+            coordination: self.coordination.clone(),
             leases: self.leases.clone(),
+            timers: self.timers.clone(),
             leadership: self.leadership.clone(),
             proposer: self.proposer.clone(),
         }
@@ -109,6 +124,7 @@ impl Node {
             proposer: self.proposer.clone(),
             reader: self.reader.clone(),
             leases: self.leases.clone(),
+            timers: self.timers.clone(),
             state: self.state.clone(),
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
         })
@@ -262,6 +278,7 @@ impl RunningNode {
         self.work.spawn(node.proposer.clone().run());
         self.work.spawn(node.reader.clone().run());
         self.spawn(node.leases.clone().run());
+        self.spawn(node.timers.clone().run());
         self.spawn(node.clone().announce());
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());

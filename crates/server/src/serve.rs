@@ -8,8 +8,14 @@ use crate::config::Config;
 use crate::http::{PageBody, Pages};
 use crate::node::{Addresses, Node};
 use crate::peer::handler::Handler;
-use crate::service::{auth, cluster, election, kv, lease, lock, maintenance, watch};
+use crate::service::{
+    auth, claims, cluster, election, elections, kv, lease, lock, locks, maintenance, sessions, watch,
+};
 use authority::LenientAuthority;
+use conclave_api::conclave::v1::claims_server::ClaimsServer;
+use conclave_api::conclave::v1::elections_server::ElectionsServer;
+use conclave_api::conclave::v1::locks_server::LocksServer;
+use conclave_api::conclave::v1::sessions_server::SessionsServer;
 use conclave_api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer, lease_server::LeaseServer,
     maintenance_server::MaintenanceServer,
@@ -139,9 +145,15 @@ fn routes(node: &Arc<Node>) -> Routes {
         .add_service(LeaseServer::new(lease::LeaseService::new(node.clone())))
         .add_service(LockServer::new(lock::LockService::new(node.clone())).max_decoding_message_size(max))
         .add_service(ElectionServer::new(election::ElectionService::new(node.clone())).max_decoding_message_size(max))
+        .add_service(
+            ElectionsServer::new(elections::ElectionsService::new(node.clone())).max_decoding_message_size(max),
+        )
         .add_service(ClusterServer::new(cluster::ClusterService(node.clone())))
         .add_service(MaintenanceServer::new(maintenance::MaintenanceService(node.clone())))
         .add_service(AuthServer::new(auth::AuthService(node.clone())))
+        .add_service(SessionsServer::new(sessions::SessionsService::new(node.clone())))
+        .add_service(ClaimsServer::new(claims::ClaimsService::new(node.clone())).max_decoding_message_size(max))
+        .add_service(LocksServer::new(locks::LocksService::new(node.clone())))
         .add_service(health_server);
     // Older tools know the alpha version alone; both are the same service.
     match (reflection().build_v1(), reflection().build_v1alpha()) {

@@ -2,9 +2,11 @@
 //!
 //! The proposer comes last. Whoever is answered can rely on it that watchers, waiters and leases have seen what the answer tells.
 
+use crate::coordination::Feed;
 use crate::leadership::Leadership;
 use crate::lease_keeper::LeaseKeeper;
 use crate::proposer::Proposer;
+use crate::timer_keeper::TimerKeeper;
 use crate::waiters::Waiters;
 use crate::watch::WatchHub;
 use conclave_storage::{AppliedBatch, ApplySink};
@@ -14,7 +16,9 @@ use std::sync::OnceLock;
 pub struct Followers {
     pub watches: WatchHub,
     pub waiters: Waiters,
+    pub coordination: Feed,
     pub leases: LeaseKeeper,
+    pub timers: TimerKeeper,
     pub leadership: Leadership,
     pub proposer: Proposer,
 }
@@ -36,7 +40,9 @@ impl ApplySink for Sink {
         let AppliedBatch { last, changes, answers } = batch;
         followers.watches.observe(&changes);
         followers.waiters.observe(&changes);
+        followers.coordination.observe(&changes);
         followers.leases.observe(&changes.leases);
+        followers.timers.observe(&changes.timers);
         let term = last.committed_leader_id().term;
         followers.leadership.applied_in(term);
         followers.proposer.observe(answers, term);
@@ -46,7 +52,9 @@ impl ApplySink for Sink {
         let Some(followers) = self.0.get() else { return };
         followers.watches.reset();
         followers.waiters.reset();
+        followers.coordination.reset();
         followers.leases.reset();
+        followers.timers.reset();
         followers.proposer.reset();
     }
 }

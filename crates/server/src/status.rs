@@ -9,6 +9,8 @@
 //! Four kinds: *invalid* ([`Invalid`], never proposed), *rejection* ([`rejected`], decided by the state machine), *not accepted*
 //! (`no leader`, `too many requests`, `server stopped`: surely without effect), *outcome unknown* (the `request timed out` family).
 
+use crate::convert::coord::BadField;
+use crate::coordination::Ended;
 use crate::proposer::ProposeError;
 use crate::reader::{ReadError, ReadFailure};
 use conclave_state::{Fault, Rejection};
@@ -42,8 +44,8 @@ impl From<Text> for Status {
 pub mod text {
     use super::Text;
     use tonic::Code::{
-        DataLoss, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unavailable,
-        Unimplemented,
+        Aborted, DataLoss, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, OutOfRange,
+        ResourceExhausted, Unavailable, Unimplemented,
     };
 
     pub const EMPTY_KEY: Text = Text::new(InvalidArgument, "etcdserver: key is not provided");
@@ -90,6 +92,14 @@ pub mod text {
     pub const ELECTION_NOT_LEADER: Text = Text::new(FailedPrecondition, "election: not leader");
     pub const ELECTION_NO_LEADER: Text = Text::new(NotFound, "election: no leader");
     pub const LEADER_FIELD_MISSING: Text = Text::new(InvalidArgument, "\"leader\" field must be provided");
+
+    // Locks of conclave.v1.
+    pub const LOCK_WAIT_OVER: Text =
+        Text::new(DeadlineExceeded, "conclave: not acquired within wait_ms; the place was given up");
+    pub const LOCK_WITHDRAWN: Text = Text::new(
+        Aborted,
+        "conclave: the request neither holds nor waits any more: it was released, given up or evicted; a new one needs another dedupe id",
+    );
 
     // What this server does not do; the text says so and what to do instead.
     pub const STREAM_IS_PLAIN: Text = Text::new(
@@ -157,6 +167,14 @@ impl From<Invalid> for Status {
     }
 }
 
+/// conclave.v1 says which field it is about.
+impl From<BadField> for Status {
+    #[cold]
+    fn from(bad: BadField) -> Status {
+        Status::invalid_argument(format!("conclave: {bad}"))
+    }
+}
+
 /// The state machine said no.
 #[cold]
 #[must_use]
@@ -173,15 +191,39 @@ pub fn rejected(rejection: Rejection) -> Status {
         Rejection::Reserved => coordination(Code::PermissionDenied, rejection),
         Rejection::NoElection => coordination(Code::NotFound, rejection),
         Rejection::AlreadyExists => coordination(Code::AlreadyExists, rejection),
-        Rejection::Unexpected { .. } => coordination(Code::Aborted, rejection),
         Rejection::Malformed => coordination(Code::InvalidArgument, rejection),
         Rejection::NotACandidate
         | Rejection::NotHolder
         | Rejection::CoolingDown
+        | Rejection::Unexpected { .. }
         | Rejection::CapacityDiffers { .. } => coordination(Code::FailedPrecondition, rejection),
         // Only the expiry task proposes what this answers; no client can ask for it.
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }
+}
+
+/// A session was not opened. etcd has another code for a lease that exists.
+#[cold]
+#[must_use]
+pub fn opening_refused(rejection: Rejection) -> Status {
+    match rejection {
+        Rejection::LeaseExists => coordination(Code::AlreadyExists, rejection),
+        rejection => rejected(rejection),
+    }
+}
+
+/// Who was asked about does not hold the claim. The words are Juju's.
+#[cold]
+#[must_use]
+pub fn not_holder(holder: &str, claim: &str) -> Status {
+    Status::failed_precondition(format!("\"{holder}\" is not leader of \"{claim}\""))
+}
+
+/// The answer that is remembered under a dedupe id is another operation's.
+#[cold]
+#[must_use]
+pub fn dedupe_id_reused() -> Status {
+    Status::invalid_argument("conclave: caller.dedupe_id was used for another operation before")
 }
 
 /// What etcd has no text for.
@@ -202,6 +244,27 @@ impl From<ProposeError> for Status {
             ProposeError::TimedOut => text::TIMED_OUT,
         }
         .status()
+    }
+}
+
+/// A command of conclave.v1 was not answered. `unknown`: it, or an earlier attempt, may have been decided all the same.
+#[cold]
+#[must_use]
+pub fn undecided(error: ProposeError, unknown: bool) -> Status {
+    if !unknown {
+        return error.into();
+    }
+    let what = "asked again with the same dedupe id it takes effect once";
+    Status::unavailable(format!("conclave: the outcome is unknown ({error}); {what}"))
+}
+
+impl From<Ended> for Status {
+    #[cold]
+    fn from(ended: Ended) -> Status {
+        match ended {
+            Ended::Compacted(_) => text::COMPACTED.status(),
+            Ended::Fault(reason) => internal(reason),
+        }
     }
 }
 
@@ -245,6 +308,7 @@ pub fn internal(reason: impl std::fmt::Display) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::convert::coord::Problem;
 
     fn check(table: Vec<(Status, Code, &str)>) {
         for (status, code, message) in table {
@@ -310,6 +374,37 @@ mod tests {
             (ReadFailure::Error(ReadError::TimedOut).into(), Unavailable, "etcdserver: request timed out"),
             (ReadFailure::Rejected(Rejection::KeyNotFound).into(), InvalidArgument, "etcdserver: key not found"),
         ]);
+    }
+
+    #[test]
+    fn refusals_of_coordination() {
+        use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
+        let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
+        let stands = "conclave: not as expected (fence 3, last changed at revision 4)";
+        let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
+        let second = "conclave: another instance is a candidate under that name";
+        check(vec![
+            (rejected(unexpected), FailedPrecondition, stands),
+            (rejected(Rejection::Reserved), PermissionDenied, reserved),
+            (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
+            (rejected(Rejection::AlreadyExists), AlreadyExists, second),
+            (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
+            (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),
+        ]);
+    }
+
+    #[test]
+    fn what_may_have_been_decided_says_so() {
+        let again = "asked again with the same dedupe id it takes effect once";
+        let lost = "the connection to the leader was lost; the outcome is unknown";
+        let unknown = format!("conclave: the outcome is unknown ({lost}); {again}");
+        check(vec![
+            (undecided(ProposeError::ConnectionLost, true), Code::Unavailable, &unknown),
+            (undecided(ProposeError::NoLeader, false), Code::Unavailable, "etcdserver: no leader"),
+            (undecided(ProposeError::TooLarge, false), Code::InvalidArgument, "etcdserver: request is too large"),
+        ]);
+        // An earlier attempt may have been the one.
+        assert!(undecided(ProposeError::NoLeader, true).message().starts_with("conclave: the outcome is unknown"));
     }
 
     /// Texts that no error type leads to yet, or that services use directly.

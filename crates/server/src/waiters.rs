@@ -17,7 +17,7 @@
 mod acquire;
 #[cfg(test)]
 mod acquire_tests;
-mod places;
+pub(crate) mod places;
 mod queue;
 mod source;
 #[cfg(test)]

@@ -9,7 +9,9 @@
 use crate::LeaseId;
 use crate::coord::{Coord, CoordTimer, SessionGrant};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::cell::Cell;
 
 /// One change of state, decided deterministically in `apply`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +85,34 @@ pub enum Op {
     Range(RangeQuery),
     Put(Put),
     DeleteRange(DeleteRange),
-    Txn(Txn),
+    Txn(#[serde(deserialize_with = "nested")] Txn),
+}
+
+/// How deep transactions may stand in each other: more than a request on the wire can hold, and far less than a stack does.
+const DEEPEST: u32 = 64;
+
+thread_local! {
+    /// How deep the transaction is that is being decoded on this thread.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Decodes a transaction that stands in another one. Decoding goes down a call for each level, and so does whatever is done with it
+/// later, down to letting it go: bytes from elsewhere must not choose how many there are.
+fn nested<'de, D: Deserializer<'de>>(from: D) -> Result<Txn, D::Error> {
+    struct Level;
+
+    impl Drop for Level {
+        fn drop(&mut self) {
+            DEPTH.set(DEPTH.get() - 1);
+        }
+    }
+
+    if DEPTH.get() >= DEEPEST {
+        return Err(D::Error::custom("transactions are nested too deeply"));
+    }
+    DEPTH.set(DEPTH.get() + 1);
+    let _level = Level;
+    Txn::deserialize(from)
 }
 
 /// Holds when `target` of *every* key in `range` stands in `relation` to the operand; no key at all counts as one missing key.

@@ -2,8 +2,7 @@
 
 use crate::view::Table;
 use crate::{KeyValue, LeaseId};
-use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// One change of one key. Events of a batch stand in revision order and, within a revision, in the order of the operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +30,6 @@ pub struct Changes {
     pub leases: Vec<LeaseChange>,
     /// In log order. For the node that leads; a new leader reads all that there are.
     pub timers: Vec<TimerChange>,
-    /// Prefixes (`name/`) of the active queues in which a key was created or deleted. Active are the queues that an `Enqueue` which
-    /// was answered here went to, as far as the machine still follows them: a hint, not the whole truth (which is in `events`).
-    pub queues: BTreeSet<Bytes>,
     /// The compacted revision, if this batch raised it.
     pub compacted: Option<i64>,
     /// The store's revision after the batch.

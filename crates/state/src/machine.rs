@@ -15,7 +15,6 @@ use crate::overlay::Overlay;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
 use crate::{kv, member, read};
-use bytes::Bytes;
 use std::collections::BTreeSet;
 
 /// Where in the log the command being applied stands.
@@ -56,7 +55,6 @@ impl Machine {
             leases: Vec::new(),
             timers: Vec::new(),
             projected: Projected::new(),
-            queues: BTreeSet::new(),
             before,
             sub: 0,
             answer: true,
@@ -114,7 +112,6 @@ pub struct Batch<'a, V> {
     pub(crate) timers: Vec<TimerChange>,
     /// What the command at hand wants projected; empty between commands.
     pub(crate) projected: Projected,
-    pub(crate) queues: BTreeSet<Bytes>,
     /// The numbers when the batch began.
     before: read::Meta,
     pub(crate) sub: u32,
@@ -172,7 +169,6 @@ impl<'a, V: View> Batch<'a, V> {
             events: self.events,
             leases: self.leases,
             timers: self.timers,
-            queues: self.queues,
             compacted: (after.compacted != self.before.compacted).then_some(after.compacted),
             revision: after.revision,
         }

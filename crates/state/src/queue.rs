@@ -94,12 +94,6 @@ impl QueueIndex {
         }
     }
 
-    /// The active queues that a key belongs to, by prefix.
-    pub fn active<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Bytes> {
-        let slashes = if self.queues.is_empty() { &[] } else { key };
-        prefixes(slashes).filter_map(|prefix| self.queues.get_key_value(prefix).map(|(prefix, _)| prefix))
-    }
-
     /// The oldest key of an active queue, with its create revision.
     pub fn head(&self, prefix: &[u8]) -> Option<(i64, &Bytes)> {
         self.queues.get(prefix)?.line.first().map(|(create_revision, key)| (*create_revision, key))

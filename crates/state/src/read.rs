@@ -147,10 +147,24 @@ pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
 
 /// The same in milliseconds, exact also for sessions.
 pub fn lease_ttl_millis<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
-    let Some(row) = view.get(Table::Lease, &keys::lease_row(id))? else { return Ok(None) };
-    let seconds = u64::try_from(decode_ttl(&row)?).unwrap_or(0);
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|ttl| decode_ttl_millis(&ttl)).transpose()
+}
+
+/// All leases with their TTLs in milliseconds, by id.
+pub fn lease_spans<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
+    let mut leases = Vec::new();
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |row, ttl| {
+        leases.push((keys::split_lease_row(row)?, decode_ttl_millis(ttl)?));
+        Ok(Step::Next)
+    })?;
+    Ok(leases)
+}
+
+fn decode_ttl_millis(row: &[u8]) -> Result<u64, Fault> {
+    let seconds = u64::try_from(decode_ttl(row)?).unwrap_or(0);
     let exact = row.get(8..).and_then(|millis| <[u8; 8]>::try_from(millis).ok());
-    Ok(Some(exact.map_or(seconds.saturating_mul(1000), u64::from_be_bytes)))
+    Ok(exact.map_or(seconds.saturating_mul(1000), u64::from_be_bytes))
 }
 
 /// Seconds, rounded up; a session's milliseconds follow.

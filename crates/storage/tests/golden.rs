@@ -193,6 +193,33 @@ fn one_kind_is_not_taken_for_another() {
     assert!(codec::decode_entry(&codec::encode_log_id(&log_id(1, 1)).into()).is_err());
 }
 
+/// A transaction in a transaction in a transaction, as bytes: no value of that depth is made on the way.
+fn nested(depth: usize) -> Vec<u8> {
+    let mut record = vec![2];
+    for _ in 0..depth {
+        record.extend([0, 1, 3]);
+    }
+    record.extend(std::iter::repeat_n(0, 3 + depth));
+    record
+}
+
+/// Decoding goes down one call a level, and so does all that is done with a transaction: a peer must not choose how deep that is.
+#[test]
+fn transactions_nested_without_end_are_refused() {
+    let mut depth = 0;
+    let mut command = codec::decode_command(&nested(40)).map(|(command, _)| command).unwrap();
+    while let Command::Txn(Txn { mut success, .. }) = command {
+        let Some(Op::Txn(inner)) = success.pop() else { break };
+        command = Command::Txn(inner);
+        depth += 1;
+    }
+    assert_eq!(depth, 40);
+    let refused = codec::decode_command(&nested(1_000_000)).unwrap_err();
+    assert!(refused.to_string().contains("nested"), "{refused}");
+    // The next one is counted from the start again.
+    assert!(codec::decode_command(&nested(40)).is_ok());
+}
+
 fn any_bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }

@@ -8,6 +8,7 @@
 //! 2. A transaction that passes changes no key twice in one path (`intervals`), which `apply` relies on.
 
 mod alarm;
+pub mod coord;
 mod intervals;
 mod kv;
 mod lease;

@@ -3,6 +3,8 @@
 
 use super::pb;
 use super::transport::PeerError;
+use crate::keeper::{Kind, Wish};
+use crate::lease_keeper::whole_millis;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{
@@ -10,6 +12,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 fn missing(what: &str) -> PeerError {
     PeerError::Refused(format!("a peer message without {what}"))
@@ -172,4 +175,30 @@ pub(super) fn from_transfer_reply(reply: pb::TransferReply) -> Result<TransferLe
             actual: l.actual.map(from_log_id),
         }),
     })
+}
+
+// ---- renewals ----
+
+pub(super) fn kept(kind: Kind) -> pb::Kept {
+    match kind {
+        Kind::Leases => pb::Kept::Leases,
+        Kind::Timers => pb::Kept::Timers,
+    }
+}
+
+/// Spans are left out if nobody asks for less than the full one, which is what leases do.
+pub(super) fn keep_alive(kind: Kind, wishes: &[Wish]) -> pb::KeepAliveRequest {
+    let millis = |wish: &Wish| wish.span.map_or(u64::MAX, whole_millis);
+    let partial = wishes.iter().any(|wish| wish.span.is_some());
+    pb::KeepAliveRequest {
+        ids: wishes.iter().map(|wish| wish.id).collect(),
+        kept: kept(kind).into(),
+        span_millis: if partial { wishes.iter().map(millis).collect() } else { vec![] },
+    }
+}
+
+pub(super) fn from_keep_alive(request: pb::KeepAliveRequest) -> Vec<Wish> {
+    let spans = request.span_millis.into_iter().map(|millis| Some(Duration::from_millis(millis)));
+    let spans = spans.chain(std::iter::repeat(None));
+    request.ids.into_iter().zip(spans).map(|(id, span)| Wish { id, span }).collect()
 }

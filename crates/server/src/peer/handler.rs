@@ -6,10 +6,12 @@
 use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, PeerError};
 use super::{convert, pb, snapshot};
+use crate::keeper::Keeper;
 use crate::leadership::RaftCell;
-use crate::lease_keeper::LeaseKeeper;
+use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
+use crate::timer_keeper::TimerKeeper;
 use conclave_storage::types::Raft;
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
@@ -30,6 +32,7 @@ struct Inner {
     proposer: Proposer,
     reader: Reader,
     leases: LeaseKeeper,
+    timers: TimerKeeper,
     state: StateHandle,
     suspicion: Suspicion,
 }
@@ -43,6 +46,7 @@ pub struct Parts {
     pub proposer: Proposer,
     pub reader: Reader,
     pub leases: LeaseKeeper,
+    pub timers: TimerKeeper,
     pub state: StateHandle,
     pub suspicion: Suspicion,
 }
@@ -53,8 +57,19 @@ fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
 
 impl Handler {
     pub fn new(parts: Parts) -> Handler {
-        let Parts { identity, members, raft, registry, proposer, reader, leases, state, suspicion } = parts;
-        Handler(Arc::new(Inner { identity, members, raft, registry, proposer, reader, leases, state, suspicion }))
+        let Parts { identity, members, raft, registry, proposer, reader, leases, timers, state, suspicion } = parts;
+        Handler(Arc::new(Inner {
+            identity,
+            members,
+            raft,
+            registry,
+            proposer,
+            reader,
+            leases,
+            timers,
+            state,
+            suspicion,
+        }))
     }
 
     pub(super) fn check(&self, ids: super::identity::Ids) -> Result<(), PeerError> {
@@ -141,16 +156,30 @@ impl Handler {
         Ok(pb::ReadIndexReply { leader: index.is_some(), index: index.unwrap_or(0) })
     }
 
+    fn keeper(&self, kept: pb::Kept) -> &Keeper {
+        match kept {
+            pb::Kept::Leases => self.0.leases.keeper(),
+            pb::Kept::Timers => self.0.timers.keeper(),
+        }
+    }
+
     pub(super) async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError> {
-        match self.0.leases.keep_alive_here(&request.ids).await {
-            Ok(ttl_seconds) => Ok(pb::KeepAliveReply { leader: true, ttl_seconds }),
+        let keeper = self.keeper(request.kept());
+        match keeper.renew_here(&convert::from_keep_alive(request)).await {
+            Ok(spans) => {
+                let ttl_millis = spans.into_iter().map(whole_millis).collect();
+                Ok(pb::KeepAliveReply { leader: true, ttl_millis })
+            }
             Err(error) => refused(error).map(|()| pb::KeepAliveReply::default()),
         }
     }
 
     pub(super) async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
-        match self.0.leases.remaining_here(request.id).await {
-            Ok(left) => Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds: left.unwrap_or(0) }),
+        match self.keeper(request.kept()).remaining_here(request.id).await {
+            Ok(left) => {
+                let milliseconds = left.map_or(0, whole_millis);
+                Ok(pb::RemainingReply { leader: true, found: left.is_some(), milliseconds })
+            }
             Err(error) => refused(error).map(|()| pb::RemainingReply::default()),
         }
     }

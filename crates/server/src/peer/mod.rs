@@ -28,6 +28,7 @@ pub mod pb {
     tonic::include_proto!("conclave.peer.v1");
 }
 
+use crate::keeper::{Id, Kind, Wish};
 use conclave_storage::types::MemberNode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,20 +83,21 @@ impl Peers {
         reply.leader.then_some(reply.index).ok_or(PeerError::NotLeader)
     }
 
-    /// The leases' TTL in seconds after this keep-alive, in order; 0: gone.
-    pub async fn keep_alive(&self, to: u64, ids: Vec<i64>) -> Result<Vec<i64>, PeerError> {
-        let asked = ids.len();
-        let reply = timed(CALL, self.link(to)?.keep_alive(pb::KeepAliveRequest { ids })).await?;
-        match reply.leader && reply.ttl_seconds.len() == asked {
-            true => Ok(reply.ttl_seconds),
+    /// For how long each lives on after this renewal, in order; zero: gone.
+    pub async fn renew(&self, to: u64, kind: Kind, wishes: &[Wish]) -> Result<Vec<Duration>, PeerError> {
+        let reply = timed(CALL, self.link(to)?.keep_alive(convert::keep_alive(kind, wishes))).await?;
+        match reply.leader && reply.ttl_millis.len() == wishes.len() {
+            true => Ok(reply.ttl_millis.into_iter().map(Duration::from_millis).collect()),
             false => Err(PeerError::NotLeader),
         }
     }
 
-    /// How long the lease still lives, in milliseconds; `None`: there is no such lease.
-    pub async fn remaining(&self, to: u64, id: i64) -> Result<Option<i64>, PeerError> {
-        let reply = timed(CALL, self.link(to)?.remaining(pb::RemainingRequest { id })).await?;
-        reply.leader.then(|| reply.found.then_some(reply.milliseconds)).ok_or(PeerError::NotLeader)
+    /// How long it still lives; `None`: there is no such id.
+    pub async fn remaining(&self, to: u64, kind: Kind, id: Id) -> Result<Option<Duration>, PeerError> {
+        let kept = convert::kept(kind).into();
+        let reply = timed(CALL, self.link(to)?.remaining(pb::RemainingRequest { id, kept })).await?;
+        let left = reply.found.then(|| Duration::from_millis(reply.milliseconds));
+        reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
     /// Whether the peer has (now) this incarnation on record for the member.

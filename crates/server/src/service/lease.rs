@@ -1,17 +1,17 @@
 //! `etcdserverpb.Lease`. Grants and revocations are commands; renewals are the lease keeper's.
 
 use super::quota::Quota;
-use super::{admit, require_leader, response, unexpected};
+use super::{admit, require_leader, response, unexpected, until_stopped};
 use crate::convert::{self, LeaseLife};
 use crate::node::Node;
-use crate::status::{fault, text};
+use crate::status::fault;
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 use conclave_state::{Command, LeaseId, Outcome, Rejection, Response as Answer, read};
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,18 +92,8 @@ impl Lease for LeaseService {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         require_leader(&self.node, request.metadata())?;
         let node = self.node.clone();
-        let answers =
-            request.into_inner().map_ok(move |request| renew(node.clone(), request.id)).try_buffered(PIPELINE);
-        let live = Some((self.node.stopping.clone(), answers.boxed()));
-        let answers = stream::unfold(live, |live| async {
-            let (stopping, mut answers) = live?;
-            tokio::select! {
-                answer = answers.next() => Some((answer?, Some((stopping, answers)))),
-                // An end without an error would look as if the client had wanted it.
-                () = stopping.cancelled() => Some((Err(text::STOPPED.status()), None)),
-            }
-        });
-        Ok(Response::new(answers.boxed()))
+        let answers = request.into_inner().map_ok(move |request| renew(node.clone(), request.id));
+        Ok(Response::new(until_stopped(&self.node, answers.try_buffered(PIPELINE).boxed())))
     }
 
     async fn lease_time_to_live(

@@ -4,20 +4,27 @@
 //! wrong becomes a `tonic::Status` in `crate::status` only.
 
 pub mod auth;
+pub mod claims;
 pub mod cluster;
+pub(crate) mod coord;
 pub mod election;
+pub mod elections;
 pub mod kv;
 pub mod lease;
 pub mod lock;
+pub mod locks;
 pub mod maintenance;
 pub mod quota;
 mod range_stream;
 mod read_txn;
+pub mod sessions;
 pub mod watch;
 
 use crate::node::Node;
 use crate::status::{internal, rejected, text};
 use conclave_state::{Outcome, Response};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -44,4 +51,21 @@ pub(crate) fn response(outcome: Outcome) -> Result<Response, Status> {
 #[cold]
 pub(crate) fn unexpected(response: &Response) -> Status {
     internal(format_args!("unexpected response {response:?}"))
+}
+
+/// Answers until they end, or until the node does.
+pub(crate) fn until_stopped<T: Send + 'static>(
+    node: &Node,
+    answers: BoxStream<'static, Result<T, Status>>,
+) -> BoxStream<'static, Result<T, Status>> {
+    let live = Some((node.stopping.clone(), answers));
+    let answers = stream::unfold(live, |live| async {
+        let (stopping, mut answers) = live?;
+        tokio::select! {
+            answer = answers.next() => Some((answer?, Some((stopping, answers)))),
+            // An end without an error would look as if the client had wanted it.
+            () = stopping.cancelled() => Some((Err(text::STOPPED.status()), None)),
+        }
+    });
+    answers.boxed()
 }

@@ -17,11 +17,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::{Body as HttpBody, Service, StdError, http};
+use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Metadata with which a client says that it wants to hear when the cluster has no leader.
 const REQUIRE_LEADER: &str = "hasleader";
+
+pub(super) fn requires_leader(metadata: &MetadataMap) -> bool {
+    metadata.get(REQUIRE_LEADER).is_some_and(|value| value == "true")
+}
 
 /// What the service needs of its node.
 pub trait WatchContext: Send + Sync + 'static {
@@ -129,7 +134,7 @@ impl<C: WatchContext> StreamingService<WatchRequest> for Method<C> {
 
     fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
         let context = self.0.clone();
-        let require_leader = request.metadata().get(REQUIRE_LEADER).is_some_and(|value| value == "true");
+        let require_leader = requires_leader(request.metadata());
         let end = match context.stream_end(require_leader) {
             Ok(end) => end,
             Err(status) => return std::future::ready(Err(status)),

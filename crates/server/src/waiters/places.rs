@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Clone, Default)]
-pub(super) struct Places {
+pub(crate) struct Places {
     asked: Arc<Mutex<HashMap<Bytes, Asked>>>,
 }
 
@@ -22,19 +22,19 @@ struct Asked {
 }
 
 /// One call that asks for the place `key`.
-pub(super) struct Asking {
+pub(crate) struct Asking {
     places: Places,
     key: Bytes,
 }
 
 impl Places {
-    pub(super) fn ask(&self, key: Bytes) -> Asking {
+    pub(crate) fn ask(&self, key: Bytes) -> Asking {
         self.asked.lock().entry(key.clone()).or_default().calls += 1;
         Asking { places: self.clone(), key }
     }
 
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.asked.lock().is_empty()
     }
 
@@ -47,27 +47,32 @@ impl Places {
 
 impl Asking {
     /// The key's incarnation that goes with the last call.
-    pub(super) fn owe(&self, create_revision: i64) {
+    pub(crate) fn owe(&self, create_revision: i64) {
         // An older incarnation is gone if there is a newer one.
         self.places.change(&self.key, |asked| asked.owed = asked.owed.max(Some(create_revision)));
     }
 
     /// That incarnation is the client's now, or is gone: nobody needs to take it along.
-    pub(super) fn settle(&self, create_revision: i64) {
+    pub(crate) fn settle(&self, create_revision: i64) {
         self.places.change(&self.key, |asked| {
             asked.owed.take_if(|owed| *owed == create_revision);
         });
     }
 
     /// Ends the call. Returns what the caller must withdraw.
-    pub(super) fn leave(&self) -> Option<i64> {
+    pub(crate) fn leave(&self) -> Option<i64> {
+        self.depart().flatten()
+    }
+
+    /// Ends the call. `None`: other calls ask for the place still. Else the caller must withdraw what is owed, if anything is.
+    pub(crate) fn depart(&self) -> Option<Option<i64>> {
         let mut places = self.places.asked.lock();
         let asked = places.get_mut(&self.key)?;
         asked.calls -= 1;
         if asked.calls > 0 {
             return None;
         }
-        places.remove(&self.key).and_then(|asked| asked.owed)
+        places.remove(&self.key).map(|asked| asked.owed)
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! A treap ordered by (start, end) in which every node also keeps the greatest end below it: a lookup skips each subtree that ends
 //! before the point, so it costs the logarithm of the number of distinct ranges for each range found, however many there are
-//! elsewhere. Equal ranges share a node. Priorities come from a counter, so the shape depends on the history of calls alone.
+//! elsewhere. Equal ranges share a node. Clients choose the ranges, so priorities are hashes under a secret of this process, as those of
+//! a hash map are: who could foresee them could make the tree a chain. The shape decides how fast something is found, and the order in
+//! which groups are served, which nobody relies on.
 
 use bytes::Bytes;
 use slab::Slab;
 use std::cmp::Ordering;
+use std::hash::{BuildHasher, RandomState};
 
 /// `None` is past every key.
 type End = Option<Bytes>;
@@ -28,6 +31,7 @@ pub(crate) struct Intervals {
     nodes: Slab<Node>,
     root: Option<usize>,
     counter: u64,
+    secret: RandomState,
 }
 
 fn compare_ends(a: &End, b: &End) -> Ordering {
@@ -41,14 +45,6 @@ fn compare_ends(a: &End, b: &End) -> Ordering {
 
 fn is_past(end: &End, point: &[u8]) -> bool {
     end.as_ref().is_none_or(|end| end.as_ref() > point)
-}
-
-/// Spreads a counter over the 64 bits (the finalizer of splitmix64).
-fn scatter(counter: u64) -> u64 {
-    let mut z = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 impl Intervals {
@@ -67,7 +63,7 @@ impl Intervals {
             start: start.clone(),
             end: end.clone(),
             reach: end.clone(),
-            priority: scatter(self.counter),
+            priority: self.secret.hash_one(self.counter),
             left: None,
             right: None,
             ids: vec![id],
@@ -218,6 +214,29 @@ mod tests {
         }
     }
 
+    fn depth(intervals: &Intervals, tree: Option<usize>) -> usize {
+        tree.map_or(0, |n| {
+            1 + depth(intervals, intervals.nodes[n].left).max(depth(intervals, intervals.nodes[n].right))
+        })
+    }
+
+    /// Clients choose the ranges, and the order. Somebody who knew the priorities could build a chain, deep enough to overflow the stack.
+    #[test]
+    fn nobody_can_know_the_shape() {
+        let bound = |n: usize| Bytes::from(format!("{n:06}"));
+        let mut known = Intervals::default();
+        (0..3000).for_each(|n| known.insert(&bound(n), &None, n));
+        let priorities = known.nodes.iter().map(|(_, node)| (node.priority, node.ids[0]));
+        let mut by_priority: Vec<(u64, usize)> = priorities.collect();
+        by_priority.sort_unstable();
+        let mut place = vec![0; by_priority.len()];
+        by_priority.iter().enumerate().for_each(|(at, (_, n))| place[*n] = at);
+        let mut intervals = Intervals::default();
+        place.iter().enumerate().for_each(|(n, at)| intervals.insert(&bound(*at), &None, n));
+        let depth = depth(&intervals, intervals.root);
+        assert!(depth < 60, "{depth}");
+    }
+
     #[test]
     fn many_disjoint_prefixes_stay_shallow() {
         let mut intervals = Intervals::default();
@@ -226,11 +245,6 @@ mod tests {
             intervals.insert(&bound(n), &Some(bound(n + 1)), n);
         }
         assert_eq!(intervals.len(), 20_000);
-        fn depth(intervals: &Intervals, tree: Option<usize>) -> usize {
-            tree.map_or(0, |n| {
-                1 + depth(intervals, intervals.nodes[n].left).max(depth(intervals, intervals.nodes[n].right))
-            })
-        }
         assert!(depth(&intervals, intervals.root) < 60);
         assert_eq!(found(&intervals, b"012345/x"), vec![12345]);
         for n in 0..20_000 {

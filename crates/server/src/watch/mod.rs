@@ -28,12 +28,12 @@ pub mod codec;
 mod encode;
 mod groups;
 mod hub;
-mod index;
-mod interest;
+pub(crate) mod index;
+pub(crate) mod interest;
 mod intervals;
 mod outbox;
 mod registry;
-mod source;
+pub(crate) mod source;
 mod stream;
 #[cfg(test)]
 mod tests;

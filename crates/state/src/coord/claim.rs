@@ -8,6 +8,9 @@
 //! 3. An extension changes no key: guards and watches see nothing.
 //! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the whole duration again.
 //! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
+//! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back to it.
+//! 7. Who asks again while it waits keeps its place, which then depends on the session that it comes with, and is for the duration that
+//!    was asked for last: the end of its old session does not touch it, and nobody is promised more than it is given.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
@@ -45,8 +48,12 @@ impl<V: View> Batch<'_, V> {
         if tenure.holder == item.holder {
             match item.twin {
                 _ if tenure.instance == item.instance => return self.extend_claim(&mut head, item),
-                Twin::Share => return self.extend_claim(&mut head, item),
+                Twin::Share => {
+                    self.leave_line_of_claim(item, &mut head)?;
+                    return self.extend_claim(&mut head, item);
+                }
                 Twin::TakeOver => {
+                    self.leave_line_of_claim(item, &mut head)?;
                     self.vacate(&item.claim, &mut head)?;
                     return self.take_claim(&mut head, item, Cause::TakenOver);
                 }
@@ -78,6 +85,16 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Extended { fence, timer, longest_ms })
     }
 
+    /// Gives up the claimant's place in line, if it has one.
+    fn leave_line_of_claim(&mut self, item: &Claim, head: &mut ClaimHead) -> Result<(), Fault> {
+        let Claim { claim, holder, instance, .. } = item;
+        if let Some(ticket) = self.get_row(&keys::waiter(claim, holder, instance))? {
+            self.stop_waiting(claim, head, ticket)?;
+            self.put_claim_head(claim, head);
+        }
+        Ok(())
+    }
+
     /// Takes a place in line, or finds it again.
     fn wait_for_claim(
         &mut self,
@@ -88,13 +105,21 @@ impl<V: View> Batch<'_, V> {
     ) -> Result<ClaimAnswer, Fault> {
         let Claim { claim, holder, instance, duration_ms, wait_ms, .. } = item;
         let own = keys::waiter(claim, holder, instance);
-        if let Some(ticket) = self.get_row(&own)? {
-            return Ok(ClaimAnswer::Waiting { ticket });
-        }
-        if head.waiting >= max_waiting {
-            return Ok(ClaimAnswer::TooManyWaiting {});
-        }
-        let ticket = self.next_id()?;
+        let found: Option<u64> = self.get_row(&own)?;
+        let ticket = match found {
+            Some(ticket) => {
+                let before = must(self.get_row::<ClaimWaiter>(&keys::turn(Kind::Claim, claim, ticket))?, "who waits")?;
+                let as_before = before.lease == session && before.duration_ms == *duration_ms;
+                if as_before && before.timer == 0 && *wait_ms == 0 {
+                    return Ok(ClaimAnswer::Waiting { ticket });
+                }
+                self.free(before.lease, &Dependent::Waiter { claim: claim.clone(), ticket });
+                self.disarm(before.timer)?;
+                ticket
+            }
+            None if head.waiting >= max_waiting => return Ok(ClaimAnswer::TooManyWaiting {}),
+            None => self.next_id()?,
+        };
         let timer = match wait_ms {
             0 => 0,
             millis => self.arm(Purpose::ClaimWait { claim: claim.clone(), ticket }, *millis)?,
@@ -102,12 +127,14 @@ impl<V: View> Batch<'_, V> {
         let (holder, instance) = (holder.clone(), instance.clone());
         let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer };
         self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket });
-        self.put_row(own, &ticket);
         self.put_row(keys::turn(Kind::Claim, claim, ticket), &waiter);
         let value = Json::new().text("holder", &waiter.holder).text("instance", &waiter.instance);
         self.show(keys::claim_waiter_key(claim, ticket), value.done(), session);
-        head.waiting += 1;
-        self.put_claim_head(claim, head);
+        if found.is_none() {
+            self.put_row(own, &ticket);
+            head.waiting += 1;
+            self.put_claim_head(claim, head);
+        }
         Ok(ClaimAnswer::Waiting { ticket })
     }
 

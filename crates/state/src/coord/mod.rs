@@ -49,6 +49,7 @@ mod project;
 pub mod read;
 mod row;
 mod settle;
+mod shown;
 mod timers;
 pub mod token;
 
@@ -61,6 +62,7 @@ pub use outcome::*;
 pub(crate) use project::Projected;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
+pub use shown::{Shown, claim_prefix, election_prefix, lock_prefix, lock_waiters_prefix, pins_prefix, tenures_prefix};
 
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
@@ -89,7 +91,7 @@ impl CoordBody {
     }
 
     /// The one election that the operation is about.
-    fn election(&self) -> Option<&Name> {
+    pub fn election(&self) -> Option<&Name> {
         match self {
             CoordBody::Enter(Enter { election, .. })
             | CoordBody::Leave(Leave { election, .. })

@@ -146,6 +146,16 @@ pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> 
     ids.into_iter().map(|id| must(candidate(view, name, &id)?, "a candidate")).collect()
 }
 
+/// Everybody who waits, in order.
+pub fn line<V: View>(view: &V, name: &Name) -> Result<Vec<String>, Fault> {
+    let mut ids = Vec::new();
+    row::each(view, keys::line(Kind::Election, name).all(), |_, id| {
+        ids.push(id);
+        Ok(Step::Next)
+    })?;
+    Ok(ids)
+}
+
 /// How many stand before a candidate: 0 leads (or is the first to, while nobody leads).
 pub fn position<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<u64>, Fault> {
     let Some(head) = election::head_of(view, name)? else { return Ok(None) };

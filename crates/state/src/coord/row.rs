@@ -87,6 +87,11 @@ impl Cause {
         }
     }
 
+    /// The cause that is called so.
+    pub fn from_word(word: &str) -> Option<Cause> {
+        Cause::ALL.into_iter().find(|cause| cause.word() == word)
+    }
+
     /// The holder did not give up what it held: others may have to be protected from what it still does.
     pub(crate) fn is_abnormal(self) -> bool {
         matches!(self, Cause::Expired | Cause::Evicted | Cause::HoldEnded)
@@ -352,6 +357,7 @@ mod tests {
         for (number, cause) in Cause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, number);
             assert_eq!(field::decode::<Cause>(&field::encode(&cause)).unwrap(), cause);
+            assert_eq!(Cause::from_word(cause.word()), Some(cause));
         }
     }
 }

@@ -142,7 +142,6 @@ impl<V: View> Batch<'_, V> {
         self.sub += 1;
         self.machine.digest.event(&event);
         if life {
-            self.queues.extend(self.machine.queues.active(&event.kv.key).cloned());
             self.machine.queues.observe(&event);
         }
         self.events.push(event);

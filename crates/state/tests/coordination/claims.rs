@@ -101,24 +101,26 @@ impl World {
         if holder.who.0 == who.0 && (holder.who == who || item.twin == Twin::Share) {
             holder.longest = holder.longest.max(item.duration_ms);
             holder.timed = true;
+            claim.line.retain(|waiter| waiter.who != who);
             return "extended";
         }
         if holder.who.0 == who.0 && item.twin == Twin::TakeOver {
+            claim.line.retain(|waiter| waiter.who != who);
             claim.take(who, item.duration_ms, revision);
             return "taken";
         }
         if !item.wait {
             return "denied";
         }
-        if !claim.line.iter().any(|waiter| waiter.who == who) {
-            let ClaimAnswer::Waiting { ticket } = answer else { panic!("{answer:?} should wait") };
-            claim.line.push(Waiter {
-                ticket: *ticket,
-                who,
-                duration: item.duration_ms,
-                lease: session,
-                timed: item.wait_ms > 0,
-            });
+        let ClaimAnswer::Waiting { ticket } = *answer else { panic!("{answer:?} should wait") };
+        let timed = item.wait_ms > 0;
+        let wish = Waiter { ticket, who, duration: item.duration_ms, lease: session, timed };
+        match claim.line.iter_mut().find(|waiter| waiter.who == wish.who) {
+            Some(waiter) => {
+                assert_eq!(waiter.ticket, ticket, "who asks again keeps the place");
+                *waiter = wish;
+            }
+            None => claim.line.push(wish),
         }
         "waiting"
     }

@@ -6,6 +6,7 @@
 //!
 //! 1. The metadata of a checkpoint is read from its own database.
 //! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was flushed that far.
+//! 3. What is kept for followers never gets older: the log behind it may be purged already.
 
 use crate::error::rocks_io;
 use crate::failpoint::failpoint;
@@ -141,10 +142,14 @@ impl Keeper {
         self.current.lock().clone()
     }
 
+    /// Unless there is a newer one: one may have been installed while this one was being built.
     pub(super) fn keep(&self, snapshot: Snapshot) {
-        let old = self.current.lock().replace(snapshot);
+        let mut current = self.current.lock();
+        let newer = current.as_ref().is_some_and(|kept| kept.meta.last_log_id > snapshot.meta.last_log_id);
+        let gone = if newer { Some(snapshot) } else { current.replace(snapshot) };
+        drop(current);
         // Outside of the lock: this may remove a directory.
-        drop(old);
+        drop(gone);
     }
 }
 
@@ -167,4 +172,33 @@ pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
     let snapshot = Snapshot { meta, snapshot: checkpoint };
     shared.snapshots.keep(snapshot.clone());
     Ok(snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{StoredMembership, log_id};
+
+    /// One is being built while a newer one arrives and is installed: the log is purged up to the newer one by then, and from an older
+    /// one no follower could go on.
+    #[test]
+    fn an_older_checkpoint_does_not_replace_a_newer_one() {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let keeper = Keeper::start(dir.path().join("snapshots")).expect("it can be created");
+        let checkpoint = |index| {
+            let path = fresh_dir(keeper.dir(), "test").expect("it has a name");
+            fs::create_dir(&path).expect("it can be created");
+            let meta =
+                SnapshotMeta { last_log_id: Some(log_id(1, index)), last_membership: StoredMembership::default() };
+            Snapshot { meta, snapshot: Checkpoint::own(path) }
+        };
+        let kept = || keeper.current().and_then(|snapshot| snapshot.meta.last_log_id);
+        keeper.keep(checkpoint(5));
+        keeper.keep(checkpoint(9));
+        keeper.keep(checkpoint(7));
+        assert_eq!(kept(), Some(log_id(1, 9)));
+        keeper.keep(checkpoint(10));
+        assert_eq!(kept(), Some(log_id(1, 10)));
+        assert_eq!(fs::read_dir(keeper.dir()).expect("it can be read").count(), 1);
+    }
 }

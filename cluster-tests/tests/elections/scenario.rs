@@ -1,0 +1,205 @@
+//! The scenario that Atomix's own tests walk, step by step, and what its versions got wrong.
+
+use super::kit::*;
+use anyhow::{Result, ensure};
+use cluster_tests::client::{grant, revoke};
+use cluster_tests::cluster::Cluster;
+use conclave_api::conclave::v1::election_event::Type;
+use conclave_api::conclave::v1::election_response::Standing;
+use conclave_api::conclave::v1::{Cause, EnterRequest, WatchElectionRequest};
+use tonic::Code;
+
+/// Where the scenario stands: ids rise with each step of the sequence and stay otherwise.
+struct Steps {
+    nodes: Vec<Elections>,
+    at: usize,
+    seq: u64,
+    id: i64,
+}
+
+impl Steps {
+    /// A client of the next node: the steps are taken through all of them in turn.
+    fn node(&mut self) -> &mut Elections {
+        self.at = (self.at + 1) % self.nodes.len();
+        &mut self.nodes[self.at]
+    }
+
+    /// After a step, every node says the same.
+    async fn stand(&mut self, seq: u64, expected: &[&str]) -> Result<()> {
+        for node in &mut self.nodes {
+            let term = term(node).await?;
+            assert_eq!((order(&term), term.seq), (expected.to_vec(), seq), "{term:?}");
+            assert_eq!(term.leader, expected.first().copied().unwrap_or_default());
+            assert_eq!(term.waiting as usize, expected.len().saturating_sub(1));
+            let stepped = self.seq != seq;
+            ensure!(if stepped { term.id > self.id } else { term.id == self.id }, "id {} after {}", term.id, self.id);
+        }
+        self.id = term(&mut self.nodes[0]).await?.id;
+        self.seq = seq;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn atomix_step_by_step() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let client = cluster.client_of_all()?;
+    let nodes = vec![elections(&cluster, 0).await?, elections(&cluster, 1).await?, elections(&cluster, 2).await?];
+    let mut steps = Steps { nodes, at: 0, seq: 0, id: 0 };
+    steps.stand(0, &[]).await?;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        sessions.push(grant(&client, LASTING).await?);
+    }
+    let first = enter(steps.node(), "1", sessions[0]).await?;
+    assert_eq!((first.changed, first.standing()), (true, Standing::Leads));
+    steps.stand(1, &["1"]).await?;
+    let second = enter(steps.node(), "2", sessions[1]).await?;
+    assert_eq!((second.changed, second.standing(), second.token), (true, Standing::Waiting, None));
+    steps.stand(1, &["1", "2"]).await?;
+    enter(steps.node(), "3", sessions[2]).await?;
+    steps.stand(1, &["1", "2", "3"]).await?;
+    promote(steps.node(), "3").await?;
+    steps.stand(1, &["1", "3", "2"]).await?;
+    promote(steps.node(), "3").await?;
+    steps.stand(2, &["3", "1", "2"]).await?;
+    anoint(steps.node(), "2").await?;
+    steps.stand(3, &["2", "3", "1"]).await?;
+    leave(steps.node(), "2").await?;
+    steps.stand(4, &["3", "1"]).await?;
+    evict(steps.node(), "3", "").await?;
+    steps.stand(5, &["1"]).await?;
+    enter(steps.node(), "2", sessions[1]).await?;
+    steps.stand(5, &["1", "2"]).await?;
+    anoint(steps.node(), "2").await?;
+    steps.stand(6, &["2", "1"]).await?;
+    revoke(&client, sessions[1]).await?;
+    steps.stand(7, &["1"]).await?;
+    for session in [sessions[0], sessions[2]] {
+        revoke(&client, session).await?;
+    }
+    steps.stand(7, &[]).await?;
+
+    delete(steps.node()).await?;
+    assert_eq!(delete(steps.node()).await.expect_err("it is deleted").code(), Code::NotFound);
+    for node in &mut steps.nodes {
+        assert_eq!(term(node).await?, Default::default(), "nothing is left of it");
+    }
+    // It counts from one again; the ids go on rising.
+    steps.seq = 0;
+    let session = grant(&client, LASTING).await?;
+    enter(steps.node(), "1", session).await?;
+    steps.stand(1, &["1"]).await
+}
+
+#[tokio::test]
+async fn what_changes_nothing_says_so() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (client, mut at) = (cluster.client(0)?, elections(&cluster, 0).await?);
+    let session = grant(&client, LASTING).await?;
+    let absent = leave(&mut at, "a").await?;
+    assert_eq!((absent.changed, absent.standing()), (false, Standing::Absent));
+    enter(&mut at, "a", session).await?;
+    enter(&mut at, "b", session).await?;
+    let before = term(&mut at).await?;
+    for again in [enter(&mut at, "a", session).await?, anoint(&mut at, "a").await?, promote(&mut at, "a").await?] {
+        assert_eq!((again.changed, again.standing()), (false, Standing::Leads));
+    }
+    assert!(!demote(&mut at, "b", 1).await?.changed);
+    assert_eq!(term(&mut at).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn anoint_whoever_waits_wherever() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (client, mut at) = (cluster.client(0)?, elections(&cluster, 0).await?);
+    let session = grant(&client, LASTING).await?;
+    for id in ["a", "b", "c", "d"] {
+        enter(&mut at, id, session).await?;
+    }
+    anoint(&mut at, "b").await?;
+    assert_eq!(order(&term(&mut at).await?), ["b", "a", "c", "d"]);
+    anoint(&mut at, "c").await?;
+    assert_eq!(order(&term(&mut at).await?), ["c", "b", "a", "d"]);
+    anoint(&mut at, "d").await?;
+    assert_eq!(order(&term(&mut at).await?), ["d", "c", "b", "a"]);
+    demote(&mut at, "d", 1).await?;
+    assert_eq!(order(&term(&mut at).await?), ["c", "d", "b", "a"]);
+    demote(&mut at, "c", u32::MAX).await?;
+    assert_eq!(order(&term(&mut at).await?), ["d", "b", "a", "c"]);
+    leave(&mut at, "b").await?;
+    assert_eq!(order(&term(&mut at).await?), ["d", "a", "c"]);
+    Ok(())
+}
+
+/// A session that ends takes all its candidates, the leader and the next among them, in one step of term; and the last leader's death
+/// is told.
+#[tokio::test]
+async fn sessions_end_in_one_step() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let (client, mut at) = (cluster.client(0)?, elections(&cluster, 1).await?);
+    let (two, one) = (grant(&client, LASTING).await?, grant(&client, LASTING).await?);
+    enter(&mut at, "a", two).await?;
+    enter(&mut at, "b", two).await?;
+    enter(&mut at, "c", one).await?;
+    let mut watching = watch(&mut at, WatchElectionRequest { no_snapshot: true, ..Default::default() }).await?;
+    revoke(&client, two).await?;
+    let told = event(&mut watching).await?;
+    let after = told.term.clone().unwrap_or_default();
+    assert_eq!((after.seq, after.leader.as_str(), after.waiting), (2, "c", 0));
+    assert_eq!((told.r#type(), told.cause()), (Type::Changed, Cause::SessionClosed));
+    assert_eq!((told.subject.as_str(), told.previous_leader.as_str()), ("a", "a"));
+    revoke(&client, one).await?;
+    let told = event(&mut watching).await?;
+    let after = told.term.clone().unwrap_or_default();
+    assert_eq!((after.seq, after.leader.as_str(), told.r#type()), (2, "", Type::Vacant));
+    assert_eq!((told.cause(), told.previous_leader.as_str()), (Cause::SessionClosed, "c"));
+    Ok(())
+}
+
+/// A candidate that came back with another session does not go with its first one. All survives a restart of everything.
+#[tokio::test]
+async fn sessions_are_exchanged_and_all_survives_a_restart() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let (client, mut at) = (cluster.client_of_all()?, elections(&cluster, 0).await?);
+    let (old, new) = (grant(&client, LASTING).await?, grant(&client, LASTING).await?);
+    let entered = enter(&mut at, "a", old).await?;
+    enter(&mut at, "b", new).await?;
+    let before = term(&mut at).await?;
+    drop(at);
+    cluster.kill_all()?;
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    let mut at = elections(&cluster, 1).await?;
+    assert_eq!(term(&mut at).await?, before);
+    let again = enter(&mut at, "a", new).await?;
+    assert_eq!((again.changed, again.standing(), again.token), (false, Standing::Leads, entered.token));
+    revoke(&client, old).await?;
+    let after = term(&mut at).await?;
+    assert_eq!((order(&after), after.id), (vec!["a", "b"], before.id));
+    revoke(&client, new).await?;
+    assert_eq!(order(&term(&mut at).await?), [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_instance_is_refused_or_takes_over() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (client, mut at) = (cluster.client(0)?, elections(&cluster, 0).await?);
+    let session = grant(&client, LASTING).await?;
+    let of = |instance: &str| EnterRequest { instance: instance.into(), ..entering("a", session) };
+    let first = at.enter(of("1")).await?.into_inner();
+    enter(&mut at, "b", session).await?;
+    let refused = at.enter(of("2")).await.expect_err("the first one lives");
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    let second = at.enter(EnterRequest { takeover: true, ..of("2") }).await?.into_inner();
+    let (before, after) = (first.term.unwrap_or_default(), second.term.clone().unwrap_or_default());
+    assert_eq!((second.standing(), after.seq), (Standing::Leads, before.seq + 1));
+    assert!(after.id > before.id, "the first one is fenced out");
+    assert_eq!(order(&term(&mut at).await?), ["a", "b"]);
+    let tried = at.enter(EnterRequest { try_only: true, ..entering("c", session) }).await?.into_inner();
+    assert_eq!((tried.standing(), tried.changed), (Standing::Absent, false));
+    assert_eq!(order(&term(&mut at).await?), ["a", "b"]);
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Subscriptions against the real state machine, in memory.
+
+mod model;
+
+use super::decode::{self, LockValue};
+use super::topic::MOST_BATCHES;
+use super::{Ended, Feed, Span, Subscription};
+use crate::watch::source::{HistorySource, HistoryView, ViewHistory};
+use conclave_state::coord::{self, Shown};
+use conclave_state::read::{self, Bounds};
+use conclave_state::*;
+use futures::FutureExt;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+struct Store {
+    machine: Machine,
+    view: MemoryView,
+    index: u64,
+}
+
+struct MemorySource(Arc<Mutex<Store>>);
+
+impl HistorySource for MemorySource {
+    fn bounds(&self) -> Bounds {
+        read::meta(&self.0.lock().view).unwrap().bounds()
+    }
+
+    fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
+        Ok(Box::new(ViewHistory::new(self.0.lock().view.clone())?))
+    }
+}
+
+struct World {
+    store: Arc<Mutex<Store>>,
+    feed: Feed,
+}
+
+impl World {
+    fn new() -> World {
+        let view = MemoryView::new();
+        let machine = Machine::load(&view).unwrap();
+        let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
+        let feed = Feed::new(Arc::new(MemorySource(store.clone())));
+        let world = World { store, feed };
+        world.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_seconds: 60 })]);
+        world
+    }
+
+    /// In the state, but not shown: what a snapshot brings.
+    fn write(&self, commands: &[Command]) -> (Vec<Outcome>, Changes) {
+        let store = &mut *self.store.lock();
+        let mut batch = store.machine.begin(&store.view);
+        let mut outcomes = Vec::new();
+        for command in commands {
+            store.index += 1;
+            outcomes.push(batch.apply(Position { index: store.index, term: 1 }, command, true).unwrap());
+        }
+        let changes = batch.finish();
+        store.view.write(&changes.writes);
+        (outcomes, changes)
+    }
+
+    fn apply(&self, commands: &[Command]) -> Vec<Outcome> {
+        let (outcomes, changes) = self.write(commands);
+        self.feed.observe(&changes);
+        outcomes
+    }
+
+    /// Returns the fence.
+    fn acquire(&self, lock: &str) -> i64 {
+        self.apply(&[acquire(lock)])[0].revision
+    }
+
+    fn release(&self, fence: i64) {
+        self.apply(&[release(fence)]);
+    }
+
+    fn revision(&self) -> i64 {
+        self.store.lock().machine.revision()
+    }
+
+    fn compact(&self, revision: i64) {
+        self.apply(&[Command::Compact { revision }]);
+        let store = &mut *self.store.lock();
+        let (rows, _) = sweep::sweep(&store.view, 0, revision, usize::MAX).unwrap();
+        store.view.remove(&rows);
+    }
+}
+
+fn name(name: &str) -> Name {
+    Name { namespace: "n".into(), name: name.into() }
+}
+
+fn coord_command(body: CoordBody) -> Command {
+    Command::Coord(Box::new(Coord { session: 1, dedupe: None, expect: None, body }))
+}
+
+fn acquire(lock: &str) -> Command {
+    let parts = vec![LockPart { lock: name(lock), mode: LockMode::Exclusive }];
+    coord_command(CoordBody::Acquire(Acquire { parts, owner: "o".into(), ..Acquire::default() }))
+}
+
+fn release(fence: i64) -> Command {
+    coord_command(CoordBody::Release(Release { fence, ..Release::default() }))
+}
+
+fn noise() -> Command {
+    Command::Put(Put { key: "other".into(), ..Put::default() })
+}
+
+fn lock(of: &str) -> Span {
+    Span::prefix(coord::lock_prefix(&name(of)))
+}
+
+/// The revisions that are there without waiting; `next` is dropped after each look.
+fn there(subscription: &mut Subscription) -> Vec<i64> {
+    std::iter::from_fn(|| subscription.next().now_or_never()).map(|batch| batch.unwrap().revision).collect()
+}
+
+#[tokio::test]
+async fn changes_arrive_in_order_and_say_what_they_are() {
+    let world = World::new();
+    let mut all = world.feed.subscribe(lock("a"), None);
+    let fence = world.acquire("a");
+    world.acquire("ab");
+    let second = world.acquire("a");
+    world.release(fence);
+    let first = all.next().await.unwrap();
+    assert_eq!((first.revision, first.events.len()), (fence, 1));
+    assert_eq!(Shown::parse(&first.events[0].kv.key), Some(Shown::LockHolder { lock: name("a"), fence }));
+    let value: LockValue = decode::put(&first.events[0]).unwrap();
+    assert_eq!((value.owner.as_str(), value.cause, value.locks), ("o", Some(Cause::Acquired), 1));
+    assert_eq!(all.next().await.unwrap().revision, second);
+    let third = all.next().await.unwrap();
+    let shown: Vec<_> = third.events.iter().map(|event| (event.kind, Shown::parse(&event.kv.key).unwrap())).collect();
+    let (held, waited) =
+        (|fence| Shown::LockHolder { lock: name("a"), fence }, Shown::LockWaiter { lock: name("a"), fence: second });
+    assert_eq!(shown, [(EventKind::Delete, held(fence)), (EventKind::Put, held(second)), (EventKind::Delete, waited)]);
+    let value: LockValue = decode::put(&third.events[1]).unwrap();
+    assert_eq!((value.cause, value.previous), (Some(Cause::Released), fence));
+    assert!(there(&mut all).is_empty());
+}
+
+#[tokio::test]
+async fn one_key_wakes_those_who_follow_it_alone() {
+    let world = World::new();
+    let first = world.acquire("a");
+    let fences: Vec<i64> = (0..50).map(|_| world.acquire("a")).collect();
+    let follow = |fence| world.feed.subscribe(Span::key(coord::lock_waiter_key(&name("a"), fence)), None);
+    let mut waiting: Vec<Subscription> = fences.iter().map(|fence| follow(*fence)).collect();
+    assert_eq!(world.feed.topics(), 50);
+    world.release(first);
+    let woken: Vec<usize> =
+        waiting.iter_mut().enumerate().filter_map(|(at, one)| one.next().now_or_never().map(|_| at)).collect();
+    assert_eq!(woken, [0]);
+    drop(waiting);
+    assert_eq!(world.feed.topics(), 0);
+}
+
+#[tokio::test]
+async fn a_waiting_subscription_is_woken() {
+    let world = World::new();
+    let mut subscriptions: Vec<_> = (0..100).map(|_| world.feed.subscribe(lock("a"), None)).collect();
+    let waiting: Vec<_> = subscriptions
+        .drain(..)
+        .map(|mut one| tokio::spawn(async move { one.next().await.unwrap().revision }))
+        .collect();
+    tokio::task::yield_now().await;
+    let fence = world.acquire("a");
+    for one in waiting {
+        assert_eq!(one.await.unwrap(), fence);
+    }
+    assert_eq!(world.feed.topics(), 0);
+}
+
+#[tokio::test]
+async fn history_comes_first_and_the_present_follows() {
+    let world = World::new();
+    let fences: Vec<i64> = (0..100).map(|_| world.acquire("a")).collect();
+    world.apply(&[noise(), noise()]);
+    let mut all = world.feed.subscribe(lock("a"), Some(fences[10]));
+    let mut seen = Vec::new();
+    for _ in 10..100 {
+        seen.push(all.next().await.unwrap().revision);
+        if seen.len() == 20 {
+            world.acquire("b");
+        }
+    }
+    assert_eq!(seen, fences[10..]);
+    let last = world.acquire("a");
+    assert_eq!(there(&mut all), [last]);
+    let mut later = world.feed.subscribe(lock("a"), Some(last + 2));
+    let (_, third) = (world.acquire("a"), world.acquire("a"));
+    assert_eq!(there(&mut later), [third]);
+}
+
+#[tokio::test]
+async fn one_that_lags_reads_history_and_holds_nobody_up() {
+    let world = World::new();
+    let (mut slow, mut fast) = (world.feed.subscribe(lock("a"), None), world.feed.subscribe(lock("a"), None));
+    let mut fences = Vec::new();
+    for _ in 0..MOST_BATCHES * 3 {
+        fences.push(world.acquire("a"));
+        assert_eq!(there(&mut fast), fences[fences.len() - 1..]);
+    }
+    assert_eq!(there(&mut slow), fences);
+    fences.push(world.acquire("a"));
+    assert_eq!(there(&mut slow), fences[fences.len() - 1..]);
+}
+
+#[tokio::test]
+async fn compacted_history_is_said_to_be_gone() {
+    let world = World::new();
+    let old = world.acquire("a");
+    let mut idle = world.feed.subscribe(lock("a"), None);
+    let mut slow = world.feed.subscribe(lock("b"), None);
+    for _ in 0..MOST_BATCHES * 2 {
+        world.acquire("b");
+    }
+    let revision = world.revision();
+    world.compact(revision);
+    assert_eq!(world.feed.subscribe(lock("a"), Some(old)).next().await, Err(Ended::Compacted(revision)));
+    assert_eq!(slow.next().await, Err(Ended::Compacted(revision)));
+    // Nothing was missed, however long ago it was.
+    let next = world.acquire("a");
+    assert_eq!(there(&mut idle), [next]);
+    // The compacted revision itself can be read.
+    assert_eq!(there(&mut world.feed.subscribe(lock("b"), Some(revision))), [revision]);
+}
+
+#[tokio::test]
+async fn a_snapshot_shows_as_history() {
+    let world = World::new();
+    let fence = world.acquire("a");
+    let mut all = world.feed.subscribe(lock("a"), None);
+    let mut past = world.feed.subscribe(lock("a"), Some(fence));
+    let mut future = world.feed.subscribe(lock("a"), Some(fence + 3));
+    let waiting = tokio::spawn(async move { (all.next().await.unwrap().revision, all) });
+    tokio::task::yield_now().await;
+    world.write(&[release(fence), noise()]);
+    world.write(&[acquire("a")]);
+    world.feed.reset();
+    let (woken, mut all) = waiting.await.unwrap();
+    assert_eq!(woken, fence + 1);
+    assert_eq!(there(&mut all), [fence + 3]);
+    assert_eq!(there(&mut past), [fence, fence + 1, fence + 3]);
+    assert_eq!(there(&mut future), [fence + 3]);
+    world.release(fence + 3);
+    assert_eq!(there(&mut all), [fence + 4]);
+}
+
+#[tokio::test]
+async fn whoever_had_seen_everything_survives_a_compacted_snapshot() {
+    let world = World::new();
+    world.acquire("a");
+    let mut idle = world.feed.subscribe(lock("a"), None);
+    world.apply(&vec![noise(); 10]);
+    let seen = world.revision();
+    world.write(&[noise(), Command::Compact { revision: seen }, acquire("a")]);
+    world.feed.reset();
+    assert_eq!(there(&mut idle), [seen + 2]);
+    // But a gap does not.
+    let mut behind = world.feed.subscribe(lock("b"), None);
+    let unread = world.acquire("b");
+    world.write(&[noise(), noise(), Command::Compact { revision: unread + 2 }]);
+    world.feed.reset();
+    assert_eq!(behind.next().await, Err(Ended::Compacted(unread + 2)));
+}
+
+#[tokio::test]
+async fn skipping_leaves_out_what_a_snapshot_holds() {
+    let world = World::new();
+    let mut all = world.feed.subscribe(lock("a"), None);
+    let (_, second) = (world.acquire("a"), world.acquire("a"));
+    all.skip(second);
+    let third = world.acquire("a");
+    assert_eq!(there(&mut all), [third]);
+    all.skip(second);
+    assert!(there(&mut all).is_empty());
+}
+
+#[test]
+fn spans() {
+    let span = Span::prefix(b"a/".to_vec());
+    assert!(span.contains(b"a/") && span.contains(b"a/\xff\xff") && !span.contains(b"a0") && !span.contains(b"a"));
+    assert!(Span::prefix(vec![b'a', 255]).contains(b"a\xff\xff") && !Span::prefix(vec![b'a', 255]).contains(b"b"));
+    assert!(Span::key(b"a".to_vec()).contains(b"a") && !Span::key(b"a".to_vec()).contains(b"aa"));
+}

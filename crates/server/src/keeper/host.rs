@@ -1,0 +1,116 @@
+//! What a keeper needs of the rest of the node, so that it can be tested without one.
+
+use super::{Id, Wish};
+use crate::leadership::{Leadership, LeadershipNow};
+use crate::peer::Peers;
+use crate::proposer::{ProposeError, Proposer};
+use crate::reader::{ReadError, Reader};
+use async_trait::async_trait;
+use conclave_state::view::Fault;
+use conclave_state::{Command, CoordTimer, Expire, Outcome, coord, read};
+use conclave_storage::StateHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+#[async_trait]
+pub trait KeeperHost: Send + Sync + 'static {
+    fn leadership(&self) -> LeadershipNow;
+
+    fn leadership_changes(&self) -> watch::Receiver<LeadershipNow>;
+
+    /// The store's revision here and now.
+    fn revision(&self) -> i64;
+
+    /// Everything of the applied state that has a deadline, with its full span.
+    fn all(&self) -> Result<Vec<(Id, Duration)>, Fault>;
+
+    /// Returns this leader's term after a quorum has confirmed it in a round begun after the call, and after everything that was
+    /// committed before the call has been applied (and observed by the keeper) here.
+    async fn confirm(&self) -> Result<u64, ReadError>;
+
+    /// Proposes that the time of these is over, in this term.
+    async fn end(&self, ids: Vec<Id>, term: u64) -> Result<Outcome, ProposeError>;
+
+    /// The other end of this is the leader's `Keeper::renew_here`.
+    async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError>;
+
+    /// The other end of this is the leader's `Keeper::remaining_here`.
+    async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError>;
+}
+
+/// What a keeper keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Leases,
+    /// Of elections, locks and claims.
+    Timers,
+}
+
+/// The node's own parts.
+#[derive(Clone)]
+pub struct NodeHost {
+    pub kind: Kind,
+    pub leadership: Leadership,
+    pub proposer: Proposer,
+    pub reader: Reader,
+    pub peers: Peers,
+    pub state: StateHandle,
+}
+
+#[async_trait]
+impl KeeperHost for NodeHost {
+    fn leadership(&self) -> LeadershipNow {
+        self.leadership.current()
+    }
+
+    fn leadership_changes(&self) -> watch::Receiver<LeadershipNow> {
+        self.leadership.subscribe()
+    }
+
+    fn revision(&self) -> i64 {
+        self.state.revision()
+    }
+
+    fn all(&self) -> Result<Vec<(Id, Duration)>, Fault> {
+        let view = self.state.view();
+        match self.kind {
+            Kind::Leases => {
+                let leases = read::lease_spans(&view)?.into_iter();
+                Ok(leases.map(|(id, millis)| (id, Duration::from_millis(millis))).collect())
+            }
+            Kind::Timers => {
+                let timers = coord::read::timers(&view)?.into_iter();
+                Ok(timers.map(|timer| (timer.id.cast_signed(), Duration::from_millis(timer.millis))).collect())
+            }
+        }
+    }
+
+    async fn confirm(&self) -> Result<u64, ReadError> {
+        // Both take part in the same coalesced round; the barrier adds the wait for apply.
+        let (term, ()) = tokio::try_join!(self.reader.confirm_leadership(), self.reader.barrier())?;
+        // An entry counts as applied a moment before the keeper has been told of it; the news is sent after that.
+        let applied = self.state.applied_index();
+        let told = self.state.applied().wait_for(|told| *told >= applied).await.map(|_| ());
+        told.map_err(|_| ReadError::Stopped)?;
+        Ok(term)
+    }
+
+    async fn end(&self, ids: Vec<Id>, term: u64) -> Result<Outcome, ProposeError> {
+        let command = match self.kind {
+            Kind::Leases => Command::Expire(Expire { leases: ids, term }),
+            Kind::Timers => {
+                Command::CoordTimer(CoordTimer { ids: ids.into_iter().map(i64::cast_unsigned).collect(), term })
+            }
+        };
+        Ok(self.proposer.propose(command).await?.outcome)
+    }
+
+    async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+        // Why a peer did not answer makes no difference: the caller asks the next leader until its own time is up.
+        self.peers.renew(leader, self.kind, wishes).await.map_err(|_| ReadError::LeaderChanged)
+    }
+
+    async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError> {
+        self.peers.remaining(leader, self.kind, id).await.map_err(|_| ReadError::LeaderChanged)
+    }
+}

@@ -1,0 +1,163 @@
+//! Renewals: gathered into batches on every member, decided by the leader.
+//!
+//! One batch is under way at a time and the next fills meanwhile, so that a thousand streams cost one confirmation (on the leader) or
+//! one call to the leader (elsewhere) a round. A batch that is slow, for something in it is just being ended, stops holding up the
+//! next after [`SLOW`].
+
+use super::table::Renewal;
+use super::{Keeper, Kept, LeaderSearch, Wish};
+use crate::reader::ReadError;
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+const SLOW: Duration = Duration::from_millis(20);
+
+/// Bounds the message to the leader.
+const MAX_BATCH: usize = 16_384;
+
+#[derive(Default)]
+pub(super) struct Renewals {
+    asked: Mutex<Vec<Asked>>,
+    arrived: Notify,
+}
+
+struct Asked {
+    wish: Wish,
+    answer: oneshot::Sender<Result<Kept, ReadError>>,
+}
+
+impl Renewals {
+    fn take(&self) -> Vec<Asked> {
+        let mut asked = self.asked.lock();
+        if asked.len() > MAX_BATCH {
+            let rest = asked.split_off(MAX_BATCH);
+            return std::mem::replace(&mut asked, rest);
+        }
+        std::mem::take(&mut asked)
+    }
+}
+
+pub(super) async fn run(keeper: &Keeper) {
+    let renewals = &keeper.shared.renewals;
+    loop {
+        renewals.arrived.notified().await;
+        loop {
+            let batch = renewals.take();
+            if batch.is_empty() {
+                break;
+            }
+            let keeper = keeper.clone();
+            let under_way = tokio::spawn(async move { keeper.answer(batch).await });
+            // Whether it ended or only takes long, the next batch may go.
+            let _ = tokio::time::timeout(SLOW, under_way).await;
+        }
+    }
+}
+
+impl Keeper {
+    /// Extends a life from the moment of the call, never shortening it. Works on every member.
+    pub async fn renew(&self, wish: Wish) -> Result<Kept, ReadError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.renewals.asked.lock().push(Asked { wish, answer });
+        self.shared.renewals.arrived.notify_one();
+        answered.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// The same for many at once, in order; as one call to the leader.
+    pub async fn renew_all(&self, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+        let mut search = LeaderSearch::new(&*self.shared.host);
+        loop {
+            let now = self.shared.host.leadership();
+            let answer = search.attempt(async {
+                match now.leader {
+                    _ if now.is_me => self.renew_here(wishes).await,
+                    Some(leader) => self.shared.host.renew_at(leader, wishes).await,
+                    None => Err(ReadError::NoLeader),
+                }
+            });
+            match answer.await? {
+                None => {}
+                Some(spans) if spans.len() == wishes.len() => return Ok(spans),
+                Some(_) => return Err(ReadError::Fault("the leader answered for others".into())),
+            }
+        }
+    }
+
+    async fn answer(&self, batch: Vec<Asked>) {
+        // Taken before the renewal: it was alive at no earlier revision than this.
+        let revision = self.shared.host.revision();
+        let wishes: Vec<Wish> = batch.iter().map(|asked| asked.wish).collect();
+        // A client that no longer waits for its answer is no concern.
+        match self.renew_all(&wishes).await {
+            Ok(spans) => {
+                for (asked, span) in batch.into_iter().zip(spans) {
+                    let _ = asked.answer.send(Ok(Kept { span, revision }));
+                }
+            }
+            Err(error) => {
+                for asked in batch {
+                    let _ = asked.answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// The leader's side: for how long each lives on, zero for one that is gone.
+    pub async fn renew_here(&self, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+        let mut decided = self.shared.decided.subscribe();
+        let mut spans = vec![Duration::ZERO; wishes.len()];
+        let mut open: Vec<usize> = (0..wishes.len()).collect();
+        loop {
+            decided.borrow_and_update();
+            let term = self.reign()?;
+            let renewals = self.extend(wishes, &open, term)?;
+            if self.shared.host.confirm().await? != term {
+                return Err(ReadError::LeaderChanged);
+            }
+            open = self.settle(wishes, &open, &renewals, &mut spans, term)?;
+            if open.is_empty() {
+                return Ok(spans);
+            }
+            // Some were being ended: once that is decided they are gone, or can be renewed.
+            decided.changed().await.map_err(|_| ReadError::Stopped)?;
+        }
+    }
+
+    fn extend(&self, wishes: &[Wish], open: &[usize], term: u64) -> Result<Vec<Renewal>, ReadError> {
+        let now = self.shared.clock.now();
+        let mut keeping = self.shared.keeping.lock();
+        if keeping.table.reign() != Some(term) {
+            return Err(ReadError::LeaderChanged);
+        }
+        Ok(open.iter().map(|&at| keeping.table.renew(wishes[at], now)).collect())
+    }
+
+    /// After the confirmation, with everything applied that was committed before it: fills in what is decided and returns what is not.
+    fn settle(
+        &self,
+        wishes: &[Wish],
+        open: &[usize],
+        renewals: &[Renewal],
+        spans: &mut [Duration],
+        term: u64,
+    ) -> Result<Vec<usize>, ReadError> {
+        let keeping = self.shared.keeping.lock();
+        if keeping.table.reign() != Some(term) {
+            return Err(ReadError::LeaderChanged);
+        }
+        let mut undecided = Vec::new();
+        for (&at, renewal) in open.iter().zip(renewals) {
+            match (renewal, keeping.table.alive(wishes[at].id)) {
+                // Ended meanwhile, or never there.
+                (_, None) => spans[at] = Duration::ZERO,
+                (Renewal::Expiring, Some(_)) => undecided.push(at),
+                // Or begun so recently that it was not yet applied: its full span runs from then.
+                (Renewal::Renewed | Renewal::Unknown, Some(full)) => {
+                    spans[at] = wishes[at].span.map_or(full, |span| span.min(full));
+                }
+            }
+        }
+        Ok(undecided)
+    }
+}

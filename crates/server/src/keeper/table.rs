@@ -1,0 +1,386 @@
+//! What has a deadline (leases, or timers) and, while this member leads, when each is due. Pure: time comes in as an argument.
+//!
+//! Data: `lives` holds id → full span on every member, fed by apply, so that a new leader need not read the store. While it leads,
+//! `queue` is a heap of moments at which a life must be looked at. A renewal only moves the life's own deadline; the entry in the heap
+//! is corrected when its moment comes. So a renewal costs one hash lookup, and every life costs one heap entry.
+//!
+//! Invariants:
+//! 1. Deadlines exist only within a reign (one term as leader). A reign begins with the full span for everybody.
+//! 2. A life has an entry in the heap no later than its deadline.
+//! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
+//! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
+//! 5. A deadline only moves forward.
+
+use super::{Change, Id, Wish};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+/// The most that kept time advances between two looks at the clock. The keeper looks at least four times as often.
+pub(super) const MAX_STEP: Duration = Duration::from_secs(1);
+
+/// Twice the greatest relative error between two members' clock rates, as a divisor: 2ρ = 2 % (`deadline = now + span · (1 + 2ρ)`).
+const SLACK_DIVISOR: u32 = 50;
+
+#[derive(Debug)]
+pub(super) struct Life {
+    /// What is promised at most.
+    full: Duration,
+    /// In kept time; meaningless outside a reign.
+    deadline: Duration,
+    /// Tells the heap's entries of this life from those of an earlier one with the same id.
+    incarnation: u64,
+    /// Its end was proposed and the outcome is not known.
+    expiring: bool,
+}
+
+/// What became of an attempt to renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// Extended: lives at least so long from the moment given.
+    Renewed,
+    /// Being ended: ask again once that is decided.
+    Expiring,
+    Unknown,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    lives: HashMap<Id, Life>,
+    queue: BinaryHeap<Reverse<(Duration, Id, u64)>>,
+    /// The term in which this member leads.
+    reign: Option<u64>,
+    incarnations: u64,
+    last_look: Duration,
+    /// Real time that kept time left out.
+    skipped: Duration,
+}
+
+impl Table {
+    /// Replaces everything by what is in a state that was loaded or installed. A running reign starts over.
+    pub(super) fn load(&mut self, all: impl IntoIterator<Item = (Id, Duration)>, clock: Duration) {
+        self.lives.clear();
+        for (id, full) in all {
+            self.insert(id, full, Duration::ZERO);
+        }
+        if let Some(term) = self.reign.take() {
+            self.assume(term, clock);
+        }
+    }
+
+    /// Begins the reign of `term` unless it has begun: everybody's full span from now. True if it did.
+    pub(super) fn assume(&mut self, term: u64, clock: Duration) -> bool {
+        if self.reign == Some(term) {
+            return false;
+        }
+        self.reign = Some(term);
+        let now = self.kept_time(clock);
+        for life in self.lives.values_mut() {
+            life.expiring = false;
+            life.deadline = now.saturating_add(with_slack(life.full));
+        }
+        self.rebuild_queue();
+        true
+    }
+
+    /// Ends the reign: another member counts from here on.
+    pub(super) fn resign(&mut self) {
+        if self.reign.take().is_some() {
+            self.queue = BinaryHeap::new();
+            for life in self.lives.values_mut() {
+                life.expiring = false;
+            }
+        }
+    }
+
+    pub(super) fn reign(&self) -> Option<u64> {
+        self.reign
+    }
+
+    pub(super) fn observe(&mut self, change: Change, clock: Duration) {
+        match change {
+            Change::Armed { id, span } => {
+                let now = self.kept_time(clock);
+                self.insert(id, span, now);
+            }
+            Change::Gone { id } => {
+                self.lives.remove(&id);
+            }
+        }
+    }
+
+    /// Extends a life from now by what is wished for, at most its full span.
+    pub(super) fn renew(&mut self, wish: Wish, clock: Duration) -> Renewal {
+        let now = self.kept_time(clock);
+        match self.lives.get_mut(&wish.id) {
+            None => Renewal::Unknown,
+            Some(life) if life.expiring => Renewal::Expiring,
+            Some(life) => {
+                let span = wish.span.map_or(life.full, |span| span.min(life.full));
+                life.deadline = life.deadline.max(now.saturating_add(with_slack(span)));
+                Renewal::Renewed
+            }
+        }
+    }
+
+    /// The full span of what is there, be it due or not.
+    pub(super) fn alive(&self, id: Id) -> Option<Duration> {
+        self.lives.get(&id).map(|life| life.full)
+    }
+
+    /// Time left of what was promised (not of the slack), or `None` if there is no such id.
+    pub(super) fn remaining(&mut self, id: Id, clock: Duration) -> Option<Duration> {
+        let now = self.kept_time(clock);
+        let life = self.lives.get(&id)?;
+        Some(life.deadline.saturating_sub(now).min(life.full))
+    }
+
+    /// How long until something may be due; `None` if there is none to wait for.
+    pub(super) fn next_due(&mut self, clock: Duration) -> Option<Duration> {
+        let now = self.kept_time(clock);
+        self.queue.peek().map(|Reverse((at, ..))| at.saturating_sub(now))
+    }
+
+    /// Takes what is due, in id order, and stops renewing them. Asking again yields others.
+    pub(super) fn take_due(&mut self, clock: Duration, at_most: usize) -> Vec<Id> {
+        let now = self.kept_time(clock);
+        let mut due = Vec::new();
+        while let Some(&Reverse((at, id, incarnation))) = self.queue.peek() {
+            if at > now || due.len() == at_most {
+                break;
+            }
+            self.queue.pop();
+            let Some(life) = self.lives.get_mut(&id).filter(|life| life.incarnation == incarnation) else {
+                continue;
+            };
+            if life.deadline > now {
+                self.queue.push(Reverse((life.deadline, id, incarnation)));
+            } else if !life.expiring {
+                life.expiring = true;
+                due.push(id);
+            }
+        }
+        due.sort_unstable();
+        due
+    }
+
+    /// Drops those that went, or were granted anew, since they were taken.
+    pub(super) fn still_due(&self, mut ids: Vec<Id>) -> Vec<Id> {
+        ids.retain(|id| self.lives.get(id).is_some_and(|life| life.expiring));
+        ids
+    }
+
+    /// Surely nothing was proposed about these, or it was decided without effect: they can be renewed again, and are looked at again
+    /// at once.
+    pub(super) fn release(&mut self, ids: &[Id]) {
+        for id in ids {
+            if let Some(life) = self.lives.get_mut(id).filter(|life| life.expiring) {
+                life.expiring = false;
+                self.queue.push(Reverse((life.deadline, *id, life.incarnation)));
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lives.len()
+    }
+
+    fn insert(&mut self, id: Id, full: Duration, now: Duration) {
+        self.incarnations += 1;
+        let incarnation = self.incarnations;
+        let deadline = now.saturating_add(with_slack(full));
+        self.lives.insert(id, Life { full, deadline, incarnation, expiring: false });
+        if self.reign.is_some() {
+            self.queue.push(Reverse((deadline, id, incarnation)));
+            if self.queue.len() > 2 * self.lives.len() + 1024 {
+                self.rebuild_queue();
+            }
+        }
+    }
+
+    /// One entry for each life; also how entries of what is gone are dropped when they have become the majority.
+    fn rebuild_queue(&mut self) {
+        let live = self.lives.iter().filter(|(_, life)| !life.expiring);
+        self.queue = live.map(|(id, life)| Reverse((life.deadline, *id, life.incarnation))).collect();
+    }
+
+    fn kept_time(&mut self, clock: Duration) -> Duration {
+        self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
+        self.last_look = self.last_look.max(clock);
+        self.last_look - self.skipped
+    }
+}
+
+/// How long a life lasts here: long enough that by any other member's clock, too, it has had its whole span.
+fn with_slack(span: Duration) -> Duration {
+    span.saturating_add(span / SLACK_DIVISOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn granted(table: &mut Table, id: Id, seconds: u64, clock: Duration) {
+        table.observe(Change::Armed { id, span: Duration::from_secs(seconds) }, clock);
+    }
+
+    fn renew(table: &mut Table, id: Id, clock: Duration) -> Renewal {
+        table.renew(Wish { id, span: None }, clock)
+    }
+
+    /// Moves the clock in small steps, as the keeper's looks do.
+    fn pass(table: &mut Table, clock: &mut Duration, by: Duration) {
+        let end = *clock + by;
+        while *clock < end {
+            *clock = end.min(*clock + MAX_STEP / 4);
+            table.next_due(*clock);
+        }
+    }
+
+    #[test]
+    fn a_lease_is_due_after_its_ttl_and_the_slack_and_not_before() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 10, clock);
+        pass(&mut table, &mut clock, 10 * SECOND + Duration::from_millis(199));
+        assert!(table.take_due(clock, 10).is_empty());
+        assert_eq!(table.remaining(7, clock), Some(Duration::from_millis(1)));
+        pass(&mut table, &mut clock, Duration::from_millis(1));
+        assert_eq!(table.take_due(clock, 10), [7]);
+        assert!(table.take_due(clock, 10).is_empty(), "taken once");
+    }
+
+    #[test]
+    fn a_new_reign_gives_the_full_ttl_again() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.load([(1, 10 * SECOND)], clock);
+        pass(&mut table, &mut clock, 100 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty(), "who does not lead expires nothing");
+        assert!(table.assume(3, clock));
+        assert!(!table.assume(3, clock), "once a term");
+        assert_eq!(table.remaining(1, clock), Some(10 * SECOND));
+        pass(&mut table, &mut clock, 9 * SECOND);
+        assert!(table.assume(5, clock), "lost and won again between two looks");
+        pass(&mut table, &mut clock, 9 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty());
+        pass(&mut table, &mut clock, 2 * SECOND);
+        assert_eq!(table.take_due(clock, 10), [1]);
+    }
+
+    #[test]
+    fn a_renewal_moves_the_deadline_and_never_back() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 5, clock);
+        pass(&mut table, &mut clock, 4 * SECOND);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Renewed);
+        assert_eq!(renew(&mut table, 8, clock), Renewal::Unknown);
+        pass(&mut table, &mut clock, 5 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty());
+        pass(&mut table, &mut clock, SECOND);
+        assert_eq!(table.take_due(clock, 10), [7]);
+    }
+
+    #[test]
+    fn a_renewal_waits_while_the_lease_is_being_expired() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 2, clock);
+        pass(&mut table, &mut clock, 3 * SECOND);
+        assert_eq!(table.take_due(clock, 10), [7]);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Expiring);
+        table.release(&[7]);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Renewed);
+        assert!(table.take_due(clock, 10).is_empty(), "renewed before it was taken again");
+        pass(&mut table, &mut clock, 3 * SECOND);
+        assert_eq!(table.take_due(clock, 10), [7]);
+        table.observe(Change::Gone { id: 7 }, clock);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown);
+        table.release(&[7]);
+        assert_eq!(table.next_due(clock), None);
+    }
+
+    #[test]
+    fn an_id_granted_again_has_nothing_of_the_old_lease() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 2, clock);
+        pass(&mut table, &mut clock, SECOND);
+        table.observe(Change::Gone { id: 7 }, clock);
+        granted(&mut table, 7, 60, clock);
+        pass(&mut table, &mut clock, 30 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty());
+        pass(&mut table, &mut clock, 32 * SECOND);
+        let taken = table.take_due(clock, 10);
+        assert_eq!(table.still_due(taken.clone()), [7]);
+        granted(&mut table, 7, 60, clock);
+        assert!(table.still_due(taken).is_empty());
+    }
+
+    #[test]
+    fn standing_still_does_not_make_everybody_due() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        for id in 0..100 {
+            granted(&mut table, id, 10, clock);
+        }
+        clock += Duration::from_secs(3600);
+        assert!(table.take_due(clock, 10).is_empty());
+        assert_eq!(table.remaining(0, clock), Some(Duration::from_millis(9_200)), "one step of the hour counted");
+    }
+
+    #[test]
+    fn entries_of_leases_long_gone_do_not_pile_up() {
+        let (mut table, clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        for id in 0..100_000 {
+            granted(&mut table, id, 3600, clock);
+            table.observe(Change::Gone { id }, clock);
+        }
+        assert!(table.queue.len() <= 1025);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn the_longest_span_and_none_at_all_do_no_harm() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 1, u64::MAX, clock);
+        granted(&mut table, 2, 0, clock);
+        pass(&mut table, &mut clock, SECOND);
+        assert_eq!(table.take_due(clock, 10), [2]);
+    }
+
+    #[test]
+    fn a_life_of_milliseconds_ends_to_the_millisecond() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        table.observe(Change::Armed { id: 7, span: Duration::from_millis(500) }, clock);
+        pass(&mut table, &mut clock, Duration::from_millis(509));
+        assert!(table.take_due(clock, 10).is_empty());
+        pass(&mut table, &mut clock, Duration::from_millis(1));
+        assert_eq!(table.take_due(clock, 10), [7]);
+    }
+
+    #[test]
+    fn a_shorter_renewal_never_shortens_and_a_longer_one_stays_within_the_span() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 50, clock);
+        let wish = |seconds| Wish { id: 7, span: Some(Duration::from_secs(seconds)) };
+        pass(&mut table, &mut clock, 10 * SECOND);
+        assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
+        assert_eq!(table.remaining(7, clock), Some(41 * SECOND), "the slack included, what there was before");
+        pass(&mut table, &mut clock, 39 * SECOND);
+        assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
+        pass(&mut table, &mut clock, 5 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty());
+        assert_eq!(table.renew(wish(100), clock), Renewal::Renewed);
+        pass(&mut table, &mut clock, 50 * SECOND);
+        assert!(table.take_due(clock, 10).is_empty());
+        pass(&mut table, &mut clock, SECOND);
+        assert_eq!(table.take_due(clock, 10), [7], "a later leader would give no more than the span either");
+    }
+}

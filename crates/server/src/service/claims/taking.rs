@@ -1,0 +1,338 @@
+//! Taking and extending claims.
+//!
+//! A holder that asks again, for no longer than was promised before in its tenure, needs no command: the leader moves the deadline of the
+//! tenure's timer. That timer was read from this member's state, which may be old; but a timer is of one tenure and of one longest
+//! promise for ever. If the leader still has it, with everything applied that was committed when it was asked, the tenure lasts.
+//!
+//! 1. What is answered as taken or extended holds for the guaranteed time from when the call was made: the deadline was set after that,
+//!    by a leader that was confirmed after that, or by one that began later still.
+//! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended for this call; if it is over, the
+//!    claim is denied, in the name of whoever holds it now.
+//! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
+//! 4. A place in line belongs to holder and instance, not to the call. A call that ends leaves it: the next one finds it again.
+
+use super::super::coord::{Decided, decide, look};
+use super::super::quota::Quota;
+use crate::convert::coord::Caller;
+use crate::convert::coord::claim::result;
+use crate::coordination::Span;
+use crate::lease_keeper::whole_millis;
+use crate::node::Node;
+use crate::status::{dedupe_id_reused, internal, rejected, text};
+use crate::timer_keeper::Extension;
+use conclave_api::conclave::v1;
+use conclave_state::coord::claim_waiter_key;
+use conclave_state::coord::read::{self, ClaimState, HolderState};
+use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+use tonic::Status;
+
+/// More items are looked up beside the event loop.
+const FEW: usize = 64;
+
+/// About how many bytes a claim adds to the store.
+const ROWS: usize = 512;
+
+pub(super) struct Taking<'a> {
+    node: &'a Node,
+    quota: &'a Quota,
+    /// When the call was known here: after it was made.
+    began: Instant,
+}
+
+/// One item's fate.
+#[derive(Clone, Debug)]
+struct Told {
+    answer: ClaimAnswer,
+    guaranteed_ms: u64,
+}
+
+/// A tenure that lasts for so long from now at least.
+struct Hold {
+    fence: i64,
+    millis: u64,
+}
+
+impl<'a> Taking<'a> {
+    pub(super) fn new(node: &'a Node, quota: &'a Quota) -> Taking<'a> {
+        Taking { node, quota, began: Instant::now() }
+    }
+
+    pub(super) async fn run(self, caller: Caller, items: Vec<Claim>) -> Result<v1::ClaimResponse, Status> {
+        let mut told: Vec<Option<Told>> = repeated(&items);
+        let mut revision = self.extend(&caller, &items, &mut told).await?;
+        let open: Vec<usize> = (0..items.len()).filter(|at| told[*at].is_none()).collect();
+        if !open.is_empty() {
+            let asked: Vec<Claim> = open.iter().map(|&at| items[at].clone()).collect();
+            self.quota.admit(ROWS * asked.len()).await?;
+            let (at, answers) = self.command(&caller, asked).await?;
+            revision = at;
+            for (&at, answer) in open.iter().zip(answers) {
+                let answer = if caller.dedupe.is_some() { self.renew(&items[at], answer).await? } else { answer };
+                told[at] = Some(Told { answer, guaranteed_ms: items[at].duration_ms });
+            }
+            if let ([item], Some(Told { answer: ClaimAnswer::Waiting { ticket }, .. })) = (&items[..], &told[0]) {
+                let granted = self.wait(&caller, item, *ticket).await?;
+                told[0] = Some(granted);
+                revision = self.node.state.revision();
+            }
+        }
+        let results = items.iter().zip(told).map(|(item, told)| {
+            let Told { answer, guaranteed_ms } = told.expect("decided, one way or the other");
+            result(&item.claim, answer, guaranteed_ms)
+        });
+        Ok(v1::ClaimResponse { header: Some(self.node.header(revision)), results: results.collect() })
+    }
+
+    /// Extends without a command what can be. Returns the revision that was looked at.
+    async fn extend(&self, caller: &Caller, items: &[Claim], told: &mut [Option<Told>]) -> Result<i64, Status> {
+        let (standings, revision) = self.standings(caller, items).await?;
+        let open = told.iter().filter(|told| told.is_none()).count();
+        let mut able = Vec::new();
+        for (at, item) in items.iter().enumerate().filter(|(at, _)| told[*at].is_none()) {
+            able.extend(standings.extension(caller, item, at).map(|(fence, extension)| (at, fence, extension)));
+        }
+        if able.is_empty() || (caller.dedupe.is_some() && able.len() < open) {
+            return Ok(revision);
+        }
+        let extensions: Vec<Extension> = able.iter().map(|(.., extension)| *extension).collect();
+        let lasts = self.node.timers.extend(&extensions).await?;
+        if caller.dedupe.is_some() && lasts.contains(&false) {
+            return Ok(revision);
+        }
+        for ((at, fence, Extension { timer, millis }), _) in able.into_iter().zip(lasts).filter(|(_, lasts)| *lasts) {
+            let answer = ClaimAnswer::Extended { fence, timer, longest_ms: millis };
+            told[at] = Some(Told { answer, guaranteed_ms: millis });
+        }
+        Ok(revision)
+    }
+
+    async fn standings(&self, caller: &Caller, items: &[Claim]) -> Result<(Standings, i64), Status> {
+        let names: Vec<Name> = items.iter().map(|item| item.claim.clone()).collect();
+        let session = caller.session;
+        look(self.node, true, names.len() > FEW, move |view| {
+            let mut limits = BTreeMap::new();
+            let mut claims = Vec::with_capacity(names.len());
+            for name in names {
+                claims.push(read::claim(view, &name)?);
+                if !limits.contains_key(&name.namespace) {
+                    let those = read::limits(view, &name.namespace)?;
+                    limits.insert(name.namespace, those);
+                }
+            }
+            let session = session == 0 || conclave_state::read::lease_ttl(view, session)?.is_some();
+            Ok(Standings { claims, limits, session })
+        })
+        .await
+    }
+
+    async fn command(&self, caller: &Caller, items: Vec<Claim>) -> Result<(i64, Vec<ClaimAnswer>), Status> {
+        let count = items.len();
+        let Decided { revision, answer } = decide(self.node, caller.clone(), CoordBody::Claim(items)).await?;
+        match answer {
+            CoordResponse::Claims { items } if items.len() == count => Ok((revision, items)),
+            _ if caller.dedupe.is_some() => Err(dedupe_id_reused()),
+            other => Err(super::not_of_it(&other)),
+        }
+    }
+
+    /// Of an answer that may be a remembered one: the same for the present.
+    async fn renew(&self, item: &Claim, answer: ClaimAnswer) -> Result<ClaimAnswer, Status> {
+        let (ClaimAnswer::Taken { fence, .. } | ClaimAnswer::Extended { fence, .. }) = answer else {
+            return Ok(answer);
+        };
+        Ok(match self.hold(item, |tenure| tenure.fence == fence).await? {
+            Ok(_) => answer,
+            Err(holder) => denied(holder),
+        })
+    }
+
+    /// Has the tenure that is meant last on, from now; or tells who holds the claim instead.
+    async fn hold(
+        &self,
+        item: &Claim,
+        is_meant: impl Fn(&HolderState) -> bool,
+    ) -> Result<Result<Hold, Option<HolderState>>, Status> {
+        let end = Instant::now() + self.node.config.request_timeout();
+        let mut of_present = false;
+        while Instant::now() < end {
+            let name = item.claim.clone();
+            let (state, _) = look(self.node, !of_present, false, move |view| read::claim(view, &name)).await?;
+            let holder = state.and_then(|state| state.holder);
+            // A tenure that is over does not come back.
+            let Some(HolderState { fence, longest_ms, timer, .. }) = holder.as_ref().filter(|holder| is_meant(holder))
+            else {
+                return Ok(Err(holder));
+            };
+            let millis = item.duration_ms.min(*longest_ms);
+            if *timer != 0 {
+                if self.node.timers.extend(&[Extension { timer: *timer, millis }]).await? == [true] {
+                    return Ok(Ok(Hold { fence: *fence, millis }));
+                }
+            } else if of_present {
+                // It ran out while the claim is pinned, and will have its whole time again when it no longer is.
+                return Ok(Ok(Hold { fence: *fence, millis }));
+            }
+            // The leader knows more than is applied here: the tenure is over, or has another timer.
+            of_present = true;
+        }
+        Err(text::TIMED_OUT.status())
+    }
+
+    /// Waits until the place in line is gone, and tells what it became.
+    async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<Told, Status> {
+        let own = Span::key(claim_waiter_key(&item.claim, ticket));
+        let mut place = self.node.coordination.subscribe(own, None);
+        loop {
+            let name = item.claim.clone();
+            let (first, revision) =
+                look(self.node, true, false, move |view| read::claim_waiting(view, &name, ticket.saturating_sub(1), 1))
+                    .await?;
+            if first.first().is_none_or(|waiter| waiter.ticket != ticket) {
+                break;
+            }
+            place.skip(revision);
+            tokio::select! {
+                changed = place.next() => drop(changed.map_err(internal)?),
+                () = self.node.stopping.cancelled() => return Err(text::STOPPED.status()),
+            }
+        }
+        drop(place);
+        // Before the tenure is extended: so long the call has lasted at least when the guaranteed time begins, by any clock.
+        let waited = self.began.elapsed();
+        let waited = whole_millis(waited - waited / 50);
+        let is_own = |tenure: &HolderState| tenure.holder == item.holder && tenure.instance == item.instance;
+        match self.hold(item, is_own).await? {
+            Ok(Hold { fence, millis }) => {
+                Ok(Told { answer: ClaimAnswer::Taken { fence, timer: 0 }, guaranteed_ms: waited + millis })
+            }
+            Err(holder) => {
+                let session = caller.session;
+                let ended = move |view: &_| conclave_state::read::lease_ttl(view, session);
+                if session != 0 && look(self.node, true, false, ended).await?.0.is_none() {
+                    return Err(rejected(Rejection::LeaseNotFound));
+                }
+                Ok(Told { answer: denied(holder), guaranteed_ms: 0 })
+            }
+        }
+    }
+}
+
+/// A name counts once in a request.
+fn repeated(items: &[Claim]) -> Vec<Option<Told>> {
+    let mut named = BTreeSet::new();
+    let again = || Told { answer: ClaimAnswer::Repeated {}, guaranteed_ms: 0 };
+    items.iter().map(|item| if named.insert(item.claim.clone()) { None } else { Some(again()) }).collect()
+}
+
+fn denied(holder: Option<HolderState>) -> ClaimAnswer {
+    match holder {
+        Some(HolderState { holder, instance, fence, .. }) => ClaimAnswer::Denied { holder, instance, fence },
+        None => ClaimAnswer::Denied { holder: String::new(), instance: String::new(), fence: 0 },
+    }
+}
+
+/// What this member knows of the claims that a request names.
+struct Standings {
+    claims: Vec<Option<ClaimState>>,
+    limits: BTreeMap<String, Limits>,
+    /// The caller's is there, or it has none.
+    session: bool,
+}
+
+impl Standings {
+    /// How an item can be had without a command: the tenure's fence, and the timer with the time that it is to run. Whatever is doubtful
+    /// is left to the command.
+    fn extension(&self, caller: &Caller, item: &Claim, at: usize) -> Option<(i64, Extension)> {
+        let state = self.claims[at].as_ref()?;
+        let tenure = state.holder.as_ref()?;
+        let same = tenure.instance == item.instance || item.twin == Twin::Share;
+        let allowed = self.limits.get(&item.claim.namespace)?;
+        let fits =
+            (allowed.min_ms..=allowed.max_ms).contains(&item.duration_ms) && item.duration_ms <= tenure.longest_ms;
+        let able = self.session && tenure.holder == item.holder && same && fits && tenure.timer != 0;
+        let expected = caller.expect.as_ref().is_none_or(|expect| is_as_expected(expect, tenure));
+        let extension = Extension { timer: tenure.timer, millis: item.duration_ms };
+        (able && expected).then_some((tenure.fence, extension))
+    }
+}
+
+/// As far as the timer proves it. The revision of the last change it does not.
+fn is_as_expected(expect: &Expect, tenure: &HolderState) -> bool {
+    expect.revision.is_none()
+        && expect.fence.is_none_or(|fence| fence == tenure.fence)
+        && expect.holder.as_ref().is_none_or(|holder| *holder == tenure.holder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Name {
+        Name { namespace: "n".into(), name: name.into() }
+    }
+
+    fn item(duration_ms: u64) -> Claim {
+        Claim { claim: name("db"), holder: "a".into(), instance: "1".into(), duration_ms, ..Claim::default() }
+    }
+
+    fn standings() -> Standings {
+        let (holder, instance) = ("a".into(), "1".into());
+        let tenure = HolderState { holder, instance, fence: 7, longest_ms: 60_000, timer: 3 };
+        let state = ClaimState { holder: Some(tenure), waiting: 0, pins: 0, revision: 7 };
+        Standings { claims: vec![Some(state)], limits: [("n".into(), Limits::default())].into(), session: true }
+    }
+
+    fn able(standings: &Standings, item: &Claim) -> bool {
+        standings.extension(&Caller::default(), item, 0).is_some()
+    }
+
+    #[test]
+    fn what_its_timer_proves_is_extended_without_a_command() {
+        let found = standings().extension(&Caller::default(), &item(60_000), 0);
+        assert_eq!(found, Some((7, Extension { timer: 3, millis: 60_000 })));
+        assert!(able(&standings(), &item(5_000)));
+    }
+
+    #[test]
+    fn everything_else_is_left_to_the_command() {
+        assert!(!able(&standings(), &item(60_001)), "longer than ever promised");
+        assert!(!able(&standings(), &item(4_999)), "less than the namespace allows");
+        let other = Claim { instance: "2".into(), ..item(5_000) };
+        assert!(!able(&standings(), &other));
+        assert!(able(&standings(), &Claim { twin: Twin::Share, ..other.clone() }));
+        assert!(!able(&standings(), &Claim { twin: Twin::TakeOver, ..other }));
+        assert!(!able(&standings(), &Claim { holder: "b".into(), ..item(5_000) }));
+        let spoilt: [fn(&mut Standings); 4] = [
+            |standings| standings.session = false,
+            |standings| standings.claims[0] = None,
+            |standings| standings.claims[0].as_mut().unwrap().holder = None,
+            |standings| standings.claims[0].as_mut().unwrap().holder.as_mut().unwrap().timer = 0,
+        ];
+        for spoil in spoilt {
+            let mut standings = standings();
+            spoil(&mut standings);
+            assert!(!able(&standings, &item(5_000)));
+        }
+    }
+
+    #[test]
+    fn an_expectation_is_met_by_what_the_timer_proves_or_by_the_command() {
+        let expecting = |expect: Expect| {
+            let caller = Caller { expect: Some(expect), ..Caller::default() };
+            standings().extension(&caller, &item(5_000), 0).is_some()
+        };
+        let none = Expect::default();
+        assert!(expecting(Expect { fence: Some(7), holder: Some("a".into()), revision: None }));
+        assert!(!expecting(Expect { fence: Some(8), ..none.clone() }));
+        assert!(!expecting(Expect { holder: Some(String::new()), ..none.clone() }));
+        assert!(!expecting(Expect { revision: Some(7), ..none }));
+    }
+
+    #[test]
+    fn a_name_counts_once() {
+        let again = repeated(&[item(1), Claim { claim: name("x"), ..item(1) }, item(2)]);
+        assert_eq!(again.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true]);
+    }
+}

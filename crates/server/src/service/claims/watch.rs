@@ -1,0 +1,94 @@
+//! Watching who holds a claim.
+
+use super::super::coord::look;
+use super::vacancy::ended;
+use crate::convert::coord::cause;
+use crate::convert::coord::claim::Watch;
+use crate::coordination::decode::{self, TenureValue};
+use crate::coordination::{Batch, Span, Subscription};
+use crate::node::Node;
+use crate::status::fault;
+use conclave_api::conclave::v1::claim_event::Type;
+use conclave_api::conclave::v1::{Cause, ClaimEvent};
+use conclave_state::coord::read::HolderState;
+use conclave_state::coord::{Shown, read, tenure_key, tenures_prefix};
+use conclave_state::{Event, EventKind, Fault, Name, View, read as store};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use std::sync::Arc;
+use tonic::Status;
+
+pub(super) async fn events(
+    node: Arc<Node>,
+    watch: Watch,
+) -> Result<BoxStream<'static, Result<ClaimEvent, Status>>, Status> {
+    let Watch { claim, from, snapshot } = watch;
+    let mut tenures = node.coordination.subscribe(Span::prefix(tenures_prefix(&claim)), from);
+    let mut first = None;
+    if from.is_none() {
+        let name = claim.clone();
+        let ((holder, value), revision) = look(&node, false, false, move |view| present(view, &name)).await?;
+        tenures.skip(revision);
+        if snapshot {
+            let header = Some(node.header(revision));
+            first = Some(ClaimEvent { header, ..of_tenure(Type::Snapshot, holder, value.unwrap_or_default()) });
+        }
+    }
+    let following = stream::unfold(Some((node, tenures)), |live| async {
+        let (node, mut tenures) = live?;
+        match following(&node, &mut tenures).await {
+            Ok(event) => Some((Ok(event), Some((node, tenures)))),
+            Err(status) => Some((Err(status), None)),
+        }
+    });
+    Ok(stream::iter(first.map(Ok)).chain(following).boxed())
+}
+
+/// Who holds the claim, and what the key of the tenure says.
+fn present<V: View>(view: &V, claim: &Name) -> Result<(Option<HolderState>, Option<TenureValue>), Fault> {
+    let holder = read::claim(view, claim)?.and_then(|state| state.holder);
+    let key = holder.as_ref().map(|holder| tenure_key(claim, holder.fence));
+    let shown = key.map(|key| store::version_at(view, &key, i64::MAX)).transpose()?.flatten();
+    Ok((holder, shown.and_then(|shown| decode::value(&shown.value))))
+}
+
+async fn following(node: &Node, tenures: &mut Subscription) -> Result<ClaimEvent, Status> {
+    loop {
+        let batch = tenures.next().await.map_err(ended)?;
+        let header = Some(node.header(batch.revision));
+        if let Some(event) = begun(&batch) {
+            return Ok(ClaimEvent { header, ..event });
+        }
+        if let Some(over) = batch.events.iter().find(|event| event.kind == EventKind::Delete) {
+            let before = store::version_at(&node.state.view(), &over.kv.key, batch.revision - 1).map_err(fault)?;
+            // Not there any more if it was compacted meanwhile.
+            let before: TenureValue = before.and_then(|kv| decode::value(&kv.value)).unwrap_or_default();
+            let event = ClaimEvent { previous_holder: before.holder, ..ClaimEvent::default() };
+            return Ok(ClaimEvent { header, r#type: Type::Vacant.into(), ..event });
+        }
+    }
+}
+
+fn begun(batch: &Batch) -> Option<ClaimEvent> {
+    batch.events.iter().find_map(|event: &Event| {
+        let value: TenureValue = decode::put(event)?;
+        let Some(Shown::Tenure { fence, .. }) = Shown::parse(&event.kv.key) else { return None };
+        let (holder, instance) = (value.holder.clone(), value.instance.clone());
+        let holder = HolderState { holder, instance, fence, longest_ms: 0, timer: 0 };
+        Some(of_tenure(Type::Held, Some(holder), value))
+    })
+}
+
+fn of_tenure(r#type: Type, holder: Option<HolderState>, value: TenureValue) -> ClaimEvent {
+    let TenureValue { cause: why, previous, .. } = value;
+    let event = ClaimEvent {
+        r#type: r#type.into(),
+        cause: why.map_or(Cause::Unspecified, cause).into(),
+        previous_holder: previous,
+        ..ClaimEvent::default()
+    };
+    match holder {
+        Some(HolderState { holder, instance, fence, .. }) => ClaimEvent { holder, instance, fence, ..event },
+        None => event,
+    }
+}
