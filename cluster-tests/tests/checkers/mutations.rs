@@ -1,1 +1,639 @@
+//! Each of these changes one thing in a good history, as a fault of the system would, and the checker meant for it must say so. The change is
+//! made where it is certainly wrong (a value that was overwritten and acknowledged before the read began, not just any value).
 
+use crate::simulator::{self, MS};
+use cluster_tests::trials::{
+    check::{Case, PROPERTIES, Verdict, beliefs, judge_all},
+    history::*,
+};
+
+type Mutate = fn(&Run) -> Option<Vec<Record>>;
+
+const MUTATIONS: &[(&str, &str, Mutate)] = &[
+    ("a read of an overwritten value", "linearizable", |run| overwritten_read(run)),
+    ("a read of an overwritten value", "wgl", |run| overwritten_read(run)),
+    ("a whole read of the past", "linearizable", |run| past_read(run)),
+    ("two writes with each other's revision", "linearizable", |run| swapped_revisions(run)),
+    ("an acknowledged write that is not there", "linearizable", |run| lost_write(run)),
+    ("an acknowledged write that no member has", "durability", |run| lost_state(run)),
+    ("a cas over something else", "linearizable", |run| wrong_cas(run)),
+    ("an append that is lost", "append", |run| lost_append(run)),
+    ("an element that is lost", "set", |run| lost_element(run)),
+    ("a revision that a member leaves out", "agreement", |run| dropped_revision(run)),
+    ("a value that a member has otherwise", "agreement", |run| other_value(run)),
+    ("a digest", "digests", |run| other_digest(run)),
+    ("a second leader", "one-leader", |run| second_leader(run)),
+    ("a dropped watch event", "watch-reliable", |run| dropped_event(run)),
+    ("a duplicated watch event", "watch-unique", |run| duplicated_event(run)),
+    ("swapped watch events", "watch-ordered", |run| swapped_events(run)),
+    ("a split revision", "watch-atomic", |run| split_event(run)),
+    ("a late resumption", "watch-resumable", |run| late_resumption(run)),
+    ("early progress", "watch-bookmarkable", |run| early_progress(run)),
+    ("an early expiry", "lease-early", |run| moved_expiry(run, true)),
+    ("a late expiry", "lease-late", |run| moved_expiry(run, false)),
+    ("a renewal after the end", "lease-renewal", |run| late_renewal(run)),
+    ("a phantom grant", "grants", |run| phantom(run)),
+    ("a smaller fence", "fences", |run| smaller_fence(run)),
+    ("two overlapping beliefs", "exclusion", |run| overlapping_beliefs(run)),
+    ("a deposed holder's write", "fenced-writes", |run| deposed_write(run)),
+    ("too many permits", "capacity", |run| heavier_permits(run)),
+    ("a waiter that is passed", "fifo", |run| passed_waiter(run)),
+    ("a lost wake-up", "wakeups", |run| late_answer(run, true)),
+    ("a zombie", "zombies", |run| late_answer(run, false)),
+    ("a leader who led before", "leader-reads", |run| former_leader(run)),
+    ("swapped observations", "observe", |run| swapped_observations(run)),
+    ("a line in another order", "queue-order", |run| other_line(run)),
+    ("a term that falls", "queue-terms", |run| falling_term(run)),
+    ("a claim that ends early", "claim-early", |run| longer_promise(run)),
+    ("a missed vacancy", "claim-vacancy", |run| missed_vacancy(run)),
+];
+
+#[test]
+fn every_mutation_is_rejected() {
+    let seeds = 1..=8_u64;
+    let runs: Vec<Run> = seeds.map(|seed| Run::new(simulator::history(seed * 7919))).collect();
+    let mut wrong = Vec::new();
+    for (what, property, mutate) in MUTATIONS {
+        let mutants: Vec<Run> = runs.iter().filter_map(|run| mutate(run).map(Run::new)).collect();
+        if mutants.is_empty() {
+            wrong.push(format!("{property}: {what} fits none of the histories"));
+        }
+        for mutant in &mutants {
+            let findings = judge_all(&Case::new(mutant));
+            let finding = findings.iter().find(|finding| finding.property == *property).expect("it is judged");
+            match &finding.verdict {
+                Verdict::Violation(violation) => assert!(!violation.window.is_empty() && violation.window.len() <= 50),
+                other => wrong.push(format!("{property}: {what} was accepted: {other:?}")),
+            }
+        }
+        cluster_tests::report(&format!("{property}: {what}, rejected in {} histories", mutants.len()));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for property in PROPERTIES.iter().filter(|property| property.name != "coverage") {
+        assert!(MUTATIONS.iter().any(|(_, name, _)| *name == property.name), "{} has no mutation", property.name);
+    }
+}
+
+#[test]
+fn a_history_without_faults_of_effect_or_answers_is_unknown() {
+    let mut records = simulator::history(1);
+    let fault = FaultEvent {
+        id: 1,
+        fault: "partition".into(),
+        stage: Stage::Installed,
+        targets: vec!["n1>n2".into()],
+        detail: String::new(),
+        effect: std::iter::once(("dropped packets".to_owned(), 0.0)).collect(),
+    };
+    let mut nemesis = records[9].clone();
+    (nemesis.process, nemesis.entry) = (Process::Harness("nemesis".into()), Entry::Fault(fault));
+    records.push(nemesis);
+    assert!(matches!(verdict(&Run::new(records), "coverage"), Verdict::Unknown { .. }));
+    assert!(matches!(verdict(&Run::new(Vec::new()), "linearizable"), Verdict::Unknown { .. }));
+    let mut records = simulator::history(1);
+    for record in &mut records {
+        if let Entry::Fact(Fact::Bounds(bounds)) = &mut record.entry {
+            bounds.floors.insert("fifo".into(), 1_000_000);
+        }
+    }
+    assert!(matches!(verdict(&Run::new(records), "fifo"), Verdict::Unknown { .. }));
+}
+
+fn verdict(run: &Run, property: &str) -> Verdict {
+    let findings = judge_all(&Case::new(run));
+    findings.into_iter().find(|finding| finding.property == property).expect("it is judged").verdict
+}
+
+/// A copy with one record changed.
+fn changed(run: &Run, index: usize, change: impl FnOnce(&mut Entry)) -> Vec<Record> {
+    let mut records = run.records.clone();
+    change(&mut records[index].entry);
+    records
+}
+
+/// Writes of registers with their acknowledged revision.
+fn writes(run: &Run) -> impl Iterator<Item = (&Op, &str, &str, i64)> {
+    run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
+        (
+            Call::Kv(KvCall::Put { key, value, lease: 0 } | KvCall::Cas { key, value, lease: 0, .. }),
+            Some(Answer::Kv(KvAnswer::Written { revision })),
+        ) => Some((op, key.as_str(), value.as_str(), *revision)),
+        _ => None,
+    })
+}
+
+fn gets(run: &Run) -> impl Iterator<Item = (&Op, &str, &Vec<Kv>)> {
+    run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
+        (Call::Kv(KvCall::Get { key, .. }), Some(Answer::Kv(KvAnswer::Read { kvs, .. }))) => Some((op, key.as_str(), kvs)),
+        _ => None,
+    })
+}
+
+fn overwritten_read(run: &Run) -> Option<Vec<Record>> {
+    for (read, key, _) in gets(run) {
+        let before: Vec<_> = writes(run).filter(|(op, of, ..)| *of == key && op.returned < read.invoked).collect();
+        for (old, _, value, revision) in &before {
+            if before.iter().any(|(new, ..)| new.invoked > old.returned) {
+                let kv = Kv { key: key.into(), value: (*value).into(), modified: *revision, ..Kv::default() };
+                return Some(changed(run, read.completed, |entry| {
+                    if let Entry::Ok(Answer::Kv(KvAnswer::Read { kvs, .. })) = entry {
+                        *kvs = vec![kv];
+                    }
+                }));
+            }
+        }
+    }
+    None
+}
+
+fn past_read(run: &Run) -> Option<Vec<Record>> {
+    let (read, ..) = gets(run).find(|(read, ..)| writes(run).any(|(op, ..)| op.returned < read.invoked))?;
+    Some(changed(run, read.completed, |entry| {
+        *entry = Entry::Ok(Answer::Kv(KvAnswer::Read { revision: 1, kvs: Vec::new() }));
+    }))
+}
+
+fn swapped_revisions(run: &Run) -> Option<Vec<Record>> {
+    let mut all = writes(run);
+    let ((first, .., a), (second, .., b)) = (all.next()?, all.next()?);
+    let mut records = run.records.clone();
+    records[first.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: b }));
+    records[second.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: a }));
+    Some(records)
+}
+
+fn lost_write(run: &Run) -> Option<Vec<Record>> {
+    let (_, key, _, lost) = writes(run).nth(5)?;
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Fact(Fact::Revision(told)) = &mut record.entry
+            && told.revision == lost
+        {
+            told.changes.retain(|change| change.key != key);
+        }
+    }
+    Some(records)
+}
+
+fn lost_state(run: &Run) -> Option<Vec<Record>> {
+    let state = |record: &Record| matches!(&record.entry, Entry::Fact(Fact::State(_)));
+    let index = run.records.iter().position(state)?;
+    // Only a key that no call can delete and whose newest acknowledged write is the newest.
+    let (_, key, _, revision) = writes(run).last()?;
+    let (key, revision) = (key.to_owned(), revision);
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::State(state)) = entry {
+            for kv in state.kvs.iter_mut().filter(|kv| kv.key == key) {
+                kv.modified = 1;
+            }
+            if !state.kvs.iter().any(|kv| kv.key == key) {
+                state.kvs.push(Kv { key, value: "old".into(), modified: revision - 1, ..Kv::default() });
+            }
+        }
+    }))
+}
+
+fn wrong_cas(run: &Run) -> Option<Vec<Record>> {
+    let cas = |op: &&Op| {
+        matches!((&op.call, op.answer()), (Call::Kv(KvCall::Cas { .. }), Some(Answer::Kv(KvAnswer::Written { .. }))))
+    };
+    let op = run.ops.iter().find(cas)?;
+    Some(changed(run, op.index, |entry| {
+        if let Entry::Invoke(Call::Kv(KvCall::Cas { expected, .. })) = entry {
+            *expected += 1000;
+        }
+    }))
+}
+
+fn lost_append(run: &Run) -> Option<Vec<Record>> {
+    let answers = || {
+        run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
+            (Call::Append(call), Some(Answer::Append(answer))) => Some((op, call, answer)),
+            _ => None,
+        })
+    };
+    for (op, call, answer) in answers() {
+        for (at, (step, list)) in call.ops.iter().zip(&answer.lists).enumerate() {
+            let (ListOp::Read { key }, Some(last)) = (step, list.last()) else { continue };
+            let append = ListOp::Append { key: key.clone(), element: *last };
+            if answers().any(|(by, call, _)| call.ops.contains(&append) && by.returned < op.invoked) {
+                return Some(changed(run, op.completed, |entry| {
+                    if let Entry::Ok(Answer::Append(answer)) = entry {
+                        answer.lists[at].pop();
+                    }
+                }));
+            }
+        }
+    }
+    None
+}
+
+fn lost_element(run: &Run) -> Option<Vec<Record>> {
+    for op in &run.ops {
+        let Some(Answer::Set(SetAnswer::Read { elements, .. })) = op.answer() else { continue };
+        let added = |element: &u64| {
+            run.ops.iter().any(|add| {
+                matches!(&add.call, Call::Set(SetCall::Add { element: this, .. }) if this == element)
+                    && add.answer().is_some()
+                    && add.returned < op.invoked
+            })
+        };
+        let Some(lost) = elements.iter().position(added) else { continue };
+        return Some(changed(run, op.completed, |entry| {
+            if let Entry::Ok(Answer::Set(SetAnswer::Read { elements, .. })) = entry {
+                elements.remove(lost);
+            }
+        }));
+    }
+    None
+}
+
+fn told(run: &Run, source: &str, number: usize) -> Option<usize> {
+    let of = |record: &&Record| matches!(&record.entry, Entry::Fact(Fact::Revision(told)) if told.source == source);
+    run.records.iter().filter(of).nth(number).map(|record| record.index as usize)
+}
+
+fn dropped_revision(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    records.remove(told(run, "watch n2", 20)?);
+    Some(records)
+}
+
+fn other_value(run: &Run) -> Option<Vec<Record>> {
+    Some(changed(run, told(run, "watch n2", 20)?, |entry| {
+        if let Entry::Fact(Fact::Revision(told)) = entry {
+            told.changes[0].value = Some("other".into());
+        }
+    }))
+}
+
+fn other_digest(run: &Run) -> Option<Vec<Record>> {
+    let index = run.records.iter().rposition(|record| matches!(record.entry, Entry::Fact(Fact::Digest(_))))?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::Digest(digest)) = entry {
+            digest.digest.push('x');
+        }
+    }))
+}
+
+fn second_leader(run: &Run) -> Option<Vec<Record>> {
+    let index = run.records.iter().position(|record| matches!(record.entry, Entry::Fact(Fact::Leader(_))))?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::Leader(leader)) = entry {
+            leader.leader += 1;
+        }
+    }))
+}
+
+/// Messages of watches that bring something: index, revisions.
+fn messages(run: &Run) -> Vec<(usize, &str, &Vec<Change>)> {
+    let found = run.events().filter_map(|streamed| match streamed.event {
+        Event::Watch(WatchEvent { stream, what: WatchMessage::Changes { changes, .. }, .. }) => {
+            Some((streamed.index, stream.as_str(), changes))
+        }
+        _ => None,
+    });
+    found.collect()
+}
+
+fn with_changes(run: &Run, index: usize, change: impl FnOnce(&mut Vec<Change>)) -> Vec<Record> {
+    changed(run, index, |entry| {
+        if let Entry::Event(Event::Watch(WatchEvent { what: WatchMessage::Changes { changes, .. }, .. })) = entry {
+            change(changes);
+        }
+    })
+}
+
+/// A message that brings at least three revisions.
+fn long_message(run: &Run) -> Option<usize> {
+    let long = |changes: &[Change]| changes.len() >= 3 && changes.windows(2).all(|pair| pair[0].modified < pair[1].modified);
+    messages(run).into_iter().find(|(_, _, changes)| long(changes)).map(|(index, ..)| index)
+}
+
+fn dropped_event(run: &Run) -> Option<Vec<Record>> {
+    Some(with_changes(run, long_message(run)?, |changes| drop(changes.remove(1))))
+}
+
+fn duplicated_event(run: &Run) -> Option<Vec<Record>> {
+    Some(with_changes(run, long_message(run)?, |changes| changes.insert(1, changes[0].clone())))
+}
+
+fn swapped_events(run: &Run) -> Option<Vec<Record>> {
+    Some(with_changes(run, long_message(run)?, |changes| changes.swap(0, 1)))
+}
+
+fn split_event(run: &Run) -> Option<Vec<Record>> {
+    for (index, _, changes) in messages(run) {
+        let Some(at) = changes.windows(2).position(|pair| pair[0].modified == pair[1].modified) else { continue };
+        let mut records = with_changes(run, index, |changes| changes.truncate(at + 1));
+        let mut rest = run.records[index].clone();
+        if let Entry::Event(Event::Watch(WatchEvent { what: WatchMessage::Changes { changes, .. }, .. })) = &mut rest.entry {
+            changes.drain(..=at);
+        }
+        records.insert(index + 1, rest);
+        return Some(records);
+    }
+    None
+}
+
+fn late_resumption(run: &Run) -> Option<Vec<Record>> {
+    for (index, stream, changes) in messages(run) {
+        // The first message after a resumption that brings more than one revision.
+        let opened = run.ops.iter().rfind(|op| {
+            op.index < index && matches!(&op.call, Call::Watch(call) if call.stream == stream && call.resumes)
+        });
+        let Some(opened) = opened else { continue };
+        let between = messages(run).iter().any(|(other, of, _)| *of == stream && *other > opened.index && *other < index);
+        if !between && changes.first()?.modified < changes.last()?.modified {
+            let first = changes[0].modified;
+            return Some(with_changes(run, index, |changes| changes.retain(|change| change.modified > first)));
+        }
+    }
+    None
+}
+
+fn early_progress(run: &Run) -> Option<Vec<Record>> {
+    let all = messages(run);
+    let (index, stream, changes) = all.iter().find(|(_, _, changes)| !changes.is_empty())?;
+    let mut records = run.records.clone();
+    let mut progress = run.records[*index].clone();
+    let revision = changes.last()?.modified;
+    let stream = (*stream).to_owned();
+    progress.entry = Entry::Event(Event::Watch(WatchEvent { stream, revision, what: WatchMessage::Progress }));
+    records.insert(*index, progress);
+    Some(records)
+}
+
+/// The records that tell of a sentinel's end, with the last acknowledged renewal of its lease.
+fn moved_expiry(run: &Run, early: bool) -> Option<Vec<Record>> {
+    for lease in (0x100..0x108).filter(|lease| lease % 4 != 0) {
+        let renewals = run.ops.iter().filter(|op| match (&op.call, op.answer()) {
+            (Call::Lease(LeaseCall::Grant { lease: of, .. }), Some(_)) => *of == lease,
+            (Call::Lease(LeaseCall::Keepalive { lease: of }), Some(Answer::Lease(LeaseAnswer::Kept { ttl_ms, .. }))) => {
+                *of == lease && *ttl_ms > 0
+            }
+            _ => false,
+        });
+        let Some(last) = renewals.max_by_key(|op| op.invoked) else { continue };
+        let key = format!("sentinel/{lease:x}");
+        let mut records = run.records.clone();
+        let mut moved = false;
+        for record in &mut records {
+            let gone = match &record.entry {
+                Entry::Fact(Fact::Revision(told)) => {
+                    told.changes.iter().any(|change| change.key == key && change.value.is_none())
+                }
+                _ => false,
+            };
+            if gone {
+                record.time = if early { last.invoked + 200 * MS } else { last.returned + 9_000 * MS };
+                moved = true;
+            }
+        }
+        if !early {
+            // Nor does any answer tell of its end before.
+            let asks = |op: &&Op| matches!(&op.call, Call::Lease(LeaseCall::TimeToLive { lease: of }) if *of == lease);
+            let mut asked: Vec<_> = run.ops.iter().filter(asks).flat_map(|op| [op.index, op.completed]).collect();
+            asked.sort_unstable();
+            for index in asked.into_iter().rev() {
+                records.remove(index);
+            }
+        }
+        if moved {
+            return Some(records);
+        }
+    }
+    None
+}
+
+fn late_renewal(run: &Run) -> Option<Vec<Record>> {
+    let grant = run.ops.iter().find(|op| matches!(&op.call, Call::Lease(LeaseCall::Grant { lease: 0x101, .. })))?;
+    let time = run.span().1;
+    let mut records = run.records.clone();
+    let kept = LeaseAnswer::Kept { revision: 2, lease: 0x101, ttl_ms: 400 };
+    for (later, entry) in [
+        (1, Entry::Invoke(Call::Lease(LeaseCall::Keepalive { lease: 0x101 }))),
+        (2, Entry::Ok(Answer::Lease(kept))),
+    ] {
+        records.push(Record { index: 0, process: grant.process.clone(), time: time + later, clock: None, node: None, entry });
+    }
+    Some(records)
+}
+
+fn phantom(run: &Run) -> Option<Vec<Record>> {
+    let last = Case::new(run).timeline.last();
+    let index = run.ops.iter().find(|op| matches!(op.answer(), Some(Answer::Lock(LockAnswer::Granted { .. }))))?.completed;
+    Some(changed(run, index, |entry| {
+        if let Entry::Ok(Answer::Lock(LockAnswer::Granted { revision, .. })) = entry {
+            *revision = last;
+        }
+    }))
+}
+
+fn smaller_fence(run: &Run) -> Option<Vec<Record>> {
+    let grants = Case::new(run).grants;
+    let last = grants.iter().rfind(|grant| grant.name == "cl")?.op.completed;
+    Some(changed(run, last, |entry| {
+        if let Entry::Ok(Answer::Lock(LockAnswer::Granted { fence, .. })) = entry {
+            *fence = 2;
+        }
+    }))
+}
+
+fn overlapping_beliefs(run: &Run) -> Option<Vec<Record>> {
+    let case = Case::new(run);
+    let beliefs = beliefs(run, &case.grants);
+    let mut of_lock: Vec<_> = beliefs.iter().filter(|belief| belief.grant.name == "lock/a").collect();
+    of_lock.sort_by_key(|belief| belief.from);
+    for pair in of_lock.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        let inside = first.from + (first.until - first.from) / 2;
+        if inside > second.grant.op.invoked && second.until > first.until && first.until - inside > 2 * MS {
+            let mut records = run.records.clone();
+            records[second.grant.op.completed].time = inside;
+            return Some(records);
+        }
+    }
+    None
+}
+
+fn deposed_write(run: &Run) -> Option<Vec<Record>> {
+    let refused = |op: &&Op| {
+        matches!((&op.call, op.answer()), (Call::Fenced(call), Some(Answer::Fenced(FencedAnswer::Refused { .. })))
+            if call.guard == FenceGuard::Store)
+    };
+    let op = run.ops.iter().find(refused)?;
+    Some(changed(run, op.completed, |entry| {
+        if let Entry::Ok(Answer::Fenced(answer)) = entry
+            && let FencedAnswer::Refused { revision, .. } = *answer
+        {
+            *answer = FencedAnswer::Accepted { revision: revision + 1 };
+        }
+    }))
+}
+
+fn heavier_permits(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Invoke(Call::Lock(LockCall::Acquire { mode: Mode::Permits { weight, .. }, .. })) = &mut record.entry {
+            *weight = 3;
+        }
+    }
+    Some(records)
+}
+
+fn passed_waiter(run: &Run) -> Option<Vec<Record>> {
+    // Nobody leaves the line any more when it is granted: whoever comes later passes.
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Fact(Fact::Revision(told)) = &mut record.entry
+            && told.changes.iter().any(|change| change.key.contains("/l/default/cl/holder/") && change.value.is_some())
+        {
+            told.changes.retain(|change| !change.key.contains("/l/default/cl/q/") || change.value.is_some());
+        }
+    }
+    Some(records)
+}
+
+fn late_answer(run: &Run, granted: bool) -> Option<Vec<Record>> {
+    let waits = |op: &&Op| {
+        matches!(&op.call, Call::Lock(LockCall::Acquire { api: Api::Etcd, .. }))
+            && match &op.outcome {
+                // It held for a while: its turn did not pass before anybody would miss the answer.
+                Outcome::Ok(_) => granted && releases(run, op).is_some_and(|time| time > op.returned + 60 * MS),
+                // Its key was there, and went.
+                Outcome::Fail(failure) => !granted && failure.error == "session expired",
+                Outcome::Unknown(_) => false,
+            }
+    };
+    let op = run.ops.iter().find(waits)?;
+    let mut records = run.records.clone();
+    records[op.completed].time += 15_000 * MS;
+    // The client asks for nothing else meanwhile.
+    let process = &op.process;
+    let mut at = 0;
+    records.retain(|record| {
+        at += 1;
+        at - 1 <= op.completed || record.process != *process
+    });
+    Some(records)
+}
+
+/// When the client that was granted something releases it.
+fn releases(run: &Run, granted: &Op) -> Option<u64> {
+    let release = |op: &&Op| op.process == granted.process && matches!(op.call, Call::Lock(LockCall::Release { .. }));
+    run.ops.iter().filter(|op| op.index > granted.completed).find(release).map(|op| op.invoked)
+}
+
+fn former_leader(run: &Run) -> Option<Vec<Record>> {
+    let reads: Vec<_> = run
+        .ops
+        .iter()
+        .filter_map(|op| match op.answer() {
+            Some(Answer::Election(ElectionAnswer::Leader { leader, .. })) => Some((op, leader)),
+            _ => None,
+        })
+        .collect();
+    let pair = reads.windows(2).find(|pair| pair[0].1 != pair[1].1 && pair[0].1.is_some())?;
+    let old = pair[0].1.clone();
+    Some(changed(run, pair[1].0.completed, |entry| {
+        if let Entry::Ok(Answer::Election(ElectionAnswer::Leader { leader, .. })) = entry {
+            *leader = old;
+        }
+    }))
+}
+
+fn swapped_observations(run: &Run) -> Option<Vec<Record>> {
+    let observed: Vec<_> = run
+        .events()
+        .filter_map(|streamed| match streamed.event {
+            Event::Observed(Observed { leader: Some(leader), .. }) => Some((streamed.index, leader)),
+            _ => None,
+        })
+        .collect();
+    let pair = observed.windows(2).find(|pair| pair[0].1.modified != pair[1].1.modified)?;
+    let mut records = run.records.clone();
+    let (a, b) = (pair[0].0, pair[1].0);
+    let first = records[a].entry.clone();
+    records[a].entry = records[b].entry.clone();
+    records[b].entry = first;
+    Some(records)
+}
+
+fn queue_event(run: &Run, wanted: impl Fn(&QueueEvent) -> bool) -> Option<usize> {
+    let found = run.events().filter_map(|streamed| match streamed.event {
+        Event::Queue(event) if wanted(event) => Some(streamed.index),
+        _ => None,
+    });
+    found.last()
+}
+
+fn other_line(run: &Run) -> Option<Vec<Record>> {
+    let index = queue_event(run, |event| event.cause == "entered" && event.term.candidates.len() >= 3)?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Event(Event::Queue(event)) = entry {
+            let last = event.term.candidates.len() - 1;
+            event.term.candidates.swap(last, last - 1);
+        }
+    }))
+}
+
+fn falling_term(run: &Run) -> Option<Vec<Record>> {
+    let index = queue_event(run, |event| event.term.id == event.revision && event.term.seq > 2)?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Event(Event::Queue(event)) = entry {
+            event.term.id = 1;
+        }
+    }))
+}
+
+fn longer_promise(run: &Run) -> Option<Vec<Record>> {
+    let ended = |fence: i64| {
+        let key = format!("/_conclave/c/default/c/tenure/{fence:016x}");
+        let case = Case::new(run);
+        let gone = case.timeline.keys.get(key.as_str())?.last().filter(|version| version.value.is_none())?.revision;
+        case.timeline.seen(gone).map(|(time, _)| time)
+    };
+    for op in &run.ops {
+        let Some(Answer::Claim(ClaimAnswer::Taken { fence, .. })) = op.answer() else { continue };
+        let Call::Claim(ClaimCall::Claim { holder, .. }) = &op.call else { continue };
+        let revoked = run.ops.iter().any(|by| {
+            matches!(&by.call, Call::Claim(ClaimCall::Revoke { holder: Some(of), .. }) if of == holder)
+                && by.returned >= op.invoked
+                && ended(*fence).is_some_and(|end| by.invoked <= end)
+        });
+        if revoked || ended(*fence).is_none() {
+            continue;
+        }
+        return Some(changed(run, op.completed, |entry| {
+            if let Entry::Ok(Answer::Claim(ClaimAnswer::Taken { guaranteed_ms, .. })) = entry {
+                *guaranteed_ms *= 50;
+            }
+        }));
+    }
+    None
+}
+
+fn missed_vacancy(run: &Run) -> Option<Vec<Record>> {
+    let case = Case::new(run);
+    for op in &run.ops {
+        let (Call::Claim(ClaimCall::AwaitVacant { .. }), Some(Answer::Claim(ClaimAnswer::Vacant { at, .. }))) =
+            (&op.call, op.answer())
+        else {
+            continue;
+        };
+        // A revision at which it was held, after the one that was told.
+        let prefix = "/_conclave/c/default/c/tenure/";
+        let held = |revision: &i64| case.timeline.under(prefix, *revision).next().is_some();
+        let ends = |revision: &i64| {
+            case.timeline.revisions[revision].what.changes.iter().any(|change| change.key.starts_with(prefix) && change.value.is_none())
+        };
+        let Some(wrong) = (at + 1..case.timeline.last()).find(|revision| held(revision) && !ends(revision)) else { continue };
+        return Some(changed(run, op.completed, |entry| {
+            if let Entry::Ok(Answer::Claim(ClaimAnswer::Vacant { at, .. })) = entry {
+                *at = wrong;
+            }
+        }));
+    }
+    None
+}

@@ -31,6 +31,10 @@ impl Failure {
         Self { exit, message: message.into(), hint: None }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// With advice; the first advice stays.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -72,6 +72,11 @@ impl Link {
         Ok(node)
     }
 
+    /// Looks for a member anew at the next call.
+    pub(crate) fn forget(&self) {
+        self.node.borrow_mut().take();
+    }
+
     /// The client library's handle, with the member in use first.
     ///
     /// # Errors

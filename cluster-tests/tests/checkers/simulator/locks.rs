@@ -41,7 +41,7 @@ pub(super) fn start(sim: &mut Sim) {
                 leases::grant(sim, process, lease, 600, move |sim, process| {
                     let times = 1 + sim.random(12);
                     leases::keep(sim, keeper, lease, 150, times, |_, _| {});
-                    take(sim, process, lease, name, 3);
+                    take(sim, process, lease, name, 4);
                 });
             });
         }
@@ -63,7 +63,7 @@ fn take(sim: &mut Sim, process: u64, lease: i64, name: &'static str, left: u32) 
     if left == 0 {
         return;
     }
-    let hold = sim.random(60 * MS);
+    let hold = sim.random(120 * MS);
     let held: Granted = Box::new(move |sim, fence| {
         let key = format!("{name}/{lease:x}");
         fenced(sim, process, name, fence, move |sim| {

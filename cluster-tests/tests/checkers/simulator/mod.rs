@@ -57,7 +57,7 @@ pub(crate) fn history(seed: u64) -> Vec<Record> {
         queue: queue::Queue::default(),
         claims: claims::Claims::default(),
     };
-    let bounds = Bounds { max_unknown: 0.5, ..Bounds::default() };
+    let bounds = Bounds { max_unknown: 0.5, wake: 20 * MS, ..Bounds::default() };
     sim.fact(None, Fact::Bounds(bounds));
     kv::start(&mut sim);
     watches::start(&mut sim);

@@ -1,15 +1,15 @@
 //! `lock NAME [COMMAND]`: etcd's lock, held while a command runs.
 
-use super::{Context, lock_admin::LockAdmin};
+use super::{Context, lock_admin::LockAdmin, lock_modes::ModeArgs};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    hold::{self, Job, Schedule, signals::Signals},
-    output::{self, etcd::Got},
+    hold::{self, Holding, Job, Schedule, Tenure, signals::Signals},
+    output::{self, Json, Show, Text, etcd::Got},
     parse,
 };
 use clap::Args;
-use conclave_client::{Error, ErrorKind, Held, LockGuard, Mutex, Session, api::etcdserverpb::RangeRequest};
+use conclave_client::{Client, Error, ErrorKind, LockGuard, Mutex, Session, api::etcdserverpb::RangeRequest};
 use std::{ffi::OsString, time::Duration};
 use tokio::time::timeout;
 
@@ -37,7 +37,9 @@ both come before the session's deadline, so before anybody else can have the loc
 the lock is given back when it has ended. If conclavectl itself is killed, so is the command; the lock is free when the
 session has run out (--ttl).
 
-Everybody who uses etcd's lock stands in the same line: etcdctl lock, the v3lock service, clients' mutexes.")]
+Without a mode it is etcd's lock: everybody who uses that stands in the same line: etcdctl lock,
+the v3lock service, clients' mutexes. With --exclusive, --shared or --permits it is one of Conclave's own locks; all who
+share a name must use these, because etcd's lock of the same name is another one.")]
 pub(crate) struct LockArgs {
     #[command(subcommand)]
     admin: Option<LockAdmin>,
@@ -59,6 +61,30 @@ pub(crate) struct LockArgs {
     /// From SIGTERM to SIGKILL when the lock is lost; at most a third of --ttl
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
     grace: Option<Duration>,
+    #[command(flatten)]
+    mode: ModeArgs,
+}
+
+/// What was acquired.
+enum Guard {
+    Etcd(LockGuard),
+    Own(Tenure),
+}
+
+impl Guard {
+    fn as_held(&self) -> &dyn Holding {
+        match self {
+            Self::Etcd(guard) => guard,
+            Self::Own(tenure) => tenure,
+        }
+    }
+
+    fn as_held_mut(&mut self) -> &mut dyn Holding {
+        match self {
+            Self::Etcd(guard) => guard,
+            Self::Own(tenure) => tenure,
+        }
+    }
 }
 
 impl LockArgs {
@@ -87,7 +113,7 @@ impl LockArgs {
         let acquired = tokio::select! {
             biased;
             _ = signals.next() => Err(Failure::interrupted()),
-            guard = self.acquire(context, &session, &name) => guard,
+            guard = self.acquire(context, &client, &session, &name) => guard,
         };
         let mut guard = match acquired {
             Ok(guard) => guard,
@@ -98,17 +124,21 @@ impl LockArgs {
             }
         };
         let outcome = self.hold(context, &guard, &what, &name, &mut signals).await;
-        hold::give_back(&mut guard, &what, context.link.settings().command_timeout).await;
+        hold::give_back(guard.as_held_mut(), &what, context.link.settings().command_timeout).await;
         outcome
     }
 
-    async fn acquire(&self, context: &Context, session: &Session, name: &str) -> Result<LockGuard> {
+    async fn acquire(&self, context: &Context, client: &Client, session: &Session, name: &str) -> Result<Guard> {
+        if let Some(mode) = self.mode.mode() {
+            let patience = (self.try_only, self.wait);
+            return self.mode.acquire(context, client, session, (name, mode), patience).await.map(Guard::Own);
+        }
         let mutex = Mutex::new(name);
         let busy = || Failure::new(Exit::Busy, format!("somebody else holds the lock {name:?}"));
         let show = format!("`conclavectl lock show {name}` shows who, and who waits");
         if self.try_only {
             let guard = mutex.try_lock(session).await.map_err(Failure::of_client)?;
-            return guard.ok_or_else(|| busy().hint(show));
+            return guard.map(Guard::Etcd).ok_or_else(|| busy().hint(show));
         }
         let waiting = async {
             match self.wait {
@@ -121,35 +151,51 @@ impl LockArgs {
             locked = waiting => locked,
             () = told => unreachable!("it goes on telling"),
         };
-        locked.map_err(|error| match error.kind() {
+        locked.map(Guard::Etcd).map_err(|error| match error.kind() {
             ErrorKind::Deadline => busy().about("not in time").hint(show),
             _ => Failure::of_client(error),
         })
     }
 
-    async fn hold(
-        &self,
-        context: &Context,
-        guard: &LockGuard,
-        what: &str,
-        name: &str,
-        signals: &mut Signals,
-    ) -> Result<Exit> {
-        let key = String::from_utf8_lossy(guard.key()).into_owned();
+    async fn hold(&self, context: &Context, guard: &Guard, what: &str, name: &str, signals: &mut Signals) -> Result<Exit> {
+        let held = guard.as_held();
+        let mut environment: Vec<(String, OsString)> = vec![("CONCLAVE_NAME".to_owned(), name.into())];
+        match guard {
+            Guard::Etcd(guard) => {
+                let key = String::from_utf8_lossy(guard.key()).into_owned();
+                if self.command.is_empty() {
+                    show_key(context, guard.key()).await?;
+                }
+                environment.push(("CONCLAVE_KEY".to_owned(), key.clone().into()));
+                environment.push(("ETCD_LOCK_KEY".to_owned(), key.into()));
+                environment.push(("ETCD_LOCK_REV".to_owned(), held.fence().to_string().into()));
+            }
+            Guard::Own(_) if self.command.is_empty() => context.out.show(&Held { name, fence: held.fence() }),
+            Guard::Own(_) => {}
+        }
         if self.command.is_empty() {
-            show_key(context, guard.key()).await?;
-            return hold::until_asked(guard, what, signals).await.map(|()| Exit::Done);
+            return hold::until_asked(held, what, signals).await.map(|()| Exit::Done);
         }
         // The cluster may have raised the time to live.
-        let schedule = Schedule::new(guard.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
-        let environment = vec![
-            ("CONCLAVE_NAME".to_owned(), name.into()),
-            ("CONCLAVE_KEY".to_owned(), key.clone().into()),
-            ("ETCD_LOCK_KEY".to_owned(), key.into()),
-            ("ETCD_LOCK_REV".to_owned(), guard.fence().to_string().into()),
-        ];
+        let schedule = Schedule::new(held.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(guard, what, &job, signals).await
+        hold::run(held, what, &job, signals).await
+    }
+}
+
+/// That one of Conclave's own locks is held.
+struct Held<'a> {
+    name: &'a str,
+    fence: i64,
+}
+
+impl Show for Held<'_> {
+    fn simple(&self, text: &mut Text) {
+        text.line(format!("{} held with fence {}", self.name, self.fence));
+    }
+
+    fn json(&self) -> Json {
+        Json::object().with("name", self.name).with("fence", self.fence).done()
     }
 }
 

@@ -1,12 +1,16 @@
 //! The commands, a file each or a directory.
 
+mod claim;
 mod cluster;
 mod del;
 mod elect;
+mod election;
+mod follow;
 mod get;
 mod lease;
 mod lock;
 mod lock_admin;
+mod lock_modes;
 mod names;
 mod put;
 mod session;
@@ -42,6 +46,10 @@ pub(crate) enum Command {
     Lock(lock::LockArgs),
     Elect(elect::ElectArgs),
     #[command(subcommand)]
+    Election(election::ElectionCommand),
+    #[command(subcommand)]
+    Claim(claim::ClaimCommand),
+    #[command(subcommand)]
     Session(session::SessionCommand),
 
     #[command(subcommand)]
@@ -74,6 +82,8 @@ impl Command {
             Self::Watch(args) => return args.run(context).await,
             Self::Status(args) => return args.run(context).await,
             Self::Lock(args) => return args.run(context).await,
+            Self::Election(command) => return command.run(context).await,
+            Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,

@@ -62,7 +62,7 @@ pub(crate) fn dedupe_id() -> bytes::Bytes {
 }
 
 /// Which names to list.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ListArgs {
     /// Only of this namespace [default: of all]
     #[arg(short, long, default_value = "", hide_default_value = true)]

@@ -8,10 +8,11 @@
 
 mod child;
 mod find;
+mod holding;
 mod schedule;
 pub(crate) mod signals;
 
-pub(crate) use {child::shim, find::find, schedule::Schedule};
+pub(crate) use {child::shim, find::find, holding::{Holding, Tenure}, schedule::Schedule};
 
 use crate::{
     exit::Exit,
@@ -19,7 +20,7 @@ use crate::{
     output,
 };
 use child::Child;
-use conclave_client::{Held, LostReason};
+use conclave_client::LostReason;
 use schedule::Phase;
 use signals::Signals;
 use std::{ffi::OsString, process::ExitStatus, time::Duration};
@@ -47,7 +48,7 @@ enum Stopping {
 ///
 /// # Errors
 /// It cannot be started.
-pub(crate) async fn run(held: &dyn Held, what: &str, job: &Job, signals: &mut Signals) -> Result<Exit> {
+pub(crate) async fn run(held: &dyn Holding, what: &str, job: &Job, signals: &mut Signals) -> Result<Exit> {
     let mut environment = vec![
         ("CONCLAVE_FENCE".to_owned(), held.fence().to_string().into()),
         ("CONCLAVE_LEASE".to_owned(), output::human::lease(held.session().lease()).into()),
@@ -112,7 +113,7 @@ fn conclusion(status: ExitStatus, stopping: Option<Stopping>) -> Exit {
 ///
 /// # Errors
 /// It was lost.
-pub(crate) async fn until_asked(held: &dyn Held, what: &str, signals: &mut Signals) -> Result<()> {
+pub(crate) async fn until_asked(held: &dyn Holding, what: &str, signals: &mut Signals) -> Result<()> {
     tokio::select! {
         biased;
         reason = held.lost() => Err(Failure::new(Exit::Lost, format!("lost {what}: {}", words(reason)))
@@ -122,12 +123,12 @@ pub(crate) async fn until_asked(held: &dyn Held, what: &str, signals: &mut Signa
 }
 
 /// Gives it back, for a limited time; what cannot be given back goes with its session.
-pub(crate) async fn give_back(held: &mut dyn Held, what: &str, bound: Duration) {
+pub(crate) async fn give_back(held: &mut dyn Holding, what: &str, bound: Duration) {
     let ttl = held.session().ttl();
-    let lost = held.why_lost().is_some();
+    let lost = held.is_lost();
     let released = async {
         let release = held.release().await;
-        held.session().close().await.and(release)
+        held.session().close().await.map_err(Failure::of_client).and(release)
     };
     let outcome = timeout(bound, released).await;
     if lost {
@@ -135,7 +136,7 @@ pub(crate) async fn give_back(held: &mut dyn Held, what: &str, bound: Duration) 
     }
     let trouble = match outcome {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => error.message().to_owned(),
         Err(_) => "no member confirmed it in time".to_owned(),
     };
     output::note(&format!(

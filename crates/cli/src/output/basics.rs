@@ -1,7 +1,7 @@
-//! What many answers have: a header, and names.
+//! The header that every answer has.
 
 use super::{Fields, Json};
-use conclave_client::api::{conclave::v1::Name, etcdserverpb::ResponseHeader};
+use conclave_client::api::etcdserverpb::ResponseHeader;
 
 /// A header; `{}` has nothing in it.
 pub(crate) fn header_json(header: Option<&ResponseHeader>) -> Json {
@@ -20,13 +20,4 @@ pub(crate) fn header_fields(fields: &mut Fields, header: Option<&ResponseHeader>
     fields.plain("MemberID", header.member_id);
     fields.plain("Revision", header.revision);
     fields.plain("RaftTerm", header.raft_term);
-}
-
-/// A name as it is given on the command line: `name`, or `namespace:name` outside of the default one.
-pub(crate) fn name_text(name: Option<&Name>) -> String {
-    match name {
-        None => String::new(),
-        Some(name) if name.namespace.is_empty() || name.namespace == "default" => name.name.clone(),
-        Some(name) => format!("{} (in {})", name.name, name.namespace),
-    }
 }

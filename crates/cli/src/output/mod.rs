@@ -5,6 +5,7 @@
 //! 3. A reader that went away ends the program quietly, as with any filter.
 
 mod basics;
+pub(crate) mod election;
 pub(crate) mod etcd;
 mod fields;
 pub(crate) mod human;
@@ -14,7 +15,7 @@ mod table;
 mod text;
 
 pub(crate) use {
-    basics::{header_fields, header_json, name_text},
+    basics::{header_fields, header_json},
     fields::Fields,
     json::Json,
     table::Table,

@@ -7,7 +7,7 @@
 use super::{response, unexpected};
 use crate::convert::coord::Caller;
 use crate::node::Node;
-use crate::status::{fault, internal, undecided};
+use crate::status::{dedupe_id_reused, fault, internal, undecided};
 use conclave_state::{CoordBody, CoordResponse, Fault, Response as Answer};
 use conclave_storage::StateView;
 use std::time::Duration;
@@ -49,10 +49,11 @@ pub(crate) async fn decide(node: &Node, caller: Caller, body: CoordBody) -> Resu
     }
 }
 
-/// The state machine answered an operation with the answer of another.
+/// The answer is that of another operation: a remembered one, under a dedupe id that was used before.
 #[cold]
 pub(crate) fn not_of_it(answer: &CoordResponse) -> Status {
-    internal(format_args!("unexpected answer {answer:?}"))
+    tracing::debug!(?answer, "a dedupe id was used for two operations");
+    dedupe_id_reused()
 }
 
 /// Reads the present, or what this member has of it, off the event loop if it could be `long`.

@@ -8,7 +8,7 @@ use super::super::{
     place::{Grant, Kind, holders, places},
     verdict::{Judged, millis, violation},
 };
-use crate::trials::history::{Answer, Call, ClaimAnswer, ClaimCall, Outcome};
+use crate::trials::history::{Answer, Call, ClaimAnswer, ClaimCall, Op, Outcome};
 use std::collections::BTreeMap;
 
 pub(crate) const PROPERTY: Property = Property {
@@ -19,8 +19,9 @@ pub(crate) const PROPERTY: Property = Property {
 };
 
 /// A promise that was acknowledged.
-struct Promise {
+struct Promise<'a> {
     fence: i64,
+    holder: &'a str,
     made: u64,
     until: u64,
     millis: u64,
@@ -29,25 +30,26 @@ struct Promise {
 
 /// Counts promises.
 fn judge(case: &Case<'_>) -> Judged {
-    let mut promises: BTreeMap<&str, Vec<Promise>> = BTreeMap::new();
-    let mut revoked: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let mut promises: BTreeMap<&str, Vec<Promise<'_>>> = BTreeMap::new();
+    let mut revoked: BTreeMap<&str, Vec<(&Op, Option<&str>)>> = BTreeMap::new();
     for op in &case.run.ops {
         match (&op.call, &op.outcome) {
             (
-                Call::Claim(ClaimCall::Claim { claim, .. }),
+                Call::Claim(ClaimCall::Claim { claim, holder, .. }),
                 Outcome::Ok(Answer::Claim(
                     ClaimAnswer::Taken { fence, guaranteed_ms, .. }
                     | ClaimAnswer::Extended { fence, guaranteed_ms, .. },
                 )),
             ) => promises.entry(claim).or_default().push(Promise {
                 fence: *fence,
+                holder,
                 made: op.invoked,
                 until: op.invoked.saturating_add(case.at_least(*guaranteed_ms)),
                 millis: *guaranteed_ms,
                 index: op.completed,
             }),
-            (Call::Claim(ClaimCall::Revoke { claim, .. }), outcome) if !matches!(outcome, Outcome::Fail(_)) => {
-                revoked.entry(claim).or_default().push(op.invoked);
+            (Call::Claim(ClaimCall::Revoke { claim, holder }), outcome) if !matches!(outcome, Outcome::Fail(_)) => {
+                revoked.entry(claim).or_default().push((op, holder.as_deref()));
             }
             _ => {}
         }
@@ -57,7 +59,12 @@ fn judge(case: &Case<'_>) -> Judged {
         let ends = ends(case, claim);
         for promise in &promises {
             judged += 1;
-            let asked_for = |by: u64| revoked.get(claim).is_some_and(|times| times.iter().any(|time| *time <= by));
+            // A revocation can have ended it that was under way after the claim was made, and before the end was seen.
+            let asked_for = |by: u64| {
+                revoked.get(claim).into_iter().flatten().any(|(op, holder)| {
+                    op.invoked <= by && op.returned >= promise.made && holder.is_none_or(|holder| holder == promise.holder)
+                })
+            };
             let early = ends.iter().find(|(fence, time, ..)| {
                 *fence == promise.fence && *time < promise.until && *time >= promise.made && !asked_for(*time)
             });

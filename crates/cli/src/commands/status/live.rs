@@ -62,7 +62,7 @@ fn draw(context: &Context, view: &View, latest: &VecDeque<String>) {
     let view = context.out.render(&view.shortened(ROWS));
     let mut screen = String::from("\u{1b}[H\u{1b}[2J");
     screen += &String::from_utf8_lossy(&view);
-    screen += &format!("\n{} UTC; Ctrl-C ends\n", clock());
+    screen += &format!("\n{}; Ctrl-C ends\n", clock());
     latest.iter().for_each(|line| screen += &format!("  {line}\n"));
     output::raw(&screen);
 }
@@ -70,5 +70,5 @@ fn draw(context: &Context, view: &View, latest: &VecDeque<String>) {
 /// The time of day (UTC).
 fn clock() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

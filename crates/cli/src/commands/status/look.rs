@@ -14,7 +14,7 @@ use conclave_client::api::{
         self as pb, AlarmRequest, MemberListRequest, RangeRequest, StatusResponse, alarm_request::AlarmAction,
     },
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
@@ -50,12 +50,7 @@ impl Looker {
         let answers = self.ask(context, patience).await;
         let status = |answer: &Answer| answer.outcome.as_ref().ok().map(|(_, status)| status.clone());
         let term = answers.iter().filter_map(status).map(|status| status.raft_term).max().unwrap_or(0);
-        let leader = answers
-            .iter()
-            .filter_map(status)
-            .filter(|status| status.raft_term == term && status.leader != 0)
-            .map(|status| status.leader)
-            .next();
+        let leader = self.leader(term, &answers);
         let revision = answers.iter().filter_map(status).filter_map(|status| Some(status.header?.revision)).max();
         let mut view = View {
             cluster: self.cluster,
@@ -85,6 +80,20 @@ impl Looker {
         view
     }
 
+    /// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A member that has lost touch remembers a
+    /// leader, and does not count.
+    fn leader(&self, term: u64, answers: &[Answer]) -> Option<u64> {
+        let mut votes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for (_, status) in answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()) {
+            if let (Some(voter), true) = (id_of(status), status.raft_term == term && known_leader(status) != 0) {
+                votes.entry(status.leader).or_default().insert(voter);
+            }
+        }
+        let majority = self.members.iter().filter(|member| !member.is_learner).count() / 2 + 1;
+        let leads = |(leader, voters): &(u64, BTreeSet<u64>)| voters.contains(leader) || voters.len() >= majority;
+        votes.into_iter().find(leads).map(|(leader, _)| leader)
+    }
+
     async fn ask(&self, context: &Context, patience: Duration) -> Vec<Answer> {
         let settings = context.link.settings();
         let own = self.members.iter().flat_map(|member| member.client_ur_ls.clone());
@@ -107,6 +116,11 @@ fn id_of(status: &StatusResponse) -> Option<u64> {
     status.header.map(|header| header.member_id)
 }
 
+/// The leader that a member is in touch with; 0 if it is in touch with none.
+fn known_leader(status: &StatusResponse) -> u64 {
+    if status.errors.iter().any(|error| error == "etcdserver: no leader") { 0 } else { status.leader }
+}
+
 fn describe(member: &pb::Member, answers: &[Answer]) -> Member {
     let mine = |answer: &&Answer| answer.outcome.as_ref().is_ok_and(|(_, status)| id_of(status) == Some(member.id));
     let at_its_address = |answer: &&Answer| member.client_ur_ls.contains(&answer.address);
@@ -114,7 +128,7 @@ fn describe(member: &pb::Member, answers: &[Answer]) -> Member {
         Some(Answer { outcome: Ok((_, status)), .. }) => State::Up {
             index: status.raft_index,
             applied: status.raft_applied_index,
-            leader: status.leader,
+            leader: known_leader(status),
             size: u64::try_from(status.db_size).unwrap_or(0),
             version: status.version.clone(),
             errors: status.errors.join(", "),

@@ -228,3 +228,7 @@ pub fn standing(standing: Standing) -> v1::election_response::Standing {
         Standing::Leads {} => v1::election_response::Standing::Leads,
     }
 }
+
+#[cfg(test)]
+#[path = "election_tests.rs"]
+mod tests;

@@ -4,7 +4,6 @@
 //! goes is subtracted. A line that moves fast is told of in steps.
 
 use super::desk::{Got, Stay, reached};
-use crate::convert::coord::lock as convert;
 use crate::coordination::{Batch, Ended, Span, Subscription};
 use crate::node::Node;
 use crate::status::{fault, internal, text};

@@ -1,0 +1,10 @@
+//! Locks over gRPC, with the generated client alone.
+
+mod cost;
+mod holding;
+mod kit;
+mod leaving;
+mod refusals;
+mod several;
+mod waiting;
+mod watching;

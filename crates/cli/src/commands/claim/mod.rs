@@ -1,0 +1,59 @@
+//! `claim`: names that are held for a duration at least.
+
+mod orders;
+mod show;
+mod take;
+mod watch;
+
+use super::{Context, names::ListArgs};
+use crate::{exit::Exit, failure::Result};
+use clap::Subcommand;
+
+/// Claims: a name held for a duration at least, by a holder that extends it in time
+#[derive(Clone, Debug, Subcommand)]
+#[command(after_long_help = "\
+A claim does not depend on a session: it stands for its duration, counted from when it was asked for, and the holder takes it
+again before that is over. FENCE rises with every tenure.
+
+Examples:
+  conclavectl claim take app/leader --holder app/0 --for 30s       again and again; exit code 8 if another holds it
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait
+  conclavectl claim check app/leader app/0                         still its holder? Prints the fence and its compares
+  conclavectl claim await app/leader                               until nobody holds it
+  conclavectl claim pin app/leader upgrade-42                      does not expire meanwhile
+  conclavectl claim revoke app/leader                              end it now")]
+pub(crate) enum ClaimCommand {
+    /// All claims that are held, waited for or pinned
+    Ls(ListArgs),
+    /// One claim: holder, line, pins
+    Show(show::ShowArgs),
+    /// Every change of a claim's holder
+    Watch(watch::WatchArgs),
+    Take(take::TakeArgs),
+    Check(orders::CheckArgs),
+    /// Wait until nobody holds a claim, or a tenure of it has ended
+    Await(orders::AwaitArgs),
+    /// End a tenure now
+    Revoke(orders::RevokeArgs),
+    /// Keep a claim from expiring
+    Pin(orders::PinArgs),
+    /// Let a claim expire again; its holder has the whole duration once more
+    Unpin(orders::UnpinArgs),
+}
+
+impl ClaimCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
+        let done = match self {
+            Self::Watch(args) => return args.run(context).await,
+            Self::Ls(args) => show::list(context, &args).await,
+            Self::Show(args) => args.run(context).await,
+            Self::Take(args) => args.run(context).await,
+            Self::Check(args) => args.run(context).await,
+            Self::Await(args) => args.run(context).await,
+            Self::Revoke(args) => args.run(context).await,
+            Self::Pin(args) => args.run(context).await,
+            Self::Unpin(args) => args.run(context).await,
+        };
+        done.map(|()| Exit::Done)
+    }
+}

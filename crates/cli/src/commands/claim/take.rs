@@ -1,0 +1,182 @@
+//! `claim take`: take a claim, or extend it.
+
+use super::super::{
+    Context,
+    names::{CallerArgs, NameArgs, SessionArg},
+    wire,
+};
+use crate::{
+    exit::Exit,
+    failure::{Effect, Failure, Result},
+    hold::signals::Signals,
+    output::{
+        Json, Show, Text,
+        election::token_json,
+        header_json, human,
+    },
+    parse,
+};
+use clap::{Args, ValueEnum};
+use conclave_client::api::{
+    conclave::v1::{
+        ClaimItem, ClaimRequest, ClaimResult, UnclaimRequest,
+        claim_item::Twin as WireTwin, claim_result::Outcome,
+    },
+    etcdserverpb::ResponseHeader,
+};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Take a claim, or extend it; never shortens it
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Prints the fence and for how long the claim is guaranteed, counted from when the command was started. Take it again, with the
+same holder and instance, before that is over. Exit code 8 if another holds it.
+
+Examples:
+  conclavectl claim take app/leader --holder app/0 --for 30s
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait        in line, until it is free
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait=2m")]
+pub(crate) struct TakeArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// Who takes it
+    #[arg(long)]
+    holder: String,
+    /// Which process of that name this is; the same one extends
+    #[arg(long, default_value = "", hide_default_value = true)]
+    instance: String,
+    /// For how long at least
+    #[arg(long = "for", value_parser = parse::duration, value_name = "TIME")]
+    duration: Duration,
+    /// If the holder has it, but another instance of it
+    #[arg(long, default_value = "deny")]
+    twin: Twin,
+    /// If another holds it, stand in line and wait; no longer than TIME
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, require_equals = true,
+          default_missing_value = "0")]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    session: SessionArg,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Twin {
+    /// As if another held it
+    Deny,
+    /// A new tenure with a new fence
+    TakeOver,
+    /// The same tenure for both
+    Share,
+}
+
+struct Taken {
+    header: Option<ResponseHeader>,
+    result: ClaimResult,
+    name: String,
+}
+
+impl Show for Taken {
+    fn simple(&self, text: &mut Text) {
+        let fence = self.result.token.as_ref().map_or(0, |token| token.fence);
+        let what = if self.result.outcome() == Outcome::Extended { "extended" } else { "taken" };
+        let time = human::millis(self.result.guaranteed_ms);
+        text.line(format!("{} {what} with fence {fence}, guaranteed for {time}", self.name));
+    }
+
+    fn json(&self) -> Json {
+        Json::object()
+            .with("header", header_json(self.header.as_ref()))
+            .with("outcome", self.result.outcome().as_str_name())
+            .with("guaranteed_ms", self.result.guaranteed_ms)
+            .some("token", self.result.token.as_ref().map(token_json))
+            .done()
+    }
+}
+
+impl TakeArgs {
+    pub(super) async fn run(self, context: &Context) -> Result<()> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let item = ClaimItem {
+            claim: self.name.name(),
+            holder: self.holder.clone(),
+            instance: self.instance.clone(),
+            duration_ms: millis(self.duration),
+            twin: match self.twin {
+                Twin::Deny => WireTwin::Deny,
+                Twin::TakeOver => WireTwin::TakeOver,
+                Twin::Share => WireTwin::Share,
+            }
+            .into(),
+            wait: self.wait.is_some(),
+            wait_ms: self.wait.map_or(0, millis),
+        };
+        let caller = self.caller.caller_of(self.session.session.unwrap_or(0));
+        let request = ClaimRequest { caller, items: vec![item] };
+        let response = if self.wait.is_some() {
+            self.wait_for(context, request).await?
+        } else {
+            context.link.write(|channel| wire::claim(channel, request.clone())).await?
+        };
+        let result = response.results.into_iter().next().ok_or_else(|| Failure::odd_answer("result"))?;
+        match self.refusal(&result) {
+            Some(failure) => Err(failure),
+            None => {
+                context.out.show(&Taken { header: response.header, result, name: self.name.name });
+                Ok(())
+            }
+        }
+    }
+
+    /// The call lasts as long as the wait; giving up gives the place up.
+    async fn wait_for(
+        &self,
+        context: &Context,
+        request: ClaimRequest,
+    ) -> Result<conclave_client::api::conclave::v1::ClaimResponse> {
+        let mut signals = Signals::new()?;
+        let node = context.link.node().await?;
+        tokio::select! {
+            biased;
+            _ = signals.next() => {
+                let unclaim = UnclaimRequest {
+                    caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
+                    claim: self.name.name(),
+                    holder: self.holder.clone(),
+                    instance: self.instance.clone(),
+                };
+                // It was interrupted whatever becomes of it.
+                let _ = timeout(context.link.settings().command_timeout, wire::unclaim(node.channel, unclaim)).await;
+                Err(Failure::interrupted())
+            }
+            answer = wire::claim(node.channel.clone(), request) => {
+                answer.map(tonic::Response::into_inner).map_err(|status| match status.code() {
+                    tonic::Code::DeadlineExceeded => Failure::new(Exit::Busy, "not in time: another holds it"),
+                    _ => Failure::of(&status, Effect::Writes),
+                })
+            }
+        }
+    }
+
+    fn refusal(&self, result: &ClaimResult) -> Option<Failure> {
+        let name = &self.name.name;
+        let show = format!("`conclavectl claim show {name}` shows the claim; --wait stands in line for it");
+        let busy = |text: String| Some(Failure::new(Exit::Busy, text).hint(show.clone()));
+        match result.outcome() {
+            Outcome::Taken | Outcome::Extended => None,
+            Outcome::Denied => busy(format!("{name:?} is held by {} with fence {}", result.holder, result.fence)),
+            Outcome::Waiting => busy(format!("{name:?} is held by another; waiting with ticket {}", result.ticket)),
+            Outcome::TooManyWaiting => busy(format!("too many wait for {name:?}")),
+            Outcome::Repeated => busy(format!("{name:?} was named twice")),
+            Outcome::BadDuration => Some(
+                Failure::usage(format!("--for {:?} is not allowed for {name:?}", self.duration)).hint(format!(
+                    "this namespace allows {} to {}",
+                    human::millis(result.min_ms),
+                    human::millis(result.max_ms)
+                )),
+            ),
+        }
+    }
+}

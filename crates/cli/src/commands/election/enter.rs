@@ -1,0 +1,256 @@
+//! `election enter`: stand for election, and run a command while leading.
+
+use super::{
+    super::{Context, elect::own_name, names::{CallerArgs, NameArgs, SessionArg}, wire},
+    orders::millis,
+};
+use crate::{
+    exit::Exit,
+    failure::{Effect, Failure, Result},
+    hold::{self, Job, Schedule, Tenure, signals::Signals},
+    output::{
+        self,
+        election::Ordered,
+    },
+    parse,
+};
+use clap::Args;
+use conclave_client::{
+    Session,
+    api::conclave::v1::{
+        CampaignRequest, ElectionResponse, EnterRequest, LeaveRequest, Token, campaign_response::Now,
+        election_response::Standing, elections_client::ElectionsClient,
+    },
+};
+use futures::FutureExt as _;
+use std::{ffi::OsString, time::Duration};
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+/// Between attempts to stand again after a connection was lost.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Stand for election; run a command while leading
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election enter printing -- ./spooler
+  conclavectl election enter printing --candidate host-7 --priority 10 --preempt -- ./spooler
+  conclavectl election enter printing              stand, and lead until Ctrl-C
+  conclavectl election enter printing --candidate a --session 694d77aa9e38260f
+                                                   only enter; the session is somebody else's to keep
+
+The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and CONCLAVE_CANDIDATE in its environment, and is
+stopped when the leadership is lost, as with `conclavectl lock --help`. When it ends, the candidate leaves.")]
+pub(crate) struct EnterArgs {
+    #[command(flatten)]
+    name: NameArgs,
+    /// What to run while it leads
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
+    command: Vec<OsString>,
+    /// As whom; unique in the election [default: host name and process id]
+    #[arg(long)]
+    candidate: Option<String>,
+    /// Which process of that name this is
+    #[arg(long, default_value = "", hide_default_value = true)]
+    instance: String,
+    /// Higher stands further ahead among those who wait
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    priority: i64,
+    /// NAME=VALUE, shown to who looks; may be repeated
+    #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
+    labels: Vec<(String, String)>,
+    /// What the leader's key holds
+    #[arg(long, default_value = "", hide_default_value = true)]
+    value: String,
+    /// Enter only if that means to lead at once
+    #[arg(long = "try")]
+    try_only: bool,
+    /// Replace a living candidate of the same name, at its place
+    #[arg(long)]
+    takeover: bool,
+    /// With a priority above the leader's, lead at once
+    #[arg(long)]
+    preempt: bool,
+    /// For so long nobody leads after this candidate was lost as the leader
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    lock_delay: Option<Duration>,
+    /// Lead no longer than this in one term
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    max_hold: Option<Duration>,
+    /// Wait no longer than this for the leadership
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    wait: Option<Duration>,
+    /// How long the candidacy stands if this machine vanishes; seconds, or a time with its unit
+    #[arg(long, default_value = "10", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
+    ttl: Duration,
+    /// From SIGTERM to SIGKILL when the leadership is lost; at most a third of --ttl
+    #[arg(long, value_parser = parse::duration, value_name = "TIME")]
+    grace: Option<Duration>,
+    #[command(flatten)]
+    session: SessionArg,
+    #[command(flatten)]
+    caller: CallerArgs,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+impl EnterArgs {
+    fn request(&self, candidate: &str, session: i64) -> EnterRequest {
+        EnterRequest {
+            caller: self.caller.caller_of(session),
+            election: self.name.name(),
+            candidate: candidate.to_owned(),
+            instance: self.instance.clone(),
+            priority: self.priority,
+            labels: self.labels.iter().cloned().collect(),
+            value: self.value.clone().into(),
+            try_only: self.try_only,
+            takeover: self.takeover,
+            preempt: self.preempt,
+            lock_delay_ms: millis(self.lock_delay),
+            max_hold_ms: millis(self.max_hold),
+        }
+    }
+
+    pub(super) async fn run(self, context: &Context) -> Result<Exit> {
+        let candidate = self.candidate.clone().unwrap_or_else(own_name);
+        if let Some(session) = self.session.session {
+            let request = self.request(&candidate, session);
+            let response = context.link.write(|channel| wire::enter(channel, request.clone())).await?;
+            context.out.show(&Ordered { response: &response, subject: &candidate });
+            return if response.standing() == Standing::Absent { Err(self.taken()) } else { Ok(Exit::Done) };
+        }
+        let with_command = !self.command.is_empty();
+        let outcome = self.stand(context, &candidate).await;
+        if with_command { outcome.map_err(Failure::before_command) } else { outcome }
+    }
+
+    fn taken(&self) -> Failure {
+        Failure::new(Exit::Busy, format!("somebody else leads {:?}", self.name.name))
+            .hint(format!("`conclavectl election show {}` shows who, and who waits", self.name.name))
+    }
+
+    async fn stand(&self, context: &Context, candidate: &str) -> Result<Exit> {
+        Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
+        if let Some(command) = self.command.first() {
+            hold::find(command)?;
+        }
+        let mut signals = Signals::new()?;
+        let client = context.link.client().await?;
+        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
+        let late = || self.taken().about("not in time");
+        let bounded = async {
+            let campaign = self.campaign(context, candidate, &session);
+            match self.wait {
+                None => campaign.await,
+                Some(bound) => timeout(bound, campaign).await.unwrap_or_else(|_| Err(late())),
+            }
+        };
+        let won = tokio::select! {
+            biased;
+            _ = signals.next() => Err(Failure::interrupted()),
+            reason = session.lost() => Err(Failure::new(Exit::Lost, format!("lost the session: {}", hold::words(reason)))),
+            won = bounded => won,
+        };
+        let won = match won {
+            Ok(won) => won,
+            Err(failure) => {
+                // Its place in the line goes with it.
+                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
+                return Err(failure);
+            }
+        };
+        let token = won.token.clone().ok_or_else(|| Failure::odd_answer("token"))?;
+        let channel = context.link.node().await?.channel;
+        let mut tenure = Tenure::new(&client, &session, token.clone(), self.leaving(channel, candidate, session.lease()));
+        let what = format!("the leadership of {:?}", self.name.name);
+        let outcome = self.lead(context, &tenure, &what, candidate, &won, &token, &mut signals).await;
+        hold::give_back(&mut tenure, &what, context.link.settings().command_timeout).await;
+        outcome
+    }
+
+    fn leaving(
+        &self,
+        channel: Channel,
+        candidate: &str,
+        session: i64,
+    ) -> Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<()>>> {
+        let request = LeaveRequest {
+            caller: CallerArgs::default().caller_of(session),
+            election: self.name.name(),
+            candidate: candidate.to_owned(),
+            instance: None,
+        };
+        Box::new(move || {
+            let left = wire::leave(channel.clone(), request.clone());
+            left.map(|left| left.map(drop).map_err(|status| Failure::of(&status, Effect::Writes))).boxed()
+        })
+    }
+
+    /// Stands until it leads; again with another member if a connection is lost, at the same place.
+    async fn campaign(&self, context: &Context, candidate: &str, session: &Session) -> Result<ElectionResponse> {
+        let enter = self.request(candidate, session.lease());
+        if self.try_only {
+            let response = context.link.write(|channel| wire::enter(channel, enter.clone())).await?;
+            return if response.standing() == Standing::Leads { Ok(response) } else { Err(self.taken()) };
+        }
+        let mut told = None;
+        loop {
+            let request = CampaignRequest { enter: Some(enter.clone()), timeout_ms: 0, stay: true };
+            let once = async {
+                let channel = context.link.node().await?.channel;
+                let failed = |status| Failure::of(&status, Effect::Reads);
+                let mut stream = ElectionsClient::new(channel).campaign(request).await.map_err(failed)?.into_inner();
+                while let Some(message) = stream.message().await.map_err(failed)? {
+                    match message.now {
+                        Some(Now::Won(won)) => return Ok(won),
+                        Some(Now::Before(before)) if told.replace(before) != Some(before) => {
+                            output::note(&format!("waiting for {:?}: {before} before", self.name.name));
+                        }
+                        _ => {}
+                    }
+                }
+                Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
+            };
+            match once.await {
+                Err(failure) if failure.exit == Exit::NoConnection => {
+                    context.link.settings().debug(|| format!("{}; standing again", failure.message()));
+                    context.link.forget();
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are what leading is made of")]
+    async fn lead(
+        &self,
+        context: &Context,
+        tenure: &Tenure,
+        what: &str,
+        candidate: &str,
+        won: &ElectionResponse,
+        token: &Token,
+        signals: &mut Signals,
+    ) -> Result<Exit> {
+        if self.command.is_empty() {
+            context.out.show(&Ordered { response: won, subject: candidate });
+            return hold::until_asked(tenure, what, signals).await.map(|()| Exit::Done);
+        }
+        let schedule = Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
+        let mut environment = vec![
+            ("CONCLAVE_NAME".to_owned(), self.name.name.clone().into()),
+            ("CONCLAVE_CANDIDATE".to_owned(), candidate.into()),
+        ];
+        if let Some(guard) = token.guards.first() {
+            environment.push(("CONCLAVE_KEY".to_owned(), String::from_utf8_lossy(&guard.key).into_owned().into()));
+        }
+        let job = Job { command: self.command.clone(), environment, schedule };
+        hold::run(tenure, what, &job, signals).await
+    }
+}
