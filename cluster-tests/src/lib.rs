@@ -16,6 +16,7 @@
 pub mod check;
 pub mod client;
 pub mod cluster;
+pub mod conclavectl;
 pub mod etcd;
 pub mod etcdctl;
 pub mod history;

@@ -11,8 +11,8 @@ use cluster_tests::{
     wait::{LONG, SOON, eventually, within},
 };
 use conclave_client::{
-    Client, Cmp, Compare, Election, Error, ErrorKind, Held, Isolation, KeyRange, LockGuard, LostReason, Mutex, Observed,
-    Put, Ran, RwLock, Semaphore, Session, SessionState, run_as_leader,
+    Client, Cmp, Compare, Election, Error, ErrorKind, Held, Isolation, KeyRange, LockGuard, LostReason, Mutex,
+    Observed, Put, Ran, RwLock, Semaphore, Session, SessionState, run_as_leader,
 };
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use std::{pin::pin, time::Duration};
@@ -136,7 +136,9 @@ async fn an_election_is_won_proclaimed_observed_and_resigned(server: Server) -> 
     ensure!(next().await? == "one");
     let leader = election.leader().await?;
     ensure!(leader.key == leadership.key() && leader.revision == leadership.rev() && leader.lease == session.lease());
-    ensure!(*leadership.key() == format!("e/{:x}", session.lease()) && leadership.header().revision == leadership.rev());
+    ensure!(
+        *leadership.key() == format!("e/{:x}", session.lease()) && leadership.header().revision == leadership.rev()
+    );
     let revision = leadership.proclaim("two").await?.revision;
     ensure!(revision > leadership.rev() && next().await? == "two");
     leadership.resign().await?;

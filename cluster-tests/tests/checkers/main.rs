@@ -4,4 +4,6 @@
 mod generated;
 mod golden;
 mod mutations;
+mod report;
 mod simulator;
+mod speed;

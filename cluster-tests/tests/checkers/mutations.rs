@@ -124,7 +124,9 @@ fn writes(run: &Run) -> impl Iterator<Item = (&Op, &str, &str, i64)> {
 
 fn gets(run: &Run) -> impl Iterator<Item = (&Op, &str, &Vec<Kv>)> {
     run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
-        (Call::Kv(KvCall::Get { key, .. }), Some(Answer::Kv(KvAnswer::Read { kvs, .. }))) => Some((op, key.as_str(), kvs)),
+        (Call::Kv(KvCall::Get { key, .. }), Some(Answer::Kv(KvAnswer::Read { kvs, .. }))) => {
+            Some((op, key.as_str(), kvs))
+        }
         _ => None,
     })
 }
@@ -306,7 +308,8 @@ fn with_changes(run: &Run, index: usize, change: impl FnOnce(&mut Vec<Change>)) 
 
 /// A message that brings at least three revisions.
 fn long_message(run: &Run) -> Option<usize> {
-    let long = |changes: &[Change]| changes.len() >= 3 && changes.windows(2).all(|pair| pair[0].modified < pair[1].modified);
+    let long =
+        |changes: &[Change]| changes.len() >= 3 && changes.windows(2).all(|pair| pair[0].modified < pair[1].modified);
     messages(run).into_iter().find(|(_, _, changes)| long(changes)).map(|(index, ..)| index)
 }
 
@@ -327,7 +330,9 @@ fn split_event(run: &Run) -> Option<Vec<Record>> {
         let Some(at) = changes.windows(2).position(|pair| pair[0].modified == pair[1].modified) else { continue };
         let mut records = with_changes(run, index, |changes| changes.truncate(at + 1));
         let mut rest = run.records[index].clone();
-        if let Entry::Event(Event::Watch(WatchEvent { what: WatchMessage::Changes { changes, .. }, .. })) = &mut rest.entry {
+        if let Entry::Event(Event::Watch(WatchEvent { what: WatchMessage::Changes { changes, .. }, .. })) =
+            &mut rest.entry
+        {
             changes.drain(..=at);
         }
         records.insert(index + 1, rest);
@@ -343,7 +348,8 @@ fn late_resumption(run: &Run) -> Option<Vec<Record>> {
             op.index < index && matches!(&op.call, Call::Watch(call) if call.stream == stream && call.resumes)
         });
         let Some(opened) = opened else { continue };
-        let between = messages(run).iter().any(|(other, of, _)| *of == stream && *other > opened.index && *other < index);
+        let between =
+            messages(run).iter().any(|(other, of, _)| *of == stream && *other > opened.index && *other < index);
         if !between && changes.first()?.modified < changes.last()?.modified {
             let first = changes[0].modified;
             return Some(with_changes(run, index, |changes| changes.retain(|change| change.modified > first)));
@@ -369,9 +375,10 @@ fn moved_expiry(run: &Run, early: bool) -> Option<Vec<Record>> {
     for lease in (0x100..0x108).filter(|lease| lease % 4 != 0) {
         let renewals = run.ops.iter().filter(|op| match (&op.call, op.answer()) {
             (Call::Lease(LeaseCall::Grant { lease: of, .. }), Some(_)) => *of == lease,
-            (Call::Lease(LeaseCall::Keepalive { lease: of }), Some(Answer::Lease(LeaseAnswer::Kept { ttl_ms, .. }))) => {
-                *of == lease && *ttl_ms > 0
-            }
+            (
+                Call::Lease(LeaseCall::Keepalive { lease: of }),
+                Some(Answer::Lease(LeaseAnswer::Kept { ttl_ms, .. })),
+            ) => *of == lease && *ttl_ms > 0,
             _ => false,
         });
         let Some(last) = renewals.max_by_key(|op| op.invoked) else { continue };
@@ -411,18 +418,25 @@ fn late_renewal(run: &Run) -> Option<Vec<Record>> {
     let time = run.span().1;
     let mut records = run.records.clone();
     let kept = LeaseAnswer::Kept { revision: 2, lease: 0x101, ttl_ms: 400 };
-    for (later, entry) in [
-        (1, Entry::Invoke(Call::Lease(LeaseCall::Keepalive { lease: 0x101 }))),
-        (2, Entry::Ok(Answer::Lease(kept))),
-    ] {
-        records.push(Record { index: 0, process: grant.process.clone(), time: time + later, clock: None, node: None, entry });
+    for (later, entry) in
+        [(1, Entry::Invoke(Call::Lease(LeaseCall::Keepalive { lease: 0x101 }))), (2, Entry::Ok(Answer::Lease(kept)))]
+    {
+        records.push(Record {
+            index: 0,
+            process: grant.process.clone(),
+            time: time + later,
+            clock: None,
+            node: None,
+            entry,
+        });
     }
     Some(records)
 }
 
 fn phantom(run: &Run) -> Option<Vec<Record>> {
     let last = Case::new(run).timeline.last();
-    let index = run.ops.iter().find(|op| matches!(op.answer(), Some(Answer::Lock(LockAnswer::Granted { .. }))))?.completed;
+    let index =
+        run.ops.iter().find(|op| matches!(op.answer(), Some(Answer::Lock(LockAnswer::Granted { .. }))))?.completed;
     Some(changed(run, index, |entry| {
         if let Entry::Ok(Answer::Lock(LockAnswer::Granted { revision, .. })) = entry {
             *revision = last;
@@ -475,7 +489,9 @@ fn deposed_write(run: &Run) -> Option<Vec<Record>> {
 fn heavier_permits(run: &Run) -> Option<Vec<Record>> {
     let mut records = run.records.clone();
     for record in &mut records {
-        if let Entry::Invoke(Call::Lock(LockCall::Acquire { mode: Mode::Permits { weight, .. }, .. })) = &mut record.entry {
+        if let Entry::Invoke(Call::Lock(LockCall::Acquire { mode: Mode::Permits { weight, .. }, .. })) =
+            &mut record.entry
+        {
             *weight = 3;
         }
     }
@@ -506,7 +522,15 @@ fn late_answer(run: &Run, granted: bool) -> Option<Vec<Record>> {
                 Outcome::Unknown(_) => false,
             }
     };
-    let op = run.ops.iter().find(waits)?;
+    // Its last: what it asked for later would leave keys behind.
+    let last = |op: &&Op| {
+        !run.ops.iter().any(|other| {
+            other.process == op.process
+                && other.index > op.index
+                && matches!(other.call, Call::Lock(LockCall::Acquire { .. }))
+        })
+    };
+    let op = run.ops.iter().filter(waits).find(last)?;
     let mut records = run.records.clone();
     records[op.completed].time += 15_000 * MS;
     // The client asks for nothing else meanwhile.
@@ -626,9 +650,15 @@ fn missed_vacancy(run: &Run) -> Option<Vec<Record>> {
         let prefix = "/_conclave/c/default/c/tenure/";
         let held = |revision: &i64| case.timeline.under(prefix, *revision).next().is_some();
         let ends = |revision: &i64| {
-            case.timeline.revisions[revision].what.changes.iter().any(|change| change.key.starts_with(prefix) && change.value.is_none())
+            case.timeline.revisions[revision]
+                .what
+                .changes
+                .iter()
+                .any(|change| change.key.starts_with(prefix) && change.value.is_none())
         };
-        let Some(wrong) = (at + 1..case.timeline.last()).find(|revision| held(revision) && !ends(revision)) else { continue };
+        let Some(wrong) = (at + 1..case.timeline.last()).find(|revision| held(revision) && !ends(revision)) else {
+            continue;
+        };
         return Some(changed(run, op.completed, |entry| {
             if let Entry::Ok(Answer::Claim(ClaimAnswer::Vacant { at, .. })) = entry {
                 *at = wrong;

@@ -19,78 +19,78 @@ use std::time::Duration;
 use tonic::{Status, transport::Channel};
 
 /// Claims here may be shorter than the usual limits allow.
-pub const NAMESPACE: &str = "short";
+pub(crate) const NAMESPACE: &str = "short";
 
 /// Room for a busy machine beyond what is promised.
-pub const LATE: Duration = Duration::from_secs(3);
+pub(crate) const LATE: Duration = Duration::from_secs(3);
 
-pub fn name(name: &str) -> Option<Name> {
+pub(crate) fn name(name: &str) -> Option<Name> {
     Some(Name { namespace: NAMESPACE.into(), name: name.into() })
 }
 
-pub fn item(claim: &str, holder: &str, duration_ms: u64) -> ClaimItem {
+pub(crate) fn item(claim: &str, holder: &str, duration_ms: u64) -> ClaimItem {
     ClaimItem { claim: name(claim), holder: holder.into(), duration_ms, ..Default::default() }
 }
 
 /// The services of one node.
 #[derive(Clone)]
-pub struct Node {
+pub(crate) struct Node {
     channel: Channel,
 }
 
 impl Node {
-    pub fn new(cluster: &Cluster, i: usize) -> Result<Node> {
+    pub(crate) fn new(cluster: &Cluster, i: usize) -> Result<Node> {
         Ok(Node { channel: Channel::from_shared(cluster.endpoint(i))?.connect_lazy() })
     }
 
-    pub fn claims(&self) -> ClaimsClient<Channel> {
+    pub(crate) fn claims(&self) -> ClaimsClient<Channel> {
         ClaimsClient::new(self.channel.clone())
     }
 
-    pub fn sessions(&self) -> SessionsClient<Channel> {
+    pub(crate) fn sessions(&self) -> SessionsClient<Channel> {
         SessionsClient::new(self.channel.clone())
     }
 
-    pub fn kv(&self) -> KvClient<Channel> {
+    pub(crate) fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel.clone())
     }
 
-    pub async fn open(&self, ttl_ms: u64) -> Result<i64, Status> {
+    pub(crate) async fn open(&self, ttl_ms: u64) -> Result<i64, Status> {
         let request = v1::OpenSessionRequest { session: 0, ttl_ms };
         Ok(self.sessions().open(request).await?.into_inner().session)
     }
 
-    pub async fn bulk(&self, caller: Caller, items: Vec<ClaimItem>) -> Result<ClaimResponse, Status> {
+    pub(crate) async fn bulk(&self, caller: Caller, items: Vec<ClaimItem>) -> Result<ClaimResponse, Status> {
         let request = ClaimRequest { caller: Some(caller), items };
         Ok(self.claims().claim(request).await?.into_inner())
     }
 
-    pub async fn one(&self, item: ClaimItem) -> Result<ClaimResult, Status> {
+    pub(crate) async fn one(&self, item: ClaimItem) -> Result<ClaimResult, Status> {
         let mut results = self.bulk(Caller::default(), vec![item]).await?.results;
         results.pop().ok_or_else(|| Status::internal("no result"))
     }
 
-    pub async fn claim(&self, claim: &str, holder: &str, duration_ms: u64) -> Result<ClaimResult, Status> {
+    pub(crate) async fn claim(&self, claim: &str, holder: &str, duration_ms: u64) -> Result<ClaimResult, Status> {
         self.one(item(claim, holder, duration_ms)).await
     }
 
-    pub async fn check(&self, claim: &str, holder: &str) -> Result<CheckResponse, Status> {
+    pub(crate) async fn check(&self, claim: &str, holder: &str) -> Result<CheckResponse, Status> {
         let request = CheckRequest { claim: name(claim), holder: holder.into(), weak: true, ..Default::default() };
         Ok(self.claims().check(request).await?.into_inner())
     }
 
-    pub async fn vacant(&self, claim: &str, min_revision: i64) -> Result<AwaitVacantResponse, Status> {
+    pub(crate) async fn vacant(&self, claim: &str, min_revision: i64) -> Result<AwaitVacantResponse, Status> {
         let request = AwaitVacantRequest { claim: name(claim), min_revision };
         Ok(self.claims().await_vacant(request).await?.into_inner())
     }
 
-    pub async fn revoke(&self, claim: &str) -> Result<bool, Status> {
+    pub(crate) async fn revoke(&self, claim: &str) -> Result<bool, Status> {
         let request = RevokeRequest { claim: name(claim), ..Default::default() };
         Ok(self.claims().revoke(request).await?.into_inner().changed)
     }
 
     /// A put that counts only while the token does.
-    pub async fn guarded_put(&self, guards: Vec<conclave_api::etcdserverpb::Compare>) -> Result<bool, Status> {
+    pub(crate) async fn guarded_put(&self, guards: Vec<conclave_api::etcdserverpb::Compare>) -> Result<bool, Status> {
         let put = PutRequest { key: Bytes::from_static(b"guarded"), ..Default::default() };
         let put = RequestOp { request: Some(request_op::Request::RequestPut(put)) };
         let request = TxnRequest { compare: guards, success: vec![put], failure: vec![] };
@@ -98,14 +98,14 @@ impl Node {
     }
 
     /// How far the log is.
-    pub async fn index(&self) -> Result<u64, Status> {
+    pub(crate) async fn index(&self) -> Result<u64, Status> {
         let mut maintenance = MaintenanceClient::new(self.channel.clone());
         Ok(maintenance.status(StatusRequest {}).await?.into_inner().raft_index)
     }
 }
 
 /// Nodes whose namespace for tests allows a fifth of a second to a minute, and whose log has come to rest.
-pub async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
+pub(crate) async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
     let cluster = Cluster::start(size).await?;
     let nodes = (0..size).map(|i| Node::new(&cluster, i)).collect::<Result<Vec<_>>>()?;
     let limits = Limits { min_ms: 200, max_ms: 60_000, max_waiting: 5_000 };
@@ -122,7 +122,7 @@ pub async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
     Ok((cluster, nodes))
 }
 
-pub trait Fate {
+pub(crate) trait Fate {
     /// The fence, if it was that.
     fn fence_of(&self, outcome: Outcome) -> Result<i64>;
 }

@@ -57,6 +57,14 @@ async fn bad_fields_are_named() -> Result<()> {
         at.enter(EnterRequest { caller: dedupe, ..good.clone() }).await,
         "conclave: caller.dedupe_id has 5 bytes; it must be empty or 16 bytes",
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn bad_fields_of_other_operations_are_named() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let mut at = elections(&cluster, 0).await?;
+    let good = entering("a", grant(&cluster.client(0)?, LASTING).await?);
 
     refused(at.campaign(CampaignRequest::default()).await, "conclave: enter is missing");
     let tries = Some(EnterRequest { try_only: true, ..good.clone() });

@@ -177,7 +177,7 @@ async fn a_watch_goes_on_at_another_member() -> Result<()> {
     let mut next = 0;
     for round in 0..ROUNDS {
         let (watched, changed) = (round % 3, (round + 1) % 3);
-        let (mut there, mut at) = (elections(&cluster, watched).await?, elections(&cluster, changed).await?);
+        let (mut there, at) = (elections(&cluster, watched).await?, elections(&cluster, changed).await?);
         let mut watching = watch(&mut there, WatchElectionRequest { no_snapshot: true, ..from(next) }).await?;
         for i in 0..10 {
             if i == 5 {

@@ -75,7 +75,7 @@ async fn the_longest_hold_ends_a_hold() -> Result<()> {
 async fn what_a_session_held_goes_with_it() -> Result<()> {
     let (_cluster, nodes) = start(1).await?;
     let node = &nodes[0];
-    let (session, other) = (node.open(1).await?, node.lasting().await?);
+    let (session, other) = (node.open(2_000).await?, node.lasting().await?);
     let delayed = AcquireRequest { lock_delay_ms: 400, ..asking(session, vec![alone(L), shared("m")]) };
     let lost = node.acquire(delayed).await?;
     let next = granted(node.wait_for(other).await?).await?;

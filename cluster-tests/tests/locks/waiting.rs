@@ -33,7 +33,7 @@ async fn nobody_is_granted_whose_session_is_over() -> Result<()> {
     let node = &nodes[0];
     let lasting = node.lasting().await?;
     let held = node.take(lasting, vec![alone(L)]).await?;
-    let (closed, short) = (node.lasting().await?, node.open(1).await?);
+    let (closed, short) = (node.lasting().await?, node.open(2_000).await?);
     let first = node.wait_for(closed).await?;
     let second = node.wait_for(short).await?;
     let third = node.wait_for(lasting).await?;
@@ -209,7 +209,7 @@ async fn a_stream_tells_of_the_place_and_then_of_the_grant() -> Result<()> {
     before(&mut stream).await?;
     drop(stream);
     node.until(L, "an empty line", |lock| lock.waiting_count == 0).await?;
-    let mut lost = node.stream(asking(node.open(1).await?, vec![alone(L)])).await?;
+    let mut lost = node.stream(asking(node.open(2_000).await?, vec![alone(L)])).await?;
     let ended = ending(&mut lost).await?;
     ensure!(ended.code() == Code::NotFound, "{ended}");
     Ok(())

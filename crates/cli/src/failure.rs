@@ -4,7 +4,6 @@
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
 use crate::exit::Exit;
-use conclave_client::api::etcdserverpb::ResponseHeader;
 use std::fmt;
 use tonic::{Code, Status};
 
@@ -152,11 +151,6 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(Exit::Io, error.to_string())
     }
-}
-
-/// The header that every answer has.
-pub(crate) fn header(header: Option<ResponseHeader>) -> Result<ResponseHeader> {
-    header.ok_or_else(|| Failure::odd_answer("header"))
 }
 
 impl Failure {

@@ -7,7 +7,7 @@
 //!    background, until the cluster has confirmed it or the session is lost.
 
 use crate::{
-    Client, Error, ErrorKind, Header, LostReason, Session,
+    Client, Error, ErrorKind, Header, LostReason, Session, SessionState,
     clock::Moment,
     session::Reservation,
     txn::{Compare, Op, OpAnswer, Txn, TxnAnswer},
@@ -169,9 +169,11 @@ impl Tenure {
 
     /// Follows `gone`, which ends when the cluster has taken the tenure away.
     pub(crate) fn watched_by(mut self, gone: impl Future<Output = LostReason> + Send + 'static) -> Self {
-        let over = self.over.clone();
+        let (over, session) = (self.over.clone(), self.session.downgrade());
         let watcher = self.session.in_background(async move {
-            let reason = gone.await;
+            let gone = gone.await;
+            // What goes because the session was closed is lost for that reason.
+            let reason = session.upgrade().and_then(|session| lost_with(&session)).unwrap_or(gone);
             over.send_if_modified(|known| known.is_none().then(|| *known = Some(reason)).is_some());
         });
         self.watcher = Some(watcher.abort_handle());
@@ -188,10 +190,7 @@ impl Tenure {
 
     pub(crate) fn why_lost(&self) -> Option<LostReason> {
         let over = *self.over.borrow();
-        over.or(match self.session.state() {
-            crate::SessionState::Lost(reason) => Some(reason),
-            _ => None,
-        })
+        over.or_else(|| lost_with(&self.session))
     }
 
     pub(crate) fn lost(&self) -> BoxFuture<'static, LostReason> {
@@ -286,6 +285,13 @@ where
     };
     // Refusals are logged; after the session's end its lease gives everything back.
     drop(session.during(tries).await);
+}
+
+fn lost_with(session: &Session) -> Option<LostReason> {
+    match session.state() {
+        SessionState::Lost(reason) => Some(reason),
+        SessionState::Safe | SessionState::Jeopardy => None,
+    }
 }
 
 async fn told(over: &mut watch::Receiver<Option<LostReason>>) -> LostReason {

@@ -1,4 +1,78 @@
-//! The Rust client of Conclave.
+//! The Rust client of Conclave, and of etcd.
+//!
+//! For programs of which several run, and only one may do a thing at a time: elect a leader, take a lock, keep something alive, follow
+//! what changes. It speaks etcd's v3 wire, so everything on this page works with a stock etcd as well, and stands in the same lines as
+//! etcd's own clients.
+//!
+//! # A guided tour
+//!
+//! **Connect.** A [`Client`] knows some members and talks to one that works. It is cheap to clone and connects when first used.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), conclave_client::Error> {
+//! use conclave_client::{Client, Cmp, Compare, KeyRange, Put, Txn};
+//!
+//! let client = Client::new(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"])?;
+//! client.put("color", "green").await?;
+//! let green = Compare::value("color", Cmp::Equal, "green");
+//! let changed = client.txn(Txn::new().when([green]).then([Put::new("color", "blue")])).await?.succeeded;
+//! let all = client.range(KeyRange::prefix("c")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Follow.** [`Client::watch`] is a stream of changes that goes on at another member when one fails, without gap or repeat.
+//!
+//! **Hold something.** Whatever is held is held by a [`Session`]: a lease kept alive in the background. It knows by the clock, without
+//! asking anybody, until when the cluster surely keeps it. What holds is a guard, and every guard is [`Held`]:
+//!
+//! | want | take | get |
+//! |---|---|---|
+//! | one of many does the work | [`Election::campaign`] | [`Leadership`] |
+//! | one at a time | [`Mutex::lock`], [`Mutex::try_lock`], [`Mutex::lock_within`] | [`LockGuard`] |
+//! | many readers, one writer | [`RwLock`] | [`LockGuard`] |
+//! | so many at a time | [`Semaphore`] | [`LockGuard`] |
+//! | several keys changed as one | [`Client::stm`] | |
+//!
+//! ```no_run
+//! # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+//! use conclave_client::{Election, Ran, Session, run_as_leader};
+//! use std::time::Duration;
+//!
+//! let session = Session::open(&client, Duration::from_secs(10)).await?;
+//! let leadership = Election::new(&client, "billing").campaign(&session, "host-7").await?;
+//! let ran = run_as_leader(leadership, async |leading| {
+//!     // Stopped before leadership is given up, however that comes about.
+//!     println!("billing with fence {}", leading.fence());
+//! });
+//! if let Ran::Stopped(reason) = ran.await {
+//!     println!("no longer the leader: {reason:?}");
+//! }
+//! session.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a lock can promise
+//!
+//! No program can *know* that it holds a lock: between looking and acting it may be delayed for as long as it takes the cluster to give
+//! the lock away. So there are three lines of defence, and what must never go wrong uses the third:
+//!
+//! 1. **Time.** [`Held::lost`] ends at the deadline, before the cluster gives anything away, also without a network, also after the machine
+//!    was suspended. It stops work that looks up in time.
+//! 2. **Fences.** [`Held::fence`] rises with every grant. A service that remembers the greatest it has seen, and refuses smaller ones, is
+//!    safe from late requests of earlier holders.
+//! 3. **Guarded transactions.** [`Held::txn`] writes to the cluster's own store only if the tenure lasts at that very moment.
+//!
+//! # Failures
+//!
+//! Every [`Error`] is one of three: *retryable*, it surely had no effect; *outcome unknown*, a write that may have happened; *final*.
+//! Writes are sent once. What waits by its nature (a campaign, a lock, a watch, a session) waits out failures of members by itself, and
+//! ends when it is dropped or its session is lost. Each method says what dropping its future leaves behind: mostly nothing.
+//!
+//! # The wire
+//!
+//! [`wire`] is the services themselves, message in, message out, for tests and for what has no better form here; [`api`] is the messages.
 
 mod call;
 mod client;

@@ -81,7 +81,7 @@ impl Mutex {
 
     /// Takes the lock if nobody has it or waits for it; `None` if somebody does. Then nothing is left behind.
     ///
-    /// If another part of this process has the lock by the same session, or is about to, this waits for it no longer than to give back.
+    /// Another part of this process that has the lock by the same session, or is just giving it back, counts as somebody.
     ///
     /// # Errors
     /// As [`Mutex::lock`]. Outcome unknown: the place could not be given back for sure; it is tried in the background.

@@ -76,7 +76,8 @@ pub(crate) fn token(key: &Bytes, revision: i64) -> Token {
 
 /// Takes a place and waits for its turn.
 pub(crate) async fn wait(session: &Session, line: &Line) -> Result<Place, Error> {
-    let (place, blocked) = enter(session, line).await?;
+    let reservation = session.during(async { Ok(session.reserve(&line.key).await) }).await?;
+    let (place, blocked) = enter(session, line, reservation).await?;
     if blocked {
         let gone = async {
             gone(session.client(), &place.key, place.revision()).await;
@@ -97,7 +98,10 @@ pub(crate) async fn wait(session: &Session, line: &Line) -> Result<Place, Error>
 
 /// Takes a place if its turn is now; leaves nothing behind if not.
 pub(crate) async fn attempt(session: &Session, line: &Line) -> Result<Option<Place>, Error> {
-    let (mut place, blocked) = enter(session, line).await?;
+    session.check()?;
+    // Another part of this process has it by the same session, or is about to.
+    let Some(reservation) = session.try_reserve(&line.key) else { return Ok(None) };
+    let (mut place, blocked) = enter(session, line, reservation).await?;
     if !blocked {
         return Ok(Some(place));
     }
@@ -114,8 +118,7 @@ pub(crate) async fn within(session: &Session, line: &Line, patience: Duration) -
 }
 
 /// Takes a place, or finds it; tells whether somebody is before it.
-async fn enter(session: &Session, line: &Line) -> Result<(Place, bool), Error> {
-    let reservation = session.during(async { Ok(session.reserve(&line.key).await) }).await?;
+async fn enter(session: &Session, line: &Line, reservation: Reservation) -> Result<(Place, bool), Error> {
     // In a task of its own: if this future is dropped, the task still learns what became of the request, and cleans up.
     let (tell, told) = oneshot::channel();
     let (own, line) = (session.clone(), line.clone());

@@ -34,7 +34,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Asks until the answer is yes; false if `bound` passed first.
-pub(crate) fn wait_until(bound: Duration, mut ask: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(bound: Duration, ask: impl FnMut() -> bool) -> bool {
+    ask_every(Duration::from_millis(5), bound, ask)
+}
+
+/// As [`wait_until`], for questions that cost something.
+pub(crate) fn ask_every(step: Duration, bound: Duration, mut ask: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + bound;
     loop {
         if ask() {
@@ -43,7 +48,7 @@ pub(crate) fn wait_until(bound: Duration, mut ask: impl FnMut() -> bool) -> bool
         if Instant::now() >= end {
             return false;
         }
-        sleep(Duration::from_millis(5));
+        sleep(step);
     }
 }
 

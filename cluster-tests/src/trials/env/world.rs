@@ -17,7 +17,7 @@ use super::{
     probe::{NodeStatus, Probe},
     run::Run,
     setup::{Mode, Setup},
-    tools::{lock, wait_until},
+    tools::{ask_every, lock},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
@@ -33,6 +33,8 @@ use std::{
 /// How long a start or a recovery may take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(40);
 const ELECTION: Duration = Duration::from_secs(10);
+/// Between two requests for the same answer.
+const REQUESTS: Duration = Duration::from_millis(50);
 
 /// Where something runs, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +263,7 @@ impl World {
     /// There is none.
     pub fn leader(&self) -> Result<usize> {
         let mut leader = None;
-        wait_until(ELECTION, || {
+        ask_every(REQUESTS, ELECTION, || {
             leader = self.leader_now();
             leader.is_some()
         });
@@ -275,7 +277,7 @@ impl World {
     pub fn wait_all_serve(&self, bound: Duration) -> Result<()> {
         for node in 0..self.nodes() {
             let mut last = None;
-            let served = wait_until(bound, || {
+            let served = ask_every(REQUESTS, bound, || {
                 last = self.probe.read(node, Duration::from_secs(2)).err();
                 last.is_none()
             });

@@ -157,7 +157,14 @@ impl LockArgs {
         })
     }
 
-    async fn hold(&self, context: &Context, guard: &Guard, what: &str, name: &str, signals: &mut Signals) -> Result<Exit> {
+    async fn hold(
+        &self,
+        context: &Context,
+        guard: &Guard,
+        what: &str,
+        name: &str,
+        signals: &mut Signals,
+    ) -> Result<Exit> {
         let held = guard.as_held();
         let mut environment: Vec<(String, OsString)> = vec![("CONCLAVE_NAME".to_owned(), name.into())];
         match guard {

@@ -1,22 +1,22 @@
 //! `lock ls`, `lock show`, `lock release`: the locks that there are.
 //!
-//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. Elections of etcd's wire look the same, with a value. They are
-//! found by that look alone, so a key that merely looks so is listed too. Conclave's own locks (conclave.v1) are asked for by name.
+//! etcd's locks are found by reading keys (see `lock_lines`), Conclave's own (conclave.v1) are asked for by name.
 
 use super::{
     Context,
+    lock_lines::{Line, Lines, Shown, lines, own_place},
     names::{self, CallerArgs, ListArgs, Page},
     wire,
 };
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    output::{Json, Show, Table, Text, human, quote},
+    output::{Json, Show, Text, quote},
     parse::Keys,
 };
 use clap::Subcommand;
 use conclave_client::api::{
-    conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest, lock_part::Mode},
+    conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest},
     etcdserverpb::{
         Compare, DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
@@ -24,7 +24,7 @@ use conclave_client::api::{
     },
     mvccpb::KeyValue,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::time::sleep;
 
 /// After how long somebody who waits is told for whom.
@@ -51,38 +51,16 @@ The holder learns it at once; a command of `conclavectl lock` is stopped.")]
     },
 }
 
-/// A place in a line.
-#[derive(Clone, Debug)]
-struct Place {
-    /// Empty for Conclave's own locks.
-    key: Vec<u8>,
-    holds: bool,
-    /// How it is asked for.
-    mode: String,
-    lease: i64,
-    fence: i64,
-    value: Vec<u8>,
-}
-
-/// A lock and its line, the holder first.
-#[derive(Clone, Debug)]
-struct Line {
-    name: String,
-    namespace: String,
-    places: Vec<Place>,
-}
-
-/// What `lock show` shows: one name may stand for several locks.
-struct Shown(Vec<Line>);
-
-struct Lines(Vec<Line>);
-
 impl LockAdmin {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Ls { prefix } => {
                 let keys = scan(context, Keys::prefix(prefix.clone().into_bytes())).await?;
                 let mut all = lines(keys);
+                for line in &mut all {
+                    line.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone())))
+                        .await;
+                }
                 all.extend(own_locks(context, &prefix).await?);
                 context.out.show(&Lines(all));
                 Ok(())
@@ -105,42 +83,12 @@ impl LockAdmin {
     }
 }
 
-/// The place that a key is, if it looks like one.
-fn place(kv: KeyValue) -> Option<(String, Place)> {
-    let text = std::str::from_utf8(&kv.key).ok()?;
-    let (name, suffix) = text.rsplit_once('/')?;
-    let same = kv.lease != 0 && suffix == format!("{:x}", kv.lease) && !name.is_empty();
-    let name = name.to_owned();
-    let place = Place { key: kv.key.to_vec(), lease: kv.lease, fence: kv.create_revision, value: kv.value.to_vec(), holds: false, mode: "etcd".into() };
-    same.then_some((name, place))
-}
-
-fn lines(keys: Vec<KeyValue>) -> Vec<Line> {
-    let mut lines: BTreeMap<String, Vec<Place>> = BTreeMap::new();
-    for (name, place) in keys.into_iter().filter_map(place) {
-        lines.entry(name).or_default().push(place);
-    }
-    let sorted = |(name, mut places): (String, Vec<Place>)| {
-        places.sort_by_key(|place| place.fence);
-        places.iter_mut().take(1).for_each(|place| place.holds = true);
-        Line { name, namespace: String::new(), places }
-    };
-    lines.into_iter().map(sorted).collect()
-}
-
-/// For `status`: name, holder, its fence, how many wait.
-pub(super) fn summary(keys: Vec<KeyValue>) -> impl Iterator<Item = (String, String, i64, u64)> {
-    lines(keys).into_iter().filter_map(|line| {
-        let holder = line.places.first()?;
-        let shown = if holder.value.is_empty() { human::lease(holder.lease) } else { quote::readable(&holder.value) };
-        Some((line.name, shown, holder.fence, line.places.len() as u64 - 1))
-    })
-}
-
 /// All keys of a range, in pages.
 async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue>> {
     const PAGE: i64 = 5_000;
-    let mut request = RangeRequest { key: key.into(), range_end: end.into(), limit: PAGE, ..RangeRequest::default() };
+    // Without values, which may be large.
+    let (key, range_end) = (key.into(), end.into());
+    let mut request = RangeRequest { key, range_end, limit: PAGE, keys_only: true, ..RangeRequest::default() };
     let mut all = Vec::new();
     loop {
         let page = context.link.read(|channel| wire::range(channel, request.clone())).await?;
@@ -157,8 +105,10 @@ async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue
 
 async fn line(context: &Context, name: &str) -> Result<Line> {
     let keys = scan(context, Keys::prefix(format!("{name}/").into_bytes())).await?;
-    let found = lines(keys).into_iter().find(|line| line.name == name);
-    Ok(found.unwrap_or_else(|| Line { name: name.to_owned(), namespace: String::new(), places: Vec::new() }))
+    let none = || Line { name: name.to_owned(), namespace: String::new(), places: Vec::new() };
+    let mut found = lines(keys).into_iter().find(|line| line.name == name).unwrap_or_else(none);
+    found.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone()))).await;
+    Ok(found)
 }
 
 async fn release(context: &Context, name: &str, fence: i64) -> Result<()> {
@@ -242,96 +192,6 @@ impl Show for Released {
     }
 }
 
-impl Place {
-    fn json(&self) -> Json {
-        Json::object()
-            .with("fence", self.fence)
-            .with("lease", human::lease(self.lease))
-            .with("mode", &self.mode)
-            .some("key", String::from_utf8_lossy(&self.key).into_owned())
-            .some("value", Json::bytes(&self.value))
-            .done()
-    }
-
-    fn value(&self) -> String {
-        if self.value.is_empty() { "-".to_owned() } else { quote::readable(&self.value) }
-    }
-}
-
-impl Line {
-    fn holders(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().filter(|place| place.holds)
-    }
-
-    fn waiting(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().filter(|place| !place.holds)
-    }
-
-    fn json(&self) -> Json {
-        Json::object()
-            .with("name", &self.name)
-            .some("namespace", &self.namespace)
-            .with("holders", Json::list(self.holders(), Place::json))
-            .with("waiting", Json::list(self.waiting(), Place::json))
-            .done()
-    }
-}
-
-impl Show for Shown {
-    fn simple(&self, text: &mut Text) {
-        if let Some(table) = self.table() {
-            text.table(&table);
-        }
-    }
-
-    fn json(&self) -> Json {
-        Json::list(&self.0, Line::json)
-    }
-
-    fn table(&self) -> Option<Table> {
-        let mut table = Table::new(["PLACE", "MODE", "FENCE", "LEASE", "OWNER OR VALUE"]);
-        for line in &self.0 {
-            let standing = |i: usize, place: &Place| if place.holds { "holds".into() } else { format!("waits ({})", i + 1) };
-            let places = line.holders().enumerate().chain(line.waiting().enumerate());
-            for (i, place) in places {
-                let (mode, fence) = (place.mode.clone(), place.fence.to_string());
-                table.row([standing(i, place), mode, fence, human::lease(place.lease), place.value()]);
-            }
-        }
-        Some(table)
-    }
-}
-
-impl Show for Lines {
-    fn simple(&self, text: &mut Text) {
-        match self.table().filter(|table| !table.is_empty()) {
-            Some(table) => text.table(&table),
-            None => text.line("no locks"),
-        }
-    }
-
-    fn json(&self) -> Json {
-        Json::list(&self.0, Line::json)
-    }
-
-    fn table(&self) -> Option<Table> {
-        let mut table = Table::new(["NAME", "MODE", "FENCE", "HOLDERS", "WAITING", "LEASE", "OWNER OR VALUE"]);
-        for line in &self.0 {
-            let Some(first) = line.places.first() else { continue };
-            table.row([
-                if line.namespace.is_empty() { line.name.clone() } else { format!("{} (in {})", line.name, line.namespace) },
-                first.mode.clone(),
-                first.fence.to_string(),
-                line.holders().count().to_string(),
-                line.waiting().count().to_string(),
-                human::lease(first.lease),
-                first.value(),
-            ]);
-        }
-        Some(table)
-    }
-}
-
 /// Conclave's own locks whose names begin so; none on a server that does not have them.
 async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
     const PAGE: u32 = 1000;
@@ -352,45 +212,8 @@ async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn own_place(request: &LockRequestState, holds: bool) -> Place {
-    let mode = match request.parts.first().and_then(|part| part.mode) {
-        Some(Mode::Shared(_)) => "shared".to_owned(),
-        Some(Mode::Permits(permits)) => format!("{} of {} permits", permits.weight, permits.capacity),
-        _ => "exclusive".to_owned(),
-    };
-    let value = names::owner(request).into_bytes();
-    Place { key: Vec::new(), lease: request.session, fence: request.fence, value, holds, mode }
-}
-
 impl From<ListLocksResponse> for Page {
     fn from(response: ListLocksResponse) -> Self {
         Self { header: response.header, names: response.names, more: response.more }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kv(key: &str, lease: i64, created: i64) -> KeyValue {
-        KeyValue { key: key.to_owned().into(), lease, create_revision: created, ..KeyValue::default() }
-    }
-
-    #[test]
-    fn lines_are_found_by_their_look() {
-        let keys = vec![
-            kv("job/1f", 0x1f, 9),
-            kv("job/2e", 0x2e, 5),
-            kv("job/zz", 0x2e, 3),
-            kv("job/1f", 0, 1),
-            kv("deep/er/1f", 0x1f, 12),
-            kv("/1f", 0x1f, 2),
-        ];
-        let lines = lines(keys);
-        let seen: Vec<(&str, Vec<i64>)> = lines
-            .iter()
-            .map(|line| (line.name.as_str(), line.places.iter().map(|place| place.fence).collect()))
-            .collect();
-        assert_eq!(seen, [("deep/er", vec![12]), ("job", vec![5, 9])]);
     }
 }

@@ -18,7 +18,9 @@ use clap::Args;
 use conclave_client::{
     Client, Session,
     api::conclave::v1::{
-        AcquireRequest, AcquireResponse, LockPart, ReleaseRequest, acquire_progress::Now, lock_part::{Mode, Permits},
+        AcquireRequest, AcquireResponse, LockPart, ReleaseRequest,
+        acquire_progress::Now,
+        lock_part::{Mode, Permits},
         locks_client::LocksClient,
     },
 };
@@ -133,7 +135,9 @@ async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Resul
         let once = async {
             let channel = context.link.node().await?.channel;
             let failed = |status: tonic::Status| match status.code() {
-                Code::Unavailable | Code::Cancelled | Code::Unknown => Failure::new(Exit::NoConnection, status.message()),
+                Code::Unavailable | Code::Cancelled | Code::Unknown => {
+                    Failure::new(Exit::NoConnection, status.message())
+                }
                 _ => Failure::of(&status, Effect::Reads),
             };
             let stream = LocksClient::new(channel).acquire_stream(request.clone()).await.map_err(failed)?;

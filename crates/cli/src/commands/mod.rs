@@ -10,6 +10,7 @@ mod get;
 mod lease;
 mod lock;
 mod lock_admin;
+mod lock_lines;
 mod lock_modes;
 mod names;
 mod put;

@@ -157,11 +157,6 @@ pub(crate) fn namespace(name: &Name) -> String {
     if name.namespace.is_empty() { "default".into() } else { name.namespace.clone() }
 }
 
-/// A session's cell.
-pub(crate) fn session(id: i64) -> String {
-    human::lease_or_dash(id)
-}
-
 /// A name with its namespace, if that is not the default one.
 pub(crate) fn full(name: &Name) -> String {
     match namespace(name).as_str() {

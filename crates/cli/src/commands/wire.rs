@@ -54,7 +54,6 @@ calls! {
     }
     SessionsClient {
         open_session = open(v1::OpenSessionRequest) -> v1::OpenSessionResponse;
-        close_session = close(v1::CloseSessionRequest) -> v1::CloseSessionResponse;
     }
     ElectionsClient {
         enter = enter(v1::EnterRequest) -> v1::ElectionResponse;
@@ -66,7 +65,6 @@ calls! {
         evict_everywhere = evict_everywhere(v1::EvictEverywhereRequest) -> v1::EvictEverywhereResponse;
         get_term = get_term(v1::GetTermRequest) -> v1::GetTermResponse;
         request_transfer = request_transfer(v1::RequestTransferRequest) -> v1::ElectionResponse;
-        transfer = transfer(v1::TransferRequest) -> v1::ElectionResponse;
         delete_election = delete(v1::DeleteElectionRequest) -> v1::DeleteElectionResponse;
         list_elections = list(v1::ListRequest) -> v1::ListElectionsResponse;
     }

@@ -12,7 +12,12 @@ mod holding;
 mod schedule;
 pub(crate) mod signals;
 
-pub(crate) use {child::shim, find::find, holding::{Holding, Tenure}, schedule::Schedule};
+pub(crate) use {
+    child::shim,
+    find::find,
+    holding::{Holding, Tenure},
+    schedule::Schedule,
+};
 
 use crate::{
     exit::Exit,

@@ -101,7 +101,9 @@ pub(crate) fn guard_text(guard: &Compare) -> String {
         Some(TargetUnion::CreateRevision(n)) => ("create", n.to_string()),
         Some(TargetUnion::ModRevision(n)) => ("mod", n.to_string()),
         Some(TargetUnion::Lease(n)) => ("lease", format!("{n:x}")),
-        Some(TargetUnion::Value(value)) => return format!("value({}) {relation} {}", quote::go(&guard.key), quote::go(value)),
+        Some(TargetUnion::Value(value)) => {
+            return format!("value({}) {relation} {}", quote::go(&guard.key), quote::go(value));
+        }
         None => ("version", "0".to_owned()),
     };
     format!("{target}({}) {relation} \"{operand}\"", quote::go(&guard.key))

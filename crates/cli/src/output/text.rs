@@ -30,11 +30,6 @@ impl Text {
         self.bytes.push(b'\n');
     }
 
-    /// A byte string within a line.
-    pub(crate) fn within(&self, bytes: &[u8]) -> String {
-        if self.hex { quote::hex(bytes) } else { String::from_utf8_lossy(bytes).into_owned() }
-    }
-
     /// A table in plain columns.
     pub(crate) fn table(&mut self, table: &Table) {
         self.bytes.extend_from_slice(table.plain().as_bytes());

@@ -25,7 +25,7 @@ pub mod decode;
 mod history;
 mod hub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topic;
 
 pub use hub::{Feed, Subscription};

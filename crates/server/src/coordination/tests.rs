@@ -13,9 +13,9 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-struct Store {
+pub(crate) struct Store {
     machine: Machine,
-    view: MemoryView,
+    pub(crate) view: MemoryView,
     index: u64,
 }
 
@@ -31,13 +31,14 @@ impl HistorySource for MemorySource {
     }
 }
 
-struct World {
-    store: Arc<Mutex<Store>>,
-    feed: Feed,
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) feed: Feed,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         let view = MemoryView::new();
         let machine = Machine::load(&view).unwrap();
         let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
@@ -61,22 +62,22 @@ impl World {
         (outcomes, changes)
     }
 
-    fn apply(&self, commands: &[Command]) -> Vec<Outcome> {
+    pub(crate) fn apply(&self, commands: &[Command]) -> Vec<Outcome> {
         let (outcomes, changes) = self.write(commands);
         self.feed.observe(&changes);
         outcomes
     }
 
     /// Returns the fence.
-    fn acquire(&self, lock: &str) -> i64 {
+    pub(crate) fn acquire(&self, lock: &str) -> i64 {
         self.apply(&[acquire(lock)])[0].revision
     }
 
-    fn release(&self, fence: i64) {
+    pub(crate) fn release(&self, fence: i64) {
         self.apply(&[release(fence)]);
     }
 
-    fn revision(&self) -> i64 {
+    pub(crate) fn revision(&self) -> i64 {
         self.store.lock().machine.revision()
     }
 
@@ -88,20 +89,20 @@ impl World {
     }
 }
 
-fn name(name: &str) -> Name {
+pub(crate) fn name(name: &str) -> Name {
     Name { namespace: "n".into(), name: name.into() }
 }
 
-fn coord_command(body: CoordBody) -> Command {
+pub(crate) fn coord_command(body: CoordBody) -> Command {
     Command::Coord(Box::new(Coord { session: 1, dedupe: None, expect: None, body }))
 }
 
-fn acquire(lock: &str) -> Command {
+pub(crate) fn acquire(lock: &str) -> Command {
     let parts = vec![LockPart { lock: name(lock), mode: LockMode::Exclusive }];
     coord_command(CoordBody::Acquire(Acquire { parts, owner: "o".into(), ..Acquire::default() }))
 }
 
-fn release(fence: i64) -> Command {
+pub(crate) fn release(fence: i64) -> Command {
     coord_command(CoordBody::Release(Release { fence, ..Release::default() }))
 }
 

@@ -62,7 +62,9 @@ fn judge(case: &Case<'_>) -> Judged {
             // A revocation can have ended it that was under way after the claim was made, and before the end was seen.
             let asked_for = |by: u64| {
                 revoked.get(claim).into_iter().flatten().any(|(op, holder)| {
-                    op.invoked <= by && op.returned >= promise.made && holder.is_none_or(|holder| holder == promise.holder)
+                    op.invoked <= by
+                        && op.returned >= promise.made
+                        && holder.is_none_or(|holder| holder == promise.holder)
                 })
             };
             let early = ends.iter().find(|(fence, time, ..)| {

@@ -17,6 +17,7 @@ pub(crate) const PROPERTY: Property = Property {
     judge,
 };
 
+/// Counts beliefs that lasted.
 fn judge(case: &Case<'_>) -> Judged {
     let beliefs = beliefs(case.run, &case.grants);
     let mut names: BTreeMap<_, Vec<&Belief<'_>>> = BTreeMap::new();
@@ -43,7 +44,7 @@ fn judge(case: &Case<'_>) -> Judged {
             }
         }
     }
-    Ok(beliefs.len())
+    Ok(beliefs.iter().filter(|belief| belief.until > belief.from).count())
 }
 
 fn overlapping(name: &str, first: &Belief<'_>, second: &Belief<'_>, overlap: u64, began: u64) -> super::super::Flaw {

@@ -23,7 +23,8 @@ fn judge(case: &Case<'_>) -> Judged {
     let mut judged = 0;
     for (id, lease) in leases(case) {
         let Some(ttl_ms) = lease.renewals.iter().map(|renewal| renewal.ttl_ms).max() else { continue };
-        if lease.revoked.is_some() || !(lease.watched || !lease.gone.is_empty()) {
+        let could_tell = lease.watched || !lease.gone.is_empty();
+        if lease.revoked.is_some() || !could_tell {
             continue;
         }
         let (received, index) =

@@ -83,9 +83,13 @@ fn orders<'a>(
     for (i, txn) in txns.iter().enumerate() {
         let shown = [txn.op.index, txn.op.completed];
         for (key, list) in reads(txn) {
-            for (at, element) in list.iter().enumerate() {
+            if longest.get(key).is_some_and(|(known, _)| known.starts_with(list)) {
+                continue;
+            }
+            let mut once = HashSet::new();
+            for element in list {
                 let sentence = match appenders.get(&(key, *element)) {
-                    _ if list[..at].contains(element) => format!("{element} stands twice in a read of list {key}"),
+                    _ if !once.insert(element) => format!("{element} stands twice in a read of list {key}"),
                     None => format!("{element} was read in list {key}, and nobody appended it"),
                     Some(by) if matches!(txns[*by].op.outcome, Outcome::Fail(_)) => {
                         format!("{element} was read in list {key}, but the transaction that was to append it failed")

@@ -11,9 +11,12 @@ use std::collections::BTreeMap;
 pub(crate) const PROPERTY: Property =
     Property { name: "digests", workloads: &[], says: "At one revision all members have the same digest.", judge };
 
+/// A digest with who told it, in which record.
+type Told<'a> = (&'a str, Option<u32>, usize);
+
 /// Counts digests that were compared with one of another member.
 fn judge(case: &Case<'_>) -> Judged {
-    let mut known: BTreeMap<(&str, i64, i64), (&str, Option<u32>, usize)> = BTreeMap::new();
+    let mut known: BTreeMap<(&str, i64, i64), Told<'_>> = BTreeMap::new();
     let mut judged = 0;
     for (record, fact) in case.run.facts() {
         let Fact::Digest(told) = fact else { continue };

@@ -62,24 +62,25 @@ pub(super) fn waits<'c, 'a>(case: &'c Case<'a>, lines: &'c Lines<'a>) -> Vec<Wai
             Outcome::Unknown(_) => continue,
         };
         let end = over.unwrap_or(case.ended);
-        for (number, prefix) in prefixes(name, api).iter().enumerate() {
-            let Some(line) = lines.get(prefix) else { continue };
-            let began = |place: &Place<'_>| case.timeline.seen(place.from).map_or(u64::MAX, |(time, _)| time);
-            let mine = |place: &&Place<'_>| {
-                place.lease == lease
-                    && (api == Api::Conclave || place.key == format!("{name}/{lease:x}"))
-                    && began(place) <= end
+        let began = |place: &Place<'_>| case.timeline.seen(place.from).map_or(u64::MAX, |(time, _)| time);
+        let mine = |place: &&Place<'_>| {
+            let named = match api {
+                // Who asks again while it stands or holds keeps its key.
+                Api::Etcd => place.key == format!("{name}/{lease:x}"),
+                Api::Conclave => began(place) >= op.invoked,
             };
-            // The observer may be slow: a life that began before the call is another call's, if there is a later one.
-            let Some(place) = line.iter().rev().find(mine) else { continue };
-            let turn = match (api, number) {
-                (Api::Etcd, _) => first_from(line, place),
-                (Api::Conclave, 0) => Some(place.from),
-                (Api::Conclave, _) => None,
-            };
-            found.push(Wait { op, name, place, turn, over, granted: granted.get(&op.index).copied() });
-            break;
-        }
+            named && place.lease == lease && began(place) <= end
+        };
+        let prefixes = prefixes(name, api);
+        let lives = prefixes.iter().filter_map(|prefix| lines.get(prefix)).enumerate();
+        let last = lives.filter_map(|(number, line)| Some((number, line, line.iter().rfind(mine)?)));
+        let Some((number, line, place)) = last.max_by_key(|(.., place)| place.from) else { continue };
+        let turn = match (api, number) {
+            (Api::Etcd, _) => first_from(line, place),
+            (Api::Conclave, 0) => Some(place.from),
+            (Api::Conclave, _) => None,
+        };
+        found.push(Wait { op, name, place, turn, over, granted: granted.get(&op.index).copied() });
     }
     found
 }

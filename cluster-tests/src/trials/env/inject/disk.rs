@@ -6,6 +6,7 @@ use crate::trials::env::{
     node::killed,
     shim::Sync,
     strace::{Strace, Tamper},
+    tools::{ask_every, wait_until},
     world::World,
 };
 use anyhow::{Context, Result};
@@ -13,6 +14,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Less room than this is none.
 const NOTHING: u64 = 64 * 1024;
+/// How long a node may take to end when its disk fails.
+const ENDS: Duration = Duration::from_secs(3);
 
 /// What is wrong with syncs.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +55,10 @@ pub(super) fn power_loss(world: &Arc<World>, nodes: &[usize], alive: bool) -> Re
     let nodes = nodes.to_vec();
     Ok(Box::new(move |world| {
         let mut all_lost = true;
+        for node in nodes.iter().filter(|_| alive) {
+            effects.extend(sees_and_ends(world, *node));
+        }
         for node in &nodes {
-            // What was still alive has had its time.
             let (loss, started) = world.nodes[*node].recover(alive)?;
             all_lost &= loss.canary_bytes > 0 && loss.canary_kept;
             effects.push(Effect::Lost { node: *node, loss });
@@ -89,7 +94,7 @@ fn sync_by_shim(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Result
             effects.push(Effect::Syncs { node: *node, changed });
         }
         let nodes: Vec<usize> = before.iter().map(|(node, _)| *node).collect();
-        Ok(after_syncs(world, &nodes, effects)?)
+        after_syncs(world, &nodes, effects, trouble)
     }))
 }
 
@@ -112,15 +117,38 @@ fn sync_by_strace(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Resu
             effects.push(Effect::Syncs { node: *node, changed: strace.detach()? });
         }
         let nodes: Vec<usize> = attached.iter().map(|(node, _)| *node).collect();
-        after_syncs(world, &nodes, effects)
+        after_syncs(world, &nodes, effects, trouble)
     }))
 }
 
-/// Nodes that did not survive it come back with a sound disk.
-fn after_syncs(world: &Arc<World>, nodes: &[usize], mut effects: Vec<Effect>) -> Result<Outcome> {
-    let effective = effects.iter().any(|effect| matches!(effect, Effect::Syncs { changed, .. } if *changed > 0));
+/// Nodes that did not survive it come back with a sound disk; those that should not have do too.
+fn after_syncs(world: &Arc<World>, nodes: &[usize], mut effects: Vec<Effect>, trouble: Trouble) -> Result<Outcome> {
+    let mut note = String::new();
+    let changed = effects.iter().filter_map(|effect| match effect {
+        Effect::Syncs { node, changed } if *changed > 0 => Some(*node),
+        _ => None,
+    });
+    let changed: Vec<usize> = changed.collect();
+    let effective = !changed.is_empty();
+    for node in changed.iter().filter(|_| matches!(trouble, Trouble::Fail)) {
+        effects.extend(sees_and_ends(world, *node));
+        // Nothing it says from here on is worth anything: what it could not sync may be gone.
+        if let Some(pid) = world.nodes[*node].kill()? {
+            effects.push(killed(*node, pid));
+            note = format!("{note}{} went on after a sync had failed. ", world.nodes[*node].site.name);
+        }
+    }
     effects.extend(revive(world, nodes)?);
-    Ok(Outcome::new(effects, effective))
+    Ok(Outcome::new(effects, effective).note(note))
+}
+
+/// Waits for a node to end by itself, as it should once its disk has failed; tells how it did.
+fn sees_and_ends(world: &Arc<World>, node: usize) -> Option<Effect> {
+    let node = &world.nodes[node];
+    let pid = node.pid()?;
+    let ended = wait_until(ENDS, || node.pid() != Some(pid));
+    let how = if ended { node.exits().last()?.how.clone() } else { return None };
+    Some(Effect::Ended { who: node.site.name.clone(), pid, how })
 }
 
 /// Takes all room on the nodes' volumes.
@@ -139,8 +167,11 @@ pub(super) fn full(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
         for node in &nodes {
             world.nodes[*node].disk()?.drain()?;
         }
-        // A node that found no room may be about to end.
-        std::thread::sleep(Duration::from_millis(100));
+        for node in &nodes {
+            // A node that found no room may be about to end.
+            let served = || world.probe.read(*node, Duration::from_millis(500)).is_ok();
+            ask_every(Duration::from_millis(50), ENDS, || world.nodes[*node].pid().is_none() || served());
+        }
         effects.extend(revive(world, &nodes)?);
         Ok(Outcome::new(effects, effective))
     }))

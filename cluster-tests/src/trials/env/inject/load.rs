@@ -82,7 +82,8 @@ pub(super) fn compaction(world: &Arc<World>, every_ms: u64) -> Result<Undo> {
             node = (node + 1) % worker.nodes();
             let Ok(revision) = worker.probe.read(node, patience) else { continue };
             if worker.probe.compact(node, revision).is_ok() {
-                *lock(&count) = (lock(&count).0 + 1, revision);
+                let mut count = lock(&count);
+                *count = (count.0 + 1, revision);
             }
         }
     })?;

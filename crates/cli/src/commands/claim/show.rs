@@ -12,7 +12,8 @@ use crate::{
 };
 use clap::Args;
 use conclave_client::api::conclave::v1::{
-    GetClaimRequest, GetClaimResponse, ListClaimsResponse, get_claim_response::{PinState, Waiter},
+    GetClaimRequest, GetClaimResponse, ListClaimsResponse,
+    get_claim_response::{PinState, Waiter},
 };
 
 /// Of those who wait.
@@ -71,8 +72,11 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
     let mut table = Table::new(["NAME", "NAMESPACE", "HOLDER", "INSTANCE", "FENCE", "LEFT", "WAITING"]);
     let mut rows = Vec::new();
     for name in found {
-        let request =
-            GetClaimRequest { claim: Some(name.clone()), serializable: args.serializable, ..GetClaimRequest::default() };
+        let request = GetClaimRequest {
+            claim: Some(name.clone()),
+            serializable: args.serializable,
+            ..GetClaimRequest::default()
+        };
         let claim = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?;
         table.row([
             name.name.clone(),
@@ -110,7 +114,10 @@ impl Show for Shown<'_> {
             "" => "nobody holds it".to_owned(),
             holder => format!("{holder}{instance} holds it with fence {}; left: {}", claim.fence, left(claim)),
         });
-        claim.pins.iter().for_each(|pin| text.line(format!("pinned by {}: {}", pin.entity, human::or_dash(&pin.reason))));
+        claim
+            .pins
+            .iter()
+            .for_each(|pin| text.line(format!("pinned by {}: {}", pin.entity, human::or_dash(&pin.reason))));
         if !claim.waiting.is_empty() {
             text.line("");
             text.table(&line(claim));

@@ -9,18 +9,13 @@ use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::signals::Signals,
-    output::{
-        Json, Show, Text,
-        election::token_json,
-        header_json, human,
-    },
+    output::{Json, Show, Text, election::token_json, header_json, human},
     parse,
 };
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResult, UnclaimRequest,
-        claim_item::Twin as WireTwin, claim_result::Outcome,
+        ClaimItem, ClaimRequest, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin, claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
 };
@@ -170,13 +165,13 @@ impl TakeArgs {
             Outcome::Waiting => busy(format!("{name:?} is held by another; waiting with ticket {}", result.ticket)),
             Outcome::TooManyWaiting => busy(format!("too many wait for {name:?}")),
             Outcome::Repeated => busy(format!("{name:?} was named twice")),
-            Outcome::BadDuration => Some(
-                Failure::usage(format!("--for {:?} is not allowed for {name:?}", self.duration)).hint(format!(
+            Outcome::BadDuration => {
+                Some(Failure::usage(format!("--for {:?} is not allowed for {name:?}", self.duration)).hint(format!(
                     "this namespace allows {} to {}",
                     human::millis(result.min_ms),
                     human::millis(result.max_ms)
-                )),
-            ),
+                )))
+            }
         }
     }
 }

@@ -1,17 +1,19 @@
 //! `election enter`: stand for election, and run a command while leading.
 
 use super::{
-    super::{Context, elect::own_name, names::{CallerArgs, NameArgs, SessionArg}, wire},
+    super::{
+        Context,
+        elect::own_name,
+        names::{CallerArgs, NameArgs, SessionArg},
+        wire,
+    },
     orders::millis,
 };
 use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::{self, Job, Schedule, Tenure, signals::Signals},
-    output::{
-        self,
-        election::Ordered,
-    },
+    output::{self, election::Ordered},
     parse,
 };
 use clap::Args;
@@ -166,7 +168,8 @@ impl EnterArgs {
         };
         let token = won.token.clone().ok_or_else(|| Failure::odd_answer("token"))?;
         let channel = context.link.node().await?.channel;
-        let mut tenure = Tenure::new(&client, &session, token.clone(), self.leaving(channel, candidate, session.lease()));
+        let mut tenure =
+            Tenure::new(&client, &session, token.clone(), self.leaving(channel, candidate, session.lease()));
         let what = format!("the leadership of {:?}", self.name.name);
         let outcome = self.lead(context, &tenure, &what, candidate, &won, &token, &mut signals).await;
         hold::give_back(&mut tenure, &what, context.link.settings().command_timeout).await;

@@ -7,11 +7,7 @@ use super::super::{
     names::{CallerArgs, Done, NameArgs},
     wire,
 };
-use crate::{
-    failure::Result,
-    output::election::Ordered,
-    parse,
-};
+use crate::{failure::Result, output::election::Ordered, parse};
 use clap::Args;
 use conclave_client::api::conclave::v1::{
     AnointRequest, DeleteElectionRequest, DemoteRequest, ElectionResponse, EvictEverywhereRequest, EvictRequest,

@@ -31,9 +31,13 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
     let mut table = Table::new(["NAME", "NAMESPACE", "LEADER", "TERM", "WAITING", "TRANSFER TO"]);
     let mut rows = Vec::new();
     for name in found {
-        let request =
-            GetTermRequest { election: Some(name.clone()), serializable: args.serializable, ..GetTermRequest::default() };
-        let term = context.link.read(|channel| wire::get_term(channel, request.clone())).await?.term.unwrap_or_default();
+        let request = GetTermRequest {
+            election: Some(name.clone()),
+            serializable: args.serializable,
+            ..GetTermRequest::default()
+        };
+        let term =
+            context.link.read(|channel| wire::get_term(channel, request.clone())).await?.term.unwrap_or_default();
         table.row([
             name.name.clone(),
             names::namespace(&name),

@@ -48,7 +48,8 @@ impl Show for Happened<'_> {
             Type::Snapshot => "as it stands".to_owned(),
             _ => format!("{subject} {}", cause(event.cause())).trim().to_owned(),
         };
-        let before = if event.previous_leader.is_empty() { String::new() } else { format!(", after {}", event.previous_leader) };
+        let before =
+            if event.previous_leader.is_empty() { String::new() } else { format!(", after {}", event.previous_leader) };
         let reason = if event.reason.is_empty() { String::new() } else { format!(" ({})", event.reason) };
         text.line(format!("{revision}  {}{before}; {why}{reason}", term_text(&term)));
     }

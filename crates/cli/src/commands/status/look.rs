@@ -4,9 +4,10 @@
 
 use super::view::{Election, Elections, Member, State, View};
 use crate::{
-    commands::{Context, lock_admin, names, wire},
+    commands::{Context, lock_lines, names, wire},
     failure::Result,
     link,
+    output::human,
 };
 use conclave_client::api::{
     conclave::v1::{GetClaimRequest, GetLockRequest, GetTermRequest, ListRequest, Name},
@@ -14,7 +15,10 @@ use conclave_client::api::{
         self as pb, AlarmRequest, MemberListRequest, RangeRequest, StatusResponse, alarm_request::AlarmAction,
     },
 };
-use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
@@ -225,9 +229,19 @@ async fn etcd_lines(channel: Channel, serializable: bool) -> Result<Vec<Election
             "{count} keys: etcd's locks and elections are not searched for; conclavectl lock ls does"
         )));
     }
-    let kvs = wire::range(channel, all()).await.map_err(|_| None)?.into_inner().kvs;
-    Ok(lock_admin::summary(kvs)
-        .map(|(name, leader, fence, waiting)| Election { kind: "etcd", name, leader, fence, waiting })
-        .take(ROWS)
-        .collect())
+    let keys = RangeRequest { keys_only: true, ..all() };
+    let keys = wire::range(channel.clone(), keys).await.map_err(|_| None)?.into_inner().kvs;
+    let mut rows = Vec::new();
+    for mut line in lock_lines::lines(keys).into_iter().take(ROWS) {
+        line.learn_value(|request| async {
+            let request = RangeRequest { serializable, ..request };
+            wire::range(channel.clone(), request).await.map(tonic::Response::into_inner)
+        })
+        .await;
+        let Some(holder) = line.places.first() else { continue };
+        let leader = if holder.value.is_empty() { human::lease(holder.lease) } else { holder.value() };
+        let waiting = line.waiting().count() as u64;
+        rows.push(Election { kind: "etcd", name: line.name.clone(), leader, fence: holder.fence, waiting });
+    }
+    Ok(rows)
 }

@@ -247,7 +247,8 @@ impl Standings {
     fn extension(&self, caller: &Caller, item: &Claim, at: usize) -> Option<(i64, Extension)> {
         let state = self.claims[at].as_ref()?;
         let tenure = state.holder.as_ref()?;
-        let same = tenure.instance == item.instance || item.twin == Twin::Share;
+        // Who shares gives up its place in line, if it has one: that takes the command.
+        let same = tenure.instance == item.instance || (item.twin == Twin::Share && state.waiting == 0);
         let allowed = self.limits.get(&item.claim.namespace)?;
         let fits =
             (allowed.min_ms..=allowed.max_ms).contains(&item.duration_ms) && item.duration_ms <= tenure.longest_ms;
@@ -301,7 +302,11 @@ mod tests {
         assert!(!able(&standings(), &item(4_999)), "less than the namespace allows");
         let other = Claim { instance: "2".into(), ..item(5_000) };
         assert!(!able(&standings(), &other));
-        assert!(able(&standings(), &Claim { twin: Twin::Share, ..other.clone() }));
+        let share = Claim { twin: Twin::Share, ..other.clone() };
+        assert!(able(&standings(), &share));
+        let mut line = standings();
+        line.claims[0].as_mut().unwrap().waiting = 1;
+        assert!(!able(&line, &share) && able(&line, &item(5_000)));
         assert!(!able(&standings(), &Claim { twin: Twin::TakeOver, ..other }));
         assert!(!able(&standings(), &Claim { holder: "b".into(), ..item(5_000) }));
         let spoilt: [fn(&mut Standings); 4] = [

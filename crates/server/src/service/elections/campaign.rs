@@ -263,7 +263,7 @@ impl Waiting {
         let header = Some(candidacy.node.header(revision));
         let token = token::leadership(&candidacy.election, state.term.id);
         let won = v1::ElectionResponse {
-            header: header.clone(),
+            header,
             term: Some(standing::present(state)),
             changed: candidacy.changed,
             standing: convert::standing(Standing::Leads {}).into(),

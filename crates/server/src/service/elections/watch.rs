@@ -57,7 +57,7 @@ pub(super) async fn run(
     let from = resume.unwrap_or_default();
     let mut watching = Watching { node, name, key, changes, candidates, leaders_only, last: None, from, first: None };
     if resume.is_none() {
-        watching.from_now(snapshot).await?;
+        watching.begin_now(snapshot).await?;
     }
     let events = stream::unfold(Some((watching, end)), |live| async {
         let (mut watching, mut end) = live?;
@@ -70,7 +70,7 @@ pub(super) async fn run(
 }
 
 impl Watching {
-    async fn from_now(&mut self, tell: bool) -> Result<(), Status> {
+    async fn begin_now(&mut self, tell: bool) -> Result<(), Status> {
         let (view, revision) = snapshot(&self.node.state).map_err(fault)?;
         self.changes.skip(revision);
         self.from = revision + 1;
@@ -145,14 +145,13 @@ impl Watching {
     async fn term(&self, value: &TermValue, revision: i64) -> Result<v1::Term, Status> {
         let TermValue { term: id, seq, leader, waiting, at, transfer_to, delayed, .. } = value;
         let candidates = if self.candidates { self.candidates_at(value, revision).await? } else { Vec::new() };
-        let revision = if *at == 0 && *id == 0 { 0 } else { *at };
         Ok(v1::Term {
             id: *id,
             seq: *seq,
             leader: leader.clone(),
             candidates,
             waiting: *waiting,
-            revision,
+            revision: *at,
             transfer_to: transfer_to.clone(),
             delayed: *delayed != 0,
         })

@@ -1,0 +1,217 @@
+//! Locks and their lines: what they are made of, and how they are shown.
+//!
+//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. Elections of etcd's wire look the same, with a value. They are
+//! found by that look alone, so a key that merely looks so is taken for one.
+
+use super::names;
+use crate::output::{Json, Show, Table, Text, human, quote};
+use conclave_client::api::{
+    conclave::v1::{LockRequestState, lock_part::Mode},
+    etcdserverpb::{RangeRequest, RangeResponse},
+    mvccpb::KeyValue,
+};
+use std::collections::BTreeMap;
+
+/// A place in a line.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Empty for Conclave's own locks.
+    pub(super) key: Vec<u8>,
+    pub(super) holds: bool,
+    /// How it is asked for.
+    pub(super) mode: String,
+    pub(super) lease: i64,
+    pub(super) fence: i64,
+    pub(super) value: Vec<u8>,
+}
+
+/// A lock and its line, the holder first.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) places: Vec<Place>,
+}
+
+/// What `lock show` shows: one name may stand for several locks.
+pub(super) struct Shown(pub(super) Vec<Line>);
+
+pub(super) struct Lines(pub(super) Vec<Line>);
+
+/// The place that a key is, if it looks like one.
+fn place(kv: KeyValue) -> Option<(String, Place)> {
+    let text = std::str::from_utf8(&kv.key).ok()?;
+    let (name, suffix) = text.rsplit_once('/')?;
+    let same = kv.lease != 0 && suffix == format!("{:x}", kv.lease) && !name.is_empty();
+    let name = name.to_owned();
+    let place = Place {
+        key: kv.key.to_vec(),
+        lease: kv.lease,
+        fence: kv.create_revision,
+        value: kv.value.to_vec(),
+        holds: false,
+        mode: "etcd".into(),
+    };
+    same.then_some((name, place))
+}
+
+/// The lines of these keys, in the order of their names.
+pub(super) fn lines(keys: Vec<KeyValue>) -> Vec<Line> {
+    let mut lines: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+    for (name, place) in keys.into_iter().filter_map(place) {
+        lines.entry(name).or_default().push(place);
+    }
+    let sorted = |(name, mut places): (String, Vec<Place>)| {
+        places.sort_by_key(|place| place.fence);
+        places.iter_mut().take(1).for_each(|place| place.holds = true);
+        Line { name, namespace: String::new(), places }
+    };
+    lines.into_iter().map(sorted).collect()
+}
+
+/// A request for one of Conclave's own locks.
+pub(super) fn own_place(request: &LockRequestState, holds: bool) -> Place {
+    let mode = match request.parts.first().and_then(|part| part.mode) {
+        Some(Mode::Shared(_)) => "shared".to_owned(),
+        Some(Mode::Permits(permits)) => format!("{} of {} permits", permits.weight, permits.capacity),
+        _ => "exclusive".to_owned(),
+    };
+    let value = names::owner(request).into_bytes();
+    Place { key: Vec::new(), lease: request.session, fence: request.fence, value, holds, mode }
+}
+
+impl Place {
+    fn json(&self) -> Json {
+        Json::object()
+            .with("fence", self.fence)
+            .with("lease", human::lease(self.lease))
+            .with("mode", &self.mode)
+            .some("key", String::from_utf8_lossy(&self.key).into_owned())
+            .some("value", Json::bytes(&self.value))
+            .done()
+    }
+
+    /// Its value or owner, for a cell.
+    pub(super) fn value(&self) -> String {
+        if self.value.is_empty() { "-".to_owned() } else { quote::readable(&self.value) }
+    }
+}
+
+impl Line {
+    /// Reads the holder's value, which the search leaves out; without it the line is still one.
+    pub(super) async fn learn_value<E, F>(&mut self, read: impl FnOnce(RangeRequest) -> F)
+    where
+        F: Future<Output = Result<RangeResponse, E>>,
+    {
+        let Some(holder) = self.places.first_mut() else { return };
+        let request = RangeRequest { key: holder.key.clone().into(), ..RangeRequest::default() };
+        if let Ok(answer) = read(request).await {
+            let same = answer.kvs.into_iter().find(|kv| kv.create_revision == holder.fence);
+            holder.value = same.map(|kv| kv.value.to_vec()).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| place.holds)
+    }
+
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(|place| !place.holds)
+    }
+
+    fn json(&self) -> Json {
+        Json::object()
+            .with("name", &self.name)
+            .some("namespace", &self.namespace)
+            .with("holders", Json::list(self.holders(), Place::json))
+            .with("waiting", Json::list(self.waiting(), Place::json))
+            .done()
+    }
+}
+
+impl Show for Shown {
+    fn simple(&self, text: &mut Text) {
+        if let Some(table) = self.table() {
+            text.table(&table);
+        }
+    }
+
+    fn json(&self) -> Json {
+        Json::list(&self.0, Line::json)
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["PLACE", "MODE", "FENCE", "LEASE", "OWNER OR VALUE"]);
+        for line in &self.0 {
+            let standing =
+                |i: usize, place: &Place| if place.holds { "holds".into() } else { format!("waits ({})", i + 1) };
+            let places = line.holders().enumerate().chain(line.waiting().enumerate());
+            for (i, place) in places {
+                let (mode, fence) = (place.mode.clone(), place.fence.to_string());
+                table.row([standing(i, place), mode, fence, human::lease(place.lease), place.value()]);
+            }
+        }
+        Some(table)
+    }
+}
+
+impl Show for Lines {
+    fn simple(&self, text: &mut Text) {
+        match self.table().filter(|table| !table.is_empty()) {
+            Some(table) => text.table(&table),
+            None => text.line("no locks"),
+        }
+    }
+
+    fn json(&self) -> Json {
+        Json::list(&self.0, Line::json)
+    }
+
+    fn table(&self) -> Option<Table> {
+        let mut table = Table::new(["NAME", "MODE", "FENCE", "HOLDERS", "WAITING", "LEASE", "OWNER OR VALUE"]);
+        for line in &self.0 {
+            let Some(first) = line.places.first() else { continue };
+            table.row([
+                if line.namespace.is_empty() {
+                    line.name.clone()
+                } else {
+                    format!("{} (in {})", line.name, line.namespace)
+                },
+                first.mode.clone(),
+                first.fence.to_string(),
+                line.holders().count().to_string(),
+                line.waiting().count().to_string(),
+                human::lease(first.lease),
+                first.value(),
+            ]);
+        }
+        Some(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(key: &str, lease: i64, created: i64) -> KeyValue {
+        KeyValue { key: key.to_owned().into(), lease, create_revision: created, ..KeyValue::default() }
+    }
+
+    #[test]
+    fn lines_are_found_by_their_look() {
+        let keys = vec![
+            kv("job/1f", 0x1f, 9),
+            kv("job/2e", 0x2e, 5),
+            kv("job/zz", 0x2e, 3),
+            kv("job/1f", 0, 1),
+            kv("deep/er/1f", 0x1f, 12),
+            kv("/1f", 0x1f, 2),
+        ];
+        let lines = lines(keys);
+        let seen: Vec<(&str, Vec<i64>)> = lines
+            .iter()
+            .map(|line| (line.name.as_str(), line.places.iter().map(|place| place.fence).collect()))
+            .collect();
+        assert_eq!(seen, [("deep/er", vec![12]), ("job", vec![5, 9])]);
+    }
+}
