@@ -17,7 +17,7 @@ use std::{
     pin::pin,
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
 
 on_both!(
     a_campaign_survives_its_member,
@@ -211,25 +211,34 @@ async fn work_is_stopped_while_nobody_else_leads(server: Server) -> Result<()> {
     let through = Client::builder().endpoints([proxy.endpoint()]).timeout(Duration::from_secs(2)).build()?;
     let session = Session::open(&through, TTL).await?;
     let leadership = Election::new(&through, "e").campaign(&session, "old").await?;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
     let running = run_as_leader(leadership, async |leading: Leading| {
+        let _stopped = WhenDropped(tell.clone());
         leading.stopping().await;
-        drop(tell.send("told"));
+        let _ = tell.send("told");
         std::future::pending::<()>().await;
     });
-    let work = async {
-        let ran = running.await;
-        (ran, client.get(format!("e/{:x}", session.lease())).await)
-    };
-    let cut = async {
+    let look = async {
         sleep(Duration::from_secs(1)).await;
         proxy.cut();
+        let first = told.recv().await;
+        let second = told.recv().await;
+        let lost = session.is_lost();
+        (first, second, lost, client.get(format!("e/{:x}", session.lease())).await)
     };
-    let ((ran, key), ()) = within("the stop", LONG, futures::future::join(work, cut)).await?;
+    let (ran, (first, second, lost, key)) = within("the stop", LONG, futures::future::join(running, look)).await?;
     ensure!(ran == Ran::Stopped(None), "{ran:?}");
-    ensure!(told.recv().await == Some("told"), "it was told before it was stopped");
-    ensure!(key?.is_some(), "the key was still its own when the work had stopped");
+    ensure!((first, second) == (Some("told"), Some("stopped")), "{first:?}, then {second:?}");
+    ensure!(!lost && key?.is_some(), "it still led when the work had stopped");
     Ok(())
+}
+
+struct WhenDropped(mpsc::UnboundedSender<&'static str>);
+
+impl Drop for WhenDropped {
+    fn drop(&mut self) {
+        let _ = self.0.send("stopped");
+    }
 }
 
 async fn a_dead_endpoint_is_left(server: Server) -> Result<()> {

@@ -14,8 +14,13 @@ fn complaints(seed: u64) -> Vec<String> {
     bad.map(|finding| format!("{}: {:?}", finding.property, finding.verdict)).collect()
 }
 
+/// `PROPTEST_CASES`, or enough for every day.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn good_histories_are_accepted(seed in 1_u64..1_000_000) {

@@ -1,17 +1,18 @@
 //! `testdata/bad/<property>/<what>.jsonl`: the first line says what went wrong. Exactly that property finds it, with a sentence and a window.
+//! `testdata/good/<property>/<what>.jsonl`: near misses, which that property accepts and no other rejects.
 
 use cluster_tests::trials::{check, history};
 use std::path::{Path, PathBuf};
 
-fn files() -> Vec<PathBuf> {
+fn files(sort: &str) -> Vec<PathBuf> {
     let entries = |path: &Path| -> Vec<PathBuf> {
         let mut paths: Vec<_> =
             std::fs::read_dir(path).expect("testdata is there").map(|entry| entry.expect("readable").path()).collect();
         paths.sort();
         paths
     };
-    let bad = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/bad");
-    entries(&bad).iter().flat_map(|property| entries(property)).collect()
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(sort);
+    entries(&folder).iter().flat_map(|property| entries(property)).collect()
 }
 
 fn property(file: &Path) -> String {
@@ -22,7 +23,7 @@ fn property(file: &Path) -> String {
 #[test]
 fn each_bad_history_is_found_by_its_checker_alone() {
     let mut wrong = Vec::new();
-    for file in files() {
+    for file in files("bad") {
         let run = history::load(&file).expect("a history");
         let found: Vec<_> = check::judge_all(&check::Case::new(&run))
             .into_iter()
@@ -42,7 +43,7 @@ fn each_bad_history_is_found_by_its_checker_alone() {
 
 #[test]
 fn every_property_has_a_bad_history() {
-    let have: Vec<_> = files().iter().map(|file| property(file)).collect();
+    let have: Vec<_> = files("bad").iter().map(|file| property(file)).collect();
     // These two have theirs elsewhere: `wgl` in the mutations (what it alone finds has no revisions), `coverage` finds no violations.
     let elsewhere = ["wgl", "coverage"];
     for property in check::PROPERTIES {
@@ -51,5 +52,20 @@ fn every_property_has_a_bad_history() {
             "{}",
             property.name
         );
+    }
+}
+
+#[test]
+fn near_misses_are_accepted() {
+    for file in files("good") {
+        let run = history::load(&file).expect("a history");
+        for finding in check::judge_all(&check::Case::new(&run)) {
+            assert!(!finding.verdict.is_violation(), "{}: {finding:#?}", file.display());
+            assert!(
+                finding.property != property(&file) || finding.verdict.is_valid(),
+                "{}: {finding:#?}",
+                file.display()
+            );
+        }
     }
 }

@@ -3,9 +3,7 @@
 use crate::support::{LATE, Node, start};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use conclave_api::conclave::v1::{
-    CloseSessionRequest, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest,
-};
+use conclave_api::conclave::v1::{CloseSessionRequest, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest};
 use conclave_api::etcdserverpb::{PutRequest, RangeRequest};
 use futures::{StreamExt, stream};
 use std::time::{Duration, Instant};

@@ -79,10 +79,19 @@ async fn the_largest_requests_are_served() -> Result<()> {
     let node = &nodes[0];
     let session = node.lasting().await?;
     let long = |at: usize| Name { namespace: "\u{e4}/%".repeat(64), name: format!("{at:0256}") };
-    let parts: Vec<_> = (0..64).map(|at| conclave_api::conclave::v1::LockPart { lock: Some(long(at)), ..permits("", u32::MAX, u32::MAX) }).collect();
+    let parts: Vec<_> = (0..64)
+        .map(|at| conclave_api::conclave::v1::LockPart { lock: Some(long(at)), ..permits("", u32::MAX, u32::MAX) })
+        .collect();
     let most = 1 << 53;
     let owner = "o".repeat(256);
-    let request = AcquireRequest { parts, owner: owner.clone(), wait_ms: most, lock_delay_ms: most, max_hold_ms: most, ..asking(session, vec![]) };
+    let request = AcquireRequest {
+        parts,
+        owner: owner.clone(),
+        wait_ms: most,
+        lock_delay_ms: most,
+        max_hold_ms: most,
+        ..asking(session, vec![])
+    };
     let got = node.acquire(request).await?;
     ensure!(got.token.as_ref().is_some_and(|token| token.guards.len() == 64));
     ensure!(node.guarded(&got.token).await?);

@@ -2,6 +2,7 @@
 
 use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::wait::within;
 use conclave_api::conclave::v1::AcquireRequest;
 use std::time::{Duration, Instant};
 use tonic::Code;
@@ -64,14 +65,21 @@ async fn whoever_cancels_gives_its_place_up() -> Result<()> {
         node.until(L, "nobody waits", |lock| lock.waiting_count == 0).await?;
         ensure!(left.holders[0].fence == held.fence);
     }
-    // Cancelled at any moment, also before the command is decided and just after the grant.
-    for round in 0..60 {
-        let node = nodes[round % 3].clone();
-        let one = tokio::spawn(async move { node.acquire(asking(session, vec![alone("quick")])).await });
-        tokio::time::sleep(Duration::from_micros(u64::try_from(round)? * 60)).await;
-        one.abort();
-        if let Ok(Ok(got)) = one.await {
-            nodes[0].release(session, got.fence).await?;
+    // Cancelled at any moment, also before the command is decided and just after the grant. An answer that was on its way when the call was
+    // cancelled is lost: whoever asks again with the same id hears it again, or that the request was given up.
+    for round in 0..60_u8 {
+        let node = nodes[usize::from(round) % 3].clone();
+        let request = AcquireRequest { caller: retried(session, round), ..asking(session, vec![alone("quick")]) };
+        let asked = tokio::spawn({
+            let (node, request) = (node.clone(), request.clone());
+            async move { node.acquire(request).await }
+        });
+        tokio::time::sleep(Duration::from_micros(u64::from(round) * 60)).await;
+        asked.abort();
+        drop(asked.await);
+        match within("an answer", AT_ONCE, node.acquire(request)).await? {
+            Ok(got) => drop(node.release(session, got.fence).await?),
+            Err(ended) => ensure!(ended.code() == Code::Aborted, "{ended}"),
         }
         nodes[0].until("quick", "nobody left behind", |lock| lock.holder_count + lock.waiting_count == 0).await?;
     }
@@ -150,13 +158,19 @@ async fn a_retried_request_takes_one_place() -> Result<()> {
     // Answered from memory, with what is so now.
     for node in &nodes {
         let again = node.acquire(first.clone()).await?;
-        ensure!((again.fence, again.held_since, again.token == got.token) == (got.fence, got.held_since, true), "{again:?}");
+        ensure!(
+            (again.fence, again.held_since, again.token == got.token) == (got.fence, got.held_since, true),
+            "{again:?}"
+        );
     }
     ensure!(nodes[0].look(L).await?.waiting_count == 0);
     let second = AcquireRequest { caller: retried(session, 8), ..asking(session, vec![alone(L)]) };
     let one = nodes[0].queue(second.clone()).await?;
     let asked = nodes[0].clone();
-    let twin = tokio::spawn({ let second = second.clone(); async move { asked.acquire(second).await } });
+    let twin = tokio::spawn({
+        let second = second.clone();
+        async move { asked.acquire(second).await }
+    });
     tokio::time::sleep(A_WHILE).await;
     ensure!(nodes[0].look(L).await?.waiting_count == 1, "a retry took a place of its own");
     // The last of this node's calls to go takes the place along, and not before.

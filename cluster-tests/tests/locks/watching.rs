@@ -60,7 +60,8 @@ async fn every_change_is_told_once_and_in_order() -> Result<()> {
             ensure!(event(&mut resumed).await? == (*revision, false, wanted.clone()));
         }
     }
-    let all = [vec![(Type::Held, first, Cause::Acquired, 0)], vec![(Type::Waits, second, NO, 0)]].into_iter().chain(expected);
+    let all =
+        [vec![(Type::Held, first, Cause::Acquired, 0)], vec![(Type::Waits, second, NO, 0)]].into_iter().chain(expected);
     for wanted in all {
         ensure!(event(&mut empty).await?.2 == wanted);
     }

@@ -21,9 +21,10 @@ pub(crate) struct Cli {
 pub(crate) fn command() -> clap::Command {
     let environment = "\
 Environment:
-  CONCLAVECTL_ENDPOINTS, CONCLAVECTL_DIAL_TIMEOUT, CONCLAVECTL_COMMAND_TIMEOUT, CONCLAVECTL_WRITE_OUT,
-  CONCLAVECTL_HEX, CONCLAVECTL_DEBUG stand for the global options of the same names. ETCDCTL_* of the same names
-  is understood too. A flag counts before CONCLAVECTL_*, that before ETCDCTL_*.";
+  CONCLAVECTL_ENDPOINTS, CONCLAVECTL_DIAL_TIMEOUT, CONCLAVECTL_COMMAND_TIMEOUT,
+  CONCLAVECTL_WRITE_OUT, CONCLAVECTL_HEX and CONCLAVECTL_DEBUG stand for the global options of
+  the same names. ETCDCTL_* of the same names is understood too. A flag counts before
+  CONCLAVECTL_*, that before ETCDCTL_*.";
     Cli::command().after_long_help(format!("{environment}\n\n{}", exit::TABLE))
 }
 

@@ -94,7 +94,7 @@ Exit codes:
     8  not now: held or led by somebody else, not by who was named, or not in time
     9  lost while it was held
   128  the command line is wrong
-  With -- COMMAND it is the command's code, or 128 plus its signal, and if conclavectl is what failed:
+  With -- COMMAND it is the command's code, or 128 plus its signal. If conclavectl failed:
   123  not started: somebody else holds or leads (--try, --wait)
   124  stopped: the lock or leadership was lost
   125  not started: anything else of the above

@@ -126,6 +126,8 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ("too large lease TTL", "the longest is 9000000000 seconds"),
         ("duplicate key given", "one transaction may write a key once"),
         ("key is not provided", "an empty key cannot be written"),
+        ("conclave: not a candidate", "`conclavectl election show` shows who stands in the line"),
+        ("conclave: held by another", "`conclavectl claim show` shows who holds it"),
         ("bad leader transferee", "`conclavectl member list` shows the ids (in hexadecimal)"),
     ];
     match advice.into_iter().find(|(text, _)| message.contains(text)) {

@@ -5,7 +5,8 @@ use crate::{
     Token, Txn,
     held::{Tenure, held},
     observe::{Observed, Observer},
-    place::{self, Line, Place, Rule},
+    place::{self, Line, Place},
+    rule::Rule,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;

@@ -39,6 +39,10 @@ pub enum ErrorKind {
     NoLeader,
     /// The caller does not hold this lock, or no longer; or its place in the queue was deleted.
     NotHeld,
+    /// Somebody else holds this claim; the message says who, and under which fence.
+    ClaimDenied,
+    /// What the caller expected ([`Expect`](crate::Expect)) is not so; the message says how things stand.
+    NotAsExpected,
     /// The cluster takes no more data (its no-space alarm is raised).
     NoSpace,
     /// The caller may not do this, or the cluster does not know it.
@@ -78,6 +82,16 @@ const BY_TEXT: [(&str, ErrorKind); 14] = [
     ("etcdserver: too large lease TTL", ErrorKind::Invalid),
 ];
 
+/// Texts of `conclave.v1` that go on with particulars; the first match decides.
+const BY_BEGINNING: [(&str, ErrorKind); 6] = [
+    ("conclave: not as expected", ErrorKind::NotAsExpected),
+    ("conclave: held by another", ErrorKind::NotHeld),
+    ("conclave: the request neither holds nor waits", ErrorKind::NotHeld),
+    ("conclave: no longer a candidate", ErrorKind::NotLeader),
+    ("conclave: not acquired within", ErrorKind::Deadline),
+    ("conclave: the election was not won in time", ErrorKind::Deadline),
+];
+
 impl Error {
     /// An error of this client's own.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -91,9 +105,12 @@ impl Error {
             ErrorKind::NoSpace => Code::ResourceExhausted,
             ErrorKind::Denied => Code::PermissionDenied,
             ErrorKind::Unsupported => Code::Unimplemented,
-            ErrorKind::SessionLost | ErrorKind::NotLeader | ErrorKind::NotHeld | ErrorKind::Refused => {
-                Code::FailedPrecondition
-            }
+            ErrorKind::ClaimDenied => Code::Aborted,
+            ErrorKind::SessionLost
+            | ErrorKind::NotLeader
+            | ErrorKind::NotHeld
+            | ErrorKind::NotAsExpected
+            | ErrorKind::Refused => Code::FailedPrecondition,
         };
         Self { kind, status: Box::new(Status::new(code, message)), compacted: None }
     }
@@ -185,6 +202,9 @@ impl From<Status> for Error {
 
 fn kind(status: &Status) -> ErrorKind {
     if let Some((_, kind)) = BY_TEXT.iter().find(|(text, _)| *text == status.message()) {
+        return *kind;
+    }
+    if let Some((_, kind)) = BY_BEGINNING.iter().find(|(text, _)| status.message().starts_with(text)) {
         return *kind;
     }
     if never_connected(status) {

@@ -229,7 +229,11 @@ impl Tenure {
 
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         if self.why_lost().is_none() {
-            (self.release)().await?;
+            match self.session.during((self.release)()).await {
+                // With the session's end it is given back, whatever became of the request.
+                Err(error) if error.kind() == ErrorKind::SessionLost => {}
+                result => result?,
+            }
         }
         self.end();
         self.reservation = None;

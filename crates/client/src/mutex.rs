@@ -3,7 +3,8 @@
 use crate::{
     Error, ErrorKind, KeyRange, Session,
     held::{Tenure, held},
-    place::{self, Line, Place, Rule},
+    place::{self, Line, Place},
+    rule::Rule,
 };
 use bytes::Bytes;
 use std::time::Duration;

@@ -6,8 +6,14 @@
 use crate::{Client, Error, ErrorKind, EventKind, Get, KeyRange, KeyValue, Leader, Watch, WatchStream};
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 use tokio::time::sleep;
+
+/// Rest between reads while no member answers.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A state of an election.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +69,10 @@ impl Observer {
         let found = match self.client.range(Get::new(self.range.clone())).await {
             Ok(found) => found,
             Err(error) if error.is_final() => return Err(error),
-            Err(_) => return Ok(sleep(std::time::Duration::from_millis(200)).await),
+            Err(_) => {
+                sleep(PAUSE).await;
+                return Ok(());
+            }
         };
         self.watch = Some(self.client.watch_from(Watch::new(self.range.clone()), found.header.revision + 1));
         self.line = found.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect();

@@ -1,6 +1,6 @@
 //! A place in a queue of keys, as etcd's own clients keep it: a key under a prefix, attached to a lease, in order of creation.
 //!
-//! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see [`Rule`].
+//! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see [`Rule`](crate::rule::Rule).
 //!
 //! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds the place that was taken.
 //! 2. Whoever waits looks only at those before it, and at its own key: if that is deleted, waiting ends with an error.
@@ -8,30 +8,23 @@
 //! 4. A dropped future gives back the place in the background, also if it is being taken at that moment.
 
 use crate::{
-    Client, Cmp, Compare, Error, ErrorKind, EventKind, Found, Get, Header, KeyRange, KeyValue, LostReason, Put,
-    Session, SortOrder, SortTarget, Token, Txn, TxnAnswer, Watch,
+    Client, Cmp, Compare, Error, ErrorKind, Get, Header, LostReason, Put, Session, Token, Txn, TxnAnswer, Watch,
     held::{Tenure, give_back},
     kv::Delete,
+    rule::Rule,
     session::Reservation,
 };
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::sleep};
 
 /// How long a guard waits before it watches its own key: most locks are held for less.
 const WATCH_AFTER: Duration = Duration::from_millis(200);
+/// Rest between attempts that go on for as long as it takes.
+const PAUSE: Duration = Duration::from_millis(200);
 /// When to look again for a place that a lost request may yet take. Longer than a member keeps a request.
 const SWEEPS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
-
-/// Who must be gone before it is one's turn.
-#[derive(Clone, Debug)]
-pub(crate) enum Rule {
-    /// Everybody older in the range.
-    Alone(KeyRange),
-    /// Enough of the older ones in the range that one's own weight fits beside the rest. A key's value is its weight.
-    Room { range: KeyRange, capacity: u32, weight: u32 },
-}
 
 /// What waiting in line is called when it fails, and where.
 #[derive(Clone, Debug)]
@@ -83,7 +76,7 @@ pub(crate) async fn wait(session: &Session, line: &Line) -> Result<Place, Error>
             gone(session.client(), &place.key, place.revision()).await;
             Err(place_gone(line.gone))
         };
-        let turn = line.rule.turn(session.client(), &place, line.gone);
+        let turn = turn(&line.rule, session.client(), &place, line.gone);
         session
             .during(async {
                 tokio::select! {
@@ -160,7 +153,7 @@ async fn take<T>(
             Err(error) if error.is_final() || caller.is_closed() => return Err(error),
             Err(error) => tracing::debug!(%error, "taking a place goes on"),
         }
-        sleep(WATCH_AFTER).await;
+        sleep(PAUSE).await;
     };
     place.header = answer.header;
     let existing = answer.found(0).and_then(|found| found.kvs.first());
@@ -286,119 +279,39 @@ async fn gone(client: &Client, key: &Bytes, revision: i64) {
             Ok(found) => since = found.header.revision + 1,
             Err(error) => tracing::debug!(%error, "an own key cannot be read"),
         }
-        sleep(WATCH_AFTER).await;
+        sleep(PAUSE).await;
     }
 }
 
 /// [`gone`] for a guard.
-async fn watched(client: Client, key: Bytes, revision: i64) -> LostReason {
+pub(crate) async fn watched(client: Client, key: Bytes, revision: i64) -> LostReason {
     sleep(WATCH_AFTER).await;
     gone(&client, &key, revision).await;
     LostReason::KeyGone
 }
 
-/// Those before a place, and how much of them may remain.
-#[derive(Debug)]
-struct Blockers {
-    range: KeyRange,
-    ahead: Vec<(Bytes, u32)>,
-    room: u32,
-}
-
-impl Rule {
-    fn range(&self) -> &KeyRange {
-        match self {
-            Self::Alone(range) | Self::Room { range, .. } => range,
-        }
-    }
-
-    /// What to read together with taking a place: enough to see that nobody is before it.
-    fn view(&self) -> Get {
-        let oldest = Get::new(self.range().clone()).sort(SortTarget::Create, SortOrder::Ascend);
-        match self {
-            Self::Alone(_) => oldest.limit(1).keys_only(),
-            Self::Room { .. } => oldest,
-        }
-    }
-
-    /// What to read later: those before the place.
-    fn before(&self, revision: i64) -> Get {
-        let older = Get::new(self.range().clone()).created_between(0, revision - 1);
-        match self {
-            Self::Alone(_) => older.sort(SortTarget::Create, SortOrder::Descend).limit(1).keys_only(),
-            Self::Room { .. } => older,
-        }
-    }
-
-    /// Those who must go first; `None` if it is one's turn.
-    fn blockers(&self, found: &Found, own: &Bytes, revision: i64) -> Option<Blockers> {
-        let older = found.kvs.iter().filter(|kv| kv.create_revision < revision && kv.key != *own);
-        let blockers = match self {
-            Self::Alone(_) => {
-                let ahead: Vec<_> = older.map(|kv| (kv.key.clone(), 1)).collect();
-                let range = ahead.first().map_or_else(KeyRange::all, |(key, _)| KeyRange::key(key.clone()));
-                Blockers { range, ahead, room: 0 }
-            }
-            Self::Room { range, capacity, weight } => {
-                let ahead = older.map(|kv| (kv.key.clone(), weight_of(kv))).collect();
-                Blockers { range: range.clone(), ahead, room: capacity.saturating_sub(*weight) }
+/// Waits until it is the place's turn.
+async fn turn(rule: &Rule, client: &Client, place: &Place, gone: ErrorKind) -> Result<(), Error> {
+    let revision = place.revision();
+    let own = Compare::create_revision(place.key.clone(), Cmp::Equal, revision);
+    let look = Txn::new().when([own]).then([rule.before(revision)]);
+    loop {
+        let answer = match client.txn(look.clone()).await {
+            Ok(TxnAnswer { succeeded: false, .. }) => return Err(place_gone(gone)),
+            Ok(answer) => answer,
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "waiting in line goes on");
+                sleep(PAUSE).await;
+                continue;
             }
         };
-        (!blockers.fit()).then_some(blockers)
-    }
-
-    /// Waits until it is the place's turn.
-    async fn turn(&self, client: &Client, place: &Place, gone: ErrorKind) -> Result<(), Error> {
-        let revision = place.revision();
-        let own = Compare::create_revision(place.key.clone(), Cmp::Equal, revision);
-        let look = Txn::new().when([own]).then([self.before(revision)]);
-        loop {
-            let answer = match client.txn(look.clone()).await {
-                Ok(TxnAnswer { succeeded: false, .. }) => return Err(place_gone(gone)),
-                Ok(answer) => answer,
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) => {
-                    tracing::debug!(%error, "waiting in line goes on");
-                    sleep(WATCH_AFTER).await;
-                    continue;
-                }
-            };
-            let Some(found) = answer.found(0) else { return Err(place_gone(gone)) };
-            match self.blockers(found, &place.key, revision) {
-                None => return Ok(()),
-                Some(blockers) => blockers.clear(client, answer.header.revision + 1).await?,
-            }
+        let Some(found) = answer.found(0) else { return Err(place_gone(gone)) };
+        match rule.blockers(found, &place.key, revision) {
+            None => return Ok(()),
+            Some(blockers) => blockers.clear(client, answer.header.revision + 1).await?,
         }
     }
-}
-
-impl Blockers {
-    fn fit(&self) -> bool {
-        self.ahead.iter().map(|(_, weight)| u64::from(*weight)).sum::<u64>() <= u64::from(self.room)
-    }
-
-    /// Waits until enough of them are gone, or until it cannot be told and must be read again.
-    async fn clear(mut self, client: &Client, since: i64) -> Result<(), Error> {
-        let mut watch = client.watch_from(Watch::new(self.range.clone()).deletions_only(), since);
-        while !self.fit() {
-            match watch.next().await {
-                Some(Ok(batch)) => {
-                    for event in batch.events.iter().filter(|event| event.kind == EventKind::Delete) {
-                        self.ahead.retain(|(key, _)| *key != event.kv.key);
-                    }
-                }
-                Some(Err(error)) if error.kind() == ErrorKind::OutOfRange => return Ok(()),
-                Some(Err(error)) => return Err(error),
-                None => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A semaphore's keys say how much they take; anything else takes one.
-fn weight_of(kv: &KeyValue) -> u32 {
-    std::str::from_utf8(&kv.value).ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 fn place_gone(kind: ErrorKind) -> Error {
@@ -410,39 +323,10 @@ fn place_gone(kind: ErrorKind) -> Error {
 mod tests {
     use super::*;
 
-    fn kv(key: &str, value: &str, create_revision: i64) -> KeyValue {
-        KeyValue { key: key.to_owned().into(), value: value.to_owned().into(), create_revision, ..Default::default() }
-    }
-
-    fn found(kvs: &[KeyValue]) -> Found {
-        Found { kvs: kvs.to_vec(), ..Default::default() }
-    }
-
     #[test]
     fn keys_are_those_of_etcds_clients() {
         assert_eq!(key("a", 0x7a_1b), "a/7a1b");
         assert_eq!(key("a", -31), "a/-1f");
         assert!(unique_key("a", 0x1f).starts_with(b"a/1f-") && unique_key("a", 1) != unique_key("a", 1));
-    }
-
-    #[test]
-    fn alone_is_who_has_nobody_older() {
-        let (rule, own) = (Rule::Alone(KeyRange::prefix("a/")), Bytes::from("a/2"));
-        assert!(rule.blockers(&found(&[kv("a/2", "", 5)]), &own, 5).is_none());
-        assert!(rule.blockers(&found(&[kv("a/3", "", 6)]), &own, 5).is_none());
-        let blocked = rule.blockers(&found(&[kv("a/9", "", 4)]), &own, 5).expect("somebody is before");
-        assert_eq!(blocked.range, KeyRange::key("a/9"));
-    }
-
-    #[test]
-    fn weights_of_the_older_ones_add_up_and_younger_ones_do_not_count() {
-        let room = |weight| Rule::Room { range: KeyRange::prefix("s/"), capacity: 4, weight };
-        let line = found(&[kv("s/a", "2", 3), kv("s/b", "1", 4), kv("s/me", "1", 5), kv("s/c", "9", 6)]);
-        let own = Bytes::from("s/me");
-        assert!(room(1).blockers(&line, &own, 5).is_none());
-        let mut blocked = room(2).blockers(&line, &own, 5).expect("3 + 2 is more than 4");
-        blocked.ahead.retain(|(key, _)| key != "s/b");
-        assert!(blocked.fit());
-        assert_eq!(weight_of(&kv("s/x", "not a number", 1)), 1);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     Error, ErrorKind, KeyRange, LockGuard, Session,
-    place::{self, Line, Rule},
+    place::{self, Line},
+    rule::Rule,
 };
 use std::time::Duration;
 

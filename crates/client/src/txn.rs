@@ -76,6 +76,11 @@ impl Compare {
         self
     }
 
+    /// The key that it is about.
+    pub(crate) fn key(&self) -> Bytes {
+        self.0.key.clone()
+    }
+
     /// As the wire has it.
     #[must_use]
     pub fn into_wire(self) -> pb::Compare {

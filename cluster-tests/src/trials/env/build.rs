@@ -40,10 +40,8 @@ pub(crate) fn build(mut setup: Setup) -> Result<Parts> {
         Mode::Auto => Mode::Loopback,
         mode => mode,
     };
-    if mode == Mode::Namespaces {
-        if let Some(reason) = found.why_not(Capability::Namespaces) {
-            return Err(NotPossible(format!("namespaces: {reason}")).into());
-        }
+    if let (Mode::Namespaces, Some(reason)) = (mode, found.why_not(Capability::Namespaces)) {
+        return Err(NotPossible(format!("namespaces: {reason}")).into());
     }
     std::fs::create_dir_all(&setup.out).with_context(|| setup.out.display().to_string())?;
     setup.out = setup.out.canonicalize()?;

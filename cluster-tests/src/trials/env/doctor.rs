@@ -5,7 +5,7 @@ use super::{
     fabric::packet,
     native::Native,
     netns,
-    run::{Run, sweep},
+    run::{Run, own_dir, sweep},
     tools::{has, run},
     volume::Volume,
 };
@@ -48,7 +48,7 @@ impl Capability {
 
     fn about(self) -> (&'static str, &'static str) {
         match self {
-            Self::Root => ("root", "all that follows but preload and strace"),
+            Self::Root => ("root", "what follows, but for the shim and strace"),
             Self::Compiler => ("a C compiler", "the helper and the shim; Debian: gcc libc6-dev"),
             Self::Namespaces => ("namespaces and TUN devices", "network faults packet by packet; Debian: iproute2"),
             Self::Volumes => ("loop-mounted ext4", "a volume for each node, disk full; Debian: e2fsprogs mount"),
@@ -131,8 +131,8 @@ pub(crate) fn scratch() -> PathBuf {
     const ENOUGH: u64 = 2 << 30;
     let memory = Path::new("/dev/shm");
     let room = rustix::fs::statvfs(memory).map_or(0, |room| room.f_bavail * room.f_frsize);
-    let base = if getuid().is_root() && room >= ENOUGH { memory.to_owned() } else { std::env::temp_dir() };
-    base.join("conclave-trials")
+    let in_memory = getuid().is_root() && room >= ENOUGH;
+    if in_memory { memory.join("conclave-trials") } else { own_dir().join("volumes") }
 }
 
 fn attempt(capability: Capability) -> Option<String> {

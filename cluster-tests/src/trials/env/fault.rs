@@ -177,6 +177,7 @@ pub enum Fault {
     FlipBytes {
         target: Target,
         count: u64,
+        seed: u64,
     },
 
     WallJump {

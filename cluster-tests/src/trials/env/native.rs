@@ -2,7 +2,7 @@
 //!
 //! 1. Compiled once for each version of the sources, into the user's cache; a build that was cut short leaves nothing behind.
 
-use super::tools::run;
+use super::{run::own_dir, tools::run};
 use anyhow::{Context, Result};
 use rustix::{
     io::retry_on_intr,
@@ -32,12 +32,12 @@ impl Native {
     pub(crate) fn build() -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         (HELPER, SHIM).hash(&mut hasher);
-        let dir = cache().join(format!("trials-{:016x}", hasher.finish()));
+        let dir = cache()?.join(format!("trials-{:016x}", hasher.finish()));
+        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let native = Self { helper: dir.join("helper"), shim: dir.join("shim.so") };
         if native.helper.exists() && native.shim.exists() {
             return Ok(native);
         }
-        std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         let work = tempfile::tempdir_in(&dir)?;
         compile(work.path(), "helper", HELPER, &[], &native.helper)?;
         compile(work.path(), "shim", SHIM, &["-shared", "-fPIC"], &native.shim)?;
@@ -86,8 +86,12 @@ fn compile(work: &Path, name: &str, source: &str, flags: &[&str], to: &Path) -> 
     Ok(std::fs::rename(&output, to)?)
 }
 
-fn cache() -> PathBuf {
+/// The user's cache, or a directory beside the register for users without a home.
+fn cache() -> Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    base.unwrap_or_else(std::env::temp_dir).join("conclave")
+    let known = base.map(|base| base.join("conclave")).filter(|dir| std::fs::create_dir_all(dir).is_ok());
+    let dir = known.unwrap_or_else(|| own_dir().join("native"));
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir)
 }

@@ -86,7 +86,7 @@ pub fn sweep() -> Result<Vec<String>> {
     for entry in entries {
         let entry = entry?.path();
         let Some(id) = entry.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
-        if owner_lives(&id) {
+        if parse(&id).is_none_or(|(pid, start)| start_time(pid) == Some(start)) {
             continue;
         }
         let output = guard("now", &id, &entry).stdin(Stdio::null()).output()?;
@@ -128,16 +128,19 @@ fn register() -> PathBuf {
     if getuid().is_root() {
         return "/run/conclave-trials".into();
     }
+    own_dir().join("register")
+}
+
+/// Where users other than root keep what root keeps in the system's places.
+pub(crate) fn own_dir() -> PathBuf {
     std::env::temp_dir().join(format!("conclave-trials-{}", getuid().as_raw()))
 }
 
-fn owner_lives(id: &str) -> bool {
-    let parse = || {
-        let (pid, rest) = id.strip_prefix("ct")?.split_once('t')?;
-        let (start, _) = rest.split_once('x')?;
-        Some((pid.parse().ok()?, start.parse::<u64>().ok()?))
-    };
-    parse().is_some_and(|(pid, start)| start_time(pid) == Some(start))
+/// The owner's process and its start time, out of a run's name.
+fn parse(id: &str) -> Option<(u32, u64)> {
+    let (pid, rest) = id.strip_prefix("ct")?.split_once('t')?;
+    let (start, _) = rest.split_once('x')?;
+    Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
 /// When a process started, in the kernel's ticks: with the id it names a process for all time.

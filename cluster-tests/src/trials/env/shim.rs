@@ -55,6 +55,8 @@ pub(crate) struct Seen {
     pub(crate) wall_reads: i64,
     /// How far the last wrong monotonic reading was ahead.
     pub(crate) ahead: i64,
+    /// Syncs that came through the shim: none, though it is mapped, if the program makes system calls by itself, as Go's do.
+    pub(crate) syncs: i64,
     /// Syncs that were slow, failed or lied.
     pub(crate) syncs_changed: i64,
 }
@@ -123,6 +125,7 @@ impl Page {
             monotonic_reads: field(1),
             wall_reads: field(2),
             ahead: field(4) - field(3),
+            syncs: field(5),
             syncs_changed: field(6),
         })
     }

@@ -23,6 +23,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
     collections::BTreeMap,
     fs::OpenOptions,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex},
@@ -166,6 +167,16 @@ impl World {
     #[must_use]
     pub fn unexpected_exits(&self) -> Vec<Exit> {
         self.exits().into_iter().filter(|exit| !exit.excused).collect()
+    }
+
+    /// A hash of the binary under test, to tell one from another in reports.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn binary_hash(&self) -> Result<String> {
+        let mut hasher = DefaultHasher::new();
+        std::fs::read(&self.setup.binary)?.hash(&mut hasher);
+        Ok(format!("{:016x}", hasher.finish()))
     }
 
     /// Packets that the network has carried.

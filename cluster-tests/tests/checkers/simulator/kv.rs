@@ -47,7 +47,9 @@ fn choose(sim: &mut Sim, known: i64) -> KvCall {
     let value = format!("v{}", sim.value());
     match sim.random(12) {
         0..=3 => KvCall::Get { key, serializable: false, revision: 0 },
-        4..=6 => KvCall::Put { key, value, lease: 0 },
+        // One that nobody deletes.
+        4 => KvCall::Put { key: "kept/1".into(), value, lease: 0 },
+        5 | 6 => KvCall::Put { key, value, lease: 0 },
         7 | 8 => KvCall::Cas { key, expected: known, value, lease: 0 },
         9 => KvCall::Delete { key },
         10 => KvCall::Range { prefix: "kv/".into(), serializable: false, revision: 0 },

@@ -215,7 +215,8 @@ impl AlarmCommand {
 /// Forget history before a revision
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Values at older revisions cannot be read or watched any more; the newest value of every key stays.
+Values at older revisions cannot be read or watched any more; the newest value of every key
+stays.
 
 Example:
   conclavectl compaction 4711")]

@@ -21,17 +21,19 @@ use tokio::time::timeout;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl elect printing -- ./spooler         runs on one machine, and on another when that fails
+  conclavectl elect printing -- ./spooler    runs on one machine, and on another when that fails
   conclavectl elect printing 10.0.0.7:631 -- ./spooler
                                                   the value is what observers see
   conclavectl elect printing alice                lead until Ctrl-C
   conclavectl elect --listen printing             who leads, and every change
 
-The command finds CONCLAVE_FENCE, CONCLAVE_KEY, CONCLAVE_LEASE, CONCLAVE_NAME and CONCLAVE_VALUE in its environment, and is
-stopped when the leadership is lost, as with `conclavectl lock --help`. When it ends, the leadership is given up.
+The command finds CONCLAVE_FENCE, CONCLAVE_KEY, CONCLAVE_LEASE, CONCLAVE_NAME and
+CONCLAVE_VALUE in its environment, and is stopped when the leadership is lost, as with
+`conclavectl lock --help`. When it ends, the leadership is given up.
 
-Everybody who uses etcd's elections stands in the same line: etcdctl elect, the v3election service, clients' elections.
-For elections whose order can be changed by hand, see `conclavectl election`.")]
+Everybody who uses etcd's elections stands in the same line: etcdctl elect, the v3election
+service, clients' elections. For elections whose order can be changed by hand, see
+`conclavectl election`.")]
 pub(crate) struct ElectArgs {
     /// Which election
     name: String,
@@ -152,7 +154,7 @@ impl ElectArgs {
             ("CONCLAVE_VALUE".to_owned(), value.into()),
         ];
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(leadership, what, &job, signals).await
+        hold::run(leadership, what, &job, signals, hold::never()).await
     }
 }
 

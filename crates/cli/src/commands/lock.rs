@@ -26,20 +26,23 @@ Examples:
   conclavectl lock -- ls -l                       the lock named `ls`; -l is its command
 
 The command finds in its environment:
-  CONCLAVE_FENCE  a number greater than that of every earlier holder: send it with every write to a service of
-                  your own, and let that refuse a smaller one than it has seen
+  CONCLAVE_FENCE  a number greater than that of every earlier holder: send it with every
+                  write to a service of your own, and let that refuse a smaller one than it
+                  has seen
   CONCLAVE_KEY    the key that stands for the lock while it is held
   CONCLAVE_LEASE  the lease of the key: what is put under it goes when the lock is lost
   CONCLAVE_NAME, ETCD_LOCK_KEY, ETCD_LOCK_REV (as with etcdctl)
 
-If the lock is lost, the command gets SIGTERM, and SIGKILL after the grace period; where the cluster cannot be reached
-both come before the session's deadline, so before anybody else can have the lock. Ctrl-C and SIGTERM go to the command;
-the lock is given back when it has ended. If conclavectl itself is killed, so is the command; the lock is free when the
-session has run out (--ttl).
+If the lock is lost, the command gets SIGTERM, and SIGKILL after the grace period; where the
+cluster cannot be reached both come before the session's deadline, so before anybody else can
+have the lock. Ctrl-C and SIGTERM go to the command; the lock is given back when it has ended.
+If conclavectl itself is killed, so is the command; the lock is free when the session has run
+out (--ttl).
 
-Without a mode it is etcd's lock: everybody who uses that stands in the same line: etcdctl lock,
-the v3lock service, clients' mutexes. With --exclusive, --shared or --permits it is one of Conclave's own locks; all who
-share a name must use these, because etcd's lock of the same name is another one.")]
+Without a mode it is etcd's lock: everybody who uses that stands in the same line: etcdctl
+lock, the v3lock service, clients' mutexes. With --exclusive, --shared or --permits it is one
+of Conclave's own locks; all who share a name must use these, because etcd's lock of the same
+name is another one.")]
 pub(crate) struct LockArgs {
     #[command(subcommand)]
     admin: Option<LockAdmin>,
@@ -186,7 +189,7 @@ impl LockArgs {
         // The cluster may have raised the time to live.
         let schedule = Schedule::new(held.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(held, what, &job, signals).await
+        hold::run(held, what, &job, signals, hold::never()).await
     }
 }
 

@@ -42,8 +42,8 @@ pub(crate) enum LockAdmin {
     Show { name: String },
     /// Take a lock away from its holder, or a place from who waits
     #[command(after_long_help = "\
-The fence says whom: `lock show` tells it. If somebody else has the lock by then, nothing happens.
-The holder learns it at once; a command of `conclavectl lock` is stopped.")]
+The fence says whom: `lock show` tells it. If somebody else has the lock by then, nothing
+happens. The holder learns it at once; a command of `conclavectl lock` is stopped.")]
     Release {
         name: String,
         /// The fence of the holder, or of who waits

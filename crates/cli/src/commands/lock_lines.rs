@@ -82,12 +82,15 @@ pub(super) fn own_place(request: &LockRequestState, holds: bool) -> Place {
 
 impl Place {
     fn json(&self) -> Json {
+        // Who asked for one of Conclave's own is a text; what stands under a key is bytes.
+        let own = self.key.is_empty();
+        let owner = Json::from(String::from_utf8_lossy(&self.value).into_owned());
         Json::object()
             .with("fence", self.fence)
             .with("lease", human::lease(self.lease))
             .with("mode", &self.mode)
             .some("key", String::from_utf8_lossy(&self.key).into_owned())
-            .some("value", Json::bytes(&self.value))
+            .some(if own { "owner" } else { "value" }, if own { owner } else { Json::bytes(&self.value) })
             .done()
     }
 

@@ -145,7 +145,7 @@ async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Resul
             while let Some(progress) = stream.message().await.map_err(failed)? {
                 match progress.now {
                     Some(Now::Held(held)) => return Ok(held),
-                    Some(Now::Before(before)) if told.replace(before) != Some(before) => {
+                    Some(Now::Before(before @ 1..)) if told.replace(before) != Some(before) => {
                         output::note(&format!("waiting for {name:?}: {before} before"));
                     }
                     _ => {}

@@ -34,7 +34,7 @@ pub(crate) enum SessionCommand {
     /// Open a session and print its id; it ends when it is not kept alive
     #[command(after_long_help = "\
 Examples:
-  s=$(conclavectl session open --ttl 1m)       for a script that does its own keeping: lease keep-alive
+  s=$(conclavectl session open --ttl 1m)  for a script that keeps it: lease keep-alive
   conclavectl election enter printing --candidate a --session $s
   conclavectl session open --ttl 5s --keep     keep it alive until Ctrl-C, then close it")]
     Open {

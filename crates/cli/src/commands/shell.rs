@@ -52,7 +52,8 @@ impl ManArgs {
                 clap_mangen::Man::new(cli::command()).render(&mut page)?;
                 output::raw(&String::from_utf8_lossy(&page));
             }
-            Some(dir) => clap_mangen::generate_to(cli::command(), dir)
+            Some(dir) => std::fs::create_dir_all(dir)
+                .and_then(|()| clap_mangen::generate_to(cli::command(), dir))
                 .map_err(|error| Failure::from(error).about(dir.display()))?,
         }
         Ok(Exit::Done)

@@ -17,9 +17,10 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 /// Run a transaction: compare, then do one of two lists of things, all at once
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Read from standard input: compares, then what to do if all of them hold, then what to do if not; an empty line ends each part.
+Read from standard input: compares, then what to do if all of them hold, then what to do if
+not; an empty line ends each part.
 
-  value(\"KEY\") = \"text\"       also mod, create, version (numbers) and lease (hexadecimal); also !=, < and >
+  value(\"KEY\") = \"text\"  also mod, create, version, and lease (hexadecimal); !=, <, >
   put KEY VALUE, get KEY, del KEY with the flags of those commands
 
 Example, take a key only if nobody has it:
@@ -32,7 +33,8 @@ Example, take a key only if nobody has it:
 
   END
 
-Prints SUCCESS if the compares held, else FAILURE, then the answers. The exit code is 0 in both cases.")]
+Prints SUCCESS if the compares held, else FAILURE, then the answers. The exit code is 0 in
+both cases.")]
 pub(crate) struct TxnArgs {
     /// Ask for each part
     #[arg(short, long)]

@@ -65,6 +65,7 @@ calls! {
         evict_everywhere = evict_everywhere(v1::EvictEverywhereRequest) -> v1::EvictEverywhereResponse;
         get_term = get_term(v1::GetTermRequest) -> v1::GetTermResponse;
         request_transfer = request_transfer(v1::RequestTransferRequest) -> v1::ElectionResponse;
+        transfer = transfer(v1::TransferRequest) -> v1::ElectionResponse;
         delete_election = delete(v1::DeleteElectionRequest) -> v1::DeleteElectionResponse;
         list_elections = list(v1::ListRequest) -> v1::ListElectionsResponse;
     }

@@ -40,6 +40,14 @@ pub(crate) struct Job {
     pub(crate) schedule: Schedule,
 }
 
+/// Ends with whom to hand over to, when somebody asks for that.
+pub(crate) type HandOver<'a> = futures::future::LocalBoxFuture<'a, String>;
+
+/// Nobody asks.
+pub(crate) fn never<'a>() -> HandOver<'a> {
+    Box::pin(std::future::pending())
+}
+
 /// Why the command is being stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
@@ -53,7 +61,13 @@ enum Stopping {
 ///
 /// # Errors
 /// It cannot be started.
-pub(crate) async fn run(held: &dyn Holding, what: &str, job: &Job, signals: &mut Signals) -> Result<Exit> {
+pub(crate) async fn run(
+    held: &dyn Holding,
+    what: &str,
+    job: &Job,
+    signals: &mut Signals,
+    mut hand_over: HandOver<'_>,
+) -> Result<Exit> {
     let mut environment = vec![
         ("CONCLAVE_FENCE".to_owned(), held.fence().to_string().into()),
         ("CONCLAVE_LEASE".to_owned(), output::human::lease(held.session().lease()).into()),
@@ -76,6 +90,11 @@ pub(crate) async fn run(held: &dyn Holding, what: &str, job: &Job, signals: &mut
                 output::note(&format!("lost {what}: {}; stopping the command", words(reason)));
                 child.terminate();
                 kill_at = Some(Instant::now() + job.schedule.grace_after_loss(held.session().remaining()));
+            }
+            to = &mut hand_over, if stopping.is_none() => {
+                stopping = Some(Stopping::Asked);
+                output::note(&format!("asked to hand over {what} to {to}; stopping the command first"));
+                child.terminate();
             }
             signal = signals.next() => {
                 if stopping.replace(stopping.unwrap_or(Stopping::Asked)).is_none() {
@@ -156,7 +175,7 @@ pub(crate) fn words(reason: LostReason) -> &'static str {
         LostReason::Expired => "no member could be reached until the session's deadline",
         LostReason::LeaseGone => "its lease ran out or was revoked",
         LostReason::Closed => "its session was closed",
-        LostReason::KeyGone => "its key was deleted",
+        LostReason::KeyGone => "it was taken away, its key is gone",
         LostReason::Released => "it was given back",
         _ => "the tenure ended",
     }

@@ -35,7 +35,8 @@ impl Schedule {
             None => Ok(Self { grace: DEFAULT_GRACE.min(most), margin }),
             Some(grace) if grace <= most => Ok(Self { grace, margin }),
             Some(grace) => Err(format!(
-                "--grace {grace:?} does not fit into a session of {ttl:?}: at most a third of it, {most:?}; raise --ttl"
+                "--grace {grace:?} does not fit into a session of {ttl:?}: at most a third of it ({}); raise --ttl",
+                crate::output::human::time(most)
             )),
         }
     }

@@ -48,6 +48,7 @@ impl<S: Source> Following<S> {
 
     /// Waits until a member has taken the watch, no longer than a call may take.
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
+        let patience = self.client.timeout();
         let opening = async {
             while self.open.is_none() {
                 self.reopen().await?;
@@ -55,7 +56,7 @@ impl<S: Source> Following<S> {
             Ok(())
         };
         let late = || Err(Error::unsent("no member took the watch in time"));
-        timeout(self.client.timeout(), opening).await.unwrap_or_else(|_| late())
+        timeout(patience, opening).await.unwrap_or_else(|_| late())
     }
 
     /// The next event. After an error it is over.

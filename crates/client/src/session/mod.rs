@@ -13,7 +13,7 @@ mod keeper;
 mod lifetime;
 
 use crate::{
-    Client, Error, ErrorKind,
+    Cause, Client, Error, ErrorKind,
     clock::{Clock, Moment},
 };
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub enum LostReason {
     Closed,
     /// The key that stood for it was deleted or taken by somebody else.
     KeyGone,
+    /// The cluster took it away from a holder whose session lives: evicted, deposed, handed over, revoked.
+    TakenAway(Cause),
     /// It was given back by its holder.
     Released,
 }
@@ -49,6 +51,7 @@ pub enum LostReason {
 impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::TakenAway(cause) => return write!(f, "it was taken away: {cause}"),
             Self::Expired => "no keep-alive was answered in time",
             Self::LeaseGone => "the lease is gone",
             Self::Closed => "the session was closed",

@@ -50,6 +50,8 @@ pub(super) struct Table {
     queue: BinaryHeap<Reverse<(Duration, Id, u64)>>,
     /// The term in which this member leads.
     reign: Option<u64>,
+    /// The last one that it did.
+    last_reign: u64,
     incarnations: u64,
     last_look: Duration,
     /// Real time that kept time left out.
@@ -74,9 +76,11 @@ impl Table {
             return false;
         }
         self.reign = Some(term);
+        // What was proposed in an earlier term has no effect any more; in the same term it still may.
+        let over = std::mem::replace(&mut self.last_reign, term) != term;
         let now = self.kept_time(clock);
         for life in self.lives.values_mut() {
-            life.expiring = false;
+            life.expiring &= !over;
             life.deadline = now.saturating_add(with_slack(life.full));
         }
         self.rebuild_queue();
@@ -87,9 +91,6 @@ impl Table {
     pub(super) fn resign(&mut self) {
         if self.reign.take().is_some() {
             self.queue = BinaryHeap::new();
-            for life in self.lives.values_mut() {
-                life.expiring = false;
-            }
         }
     }
 
@@ -267,6 +268,21 @@ mod tests {
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, 2 * SECOND);
         assert_eq!(table.take_due(clock, 10), [1]);
+    }
+
+    #[test]
+    fn what_was_proposed_stays_open_as_long_as_its_term_lasts() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 2, clock);
+        pass(&mut table, &mut clock, 3 * SECOND);
+        assert_eq!(table.take_due(clock, 10), [7]);
+        table.resign();
+        assert!(table.assume(1, clock));
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Expiring);
+        table.resign();
+        assert!(table.assume(2, clock));
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Renewed);
     }
 
     #[test]

@@ -142,12 +142,10 @@ impl Carrier {
         if fate.dropped {
             return;
         }
-        if fate.reset {
-            if let Some([forward, back]) = packet::resets(packet) {
-                self.deliver(to, &forward);
-                self.deliver(from, &back);
-                return;
-            }
+        if let (true, Some([forward, back])) = (fate.reset, packet::resets(packet)) {
+            self.deliver(to, &forward);
+            self.deliver(from, &back);
+            return;
         }
         let link = from * self.devices.len() + to;
         let mut due = now + fate.delay;

@@ -10,7 +10,7 @@ use crate::trials::env::{
     fabric::rules::Rule,
     fault::{Effect, Fault},
     net::between,
-    node::{Node, killed},
+    node::{Node, NodeState, killed},
     picture::files,
     tools::{run, wait_until},
     world::World,
@@ -32,6 +32,9 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
     if nodes.len() > (world.nodes() - 1) / 2 {
         return Err(no("damage to a majority is not to be survived").into());
     }
+    if nodes.iter().any(|node| !matches!(world.nodes[*node].state(), NodeState::Running { .. })) {
+        return Err(no("a node does not run that shall be stopped and damaged").into());
+    }
     let mut effects = Vec::new();
     for node in nodes {
         let (node, plan) = (&world.nodes[*node], world.plan);
@@ -41,7 +44,7 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
             std::fs::remove_dir_all(&copy)?;
         }
         run("cp", ["-a".as_ref(), node.data.as_os_str(), copy.as_os_str()])?;
-        effects.extend(spoil(node, fault, world.setup.seed)?);
+        effects.extend(spoil(node, fault)?);
         let mut links = between(&[node.index], &plan.everybody());
         links.extend(between(&[node.index], &[plan.runner()]));
         let layer = world.net.add(&links, &Rule::cut());
@@ -71,9 +74,8 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
     }))
 }
 
-fn spoil(node: &Node, fault: &Fault, seed: u64) -> Result<Vec<Effect>> {
+fn spoil(node: &Node, fault: &Fault) -> Result<Vec<Effect>> {
     let all = files(&node.data)?;
-    let mut dice = StdRng::seed_from_u64(seed ^ crate::trials::env::now_ns());
     let length = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
     let mut effects = Vec::new();
     let mut record = |path: &Path, offset, bytes| {
@@ -98,7 +100,8 @@ fn spoil(node: &Node, fault: &Fault, seed: u64) -> Result<Vec<Effect>> {
             OpenOptions::new().write(true).open(&log)?.set_len(keep)?;
             record(&log, keep, end - keep);
         }
-        Fault::FlipBytes { count, .. } => {
+        Fault::FlipBytes { count, seed, .. } => {
+            let mut dice = StdRng::seed_from_u64(*seed);
             let targets: Vec<&PathBuf> = all.iter().filter(|path| is_data(path) && length(path) > 0).collect();
             for _ in 0..*count {
                 let path = *targets.get(dice.random_range(0..targets.len().max(1))).context("the node has no files")?;

@@ -25,10 +25,10 @@ pub(super) enum Trouble {
     Lie,
 }
 
-/// Whether the nodes' processes have mapped their pages.
+/// Whether the nodes' system calls go through the shim: every node has synced something by the time it serves.
 pub(super) fn shim_works(world: &World) -> bool {
-    let attached = |page: &super::super::shim::Page| page.seen().is_ok_and(|seen| seen.attached != 0);
-    world.nodes.iter().all(|node| node.site.page.as_ref().is_some_and(attached))
+    let through = |page: &super::super::shim::Page| page.seen().is_ok_and(|seen| seen.attached != 0 && seen.syncs > 0);
+    world.nodes.iter().all(|node| node.site.page.as_ref().is_some_and(through))
 }
 
 /// Cuts the power of the nodes' disks; ends the nodes with it, or leaves them alive to see that their disk fails.
@@ -161,11 +161,11 @@ pub(super) fn full(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
     let nodes = nodes.to_vec();
     Ok(Box::new(move |world| {
         let mut effective = false;
-        for effect in &effects {
-            effective |= matches!(effect, Effect::Full { free_before, free_after, .. } if *free_after < NOTHING && free_before > free_after);
-        }
         for node in &nodes {
-            world.nodes[*node].disk()?.drain()?;
+            let volume = world.nodes[*node].disk()?;
+            // Full to the end: a node that gives up files gets their room.
+            effective |= volume.free()? < NOTHING;
+            volume.drain()?;
         }
         for node in &nodes {
             // A node that found no room may be about to end.

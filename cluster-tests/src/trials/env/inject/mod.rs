@@ -120,9 +120,7 @@ pub(crate) fn possible(world: &World, fault: &Fault) -> Result<(), NotPossible> 
             needs(Capability::Strace)
         }
         Fault::WallJump { who, .. } | Fault::ClockRate { who, .. } | Fault::MonotonicJump { who, .. } => match who {
-            Who::Nodes(_) if !disk::shim_works(world) => {
-                Err(no("the nodes have not loaded the shim: a static program?"))
-            }
+            Who::Nodes(_) if !disk::shim_works(world) => Err(no("the nodes do not read clocks through libc")),
             Who::Nodes(_) => Ok(()),
             Who::Client(_) | Who::AllClients if world.client_sites.iter().all(|site| site.page.is_some()) => Ok(()),
             Who::Client(_) | Who::AllClients => needs(Capability::Preload).and(Err(no("there is no shim"))),

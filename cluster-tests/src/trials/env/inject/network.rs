@@ -86,7 +86,7 @@ fn ring(count: usize, seed: u64) -> Links {
     if count == 3 {
         return between(&order[..1], &order[2..]);
     }
-    let reach = count / 2 / 2;
+    let reach = (count / 2).div_ceil(2);
     let apart = |a: usize, b: usize| (a.abs_diff(b)).min(count - a.abs_diff(b));
     let pairs = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
     pairs.filter(|(a, b)| apart(*a, *b) > reach).map(|(a, b)| (order[a], order[b])).collect()

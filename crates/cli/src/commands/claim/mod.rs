@@ -12,16 +12,16 @@ use clap::Subcommand;
 /// Claims: a name held for a duration at least, by a holder that extends it in time
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_long_help = "\
-A claim does not depend on a session: it stands for its duration, counted from when it was asked for, and the holder takes it
-again before that is over. FENCE rises with every tenure.
+A claim does not depend on a session: it stands for its duration, counted from when it was
+asked for, and the holder takes it again before that is over. FENCE rises with every tenure.
 
 Examples:
-  conclavectl claim take app/leader --holder app/0 --for 30s       again and again; exit code 8 if another holds it
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait
-  conclavectl claim check app/leader app/0                         still its holder? Prints the fence and its compares
-  conclavectl claim await app/leader                               until nobody holds it
-  conclavectl claim pin app/leader upgrade-42                      does not expire meanwhile
-  conclavectl claim revoke app/leader                              end it now")]
+  conclavectl claim take app --holder app/0 --for 30s    exit code 8 if another holds it
+  conclavectl claim take app --holder app/1 --for 30s --wait
+  conclavectl claim check app app/0     still its holder? Prints the fence and its compares
+  conclavectl claim await app           until nobody holds it
+  conclavectl claim pin app upgrade-42  does not expire meanwhile
+  conclavectl claim revoke app          end it now")]
 pub(crate) enum ClaimCommand {
     /// All claims that are held, waited for or pinned
     Ls(ListArgs),

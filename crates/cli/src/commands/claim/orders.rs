@@ -29,8 +29,9 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// Whether somebody still holds a claim; prints the proof
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Prints the fence, then the compares that hold exactly while this tenure lasts, in the form that `conclavectl txn` reads: put
-them before your own, and what you write is written only by the holder. Exit code 8 if it is not the holder.")]
+Prints the fence, then the compares that hold exactly while this tenure lasts, in the form
+that `conclavectl txn` reads: put them before your own, and what you write is written only by
+the holder. Exit code 8 if it is not the holder.")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     name: NameArgs,

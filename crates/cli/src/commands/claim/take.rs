@@ -25,12 +25,13 @@ use tokio::time::timeout;
 /// Take a claim, or extend it; never shortens it
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Prints the fence and for how long the claim is guaranteed, counted from when the command was started. Take it again, with the
-same holder and instance, before that is over. Exit code 8 if another holds it.
+Prints the fence and for how long the claim is guaranteed, counted from when the command was
+started. Take it again, with the same holder and instance, before that is over. Exit code 8 if
+another holds it.
 
 Examples:
   conclavectl claim take app/leader --holder app/0 --for 30s
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait        in line, until it is free
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait    in line, until it is free
   conclavectl claim take app/leader --holder app/1 --for 30s --wait=2m")]
 pub(crate) struct TakeArgs {
     #[command(flatten)]
@@ -78,7 +79,7 @@ impl Show for Taken {
         let fence = self.result.token.as_ref().map_or(0, |token| token.fence);
         let what = if self.result.outcome() == Outcome::Extended { "extended" } else { "taken" };
         let time = human::millis(self.result.guaranteed_ms);
-        text.line(format!("{} {what} with fence {fence}, guaranteed for {time}", self.name));
+        text.line(format!("{} {what} with fence {fence}, guaranteed for {time} from when it was asked for", self.name));
     }
 
     fn json(&self) -> Json {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
-    hold::{self, Job, Schedule, Tenure, signals::Signals},
+    hold::{self, HandOver, Job, Schedule, Tenure, signals::Signals},
     output::{self, election::Ordered},
     parse,
 };
@@ -20,12 +20,12 @@ use clap::Args;
 use conclave_client::{
     Session,
     api::conclave::v1::{
-        CampaignRequest, ElectionResponse, EnterRequest, LeaveRequest, Token, campaign_response::Now,
-        election_response::Standing, elections_client::ElectionsClient,
+        CampaignRequest, ElectionResponse, EnterRequest, LeaveRequest, Token, TransferRequest, WatchElectionRequest,
+        campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
     },
 };
 use futures::FutureExt as _;
-use std::{ffi::OsString, time::Duration};
+use std::{cell::Cell, ffi::OsString, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
@@ -40,10 +40,12 @@ Examples:
   conclavectl election enter printing --candidate host-7 --priority 10 --preempt -- ./spooler
   conclavectl election enter printing              stand, and lead until Ctrl-C
   conclavectl election enter printing --candidate a --session 694d77aa9e38260f
-                                                   only enter; the session is somebody else's to keep
+      only enter; the session is somebody else's to keep
 
-The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and CONCLAVE_CANDIDATE in its environment, and is
-stopped when the leadership is lost, as with `conclavectl lock --help`. When it ends, the candidate leaves.")]
+The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and
+CONCLAVE_CANDIDATE in its environment, and is stopped when the leadership is lost, as with
+`conclavectl lock --help`. When it ends, the candidate leaves. Asked for a transfer, it stops
+the command, then hands over.")]
 pub(crate) struct EnterArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -171,7 +173,12 @@ impl EnterArgs {
         let mut tenure =
             Tenure::new(&client, &session, token.clone(), self.leaving(channel, candidate, session.lease()));
         let what = format!("the leadership of {:?}", self.name.name);
-        let outcome = self.lead(context, &tenure, &what, candidate, &won, &token, &mut signals).await;
+        let asked = Cell::new(false);
+        let hand_over = self.asked_to_hand_over(context, token.fence, &asked).boxed_local();
+        let outcome = self.lead(context, &tenure, &what, candidate, &won, &token, &mut signals, hand_over).await;
+        if asked.get() {
+            self.hand_over(context, session.lease(), token.fence).await;
+        }
         hold::give_back(&mut tenure, &what, context.link.settings().command_timeout).await;
         outcome
     }
@@ -230,6 +237,41 @@ impl EnterArgs {
         }
     }
 
+    /// Ends when an operator has asked for a transfer in this term; notes that it was.
+    async fn asked_to_hand_over(&self, context: &Context, term: i64, asked: &Cell<bool>) -> String {
+        loop {
+            if let Ok(to) = self.transfer_in(context, term).await {
+                asked.set(true);
+                return to;
+            }
+            context.link.forget();
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn transfer_in(&self, context: &Context, term: i64) -> Result<String> {
+        let channel = context.link.node().await?.channel;
+        let request = WatchElectionRequest { election: self.name.name(), ..WatchElectionRequest::default() };
+        let failed = |status| Failure::of(&status, Effect::Reads);
+        let mut stream = ElectionsClient::new(channel).watch(request).await.map_err(failed)?.into_inner();
+        while let Some(event) = stream.message().await.map_err(failed)? {
+            if let Some(now) = event.term.filter(|now| now.id == term && !now.transfer_to.is_empty()) {
+                return Ok(now.transfer_to);
+            }
+        }
+        Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
+    }
+
+    /// To whom the request names, and out. If that fails, leaving gives it to the first in line.
+    async fn hand_over(&self, context: &Context, session: i64, term: i64) {
+        let caller = CallerArgs::default().caller_of(session);
+        let request =
+            TransferRequest { caller, election: self.name.name(), term_id: term, to: String::new(), leave: true };
+        if let Err(failure) = context.link.write(|channel| wire::transfer(channel, request.clone())).await {
+            output::note(&format!("could not hand over: {}", failure.message()));
+        }
+    }
+
     #[expect(clippy::too_many_arguments, reason = "they are what leading is made of")]
     async fn lead(
         &self,
@@ -240,10 +282,17 @@ impl EnterArgs {
         won: &ElectionResponse,
         token: &Token,
         signals: &mut Signals,
+        hand_over: HandOver<'_>,
     ) -> Result<Exit> {
         if self.command.is_empty() {
             context.out.show(&Ordered { response: won, subject: candidate });
-            return hold::until_asked(tenure, what, signals).await.map(|()| Exit::Done);
+            return tokio::select! {
+                asked = hold::until_asked(tenure, what, signals) => asked.map(|()| Exit::Done),
+                to = hand_over => {
+                    output::note(&format!("asked to hand over {what} to {to}"));
+                    Ok(Exit::Done)
+                }
+            };
         }
         let schedule = Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
         let mut environment = vec![
@@ -254,6 +303,6 @@ impl EnterArgs {
             environment.push(("CONCLAVE_KEY".to_owned(), String::from_utf8_lossy(&guard.key).into_owned().into()));
         }
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(tenure, what, &job, signals).await
+        hold::run(tenure, what, &job, signals, hand_over).await
     }
 }

@@ -216,8 +216,8 @@ impl EvictArgs {
 
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-The leader sees the request in its term and hands over when it is ready; nobody leads twice and no instant has none.
-With --force the hand-over is made at the deadline, ready or not.")]
+The leader sees the request in its term and hands over when it is ready; nobody leads twice
+and no instant has none. With --force the hand-over is made at the deadline, ready or not.")]
 pub(crate) struct TransferArgs {
     #[command(flatten)]
     name: NameArgs,

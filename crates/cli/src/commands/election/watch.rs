@@ -17,8 +17,8 @@ use conclave_client::api::conclave::v1::{
 
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Begins with how things stand. Each line has the revision of the change, who leads in which term, how many wait, and why.
-A lost connection is made again, and no change is left out.")]
+Begins with how things stand. Each line has the revision of the change, who leads in which
+term, how many wait, and why. A lost connection is made again, and no change is left out.")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     name: NameArgs,

@@ -233,9 +233,10 @@ async fn etcd_lines(channel: Channel, serializable: bool) -> Result<Vec<Election
     let keys = wire::range(channel.clone(), keys).await.map_err(|_| None)?.into_inner().kvs;
     let mut rows = Vec::new();
     for mut line in lock_lines::lines(keys).into_iter().take(ROWS) {
-        line.learn_value(|request| async {
-            let request = RangeRequest { serializable, ..request };
-            wire::range(channel.clone(), request).await.map(tonic::Response::into_inner)
+        line.learn_value(|mut request| {
+            request.serializable = serializable;
+            let range = wire::range(channel.clone(), request);
+            async { range.await.map(tonic::Response::into_inner) }
         })
         .await;
         let Some(holder) = line.places.first() else { continue };

@@ -19,11 +19,12 @@ use std::time::Duration;
 #[command(after_long_help = "\
 Examples:
   conclavectl status
-  conclavectl status --watch               live; into a file or a pipe it prints the changes, one a line
+  conclavectl status --watch       live; into a file or a pipe it prints the changes, one a line
   conclavectl status -w json
 
-Every member is asked, also those that are not among the endpoints. LAG is how many log entries a member has still to apply.
-Exit code 0: the cluster has a leader; 1: members answer but have none; 2: nobody answers.")]
+Every member is asked, also those that are not among the endpoints. LAG is how many log
+entries a member has still to apply. Exit code 0: the cluster has a leader; 1: members answer
+but have none; 2: nobody answers.")]
 pub(crate) struct StatusArgs {
     /// Keep looking, until Ctrl-C
     #[arg(long)]

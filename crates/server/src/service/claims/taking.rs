@@ -24,7 +24,8 @@ use conclave_api::conclave::v1;
 use conclave_state::coord::claim_waiter_key;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -87,13 +88,19 @@ impl<'a> Taking<'a> {
 
     /// Extends without a command what can be. Returns the revision that was looked at.
     async fn extend(&self, caller: &Caller, items: &[Claim], told: &mut [Option<Told>]) -> Result<i64, Status> {
-        let (standings, revision) = self.standings(caller, items).await?;
-        let open = told.iter().filter(|told| told.is_none()).count();
-        let mut able = Vec::new();
-        for (at, item) in items.iter().enumerate().filter(|(at, _)| told[*at].is_none()) {
-            able.extend(standings.extension(caller, item, at).map(|(fence, extension)| (at, fence, extension)));
+        let open: Vec<usize> = (0..items.len()).filter(|at| told[*at].is_none()).collect();
+        let able_in = |standings: &Standings| -> Vec<(usize, i64, Extension)> {
+            let able = |&at: &usize| standings.extension(caller, &items[at], at).map(|(fence, to)| (at, fence, to));
+            open.iter().filter_map(able).collect()
+        };
+        let (mut standings, mut revision) = self.standings(caller, items, true).await?;
+        let mut able = able_in(&standings);
+        if able.len() < open.len() {
+            // Perhaps it was taken by way of another member a moment ago: a command is for what the present does not allow.
+            (standings, revision) = self.standings(caller, items, false).await?;
+            able = able_in(&standings);
         }
-        if able.is_empty() || (caller.dedupe.is_some() && able.len() < open) {
+        if able.is_empty() || (caller.dedupe.is_some() && able.len() < open.len()) {
             return Ok(revision);
         }
         let extensions: Vec<Extension> = able.iter().map(|(.., extension)| *extension).collect();
@@ -108,17 +115,22 @@ impl<'a> Taking<'a> {
         Ok(revision)
     }
 
-    async fn standings(&self, caller: &Caller, items: &[Claim]) -> Result<(Standings, i64), Status> {
+    async fn standings(
+        &self,
+        caller: &Caller,
+        items: &[Claim],
+        serializable: bool,
+    ) -> Result<(Standings, i64), Status> {
         let names: Vec<Name> = items.iter().map(|item| item.claim.clone()).collect();
         let session = caller.session;
-        look(self.node, true, names.len() > FEW, move |view| {
+        look(self.node, serializable, names.len() > FEW, move |view| {
             let mut limits = BTreeMap::new();
             let mut claims = Vec::with_capacity(names.len());
             for name in names {
                 claims.push(read::claim(view, &name)?);
-                if !limits.contains_key(&name.namespace) {
-                    let those = read::limits(view, &name.namespace)?;
-                    limits.insert(name.namespace, those);
+                if let Entry::Vacant(unknown) = limits.entry(name.namespace) {
+                    let those = read::limits(view, unknown.key())?;
+                    unknown.insert(those);
                 }
             }
             let session = session == 0 || conclave_state::read::lease_ttl(view, session)?.is_some();
