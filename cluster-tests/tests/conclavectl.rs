@@ -160,7 +160,7 @@ async fn writes_what_etcdctl_writes() -> Result<()> {
             &["txn"],
             "value(\"KEY\") = \"--dashes\"\nversion(\"KEY\") > \"1\"\n\nput KEY new\nget KEY\ndel nothing\n\nput KEY never\n\n",
         ),
-        (&["txn"], "mod(\"KEY\") = \"1\"\n\nput KEY never\n\nput KEY 'a b' --prev-kv\nget KEY --keys-only\n\n"),
+        (&["txn"], "mod(\"KEY\") = \"1\"\n\nput KEY never\n\nput KEY \"a b\" --prev-kv\nget KEY --keys-only\n\n"),
         (&["txn", "-i"], "\nget KEY\n\n\n"),
         (&["get", "KEY"], ""),
         (&["del", "KEY", "--prev-kv"], ""),
@@ -384,7 +384,8 @@ async fn status_tells_what_is_happening() -> Result<()> {
     cluster.node(leader).kill()?;
     watch.line_with(&format!("{name} is down: connection refused"), SOON).await?;
     let other = cluster.leader_other_than(leader).await?;
-    let shown = ctl.json(&["status"]).await?;
+    let led = async || ctl.json(&["status"]).await;
+    let shown = eventually("a status with a leader", LONG, led).await?;
     let members = shown["members"].as_array().context("no members")?;
     assert_eq!(members.iter().filter(|member| member["up"] == true).count(), 2, "{shown}");
     assert_eq!(shown["elections"][0]["leader"], "spooler", "{shown}");

@@ -456,17 +456,46 @@ fn disks_are_slow_fail_lie_and_fill_up() {
     });
     assert!(took >= Duration::from_millis(450), "{took:?}");
     let target = Target::Follower(0);
-    hold(&trial, &Fault::LyingSync { target }, || assert_eq!(puts(&trial, client, leader, 20), 20));
-    hold(&trial, &Fault::FailingSync { target }, || assert!(puts(&trial, client, leader, 20) > 0));
+    // The leader does not wait for this follower, so the test does.
+    hold(&trial, &Fault::LyingSync { target }, || {
+        assert_eq!(puts(&trial, client, leader, 20), 20);
+        sleep(MOMENT);
+    });
+    hold(&trial, &Fault::FailingSync { target }, || {
+        assert!(puts(&trial, client, leader, 20) > 0);
+        sleep(MOMENT);
+    });
     report(&format!("after failing syncs: {:?}", trial.exits()));
     trial.wait_all_serve(LONG).unwrap();
+    let room = |node: usize| trial.data_dir(node).with_file_name("room");
     let (evidence, ()) = hold(&trial, &Fault::DiskFull { target }, || {
         puts(&trial, client, trial.leader().unwrap(), 50);
+        let no_room = |node: usize| {
+            std::fs::write(room(node), vec![1; 1 << 20]).is_err_and(|e| e.kind() == ErrorKind::StorageFull)
+        };
+        assert_eq!((0..3).filter(|node| no_room(*node)).count(), 1);
     });
-    let full = evidence.nodes[0];
-    let path = trial.data_dir(full).with_file_name("room");
-    std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+    std::fs::write(room(evidence.nodes[0]), vec![1; 1 << 20]).unwrap();
     trial.wait_all_serve(LONG).unwrap();
+    trial.finish();
+}
+
+/// The control of all that is said about durability: if syncs lie on every node, a power loss of all takes what was acknowledged.
+#[test]
+fn syncs_that_lie_lose_acknowledged_writes_with_the_power() {
+    let needs = [Capability::Volumes, Capability::PowerCut, Capability::Preload];
+    let Some(trial) = start(&needs, |_| {}) else { return };
+    let client = Host::Client(0);
+    assert_eq!(puts(&trial, client, 0, 10), 10);
+    let lie = trial.install(&Fault::LyingSync { target: Target::All }).unwrap();
+    assert_eq!(puts(&trial, client, 0, 30), 30);
+    let before = trial.status(0).unwrap().revision;
+    let cut = trial.install(&Fault::PowerLoss { target: Target::All }).unwrap();
+    assert!(trial.heal(cut).unwrap().effective && trial.heal(lie).unwrap().effective);
+    trial.wait_all_serve(LONG).unwrap();
+    let after = trial.status(0).unwrap().revision;
+    report(&format!("revision {before} before the power loss, {after} after it"));
+    assert!((11..before).contains(&after), "what was synced is there, what was lied about is not");
     trial.finish();
 }
 

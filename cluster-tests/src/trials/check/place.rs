@@ -270,6 +270,9 @@ fn lapse(renewals: &[Renewal<'_>], grant: &Grant<'_>, clocks: &Clocks<'_>, rate_
     until.max(grant.op.returned)
 }
 
+/// How far two readings of two clocks must be apart to tell their rates.
+const APART: u64 = 200_000_000;
+
 /// The readings of every process's own clock beside the host's.
 struct Clocks<'a>(HashMap<&'a Process, Vec<(u64, u64)>>);
 
@@ -288,7 +291,10 @@ impl<'a> Clocks<'a> {
     fn true_time(&self, process: &Process, clock: u64) -> Option<u64> {
         let readings = self.0.get(process)?;
         let after = readings.partition_point(|(own, _)| *own < clock).clamp(1, readings.len().saturating_sub(1).max(1));
-        let ((own, time), (next_own, next_time)) = (readings.get(after - 1)?, readings.get(after)?);
+        let (next_own, next_time) = *readings.get(after)?;
+        // Two readings near each other tell little of the rate.
+        let apart = |(_, time): &&(u64, u64)| next_time.saturating_sub(*time) >= APART;
+        let (own, time) = *readings[..after].iter().rev().find(apart).or(readings.first())?;
         let rate = (next_time - time) as f64 / (next_own.saturating_sub(*own)).max(1) as f64;
         Some(time + ((clock.saturating_sub(*own)) as f64 * rate) as u64)
     }

@@ -42,15 +42,45 @@ impl Journal {
     /// # Errors
     /// The disk is full, or worse.
     pub fn write(&self, process: &Process, node: Option<u32>, entry: Entry) -> Result<()> {
-        self.write_at(now(), process, node, entry)
+        let (time, clock) = self.read_clocks();
+        self.write_line(time, clock, process, node, entry)
     }
 
-    /// Writes a line that happened at `time`.
+    /// Writes a line that happened at `time`, not long ago.
     ///
     /// # Errors
     /// The disk is full, or worse.
     pub fn write_at(&self, time: u64, process: &Process, node: Option<u32>, entry: Entry) -> Result<()> {
-        let clock = self.own.map(|began| began.elapsed().as_nanos() as u64);
+        let (now, clock) = self.read_clocks();
+        self.write_line(time, clock.map(|clock| clock.saturating_sub(now.saturating_sub(time))), process, node, entry)
+    }
+
+    /// Both clocks at one moment. Whoever was interrupted between the two looks again.
+    fn read_clocks(&self) -> (u64, Option<u64>) {
+        let Some(began) = self.own else { return (now(), None) };
+        let mut best = (u64::MAX, (0, None));
+        for _ in 0..8 {
+            let before = now();
+            let clock = began.elapsed().as_nanos() as u64;
+            let took = now() - before;
+            if took < best.0 {
+                best = (took, (before, Some(clock)));
+            }
+            if took < 20_000 {
+                break;
+            }
+        }
+        best.1
+    }
+
+    fn write_line(
+        &self,
+        time: u64,
+        clock: Option<u64>,
+        process: &Process,
+        node: Option<u32>,
+        entry: Entry,
+    ) -> Result<()> {
         let record = Record { index: 0, process: process.clone(), time, clock, node, entry };
         let mut line = serde_json::to_vec(&record)?;
         line.push(b'\n');

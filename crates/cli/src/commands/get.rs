@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{
     failure::{Failure, Result},
-    output::etcd::Got,
+    output::{Format, etcd::Got},
     parse::Keys,
 };
 use clap::{Args, ValueEnum};
@@ -113,6 +113,9 @@ impl GetArgs {
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
+        if self.print_value_only && context.out.format != Format::Simple {
+            return Err(Failure::usage("print-value-only is only for `--write-out=simple`"));
+        }
         let request = self.request()?;
         let response = context.link.read(|channel| super::wire::range(channel, request.clone())).await?;
         let answer = Got {

@@ -265,11 +265,13 @@ impl World {
             0 => {
                 if let Some(id) = self.truth.leases.keys().next().copied() {
                     self.promised.remove(&Key::Lease(id));
+                    self.asked.remove(&Key::Lease(id));
                     self.commit(Entry::Revoke { id });
                 }
             }
             1 => {
                 self.promised.remove(&Key::Claim(claim));
+                self.asked.remove(&Key::Claim(claim));
                 self.commit(Entry::Unclaim { claim });
             }
             2..10 if self.truth.leases.len() < LEASES => {
@@ -279,6 +281,10 @@ impl World {
             _ => {
                 self.commit(Entry::Claim { claim, timer: id, span });
                 self.promise(Key::Claim(claim), self.now + span);
+                // The timer that the command arms runs for the longest promise.
+                let (_, longest) = self.truth.claims[&claim];
+                let asked = self.asked.entry(Key::Claim(claim)).or_default();
+                *asked = (*asked).max(self.now + longest);
             }
         }
     }
