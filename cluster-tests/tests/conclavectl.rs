@@ -355,7 +355,11 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
     theirs.signal(Signal::INT)?;
     ours.line_with("job/", SOON).await?;
     let shown = ctl.json(&["lock", "ls"]).await?;
-    assert_eq!((shown[0]["name"].as_str(), shown[0]["holders"][0]["mode"].as_str()), (Some("job"), Some("etcd")), "{shown}");
+    assert_eq!(
+        (shown[0]["name"].as_str(), shown[0]["holders"][0]["mode"].as_str()),
+        (Some("job"), Some("etcd")),
+        "{shown}"
+    );
     ours.signal(Signal::INT)?;
     assert_eq!(ours.ended(SOON).await?.code(), Some(0));
     // Elections: they lead, we follow; both observers see both.
@@ -382,7 +386,7 @@ async fn status_tells_what_is_happening() -> Result<()> {
     holder.line_with("leads", SOON).await?;
     watch.line_with("spooler", SOON).await?;
     cluster.node(leader).kill()?;
-    watch.line_with(&format!("{name} is down: connection refused"), SOON).await?;
+    watch.line_with(&format!("{name} is down: "), SOON).await?;
     let other = cluster.leader_other_than(leader).await?;
     let led = async || ctl.json(&["status"]).await;
     let shown = eventually("a status with a leader", LONG, led).await?;

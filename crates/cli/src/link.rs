@@ -219,11 +219,24 @@ fn judge(status: &Status) -> Result<(), String> {
         Code::PermissionDenied | Code::Unauthenticated => Ok(()),
         Code::Unavailable if status.message().starts_with("etcdserver:") => Ok(()),
         Code::Unimplemented => Err("answers, but not as a member does for clients; is it the peer port?".into()),
+        _ if lost(status) => Err("the connection was closed while it was asked".into()),
         _ => {
             let innermost = innermost(status).unwrap_or_else(|| status.message().to_owned());
             Err(format!("something answers there, but not a member of a cluster ({innermost})"))
         }
     }
+}
+
+/// Whether the connection went away, as it does when a member dies.
+fn lost(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Why there is no connection.

@@ -41,6 +41,23 @@ impl Token {
     pub(crate) fn new(fence: i64, compares: Vec<Compare>) -> Self {
         Self { fence, compares }
     }
+
+    /// The conditions, to put before one's own: [`Token::compares`] by their name in Juju. Those of several tokens add up; all must hold.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client, token: conclave_client::Token) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Cmp, Compare, Put, Txn};
+    ///
+    /// let own = Compare::value("state", Cmp::Equal, "ready");
+    /// client.txn(Txn::new().when(token.assert_ops()).when([own]).then([Put::new("state", "running")])).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn assert_ops(&self) -> Vec<Compare> {
+        self.compares.clone()
+    }
 }
 
 /// Something held in the cluster by this process. Implemented by every guard of this crate.

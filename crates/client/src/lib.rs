@@ -75,6 +75,7 @@
 //! [`wire`] is the services themselves, message in, message out, for tests and for what has no better form here; [`api`] is the messages.
 
 mod call;
+pub mod claims;
 mod client;
 pub mod clock;
 mod coord;
@@ -101,6 +102,7 @@ mod txn;
 mod watch;
 pub mod wire;
 
+pub use claims::Claims;
 pub use client::{Builder, Client};
 pub use clock::Clock;
 pub use conclave_api as api;

@@ -295,7 +295,7 @@ impl<'a> Clocks<'a> {
         // Two readings near each other tell little of the rate.
         let apart = |(_, time): &&(u64, u64)| next_time.saturating_sub(*time) >= APART;
         let (own, time) = *readings[..after].iter().rev().find(apart).or(readings.first())?;
-        let rate = (next_time - time) as f64 / (next_own.saturating_sub(*own)).max(1) as f64;
-        Some(time + ((clock.saturating_sub(*own)) as f64 * rate) as u64)
+        let rate = (next_time - time) as f64 / (next_own.saturating_sub(own)).max(1) as f64;
+        Some(time + ((clock.saturating_sub(own)) as f64 * rate) as u64)
     }
 }

@@ -3,7 +3,7 @@
 //! * [`setup`], [`build`], [`world`]: what is started, how, and what can be asked of it.
 //! * [`fabric`] carries packets between TUN devices; [`proxy`] does what it can on loopback; [`net`] is either.
 //! * [`node`], [`client`], [`host`]: processes; [`volume`]: a disk whose power can be cut; [`shim`]: clocks and syncs.
-//! * [`fault`]: faults and their evidence, as values; [`inject`]: how they are installed and mended.
+//! * [`fault`]: faults and their evidence, as values; [`inject`], [`holding`]: how they are installed and mended.
 //! * [`run`]: names, register, guard and sweep; [`doctor`]: what is possible here.
 //!
 //! 1. A fault counts by what was seen of it, never by having been asked for.
@@ -18,6 +18,7 @@ mod clock;
 mod doctor;
 mod fabric;
 mod fault;
+mod holding;
 mod host;
 mod inject;
 mod native;
@@ -40,12 +41,13 @@ pub use clock::now_ns;
 pub use doctor::{Capabilities, Capability, Diagnosis, doctor};
 pub use fabric::rules::Packets;
 pub use fault::{Effect, Evidence, Fault, Scope, Target, Who};
+pub use holding::Installed;
 pub use node::{Exit, NodeState};
 pub use probe::NodeStatus;
 pub use run::{remains, sweep};
 pub use setup::{Mode, Setup};
 pub use volume::Loss;
-pub use world::{Host, Installed, NotPossible, World};
+pub use world::{Host, NotPossible, World};
 
 use anyhow::Result;
 use std::{ops::Deref, sync::Arc};

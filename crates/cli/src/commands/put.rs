@@ -66,6 +66,10 @@ impl PutArgs {
         if reads_input {
             let mut value = Vec::new();
             tokio::io::stdin().read_to_end(&mut value).await?;
+            if value.is_empty() {
+                let needs = "put command needs 1 argument and input from stdin or 2 arguments";
+                return Err(Failure::usage(needs).hint("for an empty value write: conclavectl put KEY ''"));
+            }
             request.value = value.into();
         }
         let response = context.link.write(|channel| super::wire::put(channel, request.clone())).await?;

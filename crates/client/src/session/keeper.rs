@@ -4,8 +4,8 @@
 //! 2. One keep-alive is under way at a time, so each answer is counted from when its own request was made.
 //! 3. A member that does not answer within a quarter of the TTL is left for the next one.
 
-use super::{LostReason, Shared};
-use crate::{Error, ErrorKind, lease::KeepAliveStream};
+use super::{LostReason, Shared, wire::KeepAlives};
+use crate::{Error, ErrorKind};
 use std::{sync::Arc, time::Duration};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -54,11 +54,11 @@ async fn renew(shared: &Shared) {
     }
 }
 
-async fn exchange(shared: &Shared, stream: &mut Option<KeepAliveStream>) -> Result<Duration, Error> {
+async fn exchange(shared: &Shared, stream: &mut Option<KeepAlives>) -> Result<Duration, Error> {
     let patience = (shared.ttl() / 4).min(shared.client.attempt_timeout());
     let open = match stream {
         Some(open) => open,
-        None => stream.insert(KeepAliveStream::open(&shared.client, shared.lease, patience).await?),
+        None => stream.insert(KeepAlives::open(shared.wire, &shared.client, shared.lease, patience).await?),
     };
     open.keep_alive(patience).await
 }

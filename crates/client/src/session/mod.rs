@@ -11,6 +11,7 @@
 
 mod keeper;
 mod lifetime;
+mod wire;
 
 use crate::{
     Cause, Client, Error, ErrorKind,
@@ -29,6 +30,7 @@ use tokio::{
     runtime::Handle as Runtime,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
+use wire::Wire;
 
 /// Why something is no longer held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +112,7 @@ struct Handle(Arc<Shared>);
 struct Shared {
     client: Client,
     lease: i64,
+    wire: Wire,
     clock: Arc<dyn Clock>,
     runtime: Runtime,
     life: Mutex<Lifetime>,
@@ -119,8 +122,11 @@ struct Shared {
 }
 
 impl Session {
-    /// Opens a session whose lease lives at least `ttl` after each keep-alive (rounded up to whole seconds; the cluster raises it to its
-    /// minimum, about 2 s). Failure of the process is noticed after the TTL; pauses shorter than that are survived.
+    /// Opens a session whose lease lives at least `ttl` after each keep-alive (whole milliseconds; the cluster raises it to its minimum, a
+    /// few of its election time-outs). Failure of the process is noticed after the TTL; pauses shorter than that are survived.
+    ///
+    /// A TTL in whole seconds is kept on etcd's wire. Any other is kept on `conclave.v1`; a stock etcd does not have that, and is asked for
+    /// the next whole second instead.
     ///
     /// Opening is tried again after lost answers, under the same lease id: there is never a second lease.
     ///
@@ -133,6 +139,42 @@ impl Session {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn open(client: &Client, ttl: Duration) -> Result<Self, Error> {
+        if ttl.subsec_nanos() == 0 {
+            return Self::open_on(Wire::Etcd, client, ttl).await;
+        }
+        match Self::open_on(Wire::Conclave, client, ttl).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Self::open_on(Wire::Etcd, client, ttl).await,
+            opened => opened,
+        }
+    }
+
+    /// [`Session::open`] on `conclave.v1`, also for whole seconds: the TTL need not be raised to etcd's minimum of some seconds.
+    ///
+    /// # Errors
+    /// As [`Session::open`]; also final: [`ErrorKind::Unsupported`] by a stock etcd.
+    ///
+    /// # Cancel safety
+    /// As [`Session::open`].
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Session;
+    /// use std::time::Duration;
+    ///
+    /// let session = Session::open_precisely(&client, Duration::from_secs(1)).await?;
+    /// assert_eq!(session.ttl(), Duration::from_secs(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn open_precisely(client: &Client, ttl: Duration) -> Result<Self, Error> {
+        Self::open_on(Wire::Conclave, client, ttl).await
+    }
+
+    async fn open_on(wire: Wire, client: &Client, ttl: Duration) -> Result<Self, Error> {
         // Chosen here, so that a repeated grant finds the lease of the one whose answer was lost.
         let id = loop {
             match rand::random::<i64>() & i64::MAX {
@@ -142,16 +184,15 @@ impl Session {
         };
         let mut unfinished = Unfinished(Some((client.clone(), id)));
         let sent = client.clock().now();
-        let granted = match client.grant(ttl, id).await {
-            Ok(lease) => lease.ttl,
-            Err(error) if error.outcome_unknown() => match client.grant(ttl, id).await {
-                Err(again) if again.kind() == ErrorKind::AlreadyExists => client.keep_alive_once(id).await?,
-                lease => lease?.ttl,
+        let granted = match wire.grant(client, ttl, id).await {
+            Err(error) if error.outcome_unknown() => match wire.grant(client, ttl, id).await {
+                Err(again) if again.kind() == ErrorKind::AlreadyExists => wire.keep_alive_once(client, id).await?,
+                granted => granted?,
             },
-            Err(error) => return Err(error),
+            granted => granted?,
         };
         unfinished.0 = None;
-        Ok(Self::start(client, id, sent, granted))
+        Ok(Self::start(client, wire, id, sent, granted))
     }
 
     /// A session on a lease that exists, for example that of this program's last life. It is kept alive from now on, and revoked when the
@@ -168,7 +209,7 @@ impl Session {
     pub async fn resume(client: &Client, lease: i64) -> Result<Self, Error> {
         let sent = client.clock().now();
         let ttl = client.keep_alive_once(lease).await?;
-        Ok(Self::start(client, lease, sent, ttl))
+        Ok(Self::start(client, Wire::Etcd, lease, sent, ttl))
     }
 
     /// The lease.
@@ -338,10 +379,11 @@ impl Session {
         self.shared().runtime.spawn(work)
     }
 
-    fn start(client: &Client, lease: i64, sent: Moment, ttl: Duration) -> Self {
+    fn start(client: &Client, wire: Wire, lease: i64, sent: Moment, ttl: Duration) -> Self {
         let shared = Arc::new(Shared {
             client: client.clone(),
             lease,
+            wire,
             clock: Arc::clone(client.clock()),
             runtime: Runtime::current(),
             life: Mutex::new(Lifetime::new(sent, ttl)),

@@ -8,7 +8,7 @@ const TTL: Duration = Duration::from_secs(9);
 fn session() -> (Session, Arc<FakeClock>) {
     let clock = Arc::new(FakeClock::default());
     let client = Client::builder().endpoints(["127.0.0.1:9"]).clock(Arc::clone(&clock) as Arc<dyn Clock>).build();
-    (Session::start(&client.expect("an address"), 7, clock.now(), TTL), clock)
+    (Session::start(&client.expect("an address"), Wire::Etcd, 7, clock.now(), TTL), clock)
 }
 
 async fn settled() {

@@ -6,7 +6,8 @@
 //! 1. First come, first served, of every lock: nobody passes one who waits, also not who would fit (no barging, no starving writers).
 //! 2. No deadlock among requests: turns of one command are taken together, so the oldest request waits for holders only.
 //! 3. A fence is held once. Fences of a lock are granted in rising order.
-//! 4. A lock that nobody holds, waits for or is kept from has no row.
+//! 4. To find whose turn it is costs the same however many had theirs before ([`LockHead::first`]).
+//! 5. A lock that nobody holds, waits for or is kept from has no row.
 
 use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
@@ -44,6 +45,9 @@ impl<V: View> Batch<'_, V> {
         self.depend(session, &Dependent::Lock { fence });
         for LockPart { lock, mode } in parts {
             let mut head = self.lock_head(lock)?;
+            if head.waiting == 0 {
+                head.first = fence;
+            }
             head.waiting += 1;
             if let LockMode::Permits { capacity, .. } = mode {
                 head.capacity = *capacity;
@@ -133,6 +137,9 @@ impl<V: View> Batch<'_, V> {
             let mut head = self.lock_head(lock)?;
             if request.held_since == 0 {
                 head.waiting -= 1;
+                if head.first == fence {
+                    head.first += 1;
+                }
                 self.delete_row(keys::turn(Kind::Lock, lock, fence.cast_unsigned()));
                 self.hide(keys::lock_waiter_key(lock, fence));
             } else {
@@ -159,6 +166,7 @@ impl<V: View> Batch<'_, V> {
             while let Some(fence) = self.next_turn(&lock)? {
                 let request: LockRequest = must(self.get_row(&keys::request(fence))?, "a request in line")?;
                 if !self.can_hold(fence, &request)? {
+                    self.note_first(&lock, fence)?;
                     break;
                 }
                 for part in request.parts.iter().filter(|part| part.lock != lock) {
@@ -190,6 +198,8 @@ impl<V: View> Batch<'_, V> {
         for LockPart { lock, mode } in &request.parts {
             let mut head = self.lock_head(lock)?;
             head.waiting -= 1;
+            // It was the first in every line.
+            head.first = fence + 1;
             head.holders += 1;
             head.used += weight(*mode);
             head.mode = Some(*mode);
@@ -220,10 +230,24 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    /// Whose turn it is.
+    fn note_first(&mut self, lock: &Name, fence: i64) -> Result<(), Fault> {
+        let mut head = self.lock_head(lock)?;
+        if head.first < fence {
+            head.first = fence;
+            self.put_lock_head(lock, &head);
+        }
+        Ok(())
+    }
+
+    /// Whose turn it is. Where a line was, deleted rows may lie thick: none is read if nobody waits, and only from the first on if somebody does.
     fn next_turn(&self, lock: &Name) -> Result<Option<i64>, Fault> {
+        let head = self.lock_head(lock)?;
+        if head.waiting == 0 {
+            return Ok(None);
+        }
         let mut first = None;
-        row::each(&self.rows, keys::line(Kind::Lock, lock).all(), |key, ()| {
+        let from = keys::turn(Kind::Lock, lock, head.first.cast_unsigned());
+        row::each(&self.rows, (from, keys::line(Kind::Lock, lock).all().1), |key, ()| {
             first = keys::split_id(key).map(u64::cast_signed);
             Ok(Step::Stop)
         })?;

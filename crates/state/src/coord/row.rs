@@ -173,6 +173,8 @@ pub(crate) struct LockHead {
     pub(crate) capacity: u32,
     /// The fence that ended last.
     pub(crate) last: i64,
+    /// Nobody in line has a smaller fence: to look for the first from here passes over no rows of those who were.
+    pub(crate) first: i64,
 }
 
 /// What was asked for under one fence, of one lock or of several.
@@ -278,7 +280,7 @@ fields!(ElectionHead {
 fields!(PendingTransfer { to, timer, force });
 fields!(Place { class, rank });
 fields!(Candidate { instance, lease, priority, place, joined, value, labels, lock_delay_ms, max_hold_ms });
-fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last });
+fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last, first });
 fields!(LockPart { lock, mode });
 fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer });
 fields!(ClaimHead { tenure, waiting, pins, changed, previous });

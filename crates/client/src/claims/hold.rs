@@ -1,0 +1,351 @@
+//! A claim that is kept extended.
+//!
+//! 1. One extension is under way at a time, and each counts from before it was sent.
+//! 2. The clock's task needs no network: it tells of the end when that comes.
+//! 3. Only the tenure that was taken is extended. If it has ended, it is not taken anew behind the holder's back.
+
+use super::{Claim, Outcome, keeper::Claimer, tenancy::Tenancy};
+use crate::{
+    Client, Error, ErrorKind, GuardedTxn, LostReason, Ran, Token,
+    clock::{Clock, Moment},
+};
+use futures::future::BoxFuture;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{runtime::Handle as Runtime, sync::watch, task::AbortHandle};
+
+/// A claim, kept extended in the background. Made by [`ClaimManager`](super::ClaimManager).
+///
+/// It is lost when no extension was answered in time, or as soon as the cluster says that it was revoked or taken over. It has what
+/// [`Held`](crate::Held) has, but no session. Dropping it gives the claim up in the background.
+///
+/// # Guarantee
+/// Until [`ClaimHold::valid_until`] nobody else is given the claim, unless it is revoked or taken over by hand. The time goes on while the
+/// machine is suspended; after a suspend over it, the claim is lost at once on resume.
+pub struct ClaimHold {
+    shared: Arc<Shared>,
+    client: Client,
+    tasks: Vec<AbortHandle>,
+    released: bool,
+}
+
+struct Shared {
+    claimer: Arc<dyn Claimer>,
+    clock: Arc<dyn Clock>,
+    runtime: Runtime,
+    token: Token,
+    renewal: Duration,
+    tenancy: Mutex<Tenancy>,
+    over: watch::Sender<Option<LostReason>>,
+}
+
+impl ClaimHold {
+    /// Keeps `claim`, which was asked for not before `valid_until` less its duration. Needs a runtime around it.
+    pub(super) fn keep(claimer: Arc<dyn Claimer>, client: &Client, claim: &Claim, renewal: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            clock: claimer.clock(),
+            claimer,
+            runtime: Runtime::current(),
+            token: claim.token.clone(),
+            renewal,
+            tenancy: Mutex::new(Tenancy::new(claim)),
+            over: watch::Sender::new(None),
+        });
+        let spawn = |work: BoxFuture<'static, ()>| shared.runtime.spawn(work).abort_handle();
+        let (clock, keeper, watcher) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
+        let tasks = vec![
+            spawn(Box::pin(async move { clock.follow_clock().await })),
+            spawn(Box::pin(async move { keeper.extend().await })),
+            spawn(Box::pin(async move {
+                let reason = watcher.claimer.taken_away(watcher.token.fence).await;
+                watcher.end(reason);
+            })),
+        ];
+        Self { shared, client: client.clone(), tasks, released: false }
+    }
+
+    /// Greater than that of every earlier holder; see [`Held::fence`](crate::Held::fence).
+    #[must_use]
+    pub fn fence(&self) -> i64 {
+        self.shared.token.fence
+    }
+
+    /// The fence, and the conditions that prove the tenure in a transaction.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.shared.token.clone()
+    }
+
+    /// Until when it is surely held, on the client's clock. Moves on with each answered extension.
+    #[must_use]
+    pub fn valid_until(&self) -> Moment {
+        self.shared.tenancy().until()
+    }
+
+    /// How long it is surely held from now on; zero if it is lost.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        match self.why_lost() {
+            Some(_) => Duration::ZERO,
+            None => self.valid_until().since(self.shared.clock.now()),
+        }
+    }
+
+    /// Why it is held no longer; `None` while it is. Looks at the clock, asks nobody.
+    #[must_use]
+    pub fn why_lost(&self) -> Option<LostReason> {
+        self.shared.refresh()
+    }
+
+    /// Ends when it is held no longer: at [`ClaimHold::valid_until`] at the latest, with or without a network, and not before without
+    /// reason.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and asked for again at any time.
+    #[must_use]
+    pub fn lost(&self) -> BoxFuture<'static, LostReason> {
+        self.shared.refresh();
+        let mut over = self.shared.over.subscribe();
+        Box::pin(async move {
+            match over.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(reason)) => *reason,
+                // The guard is gone without a word: it has given the claim up.
+                _ => LostReason::Released,
+            }
+        })
+    }
+
+    /// A transaction that has an effect only while the claim is held; see [`Held::txn`](crate::Held::txn).
+    pub fn txn(&self) -> GuardedTxn {
+        self.client.guarded(self.token())
+    }
+
+    /// Does `work` while the claim is held, and gives the claim up when the work has ended, never the other way round. The work is dropped
+    /// when no more than a renewal interval is left and no extension was answered: nobody else can hold it then. It is given the token.
+    ///
+    /// # Cancel safety
+    /// A dropped future drops the work first, then the claim, which is given up in the background.
+    pub async fn run<T>(mut self, work: impl AsyncFnOnce(Token) -> T) -> Ran<T> {
+        let (lost, token, shared) = (self.lost(), self.token(), Arc::clone(&self.shared));
+        let ran = tokio::select! {
+            biased;
+            reason = lost => Ran::Stopped(Some(reason)),
+            () = shared.running_out() => Ran::Stopped(None),
+            value = work(token) => Ran::Finished(value),
+        };
+        if let Err(error) = self.release().await {
+            tracing::debug!(%error, "giving up a claim goes on in the background");
+        }
+        ran
+    }
+
+    /// Gives the claim up. When this returns without error, the next in line may have it; also if it was lost before.
+    ///
+    /// # Errors
+    /// No member confirmed it in time. The guard keeps its state and goes on extending: the call can be repeated, and dropping the guard
+    /// goes on trying in the background.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves the guard as after an error.
+    pub async fn release(&mut self) -> Result<(), Error> {
+        if !self.released && self.why_lost().is_none() {
+            self.shared.claimer.give_up(self.fence()).await?;
+        }
+        self.end();
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.released = true;
+        self.shared.end(LostReason::Released);
+        self.tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Drop for ClaimHold {
+    fn drop(&mut self) {
+        let held = !self.released && self.why_lost().is_none();
+        self.end();
+        if held {
+            let (shared, fence) = (Arc::clone(&self.shared), self.fence());
+            self.shared.runtime.spawn(async move { shared.give_up(fence).await });
+        }
+    }
+}
+
+impl fmt::Debug for ClaimHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimHold").field("tenancy", &*self.shared.tenancy()).finish_non_exhaustive()
+    }
+}
+
+/// Between two attempts to extend.
+const PAUSE: Duration = Duration::from_millis(300);
+
+impl Shared {
+    fn tenancy(&self) -> MutexGuard<'_, Tenancy> {
+        // Every change of it is complete in itself.
+        self.tenancy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the clock, and tells everybody if it is over.
+    fn refresh(&self) -> Option<LostReason> {
+        let lost = self.tenancy().state(self.clock.now());
+        self.over.send_if_modified(|known| known.is_none() && { *known = lost; lost.is_some() });
+        lost
+    }
+
+    fn end(&self, reason: LostReason) {
+        self.tenancy().end(reason, self.clock.now());
+        self.refresh();
+    }
+
+    async fn follow_clock(&self) {
+        while self.refresh().is_none() {
+            let until = self.tenancy().until();
+            self.clock.sleep_until(until).await;
+        }
+    }
+
+    async fn running_out(&self) {
+        loop {
+            let (until, now) = (self.tenancy().until(), self.clock.now());
+            let left = until.since(now);
+            if left <= self.renewal {
+                return;
+            }
+            self.clock.sleep_until(now + (left - self.renewal)).await;
+        }
+    }
+
+    /// Extends in time, until it is over.
+    async fn extend(&self) {
+        let fence = self.token.fence;
+        while self.refresh().is_none() {
+            self.clock.sleep_until(self.clock.now() + self.renewal).await;
+            loop {
+                match self.claimer.claim(Some(fence)).await {
+                    Ok(Outcome::Held(claim)) => {
+                        self.tenancy().extended(&claim, self.clock.now());
+                        break;
+                    }
+                    Ok(outcome) => {
+                        tracing::debug!(fence, ?outcome, "a claim is held no longer");
+                        return self.end(LostReason::KeyGone);
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotAsExpected => return self.end(LostReason::KeyGone),
+                    Err(error) => tracing::debug!(fence, %error, "a claim was not extended"),
+                }
+                if self.refresh().is_some() {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Tries until it is done, refused, or needless.
+    async fn give_up(&self, fence: i64) {
+        loop {
+            match self.claimer.give_up(fence).await {
+                Ok(()) => return,
+                Err(error) if error.is_final() => return,
+                Err(error) => tracing::debug!(fence, %error, "giving up a claim goes on"),
+            }
+            if self.clock.now() >= self.tenancy().until() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tracker::tests::Script;
+    use super::*;
+    use std::task::Poll;
+
+    const RENEWAL: Duration = Duration::from_secs(10);
+
+    async fn settled() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn hold(script: &Arc<Script>) -> ClaimHold {
+        let client = Client::new(["127.0.0.1:9"]).expect("an address");
+        let claim = script.granted(7, false);
+        ClaimHold::keep(Arc::clone(script) as Arc<dyn Claimer>, &client, &claim, RENEWAL)
+    }
+
+    #[tokio::test]
+    async fn extensions_move_the_end_and_without_them_it_is_lost_at_the_deadline() {
+        let script = Script::new();
+        let hold = hold(&script);
+        let first = hold.valid_until();
+        settled().await;
+        script.answer_held(7);
+        script.clock.advance(RENEWAL);
+        settled().await;
+        assert_eq!(hold.valid_until().since(first), RENEWAL);
+        // From here on nobody answers.
+        let mut lost = hold.lost();
+        script.clock.advance(Duration::from_millis(29_900));
+        settled().await;
+        assert_eq!(futures::poll!(&mut lost), Poll::Pending, "not before the deadline");
+        script.clock.advance(Duration::from_millis(100));
+        assert_eq!(lost.await, LostReason::Expired);
+        assert_eq!(hold.remaining(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_suspend_over_the_deadline_is_a_loss_at_once() {
+        let script = Script::new();
+        let hold = hold(&script);
+        script.clock.advance(Duration::from_secs(3600));
+        assert_eq!(hold.why_lost(), Some(LostReason::Expired));
+        assert_eq!(hold.lost().await, LostReason::Expired);
+    }
+
+    #[tokio::test]
+    async fn a_denied_extension_and_a_revocation_are_losses() {
+        let script = Script::new();
+        let denied = hold(&script);
+        settled().await;
+        script.answer_denied(9);
+        script.clock.advance(RENEWAL);
+        assert_eq!(denied.lost().await, LostReason::KeyGone);
+        let revoked = hold(&script);
+        script.revoke();
+        assert_eq!(revoked.lost().await, LostReason::TakenAway(crate::Cause::Revoked));
+    }
+
+    #[tokio::test]
+    async fn work_is_stopped_while_the_claim_still_holds_and_then_given_up() {
+        let script = Script::new();
+        let hold = hold(&script);
+        let until = hold.valid_until();
+        let work = tokio::spawn(hold.run(async |_| std::future::pending::<()>().await));
+        settled().await;
+        script.clock.advance(Duration::from_secs(20));
+        assert_eq!(work.await.expect("no panic"), Ran::Stopped(None));
+        assert!(script.clock.now() < until);
+        assert_eq!(script.given_up(), [7]);
+    }
+
+    #[tokio::test]
+    async fn dropping_gives_up_once() {
+        let script = Script::new();
+        let mut released = hold(&script);
+        released.release().await.expect("it is scripted to succeed");
+        drop(released);
+        drop(hold(&script));
+        settled().await;
+        assert_eq!(script.given_up(), [7, 7]);
+    }
+}
