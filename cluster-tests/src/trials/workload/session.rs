@@ -29,7 +29,7 @@ pub(crate) struct Session {
 
 /// Grants a lease of an id that nobody else uses.
 pub(crate) async fn grant(me: &mut Actor, seconds: u64) -> Option<(i64, u64)> {
-    let lease = (me.unique() as i64) << 8 | 0x11;
+    let lease = ((me.unique() as i64) << 8) | 0x11;
     let mut client = LeaseClient::new(me.link.channel());
     let request = client.lease_grant(LeaseGrantRequest { id: lease, ttl: seconds as i64 });
     let answer = |response: &conclave_api::etcdserverpb::LeaseGrantResponse| {

@@ -1,0 +1,142 @@
+//! etcd's locks: sessions that wait, hold for a moment, write under their fence, and unlock; some give up waiting, some go without a word.
+//!
+//! A fence is the create revision of the lock's key, which the answer does not tell: it is read afterwards. Who cannot read it believes
+//! in its tenure until the lease ends, and lets it end.
+
+use super::{
+    actor::Actor,
+    fenced::{Proof, guarded, unguarded},
+    messages::{bytes, get, revision, text},
+    session::Session,
+};
+use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode, now};
+use conclave_api::{
+    etcdserverpb::kv_client::KvClient,
+    v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient},
+};
+use std::time::Duration;
+
+const LOCKS: usize = 3;
+
+pub(super) async fn run(mut me: Actor) {
+    while me.goes_on() {
+        let seconds = me.spec().ttl_s + me.draw(2) as u64;
+        let Some(mut session) = Session::open(&mut me, seconds).await else {
+            me.pace().await;
+            continue;
+        };
+        let rounds = 3 + me.draw(12);
+        let mut left = false;
+        for _ in 0..rounds {
+            if !me.goes_on() || !session.lives() {
+                break;
+            }
+            if !round(&mut me, &mut session).await {
+                left = true;
+                break;
+            }
+            me.pace().await;
+        }
+        if !left {
+            session.close(&mut me).await;
+        }
+    }
+}
+
+/// Once around a lock. False if the session was left to its end.
+async fn round(me: &mut Actor, session: &mut Session) -> bool {
+    let lock = format!("lk/e{}", me.draw(LOCKS));
+    // Now and then a lease is let lapse while its owner waits: no grant may follow.
+    let lapses = me.chance(3);
+    if lapses {
+        session.abandon().await;
+    }
+    let Some((key, fence)) = acquire(me, session, &lock).await else {
+        if lapses {
+            session.outlast(me).await;
+        }
+        return !lapses;
+    };
+    if fence == 0 || lapses {
+        session.outlast(me).await;
+        return false;
+    }
+    let proof = Proof::of_key(&lock, &key, fence);
+    if me.chance(60) {
+        guarded(me, &proof).await;
+    }
+    if me.chance(30) {
+        unguarded(me, &proof).await;
+    }
+    let hold = if me.chance(4) { me.millis(300, 1500) } else { me.millis(1, 20) };
+    me.sleep(hold).await;
+    if me.chance(3) {
+        // Gone without a word; a late write must not go through.
+        session.outlast(me).await;
+        guarded(me, &proof).await;
+        return false;
+    }
+    if !session.lives() {
+        let why = "its own deadline has passed".to_owned();
+        me.event(Event::Disbelief(Disbelief { name: lock, fence, why }));
+        guarded(me, &proof).await;
+        session.abandon().await;
+        return false;
+    }
+    release(me, &lock, &key, fence).await
+}
+
+/// Waits for the lock: its key and fence, the fence 0 if it could not be read.
+async fn acquire(me: &mut Actor, session: &Session, lock: &str) -> Option<(String, i64)> {
+    let (api, mode) = (Api::Etcd, Mode::Exclusive);
+    let (lock_name, lease) = (lock.to_owned(), session.lease);
+    me.invoke(Call::Lock(LockCall::Acquire { lock: lock_name, lease, api, mode, try_only: false }));
+    let mut client = LockClient::new(me.link.channel());
+    let request = client.lock(LockRequest { name: bytes(lock), lease });
+    let patience = if me.chance(8) { me.millis(5, 400) } else { Duration::from_secs(12) };
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(patience, request) => outcome,
+        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
+            me.unknown("given up at the end");
+            return None;
+        }
+    };
+    let received = now();
+    match outcome {
+        Err(_) => {
+            me.unknown("given up");
+            None
+        }
+        Ok(Err(status)) => {
+            me.refused(&status, false);
+            None
+        }
+        Ok(Ok(response)) => {
+            let response = response.into_inner();
+            let key = text(&response.key);
+            let mut fence = 0;
+            for _ in 0..3 {
+                let mut kv = KvClient::new(me.link.channel());
+                if let Some(found) = me.ask(kv.range(get(&key))).await {
+                    fence = found.kvs.first().map_or(0, |kv| kv.create_revision);
+                    break;
+                }
+            }
+            let revision = revision(response.header.as_ref());
+            me.has_seen(revision);
+            me.ok_at(received, Answer::Lock(LockAnswer::Granted { revision, fence, key: key.clone(), since: 0 }));
+            Some((key, fence))
+        }
+    }
+}
+
+/// True if the session can go on: after an unlock of unknown outcome the key may still be there.
+async fn release(me: &mut Actor, lock: &str, key: &str, fence: i64) -> bool {
+    let mut client = LockClient::new(me.link.channel());
+    let request = client.unlock(UnlockRequest { key: bytes(key) });
+    let answer = |response: &conclave_api::v3lockpb::UnlockResponse| {
+        Some(Answer::Lock(LockAnswer::Released { revision: revision(response.header.as_ref()) }))
+    };
+    let call = LockCall::Release { lock: lock.to_owned(), fence, key: key.to_owned() };
+    me.call(Call::Lock(call), request, answer).await.is_ok()
+}
