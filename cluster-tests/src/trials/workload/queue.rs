@@ -18,7 +18,7 @@ use conclave_api::conclave::v1::{
 use std::time::Duration;
 use tonic::{Response, Status, transport::Channel};
 
-const ELECTIONS: usize = 2;
+pub(super) const ELECTIONS: usize = 2;
 const CANDIDATES: usize = 9;
 
 fn name(me: &mut Actor) -> String {

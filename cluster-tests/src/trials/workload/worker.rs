@@ -125,7 +125,9 @@ fn start(clients: &mut JoinSet<()>, shared: &Arc<Shared>, link: &Link) {
             clients.spawn(queue::candidate(actor(), spec.client * 3 + candidate));
         }
         clients.spawn(queue::operator(actor()));
-        clients.spawn(queue::watcher(actor(), spec.client % 2));
+        for election in 0..queue::ELECTIONS {
+            clients.spawn(queue::watcher(actor(), election));
+        }
     }
     if spec.has("claim") {
         for holder in 0..2 {

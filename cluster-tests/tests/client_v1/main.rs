@@ -1,0 +1,9 @@
+//! The client library's elections, locks, claims and sessions of `conclave.v1`, on real clusters.
+
+mod claims;
+mod elections;
+mod faults;
+mod kit;
+mod locks;
+mod mute;
+mod sessions;
