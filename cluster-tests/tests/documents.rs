@@ -72,7 +72,8 @@ fn each_guarantee_has_its_evidence() -> Result<()> {
         let named: Vec<&str> = evidence.split('`').map(str::trim).filter(|word| !word.is_empty()).collect();
         anyhow::ensure!(!named.is_empty(), "{number} has no evidence");
         for one in named {
-            faults.extend(fault(one, &mut suites).context(number.to_owned())?.map(|fault| format!("{number}: {fault}")));
+            faults
+                .extend(fault(one, &mut suites).context(number.to_owned())?.map(|fault| format!("{number}: {fault}")));
         }
     }
     anyhow::ensure!(sentences > 30, "only {sentences} guarantees were found: has the table another form?");

@@ -2,12 +2,14 @@
 
 use crate::support::{Fate, LATE, item, name, start};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::wait::{SOON, within};
 use conclave_api::conclave::v1::{
     Caller, ClaimEvent, ClaimItem, ClaimResult, Expect, GetClaimRequest, ListRequest, WatchClaimRequest,
     claim_event::Type, claim_item::Twin, claim_result::Outcome,
 };
 use std::time::{Duration, Instant};
-use tonic::Code;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request};
 
 #[tokio::test]
 async fn taken_extended_never_shortened_denied_and_over_in_time() -> Result<()> {
@@ -133,6 +135,18 @@ async fn an_operation_that_is_asked_again_takes_effect_once() -> Result<()> {
     let other = node.claim("db", "b", 20_000).await?.fence_of(Outcome::Taken)?;
     let over = again().await?;
     ensure!(over.fence_of(Outcome::Denied)? == other && over.holder == "b", "{over:?}");
+    // No other than was given it is told that it holds it, and nobody more than it was promised.
+    ensure!(node.revoke("db").await?);
+    let mixed = |holder: &str, millis| {
+        let caller = Caller { dedupe_id: vec![8; 16].into(), ..Caller::default() };
+        let items = vec![item("db", holder, millis)];
+        async move { node.bulk(caller, items).await?.results.into_iter().next().context("no result") }
+    };
+    let fence = mixed("a", 20_000).await?.fence_of(Outcome::Taken)?;
+    let longer = mixed("a", 40_000).await?;
+    ensure!(longer.fence_of(Outcome::Taken)? == fence && longer.guaranteed_ms == 20_000, "{longer:?}");
+    let another = mixed("b", 20_000).await?;
+    ensure!(another.fence_of(Outcome::Denied)? == fence && another.holder == "a", "{another:?}");
     // The same id for something else is told apart.
     let bulk = node.bulk(caller(), vec![item("x", "a", 20_000), item("y", "a", 20_000)]).await;
     let refused = bulk.err().context("another operation's answer")?;
@@ -184,6 +198,30 @@ async fn a_watch_tells_who_holds_it_and_goes_on_from_a_revision() -> Result<()> 
     let mut events = nodes[2].claims().watch(watch).await?.into_inner();
     let snapshot = events.message().await?.context("the watch ended")?;
     ensure!(snapshot.r#type() == Type::Snapshot && snapshot.holder == "b", "{snapshot:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_watch_that_wants_a_leader_ends_without_one() -> Result<()> {
+    let (mut cluster, nodes) = start(3).await?;
+    let watch = |wants: bool| {
+        let mut request = Request::new(WatchClaimRequest { claim: name("db"), ..Default::default() });
+        if wants {
+            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        }
+        let mut claims = nodes[0].claims();
+        async move { anyhow::Ok(claims.watch(request).await?.into_inner()) }
+    };
+    let (mut wants, mut waits) = (watch(true).await?, watch(false).await?);
+    for events in [&mut wants, &mut waits] {
+        events.message().await?.context("a snapshot")?;
+    }
+    cluster.node(1).kill()?;
+    cluster.node(2).kill()?;
+    let ended = within("the watch to end", SOON, wants.message()).await?.err().context("an end with a reason")?;
+    ensure!(ended.code() == Code::Unavailable && ended.message() == "etcdserver: no leader", "{ended}");
+    let more = tokio::time::timeout(Duration::from_millis(300), waits.message()).await;
+    ensure!(more.is_err(), "{more:?}");
     Ok(())
 }
 

@@ -145,7 +145,10 @@ async fn leadership_is_handed_over_when_asked_for() -> Result<()> {
     election.request_transfer("b", None, false).await?;
     ensure!(within("the request", SOON, asked).await? == "b");
     let answer = leader.transfer(None).await?;
-    ensure!(answer.term.leader.as_deref() == Some("b") && leader.why_lost() == Some(LostReason::TakenAway(Cause::Transferred)));
+    ensure!(
+        answer.term.leader.as_deref() == Some("b")
+            && leader.why_lost() == Some(LostReason::TakenAway(Cause::Transferred))
+    );
     leader.resign().await?;
     ensure!(order(&election).await? == ["b"]);
     // Work under it stops with it, and the candidacy goes.
@@ -187,14 +190,14 @@ async fn dropped_futures_and_guards_leave_nothing_behind() -> Result<()> {
     let (election, session) = with(&client, "e", &[]).await?;
     // Dropped at whatever moment.
     for micros in (0..4000).step_by(250) {
-        let campaign = election.candidate(&session, "a").campaign();
-        drop(tokio::time::timeout(Duration::from_micros(micros), campaign).await);
+        let candidate = election.candidate(&session, "a");
+        drop(tokio::time::timeout(Duration::from_micros(micros), candidate.campaign()).await);
     }
     nothing_left(&client).await?;
     let leader = election.candidate(&session, "a").campaign().await?;
     for micros in (0..4000).step_by(250) {
-        let campaign = election.candidate(&session, "b").campaign();
-        drop(tokio::time::timeout(Duration::from_micros(micros), campaign).await);
+        let candidate = election.candidate(&session, "b");
+        drop(tokio::time::timeout(Duration::from_micros(micros), candidate.campaign()).await);
     }
     let alone = async || {
         ensure!(order(&election).await? == ["a"]);

@@ -12,7 +12,7 @@ use conclave_client::{Claims, Client, Cmp, Compare, Error, ErrorKind, Put, Token
 use std::time::Duration;
 
 /// Moves the deployment on by one step, if it stands where it is thought to stand.
-async fn step(client: &Client, leader: &Token, from: &str, to: &str) -> Result<bool, Error> {
+async fn step(client: &Client, leader: &Token, from: &'static str, to: &'static str) -> Result<bool, Error> {
     let txn = client.guarded(leader.clone()).when([Compare::value("deployment/state", Cmp::Equal, from)]);
     Ok(txn.then([Put::new("deployment/state", to)]).commit().await?.succeeded)
 }
@@ -33,7 +33,8 @@ fn told(step: Result<bool, Error>) -> Result<String, Error> {
 pub async fn run(client: &Client) -> Result<Vec<String>, Error> {
     client.put("deployment/state", "planned").await?;
     let claims = Claims::new(client);
-    let manager = |unit: &str| ClaimManager::builder(&claims, "deployer", unit).duration(Duration::from_secs(20)).build();
+    let manager =
+        |unit: &str| ClaimManager::builder(&claims, "deployer", unit).duration(Duration::from_secs(20)).build();
     let first = manager("unit/0")?.acquire().await?;
     let mut said = vec![
         format!("unit/0: {}", told(step(client, &first.token(), "planned", "running").await)?),

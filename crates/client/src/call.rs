@@ -31,7 +31,7 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        self.attempts(Nature::Read, request, call).await
+        self.attempts(Nature::Read, request, call).await.0
     }
 
     /// A call that must not happen twice.
@@ -40,7 +40,7 @@ impl Client {
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        self.attempts(Nature::Write, request, call).await
+        self.attempts(Nature::Write, request, call).await.0
     }
 
     /// A call that changes something, the same if it happens twice.
@@ -49,6 +49,19 @@ impl Client {
         request: Q,
         call: impl Fn(Channel, Request<Q>) -> F,
     ) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.repeatable_with_doubt(request, call).await.0
+    }
+
+    /// The same; also tells whether a request other than the answered one may have taken effect, or may yet.
+    pub(crate) async fn repeatable_with_doubt<Q, A, F>(
+        &self,
+        request: Q,
+        call: impl Fn(Channel, Request<Q>) -> F,
+    ) -> (Result<A, Error>, bool)
     where
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
@@ -92,7 +105,7 @@ impl Client {
         nature: Nature,
         request: Q,
         call: impl Fn(Channel, Request<Q>) -> F,
-    ) -> Result<A, Error>
+    ) -> (Result<A, Error>, bool)
     where
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
@@ -105,7 +118,7 @@ impl Client {
             // A write waits as long as the caller allows: leaving it earlier would only make its outcome unknown.
             let patience = if nature == Nature::Write { end } else { end.min(Instant::now() + self.attempt_timeout()) };
             let error = match self.attempt(request.clone(), &call, patience).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return (Ok(answer), doubt),
                 Err(error) => error,
             };
             doubt |= error.outcome_unknown();
@@ -116,11 +129,12 @@ impl Client {
             };
             let pause = pauses.next();
             if !again || Instant::now() + pause >= end {
-                return Err(match nature {
+                let error = match nature {
                     Nature::Read => error.of_read(),
                     _ if doubt && error.is_retryable() => Error::new(ErrorKind::OutcomeUnknown, error.message()),
                     _ => error,
-                });
+                };
+                return (Err(error), doubt);
             }
             sleep(pause).await;
         }

@@ -1,8 +1,8 @@
 //! Elections over etcd's wire: candidates stand in a queue of keys, and the oldest leads.
 
 use crate::{
-    Client, Cmp, Compare, Error, ErrorKind, Get, Header, Held, KeyRange, KeyValue, Put, Session, SortOrder, SortTarget,
-    Token, Txn,
+    Client, Cmp, Compare, Error, ErrorKind, Found, Get, Header, Held, KeyRange, KeyValue, Put, Session, SortOrder,
+    SortTarget, Token, Txn,
     held::{Tenure, held},
     observe::{Observed, Observer},
     place::{self, Line, Place},
@@ -110,10 +110,12 @@ impl Election {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn leader(&self) -> Result<Leader, Error> {
-        let oldest = Get::new(self.candidates()).sort(SortTarget::Create, SortOrder::Ascend).limit(1);
-        let found = self.client.range(oldest).await?;
-        let leader = found.kvs.into_iter().next().map(Leader::from);
+        let leader = self.oldest().await?.kvs.into_iter().next().map(Leader::from);
         leader.ok_or_else(|| Error::new(ErrorKind::NoLeader, "election: no leader"))
+    }
+
+    async fn oldest(&self) -> Result<Found, Error> {
+        self.client.range(Get::new(self.candidates()).sort(SortTarget::Create, SortOrder::Ascend).limit(1)).await
     }
 
     /// Follows the election: who leads now, or that nobody does, then each change of the leader or of what it proclaims.
@@ -146,7 +148,8 @@ impl Election {
     }
 
     /// Takes up a leadership again that is known by its key and revision ([`Leadership::key`], [`Leadership::rev`]), for example from
-    /// this program's last life. If the session is another one than then, the key goes over to its lease.
+    /// this program's last life. If the session is another one than then, the key goes over to its lease, and a guard that the session
+    /// before still has is soon [lost](Held::lost). The tenure is the same, with the same fence: whoever held it before must have stopped.
     ///
     /// # Errors
     /// Final: [`ErrorKind::NotLeader`], it leads no longer; [`ErrorKind::SessionLost`]. Outcome unknown: the key may have gone over to the
@@ -159,12 +162,12 @@ impl Election {
         let not_leader = || Error::new(ErrorKind::NotLeader, "election: not leader");
         let work = async {
             let reservation = session.reserve(&key).await;
-            let leader = match self.leader().await {
-                Ok(leader) if leader.key == key && leader.revision == rev => leader,
-                Ok(_) => return Err(not_leader()),
-                Err(error) if error.kind() == ErrorKind::NoLeader => return Err(not_leader()),
-                Err(error) => return Err(error),
+            let found = self.oldest().await?;
+            let leader = found.kvs.into_iter().next().map(Leader::from);
+            let Some(leader) = leader.filter(|leader| leader.key == key && leader.revision == rev) else {
+                return Err(not_leader());
             };
+            let mut seen = found.header.revision;
             if leader.lease != session.lease() {
                 let own = Compare::create_revision(key.clone(), Cmp::Equal, rev);
                 let rebind = Put::new(key.clone(), "").keep_value().lease(session.lease());
@@ -172,8 +175,9 @@ impl Election {
                 if !answer.succeeded {
                     return Err(not_leader());
                 }
+                seen = answer.header.revision;
             }
-            Ok(Place::known(session, key.clone(), rev, reservation))
+            Ok(Place::known(session, key.clone(), rev, seen, reservation))
         };
         Ok(Leadership::new(session, session.during(work).await?))
     }

@@ -13,7 +13,14 @@ use crate::{
     txn::{Compare, Op, OpAnswer, Txn, TxnAnswer},
 };
 use futures::future::BoxFuture;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::watch, task::AbortHandle};
 
 /// The proof of a tenure: a number that rises with every grant, and conditions that hold exactly while the tenure lasts.
@@ -171,12 +178,23 @@ pub(crate) struct Tenure {
     watcher: Option<AbortHandle>,
     /// Kept until the cluster has confirmed that it is given back.
     reservation: Option<Reservation>,
+    /// It is being given back, so what the cluster says of its end is no news.
+    leaving: Arc<AtomicBool>,
 }
 
 impl Tenure {
     pub(crate) fn new(session: &Session, token: Token, not_held: ErrorKind, release: Release) -> Self {
         let over = watch::Sender::new(None);
-        Self { session: session.clone(), token, not_held, over, release, watcher: None, reservation: None }
+        Self {
+            session: session.clone(),
+            token,
+            not_held,
+            over,
+            release,
+            watcher: None,
+            reservation: None,
+            leaving: Arc::default(),
+        }
     }
 
     pub(crate) fn reserving(mut self, reservation: Option<Reservation>) -> Self {
@@ -186,9 +204,12 @@ impl Tenure {
 
     /// Follows `gone`, which ends when the cluster has taken the tenure away.
     pub(crate) fn watched_by(mut self, gone: impl Future<Output = LostReason> + Send + 'static) -> Self {
-        let (over, session) = (self.over.clone(), self.session.downgrade());
+        let (over, session, leaving) = (self.over.clone(), self.session.downgrade(), Arc::clone(&self.leaving));
         let watcher = self.session.in_background(async move {
-            let gone = gone.await;
+            let mut gone = gone.await;
+            if leaving.load(Ordering::SeqCst) {
+                gone = LostReason::Released;
+            }
             // What goes because the session was closed is lost for that reason.
             let reason = session.upgrade().and_then(|session| lost_with(&session)).unwrap_or(gone);
             over.send_if_modified(|known| known.is_none().then(|| *known = Some(reason)).is_some());
@@ -246,6 +267,7 @@ impl Tenure {
 
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         if self.why_lost().is_none() {
+            self.leaving.store(true, Ordering::SeqCst);
             match self.session.during((self.release)()).await {
                 // With the session's end it is given back, whatever became of the request.
                 Err(error) if error.kind() == ErrorKind::SessionLost => {}

@@ -3,11 +3,15 @@
 use crate::{
     Client, Error, ErrorKind,
     api::etcdserverpb::{self as pb, lease_client::LeaseClient},
-    call::Opened,
+    call::{Opened, Pauses},
+    clock::Moment,
 };
 use bytes::Bytes;
 use std::time::Duration;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, transport::Channel};
 
@@ -82,7 +86,8 @@ impl Client {
         self.repeatable(pb::LeaseRevokeRequest { id }, call).await.map(drop)
     }
 
-    /// Keeps a lease alive once: it lives at least the returned time from when this was called.
+    /// Keeps a lease alive once: it lives at least the returned time from when this was called, if it was granted in whole seconds. Etcd's
+    /// wire rounds up the TTL of one granted in milliseconds; [`Session::resume`](crate::Session::resume) is told it as it is.
     ///
     /// # Errors
     /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.
@@ -90,22 +95,9 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future is harmless.
     pub async fn keep_alive_once(&self, id: i64) -> Result<Duration, Error> {
-        let end = tokio::time::Instant::now() + self.timeout();
-        let mut pauses = crate::call::Pauses::new(self.endpoints_ref());
-        loop {
-            let patience = self.attempt_timeout();
-            let once = async { KeepAliveStream::open(self, id, patience).await?.keep_alive(patience).await };
-            match once.await {
-                Err(error) if !error.is_final() => {
-                    let pause = pauses.next();
-                    if tokio::time::Instant::now() + pause >= end {
-                        return Err(error.of_read());
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-                answer => return answer,
-            }
-        }
+        let patience = self.attempt_timeout();
+        let once = || async move { KeepAliveStream::open(self, id, patience).await?.keep_alive(patience).await };
+        Ok(kept(self, once).await?.1)
     }
 
     /// What is left of a lease; with `keys`, also which keys go with it.
@@ -130,6 +122,29 @@ impl Client {
         let call = |channel, request| async move { lease(channel).lease_leases(request).await };
         let response = self.read(pb::LeaseLeasesRequest {}, call).await?;
         Ok(response.leases.into_iter().map(|lease| lease.id).collect())
+    }
+}
+
+/// Tries until a member answers a keep-alive; with the moment before the attempt that was answered.
+pub(crate) async fn kept<F>(client: &Client, once: impl Fn() -> F) -> Result<(Moment, Duration), Error>
+where
+    F: Future<Output = Result<Duration, Error>>,
+{
+    let end = Instant::now() + client.timeout();
+    let mut pauses = Pauses::new(client.endpoints_ref());
+    loop {
+        let sent = client.clock().now();
+        match once().await {
+            Ok(ttl) => return Ok((sent, ttl)),
+            Err(error) if error.is_final() => return Err(error),
+            Err(error) => {
+                let pause = pauses.next();
+                if Instant::now() + pause >= end {
+                    return Err(error.of_read());
+                }
+                sleep(pause).await;
+            }
+        }
     }
 }
 

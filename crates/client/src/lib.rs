@@ -1,8 +1,8 @@
 //! The Rust client of Conclave, and of etcd.
 //!
 //! For programs of which several run, and only one may do a thing at a time: elect a leader, take a lock, keep something alive, follow
-//! what changes. It speaks etcd's v3 wire, so everything on this page works with a stock etcd as well, and stands in the same lines as
-//! etcd's own clients.
+//! what changes. It speaks etcd's v3 wire, so everything in the tour works with a stock etcd as well, and stands in the same lines as
+//! etcd's own clients; what needs a Conclave cluster is named [below](#with-a-conclave-cluster).
 //!
 //! # A guided tour
 //!
@@ -53,6 +53,38 @@
 //! # }
 //! ```
 //!
+//! # With a Conclave cluster
+//!
+//! Decided in the cluster's own state machine (`conclave.v1`), with names of their own beside the keys:
+//!
+//! | want | take | get |
+//! |---|---|---|
+//! | an election whose order can be changed, with planned hand-over, priorities, causes | [`QueueElection`] | [`QueueLeadership`] |
+//! | locks: several at once, shared, permits, with a deadline kept by the cluster | [`Locks`] | [`LockHold`] |
+//! | to be sure of the next half minute, without a session | [`Claims`], [`claims::ClaimManager`], [`claims::Tracker`] | [`claims::ClaimHold`] |
+//! | failure noticed within less than two seconds | [`Session::open`] with milliseconds | [`Session`] |
+//!
+//! ```no_run
+//! # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+//! use conclave_client::{Held, LostReason, QueueElection, Session, queue::Promotion};
+//! use std::time::Duration;
+//!
+//! let session = Session::open(&client, Duration::from_millis(1500)).await?;
+//! let election = QueueElection::new(&client, "billing");
+//! let leadership = election.candidate(&session, "host-7").priority(5).campaign().await?;
+//! // Meanwhile, an operator: `conclavectl election promote`, or
+//! election.promote("host-9", Promotion::Lead).await?;
+//! if let LostReason::TakenAway(cause) = leadership.lost().await {
+//!     println!("deposed: {cause}");
+//!     // Deposed leaders stand first in line.
+//!     let leadership = leadership.again().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every operation there carries an id drawn for it, kept over its attempts: it takes effect once, so the client tries it again like a read.
+//!
 //! # What a lock can promise
 //!
 //! No program can *know* that it holds a lock: between looking and acting it may be delayed for as long as it takes the cluster to give
@@ -67,7 +99,7 @@
 //! # Failures
 //!
 //! Every [`Error`] is one of three: *retryable*, it surely had no effect; *outcome unknown*, a write that may have happened; *final*.
-//! Writes are sent once. What waits by its nature (a campaign, a lock, a watch, a session) waits out failures of members by itself, and
+//! Writes of the store are sent once. What waits by its nature (a campaign, a lock, a watch, a session) waits out failures of members by itself, and
 //! ends when it is dropped or its session is lost. Each method says what dropping its future leaves behind: mostly nothing.
 //!
 //! # The wire

@@ -5,17 +5,19 @@
 //! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds the place that was taken.
 //! 2. Whoever waits looks only at those before it, and at its own key: if that is deleted, waiting ends with an error.
 //! 3. That the turn has come is read together with the own key, at one revision: nobody is told to hold what is gone.
-//! 4. A dropped future gives back the place in the background, also if it is being taken at that moment.
+//! 4. A request whose answer was lost may arrive after the place is given back, and take it again: then it is looked for and removed.
+//! 5. A dropped future gives back the place in the background, also if it is being taken at that moment.
 
 use crate::{
-    Client, Cmp, Compare, Error, ErrorKind, Get, Header, LostReason, Put, Session, Token, Txn, TxnAnswer, Watch,
+    Client, Cmp, Compare, Error, ErrorKind, EventKind, Get, Header, KeyValue, LostReason, Put, Session, Token, Txn,
+    TxnAnswer, Watch,
     held::{Tenure, give_back},
     kv::Delete,
     rule::Rule,
     session::Reservation,
 };
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::sleep};
 
@@ -45,7 +47,11 @@ pub(crate) struct Place {
     revision: Option<i64>,
     /// Of the answer that gave the place.
     pub(crate) header: Header,
+    /// At this revision it was known to be this session's.
+    seen: i64,
     reservation: Option<Reservation>,
+    /// A request to take it may arrive yet, even after it is given back.
+    doubt: bool,
     armed: bool,
 }
 
@@ -73,7 +79,7 @@ pub(crate) async fn wait(session: &Session, line: &Line) -> Result<Place, Error>
     let (place, blocked) = enter(session, line, reservation).await?;
     if blocked {
         let gone = async {
-            gone(session.client(), &place.key, place.revision()).await;
+            gone(session.client(), &place.key, place.revision(), session.lease(), place.seen + 1).await;
             Err(place_gone(line.gone))
         };
         let turn = turn(&line.rule, session.client(), &place, line.gone);
@@ -98,9 +104,11 @@ pub(crate) async fn attempt(session: &Session, line: &Line) -> Result<Option<Pla
     if !blocked {
         return Ok(Some(place));
     }
-    let left = session.during(async { remove(session.client(), &place.key, place.revision()).await });
-    left.await?;
+    session.during(remove(session.client(), &place.key, place.revision(), session.lease())).await?;
     place.armed = false;
+    if place.doubt {
+        sweep_later(session, &place.key);
+    }
     Ok(None)
 }
 
@@ -134,7 +142,9 @@ async fn take<T>(
         key: line.key.clone(),
         revision: None,
         header: Header::default(),
+        seen: 0,
         reservation: Some(reservation),
+        doubt: false,
         armed: true,
     };
     let lease = session.lease();
@@ -143,19 +153,9 @@ async fn take<T>(
         .when([Compare::absent(line.key.clone())])
         .then([put.into(), crate::Op::from(line.rule.view())])
         .or_else([Get::new(line.key.clone()), line.rule.view()]);
-    let answer = loop {
-        match session.client().txn_repeatable(txn.clone()).await {
-            Ok(answer) => break answer,
-            Err(error) if error.kind() == ErrorKind::LeaseNotFound => {
-                session.lease_gone();
-                return Err(error);
-            }
-            Err(error) if error.is_final() || caller.is_closed() => return Err(error),
-            Err(error) => tracing::debug!(%error, "taking a place goes on"),
-        }
-        sleep(PAUSE).await;
-    };
+    let answer = persist(session, txn, &mut place.doubt, caller).await?;
     place.header = answer.header;
+    place.seen = answer.header.revision;
     let existing = answer.found(0).and_then(|found| found.kvs.first());
     let revision = if answer.succeeded { answer.header.revision } else { existing.map_or(0, |kv| kv.create_revision) };
     place.revision = Some(revision);
@@ -168,7 +168,8 @@ async fn take<T>(
             // A place from before, with another value: as if it had been proclaimed.
             let put = Put::new(line.key.clone(), line.value.clone()).lease(lease);
             let own = Compare::create_revision(line.key.clone(), Cmp::Equal, revision);
-            let updated = session.client().txn_repeatable(Txn::new().when([own]).then([put])).await?;
+            let update = Txn::new().when([own]).then([put]);
+            let updated = persist(session, update, &mut false, caller).await?;
             if !updated.succeeded {
                 return Err(place_gone(line.gone));
             }
@@ -176,6 +177,29 @@ async fn take<T>(
     }
     let blocked = answer.found(1).is_none_or(|found| line.rule.blockers(found, &line.key, revision).is_some());
     Ok((place, blocked))
+}
+
+/// Does a transaction that is the same if it happens twice, for as long as the caller waits. `doubt`: one more of it may arrive yet.
+async fn persist<T>(
+    session: &Session,
+    txn: Txn,
+    doubt: &mut bool,
+    caller: &oneshot::Sender<T>,
+) -> Result<TxnAnswer, Error> {
+    loop {
+        let (answer, doubtful) = session.client().txn_with_doubt(txn.clone()).await;
+        *doubt |= doubtful;
+        match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound => {
+                session.lease_gone();
+                return Err(error);
+            }
+            Err(error) if error.is_final() || caller.is_closed() => return Err(error),
+            Err(error) => tracing::debug!(%error, "taking a place goes on"),
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 impl Place {
@@ -187,25 +211,34 @@ impl Place {
     pub(crate) fn into_tenure(mut self, session: &Session, fence: i64, not_held: ErrorKind) -> Tenure {
         self.armed = false;
         let (client, key, revision) = (session.client().clone(), self.key.clone(), self.revision());
-        let watched = watched(client.clone(), key.clone(), revision);
+        let (lease, doubt, weak) = (session.lease(), self.doubt, Arc::new(session.downgrade()));
+        let watched = watched(client.clone(), key.clone(), revision, lease, self.seen + 1);
         let proof = Token::new(fence, token(&key, revision).compares);
         let release = move || -> BoxFuture<'static, Result<(), Error>> {
-            let (client, key) = (client.clone(), key.clone());
-            Box::pin(async move { remove(&client, &key, revision).await })
+            let (client, key, weak) = (client.clone(), key.clone(), Arc::clone(&weak));
+            Box::pin(async move {
+                remove(&client, &key, revision, lease).await?;
+                if let Some(session) = weak.upgrade().filter(|_| doubt) {
+                    sweep_later(&session, &key);
+                }
+                Ok(())
+            })
         };
         let tenure = Tenure::new(session, proof, not_held, Arc::new(release));
         tenure.reserving(self.reservation.take()).watched_by(watched)
     }
 
-    /// A place that is known to be held, for example by this program's last life.
-    pub(crate) fn known(session: &Session, key: Bytes, revision: i64, reservation: Reservation) -> Self {
+    /// A place that is known to be held, for example by this program's last life; at revision `seen` by this session.
+    pub(crate) fn known(session: &Session, key: Bytes, revision: i64, seen: i64, reservation: Reservation) -> Self {
         let header = Header { revision, ..Header::default() };
         Self {
             session: session.clone(),
             key,
             revision: Some(revision),
             header,
+            seen,
             reservation: Some(reservation),
+            doubt: false,
             armed: true,
         }
     }
@@ -217,18 +250,22 @@ impl Drop for Place {
             return;
         }
         let (session, key, reservation) = (self.session.clone(), self.key.clone(), self.reservation.take());
-        match self.revision {
-            Some(revision) => drop(self.session.in_background(async move {
-                give_back(&session, || remove(session.client(), &key, revision)).await;
-                drop(reservation);
-            })),
-            // A request whose answer was lost may take the place yet.
-            None => drop(self.session.in_background(async move {
-                drop(reservation);
-                sweep(session, key).await;
-            })),
-        }
+        let (revision, doubt) = (self.revision, self.doubt);
+        drop(self.session.in_background(async move {
+            if let Some(revision) = revision {
+                give_back(&session, || remove(session.client(), &key, revision, session.lease())).await;
+            }
+            drop(reservation);
+            if doubt || revision.is_none() {
+                sweep_later(&session, &key);
+            }
+        }));
     }
+}
+
+/// [`sweep`] in the background.
+fn sweep_later(session: &Session, key: &Bytes) {
+    drop(session.in_background(sweep(session.clone(), key.clone())));
 }
 
 /// Removes a place that a lost request may take at some time, unless it is in use.
@@ -258,24 +295,37 @@ async fn sweep(session: Session, key: Bytes) {
     }
 }
 
-/// Deletes exactly the place that was created at `revision`.
-async fn remove(client: &Client, key: &Bytes, revision: i64) -> Result<(), Error> {
-    let own = Compare::create_revision(key.clone(), Cmp::Equal, revision);
-    client.txn_repeatable(Txn::new().when([own]).then([Delete::new(key.clone())])).await.map(drop)
+/// Deletes exactly the place that was created at `revision`, unless another session has taken it over since.
+async fn remove(client: &Client, key: &Bytes, revision: i64, lease: i64) -> Result<(), Error> {
+    let own = || Compare::create_revision(key.clone(), Cmp::Equal, revision);
+    let of = |lease| Txn::new().when([own(), Compare::lease(key.clone(), Cmp::Equal, lease)]);
+    let delete = || [Delete::new(key.clone())];
+    // Written to by hand it has lost its lease, but is the same place.
+    let txn = of(lease).then(delete()).or_else([of(0).then(delete())]);
+    client.txn_repeatable(txn).await.map(drop)
 }
 
-/// Ends when the key that was created at `revision` is gone.
-async fn gone(client: &Client, key: &Bytes, revision: i64) {
-    let mut since = revision + 1;
+/// Ends when the key that was created at `revision` is gone, or goes over to another lease, at revision `since` or later.
+async fn gone(client: &Client, key: &Bytes, revision: i64, lease: i64, mut since: i64) {
+    // Without any lease it was written to by hand: still the same place.
+    let taken = |kv: &KeyValue| kv.lease != lease && kv.lease != 0;
     loop {
-        let mut watch = client.watch_from(Watch::new(key.clone()).deletions_only(), since);
-        match watch.deletion().await {
-            Ok(_) => return,
-            Err(error) => tracing::debug!(%error, "looking again for an own key"),
-        }
+        let mut watch = client.watch_from(Watch::new(key.clone()), since);
+        let error = loop {
+            match watch.next().await {
+                Some(Ok(batch)) => {
+                    if batch.events.iter().any(|event| event.kind == EventKind::Delete || taken(&event.kv)) {
+                        return;
+                    }
+                }
+                Some(Err(error)) => break error,
+                None => break Error::unsent("the watch has ended"),
+            }
+        };
+        tracing::debug!(%error, "looking again for an own key");
         // History up to here is gone, or the watch was refused: what is there now tells.
         match client.range(Get::new(key.clone()).keys_only()).await {
-            Ok(found) if found.kvs.first().is_none_or(|kv| kv.create_revision != revision) => return,
+            Ok(found) if found.kvs.first().is_none_or(|kv| kv.create_revision != revision || taken(kv)) => return,
             Ok(found) => since = found.header.revision + 1,
             Err(error) => tracing::debug!(%error, "an own key cannot be read"),
         }
@@ -284,9 +334,9 @@ async fn gone(client: &Client, key: &Bytes, revision: i64) {
 }
 
 /// [`gone`] for a guard.
-pub(crate) async fn watched(client: Client, key: Bytes, revision: i64) -> LostReason {
+pub(crate) async fn watched(client: Client, key: Bytes, revision: i64, lease: i64, since: i64) -> LostReason {
     sleep(WATCH_AFTER).await;
-    gone(&client, &key, revision).await;
+    gone(&client, &key, revision, lease, since).await;
     LostReason::KeyGone
 }
 

@@ -35,6 +35,8 @@ pub struct StmTxn {
     writes: BTreeMap<Bytes, Option<Put>>,
     /// What serializable reads read; 0 before the first.
     revision: i64,
+    /// History at that revision is gone: this attempt cannot be finished.
+    stale: bool,
 }
 
 impl StmTxn {
@@ -84,7 +86,9 @@ impl StmTxn {
             Some(found) => found,
             None => {
                 let at = if self.of_one_revision() { self.revision } else { 0 };
-                let found = self.client.range(Get::new(key.clone()).at_revision(at)).await?;
+                let found = self.client.range(Get::new(key.clone()).at_revision(at)).await;
+                self.stale |= found.as_ref().is_err_and(|error| error.kind() == ErrorKind::OutOfRange);
+                let found = found?;
                 if self.revision == 0 {
                     self.revision = found.header.revision;
                 }
@@ -139,14 +143,14 @@ impl StmTxn {
 
     fn new(client: Client, isolation: Isolation) -> Self {
         let (reads, prefetched, writes) = Default::default();
-        Self { client, isolation, reads, prefetched, writes, revision: 0 }
+        Self { client, isolation, reads, prefetched, writes, revision: 0, stale: false }
     }
 }
 
 impl Client {
     /// Runs `work` as one transaction: it reads and writes by the [`StmTxn`] it is given, and at the end all its writes happen at one moment,
-    /// if nothing that the [`Isolation`] protects has changed. If something has, `work` is run again from the start, until it succeeds, so it
-    /// must have no effect but by the transaction.
+    /// if nothing that the [`Isolation`] protects has changed. If something has, or the revision that was read at is compacted, `work` is run
+    /// again from the start, until it succeeds, so it must have no effect but by the transaction.
     ///
     /// # Limits
     /// Keys read and written together are bounded as operations of one [`Txn`].
@@ -186,13 +190,16 @@ impl Client {
         let mut txn = StmTxn::new(self.clone(), isolation);
         let mut pause = FIRST_PAUSE;
         loop {
-            let value = work(&mut txn).await?;
-            match txn.commit().await {
-                Ok(None) => return Ok(value),
-                Ok(Some(next)) => txn = next,
-                // What was read at is compacted: as good as a conflict.
-                Err(error) if error.kind() == ErrorKind::OutOfRange => txn = StmTxn::new(self.clone(), isolation),
-                Err(error) => return Err(error.into()),
+            let value = work(&mut txn).await;
+            if txn.stale {
+                // What was read at is compacted, whatever the work made of that: as good as a conflict.
+                txn = StmTxn::new(self.clone(), isolation);
+            } else {
+                let value = value?;
+                match txn.commit().await? {
+                    None => return Ok(value),
+                    Some(next) => txn = next,
+                }
             }
             // Somebody got ahead; all who were overtaken are not to come back together.
             sleep(pause.mul_f64(rand::random())).await;

@@ -260,8 +260,14 @@ impl Client {
 
     /// A transaction whose conditions make it the same twice as once.
     pub(crate) async fn txn_repeatable(&self, txn: Txn) -> Result<TxnAnswer, Error> {
+        self.txn_with_doubt(txn).await.0
+    }
+
+    /// The same; also tells whether a request other than the answered one may yet arrive.
+    pub(crate) async fn txn_with_doubt(&self, txn: Txn) -> (Result<TxnAnswer, Error>, bool) {
         let call = |channel, request| async move { kv(channel).txn(request).await };
-        Ok(self.repeatable(txn.0, call).await?.into())
+        let (response, doubt) = self.repeatable_with_doubt(txn.0, call).await;
+        (response.map(TxnAnswer::from), doubt)
     }
 }
 

@@ -175,16 +175,6 @@ impl WatchStream {
     pub fn from_revision(&self) -> i64 {
         self.from
     }
-
-    /// Ends when one of its keys is deleted; with the deletion.
-    pub(crate) async fn deletion(&mut self) -> Result<Event, Error> {
-        while let Some(batch) = self.next().await {
-            if let Some(event) = batch?.events.into_iter().find(|event| event.kind == EventKind::Delete) {
-                return Ok(event);
-            }
-        }
-        Err(Error::unsent("the watch has ended"))
-    }
 }
 
 impl Stream for WatchStream {
@@ -283,12 +273,14 @@ impl Watching {
             Some(Ok(Some(message))) => match refusal(&message) {
                 None => {
                     self.client.praise(&open.opened.choice);
-                    self.pauses = Pauses::new(self.client.endpoints_ref());
                     if message.created {
                         open.created = true;
                         if self.next == 0 {
                             self.next = message.header.as_ref().map_or(0, |header| header.revision) + 1;
                         }
+                    } else {
+                        // Not for a creation: members that accept every watch and end it at once are not to be asked without a pause.
+                        self.pauses = Pauses::new(self.client.endpoints_ref());
                     }
                     return Ok(Some(message));
                 }
@@ -364,6 +356,48 @@ fn event(event: mvccpb::Event) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::etcdserverpb::watch_server::{self, WatchServer};
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{Response, Status, transport::Server};
+
+    /// A member that accepts every watch, and ends it at once.
+    #[derive(Clone, Default)]
+    struct Fickle(Arc<AtomicUsize>);
+
+    #[tonic::async_trait]
+    impl watch_server::Watch for Fickle {
+        type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+        async fn watch(&self, _: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            let created = WatchResponse { created: true, ..Default::default() };
+            Ok(Response::new(stream::iter([Ok(created)]).boxed()))
+        }
+    }
+
+    #[tokio::test]
+    async fn members_that_end_every_watch_are_not_asked_in_a_loop() {
+        let (fickle, mut addresses) = (Fickle::default(), Vec::new());
+        for _ in 0..3 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            addresses.push(listener.local_addr().expect("bound").to_string());
+            let serving = Server::builder().add_service(WatchServer::new(fickle.clone()));
+            tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+        }
+        let client = Client::new(addresses).expect("addresses");
+        let mut watch = client.watch_from(Watch::new("a"), 5);
+        assert!(timeout(Duration::from_secs(1), watch.next()).await.is_err(), "it goes on trying");
+        let asked = fickle.0.load(Ordering::Relaxed);
+        assert!((3..20).contains(&asked), "asked {asked} times in a second");
+    }
 
     #[test]
     fn only_what_the_member_cannot_help_is_resumed() {

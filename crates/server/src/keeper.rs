@@ -13,6 +13,8 @@
 //! 4. While the outcome of such a command is open, what it names is not renewed. An unknown outcome stays open: it is proposed again
 //!    until it is decided, or until this leader's term is over.
 //! 5. A leader that stood still confirms its leadership before it ends anything, and does not count the time (`table`).
+//! 6. An id may be used again at any moment, also while the end of its former life is under way. Such a command names the log index up to
+//!    which the keeper had been told when it found the ids due, and apply spares what began later. Proposed again, it names the same.
 //!
 //! `table` has the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
 
@@ -25,7 +27,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use host::{KeeperHost, Kind, NodeHost};
+pub use host::{Ending, KeeperHost, Kind, Loaded, NodeHost};
 
 use crate::clock::Clock;
 use crate::leadership::LeadershipNow;
@@ -122,17 +124,15 @@ impl Keeper {
         tokio::join!(expiry::run(&self), renewal::run(&self));
     }
 
-    /// Takes in what a batch of commands did. Called from apply, in order.
-    pub fn observe(&self, changes: impl IntoIterator<Item = Change>) {
+    /// Takes in what the entries did that were applied, up to `index`. Called from apply, in order.
+    pub fn observe(&self, index: u64, changes: impl IntoIterator<Item = Change>) {
         let mut changes = changes.into_iter().peekable();
         if changes.peek().is_none() {
             return;
         }
         let now = self.shared.clock.now();
         let mut keeping = self.shared.keeping.lock();
-        for change in changes {
-            keeping.table.observe(change, now);
-        }
+        keeping.table.observe(index, changes, now);
         if keeping.table.next_due(now).is_some_and(|wait| now.saturating_add(wait) < keeping.looks_at) {
             self.shared.sooner.notify_one();
         }

@@ -36,9 +36,9 @@ impl LeaseKeeper {
         self.0.run().await;
     }
 
-    /// Takes in what a batch of commands did to leases. Called from apply, in order.
-    pub fn observe(&self, changes: &[LeaseChange]) {
-        self.0.observe(changes.iter().map(|change| match *change {
+    /// Takes in what the entries did to leases that were applied, up to `index`. Called from apply, in order.
+    pub fn observe(&self, index: u64, changes: &[LeaseChange]) {
+        let changes = changes.iter().map(|change| match *change {
             LeaseChange::Granted { id, ttl_seconds } => {
                 Change::Armed { id, span: Duration::from_secs(u64::try_from(ttl_seconds).unwrap_or(0)) }
             }
@@ -46,7 +46,8 @@ impl LeaseKeeper {
                 Change::Armed { id, span: Duration::from_millis(ttl_millis) }
             }
             LeaseChange::Gone { id } => Change::Gone { id },
-        }));
+        });
+        self.0.observe(index, changes);
     }
 
     pub fn reset(&self) {

@@ -10,7 +10,7 @@
 
 use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
-use conclave_state::{RangeQuery, RangeResult, Rejection};
+use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -94,6 +94,10 @@ impl Reader {
 
     /// Returns when everything that was committed before the call is applied here.
     pub async fn barrier(&self) -> Result<(), ReadError> {
+        let leads = |leader| leader == self.0.wiring.leadership.me();
+        if mutant!("follower-read") && !self.0.wiring.leadership.current().leader.is_none_or(leads) {
+            return Ok(());
+        }
         let reached = async {
             let (tx, rx) = oneshot::channel();
             self.want(Want::Index(tx));
@@ -223,6 +227,9 @@ impl Reader {
         if leader != self.0.wiring.leadership.me() {
             let index = self.0.wiring.peers.read_index(leader, ATTEMPT).await.ok()?;
             return Some(Round { index, led: None });
+        }
+        if mutant!("unconfirmed-read") {
+            return Some(Round { index: self.0.wiring.leadership.committed_index(), led: Some(now.term) });
         }
         let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         // Terms only rise: the same term before and after means that it was this one during the round.

@@ -41,8 +41,8 @@ impl ApplySink for Sink {
         followers.watches.observe(&changes);
         followers.waiters.observe(&changes);
         followers.coordination.observe(&changes);
-        followers.leases.observe(&changes.leases);
-        followers.timers.observe(&changes.timers);
+        followers.leases.observe(last.index, &changes.leases);
+        followers.timers.observe(last.index, &changes.timers);
         let term = last.committed_leader_id().term;
         followers.leadership.applied_in(term);
         followers.proposer.observe(answers, term);

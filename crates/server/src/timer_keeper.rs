@@ -38,14 +38,15 @@ impl TimerKeeper {
         self.0.run().await;
     }
 
-    /// Takes in what a batch of commands did to timers. Called from apply, in order.
-    pub fn observe(&self, changes: &[TimerChange]) {
-        self.0.observe(changes.iter().map(|change| match *change {
+    /// Takes in what the entries did to timers that were applied, up to `index`. Called from apply, in order.
+    pub fn observe(&self, index: u64, changes: &[TimerChange]) {
+        let changes = changes.iter().map(|change| match *change {
             TimerChange::Armed { id, millis } => {
                 Change::Armed { id: id.cast_signed(), span: Duration::from_millis(millis) }
             }
             TimerChange::Disarmed { id } => Change::Gone { id: id.cast_signed() },
-        }));
+        });
+        self.0.observe(index, changes);
     }
 
     pub fn reset(&self) {

@@ -187,10 +187,15 @@ pub struct LeaseGrant {
 
 /// The Raft leader's word that these leases are due. Ignored unless the entry's own term is `term`: what a deposed leader
 /// believed about time has no effect. All leases go in one revision, ordered by lease id and key.
+///
+/// A client may revoke a lease and grant the same id again while this is on its way. The new lease is not what was due: leases that an
+/// entry after `told` granted, this one included, are spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expire {
     pub leases: Vec<LeaseId>,
     pub term: u64,
+    /// The log index up to which the leader had been told of grants when it found these due.
+    pub told: u64,
 }
 
 /// Take, or find again, a place in the queue `name/`: the key `name/<lease in hex>`, attached to the lease.

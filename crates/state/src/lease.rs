@@ -6,11 +6,14 @@
 //! 1. A lease and all its keys go in one revision, keys in order; without keys no revision is taken.
 //! 2. What elections, locks and claims keep for a lease ends in the same revision, after the keys (see [`crate::coord`]).
 //! 3. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
+//! 4. An `Expire` ends the leases that its proposer knew, not those that were granted under the same ids since: the row says which entry
+//!    of the log granted the lease.
 
 use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
+use crate::mutant;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response, SessionGrant};
 use bytes::Bytes;
@@ -20,10 +23,10 @@ impl<V: View> Batch<'_, V> {
         Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
     }
 
-    pub(crate) fn lease_grant(&mut self, grant: &LeaseGrant) -> Result<Response, Stop> {
+    pub(crate) fn lease_grant(&mut self, at: Position, grant: &LeaseGrant) -> Result<Response, Stop> {
         let LeaseGrant { id, ttl_seconds } = *grant;
         self.check_grant(id)?;
-        self.execute_grant(id, ttl_seconds);
+        self.execute_grant(at, id, ttl_seconds);
         Ok(Response::LeaseGrant { id, ttl_seconds })
     }
 
@@ -35,18 +38,19 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    pub(crate) fn execute_grant(&mut self, id: LeaseId, ttl_seconds: i64) {
-        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), ttl_seconds.to_be_bytes().to_vec());
+    pub(crate) fn execute_grant(&mut self, at: Position, id: LeaseId, ttl_seconds: i64) {
+        let row = LeaseRow { ttl_seconds, granted_at: at.index, exact_millis: None };
+        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
         self.lease_changed(LeaseChange::Granted { id, ttl_seconds });
     }
 
     /// The TTL of a session may be less than a second, or not a whole number of them.
-    pub(crate) fn session_grant(&mut self, grant: SessionGrant) -> Result<Response, Stop> {
+    pub(crate) fn session_grant(&mut self, at: Position, grant: SessionGrant) -> Result<Response, Stop> {
         let SessionGrant { id, ttl_millis } = grant;
         self.check_grant(id)?;
-        let seconds = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
-        let row = [seconds.to_be_bytes(), ttl_millis.to_be_bytes()].concat();
-        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row);
+        let ttl_seconds = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
+        let row = LeaseRow { ttl_seconds, granted_at: at.index, exact_millis: Some(ttl_millis) };
+        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
         self.lease_changed(LeaseChange::SessionGranted { id, ttl_millis });
         Ok(Response::SessionGrant { id, ttl_millis })
     }
@@ -63,7 +67,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn expire(&mut self, at: Position, expire: &Expire) -> Result<Response, Stop> {
-        if at.term != expire.term {
+        if at.term != expire.term && !mutant!("deposed-expiry") {
             return Err(Rejection::StaleTerm.into());
         }
         let mut leases = expire.leases.clone();
@@ -71,8 +75,9 @@ impl<V: View> Batch<'_, V> {
         leases.dedup();
         let (mut expired, mut due) = (0, Due::default());
         for id in leases {
-            // It may have been revoked since the leader saw it lapse.
-            if self.lease_exists(id)? {
+            // It may have been revoked since the leader saw it lapse, and the id granted again.
+            let Some(row) = self.rows.get(Table::Lease, &keys::lease_row(id))? else { continue };
+            if LeaseRow::decode(&row)?.granted_at <= expire.told {
                 self.end_lease(id, Cause::Expired, &mut due)?;
                 expired += 1;
             }
@@ -118,6 +123,44 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
+/// What the row of a lease holds: eight bytes each, big-endian; the last only in that of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseRow {
+    /// Rounded up, if it is not whole seconds.
+    pub(crate) ttl_seconds: i64,
+    /// The log index of the entry that granted it.
+    pub(crate) granted_at: u64,
+    pub(crate) exact_millis: Option<u64>,
+}
+
+impl LeaseRow {
+    fn encode(self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(24);
+        row.extend_from_slice(&self.ttl_seconds.to_be_bytes());
+        row.extend_from_slice(&self.granted_at.to_be_bytes());
+        row.extend(self.exact_millis.iter().flat_map(|millis| millis.to_be_bytes()));
+        row
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
+        let (numbers, rest) = row.as_chunks::<8>();
+        let (ttl, granted_at, exact) = match (numbers, rest) {
+            ([ttl, granted_at], []) => (ttl, granted_at, None),
+            ([ttl, granted_at, exact], []) => (ttl, granted_at, Some(exact)),
+            _ => return Err(Fault::Corrupt("the row of a lease is not two numbers or three".into())),
+        };
+        Ok(LeaseRow {
+            ttl_seconds: i64::from_be_bytes(*ttl),
+            granted_at: u64::from_be_bytes(*granted_at),
+            exact_millis: exact.map(|millis| u64::from_be_bytes(*millis)),
+        })
+    }
+
+    pub(crate) fn ttl_millis(self) -> u64 {
+        self.exact_millis.unwrap_or_else(|| u64::try_from(self.ttl_seconds).unwrap_or(0).saturating_mul(1000))
+    }
+}
+
 /// The keys attached to a lease, in order.
 pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
     let (from, below) = keys::attached_rows(id);
@@ -127,4 +170,21 @@ pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>
         Ok(Step::Next)
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_a_lease_reads_back_as_written() {
+        for exact_millis in [None, Some(250)] {
+            let row = LeaseRow { ttl_seconds: 1, granted_at: u64::MAX - 1, exact_millis };
+            assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
+            assert_eq!(row.ttl_millis(), exact_millis.unwrap_or(1000));
+        }
+        for size in [0, 8, 15, 17, 23, 25, 32] {
+            assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
+        }
+    }
 }

@@ -59,6 +59,7 @@ mod lease;
 mod machine;
 mod member;
 mod memory;
+pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;

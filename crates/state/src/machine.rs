@@ -180,10 +180,10 @@ impl<'a, V: View> Batch<'a, V> {
             Command::DeleteRange(delete) => self.delete_range(delete).map(Response::DeleteRange),
             Command::Txn(txn) => self.txn(txn).map(Response::Txn),
             Command::Compact { revision } => self.compact(*revision),
-            Command::LeaseGrant(grant) => self.lease_grant(grant),
+            Command::LeaseGrant(grant) => self.lease_grant(at, grant),
             Command::LeaseRevoke { id } => self.lease_revoke(*id),
             Command::Expire(expire) => self.expire(at, expire),
-            Command::Enqueue(enqueue) => self.enqueue(enqueue),
+            Command::Enqueue(enqueue) => self.enqueue(at, enqueue),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
             Command::Withdraw(withdraw) => self.withdraw(withdraw),
             Command::Unlock { key } => self.unlock(key),
@@ -191,7 +191,7 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
-            Command::SessionGrant(grant) => self.session_grant(*grant),
+            Command::SessionGrant(grant) => self.session_grant(at, *grant),
         }
     }
 

@@ -10,14 +10,15 @@
 //! 3. A place is ended and changed by its create revision, never by its name alone: a late Resign, Proclaim or cancellation does not
 //!    touch a successor's key. Unlock, which names no revision on the wire, touches only keys that a Lock made.
 
-use crate::machine::{Batch, Stop};
+use crate::machine::{Batch, Position, Stop};
+use crate::mutant;
 use crate::record::LOCK;
 use crate::view::{Fault, View};
 use crate::{Enqueue, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, queue_key, queue_prefix};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
-    pub(crate) fn enqueue(&mut self, enqueue: &Enqueue) -> Result<Response, Stop> {
+    pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
         if enqueue.grant_ttl_seconds > 0 {
             self.check_grant(enqueue.lease)?;
         } else if !self.lease_exists(enqueue.lease)? {
@@ -30,10 +31,11 @@ impl<V: View> Batch<'_, V> {
             self.follow(&prefix)?;
         }
         if enqueue.grant_ttl_seconds > 0 {
-            self.execute_grant(enqueue.lease, enqueue.grant_ttl_seconds);
+            self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_seconds);
         }
         let create_revision = self.take_place(enqueue, &key)?;
-        let first = self.machine.queues.head(&prefix).is_some_and(|(_, head)| *head == key);
+        let first = self.machine.queues.head(&prefix).is_some_and(|(_, head)| *head == key)
+            || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 

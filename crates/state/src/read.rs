@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::keys;
 use crate::kv::page as pages;
 use crate::kv::range as ranges;
+use crate::lease::LeaseRow;
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Alarm, Event, EventKind, KeyValue, LeaseId, Member, RangeQuery, RangeResult, Rejection, lease, member};
@@ -126,7 +127,7 @@ fn event(key: Bytes, mod_revision: i64, record: &Bytes) -> Result<Event, Fault> 
 
 /// The TTL that a lease was granted; `None` if there is no such lease.
 pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<i64>, Fault> {
-    view.get(Table::Lease, &keys::lease_row(id))?.map(|ttl| decode_ttl(&ttl)).transpose()
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_seconds)).transpose()
 }
 
 /// The keys attached to a lease, in order.
@@ -138,8 +139,8 @@ pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
 pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
     let mut leases = Vec::new();
     let (from, below) = keys::lease_rows();
-    view.scan(Table::Lease, &from, &below, &mut |row, ttl| {
-        leases.push((keys::split_lease_row(row)?, decode_ttl(ttl)?));
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_seconds));
         Ok(Step::Next)
     })?;
     Ok(leases)
@@ -147,32 +148,18 @@ pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
 
 /// The same in milliseconds, exact also for sessions.
 pub fn lease_ttl_millis<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
-    view.get(Table::Lease, &keys::lease_row(id))?.map(|ttl| decode_ttl_millis(&ttl)).transpose()
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_millis())).transpose()
 }
 
 /// All leases with their TTLs in milliseconds, by id.
 pub fn lease_spans<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
     let mut leases = Vec::new();
     let (from, below) = keys::lease_rows();
-    view.scan(Table::Lease, &from, &below, &mut |row, ttl| {
-        leases.push((keys::split_lease_row(row)?, decode_ttl_millis(ttl)?));
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_millis()));
         Ok(Step::Next)
     })?;
     Ok(leases)
-}
-
-fn decode_ttl_millis(row: &[u8]) -> Result<u64, Fault> {
-    let seconds = u64::try_from(decode_ttl(row)?).unwrap_or(0);
-    let exact = row.get(8..).and_then(|millis| <[u8; 8]>::try_from(millis).ok());
-    Ok(exact.map_or(seconds.saturating_mul(1000), u64::from_be_bytes))
-}
-
-/// Seconds, rounded up; a session's milliseconds follow.
-fn decode_ttl(row: &[u8]) -> Result<i64, Fault> {
-    match row.first_chunk::<8>() {
-        Some(seconds) if row.len() == 8 || row.len() == 16 => Ok(i64::from_be_bytes(*seconds)),
-        _ => Err(Fault::Corrupt("the row of a lease is not a number".into())),
-    }
 }
 
 /// What members said about themselves, by id.

@@ -27,7 +27,7 @@ impl Node {
     fn apply(&mut self, machine: &mut Machine, commands: &[Command], answer: impl Fn(usize) -> bool) -> Changes {
         let mut batch = machine.begin(&self.view);
         for (number, command) in commands.iter().enumerate() {
-            let at = Position { index: number as u64, term: TERM };
+            let at = Position { index: generate::index_of(self.outcomes.len()), term: TERM };
             self.outcomes.push(batch.apply(at, command, answer(number)).expect("memory can be read"));
         }
         let changes = batch.finish();

@@ -73,7 +73,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Compact { revision: 77 },
         Command::LeaseGrant(LeaseGrant { id: 5, ttl_seconds: 60 }),
         Command::LeaseRevoke { id: i64::MIN },
-        Command::Expire(Expire { leases: vec![1, -1, 1 << 40], term: 9 }),
+        Command::Expire(Expire { leases: vec![1, -1, 1 << 40], term: 9, told: 300 }),
         Command::Enqueue(Enqueue {
             kind: QueueKind::Election,
             name: bytes("n"),
@@ -276,8 +276,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_range().prop_map(|range| Command::DeleteRange(DeleteRange { range, prev_kv: true })),
         any_txn().prop_map(Command::Txn),
         any::<i64>().prop_map(|revision| Command::Compact { revision }),
-        (prop::collection::vec(any::<i64>(), 0..20), any::<u64>())
-            .prop_map(|(leases, term)| Command::Expire(Expire { leases, term })),
+        (prop::collection::vec(any::<i64>(), 0..20), any::<u64>(), any::<u64>())
+            .prop_map(|(leases, term, told)| Command::Expire(Expire { leases, term, told })),
         (any::<u64>(), ".{0,20}", prop::collection::vec(".{0,20}", 0..3))
             .prop_map(|(id, name, client_urls)| Command::Announce(Member { id, name, client_urls })),
     ]

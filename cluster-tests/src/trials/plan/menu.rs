@@ -105,8 +105,7 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
         }
         "disk-error" => {
             let target = few(dice);
-            let fault =
-                if dice.random_bool(0.5) { Fault::DiskError { target } } else { Fault::FailingSync { target } };
+            let fault = if dice.random_bool(0.5) { Fault::DiskError { target } } else { Fault::FailingSync { target } };
             (fault, 800)
         }
         "slow-disk" => (Fault::SlowSync { target: some(dice), ms: dice.random_range(20..250) }, medium),
@@ -169,7 +168,7 @@ fn clock(dice: &mut StdRng, clients: usize) -> Fault {
         // Wall clocks must not matter at all.
         Fault::WallJump { who, ms: dice.random_range(-300_000..300_000) }
     } else {
-        Fault::ClockRate { who, rate: 1.0 + f64::from(dice.random_range(-4..=4)) / 1000.0 }
+        Fault::ClockRate { who, rate: [0.996, 0.998, 1.002, 1.004][dice.random_range(0..4)] }
     }
 }
 

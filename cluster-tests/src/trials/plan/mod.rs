@@ -8,7 +8,7 @@ mod menu;
 
 pub use menu::CLASSES;
 
-use super::{env::Fault, workload::WORKLOADS};
+use super::{env::Fault, mutants::VARIABLE, workload::WORKLOADS};
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,11 @@ impl Plan {
     pub fn draw(wishes: Wishes) -> Result<Self> {
         let Wishes { seed, nodes, clients, duration_ms, workloads, faults, etcd } = wishes;
         for workload in &workloads {
-            ensure!(WORKLOADS.contains(&workload.as_str()), "no workload {workload}: there are {}", WORKLOADS.join(", "));
+            ensure!(
+                WORKLOADS.contains(&workload.as_str()),
+                "no workload {workload}: there are {}",
+                WORKLOADS.join(", ")
+            );
         }
         let mut dice = StdRng::seed_from_u64(seed);
         let steps = steps(&mut dice, &faults, nodes, clients, duration_ms)?;
@@ -92,7 +96,7 @@ impl Plan {
             pace_ms: 8,
             ttl_s,
             etcd,
-            mutant: None,
+            mutant: std::env::var(VARIABLE).ok(),
         })
     }
 
@@ -130,9 +134,10 @@ impl Plan {
 fn steps(dice: &mut StdRng, classes: &[String], nodes: usize, clients: usize, duration_ms: u64) -> Result<Vec<Step>> {
     let mut tracks: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
     for class in classes {
-        let class = CLASSES.iter().find(|(name, ..)| name == class).with_context(|| {
-            format!("no faults {class}: there are {}", CLASSES.map(|(name, ..)| name).join(", "))
-        })?;
+        let class = CLASSES
+            .iter()
+            .find(|(name, ..)| name == class)
+            .with_context(|| format!("no faults {class}: there are {}", CLASSES.map(|(name, ..)| name).join(", ")))?;
         tracks.entry(class.1).or_default().push(class.0);
     }
     let mut steps = Vec::new();

@@ -37,7 +37,6 @@ pub(super) async fn holder(mut me: Actor, number: usize) {
     }
 }
 
-
 /// Takes or extends a claim. Returns the revision at which it was denied.
 async fn claim(me: &mut Actor, name: &str, holder: &str) -> Option<i64> {
     let (duration_ms, wait) = (me.millis(600, 2500).as_millis() as u64, me.chance(30));
@@ -49,7 +48,8 @@ async fn claim(me: &mut Actor, name: &str, holder: &str) -> Option<i64> {
         wait_ms: if wait { 3000 } else { 0 },
         ..Default::default()
     };
-    let call = ClaimCall::Claim { claim: name.into(), holder: holder.into(), instance: String::new(), duration_ms, wait };
+    let call =
+        ClaimCall::Claim { claim: name.into(), holder: holder.into(), instance: String::new(), duration_ms, wait };
     me.invoke(Call::Claim(call));
     let mut client = ClaimsClient::new(me.link.channel());
     let request = client.claim(ClaimRequest { caller: Some(caller(0)), items: vec![item] });

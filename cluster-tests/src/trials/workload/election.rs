@@ -40,7 +40,7 @@ pub(super) async fn candidate(mut me: Actor) {
 /// Once around an election. False if the session is of no use any more.
 async fn round(me: &mut Actor, session: &mut Session) -> bool {
     let election = name(me);
-    let lapses = me.chance(3);
+    let lapses = me.chance(2);
     if lapses {
         session.abandon().await;
     }
@@ -61,7 +61,7 @@ async fn round(me: &mut Actor, session: &mut Session) -> bool {
     }
     let hold = me.millis(1, 60);
     me.sleep(hold).await;
-    if lapses || me.chance(4) || !session.lives() {
+    if lapses || me.chance(2) || !session.lives() {
         session.outlast(me).await;
         guarded(me, &proof).await;
         return false;
@@ -167,7 +167,8 @@ async fn observe(me: &mut Actor, election: String) {
     let call = Call::Election(ElectionCall::Observe { election: election.clone() });
     me.invoke(call);
     // etcd answers nothing at all before it has a leader to tell.
-    let opening = tokio::time::timeout(Duration::from_secs(3), client.observe(LeaderRequest { name: bytes(&election) }));
+    let opening =
+        tokio::time::timeout(Duration::from_secs(3), client.observe(LeaderRequest { name: bytes(&election) }));
     let late = || Err(Status::deadline_exceeded("no stream within the client's time"));
     let mut stream = match opening.await.unwrap_or_else(|_| late()) {
         Ok(stream) => stream.into_inner(),

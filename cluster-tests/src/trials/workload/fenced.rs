@@ -29,11 +29,8 @@ pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
         return;
     }
     let (resource, value) = (format!("fenced/{}", proof.name.replace('/', "-")), me.unique_text());
-    let request = TxnRequest {
-        compare: proof.guards.clone(),
-        success: vec![op_put(&resource, &value, 0)],
-        failure: Vec::new(),
-    };
+    let request =
+        TxnRequest { compare: proof.guards.clone(), success: vec![op_put(&resource, &value, 0)], failure: Vec::new() };
     let call = FencedCall {
         resource,
         name: proof.name.clone(),

@@ -96,7 +96,10 @@ fn never_sent(status: &Status) -> bool {
 
 /// Whether another member may know better.
 pub(crate) fn concerns_member(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Internal | Code::Unknown)
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Internal | Code::Unknown
+    )
 }
 
 /// The code as histories name it.

@@ -25,21 +25,13 @@ pub(super) async fn run(mut me: Actor) {
             me.pace().await;
             continue;
         };
-        let rounds = 3 + me.draw(12);
-        let mut left = false;
-        for _ in 0..rounds {
-            if !me.goes_on() || !session.lives() {
-                break;
-            }
-            if !round(&mut me, &mut session).await {
-                left = true;
+        for _ in 0..3 + me.draw(12) {
+            if !me.goes_on() || !session.lives() || !round(&mut me, &mut session).await {
                 break;
             }
             me.pace().await;
         }
-        if !left {
-            session.close(&mut me).await;
-        }
+        session.close(&mut me).await;
     }
 }
 
@@ -47,7 +39,7 @@ pub(super) async fn run(mut me: Actor) {
 async fn round(me: &mut Actor, session: &mut Session) -> bool {
     let lock = format!("lk/e{}", me.draw(LOCKS));
     // Now and then a lease is let lapse while its owner waits: no grant may follow.
-    let lapses = me.chance(3);
+    let lapses = me.chance(2);
     if lapses {
         session.abandon().await;
     }
@@ -68,9 +60,9 @@ async fn round(me: &mut Actor, session: &mut Session) -> bool {
     if me.chance(30) {
         unguarded(me, &proof).await;
     }
-    let hold = if me.chance(4) { me.millis(300, 1500) } else { me.millis(1, 20) };
+    let hold = if me.chance(2) { me.millis(300, 1500) } else { me.millis(1, 20) };
     me.sleep(hold).await;
-    if me.chance(3) {
+    if me.chance(2) {
         // Gone without a word; a late write must not go through.
         session.outlast(me).await;
         guarded(me, &proof).await;

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode, now};
 use conclave_api::conclave::v1::{
-    AcquireRequest, Caller, LockPart, Name, ReleaseRequest, ReleaseResponse, Token, lock_part, locks_client::LocksClient,
+    AcquireRequest, Caller, LockPart, Name, ReleaseRequest, ReleaseResponse, Token, lock_part,
+    locks_client::LocksClient,
 };
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ async fn run(mut me: Actor, what: impl Fn(&mut Actor) -> (String, Mode)) {
 
 /// False if the session is of no use any more.
 async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode) -> bool {
-    let lapses = me.chance(3);
+    let lapses = me.chance(2);
     if lapses {
         session.abandon().await;
     }
@@ -78,9 +79,9 @@ async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode) ->
     if me.chance(50) {
         guarded(me, &proof).await;
     }
-    let hold = if me.chance(4) { me.millis(300, 1500) } else { me.millis(1, 20) };
+    let hold = if me.chance(2) { me.millis(300, 1500) } else { me.millis(1, 20) };
     me.sleep(hold).await;
-    if lapses || me.chance(3) {
+    if lapses || me.chance(2) {
         session.outlast(me).await;
         guarded(me, &proof).await;
         return false;
@@ -102,13 +103,7 @@ fn part(name: &str, mode: Mode) -> LockPart {
     LockPart { lock: Some(called(name)), mode: Some(mode) }
 }
 
-async fn acquire(
-    me: &mut Actor,
-    session: &Session,
-    name: &str,
-    mode: Mode,
-    try_only: bool,
-) -> Option<(i64, Token)> {
+async fn acquire(me: &mut Actor, session: &Session, name: &str, mode: Mode, try_only: bool) -> Option<(i64, Token)> {
     let lease = session.lease;
     let call = LockCall::Acquire { lock: name.to_owned(), lease, api: Api::Conclave, mode, try_only };
     me.invoke(Call::Lock(call));

@@ -199,7 +199,13 @@ async fn operate(me: &mut Actor, election: &str, candidate: String) {
             let answer = |response: &GetTermResponse| {
                 let revision = revision(response.header.as_ref());
                 let told = response.term.as_ref().map(term);
-                Some(Answer::Queue(QueueAnswer { revision, changed: false, standing: String::new(), fence: 0, term: told }))
+                Some(Answer::Queue(QueueAnswer {
+                    revision,
+                    changed: false,
+                    standing: String::new(),
+                    fence: 0,
+                    term: told,
+                }))
             };
             let call = Call::Queue(QueueCall { election: election.to_owned(), what: QueueOp::Term });
             // A refusal is in the history as a failure.
@@ -215,13 +221,8 @@ async fn operate(me: &mut Actor, election: &str, candidate: String) {
                 1 => (promote_request::To::FrontOfQueue(true), Promotion::Front),
                 _ => (promote_request::To::Lead(true), Promotion::Lead),
             };
-            let request = PromoteRequest {
-                caller,
-                election: named,
-                candidate: candidate.clone(),
-                ignore_missing,
-                to: Some(to),
-            };
+            let request =
+                PromoteRequest { caller, election: named, candidate: candidate.clone(), ignore_missing, to: Some(to) };
             change(me, election, QueueOp::Promote { candidate, to: meant }, client.promote(request)).await;
         }
         75..90 => {
@@ -271,13 +272,7 @@ pub(super) async fn watcher(mut me: Actor, number: usize) {
                 me.refused(&status, true);
             }
             Ok(events) => {
-                let answer = QueueAnswer {
-                    revision: 0,
-                    changed: false,
-                    standing: String::new(),
-                    fence: 0,
-                    term: None,
-                };
+                let answer = QueueAnswer { revision: 0, changed: false, standing: String::new(), fence: 0, term: None };
                 me.ok_at(now(), Answer::Queue(answer));
                 follow(&me, events.into_inner(), &election, &stream, &mut next).await;
                 me.link.next();

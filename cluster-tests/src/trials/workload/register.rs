@@ -118,11 +118,8 @@ async fn cas(me: &mut Actor, known: &mut HashMap<String, i64>, key: String) {
     let expected = known.get(&key).copied().unwrap_or(0);
     let value = me.unique_text();
     let guard = Guard { key: key.clone(), target: GuardTarget::Modified, equals: expected };
-    let request = txn(
-        &[guard],
-        &[TxnOp::Put { key: key.clone(), value: value.clone() }],
-        &[TxnOp::Get { key: key.clone() }],
-    );
+    let request =
+        txn(&[guard], &[TxnOp::Put { key: key.clone(), value: value.clone() }], &[TxnOp::Get { key: key.clone() }]);
     let mut kv = KvClient::new(me.link.channel());
     let answer = |response: &conclave_api::etcdserverpb::TxnResponse| {
         let revision = revision(response.header.as_ref());

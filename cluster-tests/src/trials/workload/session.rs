@@ -116,10 +116,19 @@ impl Session {
         me.sleep(Duration::from_millis(self.ttl_ms + 300)).await;
     }
 
-    /// Gives it back.
-    pub(crate) async fn close(&mut self, me: &mut Actor) {
-        self.abandon().await;
-        revoke(me, self.lease).await;
+    /// Gives it back, unless it was left to its end: what was held by it may be believed in until then.
+    pub(crate) async fn close(mut self, me: &mut Actor) {
+        if self.keeper.is_some() {
+            self.abandon().await;
+            revoke(me, self.lease).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Its keeper ends.
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 

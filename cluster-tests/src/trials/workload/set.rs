@@ -36,8 +36,7 @@ async fn read(me: &mut Actor, set: String) {
 async fn add(me: &mut Actor, set: String) {
     let mut kv = KvClient::new(me.link.channel());
     let Some(response) = me.ask(kv.range(get(&set))).await else { return };
-    let (equals, mut elements) =
-        kvs(&response).first().map_or((0, Vec::new()), |kv| (kv.modified, numbers(&kv.value)));
+    let (equals, mut elements) = kvs(&response).first().map_or((0, Vec::new()), |kv| (kv.modified, numbers(&kv.value)));
     let element = me.unique();
     elements.push(element);
     let guard = Guard { key: set.clone(), target: GuardTarget::Modified, equals };

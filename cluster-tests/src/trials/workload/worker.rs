@@ -3,8 +3,11 @@
 //! It runs on one thread. `stop` on its input, or the input's end, tells it to stop; it says `ready` and `done` on its output.
 
 use super::{
-    Spec, append, claim, election, lease, link::Link, lock, places, queue, register, set, watch,
+    Spec,
     actor::{Actor, Shared},
+    append, claim, election, lease,
+    link::Link,
+    lock, places, queue, register, set, watch,
 };
 use crate::trials::history::Journal;
 use anyhow::{Context, Result};

@@ -156,7 +156,9 @@ impl Outcome {
                 let text = format!("a claim of {:?}; {min:?} to {max:?} are allowed", bid.duration());
                 Error::new(ErrorKind::Invalid, text)
             }
-            Self::TooManyWaiting => Error::new(ErrorKind::Refused, format!("too many wait for the claim {}", bid.name())),
+            Self::TooManyWaiting => {
+                Error::new(ErrorKind::Refused, format!("too many wait for the claim {}", bid.name()))
+            }
             Self::Waiting { .. } | Self::Repeated => Error::new(ErrorKind::Refused, "an answer to another question"),
         })
     }

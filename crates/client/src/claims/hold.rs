@@ -12,7 +12,10 @@ use crate::{
 use futures::future::BoxFuture;
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{runtime::Handle as Runtime, sync::watch, task::AbortHandle};
@@ -40,6 +43,8 @@ struct Shared {
     renewal: Duration,
     tenancy: Mutex<Tenancy>,
     over: watch::Sender<Option<LostReason>>,
+    /// It is being given up, so what the cluster says of its end is no news.
+    leaving: AtomicBool,
 }
 
 impl ClaimHold {
@@ -53,6 +58,7 @@ impl ClaimHold {
             renewal,
             tenancy: Mutex::new(Tenancy::new(claim)),
             over: watch::Sender::new(None),
+            leaving: AtomicBool::new(false),
         });
         let spawn = |work: BoxFuture<'static, ()>| shared.runtime.spawn(work).abort_handle();
         let (clock, keeper, watcher) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
@@ -152,6 +158,7 @@ impl ClaimHold {
     /// A dropped future leaves the guard as after an error.
     pub async fn release(&mut self) -> Result<(), Error> {
         if !self.released && self.why_lost().is_none() {
+            self.shared.leaving.store(true, Ordering::SeqCst);
             self.shared.claimer.give_up(self.fence()).await?;
         }
         self.end();
@@ -194,11 +201,17 @@ impl Shared {
     /// Looks at the clock, and tells everybody if it is over.
     fn refresh(&self) -> Option<LostReason> {
         let lost = self.tenancy().state(self.clock.now());
-        self.over.send_if_modified(|known| known.is_none() && { *known = lost; lost.is_some() });
+        self.over.send_if_modified(|known| {
+            known.is_none() && {
+                *known = lost;
+                lost.is_some()
+            }
+        });
         lost
     }
 
     fn end(&self, reason: LostReason) {
+        let reason = if self.leaving.load(Ordering::SeqCst) { LostReason::Released } else { reason };
         self.tenancy().end(reason, self.clock.now());
         self.refresh();
     }
@@ -321,6 +334,7 @@ mod tests {
         script.clock.advance(RENEWAL);
         assert_eq!(denied.lost().await, LostReason::KeyGone);
         let revoked = hold(&script);
+        settled().await;
         script.revoke();
         assert_eq!(revoked.lost().await, LostReason::TakenAway(crate::Cause::Revoked));
     }

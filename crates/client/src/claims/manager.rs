@@ -106,7 +106,6 @@ impl ClaimManager {
     }
 
     /// What is claimed.
-    #[must_use]
     pub fn bid(&self) -> &Bid {
         &self.bid
     }
@@ -177,7 +176,9 @@ impl ManagerBuilder {
             return invalid(format!("a claim's duration of {duration:?} is not within {min:?} to {max:?}"));
         }
         if renewal.is_zero() || renewal * 2 >= duration {
-            return invalid(format!("a renewal interval of {renewal:?} is not between 0 and half the duration, {duration:?}"));
+            return invalid(format!(
+                "a renewal interval of {renewal:?} is not between 0 and half the duration, {duration:?}"
+            ));
         }
         Ok(ClaimManager { claims, bid, renewal })
     }

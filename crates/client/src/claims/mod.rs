@@ -348,7 +348,10 @@ impl Claims {
         pages(namespace, move |request| {
             let client = client.clone();
             async move {
-                client.read(request, call!(claims.list)).await.map(|page: pb::ListClaimsResponse| (page.names, page.more))
+                client
+                    .read(request, call!(claims.list))
+                    .await
+                    .map(|page: pb::ListClaimsResponse| (page.names, page.more))
             }
         })
     }
@@ -362,7 +365,10 @@ impl Claims {
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
-    pub async fn watch(&self, watch: impl Into<ClaimWatch>) -> Result<BoxStream<'static, Result<ClaimEvent, Error>>, Error> {
+    pub async fn watch(
+        &self,
+        watch: impl Into<ClaimWatch>,
+    ) -> Result<BoxStream<'static, Result<ClaimEvent, Error>>, Error> {
         watch.into().begin(self.client()).await
     }
 

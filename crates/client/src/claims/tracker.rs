@@ -355,14 +355,17 @@ pub(super) mod tests {
             *self.asked.borrow()
         }
 
+        fn pop(&self) -> Option<Answer> {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            (!answers.is_empty()).then(|| answers.remove(0))
+        }
+
         async fn next(&self) -> Answer {
             loop {
-                let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-                if !answers.is_empty() {
-                    return answers.remove(0);
+                match self.pop() {
+                    Some(answer) => return answer,
+                    None => self.more.notified().await,
                 }
-                drop(answers);
-                self.more.notified().await;
             }
         }
     }

@@ -34,7 +34,8 @@ mod tests {
     async fn goes_on_after_the_last_name_of_a_page() {
         let page = |request: pb::ListRequest| async move {
             let after = request.after.map_or(0, |name| name.name.parse::<u32>().expect("a number"));
-            let names = (after + 1..=5).take(2).map(|i| pb::Name { namespace: request.namespace.clone(), name: i.to_string() });
+            let names =
+                (after + 1..=5).take(2).map(|i| pb::Name { namespace: request.namespace.clone(), name: i.to_string() });
             let names: Vec<_> = names.collect();
             Ok((names.clone(), names.last().is_some_and(|last| last.name != "5")))
         };

@@ -113,7 +113,9 @@ impl Acquiring {
                 Ok(Some(progress)) => {
                     client.praise(&open.choice);
                     match progress.now {
-                        Some(Now::Held(answer)) if answer.fence == 0 => return Err(Error::new(ErrorKind::Refused, IN_VAIN)),
+                        Some(Now::Held(answer)) if answer.fence == 0 => {
+                            return Err(Error::new(ErrorKind::Refused, IN_VAIN));
+                        }
                         Some(Now::Held(answer)) => return Ok(Progress::Held(LockHold::new(&self.session, answer))),
                         Some(Now::Before(before)) => {
                             self.place.fence = progress.fence;

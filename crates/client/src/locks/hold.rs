@@ -26,13 +26,22 @@ impl LockHold {
         let proof = token(answer.token);
         let client = session.client().clone();
         // All of a request's locks come and go together: the key of one tells of all.
-        let watched = proof.compares.first().map(|first| place::watched(client.clone(), first.key(), answer.held_since));
+        let watched = proof.compares.first().map(|first| {
+            place::watched(client.clone(), first.key(), answer.held_since, session.lease(), answer.held_since + 1)
+        });
         // One operation, however often it is tried.
         let caller = caller(Some(session), &Expect::default());
         let request = pb::ReleaseRequest { caller, fence: answer.fence, ..Default::default() };
         let release = move || -> BoxFuture<'static, Result<(), Error>> {
             let (client, request) = (client.clone(), request.clone());
-            Box::pin(async move { client.repeatable(request, call!(locks.release)).await.map(drop) })
+            Box::pin(async move {
+                match client.repeatable(request, call!(locks.release)).await {
+                    Ok(_) => Ok(()),
+                    // They went with the lease.
+                    Err(error) if error.kind() == ErrorKind::LeaseNotFound => Ok(()),
+                    Err(error) => Err(error),
+                }
+            })
         };
         let mut tenure = Tenure::new(session, proof, ErrorKind::NotHeld, Arc::new(release));
         if let Some(watched) = watched {

@@ -124,7 +124,6 @@ impl Locks {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn acquiring(&self, session: &Session, want: Want) -> Acquiring {
         Acquiring::new(session, want, None)
     }
@@ -153,7 +152,9 @@ impl Locks {
         let client = self.acting.client.clone();
         pages(namespace, move |request| {
             let client = client.clone();
-            async move { client.read(request, call!(locks.list)).await.map(|page: pb::ListLocksResponse| (page.names, page.more)) }
+            async move {
+                client.read(request, call!(locks.list)).await.map(|page: pb::ListLocksResponse| (page.names, page.more))
+            }
         })
     }
 
@@ -165,7 +166,10 @@ impl Locks {
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
-    pub async fn watch(&self, watch: impl Into<LockWatch>) -> Result<BoxStream<'static, Result<LockEvent, Error>>, Error> {
+    pub async fn watch(
+        &self,
+        watch: impl Into<LockWatch>,
+    ) -> Result<BoxStream<'static, Result<LockEvent, Error>>, Error> {
         Ok(watch.into().begin(&self.acting.client).await?.boxed())
     }
 

@@ -105,7 +105,11 @@ pub(super) struct Leave {
 
 impl Leave {
     pub(super) async fn leave(&self) -> Result<(), Error> {
-        self.client.repeatable(self.request.clone(), call!(elections.leave)).await?;
+        match self.client.repeatable(self.request.clone(), call!(elections.leave)).await {
+            // It went with the lease.
+            Err(error) if error.kind() == ErrorKind::LeaseNotFound => {}
+            result => drop(result?),
+        }
         drop(self.reservation.lock().unwrap_or_else(PoisonError::into_inner).take());
         Ok(())
     }

@@ -30,13 +30,18 @@ const WATCH_AFTER: Duration = Duration::from_millis(200);
 /// the election in the background, also the line in which a deposed leader stands.
 pub struct QueueLeadership {
     tenure: Tenure,
-    candidacy: Candidacy,
-    entered: pb::EnterRequest,
+    office: Box<Office>,
     leave: Arc<Leave>,
     left: bool,
+    transfer_to: watch::Receiver<Option<String>>,
+}
+
+/// How it came to lead.
+struct Office {
+    candidacy: Candidacy,
+    entered: pb::EnterRequest,
     term: Term,
     header: Header,
-    transfer_to: watch::Receiver<Option<String>>,
 }
 
 impl QueueLeadership {
@@ -52,25 +57,25 @@ impl QueueLeadership {
         let (asked, transfer_to) = watch::channel(term.transfer_to.clone());
         let deposed = deposed(candidacy.clone(), term.id, term.revision.max(term.id) + 1, asked);
         let tenure = Tenure::new(session, token, ErrorKind::NotLeader, Arc::new(release)).watched_by(deposed);
-        Self { tenure, candidacy: candidacy.clone(), entered, leave, left: false, term, header, transfer_to }
+        let office = Box::new(Office { candidacy: candidacy.clone(), entered, term, header });
+        Self { tenure, office, leave, left: false, transfer_to }
     }
 
     /// The election as it was when this leadership began. Its id is the fence.
     #[must_use]
     pub fn term(&self) -> &Term {
-        &self.term
+        &self.office.term
     }
 
     /// Of the answer that told of the win.
     #[must_use]
     pub fn header(&self) -> &Header {
-        &self.header
+        &self.office.header
     }
 
     /// The candidacy that leads.
-    #[must_use]
     pub fn candidacy(&self) -> &Candidacy {
-        &self.candidacy
+        &self.office.candidacy
     }
 
     /// Replaces the value of the leader's key. etcd's `Proclaim`.
@@ -84,8 +89,8 @@ impl QueueLeadership {
         self.tenure.check()?;
         let request = pb::ProclaimRequest {
             caller: caller(Some(self.tenure.session()), &Expect::default()),
-            election: self.candidacy.election.name().wire(),
-            term_id: self.term.id,
+            election: self.office.candidacy.election.name().wire(),
+            term_id: self.office.term.id,
             value: value.into(),
         };
         let proclaimed = self.client().repeatable(request, call!(elections.proclaim)).await;
@@ -125,14 +130,14 @@ impl QueueLeadership {
         self.tenure.check()?;
         let request = pb::TransferRequest {
             caller: caller(Some(self.tenure.session()), &Expect::default()),
-            election: self.candidacy.election.name().wire(),
-            term_id: self.term.id,
+            election: self.office.candidacy.election.name().wire(),
+            term_id: self.office.term.id,
             to: to.unwrap_or_default().to_owned(),
             leave: false,
         };
         let handed = self.client().repeatable(request, call!(elections.transfer)).await;
         let answer = Answer::from(handed.map_err(|error| self.deposed_by(error))?);
-        if answer.term.id != self.term.id {
+        if answer.term.id != self.office.term.id {
             self.tenure.lose(LostReason::TakenAway(Cause::Transferred));
         }
         Ok(answer)
@@ -151,13 +156,14 @@ impl QueueLeadership {
             return Ok(self);
         }
         if std::mem::replace(&mut self.left, true) {
-            return self.candidacy.campaign().await;
+            return self.office.candidacy.campaign().await;
         }
         // Another request than that of the first win: its remembered answer would speak of that.
         let session = self.tenure.session();
-        let request = pb::EnterRequest { caller: caller(Some(session), &Expect::default()), ..self.entered.clone() };
+        let request =
+            pb::EnterRequest { caller: caller(Some(session), &Expect::default()), ..self.office.entered.clone() };
         let entry = Entry::again(session, request, Arc::clone(&self.leave));
-        Campaigning::resumed(self.candidacy.clone(), entry).won().await
+        Campaigning::resumed(self.office.candidacy.clone(), entry).won().await
     }
 
     /// Leaves the election. When this returns without error, the next in line leads; also if the leadership was lost before.
@@ -170,7 +176,11 @@ impl QueueLeadership {
     /// A dropped future leaves the guard as after an error.
     pub async fn resign(&mut self) -> Result<(), Error> {
         if self.owes() {
-            self.leave.leave().await?;
+            match self.tenure.session().during(self.leave.leave()).await {
+                // With the session's end it has left, whatever became of the request.
+                Err(error) if error.kind() == ErrorKind::SessionLost => {}
+                result => result?,
+            }
         }
         self.left = true;
         self.tenure.lose(LostReason::Released);
@@ -196,7 +206,7 @@ impl QueueLeadership {
 
 impl Held for QueueLeadership {
     fn fence(&self) -> i64 {
-        self.term.id
+        self.office.term.id
     }
 
     fn token(&self) -> Token {
@@ -239,7 +249,10 @@ impl Drop for QueueLeadership {
 
 impl fmt::Debug for QueueLeadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueLeadership").field("term", &self.term).field("tenure", &self.tenure).finish_non_exhaustive()
+        f.debug_struct("QueueLeadership")
+            .field("term", &self.office.term)
+            .field("tenure", &self.tenure)
+            .finish_non_exhaustive()
     }
 }
 
@@ -254,7 +267,11 @@ async fn deposed(candidacy: Candidacy, term: i64, from: i64, asked: watch::Sende
     let over = |event: &pb::ElectionEvent| {
         let now = event.term.clone().unwrap_or_default();
         if now.id != term || now.leader != id {
-            return Some(LostReason::TakenAway(Cause::of(event.cause)));
+            return Some(match Cause::of(event.cause) {
+                // Nobody takes it away so but the candidate itself.
+                Cause::Left => LostReason::Released,
+                cause => LostReason::TakenAway(cause),
+            });
         }
         let to = Some(now.transfer_to).filter(|to| !to.is_empty());
         asked.send_if_modified(|known| std::mem::replace(known, to.clone()) != to);

@@ -92,7 +92,6 @@ impl QueueElection {
     ///
     /// One id is one candidate: what is done by a second `Candidacy` of the same id and session waits for the end of the first one's
     /// campaign or leadership.
-    #[must_use]
     pub fn candidate(&self, session: &Session, id: impl Into<String>) -> Candidacy {
         Candidacy::new(self, session, id.into())
     }
@@ -142,7 +141,10 @@ impl QueueElection {
         pages(namespace, move |request| {
             let client = client.clone();
             async move {
-                client.read(request, call!(elections.list)).await.map(|page: pb::ListElectionsResponse| (page.names, page.more))
+                client
+                    .read(request, call!(elections.list))
+                    .await
+                    .map(|page: pb::ListElectionsResponse| (page.names, page.more))
             }
         })
     }

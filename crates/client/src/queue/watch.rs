@@ -92,7 +92,8 @@ impl ElectionWatch {
         name: &Name,
     ) -> Result<BoxStream<'static, Result<ElectionEvent, Error>>, Error> {
         let hidden = self.no_snapshot;
-        let source = ElectionSource { name: name.clone(), leaders_only: self.leaders_only, candidates: self.candidates };
+        let source =
+            ElectionSource { name: name.clone(), leaders_only: self.leaders_only, candidates: self.candidates };
         let mut following = Following::new(client, source, self.from);
         following.begin().await?;
         // A snapshot is always asked for: it says from which revision on another member would have to go on.

@@ -24,7 +24,8 @@ pub(super) struct Lifetime {
     sent: Moment,
     /// What it was answered.
     ttl: Duration,
-    lost: Option<LostReason>,
+    /// Why and when it ended.
+    lost: Option<(LostReason, Moment)>,
 }
 
 impl Lifetime {
@@ -41,6 +42,11 @@ impl Lifetime {
         self.sent + (self.ttl - self.ttl / DRIFT)
     }
 
+    /// Until when it surely lives, or lived.
+    pub(super) fn until(&self) -> Moment {
+        self.lost.map_or(self.deadline(), |(_, ended)| ended.min(self.deadline()))
+    }
+
     /// When to ask for more.
     pub(super) fn renewal(&self) -> Moment {
         self.sent + self.ttl / 3
@@ -53,10 +59,10 @@ impl Lifetime {
 
     pub(super) fn state(&mut self, now: Moment) -> SessionState {
         if self.lost.is_none() && now >= self.deadline() {
-            self.lost = Some(LostReason::Expired);
+            self.lost = Some((LostReason::Expired, self.deadline()));
         }
         match self.lost {
-            Some(reason) => SessionState::Lost(reason),
+            Some((reason, _)) => SessionState::Lost(reason),
             None if now >= self.jeopardy() => SessionState::Jeopardy,
             None => SessionState::Safe,
         }
@@ -73,7 +79,7 @@ impl Lifetime {
     /// It is over, for a reason other than time.
     pub(super) fn end(&mut self, reason: LostReason, now: Moment) {
         if !matches!(self.state(now), SessionState::Lost(_)) {
-            self.lost = Some(reason);
+            self.lost = Some((reason, now));
         }
     }
 
@@ -146,5 +152,16 @@ mod tests {
         let mut late = Lifetime::new(at(100), TTL);
         late.end(LostReason::Closed, at(200));
         assert_eq!(late.state(at(200)), expired());
+    }
+
+    #[test]
+    fn what_has_ended_is_not_said_to_live_on() {
+        let mut life = Lifetime::new(at(100), TTL);
+        assert_eq!(life.until(), life.deadline());
+        life.end(LostReason::LeaseGone, at(101));
+        assert_eq!(life.until(), at(101));
+        let mut late = Lifetime::new(at(100), TTL);
+        late.end(LostReason::Closed, at(200));
+        assert_eq!(late.until(), late.deadline());
     }
 }

@@ -183,16 +183,35 @@ impl Session {
             }
         };
         let mut unfinished = Unfinished(Some((client.clone(), id)));
-        let sent = client.clock().now();
+        let (sent, ttl) = Self::grant(wire, client, ttl, id).await?;
+        unfinished.0 = None;
+        Ok(Self::start(client, wire, id, sent, ttl))
+    }
+
+    /// Grants the lease; tells when the request was sent that was answered, and how long the lease lives from then on.
+    async fn grant(wire: Wire, client: &Client, ttl: Duration, id: i64) -> Result<(Moment, Duration), Error> {
+        let mut sent = client.clock().now();
         let granted = match wire.grant(client, ttl, id).await {
-            Err(error) if error.outcome_unknown() => match wire.grant(client, ttl, id).await {
-                Err(again) if again.kind() == ErrorKind::AlreadyExists => wire.keep_alive_once(client, id).await?,
-                granted => granted?,
-            },
+            Err(lost) if lost.outcome_unknown() => {
+                sent = client.clock().now();
+                match wire.grant(client, ttl, id).await {
+                    // The lost one was granted, who knows when.
+                    Err(again) if again.kind() == ErrorKind::AlreadyExists => Duration::ZERO,
+                    granted => granted?,
+                }
+            }
             granted => granted?,
         };
-        unfinished.0 = None;
-        Ok(Self::start(client, wire, id, sent, granted))
+        if client.clock().now().since(sent) < granted / 3 {
+            return Ok((sent, granted));
+        }
+        // The answer was long in coming, for example for want of a leader: there may be nothing left of it.
+        match wire.keep_alive_once(client, id).await {
+            Err(gone) if gone.kind() == ErrorKind::LeaseNotFound => {
+                Err(Error::unsent("the lease ended before its grant was answered"))
+            }
+            kept => kept,
+        }
     }
 
     /// A session on a lease that exists, for example that of this program's last life. It is kept alive from now on, and revoked when the
@@ -207,9 +226,14 @@ impl Session {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn resume(client: &Client, lease: i64) -> Result<Self, Error> {
-        let sent = client.clock().now();
-        let ttl = client.keep_alive_once(lease).await?;
-        Ok(Self::start(client, Wire::Etcd, lease, sent, ttl))
+        // Etcd's wire would round a TTL of milliseconds up.
+        let (wire, (sent, ttl)) = match Wire::Conclave.keep_alive_once(client, lease).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                (Wire::Etcd, Wire::Etcd.keep_alive_once(client, lease).await?)
+            }
+            kept => (Wire::Conclave, kept?),
+        };
+        Ok(Self::start(client, wire, lease, sent, ttl))
     }
 
     /// The lease.
@@ -236,10 +260,10 @@ impl Session {
         matches!(self.state(), SessionState::Lost(_))
     }
 
-    /// Until when it surely lives, on the client's clock. Moves on with each answered keep-alive.
+    /// Until when it surely lives, on the client's clock. Moves on with each answered keep-alive; in the past once it is lost.
     #[must_use]
     pub fn valid_until(&self) -> Moment {
-        self.shared().life().deadline()
+        self.shared().life().until()
     }
 
     /// How long it surely lives from now on; zero if it is lost.

@@ -4,8 +4,9 @@ use crate::{
     Client, Error, ErrorKind,
     api::conclave::v1 as pb,
     call::Opened,
+    clock::Moment,
     coord,
-    lease::KeepAliveStream,
+    lease::{self, KeepAliveStream},
 };
 use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
@@ -32,15 +33,11 @@ impl Wire {
         }
     }
 
-    /// Keeps a lease alive once.
-    pub(super) async fn keep_alive_once(self, client: &Client, id: i64) -> Result<Duration, Error> {
-        match self {
-            Self::Etcd => client.keep_alive_once(id).await,
-            Self::Conclave => {
-                let patience = client.attempt_timeout();
-                KeepAlives::open(self, client, id, patience).await?.keep_alive(patience).await
-            }
-        }
+    /// Keeps a lease alive once; tells when that was asked for, and how long it lives from then on.
+    pub(super) async fn keep_alive_once(self, client: &Client, id: i64) -> Result<(Moment, Duration), Error> {
+        let patience = client.attempt_timeout();
+        let once = || async move { KeepAlives::open(self, client, id, patience).await?.keep_alive(patience).await };
+        lease::kept(client, once).await
     }
 }
 

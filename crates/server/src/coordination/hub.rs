@@ -142,6 +142,15 @@ impl Subscription {
         }
     }
 
+    /// For who looks at the present after every change: returns when there was one, or perhaps was one in history that is gone.
+    /// [`Subscription::skip`] to what was seen then; that passes over what is gone, too.
+    pub async fn stirred(&mut self) -> Result<(), Ended> {
+        match self.next().await {
+            Ok(_) | Err(Ended::Compacted(_)) => Ok(()),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// The next batch, if it is there already.
     pub async fn ready(&mut self) -> Result<Option<Arc<Batch>>, Ended> {
         self.look().await

@@ -270,6 +270,20 @@ async fn whoever_had_seen_everything_survives_a_compacted_snapshot() {
 }
 
 #[tokio::test]
+async fn who_looks_at_the_present_goes_on_after_a_gap() {
+    let world = World::new();
+    let mut all = world.feed.subscribe(lock("a"), None);
+    let unread = world.acquire("a");
+    world.write(&[noise(), noise(), Command::Compact { revision: unread + 2 }]);
+    world.feed.reset();
+    assert_eq!(all.stirred().now_or_never(), Some(Ok(())));
+    all.skip(world.revision());
+    assert_eq!(all.stirred().now_or_never(), None);
+    world.acquire("a");
+    assert_eq!(all.stirred().now_or_never(), Some(Ok(())));
+}
+
+#[tokio::test]
 async fn skipping_leaves_out_what_a_snapshot_holds() {
     let world = World::new();
     let mut all = world.feed.subscribe(lock("a"), None);

@@ -4,9 +4,10 @@
 //! But one entry with twenty thousand leases and their keys would keep every member from its heartbeats while it is applied. That
 //! costs the leader its leadership, and the new leader gives all of them their full span again.
 
-use super::table::MAX_STEP;
-use super::{Id, Keeper};
+use super::table::{MAX_STEP, Taken};
+use super::{Ending, Keeper};
 use crate::proposer::ProposeError;
+use conclave_state::mutant;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub(super) async fn run(keeper: &Keeper) {
 }
 
 impl Keeper {
-    fn take_due(&self) -> Vec<Id> {
+    fn take_due(&self) -> Vec<Taken> {
         let now = self.shared.clock.now();
         self.shared.keeping.lock().table.take_due(now, CHUNK)
     }
@@ -69,33 +70,36 @@ impl Keeper {
     }
 
     /// Ends these, which were taken as due in `term`. False if it should be tried again after a moment.
-    async fn end(&self, due: Vec<Id>, term: u64) -> bool {
+    async fn end(&self, taken: Vec<Taken>, term: u64) -> bool {
         // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.
-        let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
+        let confirmed =
+            mutant!("deposed-expiry") || matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
         let done = if confirmed {
             // All that was committed is applied by now; an id that began anew meanwhile is not what was due.
-            let due = self.shared.keeping.lock().table.still_due(due);
-            tracing::debug!(term, due = due.len(), "time is over");
-            due.is_empty() || self.propose(due, term).await
+            let (due, told) = self.shared.keeping.lock().table.still_due(taken);
+            tracing::debug!(term, told, due = due.len(), "time is over");
+            due.is_empty() || self.propose(due, term, told).await
         } else {
-            self.release(&due, term);
+            self.release(&taken, term);
             false
         };
         self.shared.decided.send_modify(|count| *count += 1);
         done
     }
 
-    async fn propose(&self, ids: Vec<Id>, term: u64) -> bool {
+    /// The same each time, the index included: what a later look would find is not what an earlier attempt may still end.
+    async fn propose(&self, due: Vec<Taken>, term: u64, told: u64) -> bool {
+        let ending = Ending { ids: due.iter().map(|taken| taken.id).collect(), term, told };
         let mut open = false;
         loop {
-            match self.shared.host.end(ids.clone(), term).await {
+            match self.shared.host.end(ending.clone()).await {
                 Ok(outcome) => {
                     // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
-                    self.release(&ids, term);
+                    self.release(&due, term);
                     return outcome.result.is_ok();
                 }
                 Err(error) if !open && surely_not_proposed(error) => {
-                    self.release(&ids, term);
+                    self.release(&due, term);
                     return false;
                 }
                 Err(error) => open |= !surely_not_proposed(error),
@@ -109,10 +113,10 @@ impl Keeper {
         }
     }
 
-    fn release(&self, ids: &[Id], term: u64) {
+    fn release(&self, taken: &[Taken], term: u64) {
         let mut keeping = self.shared.keeping.lock();
         if keeping.table.reign() == Some(term) {
-            keeping.table.release(ids);
+            keeping.table.release(taken);
         }
     }
 }

@@ -21,21 +21,41 @@ pub trait KeeperHost: Send + Sync + 'static {
     /// The store's revision here and now.
     fn revision(&self) -> i64;
 
-    /// Everything of the applied state that has a deadline, with its full span.
-    fn all(&self) -> Result<Vec<(Id, Duration)>, Fault>;
+    /// Everything of the applied state that has a deadline.
+    fn all(&self) -> Result<Loaded, Fault>;
 
     /// Returns this leader's term after a quorum has confirmed it in a round begun after the call, and after everything that was
     /// committed before the call has been applied (and observed by the keeper) here.
     async fn confirm(&self) -> Result<u64, ReadError>;
 
-    /// Proposes that the time of these is over, in this term.
-    async fn end(&self, ids: Vec<Id>, term: u64) -> Result<Outcome, ProposeError>;
+    /// Proposes that the time of these is over.
+    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError>;
 
     /// The other end of this is the leader's `Keeper::renew_here`.
     async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError>;
 
     /// The other end of this is the leader's `Keeper::remaining_here`.
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError>;
+}
+
+/// What a state holds of all that has a deadline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The log index up to which the state speaks; it may speak of a little more.
+    pub applied: u64,
+    /// With their full spans.
+    pub spans: Vec<(Id, Duration)>,
+}
+
+/// The word that the time of some is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    pub ids: Vec<Id>,
+    /// In which it was found. Of no effect in an entry of another term.
+    pub term: u64,
+    /// The keeper had been told of changes up to this log index when it found them due. What began later under one of these ids is not
+    /// meant.
+    pub told: u64,
 }
 
 /// What a keeper keeps.
@@ -71,18 +91,19 @@ impl KeeperHost for NodeHost {
         self.state.revision()
     }
 
-    fn all(&self) -> Result<Vec<(Id, Duration)>, Fault> {
+    fn all(&self) -> Result<Loaded, Fault> {
         let view = self.state.view();
-        match self.kind {
+        let spans = match self.kind {
             Kind::Leases => {
                 let leases = read::lease_spans(&view)?.into_iter();
-                Ok(leases.map(|(id, millis)| (id, Duration::from_millis(millis))).collect())
+                leases.map(|(id, millis)| (id, Duration::from_millis(millis))).collect()
             }
             Kind::Timers => {
                 let timers = coord::read::timers(&view)?.into_iter();
-                Ok(timers.map(|timer| (timer.id.cast_signed(), Duration::from_millis(timer.millis))).collect())
+                timers.map(|timer| (timer.id.cast_signed(), Duration::from_millis(timer.millis))).collect()
             }
-        }
+        };
+        Ok(Loaded { applied: view.applied_index(), spans })
     }
 
     async fn confirm(&self) -> Result<u64, ReadError> {
@@ -95,10 +116,12 @@ impl KeeperHost for NodeHost {
         Ok(term)
     }
 
-    async fn end(&self, ids: Vec<Id>, term: u64) -> Result<Outcome, ProposeError> {
+    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {
+        let Ending { ids, term, told } = ending;
         let command = match self.kind {
-            Kind::Leases => Command::Expire(Expire { leases: ids, term }),
+            Kind::Leases => Command::Expire(Expire { leases: ids, term, told }),
             Kind::Timers => {
+                // A timer's id is given once.
                 Command::CoordTimer(CoordTimer { ids: ids.into_iter().map(i64::cast_unsigned).collect(), term })
             }
         };

@@ -8,6 +8,7 @@ use super::table::Renewal;
 use super::{Keeper, Kept, LeaderSearch, Wish};
 use crate::reader::ReadError;
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
@@ -20,6 +21,8 @@ const MAX_BATCH: usize = 16_384;
 pub(super) struct Renewals {
     asked: Mutex<Vec<Asked>>,
     arrived: Notify,
+    /// Nobody answers any more.
+    over: AtomicBool,
 }
 
 struct Asked {
@@ -27,7 +30,32 @@ struct Asked {
     answer: oneshot::Sender<Result<Kept, ReadError>>,
 }
 
+/// Held by who answers. Whoever still waits when it is dropped is told at once, and so is whoever comes later.
+struct Answering<'a>(&'a Renewals);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        let mut asked = self.0.asked.lock();
+        self.0.over.store(true, Ordering::Relaxed);
+        asked.clear();
+    }
+}
+
 impl Renewals {
+    async fn ask(&self, wish: Wish) -> Result<Kept, ReadError> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut asked = self.asked.lock();
+            // Under the lock: what is not refused here is dropped there, if it is not answered.
+            if self.over.load(Ordering::Relaxed) {
+                return Err(ReadError::Stopped);
+            }
+            asked.push(Asked { wish, answer });
+        }
+        self.arrived.notify_one();
+        answered.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
     fn take(&self) -> Vec<Asked> {
         let mut asked = self.asked.lock();
         if asked.len() > MAX_BATCH {
@@ -40,6 +68,7 @@ impl Renewals {
 
 pub(super) async fn run(keeper: &Keeper) {
     let renewals = &keeper.shared.renewals;
+    let _answering = Answering(renewals);
     loop {
         renewals.arrived.notified().await;
         loop {
@@ -58,10 +87,7 @@ pub(super) async fn run(keeper: &Keeper) {
 impl Keeper {
     /// Extends a life from the moment of the call, never shortening it. Works on every member.
     pub async fn renew(&self, wish: Wish) -> Result<Kept, ReadError> {
-        let (answer, answered) = oneshot::channel();
-        self.shared.renewals.asked.lock().push(Asked { wish, answer });
-        self.shared.renewals.arrived.notify_one();
-        answered.await.unwrap_or(Err(ReadError::Stopped))
+        self.shared.renewals.ask(wish).await
     }
 
     /// The same for many at once, in order; as one call to the leader.
@@ -159,5 +185,22 @@ impl Keeper {
             }
         }
         Ok(undecided)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_node_that_stopped() {
+        let renewals = Renewals::default();
+        let ask = || renewals.ask(Wish { id: 7, span: None });
+        let mut waiting = Box::pin(ask());
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(Answering(&renewals));
+        assert_eq!(waiting.now_or_never(), Some(Err(ReadError::Stopped)));
+        assert_eq!(ask().now_or_never(), Some(Err(ReadError::Stopped)));
     }
 }

@@ -10,8 +10,10 @@
 //! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
 //! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
 //! 5. A deadline only moves forward.
+//! 6. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
 
-use super::{Change, Id, Wish};
+use super::{Change, Id, Loaded, Wish};
+use conclave_state::mutant;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -34,6 +36,13 @@ pub(super) struct Life {
     expiring: bool,
 }
 
+/// A life that was taken as due; not one that began under the same id since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Taken {
+    pub(super) id: Id,
+    incarnation: u64,
+}
+
 /// What became of an attempt to renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Renewal {
@@ -47,6 +56,8 @@ pub(super) enum Renewal {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     lives: HashMap<Id, Life>,
+    /// The log index of the last entries that changed anything here, or of the state that was loaded.
+    told: u64,
     queue: BinaryHeap<Reverse<(Duration, Id, u64)>>,
     /// The term in which this member leads.
     reign: Option<u64>,
@@ -60,9 +71,13 @@ pub(super) struct Table {
 
 impl Table {
     /// Replaces everything by what is in a state that was loaded or installed. A running reign starts over.
-    pub(super) fn load(&mut self, all: impl IntoIterator<Item = (Id, Duration)>, clock: Duration) {
+    ///
+    /// If that state speaks of an entry after the index that comes with it, apply is about to tell of the same entry: until then what it
+    /// granted is spared.
+    pub(super) fn load(&mut self, loaded: Loaded, clock: Duration) {
         self.lives.clear();
-        for (id, full) in all {
+        self.told = loaded.applied;
+        for (id, full) in loaded.spans {
             self.insert(id, full, Duration::ZERO);
         }
         if let Some(term) = self.reign.take() {
@@ -81,7 +96,9 @@ impl Table {
         let now = self.kept_time(clock);
         for life in self.lives.values_mut() {
             life.expiring &= !over;
-            life.deadline = now.saturating_add(with_slack(life.full));
+            if !mutant!("stale-expiry") {
+                life.deadline = now.saturating_add(with_slack(life.full));
+            }
         }
         self.rebuild_queue();
         true
@@ -98,16 +115,16 @@ impl Table {
         self.reign
     }
 
-    pub(super) fn observe(&mut self, change: Change, clock: Duration) {
-        match change {
-            Change::Armed { id, span } => {
-                let now = self.kept_time(clock);
-                self.insert(id, span, now);
-            }
-            Change::Gone { id } => {
-                self.lives.remove(&id);
+    /// All that the entries up to `index` changed since the last time.
+    pub(super) fn observe(&mut self, index: u64, changes: impl IntoIterator<Item = Change>, clock: Duration) {
+        let now = self.kept_time(clock);
+        for change in changes {
+            match change {
+                Change::Armed { id, span } => self.insert(id, span, now),
+                Change::Gone { id } => drop(self.lives.remove(&id)),
             }
         }
+        self.told = self.told.max(index);
     }
 
     /// Extends a life from now by what is wished for, at most its full span.
@@ -143,7 +160,7 @@ impl Table {
     }
 
     /// Takes what is due, in id order, and stops renewing them. Asking again yields others.
-    pub(super) fn take_due(&mut self, clock: Duration, at_most: usize) -> Vec<Id> {
+    pub(super) fn take_due(&mut self, clock: Duration, at_most: usize) -> Vec<Taken> {
         let now = self.kept_time(clock);
         let mut due = Vec::new();
         while let Some(&Reverse((at, id, incarnation))) = self.queue.peek() {
@@ -158,24 +175,27 @@ impl Table {
                 self.queue.push(Reverse((life.deadline, id, incarnation)));
             } else if !life.expiring {
                 life.expiring = true;
-                due.push(id);
+                due.push(Taken { id, incarnation });
             }
         }
         due.sort_unstable();
         due
     }
 
-    /// Drops those that went, or were granted anew, since they were taken.
-    pub(super) fn still_due(&self, mut ids: Vec<Id>) -> Vec<Id> {
-        ids.retain(|id| self.lives.get(id).is_some_and(|life| life.expiring));
-        ids
+    /// Drops those that went, or were granted anew, since they were taken. With the log index up to which that is known.
+    pub(super) fn still_due(&self, mut taken: Vec<Taken>) -> (Vec<Taken>, u64) {
+        taken.retain(|Taken { id, incarnation }| {
+            self.lives.get(id).is_some_and(|life| life.expiring && life.incarnation == *incarnation)
+        });
+        (taken, self.told)
     }
 
     /// Surely nothing was proposed about these, or it was decided without effect: they can be renewed again, and are looked at again
     /// at once.
-    pub(super) fn release(&mut self, ids: &[Id]) {
-        for id in ids {
-            if let Some(life) = self.lives.get_mut(id).filter(|life| life.expiring) {
+    pub(super) fn release(&mut self, taken: &[Taken]) {
+        for Taken { id, incarnation } in taken {
+            let life = self.lives.get_mut(id).filter(|life| life.expiring && life.incarnation == *incarnation);
+            if let Some(life) = life {
                 life.expiring = false;
                 self.queue.push(Reverse((life.deadline, *id, life.incarnation)));
             }
@@ -206,7 +226,9 @@ impl Table {
     }
 
     fn kept_time(&mut self, clock: Duration) -> Duration {
-        self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
+        if !mutant!("deposed-expiry") {
+            self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
+        }
         self.last_look = self.last_look.max(clock);
         self.last_look - self.skipped
     }
@@ -224,7 +246,16 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn granted(table: &mut Table, id: Id, seconds: u64, clock: Duration) {
-        table.observe(Change::Armed { id, span: Duration::from_secs(seconds) }, clock);
+        observe(table, Change::Armed { id, span: Duration::from_secs(seconds) }, clock);
+    }
+
+    /// Each in the entry after the last.
+    fn observe(table: &mut Table, change: Change, clock: Duration) {
+        table.observe(table.told + 1, [change], clock);
+    }
+
+    fn take_due(table: &mut Table, clock: Duration) -> Vec<Id> {
+        table.take_due(clock, 10).into_iter().map(|taken| taken.id).collect()
     }
 
     fn renew(table: &mut Table, id: Id, clock: Duration) -> Renewal {
@@ -249,14 +280,14 @@ mod tests {
         assert!(table.take_due(clock, 10).is_empty());
         assert_eq!(table.remaining(7, clock), Some(Duration::from_millis(1)));
         pass(&mut table, &mut clock, Duration::from_millis(1));
-        assert_eq!(table.take_due(clock, 10), [7]);
+        assert_eq!(take_due(&mut table, clock), [7]);
         assert!(table.take_due(clock, 10).is_empty(), "taken once");
     }
 
     #[test]
     fn a_new_reign_gives_the_full_ttl_again() {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
-        table.load([(1, 10 * SECOND)], clock);
+        table.load(Loaded { applied: 4, spans: vec![(1, 10 * SECOND)] }, clock);
         pass(&mut table, &mut clock, 100 * SECOND);
         assert!(table.take_due(clock, 10).is_empty(), "who does not lead expires nothing");
         assert!(table.assume(3, clock));
@@ -267,7 +298,7 @@ mod tests {
         pass(&mut table, &mut clock, 9 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, 2 * SECOND);
-        assert_eq!(table.take_due(clock, 10), [1]);
+        assert_eq!(take_due(&mut table, clock), [1]);
     }
 
     #[test]
@@ -276,7 +307,7 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, 3 * SECOND);
-        assert_eq!(table.take_due(clock, 10), [7]);
+        assert_eq!(take_due(&mut table, clock), [7]);
         table.resign();
         assert!(table.assume(1, clock));
         assert_eq!(renew(&mut table, 7, clock), Renewal::Expiring);
@@ -296,7 +327,7 @@ mod tests {
         pass(&mut table, &mut clock, 5 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, SECOND);
-        assert_eq!(table.take_due(clock, 10), [7]);
+        assert_eq!(take_due(&mut table, clock), [7]);
     }
 
     #[test]
@@ -305,16 +336,17 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, 3 * SECOND);
-        assert_eq!(table.take_due(clock, 10), [7]);
+        let taken = table.take_due(clock, 10);
         assert_eq!(renew(&mut table, 7, clock), Renewal::Expiring);
-        table.release(&[7]);
+        table.release(&taken);
         assert_eq!(renew(&mut table, 7, clock), Renewal::Renewed);
         assert!(table.take_due(clock, 10).is_empty(), "renewed before it was taken again");
         pass(&mut table, &mut clock, 3 * SECOND);
-        assert_eq!(table.take_due(clock, 10), [7]);
-        table.observe(Change::Gone { id: 7 }, clock);
+        let taken = table.take_due(clock, 10);
+        assert_eq!(taken.len(), 1);
+        observe(&mut table, Change::Gone { id: 7 }, clock);
         assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown);
-        table.release(&[7]);
+        table.release(&taken);
         assert_eq!(table.next_due(clock), None);
     }
 
@@ -324,15 +356,47 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, SECOND);
-        table.observe(Change::Gone { id: 7 }, clock);
+        observe(&mut table, Change::Gone { id: 7 }, clock);
         granted(&mut table, 7, 60, clock);
         pass(&mut table, &mut clock, 30 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, 32 * SECOND);
         let taken = table.take_due(clock, 10);
-        assert_eq!(table.still_due(taken.clone()), [7]);
+        assert_eq!(table.still_due(taken.clone()), (taken.clone(), 3));
         granted(&mut table, 7, 60, clock);
-        assert!(table.still_due(taken).is_empty());
+        assert_eq!(table.still_due(taken), (vec![], 4));
+    }
+
+    #[test]
+    fn what_becomes_of_an_old_lease_does_not_touch_a_new_one_that_is_due_itself() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 2, clock);
+        pass(&mut table, &mut clock, 3 * SECOND);
+        let old = table.take_due(clock, 10);
+        granted(&mut table, 7, 2, clock);
+        pass(&mut table, &mut clock, 3 * SECOND);
+        let new = table.take_due(clock, 10);
+        assert_eq!((old.len(), new.len()), (1, 1));
+        assert_eq!(table.still_due(old.clone()), (vec![], 2));
+        table.release(&old);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Expiring, "its own end is still open");
+        table.release(&new);
+        assert_eq!(renew(&mut table, 7, clock), Renewal::Renewed);
+    }
+
+    #[test]
+    fn a_state_that_is_loaded_tells_of_all_up_to_its_index() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.load(Loaded { applied: 40, spans: vec![(7, 2 * SECOND)] }, clock);
+        table.assume(1, clock);
+        pass(&mut table, &mut clock, 3 * SECOND);
+        let taken = table.take_due(clock, 10);
+        assert_eq!(table.still_due(taken.clone()), (taken.clone(), 40));
+        table.observe(52, [Change::Gone { id: 8 }], clock);
+        assert_eq!(table.still_due(taken.clone()), (taken.clone(), 52));
+        table.load(Loaded { applied: 60, spans: vec![(7, 2 * SECOND)] }, clock);
+        assert_eq!(table.still_due(taken), (vec![], 60), "it may be another one");
     }
 
     #[test]
@@ -353,7 +417,7 @@ mod tests {
         table.assume(1, clock);
         for id in 0..100_000 {
             granted(&mut table, id, 3600, clock);
-            table.observe(Change::Gone { id }, clock);
+            observe(&mut table, Change::Gone { id }, clock);
         }
         assert!(table.queue.len() <= 1025);
         assert_eq!(table.len(), 0);
@@ -366,18 +430,18 @@ mod tests {
         granted(&mut table, 1, u64::MAX, clock);
         granted(&mut table, 2, 0, clock);
         pass(&mut table, &mut clock, SECOND);
-        assert_eq!(table.take_due(clock, 10), [2]);
+        assert_eq!(take_due(&mut table, clock), [2]);
     }
 
     #[test]
     fn a_life_of_milliseconds_ends_to_the_millisecond() {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
         table.assume(1, clock);
-        table.observe(Change::Armed { id: 7, span: Duration::from_millis(500) }, clock);
+        observe(&mut table, Change::Armed { id: 7, span: Duration::from_millis(500) }, clock);
         pass(&mut table, &mut clock, Duration::from_millis(509));
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, Duration::from_millis(1));
-        assert_eq!(table.take_due(clock, 10), [7]);
+        assert_eq!(take_due(&mut table, clock), [7]);
     }
 
     #[test]
@@ -397,6 +461,6 @@ mod tests {
         pass(&mut table, &mut clock, 50 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, SECOND);
-        assert_eq!(table.take_due(clock, 10), [7], "a later leader would give no more than the span either");
+        assert_eq!(take_due(&mut table, clock), [7], "a later leader would give no more than the span either");
     }
 }

@@ -29,6 +29,10 @@ struct Test {
     keeper: Mutex<Option<Weak<Shared>>>,
     fates: Mutex<VecDeque<Fate>>,
     expired: Mutex<Vec<(Vec<Id>, u64)>>,
+    /// All attempts.
+    proposed: Mutex<Vec<Ending>>,
+    /// Of the last entry that was applied.
+    index: Mutex<u64>,
     /// The term that a confirmation gives; `None`: it fails.
     confirms: Mutex<Option<u64>>,
     /// Runs inside the next confirmation.
@@ -60,8 +64,9 @@ impl KeeperHost for Host {
         42
     }
 
-    fn all(&self) -> Result<Vec<(Id, Duration)>, Fault> {
-        Ok(self.0.lives.lock().iter().map(|(id, seconds)| (*id, Duration::from_secs(*seconds))).collect())
+    fn all(&self) -> Result<Loaded, Fault> {
+        let spans = self.0.lives.lock().iter().map(|(id, seconds)| (*id, Duration::from_secs(*seconds))).collect();
+        Ok(Loaded { applied: *self.0.index.lock(), spans })
     }
 
     async fn confirm(&self) -> Result<u64, ReadError> {
@@ -73,7 +78,9 @@ impl KeeperHost for Host {
         self.0.confirms.lock().ok_or(ReadError::LeaderChanged)
     }
 
-    async fn end(&self, ids: Vec<Id>, term: u64) -> Result<Outcome, ProposeError> {
+    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {
+        self.0.proposed.lock().push(ending.clone());
+        let Ending { ids, term, .. } = ending;
         let fate = self.0.fates.lock().pop_front();
         sleep(MILLISECOND).await;
         let expires = match fate {
@@ -88,7 +95,7 @@ impl KeeperHost for Host {
         if !expires {
             return Ok(Outcome { revision: 1, result: Err(Rejection::StaleTerm) });
         }
-        self.0.keeper().observe(ids.iter().map(|id| Change::Gone { id: *id }));
+        self.0.observe(&self.0.keeper(), ids.iter().map(|id| Change::Gone { id: *id }));
         let expired = ids.len();
         self.0.expired.lock().push((ids, term));
         Ok(Outcome { revision: 1, result: Ok(Response::Expire { expired }) })
@@ -111,6 +118,13 @@ impl Test {
     fn keeper(&self) -> Keeper {
         let shared = self.keeper.lock().clone().and_then(|keeper| keeper.upgrade());
         Keeper { shared: shared.expect("the test holds the keeper") }
+    }
+
+    /// The changes of one entry.
+    fn observe(&self, keeper: &Keeper, changes: impl IntoIterator<Item = Change>) {
+        let mut index = self.index.lock();
+        *index += 1;
+        keeper.observe(*index, changes);
     }
 
     fn leads(&self, term: u64) {
@@ -155,6 +169,8 @@ fn start(lives: &[(Id, u64)]) -> (Arc<Test>, Keeper) {
         keeper: Mutex::default(),
         fates: Mutex::default(),
         expired: Mutex::default(),
+        proposed: Mutex::default(),
+        index: Mutex::new(40),
         confirms: Mutex::default(),
         during_confirm: Mutex::default(),
         leader: Mutex::default(),
@@ -171,7 +187,7 @@ async fn a_lease_ends_after_its_ttl_not_before_and_soon() {
     let (test, keeper) = start(&[]);
     test.leads(1);
     sleep(SECOND).await;
-    keeper.observe([granted(7, 10)]);
+    test.observe(&keeper, [granted(7, 10)]);
     sleep(10 * SECOND).await;
     assert_eq!(test.expired(), 0);
     assert_eq!(seconds_left(&keeper, 7).await, Some(0));
@@ -187,7 +203,7 @@ async fn twenty_thousand_that_lapse_together_go_together() {
     let (test, keeper) = start(&[]);
     test.leads(1);
     sleep(SECOND).await;
-    keeper.observe((0..20_000).map(|id| granted(id, 10)));
+    test.observe(&keeper, (0..20_000).map(|id| granted(id, 10)));
     sleep(Duration::from_millis(10_500)).await;
     assert_eq!(test.expired(), 20_000);
     assert_eq!(test.expired.lock().len(), 40, "none so large that applying it holds up the heartbeats");
@@ -240,8 +256,8 @@ async fn an_unknown_lease_has_ttl_zero() {
 async fn a_lease_applied_during_the_confirmation_is_there() {
     let (test, keeper) = start(&[]);
     test.leads(1);
-    let applied = keeper.clone();
-    *test.during_confirm.lock() = Some(Box::new(move || applied.observe([granted(9, 5)])));
+    let (applies, applied) = (test.clone(), keeper.clone());
+    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [granted(9, 5)])));
     assert_eq!(renewed(&keeper, 9).await, 5);
 }
 
@@ -249,8 +265,8 @@ async fn a_lease_applied_during_the_confirmation_is_there() {
 async fn a_lease_revoked_before_the_renewal_was_confirmed_is_not_renewed() {
     let (test, keeper) = start(&[(9, 5)]);
     test.leads(1);
-    let applied = keeper.clone();
-    *test.during_confirm.lock() = Some(Box::new(move || applied.observe([Change::Gone { id: 9 }])));
+    let (applies, applied) = (test.clone(), keeper.clone());
+    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [Change::Gone { id: 9 }])));
     assert_eq!(renewed(&keeper, 9).await, 0);
 }
 
@@ -290,6 +306,36 @@ async fn an_expiry_of_unknown_outcome_is_proposed_until_it_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expiry_proposed_again_speaks_of_the_same_index() {
+    let (test, keeper) = start(&[]);
+    test.leads(1);
+    sleep(SECOND).await;
+    test.observe(&keeper, [granted(7, 2), granted(8, 60)]);
+    test.fates.lock().extend([Fate::Fails(ProposeError::TimedOut), Fate::Fails(ProposeError::LeaderFailed)]);
+    while test.proposed.lock().is_empty() {
+        sleep(MILLISECOND).await;
+    }
+    // What may be in the log was not said of this one.
+    test.observe(&keeper, [Change::Gone { id: 7 }, granted(7, 60)]);
+    sleep(SECOND).await;
+    let expected = Ending { ids: vec![7], term: 1, told: 41 };
+    assert_eq!(*test.proposed.lock(), [expected.clone(), expected.clone(), expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_read_counts_as_told() {
+    let (test, keeper) = start(&[(7, 2)]);
+    test.leads(1);
+    sleep(3 * SECOND).await;
+    *test.index.lock() = 90;
+    *test.lives.lock() = [(8, 2)].into();
+    keeper.reset();
+    sleep(3 * SECOND).await;
+    let ending = |id, told| Ending { ids: vec![id], term: 1, told };
+    assert_eq!(*test.proposed.lock(), [ending(7, 40), ending(8, 90)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expiry_surely_not_proposed_does_not_stop_a_renewal() {
     let (test, keeper) = start(&[(7, 2)]);
     test.leads(1);
@@ -325,8 +371,9 @@ async fn nothing_is_expired_without_a_confirmation() {
 async fn an_id_granted_anew_while_it_was_due_is_left_alone() {
     let (test, keeper) = start(&[(7, 2), (8, 2)]);
     test.leads(1);
-    let applied = keeper.clone();
-    *test.during_confirm.lock() = Some(Box::new(move || applied.observe([Change::Gone { id: 7 }, granted(7, 60)])));
+    let (applies, applied) = (test.clone(), keeper.clone());
+    let again = [Change::Gone { id: 7 }, granted(7, 60)];
+    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, again)));
     sleep(3 * SECOND).await;
     assert_eq!(test.expired.lock().as_slice(), [(vec![8], 1)]);
     assert_eq!(seconds_left(&keeper, 7).await, Some(60));
@@ -389,7 +436,7 @@ async fn milliseconds_are_kept_also_when_the_task_meant_to_sleep_longer() {
     test.leads(1);
     sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
-    keeper.observe([Change::Armed { id: 8, span: 20 * MILLISECOND }]);
+    test.observe(&keeper, [Change::Armed { id: 8, span: 20 * MILLISECOND }]);
     while test.expired() == 0 {
         sleep(MILLISECOND).await;
     }

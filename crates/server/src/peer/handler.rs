@@ -12,9 +12,11 @@ use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::timer_keeper::TimerKeeper;
+use conclave_state::mutant;
 use conclave_storage::types::Raft;
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
@@ -115,10 +117,18 @@ impl Handler {
 
     pub(super) async fn vote(&self, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
         let pre_vote = request.pre_vote;
-        let request = convert::from_vote_request(request)?;
+        let mut request = convert::from_vote_request(request)?;
         let raft = self.raft()?;
-        let reply = if pre_vote { raft.pre_vote(request).await } else { raft.vote(request).await };
-        Ok(convert::vote_reply(&reply.map_err(stopped)?))
+        if mutant!("vote-for-the-behind") {
+            request.last_log_id = request.last_log_id.max(raft.data_metrics().borrow_watched().last_log);
+        }
+        let (asked, forgets) = (request.vote, mutant!("vote-not-synced") && !pre_vote);
+        let reply = if pre_vote || forgets { raft.pre_vote(request).await } else { raft.vote(request).await };
+        let mut reply = reply.map_err(stopped)?;
+        if forgets && reply.vote_granted {
+            reply.vote = asked;
+        }
+        Ok(convert::vote_reply(&reply))
     }
 
     pub(super) async fn transfer_leader(&self, request: pb::TransferRequest) -> Result<pb::TransferReply, PeerError> {

@@ -5,6 +5,7 @@ use super::{Inner, Proposer};
 use crate::leadership::LeadershipNow;
 use crate::peer::Forwarded;
 use bytes::Bytes;
+use conclave_state::mutant;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{C, Callback};
 use openraft::errors::ClientWriteError;
@@ -107,6 +108,9 @@ impl Proposer {
         };
         match reply {
             Ok(Forwarded::NotLeader) | Err(PeerError::NotLeader | PeerError::Unreachable | PeerError::Refused(_)) => {
+                self.give_back(&seqs, term);
+            }
+            Ok(Forwarded::Unknown) | Err(PeerError::Unknown) if mutant!("forward-twice") => {
                 self.give_back(&seqs, term);
             }
             // Our own apply brings the outcome, or the next term's first entry proves that there is none.

@@ -6,7 +6,7 @@ mod watch;
 
 use super::coord::{Decided, decide, look, not_of_it};
 use super::quota::Quota;
-use super::{admit, require_leader, until_stopped};
+use super::{admit, require_leader};
 use crate::convert::coord::claim as convert;
 use crate::convert::coord::{BadField, Caller, ListPage, compare, listing, page, token};
 use crate::node::Node;
@@ -152,9 +152,9 @@ impl Claims for ClaimsService {
 
     async fn watch(&self, request: Request<WatchClaimRequest>) -> Result<Response<Self::WatchStream>, Status> {
         require_leader(&self.node, request.metadata())?;
+        let leaderless = super::watch::requires_leader(request.metadata());
         let asked = convert::watch(request.into_inner())?;
-        let events = watch::events(self.node.clone(), asked).await?;
-        Ok(Response::new(until_stopped(&self.node, events)))
+        Ok(Response::new(watch::events(self.node.clone(), asked, leaderless).await?))
     }
 
     async fn set_limits(&self, request: Request<SetLimitsRequest>) -> Result<Response<SetLimitsResponse>, Status> {

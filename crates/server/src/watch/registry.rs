@@ -12,8 +12,8 @@ use super::interest::{EmptyRange, Interest, Span};
 use super::outbox::{Frame, NoRoom, Note, Outbox};
 use super::source::HistorySource;
 use crate::status::text;
-use conclave_state::Changes;
 use conclave_state::read::Bounds;
+use conclave_state::{Changes, mutant};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -197,13 +197,14 @@ impl Registry {
 
     /// Tells every live watcher that wants to know, and had nothing else to hear, how far it is.
     pub(crate) fn progress_tick(&mut self, stream: usize) {
+        let progress = self.progress();
         for &slot in self.streams[stream].watchers.values() {
             let watcher = &mut self.watchers[slot];
             let quiet = std::mem::replace(&mut watcher.quiet, true);
             let reached = matches!(watcher.phase, Phase::Live(_)) && watcher.start <= self.revision;
             if watcher.progress && quiet && reached {
                 // One whose connection is stuck hears of it another time.
-                watcher.outbox.try_push(Frame::note(watcher.id, self.revision, Note::Events));
+                watcher.outbox.try_push(Frame::note(watcher.id, progress, Note::Events));
             }
         }
     }
@@ -216,8 +217,13 @@ impl Registry {
             matches!(watcher.phase, Phase::Live(_)) && watcher.start <= self.revision
         };
         if !entry.watchers.is_empty() && entry.watchers.values().all(reached) {
-            entry.outbox.try_push(Frame::note(NO_WATCHER, self.revision, Note::Events));
+            entry.outbox.try_push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
         }
+    }
+
+    /// How far every live watcher is.
+    fn progress(&self) -> i64 {
+        self.revision + i64::from(mutant!("progress-ahead"))
     }
 
     /// Hands a batch to the live watchers. The wakers are for when the lock is released.
@@ -274,7 +280,7 @@ impl Registry {
 
     /// The state was replaced by a newer one, and the events between were not seen here.
     pub(crate) fn reset(&mut self, bounds: Bounds) {
-        let next = self.revision + 1;
+        let next = if mutant!("watch-drops") { bounds.current } else { self.revision } + 1;
         self.revision = bounds.current;
         self.compacted = bounds.compacted;
         for slot in self.watchers.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
@@ -309,7 +315,8 @@ impl Registry {
         for (slot, chunks) in &page.chunks {
             let watcher = &mut self.watchers[*slot];
             watcher.quiet = false;
-            for chunk in chunks.iter() {
+            let again = chunks.last().filter(|_| mutant!("watch-doubles"));
+            for chunk in chunks.iter().chain(again) {
                 match watcher.offer(chunk, page.header) {
                     Ok(waker) => {
                         self.delivered += chunk.events as u64;

@@ -8,6 +8,7 @@
 use super::range;
 use crate::keys;
 use crate::machine::{Batch, Stop};
+use crate::mutant;
 use crate::read::{Bounds, ReadStop};
 use crate::record::Record;
 use crate::scan::{self, Budget};
@@ -58,7 +59,11 @@ impl<V: View> Batch<'_, V> {
     fn holds(&self, compare: &Compare) -> Result<bool, Fault> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
-            let current = self.target(&compare.range.key)?.current;
+            let current = if mutant!("stale-compare") {
+                range::version_at(&self.rows, &compare.range.key, self.machine.revision - 1)?
+            } else {
+                self.target(&compare.range.key)?.current
+            };
             return Ok(match &current {
                 Some(version) => relates(version.mod_revision, Some(&version.record())),
                 None => relates(0, None),

@@ -168,7 +168,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => coord().prop_map(Step::Command),
         4 => lease().prop_map(|id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 }))),
         1 => lease().prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
-        2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1 }))),
+        2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, told: u64::MAX }))),
         4 => vec(any::<Index>(), 1..4).prop_map(Step::Fire),
     ]
 }

@@ -197,7 +197,8 @@ fn alarm() -> impl Strategy<Value = AlarmChange> {
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
-    let expire = (vec(lease(), 0..4), 1..3_u64).prop_map(|(leases, term)| Expire { leases, term });
+    let told = prop_oneof![Just(u64::MAX), 0..30_u64];
+    let expire = (vec(lease(), 0..4), 1..3_u64, told).prop_map(|(leases, term, told)| Expire { leases, term, told });
     let announce =
         (1..3_u64, "[a-b]", vec("h:[0-9]", 0..2)).prop_map(|(id, name, client_urls)| Member { id, name, client_urls });
     prop_oneof![
@@ -217,6 +218,11 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => announce.prop_map(Command::Announce),
         1 => alarm().prop_map(Command::Alarm),
     ]
+}
+
+/// The index of the entry in which a command stands, by how many there were before it: some stand in one.
+pub(crate) fn index_of(number: usize) -> u64 {
+    number as u64 / 2
 }
 
 pub(crate) fn commands() -> impl Strategy<Value = Vec<Command>> {

@@ -18,6 +18,10 @@ pub(crate) struct Naive {
     /// Everything that ever happened, in order.
     pub(crate) history: Vec<Event>,
     pub(crate) leases: BTreeMap<LeaseId, i64>,
+    /// The index of the entry that granted each lease.
+    granted_at: BTreeMap<LeaseId, u64>,
+    /// How many commands there were.
+    commands: usize,
     pub(crate) alarms: BTreeSet<Alarm>,
     pub(crate) members: BTreeMap<u64, Member>,
     /// Keys whose present life a Lock stands for.
@@ -33,6 +37,8 @@ impl Naive {
             compacted: -1,
             history: Vec::new(),
             leases: BTreeMap::new(),
+            granted_at: BTreeMap::new(),
+            commands: 0,
             alarms: BTreeSet::new(),
             members: BTreeMap::new(),
             locks: BTreeSet::new(),
@@ -51,6 +57,7 @@ impl Naive {
         } else if self.changed() {
             self.revision += 1;
         }
+        self.commands += 1;
         Outcome { revision: self.revision, result }
     }
 
@@ -96,8 +103,8 @@ impl Naive {
             }
             Command::Expire(expire) if expire.term != term => Err(Rejection::StaleTerm),
             Command::Expire(expire) => {
-                let due: BTreeSet<LeaseId> =
-                    expire.leases.iter().copied().filter(|id| self.leases.contains_key(id)).collect();
+                let known = |id: &LeaseId| self.granted_at.get(id).is_some_and(|at| *at <= expire.told);
+                let due: BTreeSet<LeaseId> = expire.leases.iter().copied().filter(known).collect();
                 due.iter().for_each(|id| self.end_lease(*id));
                 Ok(Response::Expire { expired: due.len() })
             }
@@ -136,6 +143,7 @@ impl Naive {
     }
 
     fn grant(&mut self, id: LeaseId, ttl: i64) -> Result<(), Rejection> {
+        self.granted_at.insert(id, generate::index_of(self.commands));
         if id == 0 || self.leases.insert(id, ttl).is_some() { Err(Rejection::LeaseExists) } else { Ok(()) }
     }
 
@@ -144,6 +152,7 @@ impl Naive {
             self.remove(&key);
         }
         self.leases.remove(&id);
+        self.granted_at.remove(&id);
     }
 
     pub(crate) fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {

@@ -16,6 +16,8 @@ pub(crate) struct Session {
     /// A second index, fed from outside as a node's waiters are.
     queues: QueueIndex,
     term: u64,
+    /// Of the entry in which the commands stand.
+    index: u64,
     out: String,
 }
 
@@ -23,7 +25,7 @@ impl Session {
     pub(crate) fn new() -> Session {
         let view = MemoryView::new();
         let machine = Machine::load(&view).expect("an empty view is an empty store");
-        Session { machine, view, queues: QueueIndex::default(), term: 1, out: String::new() }
+        Session { machine, view, queues: QueueIndex::default(), term: 1, index: 1, out: String::new() }
     }
 
     pub(crate) fn run(&mut self, lines: &[&str]) -> Result<String, String> {
@@ -47,6 +49,7 @@ impl Session {
         match verb {
             "get" => self.get(&parse::query(&mut words)?),
             "term" => self.term = words.number("a term")?,
+            "index" => self.index = words.number("an index")?,
             "history" => self.history(&mut words)?,
             "version" => {
                 let (key, revision) = (words.bytes("a key")?, words.number("a revision")?);
@@ -86,7 +89,8 @@ impl Session {
 
     fn apply(&mut self, verb: &str, command: &Command) -> Result<(), String> {
         let mut batch: Batch<'_, MemoryView> = self.machine.begin(&self.view);
-        let outcome = batch.apply(Position { index: 1, term: self.term }, command, true).expect("memory can be read");
+        let at = Position { index: self.index, term: self.term };
+        let outcome = batch.apply(at, command, true).expect("memory can be read");
         let changes = batch.finish();
         self.view.write(&changes.writes);
         let result = match &outcome.result {

@@ -13,6 +13,7 @@ use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
 use crate::types::{Snapshot, SnapshotMeta, shown};
+use conclave_state::{Table, mutant};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,9 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
         db.retire();
         let text = format!("the snapshot holds {}, announced was {}", shown(rows.applied.as_ref()), shown(Some(&last)));
         return Err(io::Error::other(text));
+    }
+    if mutant!("snapshot-without-leases") {
+        db.clear(Table::Lease)?;
     }
     // Opening has written a little: it must not depend on the next flush.
     db.flush()?;

@@ -17,7 +17,7 @@ use crate::failpoint::failpoint;
 use crate::proposal::Pack;
 use crate::snapshot::{self, Checkpoint};
 use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
-use conclave_state::{Batch, Changes, Machine, Outcome, Position, View};
+use conclave_state::{Batch, Changes, Machine, Outcome, Position, View, mutant};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -117,7 +117,8 @@ impl StateStore {
         let rows = Rows::now(&db);
         let Applied { mut changes, answers, membership } = execute(&mut self.machine, &rows, entries, self.origin)?;
         failpoint!("apply-before-write");
-        let written = db.write_applied(&std::mem::take(&mut changes.writes), &last, membership.as_ref())?;
+        let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
+        let written = db.write_applied(&std::mem::take(&mut changes.writes), &marked, membership.as_ref())?;
         failpoint!("apply-after-write");
         self.raft.applied = Some(last);
         if let Some(membership) = membership {

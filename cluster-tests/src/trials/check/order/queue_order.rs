@@ -2,13 +2,14 @@
 //!
 //! | cause | the line afterwards |
 //! |---|---|
-//! | entered | the same, and the candidate behind all of its priority and above; never before the leader |
+//! | entered | the same, and the candidate behind all of its priority and above, before all below; never before the leader |
 //! | left, expired, closed, evicted, withdrawn, hold ended | the same without the candidate (an end of sessions may take more) |
 //! | anointed, preempted, transferred | the candidate first, the others as they were (a transfer may leave out who led) |
 //! | promoted, demoted | the candidate so many places further, as the call asked for, the others as they were |
 //! | any other | the same |
 //!
-//! And the first of the line leads, unless nobody does (a lock-delay).
+//! And the first of the line leads, unless nobody does (a lock-delay). Whoever was moved by hand counts for the place that it was moved to,
+//! not for its priority: of those who enter behind or before it nothing is required.
 
 use super::{
     super::{
@@ -19,7 +20,7 @@ use super::{
     queue::elections,
 };
 use crate::trials::history::{Answer, Call, Candidate, Promotion, QueueEvent, QueueEventKind, QueueOp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) const PROPERTY: Property = Property {
     name: "queue-order",
@@ -34,6 +35,7 @@ fn judge(case: &Case<'_>) -> Judged {
     let mut judged = 0;
     for (election, events) in elections(case) {
         let mut before: Option<(&[Candidate], usize)> = None;
+        let mut moved: HashSet<&str> = HashSet::new();
         for (revision, (event, index)) in events {
             let line = event.term.candidates.as_slice();
             if event.kind == QueueEventKind::Deleted {
@@ -46,7 +48,7 @@ fn judge(case: &Case<'_>) -> Judged {
                 } else {
                     let known =
                         before.map(|(line, _)| line).or((event.term.seq <= 1 && line.len() == 1).then_some(&[][..]));
-                    known.and_then(|known| wrong(known, event, calls.get(&(election, revision)).copied()))
+                    known.and_then(|known| wrong(known, event, calls.get(&(election, revision)).copied(), &moved))
                 };
             if let Some(problem) = problem {
                 let names = |line: &[Candidate]| line.iter().map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ");
@@ -61,6 +63,7 @@ fn judge(case: &Case<'_>) -> Judged {
                 window.extend(before.map(|(_, index)| index));
                 return Err(violation(&window, sentence));
             }
+            note_moved(&mut moved, before.map_or(&[], |(line, _)| line), event);
             before = Some((line, index));
             judged += 1;
         }
@@ -81,7 +84,21 @@ fn calls<'a>(case: &Case<'a>) -> HashMap<(&'a str, i64), &'a QueueOp> {
     found
 }
 
-fn wrong(before: &[Candidate], event: &QueueEvent, call: Option<&QueueOp>) -> Option<String> {
+/// Whose place no longer follows from its priority.
+fn note_moved<'a>(moved: &mut HashSet<&'a str>, before: &[Candidate], event: &'a QueueEvent) {
+    if event.cause != "entered" {
+        moved.extend([event.subject.as_str(), event.previous.as_str()]);
+    }
+    for one in &event.term.candidates {
+        let other_priority = before.iter().any(|old| old.id == one.id && old.priority != one.priority);
+        if other_priority || one.id == event.term.leader {
+            moved.insert(&one.id);
+        }
+    }
+    moved.retain(|id| event.term.candidates.iter().any(|one| one.id == *id));
+}
+
+fn wrong(before: &[Candidate], event: &QueueEvent, call: Option<&QueueOp>, moved: &HashSet<&str>) -> Option<String> {
     let subject = event.subject.as_str();
     let old: Vec<&str> = before.iter().map(|one| one.id.as_str()).collect();
     let new: Vec<&str> = event.term.candidates.iter().map(|one| one.id.as_str()).collect();
@@ -111,7 +128,7 @@ fn wrong(before: &[Candidate], event: &QueueEvent, call: Option<&QueueOp>) -> Op
         return (was.is_some()).then(|| format!("{subject} is gone"));
     };
     let expected = match event.cause.as_str() {
-        "entered" if was.is_none() => entered(before, event, is),
+        "entered" if was.is_none() => return entered(before, event, is, moved),
         "anointed" | "preempted" | "transferred" => 0,
         "promoted" => {
             let was = was?;
@@ -138,12 +155,22 @@ fn wrong(before: &[Candidate], event: &QueueEvent, call: Option<&QueueOp>) -> Op
     (is != expected).then(|| format!("{subject} should be number {} and is number {}", expected + 1, is + 1))
 }
 
-/// Behind everybody of its priority and above; never before who leads.
-fn entered(before: &[Candidate], event: &QueueEvent, is: usize) -> usize {
-    let mine = event.term.candidates[is].priority;
-    let ahead = before
-        .iter()
-        .enumerate()
-        .take_while(|(place, one)| (*place == 0 && one.id == event.term.leader) || one.priority >= mine);
-    ahead.count()
+/// Behind everybody of its priority and above, before everybody below; never before who leads.
+fn entered(before: &[Candidate], event: &QueueEvent, is: usize, moved: &HashSet<&str>) -> Option<String> {
+    let new = &event.term.candidates[is];
+    if is == 0 && before.first().is_some_and(|first| first.id == event.term.leader) {
+        return Some(format!("{} stands before the leader", new.id));
+    }
+    let waits = before.iter().filter(|one| one.id != event.term.leader && !moved.contains(one.id.as_str()));
+    for other in waits {
+        let place = event.term.candidates.iter().position(|one| one.id == other.id)?;
+        if (other.priority >= new.priority) != (place < is) {
+            let side = if place < is { "behind" } else { "before" };
+            return Some(format!(
+                "{} of priority {} stands {side} {} of priority {}",
+                new.id, new.priority, other.id, other.priority
+            ));
+        }
+    }
+    None
 }

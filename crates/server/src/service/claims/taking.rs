@@ -69,9 +69,14 @@ impl<'a> Taking<'a> {
             self.quota.admit(ROWS * asked.len()).await?;
             let (at, answers) = self.command(&caller, asked).await?;
             revision = at;
-            for (&at, answer) in open.iter().zip(answers) {
-                let answer = if caller.dedupe.is_some() { self.renew(&items[at], answer).await? } else { answer };
-                told[at] = Some(Told { answer, guaranteed_ms: items[at].duration_ms });
+            let fresh = |(&at, answer): (&usize, ClaimAnswer)| Told { answer, guaranteed_ms: items[at].duration_ms };
+            let mut fates: Vec<Told> = open.iter().zip(answers).map(fresh).collect();
+            if caller.dedupe.is_some() {
+                let asked: Vec<Claim> = open.iter().map(|&at| items[at].clone()).collect();
+                self.renew(&caller, &asked, &mut fates).await?;
+            }
+            for (&at, fate) in open.iter().zip(fates) {
+                told[at] = Some(fate);
             }
             if let ([item], Some(Told { answer: ClaimAnswer::Waiting { ticket }, .. })) = (&items[..], &told[0]) {
                 let granted = self.wait(&caller, item, *ticket).await?;
@@ -149,15 +154,38 @@ impl<'a> Taking<'a> {
         }
     }
 
-    /// Of an answer that may be a remembered one: the same for the present.
-    async fn renew(&self, item: &Claim, answer: ClaimAnswer) -> Result<ClaimAnswer, Status> {
-        let (ClaimAnswer::Taken { fence, .. } | ClaimAnswer::Extended { fence, .. }) = answer else {
-            return Ok(answer);
-        };
-        Ok(match self.hold(item, |tenure| tenure.fence == fence).await? {
-            Ok(_) => answer,
-            Err(holder) => denied(holder),
-        })
+    /// Of answers that may be remembered ones: the same for the present. One call to the leader for all of them, as far as that decides.
+    async fn renew(&self, caller: &Caller, items: &[Claim], told: &mut [Told]) -> Result<(), Status> {
+        let (standings, _) = self.standings(caller, items, true).await?;
+        let mut taken: Vec<(usize, i64)> = Vec::new();
+        let mut extensions = Vec::new();
+        for (at, fate) in told.iter().enumerate() {
+            let (ClaimAnswer::Taken { fence, .. } | ClaimAnswer::Extended { fence, .. }) = fate.answer else {
+                continue;
+            };
+            let tenure = standings.claims[at].as_ref().and_then(|state| state.holder.as_ref());
+            let timer = tenure.filter(|tenure| is_of(tenure, &items[at], fence)).map_or(0, |tenure| tenure.timer);
+            let longest = tenure.map_or(0, |tenure| tenure.longest_ms);
+            taken.push((at, fence));
+            extensions.push(Extension { timer, millis: items[at].duration_ms.min(longest) });
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        // A timer 0 is none: what has it is looked at again, by itself.
+        let lasts = self.node.timers.extend(&extensions).await?;
+        for (((at, fence), Extension { timer, millis }), lasts) in taken.into_iter().zip(extensions).zip(lasts) {
+            let item = &items[at];
+            told[at] = if timer != 0 && lasts {
+                Told { answer: told[at].answer.clone(), guaranteed_ms: millis }
+            } else {
+                match self.hold(item, |tenure| is_of(tenure, item, fence)).await? {
+                    Ok(Hold { millis, .. }) => Told { answer: told[at].answer.clone(), guaranteed_ms: millis },
+                    Err(holder) => Told { answer: denied(holder), guaranteed_ms: 0 },
+                }
+            };
+        }
+        Ok(())
     }
 
     /// Has the tenure that is meant last on, from now; or tells who holds the claim instead.
@@ -206,7 +234,7 @@ impl<'a> Taking<'a> {
             }
             place.skip(revision);
             tokio::select! {
-                changed = place.next() => drop(changed.map_err(internal)?),
+                changed = place.stirred() => changed.map_err(internal)?,
                 () = self.node.stopping.cancelled() => return Err(text::STOPPED.status()),
             }
         }
@@ -236,6 +264,11 @@ fn repeated(items: &[Claim]) -> Vec<Option<Told>> {
     let mut named = BTreeSet::new();
     let again = || Told { answer: ClaimAnswer::Repeated {}, guaranteed_ms: 0 };
     items.iter().map(|item| if named.insert(item.claim.clone()) { None } else { Some(again()) }).collect()
+}
+
+/// Whether a tenure is the one that an item was answered with. All items of a command have the same fence.
+fn is_of(tenure: &HolderState, item: &Claim, fence: i64) -> bool {
+    tenure.fence == fence && tenure.holder == item.holder
 }
 
 fn denied(holder: Option<HolderState>) -> ClaimAnswer {

@@ -7,6 +7,7 @@ use crate::convert::coord::claim::Watch;
 use crate::coordination::decode::{self, TenureValue};
 use crate::coordination::{Batch, Span, Subscription};
 use crate::node::Node;
+use crate::service::watch::WatchContext;
 use crate::status::fault;
 use conclave_api::conclave::v1::claim_event::Type;
 use conclave_api::conclave::v1::{Cause, ClaimEvent};
@@ -21,7 +22,9 @@ use tonic::Status;
 pub(super) async fn events(
     node: Arc<Node>,
     watch: Watch,
+    require_leader: bool,
 ) -> Result<BoxStream<'static, Result<ClaimEvent, Status>>, Status> {
+    let end = node.stream_end(require_leader)?;
     let Watch { claim, from, snapshot } = watch;
     let mut tenures = node.coordination.subscribe(Span::prefix(tenures_prefix(&claim)), from);
     let mut first = None;
@@ -34,10 +37,14 @@ pub(super) async fn events(
             first = Some(ClaimEvent { header, ..of_tenure(Type::Snapshot, holder, value.unwrap_or_default()) });
         }
     }
-    let following = stream::unfold(Some((node, tenures)), |live| async {
-        let (node, mut tenures) = live?;
-        match following(&node, &mut tenures).await {
-            Ok(event) => Some((Ok(event), Some((node, tenures)))),
+    let following = stream::unfold(Some((node, tenures, end)), |live| async {
+        let (node, mut tenures, mut end) = live?;
+        let event = tokio::select! {
+            event = following(&node, &mut tenures) => event,
+            status = &mut end => Err(status),
+        };
+        match event {
+            Ok(event) => Some((Ok(event), Some((node, tenures, end)))),
             Err(status) => Some((Err(status), None)),
         }
     });

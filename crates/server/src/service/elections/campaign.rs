@@ -2,8 +2,9 @@
 //!
 //! 1. A call that ends before its win was handed over leaves the election, at whatever moment it ends: before its command was decided,
 //!    while waiting, or just after the grant. [`Candidacy`] sees to that when dropped. Unless the caller wants to stay.
-//! 2. Two exceptions, as with native queues: another call of this node for the same candidacy still wants it (the last to go leaves);
-//!    and who was found *leading already* stays: an earlier call's client leads.
+//! 2. Three exceptions. As with native queues: another call of this node for the same candidacy still wants it (the last to go leaves);
+//!    and who was found *leading already* stays: an earlier call's client leads. And a candidacy that another session has entered again is
+//!    that session's.
 //! 3. A node that stops leaves nothing: the clients come back elsewhere and find their candidacies again.
 //! 4. A win is told only of the candidacy that was entered: the row is looked at, in one view with the term, when it is told. A candidate
 //!    that went and came back in between is another one.
@@ -157,11 +158,18 @@ impl Candidacy {
         self.owes = false;
     }
 
+    /// It was entered again under another session meanwhile, perhaps by way of another member: it is no longer this call's to give up. Its
+    /// connection may have been dead for long before it was found to be.
+    fn is_of_another_session(&self) -> bool {
+        let row = read::candidate(&self.node.state.view(), &self.election, &self.candidate);
+        row.is_ok_and(|row| row.is_some_and(|row| row.lease != self.session))
+    }
+
     /// Leaves, if that is owed and nobody else on this node wants to stay.
     fn leave(&mut self) -> Option<tokio::task::JoinHandle<()>> {
         let last = self.call.end();
         let owed = std::mem::replace(&mut self.owes, false) && last && !self.stay;
-        if !owed || self.node.stopping.is_cancelled() {
+        if !owed || self.node.stopping.is_cancelled() || self.is_of_another_session() {
             return None;
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;

@@ -1,0 +1,89 @@
+//! Planted bugs are where they belong, and nowhere else.
+
+use anyhow::{Context as _, Result, ensure};
+use cluster_tests::{
+    process::binary,
+    trials::mutants::{MUTANTS, VARIABLE},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cluster-tests is a folder of the repository").to_owned()
+}
+
+fn code(folder: &Path, text: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            code(&path, text)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *text += &fs::read_to_string(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn server_code() -> Result<String> {
+    let mut text = String::new();
+    for name in ["state", "storage", "server"] {
+        code(&repository().join("crates").join(name).join("src"), &mut text)?;
+    }
+    Ok(text)
+}
+
+fn contains(haystack: &[u8], needle: &str) -> bool {
+    let needle = needle.as_bytes();
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+/// The names that look like nothing else, and the variable.
+fn traces() -> impl Iterator<Item = &'static str> {
+    MUTANTS.iter().map(|mutant| mutant.name).chain([VARIABLE])
+}
+
+#[test]
+fn the_server_under_test_contains_no_planted_bug() -> Result<()> {
+    let path = binary();
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    ensure!(contains(&bytes, "ready to serve client"), "{} is not the server", path.display());
+    let found: Vec<_> = traces().filter(|trace| contains(&bytes, trace)).collect();
+    ensure!(found.is_empty(), "{} contains {found:?}", path.display());
+    Ok(())
+}
+
+/// The control of the test above: what it looks for is there if the feature is.
+#[test]
+fn a_server_with_planted_bugs_contains_all_of_them() -> Result<()> {
+    let Some(path) = std::env::var_os("CONCLAVE_MUTANTS_BIN") else { return Ok(()) };
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    let missing: Vec<_> = traces().filter(|trace| !contains(&bytes, trace)).collect();
+    ensure!(missing.is_empty(), "{} does not contain {missing:?}", path.display());
+    Ok(())
+}
+
+#[test]
+fn every_planted_bug_stands_in_the_code_and_every_one_in_the_code_is_looked_for() -> Result<()> {
+    let text = server_code()?;
+    let mut planted: Vec<&str> = text.split("mutant!(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    planted.sort_unstable();
+    planted.dedup();
+    let mut looked_for: Vec<_> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+    looked_for.sort_unstable();
+    assert_eq!(planted, looked_for);
+    Ok(())
+}
+
+#[test]
+fn a_release_cannot_be_built_with_planted_bugs() -> Result<()> {
+    let guard = fs::read_to_string(repository().join("crates/state/src/mutant.rs"))?;
+    let condition = "#[cfg(all(feature = \"mutants\", not(debug_assertions)))]\ncompile_error!(";
+    ensure!(guard.contains(condition), "the feature compiles without debug assertions");
+    let manifest = fs::read_to_string(repository().join("Cargo.toml"))?;
+    let release = manifest.split("[profile.release]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let release = release.context("the workspace has no profile for releases")?;
+    ensure!(!release.contains("debug-assertions"), "a release has debug assertions");
+    Ok(())
+}
