@@ -36,10 +36,10 @@ fn server_code() -> Result<String> {
 
 fn contains(haystack: &[u8], needle: &str) -> bool {
     let needle = needle.as_bytes();
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack.windows(needle.len()).any(|window| window[0] == needle[0] && window == needle)
 }
 
-/// The names that look like nothing else, and the variable.
+/// What a server with planted bugs contains.
 fn traces() -> impl Iterator<Item = &'static str> {
     MUTANTS.iter().map(|mutant| mutant.name).chain([VARIABLE])
 }

@@ -69,7 +69,8 @@ impl LeaseKeeper {
     pub async fn keep_alive(&self, id: LeaseId) -> Result<KeepAlive, ReadError> {
         let kept = self.0.renew(Wish { id, span: None }).await?;
         let ttl_millis = whole_millis(kept.span);
-        let ttl = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
+        // Not more than there is, as whoever holds by it counts on it; but 0 would mean that the lease is gone.
+        let ttl = i64::try_from(ttl_millis / 1000).unwrap_or(i64::MAX).max(i64::from(ttl_millis > 0));
         Ok(KeepAlive { ttl, ttl_millis, revision: kept.revision })
     }
 

@@ -48,11 +48,12 @@ async fn run(mut me: Actor, what: impl Fn(&mut Actor) -> (String, Mode)) {
             me.pace().await;
             continue;
         };
+        // One for the session: of a request whose answer was lost its lease says what it asked for.
+        let (name, mode) = what(&mut me);
         for _ in 0..3 + me.draw(12) {
             if !me.goes_on() || !session.lives() {
                 break;
             }
-            let (name, mode) = what(&mut me);
             if !round(&mut me, &mut session, &name, mode).await {
                 break;
             }

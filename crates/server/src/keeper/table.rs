@@ -226,7 +226,7 @@ impl Table {
     }
 
     fn kept_time(&mut self, clock: Duration) -> Duration {
-        if !mutant!("deposed-expiry") {
+        if !mutant!("deposed-expiry") && !mutant!("stale-expiry") {
             self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
         }
         self.last_look = self.last_look.max(clock);

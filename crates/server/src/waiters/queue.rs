@@ -4,7 +4,7 @@ use super::source::Look;
 use super::{Granted, Leading, Lost};
 use bytes::Bytes;
 use conclave_state::view::Fault;
-use conclave_state::{Event, EventKind, KeyValue, QueueIndex, mutant};
+use conclave_state::{Event, EventKind, QueueIndex, mutant};
 use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{mpsc, oneshot};
 
@@ -105,7 +105,7 @@ impl Queue {
             {
                 None
             }
-            Some(head) => Some(leading(&head.key, head.since.max(head.mod_revision), look)?),
+            Some(head) => leading(&head.key, head.since.max(head.mod_revision), look)?,
             None => None,
         };
         if let (Some(head), Some(first)) = (&mut self.head, &first) {
@@ -147,13 +147,17 @@ impl Queue {
             return Ok(());
         }
         let news = match look {
-            _ if touched => Leading { kv: event.kv.clone(), revision },
+            _ if touched => Some(Leading { kv: event.kv.clone(), revision }),
+            // Whoever goes in this same revision (an expiry takes many) never led: another event of it says who does.
             Some(look) => leading(&key, revision, look)?,
-            None => Leading { kv: KeyValue { key: key.clone(), ..KeyValue::default() }, revision },
+            None => None,
         };
         let since = self.head.as_ref().filter(|_| same).map_or(revision, |head| head.since);
-        self.head = Some(Head { key, create_revision, since, mod_revision: news.kv.mod_revision });
-        self.tell(&news);
+        let mod_revision = news.as_ref().map_or(0, |news| news.kv.mod_revision);
+        self.head = Some(Head { key, create_revision, since, mod_revision });
+        if let Some(news) = news {
+            self.tell(&news);
+        }
         Ok(())
     }
 
@@ -179,7 +183,7 @@ impl Queue {
             head.since = same.map_or(head.since, |old| old.since);
             let told = same.is_some_and(|old| old.mod_revision == head.mod_revision);
             self.head = Some(head);
-            if !told {
+            if let Some(news) = news.filter(|_| !told) {
                 self.tell(&news);
             }
         }
@@ -218,19 +222,21 @@ impl Queue {
         self.observers.retain(|_, sender| sender.try_send(news.clone()).is_ok());
     }
 
-    fn read_head(&self, index: &QueueIndex, look: &dyn Look) -> Result<Option<(Head, Leading)>, Fault> {
+    fn read_head(&self, index: &QueueIndex, look: &dyn Look) -> Result<Option<(Head, Option<Leading>)>, Fault> {
         let Some((create_revision, key)) = index.head(&self.prefix) else { return Ok(None) };
         let news = leading(key, self.as_of, look)?;
-        let head = Head { key: key.clone(), create_revision, since: self.as_of, mod_revision: news.kv.mod_revision };
+        let mod_revision = news.as_ref().map_or(0, |news| news.kv.mod_revision);
+        let head = Head { key: key.clone(), create_revision, since: self.as_of, mod_revision };
         Ok(Some((head, news)))
     }
 }
 
-fn leading(key: &Bytes, revision: i64, look: &dyn Look) -> Result<Leading, Fault> {
+/// What an observer is told of a leader: nothing if its key did not stand at that revision, and does not now.
+fn leading(key: &Bytes, revision: i64, look: &dyn Look) -> Result<Option<Leading>, Fault> {
     // A version that was compacted away since is replaced by the oldest that is left, which is newer.
     let kv = match look.version_at(key, revision)? {
         Some(kv) => Some(kv),
         None => look.version_at(key, i64::MAX)?,
     };
-    Ok(Leading { kv: kv.unwrap_or_else(|| KeyValue { key: key.clone(), ..KeyValue::default() }), revision })
+    Ok(kv.map(|kv| Leading { kv, revision }))
 }

@@ -2,7 +2,7 @@
 
 use super::world::{World, delete};
 use super::*;
-use conclave_state::{Command, Compare, Op, Put, Relation, Target, Txn};
+use conclave_state::{Command, Compare, DeleteRange, KeyRange, Op, Put, Relation, Target, Txn};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -246,6 +246,21 @@ async fn an_observer_sees_each_leader_and_each_value_once() {
         assert_eq!(news(feed).await, Some(("four".into(), last + 1)));
         assert_eq!(news(feed).await, None);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_is_not_told_of_those_who_went_together_with_the_leader() {
+    let (world, waiters) = World::new();
+    for lease in 1..=4 {
+        world.enqueue("n", lease);
+    }
+    let mut feed = waiters.observe_leader(b"n");
+    assert_eq!(news(&mut feed).await.unwrap().0, "v1");
+    // In one revision, as when many leases end at once: two and three were first between two of its events, and never led.
+    let range = KeyRange { key: "n/1".into(), end: "n/4".into() };
+    world.one(Command::DeleteRange(DeleteRange { range, prev_kv: false }));
+    assert_eq!(news(&mut feed).await, Some(("v4".into(), world.revision())));
+    assert_eq!(news(&mut feed).await, None);
 }
 
 #[tokio::test(start_paused = true)]

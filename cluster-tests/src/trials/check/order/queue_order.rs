@@ -8,7 +8,7 @@
 //! | promoted, demoted | the candidate so many places further, as the call asked for, the others as they were |
 //! | any other | the same |
 //!
-//! And the first of the line leads, unless nobody does (a lock-delay). Whoever was moved by hand counts for the place that it was moved to,
+//! And the first of the line leads, unless nobody does (a lock-delay). Whoever stood in a line that was changed by hand counts for its place,
 //! not for its priority: of those who enter behind or before it nothing is required.
 
 use super::{
@@ -86,8 +86,10 @@ fn calls<'a>(case: &Case<'a>) -> HashMap<(&'a str, i64), &'a QueueOp> {
 
 /// Whose place no longer follows from its priority.
 fn note_moved<'a>(moved: &mut HashSet<&'a str>, before: &[Candidate], event: &'a QueueEvent) {
-    if event.cause != "entered" {
-        moved.extend([event.subject.as_str(), event.previous.as_str()]);
+    let by_hand =
+        ["anointed", "promoted", "demoted", "preempted", "transferred", "taken_over"].contains(&event.cause.as_str());
+    if by_hand {
+        moved.extend(event.term.candidates.iter().map(|one| one.id.as_str()));
     }
     for one in &event.term.candidates {
         let other_priority = before.iter().any(|old| old.id == one.id && old.priority != one.priority);
