@@ -4,7 +4,7 @@ use crate::support::{Fate, LATE, item, name, start};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::wait::{SOON, within};
 use conclave_api::conclave::v1::{
-    Caller, ClaimEvent, ClaimItem, ClaimResult, Expect, GetClaimRequest, ListRequest, WatchClaimRequest,
+    Caller, Cause, ClaimEvent, ClaimItem, ClaimResult, Expect, GetClaimRequest, ListRequest, WatchClaimRequest,
     claim_event::Type, claim_item::Twin, claim_result::Outcome,
 };
 use std::time::{Duration, Instant};
@@ -195,9 +195,17 @@ async fn a_watch_tells_who_holds_it_and_goes_on_from_a_revision() -> Result<()> 
     let at = |event: &ClaimEvent| event.header.as_ref().map(|header| header.revision);
     ensure!(first.r#type() == Type::Vacant && first.previous_holder == "a", "{first:?}");
     ensure!(at(&first).is_some() && at(&first) == at(&vacant), "{first:?}");
+    ensure!(first.cause() == Cause::Revoked && vacant.cause() == Cause::Revoked, "{first:?}, {vacant:?}");
     let mut events = nodes[2].claims().watch(watch).await?.into_inner();
     let snapshot = events.message().await?.context("the watch ended")?;
     ensure!(snapshot.r#type() == Type::Snapshot && snapshot.holder == "b", "{snapshot:?}");
+    let watch = WatchClaimRequest { claim: name("short"), no_snapshot: true, ..Default::default() };
+    let mut events = nodes[2].claims().watch(watch).await?.into_inner();
+    nodes[0].claim("short", "a", 1_000).await?.fence_of(Outcome::Taken)?;
+    let held = events.message().await?.context("the watch ended")?;
+    ensure!(held.r#type() == Type::Held && held.cause() == Cause::Claimed, "{held:?}");
+    let over = events.message().await?.context("the watch ended")?;
+    ensure!(over.r#type() == Type::Vacant && over.cause() == Cause::Expired, "{over:?}");
     Ok(())
 }
 

@@ -110,6 +110,8 @@ pub struct Bounds {
     pub wgl_steps: u64,
     /// The server promises to fail waiters whose key is gone (etcd does not).
     pub zombies_fail: bool,
+    /// The answer of a grant comes with a revision at which it holds (that of etcd's Campaign is the one at which the wait began).
+    pub dated_grants: bool,
 }
 
 impl Default for Bounds {
@@ -123,6 +125,7 @@ impl Default for Bounds {
             max_unknown: 1.0,
             wgl_steps: 2_000_000,
             zombies_fail: true,
+            dated_grants: true,
         }
     }
 }

@@ -127,7 +127,7 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
             if dice.random_bool(0.6) {
                 (Fault::CompactionStorm { every_ms: dice.random_range(100..300) }, medium)
             } else {
-                (Fault::SnapshotLag { target: Target::Follower(dice.random_range(0..4)) }, medium)
+                (Fault::SnapshotLag { target: Target::Follower(dice.random_range(0..4)) }, medium + 2000)
             }
         }
     }

@@ -19,7 +19,6 @@ use std::{collections::BTreeMap, path::Path};
 pub struct Step {
     pub at_ms: u64,
     pub hold_ms: u64,
-    #[serde(flatten)]
     pub fault: Fault,
 }
 
@@ -75,12 +74,13 @@ impl Plan {
         }
         let mut dice = StdRng::seed_from_u64(seed);
         let steps = steps(&mut dice, &faults, nodes, clients, duration_ms)?;
+        let history = faults.iter().any(|class| class == "compaction");
         let election = [300, 500, 800][dice.random_range(0..3)];
         let flags = [
             ("--heartbeat-interval", election / 5),
             ("--election-timeout", election),
             // Often enough that nodes that were away get snapshots.
-            ("--snapshot-count", if dice.random_bool(0.7) { 500 } else { 10_000 }),
+            ("--snapshot-count", if history { 100 } else { [500, 500, 10_000][dice.random_range(0..3)] }),
         ];
         let flags = flags.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()]).collect();
         let ttl_s = 2;
@@ -93,7 +93,7 @@ impl Plan {
             faults,
             steps,
             flags,
-            pace_ms: 8,
+            pace_ms: 5,
             ttl_s,
             etcd,
             mutant: std::env::var(VARIABLE).ok(),

@@ -84,7 +84,7 @@ impl Crew {
                 pace_ms: self.plan.pace_ms,
                 ttl_s: self.plan.ttl_s,
                 rate_error: self.plan.rate_error(),
-                timeout_ms: 1500,
+                timeout_ms: 1000,
                 etcd: self.plan.etcd,
             };
             let file = out.join(format!("worker{number}.json"));

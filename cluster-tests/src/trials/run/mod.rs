@@ -182,6 +182,7 @@ fn bounds(plan: &Plan) -> Bounds {
         wake: 4_000_000_000,
         max_unknown: 0.1,
         zombies_fail: !plan.etcd,
+        dated_grants: !plan.etcd,
         ..Bounds::default()
     };
     for (property, each_second) in [("linearizable", 20), ("grants", 1), ("coverage", 20)] {

@@ -20,7 +20,16 @@ fn name(me: &mut Actor) -> String {
     format!("el/n{}", me.draw(ELECTIONS))
 }
 
-pub(super) async fn candidate(mut me: Actor) {
+pub(super) async fn candidate(me: Actor) {
+    sessions(me, false).await;
+}
+
+/// An election whose leaders lead for longer than a lease lasts: of those who campaign, many lose their lease meanwhile.
+pub(super) async fn slow(me: Actor) {
+    sessions(me, true).await;
+}
+
+async fn sessions(mut me: Actor, slow: bool) {
     while me.goes_on() {
         let seconds = me.spec().ttl_s + me.draw(2) as u64;
         let Some(mut session) = Session::open(&mut me, seconds).await else {
@@ -28,7 +37,7 @@ pub(super) async fn candidate(mut me: Actor) {
             continue;
         };
         for _ in 0..2 + me.draw(8) {
-            if !me.goes_on() || !session.lives() || !round(&mut me, &mut session).await {
+            if !me.goes_on() || !session.lives() || !round(&mut me, &mut session, slow).await {
                 break;
             }
             me.pace().await;
@@ -38,9 +47,9 @@ pub(super) async fn candidate(mut me: Actor) {
 }
 
 /// Once around an election. False if the session is of no use any more.
-async fn round(me: &mut Actor, session: &mut Session) -> bool {
-    let election = name(me);
-    let lapses = me.chance(2);
+async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
+    let election = if slow { "el/slow".to_owned() } else { name(me) };
+    let lapses = me.chance(if slow { 50 } else { 2 });
     if lapses {
         session.abandon().await;
     }
@@ -59,9 +68,9 @@ async fn round(me: &mut Actor, session: &mut Session) -> bool {
     if me.chance(50) {
         guarded(me, &proof).await;
     }
-    let hold = me.millis(1, 60);
+    let hold = if slow { me.millis(2500, 4000) } else { me.millis(1, 60) };
     me.sleep(hold).await;
-    if lapses || me.chance(2) || !session.lives() {
+    if lapses || (!slow && me.chance(2)) || !session.lives() {
         session.outlast(me).await;
         guarded(me, &proof).await;
         return false;

@@ -52,16 +52,14 @@ pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
     let _ = me.call(Call::Fenced(call), kv.txn(request), answer).await;
 }
 
-/// Reads, waits a little, and writes what builds on it: only the holder does that, as long as who believes to hold it does.
-pub(crate) async fn unguarded(me: &mut Actor, proof: &Proof) {
-    if !me.spec().has("fenced") {
-        return;
-    }
+/// Reads, waits, and writes what builds on it, without looking whether it still holds: only the holder does that, unless somebody else
+/// holds by now.
+pub(crate) async fn unguarded(me: &mut Actor, proof: &Proof, wait: Duration) {
     let resource = format!("loose/{}", proof.name.replace('/', "-"));
     let mut kv = KvClient::new(me.link.channel());
     let Some(response) = me.ask(kv.range(get(&resource))).await else { return };
     let read = kvs(&response).into_iter().next().map(|kv| kv.value).unwrap_or_default();
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    me.sleep(wait).await;
     let value = me.unique_text();
     let request = put(&resource, &value, 0);
     let (name, fence) = (proof.name.clone(), proof.fence);

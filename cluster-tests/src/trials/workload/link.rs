@@ -17,15 +17,17 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(endpoints: &[String], at: usize) -> Result<Self> {
+    pub(crate) fn new(endpoints: &[String], at: usize, pings: bool) -> Result<Self> {
         let connect = |url: &String| {
-            let endpoint = Endpoint::try_from(url.clone())?
-                .connect_timeout(Duration::from_millis(800))
-                .http2_keep_alive_interval(Duration::from_millis(800))
-                .keep_alive_timeout(Duration::from_millis(1200))
-                .keep_alive_while_idle(false)
-                .tcp_nodelay(true);
-            Ok(endpoint.connect_lazy())
+            let endpoint =
+                Endpoint::try_from(url.clone())?.connect_timeout(Duration::from_millis(800)).tcp_nodelay(true);
+            let pinging = |endpoint: Endpoint| {
+                endpoint
+                    .http2_keep_alive_interval(Duration::from_millis(800))
+                    .keep_alive_timeout(Duration::from_millis(1200))
+            };
+            // etcd hangs up on who asks so often whether it is there.
+            Ok(if pings { pinging(endpoint) } else { endpoint }.connect_lazy())
         };
         let channels: Vec<Channel> = endpoints.iter().map(connect).collect::<Result<_>>()?;
         Ok(Self { at: at % channels.len().max(1), channels })

@@ -16,9 +16,18 @@ use conclave_api::{
 };
 use std::time::Duration;
 
-const LOCKS: usize = 3;
+const LOCKS: usize = 2;
 
-pub(super) async fn run(mut me: Actor) {
+pub(super) async fn run(me: Actor) {
+    sessions(me, false).await;
+}
+
+/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile.
+pub(super) async fn slow(me: Actor) {
+    sessions(me, true).await;
+}
+
+async fn sessions(mut me: Actor, slow: bool) {
     while me.goes_on() {
         let seconds = me.spec().ttl_s + me.draw(2) as u64;
         let Some(mut session) = Session::open(&mut me, seconds).await else {
@@ -26,7 +35,7 @@ pub(super) async fn run(mut me: Actor) {
             continue;
         };
         for _ in 0..3 + me.draw(12) {
-            if !me.goes_on() || !session.lives() || !round(&mut me, &mut session).await {
+            if !me.goes_on() || !session.lives() || !round(&mut me, &mut session, slow).await {
                 break;
             }
             me.pace().await;
@@ -36,10 +45,10 @@ pub(super) async fn run(mut me: Actor) {
 }
 
 /// Once around a lock. False if the session was left to its end.
-async fn round(me: &mut Actor, session: &mut Session) -> bool {
-    let lock = format!("lk/e{}", me.draw(LOCKS));
-    // Now and then a lease is let lapse while its owner waits: no grant may follow.
-    let lapses = me.chance(2);
+async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
+    let lock = if slow { "lk/slow".to_owned() } else { format!("lk/e{}", me.draw(LOCKS)) };
+    // A lease may end while its owner waits: no grant may follow.
+    let lapses = me.chance(if slow { 50 } else { 2 });
     if lapses {
         session.abandon().await;
     }
@@ -57,12 +66,19 @@ async fn round(me: &mut Actor, session: &mut Session) -> bool {
     if me.chance(60) {
         guarded(me, &proof).await;
     }
-    if me.chance(30) {
-        unguarded(me, &proof).await;
+    let hold = if slow {
+        me.millis(2500, 4000)
+    } else if me.chance(2) {
+        me.millis(300, 1500)
+    } else {
+        me.millis(1, 20)
+    };
+    if me.spec().has("fenced") && (slow || me.chance(30)) {
+        unguarded(me, &proof, hold).await;
+    } else {
+        me.sleep(hold).await;
     }
-    let hold = if me.chance(2) { me.millis(300, 1500) } else { me.millis(1, 20) };
-    me.sleep(hold).await;
-    if me.chance(2) {
+    if !slow && me.chance(2) {
         // Gone without a word; a late write must not go through.
         session.outlast(me).await;
         guarded(me, &proof).await;

@@ -24,7 +24,7 @@ pub(super) fn called(name: &str) -> Name {
 }
 
 pub(super) async fn locks(me: Actor) {
-    run(me, |me| {
+    run(me, false, |me| {
         let name = format!("cl{}", me.draw(2));
         // One lock is always held alone, the other now and then shared.
         let mode = if name == "cl1" && me.chance(70) { Mode::Shared } else { Mode::Exclusive };
@@ -33,15 +33,20 @@ pub(super) async fn locks(me: Actor) {
     .await;
 }
 
+/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile.
+pub(super) async fn slow(me: Actor) {
+    run(me, true, |_| ("cl-slow".to_owned(), Mode::Exclusive)).await;
+}
+
 pub(super) async fn semaphores(me: Actor) {
-    run(me, |me| {
+    run(me, false, |me| {
         let weight = 1 + me.draw(2) as u32;
         ("sem0".to_owned(), Mode::Permits { weight, capacity: CAPACITY })
     })
     .await;
 }
 
-async fn run(mut me: Actor, what: impl Fn(&mut Actor) -> (String, Mode)) {
+async fn run(mut me: Actor, slow: bool, what: impl Fn(&mut Actor) -> (String, Mode)) {
     while me.goes_on() {
         let seconds = me.spec().ttl_s + me.draw(2) as u64;
         let Some(mut session) = Session::open(&mut me, seconds).await else {
@@ -54,7 +59,7 @@ async fn run(mut me: Actor, what: impl Fn(&mut Actor) -> (String, Mode)) {
             if !me.goes_on() || !session.lives() {
                 break;
             }
-            if !round(&mut me, &mut session, &name, mode).await {
+            if !round(&mut me, &mut session, &name, mode, slow).await {
                 break;
             }
             me.pace().await;
@@ -64,12 +69,12 @@ async fn run(mut me: Actor, what: impl Fn(&mut Actor) -> (String, Mode)) {
 }
 
 /// False if the session is of no use any more.
-async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode) -> bool {
-    let lapses = me.chance(2);
+async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode, slow: bool) -> bool {
+    let lapses = me.chance(if slow { 50 } else { 2 });
     if lapses {
         session.abandon().await;
     }
-    let try_only = me.chance(15);
+    let try_only = !slow && me.chance(15);
     let Some((fence, token)) = acquire(me, session, name, mode, try_only).await else {
         if lapses {
             session.outlast(me).await;
@@ -80,9 +85,15 @@ async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode) ->
     if me.chance(50) {
         guarded(me, &proof).await;
     }
-    let hold = if me.chance(2) { me.millis(300, 1500) } else { me.millis(1, 20) };
+    let hold = if slow {
+        me.millis(2500, 4000)
+    } else if me.chance(2) {
+        me.millis(300, 1500)
+    } else {
+        me.millis(1, 20)
+    };
     me.sleep(hold).await;
-    if lapses || me.chance(2) {
+    if lapses || (!slow && me.chance(2)) {
         session.outlast(me).await;
         guarded(me, &proof).await;
         return false;

@@ -38,7 +38,7 @@ pub fn worker(spec: &Path) -> Result<()> {
 
 async fn live(spec: Spec) -> Result<()> {
     let journal = Journal::open(&spec.journal, true)?;
-    let link = Link::new(&spec.endpoints, spec.client)?;
+    let link = Link::new(&spec.endpoints, spec.client, !spec.etcd)?;
     let shared = Arc::new(Shared {
         journal,
         processes: AtomicU64::new(spec.first),
@@ -84,7 +84,7 @@ fn start(clients: &mut JoinSet<()>, shared: &Arc<Shared>, link: &Link) {
     };
     let spec = &shared.spec;
     if spec.has("kv") {
-        for _ in 0..3 {
+        for _ in 0..4 {
             clients.spawn(register::run(actor()));
         }
     }
@@ -106,7 +106,9 @@ fn start(clients: &mut JoinSet<()>, shared: &Arc<Shared>, link: &Link) {
         for _ in 0..2 {
             clients.spawn(lock::run(actor()));
         }
+        clients.spawn(lock::slow(actor()));
         if !spec.etcd {
+            clients.spawn(places::slow(actor()));
             for _ in 0..2 {
                 clients.spawn(places::locks(actor()));
             }
@@ -116,6 +118,7 @@ fn start(clients: &mut JoinSet<()>, shared: &Arc<Shared>, link: &Link) {
         for _ in 0..2 {
             clients.spawn(election::candidate(actor()));
         }
+        clients.spawn(election::slow(actor()));
         clients.spawn(election::onlooker(actor()));
     }
     if spec.has("semaphore") {

@@ -158,6 +158,10 @@ impl<V: View> Batch<'_, V> {
         if !meant {
             return Err(Rejection::NotHolder.into());
         }
+        // Keys that go say no cause: who finds no such note in the revision of an end knows that the claim's time was over.
+        let note = Json::new().text("claim", &claim.name).text("holder", &tenure.holder);
+        let note = note.text("instance", &tenure.instance).number("fence", tenure.fence).done();
+        self.show(keys::revoked_key(&claim.namespace), note, 0);
         self.end_claim(claim, &mut head, Cause::Revoked)?;
         Ok(CoordResponse::Revoked { changed: true })
     }

@@ -328,6 +328,11 @@ pub fn limits_key(namespace: &str) -> Vec<u8> {
     projected("n", &[namespace])
 }
 
+/// The last revocation of a claim in a namespace. One key is enough, as a revision revokes one claim.
+pub fn revoked_key(namespace: &str) -> Vec<u8> {
+    projected("r", &[namespace])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

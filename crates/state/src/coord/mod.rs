@@ -56,7 +56,7 @@ pub mod token;
 pub use command::*;
 pub use keys::{
     RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,
-    lock_holder_key, lock_waiter_key, pin_key, tenure_key, term_key,
+    lock_holder_key, lock_waiter_key, pin_key, revoked_key, tenure_key, term_key,
 };
 pub use outcome::*;
 pub(crate) use project::Projected;

@@ -16,6 +16,7 @@ pub enum Shown {
     ClaimWaiter { claim: Name, ticket: u64 },
     Pin { claim: Name, entity: String },
     Limits { namespace: String },
+    Revoked { namespace: String },
 }
 
 impl Shown {
@@ -26,6 +27,9 @@ impl Shown {
         let (sort, parts) = parts.split_first()?;
         if let ("n", [namespace]) = (sort.as_str(), parts) {
             return Some(Shown::Limits { namespace: namespace.clone() });
+        }
+        if let ("r", [namespace]) = (sort.as_str(), parts) {
+            return Some(Shown::Revoked { namespace: namespace.clone() });
         }
         let [namespace, name, parts @ ..] = parts else { return None };
         let name = Name { namespace: namespace.clone(), name: name.clone() };
@@ -122,6 +126,8 @@ mod tests {
             }
             let limits = Shown::Limits { namespace: namespace.into() };
             assert_eq!(Shown::parse(&keys::limits_key(namespace)), Some(limits));
+            let revoked = Shown::Revoked { namespace: namespace.into() };
+            assert_eq!(Shown::parse(&keys::revoked_key(namespace)), Some(revoked));
             assert!(keys::lock_waiter_key(&name(), 1).starts_with(&lock_waiters_prefix(&name())));
         }
     }

@@ -138,6 +138,7 @@ impl World {
                         return None;
                     }
                     claim.end(revision);
+                    self.revoked = true;
                 }
             }
             CoordBody::Pin(Pin { claim, entity, with_session, max_ms, .. }) => {

@@ -22,6 +22,8 @@ pub(crate) struct World {
     delays: BTreeSet<String>,
     lock_bans: BTreeSet<(String, String)>,
     pub(crate) claims: BTreeMap<String, Claimed>,
+    /// A claim was ever revoked: the note of the last one stays.
+    revoked: bool,
     answered: BTreeMap<(i64, [u8; 16]), CoordResponse>,
 }
 
@@ -157,6 +159,9 @@ impl World {
             }
             keys.extend(claim.line.iter().map(|one| (coord::claim_waiter_key(&name, one.ticket), one.lease)));
             keys.extend(claim.pins.iter().map(|(entity, (lease, _))| (coord::pin_key(&name, entity), *lease)));
+        }
+        if self.revoked {
+            keys.insert(coord::revoked_key("n"), 0);
         }
         keys
     }

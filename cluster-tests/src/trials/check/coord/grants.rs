@@ -2,12 +2,13 @@
 //! nobody who is not first.
 //!
 //! * etcd's locks and elections: the key exists, and of all keys of that name none that exists is older.
+//!   Where the answer's revision is not the grant's (`dated_grants`), the key was so at some revision of its life.
 //! * conclave.v1: the key that proves the tenure exists (table in `place`). A check of a claim likewise.
 
 use super::super::{
     Property,
     case::Case,
-    place::{Grant, Kind, holders, owner, places},
+    place::{Grant, Kind, Place, holders, owner, places},
     timeline::Timeline,
     verdict::{Flaw, Judged, violation},
 };
@@ -40,6 +41,10 @@ fn judge(case: &Case<'_>) -> Judged {
             continue;
         }
         let line = lines.entry(grant.name).or_insert_with(|| places(timeline, &holders(grant.kind, grant.name)));
+        if !case.run.bounds.dated_grants {
+            never_first(timeline, grant, line)?;
+            continue;
+        }
         let Some(first) = owner(line, grant.revision).filter(|first| first.key != grant.key) else { continue };
         let mut window = vec![grant.op.index, grant.op.completed];
         window.extend(timeline.seen(first.from).map(|(_, index)| index));
@@ -50,6 +55,24 @@ fn judge(case: &Case<'_>) -> Judged {
         return Err(violation(&window, sentence));
     }
     Ok(case.grants.len() + checks(case, timeline)?)
+}
+
+/// Its key must have been the oldest at some time of its life.
+fn never_first(timeline: &Timeline<'_>, grant: &Grant<'_>, line: &[Place<'_>]) -> Result<(), Flaw> {
+    let Some(mine) = line.iter().find(|place| place.key == grant.key && place.from == grant.fence) else {
+        return Ok(());
+    };
+    let older = line.iter().filter(|other| other.from < mine.from && other.until > mine.from);
+    let Some(last) = older.max_by_key(|other| other.until).filter(|last| last.until >= mine.until) else {
+        return Ok(());
+    };
+    let mut window = vec![grant.op.index, grant.op.completed];
+    window.extend(timeline.seen(mine.until).map(|(_, index)| index));
+    let sentence = format!(
+        "{} was granted to {} of revision {}, which was deleted at revision {} while {} stood before it: a phantom",
+        grant.name, mine.key, mine.from, mine.until, last.key
+    );
+    Err(violation(&window, sentence))
 }
 
 fn phantom(timeline: &Timeline<'_>, grant: &Grant<'_>) -> Flaw {

@@ -210,12 +210,13 @@ fn transaction(
     revision: i64,
 ) -> Result<bool, Flaw> {
     let wrong = |sentence: String| violation(&[op.index, op.completed], sentence);
-    let would = |step: &TxnOp| match step {
-        TxnOp::Put { .. } => true,
-        TxnOp::Delete { key } => timeline.at(key, revision - 1).is_some() && changed(timeline, key, revision),
-        TxnOp::Get { .. } => false,
+    // A revision of its own has who put something, or says that it deleted something.
+    let wrote = |(step, result): (&TxnOp, &TxnResult)| match (step, result) {
+        (TxnOp::Put { .. }, _) => true,
+        (TxnOp::Delete { .. }, TxnResult::Deleted { count }) => *count > 0,
+        _ => false,
     };
-    let writes = ops.iter().any(would);
+    let writes = ops.iter().zip(results).any(wrote);
     let before = if writes { revision - 1 } else { revision };
     let mut own: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     if ops.len() != results.len() {

@@ -2,7 +2,7 @@
 //!
 //! 1. A change tells its own revision. A new leader (or a new instance of it) has a new term: its id is that revision, its sequence one more.
 //!    A term without a new leader keeps both, also when nobody leads.
-//! 2. Ids never fall, also over a deletion; a term id has one leader for ever.
+//! 2. Ids never fall, also over a deletion; in one election a term id has one leader for ever.
 //! 3. Every answer tells the term as it was at the revision that it names.
 //! 4. Of two answers the later asked for tells no earlier change.
 
@@ -27,11 +27,11 @@ pub(crate) const PROPERTY: Property = Property {
 fn judge(case: &Case<'_>) -> Judged {
     let elections = elections(case);
     let mut judged = 0;
-    let mut leaders: HashMap<i64, (&str, usize)> = HashMap::new();
+    let mut leaders: HashMap<(&str, i64), (&str, usize)> = HashMap::new();
     for (election, events) in &elections {
         judged += changes(election, events)?;
         for (event, index) in events.values() {
-            one_leader(&mut leaders, &event.term, *index)?;
+            one_leader(&mut leaders, election, &event.term, *index)?;
         }
     }
     let mut answers: BTreeMap<&str, Vec<(&Op, &Term)>> = BTreeMap::new();
@@ -39,7 +39,7 @@ fn judge(case: &Case<'_>) -> Judged {
         let (Call::Queue(call), Some(Answer::Queue(answer))) = (&op.call, op.answer()) else { continue };
         let Some(term) = &answer.term else { continue };
         judged += 1;
-        one_leader(&mut leaders, term, op.completed)?;
+        one_leader(&mut leaders, &call.election, term, op.completed)?;
         if let Some(events) = elections.get(call.election.as_str()) {
             truthful(&call.election, events, op, term)?;
         }
@@ -85,15 +85,23 @@ fn changes(election: &str, events: &Events<'_>) -> Judged {
     Ok(events.len())
 }
 
-fn one_leader<'a>(leaders: &mut HashMap<i64, (&'a str, usize)>, term: &'a Term, index: usize) -> Result<(), Flaw> {
+fn one_leader<'a>(
+    leaders: &mut HashMap<(&'a str, i64), (&'a str, usize)>,
+    election: &'a str,
+    term: &'a Term,
+    index: usize,
+) -> Result<(), Flaw> {
     if term.leader.is_empty() {
         return Ok(());
     }
-    let (leader, first) = *leaders.entry(term.id).or_insert((&term.leader, index));
+    let (leader, first) = *leaders.entry((election, term.id)).or_insert((&term.leader, index));
     if leader == term.leader {
         return Ok(());
     }
-    Err(violation(&[first, index], format!("term {} is told of {leader} and of {}", term.id, term.leader)))
+    Err(violation(
+        &[first, index],
+        format!("term {} of {election} is told of {leader} and of {}", term.id, term.leader),
+    ))
 }
 
 fn truthful(election: &str, events: &Events<'_>, op: &Op, term: &Term) -> Result<(), Flaw> {

@@ -12,7 +12,7 @@ use crate::status::fault;
 use conclave_api::conclave::v1::claim_event::Type;
 use conclave_api::conclave::v1::{Cause, ClaimEvent};
 use conclave_state::coord::read::HolderState;
-use conclave_state::coord::{Shown, read, tenure_key, tenures_prefix};
+use conclave_state::coord::{Shown, read, revoked_key, tenure_key, tenures_prefix};
 use conclave_state::{Event, EventKind, Fault, Name, View, read as store};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -67,13 +67,29 @@ async fn following(node: &Node, tenures: &mut Subscription) -> Result<ClaimEvent
             return Ok(ClaimEvent { header, ..event });
         }
         if let Some(over) = batch.events.iter().find(|event| event.kind == EventKind::Delete) {
-            let before = store::version_at(&node.state.view(), &over.kv.key, batch.revision - 1).map_err(fault)?;
-            // Not there any more if it was compacted meanwhile.
-            let before: TenureValue = before.and_then(|kv| decode::value(&kv.value)).unwrap_or_default();
-            let event = ClaimEvent { previous_holder: before.holder, ..ClaimEvent::default() };
-            return Ok(ClaimEvent { header, r#type: Type::Vacant.into(), ..event });
+            let event = ended_at(&node.state.view(), &over.kv.key, batch.revision).map_err(fault)?;
+            return Ok(ClaimEvent { header, ..event });
         }
     }
+}
+
+/// Of a tenure that ended there and was followed by none: its time was over, unless the revision notes a revocation.
+fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEvent, Fault> {
+    // Not there any more if it was compacted meanwhile.
+    let before = store::version_at(view, tenure, revision - 1)?;
+    let before: TenureValue = before.and_then(|kv| decode::value(&kv.value)).unwrap_or_default();
+    let noted = match Shown::parse(tenure) {
+        Some(Shown::Tenure { claim, .. }) => store::version_at(view, &revoked_key(&claim.namespace), revision)?,
+        _ => None,
+    };
+    let revoked = noted.is_some_and(|note| note.mod_revision == revision);
+    let cause = if revoked { Cause::Revoked } else { Cause::Expired };
+    Ok(ClaimEvent {
+        r#type: Type::Vacant.into(),
+        cause: cause.into(),
+        previous_holder: before.holder,
+        ..ClaimEvent::default()
+    })
 }
 
 fn begun(batch: &Batch) -> Option<ClaimEvent> {
