@@ -602,11 +602,15 @@ fn queue_event(run: &Run, wanted: impl Fn(&QueueEvent) -> bool) -> Option<usize>
 }
 
 fn other_line(run: &Run) -> Option<Vec<Record>> {
-    let index = queue_event(run, |event| event.cause == "entered" && event.term.candidates.len() >= 3)?;
+    // Of two who were there before, since the place of one who enters is free once the line was changed by hand.
+    let index = queue_event(run, |event| event.cause == "entered" && event.term.candidates.len() >= 4)?;
     Some(changed(run, index, |entry| {
         if let Entry::Event(Event::Queue(event)) = entry {
-            let last = event.term.candidates.len() - 1;
-            event.term.candidates.swap(last, last - 1);
+            let stood = |at: &usize| event.term.candidates[*at].id != event.subject;
+            let mut stood = (1..event.term.candidates.len()).rev().filter(stood);
+            if let (Some(last), Some(before)) = (stood.next(), stood.next()) {
+                event.term.candidates.swap(last, before);
+            }
         }
     }))
 }

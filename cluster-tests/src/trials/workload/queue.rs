@@ -132,7 +132,12 @@ async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
     };
     let proof = Proof { name: election.to_owned(), fence: token.fence, guards: token.guards };
     guarded(me, &proof).await;
-    let term_id = response.term.as_ref().map_or(0, |term| term.id);
+    lead(me, session, election, id, response.term.as_ref().map_or(0, |term| term.id)).await;
+    guarded(me, &proof).await;
+}
+
+/// What a leader does with its term.
+async fn lead(me: &mut Actor, session: &Session, election: &str, id: &str, term_id: i64) {
     let by = || Some(caller(session.lease));
     let mut client = ElectionsClient::new(me.link.channel());
     match me.draw(4) {
@@ -164,7 +169,6 @@ async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
             me.sleep(hold).await;
         }
     }
-    guarded(me, &proof).await;
 }
 
 /// Enters, and waits for the win, which is the stream's last message.
