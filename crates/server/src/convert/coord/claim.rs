@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_which_item_and_field() {
-        let cases: [(fn(&mut v1::ClaimItem), &str); 8] = [
+        type Spoil = fn(&mut v1::ClaimItem);
+        let cases: [(Spoil, &str); 8] = [
             (|item| item.claim = None, "claim is missing"),
             (|item| item.claim.as_mut().unwrap().name.clear(), "claim.name is empty"),
             (|item| item.holder.clear(), "holder is empty"),

@@ -131,7 +131,7 @@ fn pages_of_names() {
 
     let names: Vec<Name> = (0..3).map(|i| Name { namespace: "n".into(), name: i.to_string() }).collect();
     assert_eq!(page(names.clone(), 2), (vec![named(names[0].clone()), named(names[1].clone())], true));
-    assert_eq!(page(names, 3).1, false);
+    assert!(!page(names, 3).1);
 }
 
 #[test]
