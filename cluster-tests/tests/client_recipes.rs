@@ -417,7 +417,11 @@ async fn transactions_conflict_and_are_repeated(server: Server) -> Result<()> {
         Err::<(), anyhow::Error>(anyhow::anyhow!("no"))
     });
     ensure!(failed.await.is_err() && client.get("stm/never").await?.is_none());
-    client.stm(Isolation::default(), async |txn| Ok::<_, Error>(txn.delete("stm/a"))).await?;
+    let deleted = client.stm(Isolation::default(), async |txn| {
+        txn.delete("stm/a");
+        Ok::<_, Error>(())
+    });
+    deleted.await?;
     ensure!(client.get("stm/a").await?.is_none());
     Ok(())
 }

@@ -44,7 +44,7 @@ async fn thousands_wait_and_nobody_misses_the_release() -> Result<()> {
     let wait = |i: usize| {
         let node = nodes[i % 3].clone();
         // Some from a revision, some from now.
-        tokio::spawn(async move { node.vacant("db", if i % 2 == 0 { from } else { 0 }).await })
+        tokio::spawn(async move { node.vacant("db", if i.is_multiple_of(2) { from } else { 0 }).await })
     };
     let waiters: Vec<_> = (0..WAITERS).map(wait).collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
