@@ -1,5 +1,6 @@
 //! Short forms of the requests that tests make all the time.
 
+use crate::wait::LONG;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use conclave_client::{
@@ -16,12 +17,12 @@ use conclave_client::{
     wire::Client,
 };
 
-/// A client of these endpoints.
+/// A client of these endpoints. Its streams outlast a member that is paused on purpose; other calls have bounds of their own.
 ///
 /// # Errors
 /// An endpoint is no URL.
 pub fn connect(endpoints: &[String]) -> Result<Client> {
-    Ok(Client::new(endpoints)?)
+    Ok(conclave_client::Client::builder().endpoints(endpoints).probe(LONG, LONG).build()?.wire())
 }
 
 /// Bytes of a text.
