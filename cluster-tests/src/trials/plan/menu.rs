@@ -123,7 +123,7 @@ fn link(dice: &mut StdRng, class: &str) -> Fault {
     match class {
         "delay" if dice.random_bool(0.75) => Fault::Delay { scope, ms, jitter_ms: ms / 2 },
         "delay" => Fault::Rate { scope, kbit: dice.random_range(2_000..8_000) },
-        "reset" => Fault::ResetStorm { scope, percent: f64::from(dice.random_range(1..5)) },
+        "reset" => Fault::ResetStorm { scope, percent: f64::from(dice.random_range(2..15)) / 10.0 },
         _ => match dice.random_range(0..3) {
             0 => Fault::Loss { scope, percent },
             1 => Fault::Duplicate { scope, percent },

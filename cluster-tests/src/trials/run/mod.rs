@@ -180,7 +180,7 @@ fn bounds(plan: &Plan) -> Bounds {
         uncertainty: 5_000_000,
         late: 4_000_000_000,
         wake: 4_000_000_000,
-        max_unknown: 0.1,
+        max_unknown: 0.15,
         zombies_fail: !plan.etcd,
         dated_grants: !plan.etcd,
         ..Bounds::default()

@@ -65,6 +65,11 @@ impl Actor {
         &self.shared.spec
     }
 
+    /// Its process number: another one after each call of unknown outcome.
+    pub(crate) fn number(&self) -> u64 {
+        self.process
+    }
+
     /// Whether the run goes on.
     pub(crate) fn goes_on(&self) -> bool {
         !self.shared.stop.load(Ordering::Acquire)

@@ -52,11 +52,13 @@ async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
     if lapses {
         session.abandon().await;
     }
+    let number = me.number();
     let Some((key, fence)) = acquire(me, session, &lock).await else {
         if lapses {
             session.outlast(me).await;
         }
-        return !lapses;
+        // A place of which nothing is known may stand in the way of the session's next one.
+        return !lapses && me.number() == number;
     };
     if fence == 0 || lapses {
         session.outlast(me).await;

@@ -67,7 +67,8 @@ pub(super) fn waits<'c, 'a>(case: &'c Case<'a>, lines: &'c Lines<'a>) -> Vec<Wai
             let named = match api {
                 // Who asks again while it stands or holds keeps its key.
                 Api::Etcd => place.key == format!("{name}/{lease:x}"),
-                Api::Conclave => began(place) >= op.invoked,
+                // The fence is the revision of the request.
+                Api::Conclave => case.timeline.seen(place.fence).is_some_and(|(time, _)| time >= op.invoked),
             };
             named && place.lease == lease && began(place) <= end
         };
