@@ -80,13 +80,14 @@ enum Do {
     },
     /// Planted bugs, which must be found. The server needs the feature `mutants`.
     Mutants {
-        /// Only those whose names contain this.
-        #[arg(long)]
-        only: Option<String>,
+        /// Only those whose names contain one of these, comma separated.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
         #[arg(long, default_value_t = 5)]
         seeds: u64,
-        #[arg(long, default_value_t = 15)]
-        seconds: u64,
+        /// How long each run lasts; what its list says, unless given.
+        #[arg(long)]
+        seconds: Option<u64>,
         /// Only say which there are.
         #[arg(long)]
         list: bool,
@@ -206,8 +207,8 @@ fn act(command: Do) -> Result<u8> {
         Do::Soak { hours, seed, means } => soak(hours, seed, &means.means("soak")?),
         Do::Control { what, seed, seconds, means } => control(&what, seed, seconds, &means),
         Do::Mutants { only, seeds, seconds, list, means } => {
-            let chosen: Vec<&Mutant> =
-                MUTANTS.iter().filter(|mutant| only.as_ref().is_none_or(|only| mutant.name.contains(only))).collect();
+            let wanted = |mutant: &&Mutant| only.is_empty() || only.iter().any(|only| mutant.name.contains(only));
+            let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
             if list {
                 for mutant in chosen {
                     println!("{:24} {}; by {}", mutant.name, mutant.what, mutant.caught_by.join(", "));
@@ -400,7 +401,7 @@ fn control(what: &str, seed: u64, seconds: u64, means: &MeansArgs) -> Result<u8>
 }
 
 /// Every planted bug over several seeds. Runs in processes of their own, which inherit the variable that plants it.
-fn mutants(chosen: &[&Mutant], seeds: u64, seconds: u64, means: &Means) -> Result<u8> {
+fn mutants(chosen: &[&Mutant], seeds: u64, seconds: Option<u64>, means: &Means) -> Result<u8> {
     let mut missed = Vec::new();
     for mutant in chosen {
         let mut caught = 0;
@@ -408,7 +409,8 @@ fn mutants(chosen: &[&Mutant], seeds: u64, seconds: u64, means: &Means) -> Resul
         for seed in 1..=seeds {
             let dir = within(means, &format!("{}-{seed}", mutant.name)).out;
             let mut command = Command::new(&means.program);
-            command.env(VARIABLE, mutant.name).args(["run", "--nodes", "3"]);
+            command.env(VARIABLE, mutant.name).args(["run", "--nodes", &mutant.nodes.to_string()]);
+            let seconds = seconds.unwrap_or(mutant.seconds);
             command.args(["--seed", &seed.to_string(), "--duration", &format!("{seconds}s")]);
             command.args(["--faults", &mutant.faults.join(","), "--workloads", &mutant.workloads.join(",")]);
             command.arg("--binary").arg(&means.binary).arg("--out").arg(&dir);

@@ -14,6 +14,9 @@ pub struct Mutant {
     pub what: &'static str,
     pub workloads: &'static [&'static str],
     pub faults: &'static [&'static str],
+    pub nodes: usize,
+    /// How long a run of it lasts: what needs a rare moment needs more of them.
+    pub seconds: u64,
     /// The properties meant to find it.
     pub caught_by: &'static [&'static str],
 }
@@ -28,13 +31,17 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a linearizable read is answered from a follower's own state",
         workloads: &["kv", "append", "set"],
         faults: &["partition", "pause"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["linearizable", "wgl", "append", "set", "durability"],
     },
     Mutant {
         name: "unconfirmed-read",
         what: "the leader answers reads without asking whether it still leads",
         workloads: &["kv", "append", "set"],
-        faults: &["partition", "pause"],
+        faults: &["partition"],
+        nodes: 3,
+        seconds: 30,
         caught_by: &["linearizable", "wgl", "append", "set", "durability"],
     },
     Mutant {
@@ -42,20 +49,26 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "writes are acknowledged before the log is synced",
         workloads: &["kv", "set"],
         faults: &["power-loss"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["durability", "linearizable", "agreement", "recovery", "no-crash"],
     },
     Mutant {
         name: "vote-not-synced",
         what: "a vote is given and not kept",
         workloads: &["kv"],
-        faults: &["power-loss", "partition"],
+        faults: &["kill", "delay", "pause"],
+        nodes: 5,
+        seconds: 40,
         caught_by: &["one-leader", "agreement", "linearizable", "digests"],
     },
     Mutant {
         name: "applied-apart",
         what: "the applied index is stored apart from the data",
         workloads: &["kv", "set"],
-        faults: &["kill", "power-loss"],
+        faults: &["kill", "compaction"],
+        nodes: 3,
+        seconds: 30,
         caught_by: &["digests", "agreement", "linearizable", "durability", "caught-up"],
     },
     Mutant {
@@ -63,6 +76,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a lock is granted to one who is not first in line",
         workloads: &["lock", "fenced"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["grants", "exclusion", "fifo", "capacity"],
     },
     Mutant {
@@ -70,6 +85,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a waiter's key is not looked at again before the lock is granted",
         workloads: &["lock"],
         faults: &["client"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["grants"],
     },
     Mutant {
@@ -77,13 +94,17 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a candidate's key is not looked at again before it is told that it leads",
         workloads: &["election"],
         faults: &["client"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["grants"],
     },
     Mutant {
         name: "deposed-expiry",
         what: "a leader that was deposed still ends leases after a pause",
         workloads: &["lease", "lock"],
-        faults: &["pause", "partition"],
+        faults: &["pause"],
+        nodes: 3,
+        seconds: 45,
         caught_by: &["lease-early"],
     },
     Mutant {
@@ -91,13 +112,17 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a new leader counts leases from when they were granted first",
         workloads: &["lease", "lock"],
         faults: &["kill", "pause"],
+        nodes: 3,
+        seconds: 30,
         caught_by: &["lease-early"],
     },
     Mutant {
         name: "watch-drops",
         what: "a watch loses the events that a snapshot brings",
         workloads: &["kv", "watch"],
-        faults: &["compaction", "kill"],
+        faults: &["compaction"],
+        nodes: 3,
+        seconds: 40,
         caught_by: &["agreement", "watch-reliable", "watch-resumable", "watch-bookmarkable", "caught-up"],
     },
     Mutant {
@@ -105,6 +130,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a watch that reads history brings the last of it twice",
         workloads: &["kv", "watch"],
         faults: &["kill"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["watch-unique", "watch-resumable", "watch-ordered"],
     },
     Mutant {
@@ -112,6 +139,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a watch brings one revision in several messages",
         workloads: &["kv", "watch"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["watch-atomic", "agreement"],
     },
     Mutant {
@@ -119,6 +148,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a progress message is ahead of the events",
         workloads: &["kv", "watch"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["watch-bookmarkable", "watch-reliable"],
     },
     Mutant {
@@ -126,6 +157,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a hand-over wakes nobody, one time in four",
         workloads: &["lock"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["wakeups"],
     },
     Mutant {
@@ -133,6 +166,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a lock goes to who came last",
         workloads: &["lock", "election", "semaphore"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["fifo", "grants"],
     },
     Mutant {
@@ -140,6 +175,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a transaction's compares see the state of one revision ago",
         workloads: &["kv", "append", "set"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["linearizable", "wgl", "append", "set"],
     },
     Mutant {
@@ -147,6 +184,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a snapshot is installed without its leases",
         workloads: &["kv", "lease"],
         faults: &["compaction", "kill"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["digests", "lease-late", "lease-renewal", "lease-early", "agreement", "linearizable"],
     },
     Mutant {
@@ -154,6 +193,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a follower that forwards a write sends it again when the answer is lost",
         workloads: &["kv", "append", "set"],
         faults: &["kill", "partition", "reset"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["linearizable", "append", "set"],
     },
     Mutant {
@@ -161,6 +202,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a vote is given to a candidate whose log is behind",
         workloads: &["kv", "append", "set"],
         faults: &["kill", "delay", "pause"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["linearizable", "durability", "agreement", "append", "set"],
     },
     Mutant {
@@ -168,6 +211,8 @@ pub const MUTANTS: [Mutant; 21] = [
         what: "a queue election's term keeps its id when the leader changes",
         workloads: &["queue", "claim", "fenced"],
         faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
         caught_by: &["fences", "queue-terms", "grants", "fenced-writes"],
     },
 ];
@@ -175,10 +220,11 @@ pub const MUTANTS: [Mutant; 21] = [
 impl Mutant {
     /// What its run with a seed is drawn from.
     #[must_use]
-    pub fn wishes(&self, seed: u64, duration_ms: u64) -> Wishes {
+    pub fn wishes(&self, seed: u64) -> Wishes {
         let words = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
         let (workloads, faults) = (words(self.workloads), words(self.faults));
-        Wishes { seed, nodes: 3, clients: 3, duration_ms, workloads, faults, etcd: false }
+        let (nodes, duration_ms) = (self.nodes, self.seconds * 1000);
+        Wishes { seed, nodes, clients: 3, duration_ms, workloads, faults, etcd: false }
     }
 
     /// Whether a run found it by a property meant for it.
@@ -204,7 +250,7 @@ mod tests {
                 });
                 assert!(judged || own.contains(name), "{}: {name} is not judged", mutant.name);
             }
-            assert!(Plan::draw(mutant.wishes(1, 20_000)).is_ok(), "{}", mutant.name);
+            assert!(Plan::draw(mutant.wishes(1)).is_ok(), "{}", mutant.name);
         }
     }
 }

@@ -151,6 +151,16 @@ impl Node {
         self.kill_in(&mut lock(&self.life))
     }
 
+    /// The same to one certain process; whether it still ran.
+    pub(crate) fn kill_process(&self, pid: u32) -> Result<bool> {
+        let mut life = lock(&self.life);
+        self.reap(&mut life);
+        if life.child.as_ref().is_none_or(|child| child.id() != pid) {
+            return Ok(false);
+        }
+        self.kill_in(&mut life).map(|killed| killed.is_some())
+    }
+
     fn kill_in(&self, life: &mut Life) -> Result<Option<u32>> {
         self.reap(life);
         let Some(mut child) = life.child.take() else { return Ok(None) };

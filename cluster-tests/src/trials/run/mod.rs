@@ -5,7 +5,7 @@
 //! | `load` | workers work, faults come and go |
 //! | `healed` | nothing is broken any more; every node must serve again; workers go on for a moment |
 //! | `drained` | all workers have finished; every member tells its state and its digest |
-//! | `end` | every member's watch has brought everything |
+//! | `end` | every member's watch has brought everything; then all members are stopped, and their logs are read |
 //!
 //! 1. What the environment itself finds (nodes that ended by themselves, nodes that do not serve when all is healed) is kept in
 //!    `outcome.json` and judged as properties of its own.
@@ -13,8 +13,10 @@
 
 mod crew;
 mod judge;
+mod logs;
 mod nemesis;
 mod observer;
+mod standing;
 
 pub use judge::{Figures, judge, judge_dir};
 
@@ -94,7 +96,12 @@ pub fn run(plan: &Plan, means: &Means) -> Result<Outcome> {
     if let Ok(observer) = Arc::try_unwrap(observer) {
         observer.finish();
     }
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    if !plan.etcd {
+        let lost = damaged(&outcome.evidence);
+        outcome.exits.extend(logs::stop(&env, &lost)?);
+        outcome.skipped.extend(logs::read(&env, &means.binary, &journal, &lost)?);
+    }
     env.finish()?;
     std::fs::write(means.out.join("outcome.json"), serde_json::to_string_pretty(&outcome)?)?;
     Ok(outcome)
@@ -126,6 +133,9 @@ fn drive(plan: &Plan, means: &Means, env: &Env, journal: &Journal, observer: &Ar
     if unserved.is_none() {
         let newest = observer.states(&lost)?;
         behind = !observer.has_seen(newest, Duration::from_secs(10)) && lost.is_empty();
+    }
+    if !plan.etcd {
+        observer::leaders_of_logs(&means.out, plan.nodes, journal)?;
     }
     fact(journal, Fact::Phase("end".into()))?;
     let skipped = std::mem::take(&mut *nemesis.skipped.lock().unwrap_or_else(PoisonError::into_inner));
@@ -165,7 +175,12 @@ fn clear(out: &Path) -> Result<()> {
     for entry in std::fs::read_dir(out)? {
         let path = entry?.path();
         let ours = ["jsonl", "json", "log", "html", "edn"];
-        if path.extension().and_then(|extension| extension.to_str()).is_some_and(|one| ours.contains(&one)) {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension == Some("sound") {
+            std::fs::remove_dir_all(&path)?;
+        } else if extension.is_some_and(|one| ours.contains(&one))
+            || path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("outside-"))
+        {
             std::fs::remove_file(&path)?;
         }
     }
@@ -183,6 +198,7 @@ fn bounds(plan: &Plan) -> Bounds {
         max_unknown: 0.15,
         zombies_fail: !plan.etcd,
         dated_grants: !plan.etcd,
+        dated_leaders: !plan.etcd,
         ..Bounds::default()
     };
     for (property, each_second) in [("linearizable", 20), ("grants", 1), ("coverage", 20)] {
@@ -190,9 +206,16 @@ fn bounds(plan: &Plan) -> Bounds {
     }
     // What this run does not do needs not be seen.
     bounds.floors.insert("watch-bookmarkable".into(), 0);
+    bounds.floors.insert("serializable".into(), 0);
+    bounds.floors.insert("abandoned".into(), 0);
     let offered: &[&str] = if plan.etcd { &OF_ETCD } else { &WORKLOADS };
+    if plan.nodes == 1 {
+        bounds.floors.insert("digests".into(), 0);
+    }
     if plan.etcd {
         bounds.floors.insert("capacity".into(), 0);
+        bounds.floors.insert("log-matching".into(), 0);
+        bounds.floors.insert("one-leader".into(), 0);
     }
     debug_assert!(plan.workloads.iter().all(|workload| offered.contains(&workload.as_str())), "{:?}", plan.workloads);
     bounds

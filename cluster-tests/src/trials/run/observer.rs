@@ -2,7 +2,8 @@
 //!
 //! 1. A member's revisions come from one watch of the whole store, taken up where it ended; each is written when it comes. If what is next
 //!    was compacted meanwhile, the watch goes on as a source of another name, which promises nothing about the gap.
-//! 2. Leaders are written when they change, and again every second.
+//! 2. Leaders are written when they change, and again every second; at the end also those that the members wrote down themselves, for a
+//!    leadership may be shorter than the time between two looks.
 //! 3. States and digests are asked of one member each, so they say what that member has.
 
 use crate::trials::{
@@ -16,6 +17,7 @@ use conclave_api::etcdserverpb::{
     maintenance_client::MaintenanceClient, watch_client::WatchClient, watch_request::RequestUnion,
 };
 use std::{
+    path::Path,
     collections::HashMap,
     sync::{
         Arc,
@@ -26,6 +28,8 @@ use std::{
 };
 use tonic::transport::{Channel, Endpoint};
 
+/// Between two looks at who leads.
+const LOOK: Duration = Duration::from_millis(100);
 /// What states are read of at the end.
 const PREFIXES: [&str; 5] = ["kv/", "append/", "set/", "fenced/", "loose/"];
 
@@ -33,7 +37,7 @@ fn myself() -> Process {
     Process::Harness("observer".into())
 }
 
-fn write(journal: &Journal, node: usize, fact: Fact) {
+pub(super) fn write(journal: &Journal, node: usize, fact: Fact) {
     // A history that cannot be written is found out by who reads it.
     let _ = journal.write(&myself(), Some(node as u32 + 1), Entry::Fact(fact));
 }
@@ -73,6 +77,9 @@ impl Observer {
         }
         let (asked, leaders, stopped) = (Arc::clone(&world), journal.clone(), Arc::clone(&stop));
         threads.push(std::thread::spawn(move || poll(&asked, &leaders, &stopped, etcd)));
+        if !etcd {
+            threads.push(super::standing::start(&world, journal, &stop)?);
+        }
         Ok(Self { world, journal: journal.clone(), stop, seen, threads })
     }
 
@@ -126,8 +133,27 @@ fn poll(world: &Arc<World>, journal: &Journal, stop: &AtomicBool, etcd: bool) {
                 told.insert(node, (now, Instant::now()));
             }
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(LOOK);
     }
+}
+
+/// Who led, as the members' logs have it.
+pub(super) fn leaders_of_logs(out: &Path, nodes: usize, journal: &Journal) -> Result<()> {
+    for node in 0..nodes {
+        let path = out.join(format!("n{}.log", node + 1));
+        let log = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        for leader in log.lines().filter_map(leader_of_line) {
+            write(journal, node, Fact::Leader(leader));
+        }
+    }
+    Ok(())
+}
+
+/// `… leader known term=3 leader=5ae29500b2d55136`
+fn leader_of_line(line: &str) -> Option<Leader> {
+    let (_, told) = line.split_once("leader known term=")?;
+    let (term, leader) = told.split_once(" leader=")?;
+    Some(Leader { term: term.parse().ok()?, leader: u64::from_str_radix(leader.trim(), 16).ok()? })
 }
 
 async fn watch(url: &str, node: usize, journal: &Journal, seen: &AtomicI64, stop: &AtomicBool) -> Result<()> {
@@ -208,4 +234,17 @@ async fn states(urls: &[String], journal: &Journal, lost: &[usize]) -> Result<i6
         write(journal, node, Fact::Digest(digest));
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_read_from_a_line_of_the_log() {
+        let line = "2026-11-21T06:06:02Z  INFO conclave_server::leadership: leader known term=3 leader=5ae29500b2d55136";
+        let leader = leader_of_line(line).map(|leader| (leader.term, leader.leader));
+        assert_eq!(leader, Some((3, 0x5ae2_9500_b2d5_5136)));
+        assert!(leader_of_line("INFO conclave_server::leadership: no leader term=2").is_none());
+    }
 }

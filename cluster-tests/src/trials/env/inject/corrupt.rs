@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     fs::OpenOptions,
+    io::ErrorKind,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -38,13 +39,20 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
     let mut effects = Vec::new();
     for node in nodes {
         let (node, plan) = (&world.nodes[*node], world.plan);
-        effects.extend(node.hold_down()?.map(|pid| killed(node.index, pid)));
         let copy = world.out().join(format!("{}.sound", node.site.name));
-        if copy.exists() {
-            std::fs::remove_dir_all(&copy)?;
+        if std::fs::create_dir(&copy).is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
+            return Err(no("the node is being damaged already").into());
         }
-        run("cp", ["-a".as_ref(), node.data.as_os_str(), copy.as_os_str()])?;
-        effects.extend(spoil(node, fault)?);
+        effects.extend(node.hold_down()?.map(|pid| killed(node.index, pid)));
+        copy_tree(&node.data, &copy)?;
+        match spoil(node, fault) {
+            Ok(damage) => effects.extend(damage),
+            Err(error) => {
+                node.let_up()?;
+                std::fs::remove_dir_all(&copy)?;
+                return Err(error);
+            }
+        }
         let mut links = between(&[node.index], &plan.everybody());
         links.extend(between(&[node.index], &[plan.runner()]));
         let layer = world.net.add(&links, &Rule::cut());
@@ -55,7 +63,8 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
             let how = node.exits().last().map(|exit| exit.how.clone()).unwrap_or_default();
             effects.push(Effect::Refused { node: node.index, how });
             std::fs::remove_dir_all(&node.data)?;
-            run("cp", ["-a".as_ref(), copy.as_os_str(), node.data.as_os_str()])?;
+            std::fs::create_dir(&node.data)?;
+            copy_tree(&copy, &node.data)?;
             effects.extend(node.start()?.map(|pid| Effect::Started { node: node.index, pid }));
         } else {
             effects.push(Effect::Survived { node: node.index });
@@ -74,6 +83,11 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
     }))
 }
 
+/// What a directory holds, into one that is there.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    run("cp", ["-a".as_ref(), from.join(".").as_os_str(), to.as_os_str()]).map(drop)
+}
+
 fn spoil(node: &Node, fault: &Fault) -> Result<Vec<Effect>> {
     let all = files(&node.data)?;
     let length = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
@@ -84,7 +98,7 @@ fn spoil(node: &Node, fault: &Fault) -> Result<Vec<Effect>> {
     };
     match fault {
         Fault::TornTail { bytes, .. } => {
-            let log = newest_log(&all).context("the node has no log file")?;
+            let log = newest_log(&all).ok_or_else(|| no("nothing is written to the node's log yet"))?;
             let (file, end) = (OpenOptions::new().read(true).write(true).open(&log)?, end_of_data(&log)?);
             // The beginning of the log's last bytes over again: a record that starts well and stops.
             let size = (*bytes).clamp(1, end.max(1));
@@ -94,7 +108,7 @@ fn spoil(node: &Node, fault: &Fault) -> Result<Vec<Effect>> {
             record(&log, end, size);
         }
         Fault::Truncate { bytes, .. } => {
-            let log = newest_log(&all).context("the node has no log file")?;
+            let log = newest_log(&all).ok_or_else(|| no("nothing is written to the node's log yet"))?;
             let end = end_of_data(&log)?;
             let keep = end.saturating_sub(*bytes);
             OpenOptions::new().write(true).open(&log)?.set_len(keep)?;

@@ -56,7 +56,8 @@ pub(super) fn power_loss(world: &Arc<World>, nodes: &[usize], alive: bool) -> Re
     Ok(Box::new(move |world| {
         let mut all_lost = true;
         for node in nodes.iter().filter(|_| alive) {
-            effects.extend(sees_and_ends(world, *node));
+            let pid = world.nodes[*node].pid();
+            effects.extend(pid.and_then(|pid| sees_and_ends(world, *node, pid)));
         }
         for node in &nodes {
             let (loss, started) = world.nodes[*node].recover(alive)?;
@@ -82,19 +83,19 @@ fn sync_by_shim(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Result
     let mut before = Vec::new();
     for node in nodes {
         let page = world.nodes[*node].site.page.as_ref().context("no page")?;
-        before.push((*node, page.seen()?.syncs_changed));
+        before.push((*node, world.nodes[*node].pid(), page.seen()?.syncs_changed));
         page.set_sync(mode)?;
     }
     Ok(Box::new(move |world| {
         let mut effects = Vec::new();
-        for (node, before) in &before {
+        for (node, _, before) in &before {
             let page = world.nodes[*node].site.page.as_ref().context("no page")?;
             page.set_sync(Sync::AsUsual)?;
             let changed = u64::try_from(page.seen()?.syncs_changed - before).unwrap_or_default();
             effects.push(Effect::Syncs { node: *node, changed });
         }
-        let nodes: Vec<usize> = before.iter().map(|(node, _)| *node).collect();
-        after_syncs(world, &nodes, effects, trouble)
+        let processes: Vec<_> = before.iter().map(|(node, pid, _)| (*node, *pid)).collect();
+        after_syncs(world, &processes, effects, trouble)
     }))
 }
 
@@ -109,20 +110,26 @@ fn sync_by_strace(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Resu
         let Some(pid) = world.nodes[*node].pid() else { return Err(no("a node is down").into()) };
         let trace =
             world.out().join(format!("{}.strace-{}", world.nodes[*node].site.name, crate::trials::env::now_ns()));
-        attached.push((*node, Strace::attach(world.id(), pid, tamper, trace)?));
+        attached.push((*node, Some(pid), Strace::attach(world.id(), pid, tamper, trace)?));
     }
     Ok(Box::new(move |world| {
         let mut effects = Vec::new();
-        for (node, strace) in &attached {
+        for (node, _, strace) in &attached {
             effects.push(Effect::Syncs { node: *node, changed: strace.detach()? });
         }
-        let nodes: Vec<usize> = attached.iter().map(|(node, _)| *node).collect();
-        after_syncs(world, &nodes, effects, trouble)
+        let processes: Vec<_> = attached.iter().map(|(node, pid, _)| (*node, *pid)).collect();
+        after_syncs(world, &processes, effects, trouble)
     }))
 }
 
-/// Nodes that did not survive it come back with a sound disk; those that should not have do too.
-fn after_syncs(world: &Arc<World>, nodes: &[usize], mut effects: Vec<Effect>, trouble: Trouble) -> Result<Outcome> {
+/// Nodes that did not survive it come back with a sound disk; those that should not have do too. `processes` are the nodes with what ran
+/// there when the trouble began: a process that another fault has started since then has seen nothing of it.
+fn after_syncs(
+    world: &Arc<World>,
+    processes: &[(usize, Option<u32>)],
+    mut effects: Vec<Effect>,
+    trouble: Trouble,
+) -> Result<Outcome> {
     let mut note = String::new();
     let changed = effects.iter().filter_map(|effect| match effect {
         Effect::Syncs { node, changed } if *changed > 0 => Some(*node),
@@ -130,24 +137,28 @@ fn after_syncs(world: &Arc<World>, nodes: &[usize], mut effects: Vec<Effect>, tr
     });
     let changed: Vec<usize> = changed.collect();
     let effective = !changed.is_empty();
-    for node in changed.iter().filter(|_| matches!(trouble, Trouble::Fail)) {
-        effects.extend(sees_and_ends(world, *node));
-        // Nothing it says from here on is worth anything: what it could not sync may be gone.
-        if let Some(pid) = world.nodes[*node].kill()? {
-            effects.push(killed(*node, pid));
-            note = format!("{note}{} went on after a sync had failed. ", world.nodes[*node].site.name);
-        }
+    for (node, pid) in processes.iter().filter(|(node, _)| changed.contains(node)) {
+        let (Trouble::Fail, Some(pid)) = (trouble, *pid) else { continue };
+        let Some(ended) = sees_and_ends(world, *node, pid) else {
+            // Nothing it says from here on is worth anything: what it could not sync may be gone.
+            if world.nodes[*node].kill_process(pid)? {
+                effects.push(killed(*node, pid));
+                note = format!("{note}{} went on after a sync had failed. ", world.nodes[*node].site.name);
+            }
+            continue;
+        };
+        effects.push(ended);
     }
-    effects.extend(revive(world, nodes)?);
+    let nodes: Vec<usize> = processes.iter().map(|(node, _)| *node).collect();
+    effects.extend(revive(world, &nodes)?);
     Ok(Outcome::new(effects, effective).note(note))
 }
 
-/// Waits for a node to end by itself, as it should once its disk has failed; tells how it did.
-fn sees_and_ends(world: &Arc<World>, node: usize) -> Option<Effect> {
+/// Waits for a node's process to end by itself, as it should once its disk has failed; tells how it did.
+fn sees_and_ends(world: &Arc<World>, node: usize, pid: u32) -> Option<Effect> {
     let node = &world.nodes[node];
-    let pid = node.pid()?;
-    let ended = wait_until(ENDS, || node.pid() != Some(pid));
-    let how = if ended { node.exits().last()?.how.clone() } else { return None };
+    wait_until(ENDS, || node.pid() != Some(pid)).then_some(())?;
+    let how = node.exits().last()?.how.clone();
     Some(Effect::Ended { who: node.site.name.clone(), pid, how })
 }
 
