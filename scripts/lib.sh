@@ -59,6 +59,15 @@ ensure_package() {
   command -v "$2" >/dev/null || install_packages "$1"
 }
 
+# What faults are made with, most of which need root: without it these are of no use.
+ensure_fault_packages() {
+  [ "$(id -u)" -eq 0 ] || return 0
+  ensure_package iproute2 ip
+  ensure_package e2fsprogs mkfs.ext4
+  ensure_package mount mount
+  ensure_package strace strace
+}
+
 package_is_installed() {
   dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
 }

@@ -108,10 +108,15 @@ impl Ctl {
     /// # Errors
     /// It cannot be started.
     pub fn start(&self, args: &[&str]) -> Result<Running> {
-        let mut child = self.command(args).stdin(Stdio::null()).spawn()?;
-        let stdout = child.stdout.take().context("stdout was piped")?;
-        let stderr = child.stderr.take().context("stderr was piped")?;
-        Ok(Running { lines: BufReader::new(stdout).lines(), stderr, child })
+        Running::new(self.command(args).stdin(Stdio::null()).spawn()?)
+    }
+
+    /// Starts a command that reads what it is [told](Running::tell).
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_listening(&self, args: &[&str]) -> Result<Running> {
+        Running::new(self.command(args).stdin(Stdio::piped()).spawn()?)
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -135,6 +140,22 @@ pub struct Running {
 }
 
 impl Running {
+    fn new(mut child: Child) -> Result<Self> {
+        let stdout = child.stdout.take().context("stdout was piped")?;
+        let stderr = child.stderr.take().context("stderr was piped")?;
+        Ok(Self { lines: BufReader::new(stdout).lines(), stderr, child })
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// It does not read, or has ended.
+    pub async fn tell(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("it was not started to listen")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(stdin.flush().await?)
+    }
+
     /// The next line it prints.
     ///
     /// # Errors

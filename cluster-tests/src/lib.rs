@@ -1,6 +1,7 @@
 //! Tests of whole clusters: real `conclave` processes on loopback, driven by clients, killed, paused and restarted.
 //!
 //! * [`cluster`] starts and breaks nodes; [`process`] is one of them.
+//! * [`status`] asks a member how far its state has come.
 //! * [`client`] has short forms of the requests that tests make; [`etcdctl`] runs Debian's `etcdctl`.
 //! * [`load`] makes work and records it in a [`history`], where an outcome that is unknown stays unknown.
 //! * [`check`] judges histories and states: one property a file, each with tests that show it failing.
@@ -24,6 +25,7 @@ pub mod load;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+pub mod status;
 pub mod timeline;
 pub mod trials;
 pub mod wait;

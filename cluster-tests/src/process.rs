@@ -22,6 +22,8 @@ const STEP: Duration = Duration::from_millis(5);
 pub struct Process {
     binary: PathBuf,
     args: Vec<String>,
+    /// A variable of the next start's environment.
+    variable: Option<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
     /// Where in the log the present life begins.
@@ -32,12 +34,17 @@ impl Process {
     /// A process that is not running yet.
     #[must_use]
     pub fn new(args: Vec<String>, log: PathBuf) -> Self {
-        Self { binary: binary(), args, log, child: None, mark: 0 }
+        Self { binary: binary(), args, variable: None, log, child: None, mark: 0 }
     }
 
     /// Another server than that under test, from the next start on.
     pub fn set_binary(&mut self, binary: PathBuf) {
         self.binary = binary;
+    }
+
+    /// Sets a variable in the environment of every start from now on; none takes it away.
+    pub fn set_variable(&mut self, variable: Option<(&str, &str)>) {
+        self.variable = variable.map(|(name, value)| (name.to_owned(), value.to_owned()));
     }
 
     /// Changes the arguments of the next start.
@@ -66,6 +73,7 @@ impl Process {
         {
             command.env_remove(name);
         }
+        command.envs(self.variable.clone());
         self.child = Some(command.spawn().with_context(|| format!("start {}", self.binary.display()))?);
         Ok(())
     }
@@ -124,6 +132,14 @@ impl Process {
         let asked = Instant::now();
         self.signal(Signal::TERM)?;
         Ok((self.exit(bound).await?, asked.elapsed()))
+    }
+
+    /// The process's id.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("the node is not running")?.id())
     }
 
     /// Stops the process where it stands (SIGSTOP).

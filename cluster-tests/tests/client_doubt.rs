@@ -22,6 +22,7 @@ use tokio::time::sleep;
 on_both!(
     a_session_opened_slowly_is_alive,
     a_session_is_opened_though_the_answer_to_its_grant_is_lost,
+    a_session_that_nobody_waits_for_leaves_no_lease,
     a_place_is_found_though_the_answer_to_taking_it_is_lost,
     a_request_that_arrives_after_the_release_leaves_no_place,
     whoever_waits_does_not_mind_compaction,
@@ -93,6 +94,28 @@ async fn a_session_is_opened_though_the_answer_to_its_grant_is_lost(server: Serv
         sleep(Duration::from_secs(6)).await;
     }
     Ok(())
+}
+
+async fn a_session_that_nobody_waits_for_leaves_no_lease(server: Server) -> Result<()> {
+    let cluster = server.start(3).await?;
+    let (proxy, client) = through(&cluster).await?;
+    let other = Client::new([cluster.endpoint(2)])?;
+    client.put("connected", "").await?;
+    let ttl = Duration::from_secs(600);
+    // Dropped after ever more time: before the request, with it under way, and when it was granted.
+    for micros in [0, 100, 500, 1_000, 5_000, 20_000] {
+        drop(tokio::time::timeout(Duration::from_micros(micros), Session::open(&client, ttl)).await);
+    }
+    // And one whose grant arrives long after it was given up.
+    proxy.delay_requests(Duration::from_secs(3));
+    ensure!(within("nothing", Duration::from_millis(300), Session::open(&client, ttl)).await.is_err());
+    sleep(Duration::from_secs(4)).await;
+    let none_left = async || {
+        let left = other.leases().await?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    };
+    eventually("no lease", LONG, none_left).await
 }
 
 async fn a_place_is_found_though_the_answer_to_taking_it_is_lost(server: Server) -> Result<()> {

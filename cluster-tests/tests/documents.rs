@@ -1,6 +1,7 @@
 //! What documents say about the tree is so.
 
 use anyhow::{Context as _, Result};
+use cluster_tests::trials::check::PROPERTIES;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,5 +79,49 @@ fn each_guarantee_has_its_evidence() -> Result<()> {
     }
     anyhow::ensure!(sentences > 30, "only {sentences} guarantees were found: has the table another form?");
     anyhow::ensure!(faults.is_empty(), "docs/guarantees.md: {}", faults.join("; "));
+    Ok(())
+}
+
+/// The cells of each row of a table whose rows begin with a name in back quotes, below a heading.
+fn rows<'a>(text: &'a str, heading: &str) -> Vec<Vec<&'a str>> {
+    let part = text.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_default();
+    let part = part.split("\n## ").next().unwrap_or_default();
+    let rows = part.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect()).collect()
+}
+
+#[test]
+fn each_property_is_in_the_table_with_what_shows_that_it_can_fail() -> Result<()> {
+    let text = fs::read_to_string(repository().join("docs/testing.md"))?;
+    let guarantees = fs::read_to_string(repository().join("docs/guarantees.md"))?;
+    let rows = rows(&text, "Properties");
+    let named: Vec<_> = rows.iter().map(|cells| cells[0].trim_matches('`')).collect();
+    let properties: Vec<_> = PROPERTIES.iter().map(|property| property.name).collect();
+    anyhow::ensure!(named == properties, "docs/testing.md has {named:?}, and there are {properties:?}");
+    for cells in &rows {
+        let [name, holds, checker, bad, _] = cells[..] else { anyhow::bail!("{cells:?} is no row of five") };
+        let (name, checker) = (name.trim_matches('`'), checker.trim_matches('`'));
+        let file = repository().join("cluster-tests/src/trials/check").join(checker);
+        let code = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        anyhow::ensure!(code.contains(&format!("name: \"{name}\"")), "{checker} does not judge {name}");
+        // What the table says it holds is what the guarantees say that holds them.
+        let stem = file.file_stem().context("a file has a name")?.to_string_lossy().into_owned();
+        let by = |line: &&str| line.contains(&format!("`checker:{stem}`"));
+        let numbers = guarantees.lines().filter(by).filter_map(|line| line.split('|').nth(1).map(str::trim));
+        let numbers: Vec<_> = numbers.collect();
+        let said = if numbers.is_empty() { "–".to_owned() } else { numbers.join(", ") };
+        anyhow::ensure!(holds == said, "docs/testing.md says that {name} holds {holds}, and docs/guarantees.md {said}");
+        let folder = repository().join("cluster-tests/testdata/bad").join(name);
+        let mut there = Vec::new();
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            there.push(entry?.path().file_stem().context("a file has a name")?.to_string_lossy().into_owned());
+        }
+        there.sort();
+        let said: Vec<_> = bad.split('`').skip(1).step_by(2).filter(|word| *word != "mutations").collect();
+        anyhow::ensure!(
+            there == said,
+            "bad histories of {name}: docs/testing.md has {said:?}, and there are {there:?}"
+        );
+    }
     Ok(())
 }

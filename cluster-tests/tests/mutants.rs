@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use cluster_tests::{
     process::binary,
-    trials::mutants::{MUTANTS, VARIABLE},
+    trials::mutants::{MUTANTS, VARIABLE, contains, traces},
 };
 use std::{
     fs,
@@ -34,16 +34,6 @@ fn server_code() -> Result<String> {
     Ok(text)
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
-    let needle = needle.as_bytes();
-    haystack.windows(needle.len()).any(|window| window[0] == needle[0] && window == needle)
-}
-
-/// What a server with planted bugs contains.
-fn traces() -> impl Iterator<Item = &'static str> {
-    MUTANTS.iter().map(|mutant| mutant.name).chain([VARIABLE])
-}
-
 #[test]
 fn the_server_under_test_contains_no_planted_bug() -> Result<()> {
     let path = binary();
@@ -54,13 +44,28 @@ fn the_server_under_test_contains_no_planted_bug() -> Result<()> {
     Ok(())
 }
 
-/// The control of the test above: what it looks for is there if the feature is.
+/// The control of the test above: names that a program has are found in it. This test's own program has them all, compiled in from the same
+/// list as string constants, the form in which `mutant!` puts them into a server; and another program, the server's, has them not.
 #[test]
-fn a_server_with_planted_bugs_contains_all_of_them() -> Result<()> {
-    let Some(path) = std::env::var_os("CONCLAVE_MUTANTS_BIN") else { return Ok(()) };
-    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+fn names_that_are_compiled_in_are_found() -> Result<()> {
+    let me = std::env::current_exe()?;
+    let bytes = fs::read(&me).with_context(|| me.display().to_string())?;
     let missing: Vec<_> = traces().filter(|trace| !contains(&bytes, trace)).collect();
-    ensure!(missing.is_empty(), "{} does not contain {missing:?}", path.display());
+    ensure!(missing.is_empty(), "{} does not seem to contain {missing:?}", me.display());
+    // Nothing is found that is not there. (The word is put together here, so that it is not compiled in.)
+    let absent: String = VARIABLE.chars().rev().collect();
+    ensure!(!contains(&bytes, &absent), "{absent} seems to be in {}", me.display());
+    Ok(())
+}
+
+/// Every place in the code is one that only the feature compiles: `mutant!` is the constant `false` without it, and nothing else names a bug.
+#[test]
+fn without_the_feature_the_macro_is_a_constant() -> Result<()> {
+    let text = fs::read_to_string(repository().join("crates/state/src/mutant.rs"))?;
+    let without =
+        text.split("#[cfg(not(feature = \"mutants\"))]").nth(1).context("the macro has no form without the feature")?;
+    let body = without.split("#[cfg(feature").next().unwrap_or(without);
+    ensure!(body.contains("=> {\n        false\n    };") || body.contains("=> { false }"), "it is no constant: {body}");
     Ok(())
 }
 

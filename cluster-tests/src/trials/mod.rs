@@ -5,15 +5,17 @@
 //! * [`check`] judges it, one property a file, with `valid`, `violation` or `unknown`.
 //! * [`report`] makes a page of it.
 //! * [`plan`] draws a run's faults from a seed; [`workload`] is what clients do; [`run`](mod@run) does it all together.
-//! * [`command`] is the program `conclave-trials`; [`matrix`], [`mutants`] and [`shrink`] are runs of many runs.
+//! * [`command`] is the program `conclave-trials`; [`matrix`], [`mutants`], [`control`], [`regressions`] and [`shrink`] are runs of many runs.
 
 pub mod check;
 pub mod command;
+pub mod control;
 pub mod env;
 pub mod history;
 pub mod matrix;
 pub mod mutants;
 pub mod plan;
+pub mod regressions;
 pub mod report;
 pub mod run;
 pub mod shrink;

@@ -24,6 +24,18 @@ pub struct Mutant {
 /// The variable that chooses.
 pub const VARIABLE: &str = "CONCLAVE_MUTANT";
 
+/// What a server that was built with planted bugs contains, and no other.
+pub fn traces() -> impl Iterator<Item = &'static str> {
+    MUTANTS.iter().map(|mutant| mutant.name).chain([VARIABLE])
+}
+
+/// Whether a program's bytes contain a text.
+#[must_use]
+pub fn contains(program: &[u8], text: &str) -> bool {
+    let text = text.as_bytes();
+    program.windows(text.len()).any(|window| window[0] == text[0] && window == text)
+}
+
 /// All of them.
 pub const MUTANTS: [Mutant; 21] = [
     Mutant {
@@ -113,7 +125,7 @@ pub const MUTANTS: [Mutant; 21] = [
         workloads: &["lease", "lock"],
         faults: &["kill", "pause"],
         nodes: 3,
-        seconds: 30,
+        seconds: 40,
         caught_by: &["lease-early"],
     },
     Mutant {
@@ -149,7 +161,7 @@ pub const MUTANTS: [Mutant; 21] = [
         workloads: &["kv", "watch"],
         faults: &["delay"],
         nodes: 3,
-        seconds: 15,
+        seconds: 30,
         caught_by: &["watch-bookmarkable", "watch-reliable"],
     },
     Mutant {
@@ -158,7 +170,7 @@ pub const MUTANTS: [Mutant; 21] = [
         workloads: &["lock"],
         faults: &["delay"],
         nodes: 3,
-        seconds: 15,
+        seconds: 40,
         caught_by: &["wakeups"],
     },
     Mutant {
@@ -194,17 +206,17 @@ pub const MUTANTS: [Mutant; 21] = [
         workloads: &["kv", "append", "set"],
         faults: &["kill", "partition", "reset"],
         nodes: 3,
-        seconds: 15,
-        caught_by: &["linearizable", "append", "set"],
+        seconds: 40,
+        caught_by: &["linearizable", "wgl", "append", "set"],
     },
     Mutant {
         name: "vote-for-the-behind",
         what: "a vote is given to a candidate whose log is behind",
         workloads: &["kv", "append", "set"],
-        faults: &["kill", "delay", "pause"],
+        faults: &["partition", "kill"],
         nodes: 3,
-        seconds: 15,
-        caught_by: &["linearizable", "durability", "agreement", "append", "set"],
+        seconds: 90,
+        caught_by: &["linearizable", "durability", "agreement", "append", "set", "no-crash", "recovery"],
     },
     Mutant {
         name: "fence-reused",

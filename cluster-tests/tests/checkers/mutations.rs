@@ -3,7 +3,7 @@
 
 use crate::simulator::{self, MS};
 use cluster_tests::trials::{
-    check::{Case, PROPERTIES, Verdict, beliefs, judge_all},
+    check::{Case, Grant, Kind, PROPERTIES, Verdict, beliefs, judge_all},
     history::*,
 };
 
@@ -16,12 +16,18 @@ const MUTATIONS: &[(&str, &str, Mutate)] = &[
     ("two writes with each other's revision", "linearizable", |run| swapped_revisions(run)),
     ("an acknowledged write that is not there", "linearizable", |run| lost_write(run)),
     ("an acknowledged write that no member has", "durability", |run| lost_state(run)),
+    ("a write that replaced something else", "linearizable", |run| wrong_previous(run)),
+    ("a member whose reads go back", "serializable", |run| member_goes_back(run)),
     ("a cas over something else", "linearizable", |run| wrong_cas(run)),
     ("an append that is lost", "append", |run| lost_append(run)),
     ("an element that is lost", "set", |run| lost_element(run)),
     ("a revision that a member leaves out", "agreement", |run| dropped_revision(run)),
     ("a value that a member has otherwise", "agreement", |run| other_value(run)),
     ("a digest", "digests", |run| other_digest(run)),
+    ("a digest after an entry", "digests", |run| other_mark(run)),
+    ("an entry that a member has otherwise", "log-matching", |run| other_entry(run)),
+    ("an entry that is missing", "log-matching", |run| missing_entry(run)),
+    ("a write that no log has", "log-matching", |run| unlogged_write(run)),
     ("a second leader", "one-leader", |run| second_leader(run)),
     ("a dropped watch event", "watch-reliable", |run| dropped_event(run)),
     ("a duplicated watch event", "watch-unique", |run| duplicated_event(run)),
@@ -35,17 +41,25 @@ const MUTATIONS: &[(&str, &str, Mutate)] = &[
     ("a phantom grant", "grants", |run| phantom(run)),
     ("a smaller fence", "fences", |run| smaller_fence(run)),
     ("two overlapping beliefs", "exclusion", |run| overlapping_beliefs(run)),
+    ("a leadership of a queue that ends before its leader's belief", "exclusion", |run| early_end_of_a_queue(run)),
     ("a deposed holder's write", "fenced-writes", |run| deposed_write(run)),
     ("too many permits", "capacity", |run| heavier_permits(run)),
+    ("a second leader of a queue", "capacity", |run| second_leader_of_a_queue(run)),
     ("a waiter that is passed", "fifo", |run| passed_waiter(run)),
     ("a lost wake-up", "wakeups", |run| late_answer(run, true)),
     ("a zombie", "zombies", |run| late_answer(run, false)),
+    ("a winner of a queue that is told late", "wakeups", |run| late_campaign(run, true)),
+    ("a candidate that waits for nothing", "zombies", |run| late_campaign(run, false)),
+    ("a place that nobody waits at", "abandoned", |run| kept_place(run)),
     ("a leader who led before", "leader-reads", |run| former_leader(run)),
     ("swapped observations", "observe", |run| swapped_observations(run)),
     ("a line in another order", "queue-order", |run| other_line(run)),
     ("a term that falls", "queue-terms", |run| falling_term(run)),
+    ("a change that a queue's watch leaves out", "queue-watch", |run| dropped_queue_event(run)),
+    ("a change that a queue's watch tells otherwise", "queue-watch", |run| other_queue_event(run)),
     ("a claim that ends early", "claim-early", |run| longer_promise(run)),
     ("a missed vacancy", "claim-vacancy", |run| missed_vacancy(run)),
+    ("a store that takes no writes any more", "liveness", |run| no_more_writes(run)),
 ];
 
 #[test]
@@ -100,6 +114,45 @@ fn a_history_without_faults_of_effect_or_answers_is_unknown() {
     assert!(matches!(verdict(&Run::new(records), "fifo"), Verdict::Unknown { .. }));
 }
 
+#[test]
+fn a_history_in_which_a_broken_minority_stops_everything_is_unknown() {
+    let mut records = simulator::history(1);
+    let span = Run::new(records.clone()).span();
+    for record in &mut records {
+        match &mut record.entry {
+            Entry::Fact(Fact::Bounds(bounds)) => bounds.max_unknown = 1.0,
+            Entry::Ok(Answer::Kv(_) | Answer::Append(_) | Answer::Set(_)) => {
+                record.entry = Entry::Info(Failure { code: "timeout".into(), error: "no answer".into() });
+            }
+            _ => {}
+        }
+    }
+    let paused = |targets: &[&str]| {
+        let event = |stage| FaultEvent {
+            id: 1,
+            fault: "pause".into(),
+            stage,
+            targets: targets.iter().map(|one| (*one).to_owned()).collect(),
+            detail: String::new(),
+            effect: std::iter::once(("milliseconds stopped".to_owned(), 9.0)).collect(),
+        };
+        let line = |time, stage| Record {
+            index: 0,
+            process: Process::Harness("nemesis".into()),
+            time,
+            clock: None,
+            node: None,
+            entry: Entry::Fault(event(stage)),
+        };
+        let mut records = records.clone();
+        records.extend([line(span.0, Stage::Installed), line(span.1, Stage::Healed)]);
+        verdict(&Run::new(records), "coverage")
+    };
+    let Verdict::Unknown { why } = paused(&["n1"]) else { panic!("a minority may not stop everything") };
+    assert!(why.contains("only a minority was broken"), "{why}");
+    assert!(paused(&["n1", "n2"]).is_valid(), "a majority may");
+}
+
 fn verdict(run: &Run, property: &str) -> Verdict {
     let findings = judge_all(&Case::new(run));
     findings.into_iter().find(|finding| finding.property == property).expect("it is judged").verdict
@@ -116,8 +169,8 @@ fn changed(run: &Run, index: usize, change: impl FnOnce(&mut Entry)) -> Vec<Reco
 fn writes(run: &Run) -> impl Iterator<Item = (&Op, &str, &str, i64)> {
     run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
         (
-            Call::Kv(KvCall::Put { key, value, lease: 0 } | KvCall::Cas { key, value, lease: 0, .. }),
-            Some(Answer::Kv(KvAnswer::Written { revision })),
+            Call::Kv(KvCall::Put { key, value, lease: 0, .. } | KvCall::Cas { key, value, lease: 0, .. }),
+            Some(Answer::Kv(KvAnswer::Written { revision, .. })),
         ) => Some((op, key.as_str(), value.as_str(), *revision)),
         _ => None,
     })
@@ -125,7 +178,7 @@ fn writes(run: &Run) -> impl Iterator<Item = (&Op, &str, &str, i64)> {
 
 fn gets(run: &Run) -> impl Iterator<Item = (&Op, &str, &Vec<Kv>)> {
     run.ops.iter().filter_map(|op| match (&op.call, op.answer()) {
-        (Call::Kv(KvCall::Get { key, .. }), Some(Answer::Kv(KvAnswer::Read { kvs, .. }))) => {
+        (Call::Kv(KvCall::Get { key, serializable: false, .. }), Some(Answer::Kv(KvAnswer::Read { kvs, .. }))) => {
             Some((op, key.as_str(), kvs))
         }
         _ => None,
@@ -160,8 +213,8 @@ fn swapped_revisions(run: &Run) -> Option<Vec<Record>> {
     let mut all = writes(run);
     let ((first, .., a), (second, .., b)) = (all.next()?, all.next()?);
     let mut records = run.records.clone();
-    records[first.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: b }));
-    records[second.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: a }));
+    records[first.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: b, prev: None }));
+    records[second.completed].entry = Entry::Ok(Answer::Kv(KvAnswer::Written { revision: a, prev: None }));
     Some(records)
 }
 
@@ -278,6 +331,58 @@ fn other_digest(run: &Run) -> Option<Vec<Record>> {
             digest.digest.push('x');
         }
     }))
+}
+
+fn other_mark(run: &Run) -> Option<Vec<Record>> {
+    let index = run.records.iter().rposition(|record| matches!(record.entry, Entry::Fact(Fact::Mark(_))))?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::Mark(mark)) = entry {
+            mark.digest.push('x');
+        }
+    }))
+}
+
+/// The places of one entry in the members' logs, from the middle.
+fn logged(run: &Run) -> Vec<usize> {
+    let entry = |record: &Record| match &record.entry {
+        Entry::Fact(Fact::Logged(entry)) => Some(entry.index),
+        _ => None,
+    };
+    let all: Vec<u64> = run.records.iter().filter_map(entry).collect();
+    let middle = all.get(all.len() / 6).copied();
+    run.records.iter().enumerate().filter(|(_, record)| entry(record) == middle).map(|(index, _)| index).collect()
+}
+
+fn other_entry(run: &Run) -> Option<Vec<Record>> {
+    Some(changed(run, *logged(run).last()?, |entry| {
+        if let Entry::Fact(Fact::Logged(entry)) = entry {
+            entry.record.push('x');
+        }
+    }))
+}
+
+fn missing_entry(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    records.remove(*logged(run).last()?);
+    Some(records)
+}
+
+/// An entry with a write of the store's own clients loses it in all logs.
+fn unlogged_write(run: &Run) -> Option<Vec<Record>> {
+    let writes = |entry: &Logged| entry.puts.iter().chain(&entry.maybe).any(|(key, _)| key.starts_with("kv/"));
+    let index = run.records.iter().rev().find_map(|record| match &record.entry {
+        Entry::Fact(Fact::Logged(entry)) if writes(entry) => Some(entry.index),
+        _ => None,
+    })?;
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Fact(Fact::Logged(entry)) = &mut record.entry
+            && entry.index == index
+        {
+            (entry.puts, entry.maybe) = (Vec::new(), Vec::new());
+        }
+    }
+    Some(records)
 }
 
 fn second_leader(run: &Run) -> Option<Vec<Record>> {
@@ -465,7 +570,7 @@ fn smaller_fence(run: &Run) -> Option<Vec<Record>> {
 
 fn overlapping_beliefs(run: &Run) -> Option<Vec<Record>> {
     let case = Case::new(run);
-    let beliefs = beliefs(run, &case.grants);
+    let beliefs = beliefs(&case);
     let mut of_lock: Vec<_> = beliefs.iter().filter(|belief| belief.grant.name == "lock/a").collect();
     of_lock.sort_by_key(|belief| belief.from);
     for pair in of_lock.windows(2) {
@@ -595,7 +700,8 @@ fn swapped_observations(run: &Run) -> Option<Vec<Record>> {
 
 fn queue_event(run: &Run, wanted: impl Fn(&QueueEvent) -> bool) -> Option<usize> {
     let found = run.events().filter_map(|streamed| match streamed.event {
-        Event::Queue(event) if wanted(event) => Some(streamed.index),
+        // What the first watch tells counts; that the others tell the same is a property of its own.
+        Event::Queue(event) if event.stream == "q1" && wanted(event) => Some(streamed.index),
         _ => None,
     });
     found.last()
@@ -679,4 +785,169 @@ fn missed_vacancy(run: &Run) -> Option<Vec<Record>> {
         }));
     }
     None
+}
+
+fn wrong_previous(run: &Run) -> Option<Vec<Record>> {
+    let told = |op: &&Op| matches!(op.answer(), Some(Answer::Kv(KvAnswer::Written { prev: Some(_), .. })));
+    let op = run.ops.iter().find(told)?;
+    Some(changed(run, op.completed, |entry| {
+        if let Entry::Ok(Answer::Kv(KvAnswer::Written { prev, .. })) = entry {
+            *prev = None;
+        }
+    }))
+}
+
+fn member_goes_back(run: &Run) -> Option<Vec<Record>> {
+    let reads: Vec<_> = run
+        .ops
+        .iter()
+        .filter_map(|op| match (&op.call, op.answer()) {
+            (
+                Call::Kv(KvCall::Get { serializable: true, .. }),
+                Some(answer @ Answer::Kv(KvAnswer::Read { revision, .. })),
+            ) => Some((op, answer.clone(), *revision)),
+            _ => None,
+        })
+        .collect();
+    // The third shows what the first showed: true once, and older than what the second showed.
+    let three = reads.windows(3).find(|three| three[0].2 < three[1].2)?;
+    Some(changed(run, three[2].0.completed, |entry| *entry = Entry::Ok(three[0].1.clone())))
+}
+
+/// Moves the end of a leadership that its session's end brought into the time in which the leader believes in it.
+fn early_end_of_a_queue(run: &Run) -> Option<Vec<Record>> {
+    let case = Case::new(run);
+    let beliefs = beliefs(&case);
+    let sure = beliefs.iter().find(|belief| {
+        belief.grant.kind == Kind::Queue
+            && belief.why == "lease ran out"
+            && belief.until > belief.from + 20 * MS
+            && belief.tenure.as_ref().is_some_and(|tenure| case.timeline.seen(tenure.until).is_some())
+    })?;
+    let (end, time) = (sure.tenure.as_ref()?.until, sure.from + (sure.until - sure.from) / 2);
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if matches!(&record.entry, Entry::Fact(Fact::Revision(told)) if told.revision == end) {
+            record.time = time;
+        }
+    }
+    Some(records)
+}
+
+/// Who led before leads on beside the next.
+fn second_leader_of_a_queue(run: &Run) -> Option<Vec<Record>> {
+    let leads = |change: &Change| change.key.contains("/e/default/q/leader/");
+    let hand_over = |told: &Revision| {
+        told.changes.iter().any(|change| leads(change) && change.value.is_some())
+            && told.changes.iter().any(|change| leads(change) && change.value.is_none())
+    };
+    let revision = run.facts().find_map(|(_, fact)| match fact {
+        Fact::Revision(told) if hand_over(told) => Some(told.revision),
+        _ => None,
+    })?;
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Fact(Fact::Revision(told)) = &mut record.entry
+            && told.revision == revision
+        {
+            told.changes.retain(|change| !leads(change) || change.value.is_some());
+        }
+    }
+    Some(records)
+}
+
+/// A campaign in a queue election, answered long after its win, or after its candidate was put out.
+fn late_campaign(run: &Run, won: bool) -> Option<Vec<Record>> {
+    let case = Case::new(run);
+    // Its last: later ones would leave keys behind.
+    let last = |op: &Op| !run.ops.iter().any(|other| other.call == op.call && other.index > op.index);
+    let op = run.ops.iter().find(|op| {
+        let Call::Queue(QueueCall { what: QueueOp::Campaign { candidate, .. }, .. }) = &op.call else { return false };
+        last(op)
+            && match &op.outcome {
+                Outcome::Ok(_) => {
+                    let grant = case.grants.iter().find(|grant| grant.op.index == op.index);
+                    let lasts = |grant: &Grant<'_>| {
+                        let ended = case.timeline.keys[grant.key.as_str()].last().filter(|last| last.value.is_none());
+                        let gone = ended.and_then(|last| case.timeline.seen(last.revision));
+                        gone.is_none_or(|(time, _)| time > op.returned + 60 * MS)
+                    };
+                    won && grant.is_some_and(lasts)
+                }
+                // It stood in the line.
+                Outcome::Fail(_) => {
+                    let place = format!("/_conclave/e/default/q/q/{candidate}");
+                    let lives = case.timeline.keys.get(place.as_str());
+                    !won && lives.is_some_and(|all| {
+                        let during = |revision| {
+                            let seen = case.timeline.seen(revision).map(|(time, _)| time);
+                            seen.is_some_and(|time| time > op.invoked && time < op.returned)
+                        };
+                        all.iter().any(|version| version.value.is_none() && during(version.revision))
+                    })
+                }
+                Outcome::Unknown(_) => false,
+            }
+    })?;
+    let mut records = run.records.clone();
+    records[op.completed].time += 15_000 * MS;
+    let mut at = 0;
+    records.retain(|record| {
+        at += 1;
+        at - 1 <= op.completed || record.process != op.process
+    });
+    Some(records)
+}
+
+/// The key of who gave up stays.
+fn kept_place(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    for record in &mut records {
+        if let Entry::Fact(Fact::Revision(told)) = &mut record.entry {
+            told.changes.retain(|change| change.key != "lock/q/701" || change.value.is_some());
+        }
+    }
+    Some(records)
+}
+
+/// An event of the second watch that is neither its first nor its last.
+fn second_watch(run: &Run) -> Option<usize> {
+    let told = run.events().filter(|streamed| matches!(streamed.event, Event::Queue(event) if event.stream == "q2"));
+    let all: Vec<_> = told.map(|streamed| streamed.index).collect();
+    (all.len() > 2).then(|| all[all.len() / 2])
+}
+
+fn dropped_queue_event(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    records.remove(second_watch(run)?);
+    Some(records)
+}
+
+fn other_queue_event(run: &Run) -> Option<Vec<Record>> {
+    Some(changed(run, second_watch(run)?, |entry| {
+        if let Entry::Event(Event::Queue(event)) = entry {
+            event.term.candidates.push(Candidate { id: "nobody".into(), ..Candidate::default() });
+        }
+    }))
+}
+
+/// From some moment on no write has an answer.
+fn no_more_writes(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    for op in &run.ops {
+        let written = matches!(
+            op.answer(),
+            Some(
+                Answer::Kv(KvAnswer::Written { .. } | KvAnswer::Deleted { .. })
+                    | Answer::Set(SetAnswer::Added { .. })
+                    | Answer::Lease(LeaseAnswer::Granted { .. })
+                    | Answer::Fenced(FencedAnswer::Accepted { .. })
+            )
+        );
+        if written && op.returned > run.span().0 + 150 * MS {
+            let failure = Failure { code: "timeout".into(), error: "no answer".into() };
+            records[op.completed].entry = Entry::Info(failure);
+        }
+    }
+    Some(records)
 }

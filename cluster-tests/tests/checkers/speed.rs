@@ -32,7 +32,7 @@ fn history() -> Vec<Record> {
             let observer = Process::Harness("observer".into());
             let entry = Entry::Fact(Fact::Revision(told));
             records.push(Record { index: 0, process: observer, time: middle + 1, clock: None, node: None, entry });
-            (KvCall::Put { key, value, lease: 0 }, KvAnswer::Written { revision })
+            (KvCall::Put { key, value, lease: 0, prev: false }, KvAnswer::Written { revision, prev: None })
         } else {
             let kvs = keys.get(&key).cloned().into_iter().collect();
             (KvCall::Get { key, serializable: false, revision: 0 }, KvAnswer::Read { revision, kvs })

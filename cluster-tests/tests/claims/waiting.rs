@@ -1,12 +1,12 @@
 //! Waiting: for a vacancy, and in line.
 
-use crate::support::{Fate, Node, item, name, start};
+use crate::support::{Fate, NAMESPACE, Node, item, name, start};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_api::conclave::v1::{
     Caller, ClaimItem, ClaimResult, CloseSessionRequest, GetClaimRequest, UnclaimRequest, claim_result::Outcome,
 };
-use conclave_api::etcdserverpb::CompactionRequest;
+use conclave_api::etcdserverpb::{CompactionRequest, RangeRequest};
 use futures::future::try_join_all;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -135,5 +135,37 @@ async fn a_place_in_line_ends_by_its_time_its_session_or_when_it_is_given_up() -
     let several = node.bulk(Caller::default(), several).await?.results;
     ensure!(several[0].outcome() == Outcome::Waiting && several[0].ticket > 0, "{several:?}");
     several[1].fence_of(Outcome::Taken)?;
+    Ok(())
+}
+
+/// Its claim is revoked as soon as it has it, by way of another member, while others write: the answer's revision is one at which it held.
+#[tokio::test]
+async fn whoever_waited_is_told_of_a_revision_at_which_it_held() -> Result<()> {
+    let (_cluster, nodes) = start(3).await?;
+    let mut taken = 0;
+    for round in 0..60 {
+        let claim = format!("db{round}");
+        nodes[0].claim(&claim, "a", 60_000).await?.fence_of(Outcome::Taken)?;
+        let waiter = {
+            let (node, item) = (nodes[1].clone(), waiting(item(&claim, "b", 60_000)));
+            tokio::spawn(async move { node.bulk(Caller::default(), vec![item]).await })
+        };
+        in_line(&nodes[2], &claim, 1).await?;
+        nodes[2].revoke(&claim).await?;
+        let revoked = nodes[2].revoke(&claim).await?;
+        let answer = within("an answer", SOON, waiter).await???;
+        let revision = answer.header.context("no header")?.revision;
+        let result = answer.results.into_iter().next().context("no result")?;
+        if result.outcome() != Outcome::Taken {
+            continue;
+        }
+        taken += 1;
+        let fence = result.token.as_ref().context("no token")?.fence;
+        let key = format!("/_conclave/c/{NAMESPACE}/{claim}/tenure/{fence:016x}").into_bytes();
+        let range = RangeRequest { key: key.into(), revision, ..Default::default() };
+        let found = nodes[0].kv().range(range).await?.into_inner();
+        ensure!(found.count == 1, "round {round}: fence {fence} does not stand at revision {revision} ({revoked})");
+    }
+    cluster_tests::report(&format!("{taken} of 60 were told that they held"));
     Ok(())
 }

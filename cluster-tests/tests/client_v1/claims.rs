@@ -4,8 +4,9 @@ use super::kit::{A_WHILE, kind, next, one, session};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_client::{
-    Cause, Claims, Client, Compare, ErrorKind, Expect, LostReason, Name, Put, Ran, Txn,
+    Cause, Claims, Client, Compare, ErrorKind, Expect, Held, Leading, LostReason, Name, Put, Ran, Txn,
     claims::{Bid, ClaimEventKind, ClaimManager, Limits, Outcome, Pinning, Twin},
+    run_as_leader,
 };
 use futures::TryStreamExt;
 use std::{pin::pin, time::Duration};
@@ -187,6 +188,13 @@ async fn a_manager_keeps_its_claim_and_gives_it_up() -> Result<()> {
     let Ran::Stopped(Some(LostReason::TakenAway(_))) = within("the stop", SOON, ran).await?? else {
         anyhow::bail!("stopped for another reason")
     };
+    // A claim is a guard as any other: the same work runs under it as under a leadership.
+    let ran = run_as_leader(ours.acquire().await?, async |leading: Leading| {
+        let written = client.guarded(leading.token().clone()).then([Put::new("k", "led")]).commit().await;
+        (leading.session().is_none(), leading.validity().remaining() <= SHORT, written.is_ok())
+    });
+    ensure!(ran.await == Ran::Finished((true, true, true)));
+    ensure!(claims.get("c").await?.holder.is_none(), "given up before it returns");
     // A dropped hold gives up.
     drop(ours.acquire().await?);
     within("no tenure", SHORT / 2, claims.await_vacant("c")).await??;

@@ -23,6 +23,8 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) enum Effect {
     Reads,
     Writes,
+    /// Writes with an id of their own, which take effect once, however often they are sent.
+    Repeats,
 }
 
 impl Failure {
@@ -76,20 +78,40 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
+    /// The server's words; for what the transport says, words that tell something.
+    fn words(status: &Status) -> &str {
+        match status.message() {
+            "" => status.code().description(),
+            broken if broken.starts_with("h2 protocol error") || broken.starts_with("transport error") => {
+                "the connection to the member was lost"
+            }
+            words => words,
+        }
+    }
+
+    /// A write of which nobody knows whether it has taken effect, or will.
+    pub(crate) fn in_doubt(status: &Status) -> Self {
+        Self::new(Exit::Unknown, Self::words(status)).hint(
+            "the outcome is unknown: it may have taken effect. Read what it would have changed before doing it again",
+        )
+    }
+
     /// What a call came to.
     pub(crate) fn of(status: &Status, effect: Effect) -> Self {
-        let message = status.message();
-        let message = if message.is_empty() { status.code().description() } else { message };
+        let message = Self::words(status);
         let failure = |exit| Self::new(exit, message);
-        if effect == Effect::Writes && outcome_unknown(status) {
-            return failure(Exit::Unknown)
-                .hint("the outcome is unknown: it may have taken effect. Read what it would have changed before doing it again");
+        if effect != Effect::Reads && outcome_unknown(status) {
+            return Self::in_doubt(status);
         }
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => failure(Exit::NoConnection)
                 .hint("`conclavectl status` shows which members answer and whether they have a leader"),
+            // A connection that breaks in the middle of an answer has other codes.
+            _ if outcome_unknown(status) => failure(Exit::NoConnection)
+                .hint("`conclavectl status` shows which members answer and whether they have a leader"),
             Code::Unimplemented => failure(Exit::Unsupported)
-                .hint("this server does not have it; `conclavectl version` and `conclavectl endpoint status` tell the versions"),
+                .hint("this server does not have it: a stock etcd has no elections with an order, claims or modes of locks, nor has an older member what \
+                 is newer; `conclavectl endpoint status` tells its version"),
             code => hinted(failure(exit_of(code, message)), message),
         }
     }

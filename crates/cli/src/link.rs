@@ -4,7 +4,8 @@
 //!    Endpoints are tried in their order, each a moment after the one before; the first that answers is used, one that knows a
 //!    leader before one that does not.
 //! 2. Every call is bounded: looking for a member by `--dial-timeout`, the call by `--command-timeout`.
-//! 3. A read that fails is tried with the other members while there is time. A write is sent again only if it surely had no effect.
+//! 3. A read that fails is tried with the other members while there is time, and so is a write with an id of its own, which takes effect
+//!    once. Any other write is sent again only if it surely had no effect. What may have taken effect is reported so.
 
 use crate::{
     failure::{Effect, Failure, Result},
@@ -108,6 +109,14 @@ impl Link {
         self.attempts(Effect::Writes, call).await
     }
 
+    /// A call that changes something, with an id of its own: it takes effect once, however often it is sent.
+    pub(crate) async fn repeat<A, F>(&self, call: impl Fn(Channel) -> F) -> Result<A>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.attempts(Effect::Repeats, call).await
+    }
+
     async fn attempts<A, F>(&self, effect: Effect, call: impl Fn(Channel) -> F) -> Result<A>
     where
         F: Future<Output = Result<Response<A>, Status>>,
@@ -115,11 +124,13 @@ impl Link {
         let mut node = self.node().await?;
         let bound = self.settings.command_timeout;
         let end = Instant::now() + bound;
+        // Once one attempt may have had an effect, a later sure failure does not make the whole call a sure one.
+        let mut doubt = false;
         loop {
             let patience = match effect {
                 // Leaving it earlier would only make its outcome unknown.
                 Effect::Writes => end,
-                Effect::Reads => end.min(Instant::now() + self.share()),
+                Effect::Reads | Effect::Repeats => end.min(Instant::now() + self.share()),
             };
             let late = || Err(Status::deadline_exceeded(format!("{} did not answer within {bound:?}", node.endpoint)));
             let status = match timeout_at(patience, call(node.channel.clone())).await.unwrap_or_else(|_| late()) {
@@ -128,14 +139,18 @@ impl Link {
             };
             let error = Error::from(status.clone());
             self.settings.debug(|| format!("{}: {error}", node.endpoint));
-            let again = error.is_retryable() || (effect == Effect::Reads && error.outcome_unknown());
+            doubt |= effect == Effect::Repeats && error.outcome_unknown();
+            let failure = || {
+                if doubt && error.is_retryable() { Failure::in_doubt(&status) } else { Failure::of(&status, effect) }
+            };
+            let again = error.is_retryable() || (effect != Effect::Writes && error.outcome_unknown());
             if !again || Instant::now() + PAUSE >= end {
-                return Err(Failure::of(&status, effect));
+                return Err(failure());
             }
             sleep(PAUSE).await;
             match timeout_at(end, self.find(Some(node.index))).await {
                 Ok(Ok(other)) => node = other,
-                Ok(Err(_)) | Err(_) => return Err(Failure::of(&status, effect)),
+                Ok(Err(_)) | Err(_) => return Err(failure()),
             }
             *self.node.borrow_mut() = Some(node.clone());
         }

@@ -3,6 +3,7 @@
 //! Command line → settings → one command → exit code. Each command is a file below `commands`; `link` is the way to the cluster;
 //! `output` alone prints.
 
+mod bench;
 mod cli;
 mod commands;
 mod exit;

@@ -8,7 +8,7 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
-use conclave_client::{Claims, Client, Cmp, Compare, Error, ErrorKind, Put, Token, claims::ClaimManager};
+use conclave_client::{Claims, Client, Cmp, Compare, Error, ErrorKind, Held, Put, Token, claims::ClaimManager};
 use std::time::Duration;
 
 /// Moves the deployment on by one step, if it stands where it is thought to stand.

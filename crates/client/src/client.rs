@@ -58,6 +58,9 @@ struct Shared {
 /// let client = Client::builder()
 ///     .endpoints(["127.0.0.1:2379", "127.0.0.1:2381"])
 ///     .timeout(Duration::from_secs(5))
+///     .attempt_timeout(Duration::from_secs(1))
+///     .connect_timeout(Duration::from_millis(500))
+///     .probe(Duration::from_secs(6), Duration::from_secs(2))
 ///     .build()?;
 /// # Ok(())
 /// # }
@@ -94,6 +97,8 @@ impl Client {
     }
 
     /// Settings to change before a client is made.
+    ///
+    /// [`Builder`] has an example.
     pub fn builder() -> Builder {
         Builder {
             endpoints: Vec::new(),
@@ -110,6 +115,18 @@ impl Client {
     }
 
     /// The same connections with another [`Builder::timeout`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// // Something that is of no use later.
+    /// let quick = client.with_timeout(Duration::from_millis(300)).get("hint").await;
+    /// # drop(quick);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { shared: Arc::clone(&self.shared), timeout }
@@ -120,6 +137,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: it is not an address.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for endpoint in client.endpoints() {
+    ///     let status = client.only(endpoint.url)?.status().await?;
+    ///     println!("{} at index {}", status.version, status.raft_applied_index);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn only(&self, endpoint: impl Into<String>) -> Result<Self, Error> {
         let shared = &self.shared;
         let endpoints = Arc::new(Endpoints::new(vec![endpoint.into()], shared.connecting)?);
@@ -129,18 +157,41 @@ impl Client {
     }
 
     /// What this client has seen of its endpoints, in their order. Asks nobody.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for endpoint in client.endpoints() {
+    ///     println!("{}: in use: {}, failures in a row: {}", endpoint.url, endpoint.in_use, endpoint.failures);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointHealth> {
         self.shared.endpoints.health()
     }
 
     /// The services of the wire, message in, message out, one attempt a call.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::api::etcdserverpb::PutRequest;
+    ///
+    /// let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+    /// let answer = client.wire().kv().put(put).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn wire(&self) -> wire::Client {
         wire::Client::of(Arc::clone(&self.shared.endpoints), self.timeout)
     }
 
     /// The bound of a call that does not wait by its nature.
+    ///
+    /// Set by [`Builder::timeout`] or [`Client::with_timeout`].
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -159,6 +210,7 @@ impl Client {
     }
 }
 
+/// Settings, as in the [example](Builder#examples).
 impl Builder {
     /// Where the members are: `http://host:port` or `host:port`, in order of preference. Adds to those given before.
     pub fn endpoints<S: AsRef<str>>(mut self, endpoints: impl IntoIterator<Item = S>) -> Self {

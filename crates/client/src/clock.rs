@@ -7,9 +7,20 @@ use futures::future::BoxFuture;
 use std::{fmt, ops::Add, time::Duration};
 
 /// A point in time on a [`Clock`]: the time since some fixed moment, usually the machine's start. Not comparable between machines.
+///
+/// # Examples
+/// ```
+/// use conclave_client::clock::Moment;
+/// use std::time::Duration;
+///
+/// let (before, after) = (Moment::at(Duration::from_secs(5)), Moment::at(Duration::from_secs(5)) + Duration::from_secs(2));
+/// assert_eq!(after.since(before), Duration::from_secs(2));
+/// assert_eq!(before.since(after), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(Duration);
 
+/// All of it as in the [example](Moment#examples).
 impl Moment {
     /// The moment so long after the clock's beginning.
     #[must_use]
@@ -35,6 +46,38 @@ impl Add<Duration> for Moment {
 /// A source of [`Moment`]s, and of sleep that ends at one.
 ///
 /// Tests put their own in [`Builder::clock`](crate::Builder::clock), to move time by hand.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Client, Clock, clock::Moment};
+/// use futures::future::BoxFuture;
+/// use std::{sync::Arc, time::Duration};
+/// use tokio::sync::watch;
+///
+/// /// Stands still until it is moved.
+/// #[derive(Debug)]
+/// struct ByHand(watch::Sender<Moment>);
+///
+/// impl Clock for ByHand {
+///     fn now(&self) -> Moment {
+///         *self.0.borrow()
+///     }
+///
+///     fn sleep_until(&self, moment: Moment) -> BoxFuture<'static, ()> {
+///         let mut now = self.0.subscribe();
+///         Box::pin(async move { drop(now.wait_for(|now| *now >= moment).await) })
+///     }
+/// }
+///
+/// let clock = Arc::new(ByHand(watch::Sender::new(Moment::default())));
+/// let client = Client::builder().endpoints(["127.0.0.1:2379"]).clock(Arc::clone(&clock) as _).build()?;
+/// // An hour passes, for this client.
+/// clock.0.send_replace(clock.now() + Duration::from_secs(3600));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Now. Never less than before.
     fn now(&self) -> Moment;
@@ -46,6 +89,14 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 /// The machine's clock since its start, counting the time it was suspended: `CLOCK_BOOTTIME`.
 ///
 /// Elsewhere than on Linux it is `CLOCK_MONOTONIC`, which counts suspends on macOS and not on others.
+///
+/// # Examples
+/// ```
+/// use conclave_client::{Clock, clock::BootClock};
+///
+/// let earlier = BootClock.now();
+/// assert!(BootClock.now() >= earlier);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock;
 

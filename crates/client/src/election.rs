@@ -47,6 +47,15 @@ pub struct Election {
 }
 
 /// Who leads an election.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(election: conclave_client::Election) -> Result<(), conclave_client::Error> {
+/// let leader = election.leader().await?;
+/// println!("{:?} leads; its fence is {}", leader.value, leader.revision);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Leader {
@@ -63,6 +72,17 @@ pub struct Leader {
 /// Being the leader. See [`Held`] for what all guards can do.
 ///
 /// Dropping it resigns in the background.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(leadership: conclave_client::Leadership) -> Result<(), conclave_client::Error> {
+/// use conclave_client::Held;
+///
+/// println!("{:?} leads with fence {}, since {}", leadership.key(), leadership.rev(), leadership.header().revision);
+/// println!("held by session {:x}, for {:?} more", leadership.session().lease(), leadership.remaining());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Leadership {
     tenure: Tenure,
@@ -72,6 +92,7 @@ pub struct Leadership {
 
 held!(Leadership);
 
+/// All of it, with what follows, as in the [example](Election#examples).
 impl Election {
     /// The election of this name. Makes no call.
     #[must_use]
@@ -96,6 +117,17 @@ impl Election {
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Held;
+    ///
+    /// let leadership = election.campaign(&session, "10.0.0.7:9000").await?;
+    /// println!("leading with fence {}", leadership.fence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn campaign(&self, session: &Session, value: impl Into<Bytes>) -> Result<Leadership, Error> {
         let rule = Rule::Alone(self.candidates());
         let line = Line { key: self.key(session), value: value.into(), rule, gone: ErrorKind::NotLeader };
@@ -109,6 +141,20 @@ impl Election {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::ErrorKind;
+    ///
+    /// match election.leader().await {
+    ///     Ok(leader) => println!("at {:?}", leader.value),
+    ///     Err(error) if error.kind() == ErrorKind::NoLeader => println!("nobody leads"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn leader(&self) -> Result<Leader, Error> {
         let leader = self.oldest().await?.kvs.into_iter().next().map(Leader::from);
         leader.ok_or_else(|| Error::new(ErrorKind::NoLeader, "election: no leader"))
@@ -122,6 +168,9 @@ impl Election {
     ///
     /// Changes come in order and none is left out, unless history is compacted while no member can be reached: then the state after it
     /// comes next. Failures of members are waited out; the stream ends only after a refusal.
+    ///
+    /// # Errors
+    /// Final, and then the stream ends: a refusal.
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
@@ -157,6 +206,19 @@ impl Election {
     ///
     /// # Cancel safety
     /// Dropping the future may leave the key with the session's lease, to be resumed again.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election, client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Session;
+    ///
+    /// // Written down by this program's last life, whose session was left by `Session::orphan`.
+    /// let (lease, key, rev) = (0x1234, "printing/1234", 42);
+    /// let session = Session::resume(&client, lease).await?;
+    /// let leadership = election.resume(&session, key, rev).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn resume(&self, session: &Session, key: impl Into<Bytes>, rev: i64) -> Result<Leadership, Error> {
         let key = key.into();
         let not_leader = || Error::new(ErrorKind::NotLeader, "election: not leader");
@@ -222,13 +284,22 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(leadership: conclave_client::Leadership) -> Result<(), conclave_client::Error> {
+    /// leadership.proclaim("10.0.0.7:9001").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn proclaim(&self, value: impl Into<Bytes>) -> Result<Header, Error> {
         self.tenure.check()?;
         let put = Put::new(self.key.clone(), value).lease(self.tenure.session().lease());
         Ok(self.txn().then([put]).commit().await?.header)
     }
 
-    /// Leaves office. When this returns without error, the next candidate may lead; also if the leadership was lost before.
+    /// Leaves office. When this returns without error, the next candidate leads. Of a leadership that was lost before, see
+    /// [`Held::release`].
     ///
     /// # Errors
     /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
@@ -236,6 +307,15 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut leadership: conclave_client::Leadership) -> Result<(), conclave_client::Error> {
+    /// leadership.resign().await?;
+    /// // The next candidate leads.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn resign(&mut self) -> Result<(), Error> {
         self.tenure.release().await
     }
@@ -249,6 +329,18 @@ impl From<KeyValue> for Leader {
 
 impl Leader {
     /// The proof of this tenure, for transactions of others that are to happen only under it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election, client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Put;
+    ///
+    /// // By somebody else, on the leader's behalf: written only while it leads.
+    /// let leader = election.leader().await?;
+    /// client.guarded(leader.token()).then([Put::new("seen/leader", leader.value)]).commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn token(&self) -> Token {
         place::token(&self.key, self.revision)

@@ -47,6 +47,8 @@ pub(crate) struct Choice {
 }
 
 /// What a client has seen of one endpoint. See [`Client::endpoints`](crate::Client::endpoints).
+///
+/// [`Client::endpoints`](crate::Client::endpoints) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointHealth {

@@ -12,6 +12,19 @@
 use tonic::{Code, Status};
 
 /// What went wrong, as far as a program would branch on it.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{ErrorKind, Put};
+///
+/// match client.put_with(Put::new("here", "").lease(0x1234)).await {
+///     Err(error) if error.kind() == ErrorKind::LeaseNotFound => println!("too late"),
+///     result => drop(result?),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -54,6 +67,19 @@ pub enum ErrorKind {
 }
 
 /// A failed call: its [`kind`](Error::kind), the server's own words, and the status it came with.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// match client.put("greeting", "hello").await {
+///     Ok(written) => println!("at revision {}", written.header.revision),
+///     Err(error) if error.is_retryable() => println!("not now: {error}"),
+///     Err(error) if error.outcome_unknown() => println!("read first, it may be there: {error}"),
+///     Err(error) => println!("never, as it stands: {:?} ({:?}), {}", error.kind(), error.code(), error.message()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct Error {
@@ -92,6 +118,7 @@ const BY_BEGINNING: [(&str, ErrorKind); 6] = [
     ("conclave: the election was not won in time", ErrorKind::Deadline),
 ];
 
+/// What it is, as in the [example](Error#examples).
 impl Error {
     /// An error of this client's own.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -153,6 +180,22 @@ impl Error {
     }
 
     /// The revision up to which history is gone, if that is why a watch ended.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Watch;
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut changes = client.watch(Watch::new("config").from_revision(7)).await?;
+    /// if let Err(error) = changes.try_next().await
+    ///     && let Some(revision) = error.compacted()
+    /// {
+    ///     println!("read it again: history up to {revision} is gone");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn compacted(&self) -> Option<i64> {
         self.compacted

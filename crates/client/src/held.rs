@@ -7,7 +7,7 @@
 //!    background, until the cluster has confirmed it or the session is lost.
 
 use crate::{
-    Client, Error, ErrorKind, Header, LostReason, Session, SessionState,
+    Client, Error, ErrorKind, Header, LostReason, Session, SessionState, Validity,
     clock::Moment,
     session::Reservation,
     txn::{Compare, Op, OpAnswer, Txn, TxnAnswer},
@@ -40,7 +40,10 @@ use tokio::{sync::watch, task::AbortHandle};
 pub struct Token {
     /// Greater than that of every earlier holder of the same name, also after the name was deleted.
     pub fence: i64,
-    /// Conditions for a transaction on the same cluster. All hold while the tenure lasts; after it, never again.
+    /// Conditions for a transaction on the same cluster. All hold while the tenure lasts in the cluster; after it, never again.
+    ///
+    /// It may last there for longer than the guard here is [sure of it](Held::valid_until). And a tenure that is
+    /// [resumed](crate::Election::resume) is no new one: it has the fence and the conditions from before.
     pub compares: Vec<Compare>,
 }
 
@@ -68,6 +71,16 @@ impl Token {
 }
 
 /// Something held in the cluster by this process. Implemented by every guard of this crate.
+///
+/// # Examples
+/// ```
+/// use conclave_client::Held;
+///
+/// /// Whatever holds it: a leadership, a lock, a claim.
+/// fn stamp(guard: &impl Held, document: &mut Vec<String>) {
+///     document.push(format!("fence: {}", guard.fence()));
+/// }
+/// ```
 pub trait Held: Send + Sync {
     /// A number greater than that of every earlier holder of the same name. Hand it to services outside of the cluster with each request,
     /// and let them refuse a smaller one than they have seen.
@@ -76,20 +89,42 @@ pub trait Held: Send + Sync {
     /// The fence, and the conditions that prove the tenure in a transaction.
     fn token(&self) -> Token;
 
-    /// The session that holds it.
-    fn session(&self) -> &Session;
+    /// The session that holds it; `None` for a claim, which needs none.
+    fn session(&self) -> Option<&Session>;
 
-    /// Until when the session surely lives, on the client's clock; moves on with each keep-alive. The tenure may end before if its key is
-    /// deleted by hand.
-    fn valid_until(&self) -> Moment;
+    /// Its time, apart from the guard: for tasks that work under it.
+    fn validity(&self) -> Validity;
+
+    /// Until when it is surely held, on the client's clock; moves on with each keep-alive, or extension of a claim. The tenure may end
+    /// before if it is taken away, for example if its key is deleted by hand.
+    fn valid_until(&self) -> Moment {
+        self.validity().until()
+    }
+
+    /// How long it is surely held from now on, unless it is taken away; zero if it is lost.
+    fn remaining(&self) -> Duration {
+        if self.why_lost().is_some() { Duration::ZERO } else { self.validity().remaining() }
+    }
 
     /// Why it is held no longer; `None` while it is. Looks at the clock, asks nobody.
     fn why_lost(&self) -> Option<LostReason>;
 
-    /// Ends when it is held no longer: at the session's deadline at the latest, with or without a network, and not before without reason.
+    /// Ends when it is held no longer: at [`Held::valid_until`] at the latest, with or without a network, and not before without reason.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(guard: conclave_client::LockGuard) {
+    /// use conclave_client::Held;
+    ///
+    /// tokio::select! {
+    ///     reason = guard.lost() => println!("stopped: {reason}"),
+    ///     () = tokio::time::sleep(std::time::Duration::from_secs(1)) => println!("still held: {:?}", guard.remaining()),
+    /// }
+    /// # }
+    /// ```
     fn lost(&self) -> BoxFuture<'static, LostReason>;
 
     /// A transaction that has an effect only while this is held.
@@ -113,7 +148,10 @@ pub trait Held: Send + Sync {
     /// ```
     fn txn(&self) -> GuardedTxn;
 
-    /// Gives it back. When this returns without error it is held no longer, and the next in line may have it; also if it was lost before.
+    /// Gives it back. When this returns without error it is held no longer, and the cluster gives it to the next in line.
+    ///
+    /// If it was lost before, there is nothing to give back, and this returns at once. What was lost by the clock alone
+    /// ([`LostReason::Expired`]) may not be free in the cluster yet: there it ends with its lease, or with the claim's duration.
     ///
     /// # Errors
     /// No member confirmed it in time; it may be held still. The guard keeps its state: the call can be repeated, and dropping the guard
@@ -121,6 +159,17 @@ pub trait Held: Send + Sync {
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut guard: conclave_client::LockGuard) {
+    /// use conclave_client::Held;
+    ///
+    /// while let Err(error) = guard.release().await {
+    ///     println!("held still, perhaps: {error}");
+    /// }
+    /// # }
+    /// ```
     fn release(&mut self) -> BoxFuture<'_, Result<(), Error>>;
 }
 
@@ -136,12 +185,12 @@ macro_rules! held {
                 self.tenure.token().clone()
             }
 
-            fn session(&self) -> &$crate::Session {
-                self.tenure.session()
+            fn session(&self) -> Option<&$crate::Session> {
+                Some(self.tenure.session())
             }
 
-            fn valid_until(&self) -> $crate::clock::Moment {
-                self.tenure.session().valid_until()
+            fn validity(&self) -> $crate::Validity {
+                self.tenure.session().into()
             }
 
             fn why_lost(&self) -> Option<$crate::LostReason> {
@@ -160,8 +209,24 @@ macro_rules! held {
                 Box::pin(self.tenure.release())
             }
         }
+
+        $crate::held::by_session!($guard);
     };
 }
+
+/// What a guard has that is always held by a session.
+macro_rules! by_session {
+    ($guard:ty) => {
+        impl $guard {
+            /// The session that holds it.
+            #[must_use]
+            pub fn session(&self) -> &$crate::Session {
+                self.tenure.session()
+            }
+        }
+    };
+}
+pub(crate) use by_session;
 pub(crate) use held;
 
 /// Gives something back in the cluster; the same if it happens twice.
@@ -354,6 +419,23 @@ fn not_held(kind: ErrorKind) -> Error {
 ///
 /// One round tells apart that the tenure is lost ([`ErrorKind::NotLeader`] or [`ErrorKind::NotHeld`], an error) from that an own condition
 /// does not hold ([`TxnAnswer::succeeded`] is false): the own transaction is nested in one that checks the token.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(leadership: conclave_client::Leadership) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Cmp, Compare, ErrorKind, Get, Held, Put};
+///
+/// let ready = Compare::value("state", Cmp::Equal, "ready");
+/// let txn = leadership.txn().when([ready]).then([Put::new("state", "running")]).or_else([Get::new("state")]);
+/// match txn.commit().await {
+///     Ok(answer) if answer.succeeded => println!("running"),
+///     Ok(answer) => println!("still leading, but it is {:?}", answer.found(0)),
+///     Err(error) if error.kind() == ErrorKind::NotLeader => println!("leading no longer; nothing was done"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens before `commit`"]
 pub struct GuardedTxn {
@@ -364,6 +446,7 @@ pub struct GuardedTxn {
     txn: Txn,
 }
 
+/// Its parts, as in the [example](GuardedTxn#examples).
 impl GuardedTxn {
     /// Adds own conditions; see [`Txn::when`].
     pub fn when(mut self, compares: impl IntoIterator<Item = impl Into<Compare>>) -> Self {
@@ -391,6 +474,9 @@ impl GuardedTxn {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// That of the [type](GuardedTxn#examples).
     pub async fn commit(self) -> Result<TxnAnswer, Error> {
         let lost = self.tenure.as_ref().is_some_and(|(session, over)| session.is_lost() || over.borrow().is_some());
         if lost {

@@ -33,6 +33,7 @@ use tonic::transport::Channel;
 #[must_use]
 pub struct Get(pub(crate) pb::RangeRequest);
 
+/// What to read, as in the [example](Get#examples).
 impl Get {
     /// A linearizable read of everything in the range.
     pub fn new(range: impl Into<KeyRange>) -> Self {
@@ -111,6 +112,7 @@ impl<R: Into<KeyRange>> From<R> for Get {
 #[must_use]
 pub struct Put(pub(crate) pb::PutRequest);
 
+/// What to write, as in the [example](Put#examples).
 impl Put {
     /// Sets the value of a key; without a lease, even if the key had one.
     pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
@@ -144,10 +146,23 @@ impl Put {
 }
 
 /// A deletion, with its options. A key or a [`KeyRange`] converts into it.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Delete, KeyRange};
+///
+/// for gone in client.delete(Delete::new(KeyRange::prefix("job/")).previous()).await?.previous {
+///     println!("{:?} held {:?}", gone.key, gone.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Delete(pub(crate) pb::DeleteRangeRequest);
 
+/// What to delete, as in the [example](Delete#examples).
 impl Delete {
     /// Deletes everything in the range, in one revision.
     pub fn new(range: impl Into<KeyRange>) -> Self {
@@ -169,6 +184,17 @@ impl<R: Into<KeyRange>> From<R> for Delete {
 }
 
 /// What a read found.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Get, KeyRange};
+///
+/// let found = client.range(Get::new(KeyRange::prefix("job/")).limit(100)).await?;
+/// println!("{} of {} at revision {}", found.kvs.len(), found.count, found.header.revision);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Found {
@@ -183,6 +209,15 @@ pub struct Found {
 }
 
 /// What a put did.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// let written = client.put("greeting", "hello").await?;
+/// println!("written at revision {}", written.header.revision);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Written {
@@ -193,6 +228,15 @@ pub struct Written {
 }
 
 /// What a deletion did.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// let deleted = client.delete("greeting").await?;
+/// println!("{} gone at revision {}", deleted.count, deleted.header.revision);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Deleted {
@@ -236,6 +280,21 @@ impl Client {
     ///
     /// # Errors
     /// See above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Get, KeyRange};
+    ///
+    /// let now = client.range(KeyRange::prefix("config/")).await?;
+    /// // The same keys as they were before.
+    /// let before = client.range(Get::new(KeyRange::prefix("config/")).at_revision(now.header.revision - 1)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn range(&self, get: impl Into<Get>) -> Result<Found, Error> {
         let call = |channel, request| async move { kv(channel).range(request).await };
         Ok(self.read(get.into().0, call).await?.into())
@@ -308,6 +367,20 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::put`]; also final: [`ErrorKind::LeaseNotFound`](crate::ErrorKind::LeaseNotFound).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Put;
+    ///
+    /// // Goes with the session.
+    /// client.put_with(Put::new("here/host-7", "10.0.0.7").lease(session.lease())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put_with(&self, put: Put) -> Result<Written, Error> {
         let call = |channel, request| async move { kv(channel).put(request).await };
         let pb::PutResponse { header, prev_kv } = self.write(put.0, call).await?;
@@ -318,6 +391,9 @@ impl Client {
     ///
     /// # Errors
     /// See above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
     ///
     /// # Examples
     /// ```no_run
@@ -338,6 +414,18 @@ impl Client {
     /// # Errors
     /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted already or in the future. Outcome unknown: the answer was
     /// lost; repeating it is harmless.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// let now = client.put("checkpoint", "").await?.header.revision;
+    /// client.compact(now, false).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn compact(&self, revision: i64, physical: bool) -> Result<Header, Error> {
         let call = |channel, request| async move { kv(channel).compact(request).await };
         let request = pb::CompactionRequest { revision, physical };

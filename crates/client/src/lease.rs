@@ -16,6 +16,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, transport::Channel};
 
 /// A lease as it was granted.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use std::time::Duration;
+///
+/// let lease = client.grant(Duration::from_secs(1), 0).await?;
+/// println!("{:x} lives {:?} after each keep-alive", lease.id, lease.ttl); // raised to the cluster's minimum
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lease {
@@ -26,6 +37,17 @@ pub struct Lease {
 }
 
 /// What is known of a lease.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// for id in client.leases().await? {
+///     let lease = client.lease_info(id, true).await?;
+///     println!("{:?} of {:?} left, for {} keys", lease.remaining, lease.granted, lease.keys.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeaseInfo {
@@ -81,6 +103,19 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::ErrorKind;
+    ///
+    /// match client.revoke(0x1234).await {
+    ///     Err(error) if error.kind() == ErrorKind::LeaseNotFound => println!("it had ended before"),
+    ///     result => result?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn revoke(&self, id: i64) -> Result<(), Error> {
         let call = |channel, request| async move { LeaseClient::new(channel).lease_revoke(request).await };
         self.repeatable(pb::LeaseRevokeRequest { id }, call).await.map(drop)
@@ -94,6 +129,18 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future is harmless.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let lease = client.grant(Duration::from_secs(30), 0).await?;
+    /// let lives = client.keep_alive_once(lease.id).await?;
+    /// println!("for {lives:?} from before the call");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn keep_alive_once(&self, id: i64) -> Result<Duration, Error> {
         let patience = self.attempt_timeout();
         let once = || async move { KeepAliveStream::open(self, id, patience).await?.keep_alive(patience).await };
@@ -104,6 +151,17 @@ impl Client {
     ///
     /// # Errors
     /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// println!("{:?} left", client.lease_info(0x1234, false).await?.remaining);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lease_info(&self, id: i64, keys: bool) -> Result<LeaseInfo, Error> {
         let call = |channel, request| async move { lease(channel).lease_time_to_live(request).await };
         let response = self.read(pb::LeaseTimeToLiveRequest { id, keys }, call).await?;
@@ -118,6 +176,17 @@ impl Client {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// println!("{} leases", client.leases().await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn leases(&self) -> Result<Vec<i64>, Error> {
         let call = |channel, request| async move { lease(channel).lease_leases(request).await };
         let response = self.read(pb::LeaseLeasesRequest {}, call).await?;

@@ -106,6 +106,8 @@
 //!
 //! [`wire`] is the services themselves, message in, message out, for tests and for what has no better form here; [`api`] is the messages.
 
+#![warn(missing_docs)]
+
 mod call;
 pub mod claims;
 mod client;
@@ -131,6 +133,7 @@ mod semaphore;
 mod session;
 mod stm;
 mod txn;
+mod validity;
 mod watch;
 pub mod wire;
 
@@ -157,4 +160,5 @@ pub use semaphore::Semaphore;
 pub use session::{LostReason, Session, SessionState};
 pub use stm::{Isolation, StmTxn};
 pub use txn::{Cmp, Compare, Op, OpAnswer, Txn, TxnAnswer};
+pub use validity::Validity;
 pub use watch::{Batch, Event, EventKind, Watch, WatchStream};

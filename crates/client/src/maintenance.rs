@@ -12,6 +12,8 @@ use crate::{
 };
 
 /// The members, and who was asked.
+///
+/// Made by [`Client::members`], whose example shows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Members {
@@ -26,6 +28,9 @@ impl Client {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     ///
     /// # Examples
     /// ```no_run
@@ -46,6 +51,19 @@ impl Client {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for member in client.members().await?.members {
+    ///     println!("{:x} {} at {:?}", member.id, member.name, member.client_ur_ls);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn members(&self) -> Result<Members, Error> {
         let call = |channel, request| async move { ClusterClient::new(channel).member_list(request).await };
         let response = self.read(pb::MemberListRequest::default(), call).await?;
@@ -56,6 +74,19 @@ impl Client {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for raised in client.alarms().await? {
+    ///     println!("{:?} on {:x}", raised.alarm(), raised.member_id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn alarms(&self) -> Result<Vec<AlarmMember>, Error> {
         self.alarm(AlarmAction::Get, AlarmMember::default()).await
     }
@@ -64,6 +95,19 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::put`](Client::put).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for raised in client.alarms().await? {
+    ///     client.disarm(raised).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn disarm(&self, alarm: AlarmMember) -> Result<Vec<AlarmMember>, Error> {
         self.alarm(AlarmAction::Deactivate, alarm).await
     }
@@ -72,6 +116,20 @@ impl Client {
     ///
     /// # Errors
     /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted or in the future. Retryable: no member answered in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// let mut hashes = Vec::new();
+    /// for endpoint in client.endpoints() {
+    ///     hashes.push(client.only(endpoint.url)?.hash_kv(0).await?.hash);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn hash_kv(&self, revision: i64) -> Result<KvHash, Error> {
         let call = |channel, request| async move { MaintenanceClient::new(channel).hash_kv(request).await };
         self.read(pb::HashKvRequest { revision }, call).await
@@ -81,6 +139,22 @@ impl Client {
     ///
     /// # Errors
     /// The member asked does not lead, or the other one is no member. Outcome unknown: see [`Client::status`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// let leader = client.status().await?.leader;
+    /// let members = client.members().await?.members;
+    /// for member in members.iter().filter(|member| member.id == leader) {
+    ///     let other = members.iter().find(|other| other.id != leader).expect("there are several");
+    ///     client.only(member.client_ur_ls[0].clone())?.move_leader(other.id).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn move_leader(&self, member: u64) -> Result<(), Error> {
         let call = |channel, request| async move { MaintenanceClient::new(channel).move_leader(request).await };
         self.write(pb::MoveLeaderRequest { target_id: member }, call).await.map(drop)
@@ -90,6 +164,19 @@ impl Client {
     ///
     /// # Errors
     /// As the member says.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// for endpoint in client.endpoints() {
+    ///     client.only(endpoint.url)?.defragment().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn defragment(&self) -> Result<(), Error> {
         let call = |channel, request| async move { MaintenanceClient::new(channel).defragment(request).await };
         self.write(pb::DefragmentRequest {}, call).await.map(drop)

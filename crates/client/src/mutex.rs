@@ -42,6 +42,17 @@ pub struct Mutex {
 /// A lock, or permits, held. See [`Held`](crate::Held) for what all guards can do.
 ///
 /// Dropping it unlocks in the background.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(guard: conclave_client::LockGuard) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Held, Put};
+///
+/// guard.txn().then([Put::new("report/state", "running")]).commit().await?;
+/// println!("held by {:?} with fence {}", guard.key(), guard.fence());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LockGuard {
     tenure: Tenure,
@@ -65,6 +76,15 @@ impl Mutex {
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// let guard = conclave_client::Mutex::new("report").lock(&session).await?;
+    /// drop(guard); // unlocks in the background
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lock(&self, session: &Session) -> Result<LockGuard, Error> {
         LockGuard::wait(session, &self.line(session)).await
     }
@@ -76,6 +96,20 @@ impl Mutex {
     ///
     /// # Cancel safety
     /// As [`Mutex::lock`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{ErrorKind, Mutex};
+    /// use std::time::Duration;
+    ///
+    /// match Mutex::new("report").lock_within(&session, Duration::from_secs(5)).await {
+    ///     Err(error) if error.kind() == ErrorKind::Deadline => println!("somebody is at it; later, then"),
+    ///     guard => guard?.unlock().await?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lock_within(&self, session: &Session, patience: Duration) -> Result<LockGuard, Error> {
         LockGuard::within(session, &self.line(session), patience).await
     }
@@ -89,6 +123,17 @@ impl Mutex {
     ///
     /// # Cancel safety
     /// As [`Mutex::lock`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// match conclave_client::Mutex::new("report").try_lock(&session).await? {
+    ///     Some(mut guard) => guard.unlock().await?,
+    ///     None => println!("somebody else makes the report"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_lock(&self, session: &Session) -> Result<Option<LockGuard>, Error> {
         LockGuard::attempt(session, &self.line(session)).await
     }
@@ -106,7 +151,7 @@ impl LockGuard {
         &self.key
     }
 
-    /// Gives it back. When this returns without error, the next in line may have it; also if it was lost before.
+    /// Gives it back. When this returns without error, the next in line has it. Of one that was lost before, see [`Held::release`](crate::Held::release).
     ///
     /// # Errors
     /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
@@ -114,6 +159,15 @@ impl LockGuard {
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut guard: conclave_client::LockGuard) -> Result<(), conclave_client::Error> {
+    /// guard.unlock().await?;
+    /// // The next in line has it.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn unlock(&mut self) -> Result<(), Error> {
         self.tenure.release().await
     }

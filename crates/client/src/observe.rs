@@ -16,6 +16,23 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A state of an election.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(election: conclave_client::Election) -> Result<(), conclave_client::Error> {
+/// use conclave_client::Observed;
+/// use futures::TryStreamExt;
+///
+/// let mut seen = election.observe();
+/// while let Some(state) = seen.try_next().await? {
+///     match state {
+///         Observed::Leader(leader) => println!("{:?} leads", leader.value),
+///         Observed::Vacant => println!("nobody leads"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observed {
     /// This candidate leads.

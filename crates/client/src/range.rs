@@ -15,6 +15,9 @@ use bytes::Bytes;
 /// assert!(KeyRange::between("a", "c").contains(b"b"));
 /// assert!(KeyRange::from("a").contains(b"a"));
 /// assert!(!KeyRange::from("a").contains(b"ab"));
+/// assert!(KeyRange::all().contains(b"z") && KeyRange::starting_at("y").contains(b"z"));
+/// assert_eq!(KeyRange::key("a"), KeyRange::from("a"));
+/// assert_eq!(KeyRange::prefix("job/").first(), "job/");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
@@ -25,6 +28,7 @@ pub struct KeyRange {
 
 const NO_BOUND: &[u8] = b"\0";
 
+/// All of it as in the [example](KeyRange#examples).
 impl KeyRange {
     /// One key; it must not be empty.
     pub fn key(key: impl Into<Bytes>) -> Self {

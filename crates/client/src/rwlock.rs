@@ -45,6 +45,20 @@ impl RwLock {
     ///
     /// # Errors
     /// See above.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// let reading = catalogue.read(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read(&self, session: &Session) -> Result<LockGuard, Error> {
         LockGuard::wait(session, &self.reader(session)).await
     }
@@ -53,6 +67,21 @@ impl RwLock {
     ///
     /// # Errors
     /// See above.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// let mut writing = catalogue.write(&session).await?;
+    /// writing.unlock().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write(&self, session: &Session) -> Result<LockGuard, Error> {
         LockGuard::wait(session, &self.writer(session)).await
     }
@@ -61,6 +90,21 @@ impl RwLock {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    /// use std::time::Duration;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// let reading = catalogue.read_within(&session, Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_within(&self, session: &Session, patience: Duration) -> Result<LockGuard, Error> {
         LockGuard::within(session, &self.reader(session), patience).await
     }
@@ -69,6 +113,21 @@ impl RwLock {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    /// use std::time::Duration;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// let writing = catalogue.write_within(&session, Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write_within(&self, session: &Session, patience: Duration) -> Result<LockGuard, Error> {
         LockGuard::within(session, &self.writer(session), patience).await
     }
@@ -77,6 +136,22 @@ impl RwLock {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// if let Some(reading) = catalogue.try_read(&session).await? {
+    ///     println!("no writer has it or waits");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_read(&self, session: &Session) -> Result<Option<LockGuard>, Error> {
         LockGuard::attempt(session, &self.reader(session)).await
     }
@@ -85,6 +160,22 @@ impl RwLock {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::RwLock;
+    ///
+    /// let catalogue = RwLock::new("catalogue");
+    /// if let Some(writing) = catalogue.try_write(&session).await? {
+    ///     println!("nobody has it or waits");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_write(&self, session: &Session) -> Result<Option<LockGuard>, Error> {
         LockGuard::attempt(session, &self.writer(session)).await
     }

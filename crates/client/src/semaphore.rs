@@ -43,6 +43,20 @@ impl Semaphore {
     ///
     /// # Errors
     /// See above; also final: [`ErrorKind::Invalid`], none or more than the capacity.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Semaphore;
+    ///
+    /// let slots = Semaphore::new("downloads", 5);
+    /// let two = slots.acquire(&session, 2).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire(&self, session: &Session, permits: u32) -> Result<LockGuard, Error> {
         LockGuard::wait(session, &self.line(session, permits)?).await
     }
@@ -51,6 +65,21 @@ impl Semaphore {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Semaphore;
+    /// use std::time::Duration;
+    ///
+    /// let slots = Semaphore::new("downloads", 5);
+    /// let one = slots.acquire_within(&session, 1, Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire_within(
         &self,
         session: &Session,
@@ -64,6 +93,22 @@ impl Semaphore {
     ///
     /// # Errors
     /// See there.
+    ///
+    /// # Cancel safety
+    /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Semaphore;
+    ///
+    /// let slots = Semaphore::new("downloads", 5);
+    /// if let Some(one) = slots.try_acquire(&session, 1).await? {
+    ///     println!("one was free, and nobody waited");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_acquire(&self, session: &Session, permits: u32) -> Result<Option<LockGuard>, Error> {
         LockGuard::attempt(session, &self.line(session, permits)?).await
     }

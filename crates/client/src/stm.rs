@@ -9,6 +9,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a transaction of [`Client::stm`] is protected from. The names and meanings are those of etcd's `concurrency` package.
+///
+/// [`Client::stm`] has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Isolation {
     /// All reads are of one revision, and nothing that was read or is written has changed since.
@@ -23,6 +25,26 @@ pub enum Isolation {
 }
 
 /// One attempt of a transaction: reads from the cluster, writes kept until the end.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Error, Isolation, Put};
+///
+/// client
+///     .stm(Isolation::RepeatableReads, async |txn| {
+///         let owner = txn.get("owner").await?;
+///         if txn.mod_revision("state").await? == 0 {
+///             txn.put("state", "new");
+///         }
+///         txn.put_with(Put::new("seen", owner.unwrap_or_default()).previous());
+///         txn.delete("hint");
+///         Ok::<_, Error>(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct StmTxn {
     client: Client,
@@ -39,6 +61,7 @@ pub struct StmTxn {
     stale: bool,
 }
 
+/// Reads and writes, as in the [example](StmTxn#examples).
 impl StmTxn {
     /// The value of a key as this transaction sees it: its own write, else what is stored.
     ///
@@ -59,6 +82,9 @@ impl StmTxn {
     ///
     /// # Errors
     /// As [`StmTxn::get`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     pub async fn mod_revision(&mut self, key: impl Into<Bytes>) -> Result<i64, Error> {
         Ok(self.read(key.into()).await?.map_or(0, |kv| kv.mod_revision))
     }

@@ -11,15 +11,19 @@ use bytes::Bytes;
 ///
 /// # Examples
 /// ```
-/// use conclave_client::{Cmp, Compare};
+/// use conclave_client::{Cmp, Compare, KeyRange};
 ///
 /// let untouched = Compare::mod_revision("account", Cmp::Equal, 42);
 /// let new = Compare::absent("account");
+/// let unowned = Compare::lease("job/7", Cmp::Equal, 0).for_all(KeyRange::prefix("job/"));
+/// let young = [Compare::version("k", Cmp::Less, 3), Compare::create_revision("k", Cmp::Greater, 40), Compare::present("k")];
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compare(pub(crate) pb::Compare);
 
 /// How a key's property relates to the given one.
+///
+/// The [example](Compare#examples) of [`Compare`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cmp {
     /// The same.
@@ -32,6 +36,7 @@ pub enum Cmp {
     Greater,
 }
 
+/// Conditions, as in the [example](Compare#examples).
 impl Compare {
     /// The value; a key that is not there fulfils no condition on its value.
     pub fn value(key: impl Into<Bytes>, cmp: Cmp, value: impl Into<Bytes>) -> Self {
@@ -111,6 +116,14 @@ impl From<pb::Compare> for Compare {
 }
 
 /// One operation of a transaction. [`Put`], [`Get`], [`Delete`] and [`Txn`] convert into it.
+///
+/// # Examples
+/// ```
+/// use conclave_client::{Get, Op, Put, Txn};
+///
+/// // A list of different operations is one of `Op`s.
+/// let txn = Txn::new().then([Op::from(Put::new("a", "1")), Get::new("b").into(), Txn::new().into()]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Op(request_op::Request);
 
@@ -162,6 +175,7 @@ impl From<Txn> for Op {
 #[must_use]
 pub struct Txn(pub(crate) pb::TxnRequest);
 
+/// What a transaction does, as in the [example](Txn#examples).
 impl Txn {
     /// One without conditions and operations.
     pub fn new() -> Self {
@@ -203,6 +217,22 @@ impl Txn {
 }
 
 /// What a transaction did.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Compare, Get, OpAnswer, Put, Txn};
+///
+/// let txn = Txn::new().when([Compare::absent("seat")]).then([Put::new("seat", "mine").previous()]);
+/// let answer = client.txn(txn.or_else([Get::new("seat")])).await?;
+/// match answer.answers.first() {
+///     Some(OpAnswer::Written(written)) => println!("mine since revision {}", written.header.revision),
+///     Some(OpAnswer::Found(found)) => println!("taken: {:?}", found.kvs),
+///     _ => unreachable!("one operation has one answer"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TxnAnswer {
@@ -215,6 +245,8 @@ pub struct TxnAnswer {
 }
 
 /// What one operation of a transaction did.
+///
+/// The [example](TxnAnswer#examples) of [`TxnAnswer`] shows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum OpAnswer {
@@ -230,6 +262,18 @@ pub enum OpAnswer {
 
 impl TxnAnswer {
     /// What the operation at `index` read; `None` if it was no [`Get`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Get, Txn};
+    ///
+    /// // Two reads of one moment.
+    /// let answer = client.txn(Txn::new().then([Get::new("a"), Get::new("b")])).await?;
+    /// let second = answer.found(1).and_then(|found| found.kvs.first());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn found(&self, index: usize) -> Option<&Found> {
         match self.answers.get(index) {
@@ -249,6 +293,17 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Cmp, Compare, Put, Txn};
+    ///
+    /// let paid = Compare::value("order/7", Cmp::Equal, "paid");
+    /// let done = client.txn(Txn::new().when([paid]).then([Put::new("order/7", "shipped")])).await?.succeeded;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn txn(&self, txn: Txn) -> Result<TxnAnswer, Error> {
         let call = |channel, request| async move { kv(channel).txn(request).await };
         let response = match Txn::reads_only(&txn.0) {

@@ -43,6 +43,25 @@ pub struct Watch {
 }
 
 /// What happened to one key.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{EventKind, Watch};
+/// use futures::TryStreamExt;
+///
+/// let mut changes = client.watch(Watch::new("config").previous()).await?;
+/// while let Some(batch) = changes.try_next().await? {
+///     for event in batch.events {
+///         match event.kind {
+///             EventKind::Put => println!("{:?}, before {:?}", event.kv.value, event.previous),
+///             EventKind::Delete => println!("gone at revision {}", event.kv.mod_revision),
+///         }
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
@@ -55,6 +74,8 @@ pub struct Event {
 }
 
 /// Whether a key was written or deleted.
+///
+/// The [example](Event#examples) of [`Event`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// Created or changed.
@@ -64,6 +85,8 @@ pub enum EventKind {
 }
 
 /// Changes that came together: one revision, or several.
+///
+/// The [example](Event#examples) of [`Event`] shows it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Batch {
@@ -73,6 +96,7 @@ pub struct Batch {
     pub events: Vec<Event>,
 }
 
+/// What to watch, as in the [example](Watch#examples).
 impl Watch {
     /// Watches a range from now on.
     pub fn new(range: impl Into<KeyRange>) -> Self {
@@ -125,6 +149,8 @@ impl<R: Into<KeyRange>> From<R> for Watch {
 ///
 /// # Cancel safety
 /// A dropped `next` loses nothing.
+///
+/// [`Client::watch`] has an example.
 pub struct WatchStream {
     batches: BoxStream<'static, Result<Batch, Error>>,
     from: i64,
@@ -171,6 +197,17 @@ impl Client {
 
 impl WatchStream {
     /// The first revision that it reports.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// let changes = client.watch("config").await?;
+    /// let since = changes.from_revision();
+    /// // Everything before that revision is in this read, everything from it on comes by the watch.
+    /// let config = client.get("config").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn from_revision(&self) -> i64 {
         self.from

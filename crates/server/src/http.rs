@@ -1,4 +1,4 @@
-//! The plain HTTP pages: `/metrics`, `/health`, `/livez`, `/readyz`, `/version`.
+//! The plain HTTP pages: `/metrics`, `/health`, `/livez`, `/readyz`, `/status`, `/version`.
 //!
 //! [`Pages`] makes the answers and knows no socket. [`serve`] puts them on `--listen-metrics-urls`; `serve.rs` asks the same
 //! [`Pages`] for requests on the client addresses that are not gRPC.
@@ -8,7 +8,7 @@
 mod pages;
 mod probe;
 
-pub use pages::{ETCD_VERSION, Pages, Probe};
+pub use pages::{ETCD_VERSION, Pages, Probe, Standings};
 
 use bytes::Bytes;
 use http_body_util::Full;

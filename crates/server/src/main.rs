@@ -1,9 +1,12 @@
 //! `conclave`: configuration → logs → runtime → node → signal.
 //!
+//! `conclave dump-log …` is another program under the same name ([`dump`]).
+//!
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served.
 
 use conclave_server::config::{Config, ConfigError};
+use conclave_server::dump;
 use conclave_server::node::{Node, RunningNode};
 use conclave_server::telemetry;
 use std::io::Write;
@@ -15,6 +18,10 @@ const FAILED: u8 = 1;
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == dump::WORD) {
+        return dump::main(arguments);
+    }
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
         Err(error) => return answer(&error),

@@ -7,7 +7,7 @@
 mod grpc;
 mod process;
 
-pub use grpc::{CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService};
+pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};

@@ -3,6 +3,9 @@
 //! One round at a time serves all reads that wait (a follower asks the leader for one; the leader's own reads and all followers'
 //! rounds share its rounds), so that a read costs almost nothing in consensus.
 //!
+//! A read leaves a want here and is woken once, when it may read: no timer and no watcher of its own. The rounds, the wait until their
+//! indexes are applied, and the deadlines are the business of one task.
+//!
 //! 1. A read is only served by a round that began after it arrived. The round has the leader's leadership confirmed by a quorum
 //!    after it began: a leader that was deposed, or stopped and continued, cannot answer from the past.
 //! 2. A round that fails is repeated, while anybody waits: a change of leaders costs a read time, not an error.
@@ -13,10 +16,12 @@ use conclave_state::read::{self, ReadStop};
 use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 /// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
 const BUDGET: usize = 1_000;
@@ -26,6 +31,9 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// Between two attempts without news of a leader.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often deadlines are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -59,8 +67,11 @@ pub struct Reader(Arc<Inner>);
 struct Inner {
     wiring: Wiring,
     timeout: Duration,
-    waiting: Mutex<Vec<Want>>,
-    wake: Notify,
+    wants: Mutex<Wants>,
+    /// There is something for a round to do.
+    arrived: Notify,
+    /// A round has found an index that is not applied yet.
+    reached: Notify,
 }
 
 /// What a round found out.
@@ -71,25 +82,77 @@ struct Round {
     led: Option<u64>,
 }
 
-enum Want {
-    /// The read index, from whoever leads.
-    Index(oneshot::Sender<u64>),
+struct Want {
+    deadline: Instant,
+    asked: Asked,
+}
+
+enum Asked {
+    /// That everything is applied here that was committed, whoever leads.
+    Applied(oneshot::Sender<Result<(), ReadError>>),
     /// A round of this node as the leader, or none.
     Own(oneshot::Sender<Result<Round, ReadError>>),
 }
 
+/// Everybody who waits.
+#[derive(Default)]
+struct Wants {
+    /// For the next round.
+    next: Vec<Want>,
+    /// For the round that is under way.
+    under_way: Vec<Want>,
+    /// Until an index is applied that a round found out. Indexes rise.
+    applying: VecDeque<(u64, Vec<Want>)>,
+    /// Nobody makes rounds any more.
+    stopped: bool,
+}
+
 impl Want {
     fn is_closed(&self) -> bool {
-        match self {
-            Want::Index(tx) => tx.is_closed(),
-            Want::Own(tx) => tx.is_closed(),
+        match &self.asked {
+            Asked::Applied(tx) => tx.is_closed(),
+            Asked::Own(tx) => tx.is_closed(),
         }
+    }
+
+    fn fail(self, error: ReadError) {
+        // Whoever asked may be gone.
+        match self.asked {
+            Asked::Applied(tx) => drop(tx.send(Err(error))),
+            Asked::Own(tx) => drop(tx.send(Err(error))),
+        }
+    }
+
+    fn served(self, round: Round) {
+        match self.asked {
+            Asked::Applied(tx) => drop(tx.send(Ok(()))),
+            Asked::Own(tx) => drop(tx.send(Ok(round))),
+        }
+    }
+}
+
+impl Wants {
+    /// Those whose time is up, taken out.
+    fn overdue(&mut self, now: Instant) -> Vec<Want> {
+        let applying = self.applying.iter_mut().map(|(_, wants)| wants);
+        let lists = [&mut self.next, &mut self.under_way].into_iter().chain(applying);
+        lists.flat_map(|wants| wants.extract_if(.., move |want| want.deadline <= now)).collect()
+    }
+
+    /// Those whose index is applied, taken out.
+    fn settled(&mut self, applied: u64) -> Vec<Want> {
+        let mut settled = vec![];
+        while self.applying.front().is_some_and(|(index, _)| *index <= applied) {
+            settled.extend(self.applying.pop_front().into_iter().flat_map(|(_, wants)| wants));
+        }
+        settled
     }
 }
 
 impl Reader {
     pub fn new(wiring: Wiring, timeout: Duration) -> Reader {
-        Reader(Arc::new(Inner { wiring, timeout, waiting: Mutex::new(vec![]), wake: Notify::new() }))
+        let (arrived, reached) = (Notify::new(), Notify::new());
+        Reader(Arc::new(Inner { wiring, timeout, wants: Mutex::default(), arrived, reached }))
     }
 
     /// Returns when everything that was committed before the call is applied here.
@@ -98,59 +161,39 @@ impl Reader {
         if mutant!("follower-read") && !self.0.wiring.leadership.current().leader.is_none_or(leads) {
             return Ok(());
         }
-        let reached = async {
-            let (tx, rx) = oneshot::channel();
-            self.want(Want::Index(tx));
-            let index = rx.await.map_err(|_| ReadError::Stopped)?;
-            self.applied(index).await
-        };
-        self.in_time(reached).await
+        let (tx, rx) = oneshot::channel();
+        self.want(Asked::Applied(tx));
+        rx.await.unwrap_or(Err(ReadError::Stopped))
     }
 
     /// The term in which this node led when a quorum confirmed it, in a round that began after the call.
     pub async fn confirm_leadership(&self) -> Result<u64, ReadError> {
-        let round = self.in_time(self.own_round()).await?;
-        round.led.ok_or(ReadError::LeaderChanged)
+        self.own_round().await?.led.ok_or(ReadError::LeaderChanged)
     }
 
     /// The read index of a round of this node's own, for a follower that asks. `None`: not the leader.
     pub(crate) async fn index_as_leader(&self) -> Option<u64> {
-        let round = self.in_time(self.own_round()).await.ok()?;
+        let round = self.own_round().await.ok()?;
         round.led.map(|_| round.index)
     }
 
     async fn own_round(&self) -> Result<Round, ReadError> {
         let (tx, rx) = oneshot::channel();
-        self.want(Want::Own(tx));
-        rx.await.map_err(|_| ReadError::Stopped)?
+        self.want(Asked::Own(tx));
+        rx.await.unwrap_or(Err(ReadError::Stopped))
     }
 
-    async fn in_time<T>(&self, read: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
-        tokio::select! {
-            biased;
-            result = read => result,
-            () = self.0.wiring.closing.cancelled() => Err(ReadError::Stopped),
-            () = tokio::time::sleep(self.0.timeout) => Err(match self.0.wiring.leadership.current().leader {
-                Some(_) => ReadError::TimedOut,
-                None => ReadError::NoLeader,
-            }),
+    fn want(&self, asked: Asked) {
+        let want = Want { deadline: Instant::now() + self.0.timeout, asked };
+        let mut wants = self.0.wants.lock();
+        if wants.stopped {
+            drop(wants);
+            return want.fail(ReadError::Stopped);
         }
-    }
-
-    fn want(&self, want: Want) {
-        let mut waiting = self.0.waiting.lock();
-        waiting.push(want);
-        if waiting.len() == 1 {
-            self.0.wake.notify_one();
+        wants.next.push(want);
+        if wants.next.len() == 1 {
+            self.0.arrived.notify_one();
         }
-    }
-
-    async fn applied(&self, index: u64) -> Result<(), ReadError> {
-        if self.0.wiring.state.applied_index() >= index {
-            return Ok(());
-        }
-        let mut applied = self.0.wiring.state.applied();
-        applied.wait_for(|applied| *applied >= index).await.map(|_| ()).map_err(|_| ReadError::Stopped)
     }
 
     /// A range at one point in time, and the store's revision at that point.
@@ -183,20 +226,20 @@ impl Reader {
         let closing = self.0.wiring.closing.clone();
         tokio::select! {
             () = self.rounds() => {}
+            () = self.settle() => {}
+            () = self.expire() => {}
             () = closing.cancelled() => {}
         }
+        let mut wants = self.0.wants.lock();
+        // Who waits hears of it by the end of the channel.
+        *wants = Wants { stopped: true, ..Wants::default() };
     }
 
     async fn rounds(&self) {
         let mut leadership = self.0.wiring.leadership.subscribe();
-        let mut served = vec![];
         loop {
-            if served.is_empty() {
-                self.0.wake.notified().await;
-            }
-            served.append(&mut self.0.waiting.lock());
-            served.retain(|want| !want.is_closed());
-            if served.is_empty() {
+            if !self.begin() {
+                self.0.arrived.notified().await;
                 continue;
             }
             leadership.borrow_and_update();
@@ -205,18 +248,83 @@ impl Reader {
                 // The leader that was asked is gone; ask its successor.
                 _ = leadership.changed() => None,
             };
-            let Some(round) = round else {
-                served = refuse_own(served);
-                if !served.is_empty() {
-                    let _ = tokio::time::timeout(PAUSE, leadership.changed()).await;
-                }
+            match round {
+                Some(round) => self.found(round),
+                None if self.refuse_own() => drop(tokio::time::timeout(PAUSE, leadership.changed()).await),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether there is anybody to make a round for: those who wait, and those whose last round failed.
+    fn begin(&self) -> bool {
+        let mut wants = self.0.wants.lock();
+        let Wants { next, under_way, .. } = &mut *wants;
+        under_way.append(next);
+        under_way.retain(|want| !want.is_closed());
+        !under_way.is_empty()
+    }
+
+    /// After a round: serves those who may read, and leaves the others until the index is applied.
+    fn found(&self, round: Round) {
+        let mut wants = self.0.wants.lock();
+        let mut served = std::mem::take(&mut wants.under_way);
+        if self.0.wiring.state.applied_index() < round.index {
+            let applying = served.extract_if(.., |want| matches!(want.asked, Asked::Applied(_))).collect::<Vec<_>>();
+            if !applying.is_empty() {
+                wants.applying.push_back((round.index, applying));
+                self.0.reached.notify_one();
+            }
+        }
+        drop(wants);
+        for want in served {
+            want.served(round);
+        }
+    }
+
+    /// After a failed round: who asked for this node's own round gets the refusal. Whether others stay.
+    fn refuse_own(&self) -> bool {
+        let mut wants = self.0.wants.lock();
+        let own = wants.under_way.extract_if(.., |want| matches!(want.asked, Asked::Own(_))).collect::<Vec<_>>();
+        let stay = !wants.under_way.is_empty();
+        drop(wants);
+        for want in own {
+            want.fail(ReadError::LeaderChanged);
+        }
+        stay
+    }
+
+    /// Serves those whose index is applied meanwhile.
+    async fn settle(&self) {
+        let mut applied = self.0.wiring.state.applied();
+        loop {
+            let first = self.0.wants.lock().applying.front().map(|(index, _)| *index);
+            let Some(first) = first else {
+                self.0.reached.notified().await;
                 continue;
             };
-            for want in served.drain(..) {
-                match want {
-                    Want::Index(tx) => drop(tx.send(round.index)),
-                    Want::Own(tx) => drop(tx.send(Ok(round))),
-                }
+            let Ok(index) = applied.wait_for(|applied| *applied >= first).await.map(|index| *index) else { return };
+            let settled = self.0.wants.lock().settled(index);
+            for want in settled {
+                want.served(Round { index, led: None });
+            }
+        }
+    }
+
+    /// Fails those whose time is up.
+    async fn expire(&self) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let overdue = self.0.wants.lock().overdue(Instant::now());
+            if overdue.is_empty() {
+                continue;
+            }
+            let error = match self.0.wiring.leadership.current().leader {
+                Some(_) => ReadError::TimedOut,
+                None => ReadError::NoLeader,
+            };
+            for want in overdue {
+                want.fail(error.clone());
             }
         }
     }
@@ -239,14 +347,50 @@ impl Reader {
     }
 }
 
-/// After a failed round: who asked for this node's own round gets the refusal, the others stay.
-fn refuse_own(served: Vec<Want>) -> Vec<Want> {
-    let mut stay = Vec::with_capacity(served.len());
-    for want in served {
-        match want {
-            Want::Own(tx) => drop(tx.send(Err(ReadError::LeaderChanged))),
-            index @ Want::Index(_) => stay.push(index),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<(), ReadError>>;
+
+    fn want(deadline: Instant) -> (Want, Answer) {
+        let (tx, rx) = oneshot::channel();
+        (Want { deadline, asked: Asked::Applied(tx) }, rx)
     }
-    stay
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_overdue_is_found_wherever_it_waits() {
+        let (soon, late) = (Instant::now() + Duration::from_secs(1), Instant::now() + Duration::from_secs(9));
+        let mut wants = Wants::default();
+        let mut answers = vec![];
+        let mut add = |list: &mut Vec<Want>| {
+            for deadline in [soon, late] {
+                let (want, answer) = want(deadline);
+                list.push(want);
+                answers.push(answer);
+            }
+        };
+        add(&mut wants.next);
+        add(&mut wants.under_way);
+        let mut applying = vec![];
+        add(&mut applying);
+        wants.applying.push_back((7, applying));
+        assert!(wants.overdue(Instant::now()).is_empty());
+        assert_eq!(wants.overdue(soon).len(), 3);
+        assert_eq!(wants.overdue(soon).len(), 0);
+        assert_eq!(wants.overdue(late).len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_index_is_served_when_it_is_applied() {
+        let mut wants = Wants::default();
+        for index in [5, 7, 7, 9] {
+            let (want, _) = want(Instant::now());
+            wants.applying.push_back((index, vec![want]));
+        }
+        assert_eq!(wants.settled(4).len(), 0);
+        assert_eq!(wants.settled(7).len(), 3);
+        assert_eq!(wants.settled(8).len(), 0);
+        assert_eq!(wants.settled(100).len(), 1);
+    }
 }

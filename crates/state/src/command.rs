@@ -8,6 +8,7 @@
 
 use crate::LeaseId;
 use crate::coord::{Coord, CoordTimer, SessionGrant};
+use crate::shared;
 use bytes::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -45,7 +46,9 @@ pub enum Command {
 /// etcd's Put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
+    #[serde(deserialize_with = "shared::bytes")]
     pub key: Bytes,
+    #[serde(deserialize_with = "shared::bytes")]
     pub value: Bytes,
     /// 0 attaches no lease (and detaches the one there was).
     pub lease: LeaseId,
@@ -61,7 +64,9 @@ pub struct Put {
 /// The empty interval (`end` ≤ `key`) is legal and matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRange {
+    #[serde(deserialize_with = "shared::bytes")]
     pub key: Bytes,
+    #[serde(deserialize_with = "shared::bytes")]
     pub end: Bytes,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::view::Table;
 use crate::{KeyValue, LeaseId};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// One change of one key. Events of a batch stand in revision order and, within a revision, in the order of the operations.
@@ -18,8 +19,30 @@ pub enum EventKind {
     Delete,
 }
 
-/// `None` deletes the row.
-pub type Writes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
+/// The rows of one table that a batch wrote, in order; `None` deletes the row.
+pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
+
+/// The rows that a batch wrote.
+#[derive(Debug, Default)]
+pub struct Writes {
+    pub(crate) tables: [Rows; Table::ALL.len()],
+}
+
+impl Writes {
+    /// Table by table, in the order of the rows; `None` deletes the row.
+    pub fn iter(&self) -> impl Iterator<Item = (Table, &[u8], Option<&[u8]>)> {
+        let tables = Table::ALL.into_iter().zip(&self.tables);
+        tables.flat_map(|(table, rows)| rows.iter().map(move |(key, row)| (table, &key[..], row.as_deref())))
+    }
+
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(BTreeMap::is_empty)
+    }
+}
 
 /// Everything a batch did, for one atomic write and one round of notifications.
 #[derive(Debug, Default)]

@@ -93,6 +93,14 @@ impl KeyRows {
     }
 }
 
+/// A user key as a part of one of its rows, if it stands there as it is; else a copy.
+pub(crate) fn shared_key(row: &Bytes, key: &[u8]) -> Bytes {
+    match row.get(1..=key.len()) {
+        Some(same) if same == key => row.slice(1..=key.len()),
+        _ => Bytes::copy_from_slice(key),
+    }
+}
+
 /// The row of one version of a key.
 pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
     let mut row = Vec::with_capacity(key.len() + 3 + REVISION_LEN);

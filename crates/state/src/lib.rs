@@ -47,12 +47,13 @@
 //! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and carries that lease, and that lease
 //!    has its `l` row.
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
-//! 6. The queue index is a cache: dropping it at any moment changes speed, never an answer.
+//! 6. The queue index and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
 mod command;
 pub mod coord;
 mod digest;
 mod event;
+mod heads;
 mod keys;
 mod kv;
 mod lease;
@@ -67,6 +68,7 @@ mod queue;
 pub mod read;
 mod record;
 mod scan;
+mod shared;
 pub mod sweep;
 pub mod view;
 
@@ -82,6 +84,7 @@ pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;
 pub use queue::QueueIndex;
+pub use shared::shared;
 pub use view::{Fault, Step, Table, View};
 
 /// A lease's id; 0 is no lease, negative ids are legal.

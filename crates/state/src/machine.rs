@@ -1,7 +1,7 @@
 //! The machine: what it keeps between batches, and how a command finds the code that executes it.
 //!
 //! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and the queue index, which
-//! is a cache. Everything else is rows.
+//! is a cache, as are the heads of keys. Everything else is rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
 //!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
@@ -11,6 +11,7 @@
 use crate::coord::Projected;
 use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
+use crate::heads::Heads;
 use crate::overlay::Overlay;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
@@ -30,6 +31,7 @@ pub struct Machine {
     pub(crate) digest: Digest,
     pub(crate) alarms: BTreeSet<Alarm>,
     pub(crate) queues: QueueIndex,
+    pub(crate) heads: Heads,
 }
 
 impl Machine {
@@ -42,7 +44,14 @@ impl Machine {
             digest: Digest(meta.digest),
             alarms: read::alarms(view)?.into_iter().collect(),
             queues: QueueIndex::default(),
+            heads: Heads::default(),
         })
+    }
+
+    /// Drops all caches: for tests, since it changes speed alone.
+    pub fn forget(&mut self) {
+        self.queues.clear();
+        self.heads.clear();
     }
 
     /// Starts a batch. `view` must hold exactly what earlier batches wrote.
@@ -73,7 +82,8 @@ impl Machine {
         self.digest.0
     }
 
-    fn meta(&self) -> read::Meta {
+    /// The numbers that are stored with what was applied.
+    pub fn meta(&self) -> read::Meta {
         read::Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
     }
 
@@ -156,6 +166,11 @@ impl<'a, V: View> Batch<'a, V> {
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         Ok(Outcome { revision: self.machine.revision, result })
+    }
+
+    /// The running digest right after the last command.
+    pub fn digest(&self) -> u64 {
+        self.machine.digest()
     }
 
     /// Everything the batch did, for one atomic write.

@@ -18,10 +18,10 @@ impl MemoryView {
 
     /// Stores what a batch wrote.
     pub fn write(&mut self, writes: &Writes) {
-        for ((table, key), value) in writes {
+        for (table, key, value) in writes.iter() {
             match value {
-                Some(value) => self.tables[*table as usize].insert(key.clone(), Bytes::copy_from_slice(value)),
-                None => self.tables[*table as usize].remove(key),
+                Some(value) => self.tables[table as usize].insert(key.to_vec(), Bytes::copy_from_slice(value)),
+                None => self.tables[table as usize].remove(key),
             };
         }
     }

@@ -152,6 +152,8 @@ pub enum Rejection {
     Unexpected { fence: i64, revision: i64 },
     #[error("the semaphore is in use with the capacity {capacity}")]
     CapacityDiffers { capacity: u32 },
+    #[error("the claim is pinned by {limit} already")]
+    TooManyPins { limit: u32 },
     /// What conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

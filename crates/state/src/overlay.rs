@@ -6,14 +6,12 @@
 //! 1. What the overlay shows equals what the base would show after the writes were stored.
 //! 2. In the kv table apply never deletes a row, and a newer version sorts first: the overlay's first row of a key is the newest.
 
-use crate::event::Writes;
-use crate::keys::KeyRows;
+use crate::event::{Rows, Writes};
+use crate::keys::{self, KeyRows};
+use crate::record::{Head, Record};
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::ops::Bound;
-
-type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 pub struct Overlay<'a, V> {
     base: &'a V,
@@ -26,36 +24,41 @@ impl<'a, V: View> Overlay<'a, V> {
         Overlay { base, tables: Default::default() }
     }
 
-    pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.tables[table as usize].insert(key, Some(value));
+    pub fn put(&mut self, table: Table, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.tables[table as usize].insert(key.into(), Some(value.into()));
     }
 
-    pub fn delete(&mut self, table: Table, key: Vec<u8>) {
-        self.tables[table as usize].insert(key, None);
+    pub fn delete(&mut self, table: Table, key: impl Into<Bytes>) {
+        self.tables[table as usize].insert(key.into(), None);
     }
 
     pub fn into_writes(self) -> Writes {
-        let tables = Table::ALL.into_iter().zip(self.tables);
-        tables.flat_map(|(table, rows)| rows.into_iter().map(move |(key, value)| ((table, key), value))).collect()
+        Writes { tables: self.tables }
     }
 
-    /// The newest version's row of a key: at most one lookup in the base, none if this batch wrote the key.
-    pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<(Bytes, Bytes)>, Fault> {
+    /// The newest version of a key: at most one lookup in the base, none if this batch wrote the key.
+    pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {
         // Looking for the upper bound as well would search the map twice.
         let after =
             self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(rows.from()), Bound::Unbounded)).next();
-        let own = after.filter(|(key, _)| key.as_slice() < rows.below());
-        match own {
-            Some((key, Some(value))) => Ok(Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))),
-            _ => self.base.first(Table::Kv, rows.from(), rows.below()),
+        let own = after.filter(|(key, _)| &key[..] < rows.below());
+        let head = |row: &[u8], record: &[u8]| Ok(Record::decode(record)?.head(keys::split_row(row)?.1));
+        if let Some((row, Some(record))) = own {
+            return head(row, record).map(Some);
         }
+        let mut found = None;
+        self.base.scan(Table::Kv, rows.from(), rows.below(), &mut |row, record| {
+            found = Some(head(row, record)?);
+            Ok(Step::Stop)
+        })?;
+        Ok(found)
     }
 }
 
 impl<V: View> View for Overlay<'_, V> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
         match self.tables[table as usize].get(key) {
-            Some(value) => Ok(value.as_deref().map(Bytes::copy_from_slice)),
+            Some(value) => Ok(value.clone()),
             None => self.base.get(table, key),
         }
     }
@@ -90,7 +93,7 @@ impl<V: View> View for Overlay<'_, V> {
     }
 }
 
-type OwnRows<'a> = std::iter::Peekable<std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>>>;
+type OwnRows<'a> = std::iter::Peekable<std::collections::btree_map::Range<'a, Bytes, Option<Bytes>>>;
 
 /// A scan over both: the base drives, and the batch's rows are shown in between.
 struct Merge<'a> {
@@ -107,7 +110,7 @@ type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault> + 'a;
 impl Merge<'_> {
     fn base_row(&mut self, key: &[u8], value: &[u8], visit: &mut Visit<'_>) -> Result<Step, Fault> {
         self.own_rows(Some(key), visit)?;
-        let hidden = self.own.peek().is_some_and(|(own, _)| own.as_slice() == key);
+        let hidden = self.own.peek().is_some_and(|(own, _)| own[..] == *key);
         if hidden {
             let own = self.own.next().expect("it was just peeked at").1;
             if let (Some(value), true) = (own, self.wanted(key)) {
@@ -126,8 +129,7 @@ impl Merge<'_> {
     /// Shows the batch's rows before `until`, or all that are left.
     fn own_rows(&mut self, until: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
         while !self.stopped {
-            let Some((key, value)) = self.own.next_if(|(own, _)| until.is_none_or(|until| own.as_slice() < until))
-            else {
+            let Some((key, value)) = self.own.next_if(|(own, _)| until.is_none_or(|until| own[..] < *until)) else {
                 break;
             };
             if let Some(value) = value {
@@ -161,7 +163,7 @@ fn range<'a>(
     rows: &'a Rows,
     from: Bound<&[u8]>,
     below: &[u8],
-) -> std::collections::btree_map::Range<'a, Vec<u8>, Option<Vec<u8>>> {
+) -> std::collections::btree_map::Range<'a, Bytes, Option<Bytes>> {
     match from {
         // The standard map panics on an inverted range.
         Bound::Included(from) if from > below => {

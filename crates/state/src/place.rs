@@ -51,14 +51,15 @@ impl<V: View> Batch<'_, V> {
             self.store(target, &enqueue.value, enqueue.lease, mark);
             return Ok(created);
         };
-        let (create_revision, flags) = (old.create_revision, old.flags);
-        let new_value = enqueue.kind == QueueKind::Election && old.value != enqueue.value;
-        if new_value || old.lease != enqueue.lease {
+        let (create_revision, flags, lease) = (old.create_revision, old.flags, old.lease);
+        let old_value = self.value_of(&target)?;
+        let new_value = enqueue.kind == QueueKind::Election && old_value != enqueue.value;
+        if new_value || lease != enqueue.lease {
             // Somebody may have put the key by hand: a place without its lease would outlive its owner.
-            let value = if new_value { enqueue.value.clone() } else { old.value.clone() };
+            let value = if new_value { enqueue.value.clone() } else { old_value };
             self.store(target, &value, enqueue.lease, flags | mark);
         } else if flags | mark != flags {
-            self.mark_lock(target);
+            self.mark_lock(target)?;
         }
         Ok(create_revision)
     }

@@ -8,7 +8,8 @@ use crate::view::Fault;
 use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
 
-const HEAD: usize = 25;
+/// Where the value begins.
+pub(crate) const HEAD: usize = 25;
 
 /// This version deletes the key.
 pub(crate) const TOMBSTONE: u8 = 1;
@@ -52,6 +53,11 @@ impl<'a> Record<'a> {
         self.flags & TOMBSTONE != 0
     }
 
+    pub(crate) fn head(&self, mod_revision: i64) -> Head {
+        let Record { create_revision, version, lease, flags, .. } = *self;
+        Head { create_revision, mod_revision, version, lease, flags }
+    }
+
     /// The version for keeping; without its value if that is not wanted.
     pub(crate) fn to_version(self, mod_revision: i64, with_value: bool) -> Version {
         let Record { create_revision, version, lease, flags, value } = self;
@@ -70,6 +76,32 @@ impl<'a> Record<'a> {
             version: self.version,
             lease: self.lease,
         })
+    }
+}
+
+/// A version without its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) create_revision: i64,
+    pub(crate) mod_revision: i64,
+    pub(crate) version: i64,
+    pub(crate) lease: LeaseId,
+    pub(crate) flags: u8,
+}
+
+impl Head {
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.flags & TOMBSTONE != 0
+    }
+
+    pub(crate) fn record<'a>(&self, value: &'a [u8]) -> Record<'a> {
+        let Head { create_revision, version, lease, flags, .. } = *self;
+        Record { create_revision, version, lease, flags, value }
+    }
+
+    pub(crate) fn with(self, value: Bytes) -> Version {
+        let Head { create_revision, mod_revision, version, lease, flags } = self;
+        Version { create_revision, mod_revision, version, lease, flags, value }
     }
 }
 
@@ -94,9 +126,9 @@ impl Version {
         self.flags & TOMBSTONE != 0
     }
 
-    pub(crate) fn record(&self) -> Record<'_> {
-        let Version { create_revision, version, lease, flags, .. } = *self;
-        Record { create_revision, version, lease, flags, value: &self.value }
+    pub(crate) fn head(&self) -> Head {
+        let Version { create_revision, mod_revision, version, lease, flags, .. } = *self;
+        Head { create_revision, mod_revision, version, lease, flags }
     }
 
     pub(crate) fn into_kv(self, key: &[u8]) -> KeyValue {

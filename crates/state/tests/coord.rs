@@ -178,7 +178,7 @@ fn coord(session: LeaseId, body: CoordBody) -> Command {
 
 /// Rows, and the bytes in them.
 fn size(changes: &Changes) -> (usize, usize) {
-    let bytes = changes.writes.iter().map(|((_, key), row)| key.len() + row.as_ref().map_or(0, Vec::len)).sum();
+    let bytes = changes.writes.iter().map(|(_, key, row)| key.len() + row.map_or(0, <[u8]>::len)).sum();
     (changes.writes.len(), bytes)
 }
 

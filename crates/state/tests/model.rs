@@ -140,13 +140,15 @@ proptest! {
         compare_reads(&node, &model, &queries)?;
     }
 
-    /// One batch, or any cut of the commands into batches, with or without answers: the same bytes, events and refusals.
+    /// One batch, or any cut of the commands into batches, with or without answers, with or without what is cached: the same bytes,
+    /// events and refusals.
     #[test]
-    fn batches_and_answers_leave_no_trace(
+    fn batches_answers_and_caches_leave_no_trace(
         commands in generate::commands(),
         extra in vec(generate::unchecked_txn(), 0..3),
         cuts in vec(any::<bool>(), 60),
         asked in vec(any::<bool>(), 60),
+        forgotten in vec(any::<bool>(), 60),
     ) {
         let commands: Vec<Command> = commands.into_iter().chain(extra.into_iter().map(Command::Txn)).collect();
         let (mut single, mut cut, mut whole) = (Node::new(), Node::new(), Node::new());
@@ -158,6 +160,9 @@ proptest! {
         for end in 1..=commands.len() {
             if end == commands.len() || cuts[end] {
                 cut.apply(&mut machines[1], &commands[start..end], |number| asked[start + number]);
+                if forgotten[start] {
+                    machines[1].forget();
+                }
                 start = end;
             }
         }

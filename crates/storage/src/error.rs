@@ -14,6 +14,8 @@ pub enum OpenError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the data directory {path} is in use by another process; stop it first")]
     InUse { path: PathBuf },
+    #[error("{path} is not the data directory of a member: there is no identity file in it")]
+    NoMember { path: PathBuf },
     #[error(
         "{path} belongs to another member: its {what} is {stored}, this member's is {given}; correct the configuration \
          (name, initial cluster, token), or start with an empty data directory"
@@ -42,6 +44,10 @@ impl OpenError {
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
         let path = path.into();
         move |source| OpenError::Io { doing, path, source }
+    }
+
+    pub(crate) fn corrupt(what: &'static str, path: impl Into<PathBuf>, e: &io::Error) -> OpenError {
+        OpenError::Corrupt { path: path.into(), what, reason: e.to_string() }
     }
 
     /// Sorts what RocksDB reported when it was opened.

@@ -1,13 +1,23 @@
-//! Crash points by name, for the crash tests. Compiled to nothing without the feature `failpoints`.
+//! Crash points by name, for the crash tests of this crate and of whole clusters. Compiled to nothing without the feature `failpoints`.
 //!
 //! `CONCLAVE_FAILPOINT=name` aborts the process the first time it comes to `name`, `CONCLAVE_FAILPOINT=name:3` the third time.
 //! An abort runs no destructor and flushes nothing, which is what a power switch does to everything but the page cache.
+//!
+//! 1. What ships contains none: without debug assertions the feature does not compile.
+//! 2. A name that is in neither list does not compile either.
 
-/// Every name there is: the crash tests go through this list.
-pub const NAMES: &[&str] = &[
+#[cfg(all(feature = "failpoints", not(debug_assertions)))]
+compile_error!(
+    "crash points are for tests: the feature `failpoints` needs a profile with debug assertions, as `checked` has"
+);
+
+/// Points that storage reaches by itself: its crash tests go through this list.
+pub const OF_STORAGE: &[&str] = &[
     "log-before-write",
     "log-before-sync",
     "log-after-sync",
+    "vote-before-save",
+    "vote-after-save",
     "apply-before-write",
     "apply-after-write",
     "flush-before-record",
@@ -22,21 +32,65 @@ pub const NAMES: &[&str] = &[
     "open-before-marker",
 ];
 
-macro_rules! failpoint {
+/// Points that only a cluster of servers reaches: its crash tests go through both lists.
+pub const OF_SERVER: &[&str] = &[
+    "membership-before-apply",
+    "membership-after-apply",
+    "snapshot-before-send",
+    "snapshot-between-parts",
+    "snapshot-before-finish",
+    "expiry-before-proposal",
+    "expiry-after-proposal",
+    "watch-before-send",
+];
+
+/// Whether a point of that name is listed.
+#[doc(hidden)]
+#[must_use]
+pub const fn is_known(name: &str) -> bool {
+    is_in(name, OF_STORAGE) || is_in(name, OF_SERVER)
+}
+
+const fn is_in(name: &str, names: &[&str]) -> bool {
+    let mut at = 0;
+    while at < names.len() {
+        let (one, other) = (names[at].as_bytes(), name.as_bytes());
+        let mut same = 0;
+        while same < one.len() && same < other.len() && one[same] == other[same] {
+            same += 1;
+        }
+        if same == one.len() && same == other.len() {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// Ends the process here if it was started to end here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __failpoint {
     ($name:literal) => {{
-        #[cfg(feature = "failpoints")]
+        const { assert!($crate::failpoint::is_known($name), "a failpoint that is not in the lists") };
         $crate::failpoint::hit($name);
     }};
 }
-pub(crate) use failpoint;
+pub use __failpoint as failpoint;
+
+#[cfg(not(feature = "failpoints"))]
+#[doc(hidden)]
+#[inline(always)]
+pub fn hit(_: &'static str) {}
 
 #[cfg(feature = "failpoints")]
-pub(crate) fn hit(name: &str) {
+#[doc(hidden)]
+#[inline(never)]
+pub fn hit(name: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     static ARMED: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
-    debug_assert!(NAMES.contains(&name), "failpoint {name} is missing in the list");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("CONCLAVE_FAILPOINT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
@@ -47,5 +101,18 @@ pub(crate) fn hit(name: &str) {
         && left.fetch_sub(1, Ordering::SeqCst) == 1
     {
         std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_whole_and_stand_once() {
+        assert!(is_known("vote-before-save") && is_known("watch-before-send"));
+        assert!(!is_known("vote-before") && !is_known("vote-before-save-") && !is_known(""));
+        let all: std::collections::BTreeSet<_> = OF_STORAGE.iter().chain(OF_SERVER).collect();
+        assert_eq!(all.len(), OF_STORAGE.len() + OF_SERVER.len());
     }
 }

@@ -24,6 +24,7 @@
 //! | [`state`] | apply, views, flusher, sweeper |
 //! | [`snapshot`] | checkpoints: build, receive, install |
 //! | [`identity`], [`open`](mod@open) | whose directory this is, and whether it can be believed |
+//! | [`stopped`] | looking at what a stopped member has |
 //! | [`failpoint`] | crash points for the tests |
 //!
 //! # Invariants
@@ -48,6 +49,7 @@ pub mod open;
 pub mod proposal;
 pub mod snapshot;
 pub mod state;
+pub mod stopped;
 pub mod types;
 
 mod error;
@@ -56,8 +58,9 @@ mod files;
 pub use error::{OnFatal, OpenError};
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
-pub use log::{DumpedEntry, LogLimits, LogStats, LogStore, Registry, SyncTimes, dump_log};
+pub use log::{DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogStats, LogStore, Registry, SyncTimes};
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};
-pub use state::{Answer, AppliedBatch, ApplySink, StateHandle, StateLimits, StateStore, StateView};
+pub use state::{Answer, AppliedBatch, ApplySink, MARKED, Standing, StateHandle, StateLimits, StateStore, StateView};
+pub use stopped::{Stopped, StoredLog, StoredState};

@@ -7,7 +7,7 @@
 
 use crate::codec::{self, CodecError};
 use bytes::{Bytes, BytesMut};
-use conclave_state::Command;
+use conclave_state::{Command, shared};
 use std::fmt;
 
 const HEAD: usize = 24;
@@ -45,7 +45,7 @@ impl Pack {
     }
 }
 
-/// The commands of one origin that were proposed together.
+/// The commands of one origin that were proposed together. Their keys and values share the bytes of the pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub origin: u64,
@@ -77,7 +77,7 @@ fn malformed(reason: impl Into<String>) -> CodecError {
     CodecError::Malformed { what: "segment", reason: reason.into() }
 }
 
-fn take_segment(bytes: &[u8]) -> Result<(Segment, usize), CodecError> {
+fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
     let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(|| malformed("the head is cut short"))?;
     let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
     let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i])) as usize;
@@ -88,11 +88,14 @@ fn take_segment(bytes: &[u8]) -> Result<(Segment, usize), CodecError> {
         return Err(malformed("more commands than bytes"));
     }
     let mut commands = Vec::with_capacity(count.min(4096));
-    for _ in 0..count {
-        let (command, used) = codec::decode_command(body)?;
-        commands.push(command);
-        body = &body[used..];
-    }
+    shared(bytes, || {
+        for _ in 0..count {
+            let (command, used) = codec::decode_command(body)?;
+            commands.push(command);
+            body = &body[used..];
+        }
+        Ok::<(), CodecError>(())
+    })?;
     if !body.is_empty() {
         return Err(malformed(format!("{} bytes left over", body.len())));
     }

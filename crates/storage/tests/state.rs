@@ -12,7 +12,7 @@ use common::*;
 use conclave_state::read::{self, ReadStop};
 use conclave_state::{Command, KeyRange, RangeQuery, Rejection, Response, Table, View};
 use conclave_storage::types::{C, log_id, vote};
-use conclave_storage::{OpenError, Opened, StateView, dump_log, open};
+use conclave_storage::{DumpedPayload, OpenError, Opened, StateView, Stopped, open};
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
 use std::path::Path;
@@ -220,15 +220,65 @@ async fn the_flusher_bounds_what_is_not_on_the_disk() {
 }
 
 #[tokio::test]
-async fn the_log_can_be_read_from_outside() {
+async fn a_stopped_member_can_be_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_at(dir.path());
     commit(&mut opened, (0..20).map(|i| numbered(2, i, 9)).collect()).await;
-    let rows: Vec<_> = dump_log(dir.path(), 5, 3).unwrap().map(|r| r.unwrap()).collect();
+    opened.state.flush().unwrap();
+    let standing = opened.state.standing();
+    drop(opened);
+    let stopped = Stopped::open(dir.path()).unwrap();
+    let rows: Vec<_> = stopped.entries(5).unwrap().take(3).map(|r| r.unwrap()).collect();
     assert_eq!(rows.iter().map(|r| r.index).collect::<Vec<_>>(), [5, 6, 7]);
-    let text = rows[0].to_string();
-    assert!(text.contains("term 2") && text.contains("Put") && text.contains("key5"), "{text}");
-    assert_eq!(dump_log(dir.path(), 18, 100).unwrap().count(), 2);
+    let content = rows[0].content.as_ref().unwrap();
+    let DumpedPayload::Segments(segments) = &content.payload else { panic!("{content:?}") };
+    assert_eq!(content.term, 2);
+    assert!(format!("{:?}", segments[0].commands[0]).contains("key5"), "{segments:?}");
+    assert_eq!(stopped.entries(18).unwrap().count(), 2);
+    let log = stopped.log().unwrap();
+    assert_eq!((log.first, log.last.map(|id| id.index), log.purged), (Some(0), Some(19), None));
+    assert_eq!(log.flushed.map(|id| id.index), Some(19));
+    assert_eq!(stopped.state().unwrap().standing, standing);
+    assert_eq!((standing.applied_index, standing.applied_term), (19, 2));
+}
+
+#[tokio::test]
+async fn looking_at_a_purged_log_begins_behind_the_purge() {
+    let dir = used().await;
+    let stopped = Stopped::open(dir.path()).unwrap();
+    let log = stopped.log().unwrap();
+    assert_eq!((log.first, log.purged.map(|id| id.index)), (Some(10), Some(9)));
+    assert_eq!(stopped.entries(0).unwrap().next().unwrap().unwrap().index, 10);
+    assert_eq!(stopped.state().unwrap().standing.applied_index, 29);
+}
+
+#[test]
+fn what_is_no_data_directory_is_not_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Stopped::open(dir.path()), Err(OpenError::NoMember { .. })));
+    assert!(matches!(Stopped::open(&dir.path().join("nothing")), Err(OpenError::NoMember { .. })));
+}
+
+/// Two members apply the same entries in groups of different sizes: their marks are equal wherever both have one.
+#[tokio::test]
+async fn marks_do_not_depend_on_the_groups() {
+    let entries = || (0..400).map(|i| numbered(1, i, 9));
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let mut marks = Vec::new();
+    for (dir, size) in dirs.iter().zip([1, 97]) {
+        let mut opened = open_at(dir.path());
+        let all: Vec<_> = entries().collect();
+        for group in all.chunks(size) {
+            commit(&mut opened, group.to_vec()).await;
+        }
+        let (standing, told) = opened.state.marks();
+        assert_eq!((standing.applied_index, standing.digest), (399, opened.state.digest()));
+        assert_eq!(told.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 64, 128, 192, 256, 320, 384]);
+        marks.push(told);
+    }
+    assert_eq!(marks[0], marks[1]);
+    let different: std::collections::BTreeSet<_> = marks[0].iter().map(|(_, digest)| digest).collect();
+    assert_eq!(different.len(), marks[0].len());
 }
 
 /// A directory with 40 entries of which 30 are applied and flushed, and 10 purged.

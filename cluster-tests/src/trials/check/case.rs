@@ -59,6 +59,18 @@ impl<'a> Case<'a> {
         due(&self.all_disturbed, from, span)
     }
 
+    /// The same, where faults excuse and changes of leader do not.
+    #[must_use]
+    pub(super) fn due_after_faults(&self, from: u64, span: u64) -> u64 {
+        let broken: Vec<_> = self.run.broken().iter().map(|(from, until, _)| (*from, *until)).collect();
+        due(&broken, from, span)
+    }
+
+    /// Whether nothing disturbed the servers in all this time.
+    pub(super) fn is_calm(&self, from: u64, until: u64) -> bool {
+        !self.disturbed.iter().any(|(began, ended)| *began <= until && *ended >= from)
+    }
+
     /// Fails as unknown if there is no truth to compare with.
     pub(super) fn truth(&self) -> Result<&Timeline<'a>, Flaw> {
         if self.timeline.revisions.is_empty() {

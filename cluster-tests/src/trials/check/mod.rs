@@ -7,6 +7,7 @@
 //! 3. A property with fewer relevant operations than its floor is unknown, not valid; and unknown fails a run that asked for it.
 //! 4. Truth is the [`Timeline`]: every revision with its changes, as watches and dumped logs agree on it.
 
+mod belief;
 mod case;
 mod coord;
 mod kv;
@@ -16,9 +17,10 @@ mod timeline;
 mod verdict;
 mod watch;
 
+pub use belief::{Belief, beliefs};
 pub use case::Case;
 pub use coord::fenced_writes::unfenced_damage;
-pub use place::{Belief, Grant, Kind, Place, beliefs, grants, holders, owner, places};
+pub use place::{Grant, Kind, Place, grants, holders, owner, places};
 pub use timeline::Timeline;
 pub use verdict::{Finding, Flaw, Judged, Verdict, Violation};
 
@@ -36,11 +38,13 @@ pub struct Property {
 pub const PROPERTIES: &[Property] = &[
     kv::linearizable::PROPERTY,
     kv::wgl::PROPERTY,
+    kv::serializable::PROPERTY,
     kv::append::PROPERTY,
     kv::set::PROPERTY,
     kv::durability::PROPERTY,
     kv::agreement::PROPERTY,
     kv::digests::PROPERTY,
+    kv::log_matching::PROPERTY,
     order::one_leader::PROPERTY,
     watch::ordered::PROPERTY,
     watch::unique::PROPERTY,
@@ -59,12 +63,15 @@ pub const PROPERTIES: &[Property] = &[
     order::fifo::PROPERTY,
     order::wakeups::PROPERTY,
     order::zombies::PROPERTY,
+    order::abandoned::PROPERTY,
     order::leader_reads::PROPERTY,
     order::observe::PROPERTY,
     order::queue_order::PROPERTY,
     order::queue_terms::PROPERTY,
+    order::queue_watch::PROPERTY,
     coord::claim_early::PROPERTY,
     coord::claim_vacancy::PROPERTY,
+    order::liveness::PROPERTY,
     order::coverage::PROPERTY,
 ];
 

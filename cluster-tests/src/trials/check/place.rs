@@ -1,4 +1,4 @@
-//! Places in line and tenures, as the keys show them; grants, as clients were told of them; beliefs, as clients may hold them.
+//! Places in line and tenures, as the keys show them; grants, as clients were told of them; renewals of leases that were acknowledged.
 //!
 //! | Kind | Who holds at a revision |
 //! |---|---|
@@ -6,16 +6,13 @@
 //! | conclave.v1 lock | every key `/_conclave/l/default/<name>/holder/<fence>` |
 //! | queue election | the key `/_conclave/e/default/<name>/leader/<fence>` |
 //! | claim | the key `/_conclave/c/default/<name>/tenure/<fence>` |
-//!
-//! A belief begins when the grant is received and ends when the release is sent, when the client says that it lets go, or when the lease
-//! that it knows of has run out by its own clock: the last renewal that was acknowledged in time, counted from when it was sent.
 
 use super::timeline::Timeline;
 use crate::trials::history::{
-    Answer, Api, Call, ClaimAnswer, ClaimCall, Disbelief, ElectionAnswer, ElectionCall, Event, LeaseAnswer, LeaseCall,
-    LockAnswer, LockCall, Mode, Op, Process, QueueOp, Run,
+    Answer, Api, Call, ClaimAnswer, ClaimCall, ElectionAnswer, ElectionCall, LeaseAnswer, LeaseCall, LockAnswer,
+    LockCall, Mode, Op, Process, QueueOp, Run,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// One life of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,16 +58,6 @@ pub struct Grant<'a> {
     pub key: String,
     /// 0: it depends on none.
     pub lease: i64,
-}
-
-/// A stretch of time in which a client holds itself for the holder.
-#[derive(Clone, Debug)]
-pub struct Belief<'a> {
-    pub grant: &'a Grant<'a>,
-    pub from: u64,
-    pub until: u64,
-    /// How it ended.
-    pub why: &'static str,
 }
 
 /// Every life of every key with the prefix, by its beginning.
@@ -208,94 +195,4 @@ pub(super) fn renewals(run: &Run) -> HashMap<i64, Vec<Renewal<'_>>> {
         renewals.sort_by_key(|renewal| renewal.sent);
     }
     found
-}
-
-/// The beliefs that follow from the grants, except of claims, whose promise is checked by itself.
-#[must_use]
-pub fn beliefs<'a>(run: &'a Run, grants: &'a [Grant<'a>]) -> Vec<Belief<'a>> {
-    let renewals = renewals(run);
-    let clocks = Clocks::new(run);
-    let mut ended: BTreeMap<(&str, i64), (u64, &'static str)> = BTreeMap::new();
-    let mut end = |name, fence, time, why| {
-        let known = ended.entry((name, fence)).or_insert((time, why));
-        if time < known.0 {
-            *known = (time, why);
-        }
-    };
-    for op in &run.ops {
-        match &op.call {
-            Call::Lock(LockCall::Release { lock, fence, .. }) => end(lock.as_str(), *fence, op.invoked, "released"),
-            Call::Election(ElectionCall::Resign { election, fence, .. }) => {
-                end(election.as_str(), *fence, op.invoked, "resigned");
-            }
-            _ => {}
-        }
-    }
-    for streamed in run.events() {
-        if let Event::Disbelief(Disbelief { name, fence, .. }) = streamed.event {
-            end(name, *fence, streamed.time, "let go");
-        }
-    }
-    let held = grants.iter().filter(|grant| !matches!(grant.kind, Kind::Claim | Kind::Queue));
-    held.map(|grant| {
-        let (mut until, mut why) = match renewals.get(&grant.lease) {
-            Some(renewals) => (lapse(renewals, grant, &clocks, run.bounds.rate_error), "lease ran out"),
-            None => (grant.op.returned, "lease unknown"),
-        };
-        if let Some((time, how)) = ended.get(&(grant.name, grant.fence))
-            && *time < until
-        {
-            (until, why) = (*time, how);
-        }
-        Belief { grant, from: grant.op.returned, until, why }
-    })
-    .collect()
-}
-
-/// When the client that goes by these renewals no longer believes in its lease.
-fn lapse(renewals: &[Renewal<'_>], grant: &Grant<'_>, clocks: &Clocks<'_>, rate_error: f64) -> u64 {
-    let mut until = 0;
-    for renewal in renewals {
-        // One that came after the lease had run out, as the client sees it, does not bring the belief back.
-        if renewal.received > until && renewal.received > grant.op.returned {
-            break;
-        }
-        let span = (renewal.ttl_ms as f64 * 1e6 * (1.0 - rate_error)) as u64;
-        let deadline = match renewal.clock_sent {
-            Some(clock) => clocks.true_time(renewal.process, clock.saturating_add(span)),
-            None => None,
-        };
-        until = until.max(deadline.unwrap_or(renewal.sent.saturating_add(span)));
-    }
-    until.max(grant.op.returned)
-}
-
-/// How far two readings of two clocks must be apart to tell their rates.
-const APART: u64 = 200_000_000;
-
-/// The readings of every process's own clock beside the host's.
-struct Clocks<'a>(HashMap<&'a Process, Vec<(u64, u64)>>);
-
-impl<'a> Clocks<'a> {
-    fn new(run: &'a Run) -> Self {
-        let mut readings: HashMap<_, Vec<_>> = HashMap::new();
-        for record in &run.records {
-            if let Some(clock) = record.clock {
-                readings.entry(&record.process).or_default().push((clock, record.time));
-            }
-        }
-        Self(readings)
-    }
-
-    /// When a process's own clock shows `clock`, by the two readings around it or the last two.
-    fn true_time(&self, process: &Process, clock: u64) -> Option<u64> {
-        let readings = self.0.get(process)?;
-        let after = readings.partition_point(|(own, _)| *own < clock).clamp(1, readings.len().saturating_sub(1).max(1));
-        let (next_own, next_time) = *readings.get(after)?;
-        // Two readings near each other tell little of the rate.
-        let apart = |(_, time): &&(u64, u64)| next_time.saturating_sub(*time) >= APART;
-        let (own, time) = *readings[..after].iter().rev().find(apart).or(readings.first())?;
-        let rate = (next_time - time) as f64 / (next_own.saturating_sub(own)).max(1) as f64;
-        Some(time + ((clock.saturating_sub(own)) as f64 * rate) as u64)
-    }
 }

@@ -272,7 +272,8 @@ impl World {
                 last.is_none()
             });
             if !served {
-                bail!("{} does not serve: {last:?}; {:?}", super::node::name(node), self.node_state(node));
+                let last = last.map_or_else(String::new, |error| format!("{error:#}"));
+                bail!("{} does not serve: {last}; {:?}", super::node::name(node), self.node_state(node));
             }
         }
         Ok(())

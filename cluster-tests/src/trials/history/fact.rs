@@ -50,6 +50,12 @@ pub enum Fact {
     Digest(Digest),
     /// What a member holds under a prefix at a revision, read from itself.
     State(State),
+    /// The digest that a member's state had right after an entry of its log.
+    Mark(Mark),
+    /// How far the log and the state of a member reach, which was stopped.
+    Log(Log),
+    /// One entry of a stopped member's log; facts of one member stand in the log's order, behind its [`Fact::Log`].
+    Logged(Logged),
 }
 
 /// One revision of the store, with all its changes, in order.
@@ -78,6 +84,44 @@ pub struct Digest {
     /// `hashkv`, `state`: only the same kind compares.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    pub index: u64,
+    pub digest: String,
+}
+
+/// A member's log and state, as they stand on its disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Whose it is, as a member id; 0: not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub member: u64,
+    /// The last entry that is gone from the front; 0 if none is.
+    pub purged: u64,
+    /// The last entry that the state contains, and its term.
+    pub applied: u64,
+    pub applied_term: u64,
+    /// The state's revision.
+    pub revision: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logged {
+    pub index: u64,
+    pub term: u64,
+    /// A checksum over everything in it.
+    pub record: String,
+    /// Keys and values that it surely writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub puts: Vec<(String, String)>,
+    /// Those that it writes under a condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maybe: Vec<(String, String)>,
+    /// It cannot be read, and why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unreadable: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +156,10 @@ pub struct Bounds {
     pub zombies_fail: bool,
     /// The answer of a grant comes with a revision at which it holds (that of etcd's Campaign is the one at which the wait began).
     pub dated_grants: bool,
+    /// A member's leader and term are of one moment (etcd's term is that of the last entry that it applied).
+    pub dated_leaders: bool,
+    /// Nanoseconds within which some write succeeds if clients try and no fault holds.
+    pub live: u64,
 }
 
 impl Default for Bounds {
@@ -126,6 +174,8 @@ impl Default for Bounds {
             wgl_steps: 2_000_000,
             zombies_fail: true,
             dated_grants: true,
+            dated_leaders: true,
+            live: 7_000_000_000,
         }
     }
 }

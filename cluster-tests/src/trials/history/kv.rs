@@ -64,9 +64,14 @@ pub enum KvCall {
         value: String,
         #[serde(default, skip_serializing_if = "is_zero")]
         lease: i64,
+        /// Asked for what stood there before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        prev: bool,
     },
     Delete {
         key: String,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        prev: bool,
     },
     /// Put if the key's modification revision is `expected` (0: absent), else read it.
     Cas {
@@ -120,10 +125,15 @@ pub enum KvAnswer {
     /// A put, or a cas that matched.
     Written {
         revision: i64,
+        /// What stood there before, where it was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prev: Option<Kv>,
     },
     Deleted {
         revision: i64,
         count: i64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        prev: Vec<Kv>,
     },
     Txn {
         revision: i64,

@@ -101,8 +101,7 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
             } else {
                 Fault::FlipBytes { target, count: dice.random_range(1..4), seed }
             };
-            // It is alone for a while when it wakes.
-            (fault, 3500)
+            (fault, 500)
         }
         "clock" => (clock(dice, clients), medium),
         "wild-clock" => (wild(dice, clients), medium),

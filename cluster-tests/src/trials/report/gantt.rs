@@ -22,7 +22,7 @@ pub(super) fn section(case: &Case<'_>) -> String {
     if names.is_empty() {
         return "<p>Nothing was granted.</p>".into();
     }
-    let beliefs = beliefs(case.run, &case.grants);
+    let beliefs = beliefs(case);
     let mut text = String::new();
     let left_out = names.len().saturating_sub(NAMES);
     for ((sort, name), grants) in names.into_iter().take(NAMES) {

@@ -29,7 +29,23 @@ pub(super) fn changes(case: &Case<'_>) -> usize {
     terms.len().saturating_sub(1)
 }
 
+/// Which member an id is, where the run's end told.
+fn names(case: &Case<'_>) -> BTreeMap<u64, String> {
+    let told = case.run.facts().filter_map(|(record, fact)| match fact {
+        Fact::Log(log) if log.member != 0 => Some((log.member, format!("n{}", record.node?))),
+        _ => None,
+    });
+    told.collect()
+}
+
 pub(super) fn section(case: &Case<'_>) -> String {
+    let names = names(case);
+    // Small numbers are those of nodes, others members' ids.
+    let name = |id: u64| match names.get(&id) {
+        Some(name) => name.clone(),
+        None if id < 100 => format!("n{id}"),
+        None => format!("{id:x}"),
+    };
     let mut nodes: BTreeMap<u32, Vec<(u64, &Leader)>> = BTreeMap::new();
     let mut numbers: BTreeMap<u64, usize> = BTreeMap::new();
     for (time, node, leader) in told(case) {
@@ -58,7 +74,7 @@ pub(super) fn section(case: &Case<'_>) -> String {
             let title = if leader.leader == 0 {
                 format!("no leader known in term {}", leader.term)
             } else {
-                format!("leader {} in term {}", leader.leader, leader.term)
+                format!("leader {} in term {}", name(leader.leader), leader.term)
             };
             chart.bar(*from, next, y, ROW - 6.0, &style, &title);
         }
@@ -66,7 +82,10 @@ pub(super) fn section(case: &Case<'_>) -> String {
     let mut text = chart.done();
     text.push_str("<div class=\"legend\">leader:");
     for (leader, colour) in numbers.iter().filter(|(leader, _)| **leader != 0) {
-        push(&mut text, format_args!("<i style=\"background:{}\"></i>{leader}", COLOURS[colour % COLOURS.len()]));
+        push(
+            &mut text,
+            format_args!("<i style=\"background:{}\"></i>{}", COLOURS[colour % COLOURS.len()], name(*leader)),
+        );
     }
     push(&mut text, format_args!(" &nbsp; {} changes of leader</div>", changes(case)));
     text

@@ -141,7 +141,7 @@ fn faults(case: &Case<'_>) -> String {
     let mut skipped = BTreeSet::new();
     for (_, fault) in case.run.faults() {
         let shown = effects.entry(fault.id).or_default();
-        shown.extend(fault.effect.iter().map(|(what, how_much)| format!("{what}: {how_much}")));
+        shown.extend(fault.effect.iter().map(|(what, how_much)| format!("{what}: {}", figure(*how_much))));
         if fault.stage == Stage::Skipped {
             skipped.insert(format!("{} ({})", fault.fault, fault.detail));
         }
@@ -166,6 +166,15 @@ fn faults(case: &Case<'_>) -> String {
         push(&mut text, format_args!("<p>Not possible here: {}.</p>", escape(&names)));
     }
     text
+}
+
+/// A figure of a fault's effect: what is large needs no fraction.
+fn figure(how_much: f64) -> String {
+    match how_much.abs() {
+        large if large >= 100.0 => thousands(how_much.round() as u64),
+        whole if whole.fract() == 0.0 => format!("{how_much:.0}"),
+        _ => format!("{how_much:.2}"),
+    }
 }
 
 fn kind(kind: Kind) -> &'static str {

@@ -28,7 +28,8 @@ pub(super) fn section(case: &Case<'_>, findings: &[Finding]) -> String {
             format_args!(
                 "<tr><td>{}</td><td><span class=\"badge {class}\">{class}</span></td><td class=\"n\">{}</td><td>{}{more}</td></tr>",
                 escape(&finding.property),
-                thousands(finding.judged as u64),
+                // It ended where the violation is, and counted nothing.
+                if finding.verdict.is_violation() { String::new() } else { thousands(finding.judged as u64) },
                 escape(&finding.says)
             ),
         );

@@ -119,7 +119,8 @@ pub fn judge(plan: &Plan, outcome: &Outcome, dir: &Path) -> Result<Figures> {
     let workloads: Vec<&str> = plan.workloads.iter().map(String::as_str).collect();
     let mut findings = judge_properties(&case, &workloads);
     findings.extend(of_the_environment(outcome));
-    let title = format!("{} nodes, seed {}: {}", plan.nodes, plan.seed, plan.faults.join(", "));
+    let nodes = if plan.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", plan.nodes) };
+    let title = format!("{nodes}, seed {}: {}", plan.seed, plan.faults.join(", "));
     std::fs::write(dir.join("report.html"), page(&case, &findings, &title))?;
     let summary = summary(&case, &findings);
     let figure = |name: &str| summary[name].as_u64().unwrap_or(0);

@@ -56,15 +56,18 @@ impl Nemesis {
     /// # Errors
     /// The harness failed.
     pub(super) fn run(self: &Arc<Self>, plan: &Plan) -> Result<()> {
-        let threads: Vec<_> = plan
-            .steps
-            .iter()
-            .cloned()
-            .enumerate()
-            .map(|(number, step)| {
+        let mut tracks: BTreeMap<u8, Vec<(u64, Step)>> = BTreeMap::new();
+        for (number, step) in plan.steps.iter().enumerate() {
+            tracks.entry(step.track).or_default().push((number as u64 + 1, step.clone()));
+        }
+        let threads: Vec<_> = tracks
+            .into_values()
+            .map(|steps| {
                 let nemesis = Arc::clone(self);
                 std::thread::spawn(move || {
-                    nemesis.step(number as u64 + 1, &step).with_context(|| format!("{:?}", step.fault))
+                    let mut steps = steps.iter();
+                    steps
+                        .try_for_each(|(id, step)| nemesis.step(*id, step).with_context(|| format!("{:?}", step.fault)))
                 })
             })
             .collect();

@@ -94,6 +94,12 @@ impl Actor {
         }
     }
 
+    /// Keeps what it has for a while after it gave up waiting: its place in line is to go by itself, not with its lease.
+    pub(crate) async fn linger(&mut self) {
+        let time = self.millis(5000, 6500);
+        self.sleep(time).await;
+    }
+
     pub(crate) async fn pace(&mut self) {
         let pace = self.spec().pace_ms * 1000;
         let time = Duration::from_micros(self.dice.random_range(pace / 2..=pace * 3 / 2));

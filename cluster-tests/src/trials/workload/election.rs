@@ -57,6 +57,8 @@ async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
     let Some(leader) = campaign(me, session, &election).await else {
         if lapses {
             session.outlast(me).await;
+        } else if me.number() != number && me.chance(30) {
+            me.linger().await;
         }
         // A place of which nothing is known may stand in the way of the session's next one.
         return !lapses && me.number() == number;

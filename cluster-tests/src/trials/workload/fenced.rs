@@ -3,6 +3,7 @@
 use super::{
     actor::Actor,
     messages::{equals, get, kvs, op_put, put, revision},
+    outside,
 };
 use crate::trials::history::{Answer, Call, FenceGuard, FencedAnswer, FencedCall, GuardTarget};
 use conclave_api::etcdserverpb::{Compare, TxnRequest, TxnResponse, kv_client::KvClient};
@@ -23,10 +24,13 @@ impl Proof {
     }
 }
 
-/// A write that succeeds exactly while the tenure lasts.
+/// A write that succeeds exactly while the tenure lasts; now and then one to a resource outside of the store as well.
 pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
     if !me.spec().has("fenced") {
         return;
+    }
+    if me.chance(25) {
+        outside::write(me, proof);
     }
     let (resource, value) = (format!("fenced/{}", proof.name.replace('/', "-")), me.unique_text());
     let request =

@@ -18,16 +18,20 @@ use std::time::Duration;
 
 const LOCKS: usize = 2;
 
+/// How many locks there are that are held for long.
+pub(super) const SLOW: usize = 3;
+
 pub(super) async fn run(me: Actor) {
-    sessions(me, false).await;
+    sessions(me, None).await;
 }
 
-/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile.
-pub(super) async fn slow(me: Actor) {
-    sessions(me, true).await;
+/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile. There are several, so that
+/// whichever client is stopped is likely to hold one.
+pub(super) async fn slow(me: Actor, number: usize) {
+    sessions(me, Some(number)).await;
 }
 
-async fn sessions(mut me: Actor, slow: bool) {
+async fn sessions(mut me: Actor, slow: Option<usize>) {
     while me.goes_on() {
         let seconds = me.spec().ttl_s + me.draw(2) as u64;
         let Some(mut session) = Session::open(&mut me, seconds).await else {
@@ -45,8 +49,9 @@ async fn sessions(mut me: Actor, slow: bool) {
 }
 
 /// Once around a lock. False if the session was left to its end.
-async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
-    let lock = if slow { "lk/slow".to_owned() } else { format!("lk/e{}", me.draw(LOCKS)) };
+async fn round(me: &mut Actor, session: &mut Session, slow: Option<usize>) -> bool {
+    let lock = slow.map_or_else(|| format!("lk/e{}", me.draw(LOCKS)), |number| format!("lk/slow{number}"));
+    let slow = slow.is_some();
     // A lease may end while its owner waits: no grant may follow.
     let lapses = me.chance(if slow { 50 } else { 2 });
     if lapses {
@@ -56,6 +61,8 @@ async fn round(me: &mut Actor, session: &mut Session, slow: bool) -> bool {
     let Some((key, fence)) = acquire(me, session, &lock).await else {
         if lapses {
             session.outlast(me).await;
+        } else if me.number() != number && me.chance(30) {
+            me.linger().await;
         }
         // A place of which nothing is known may stand in the way of the session's next one.
         return !lapses && me.number() == number;

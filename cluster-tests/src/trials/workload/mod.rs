@@ -4,7 +4,7 @@
 //! * [`actor`] is one client: a connection, dice, and its lines in the history. [`session`] is a lease that it keeps.
 //! * [`messages`] are requests and answers in short; [`link`] is the connections, and says which failures are certain.
 //! * One file a workload: [`register`], [`append`], [`set`], [`watch`], [`lease`], [`lock`], [`election`], [`queue`], [`claim`],
-//!   [`places`] (locks and semaphores of `conclave.v1`), [`fenced`].
+//!   [`places`] (locks and semaphores of `conclave.v1`), [`fenced`] (and [`outside`], what is written outside of the store).
 //!
 //! 1. All workloads run together on disjoint prefixes of one store.
 //! 2. Whatever a client draws follows from the seed, its worker's number and its own; what it meets does not.
@@ -20,6 +20,7 @@ mod lease;
 mod link;
 mod lock;
 pub(crate) mod messages;
+mod outside;
 mod places;
 mod queue;
 mod register;

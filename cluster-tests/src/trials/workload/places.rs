@@ -79,6 +79,8 @@ async fn round(me: &mut Actor, session: &mut Session, name: &str, mode: Mode, sl
     let Some((fence, token)) = acquire(me, session, name, mode, try_only).await else {
         if lapses {
             session.outlast(me).await;
+        } else if me.number() != number && me.chance(30) {
+            me.linger().await;
         }
         // A place of which nothing is known may stand in the way of the session's next one.
         return !lapses && me.number() == number;

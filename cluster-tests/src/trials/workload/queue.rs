@@ -118,11 +118,12 @@ async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
         let mut client = ElectionsClient::new(me.link.channel());
         change(me, election, what, client.enter(enter)).await
     } else {
-        let what = QueueOp::Campaign { candidate: id.to_owned(), session: session.lease };
-        let wait = Duration::from_millis(2500);
-        let call = Call::Queue(QueueCall { election: election.to_owned(), what });
-        let request = campaign(me.link.channel(), enter);
-        me.call_within(wait, call, request, |response| Some(Answer::Queue(told(response)))).await.ok()
+        let number = me.number();
+        let won = wait(me, session, election, id, enter).await;
+        if won.is_none() && me.number() != number && me.chance(30) {
+            me.linger().await;
+        }
+        won
     };
     let Some(response) = won else { return };
     let Some(token) = response.token.filter(|token| token.fence > 0) else {
@@ -171,9 +172,52 @@ async fn lead(me: &mut Actor, session: &Session, election: &str, id: &str, term_
     }
 }
 
-/// Enters, and waits for the win, which is the stream's last message.
-async fn campaign(channel: Channel, enter: EnterRequest) -> Result<Response<ElectionResponse>, Status> {
-    let request = CampaignRequest { enter: Some(enter), timeout_ms: 2000, stay: false };
+/// Enters, and waits for the win: as long as it takes, or until it gives up, by itself or by the deadline that the server knows.
+async fn wait(
+    me: &mut Actor,
+    session: &Session,
+    election: &str,
+    id: &str,
+    enter: EnterRequest,
+) -> Option<ElectionResponse> {
+    let what = QueueOp::Campaign { candidate: id.to_owned(), session: session.lease };
+    me.invoke(Call::Queue(QueueCall { election: election.to_owned(), what }));
+    let timeout_ms = if me.chance(15) { me.millis(100, 2000).as_millis() as u64 } else { 0 };
+    let patience = if me.chance(8) { me.millis(5, 400) } else { Duration::from_secs(12) };
+    let request = campaign(me.link.channel(), enter, timeout_ms);
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(patience, request) => outcome,
+        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
+            me.unknown("given up at the end");
+            return None;
+        }
+    };
+    let received = now();
+    match outcome {
+        Err(_) => {
+            me.unknown("given up");
+            None
+        }
+        Ok(Err(status)) => {
+            me.refused(&status, false);
+            None
+        }
+        Ok(Ok(response)) => {
+            let response = response.into_inner();
+            me.has_seen(revision(response.header.as_ref()));
+            me.ok_at(received, Answer::Queue(told(&response)));
+            Some(response)
+        }
+    }
+}
+
+/// The win is the stream's last message.
+async fn campaign(
+    channel: Channel,
+    enter: EnterRequest,
+    timeout_ms: u64,
+) -> Result<Response<ElectionResponse>, Status> {
+    let request = CampaignRequest { enter: Some(enter), timeout_ms, stay: false };
     let mut stream = ElectionsClient::new(channel).campaign(request).await?.into_inner();
     while let Some(message) = stream.message().await? {
         if let Some(api::campaign_response::Now::Won(won)) = message.now {

@@ -5,10 +5,12 @@
 
 use super::{
     actor::Actor,
-    messages::{delete, get, kvs, put, range, revision, text, txn, txn_answer},
+    messages::{delete, get, kv, kvs, put, range, revision, text, txn, txn_answer},
 };
 use crate::trials::history::{Answer, Call, Guard, GuardTarget, KvAnswer, KvCall, TxnOp};
-use conclave_api::etcdserverpb::{RangeRequest, kv_client::KvClient};
+use conclave_api::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, kv_client::KvClient,
+};
 use std::collections::HashMap;
 
 const REGISTERS: usize = 8;
@@ -47,36 +49,35 @@ async fn step(me: &mut Actor, known: &mut HashMap<String, i64>) {
         }
         44..62 => {
             let value = me.unique_text();
-            let mut kv = KvClient::new(me.link.channel());
-            let call = KvCall::Put { key: key.clone(), value: value.clone(), lease: 0 };
-            let answer = |response: &_| written(revision_of(response));
-            if let Ok(response) = me.call(Call::Kv(call), kv.put(put(&key, &value, 0)), answer).await {
-                learn(me, known, key, revision_of(&response));
+            let prev = me.chance(30);
+            let mut client = KvClient::new(me.link.channel());
+            let call = KvCall::Put { key: key.clone(), value: value.clone(), lease: 0, prev };
+            let answer = |response: &PutResponse| {
+                let prev = response.prev_kv.as_ref().map(kv);
+                Some(Answer::Kv(KvAnswer::Written { revision: revision(response.header.as_ref()), prev }))
+            };
+            let request = PutRequest { prev_kv: prev, ..put(&key, &value, 0) };
+            if let Ok(response) = me.call(Call::Kv(call), client.put(request), answer).await {
+                learn(me, known, key, revision(response.header.as_ref()));
             }
         }
         62..80 => cas(me, known, key).await,
         80..85 => {
-            let mut kv = KvClient::new(me.link.channel());
-            let answer = |response: &conclave_api::etcdserverpb::DeleteRangeResponse| {
+            let prev = me.chance(30);
+            let mut client = KvClient::new(me.link.channel());
+            let answer = |response: &DeleteRangeResponse| {
                 let revision = revision(response.header.as_ref());
-                Some(Answer::Kv(KvAnswer::Deleted { revision, count: response.deleted }))
+                let prev = response.prev_kvs.iter().map(kv).collect();
+                Some(Answer::Kv(KvAnswer::Deleted { revision, count: response.deleted, prev }))
             };
-            let call = Call::Kv(KvCall::Delete { key: key.clone() });
-            if me.call(call, kv.delete_range(delete(&key)), answer).await.is_ok() {
+            let call = Call::Kv(KvCall::Delete { key: key.clone(), prev });
+            let request = DeleteRangeRequest { prev_kv: prev, ..delete(&key) };
+            if me.call(call, client.delete_range(request), answer).await.is_ok() {
                 known.insert(key, 0);
             }
         }
         _ => transaction(me, known, generation).await,
     }
-}
-
-fn revision_of(response: &conclave_api::etcdserverpb::PutResponse) -> i64 {
-    revision(response.header.as_ref())
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "the form that a call wants")]
-fn written(revision: i64) -> Option<Answer> {
-    Some(Answer::Kv(KvAnswer::Written { revision }))
 }
 
 fn learn(me: &Actor, known: &mut HashMap<String, i64>, key: String, revision: i64) {
@@ -124,7 +125,7 @@ async fn cas(me: &mut Actor, known: &mut HashMap<String, i64>, key: String) {
     let answer = |response: &conclave_api::etcdserverpb::TxnResponse| {
         let revision = revision(response.header.as_ref());
         Some(Answer::Kv(if response.succeeded {
-            KvAnswer::Written { revision }
+            KvAnswer::Written { revision, prev: None }
         } else {
             KvAnswer::Read { revision, kvs: super::messages::reads(response).into_iter().flatten().collect() }
         }))

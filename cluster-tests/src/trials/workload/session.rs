@@ -45,9 +45,9 @@ pub(crate) async fn grant(me: &mut Actor, seconds: u64) -> Option<(i64, u64)> {
 pub(crate) async fn sentinel(me: &mut Actor, lease: i64) -> bool {
     let (key, value) = (format!("sentinel/{lease:x}"), me.unique_text());
     let mut kv = KvClient::new(me.link.channel());
-    let call = Call::Kv(KvCall::Put { key: key.clone(), value: value.clone(), lease });
+    let call = Call::Kv(KvCall::Put { key: key.clone(), value: value.clone(), lease, prev: false });
     let answer = |response: &conclave_api::etcdserverpb::PutResponse| {
-        Some(Answer::Kv(KvAnswer::Written { revision: revision(response.header.as_ref()) }))
+        Some(Answer::Kv(KvAnswer::Written { revision: revision(response.header.as_ref()), prev: None }))
     };
     me.call(call, kv.put(put(&key, &value, lease)), answer).await.is_ok()
 }

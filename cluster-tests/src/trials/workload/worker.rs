@@ -106,7 +106,9 @@ fn start(clients: &mut JoinSet<()>, shared: &Arc<Shared>, link: &Link) {
         for _ in 0..2 {
             clients.spawn(lock::run(actor()));
         }
-        clients.spawn(lock::slow(actor()));
+        for number in 0..lock::SLOW {
+            clients.spawn(lock::slow(actor(), number));
+        }
         if !spec.etcd {
             clients.spawn(places::slow(actor()));
             for _ in 0..2 {

@@ -2,11 +2,13 @@
 
 use super::{MS, Sim};
 use cluster_tests::trials::history::{
-    Answer, AppendAnswer, AppendCall, Call, Guard, GuardTarget, KvAnswer, KvCall, ListOp, SetAnswer, SetCall, TxnOp,
-    TxnResult,
+    Answer, AppendAnswer, AppendCall, Call, Entry, Guard, GuardTarget, KvAnswer, KvCall, ListOp, Process, SetAnswer,
+    SetCall, TxnOp, TxnResult,
 };
 
 pub(super) fn start(sim: &mut Sim) {
+    let reader = sim.process();
+    read_one_member(sim, reader, 20);
     for _ in 0..4 {
         let process = sim.process();
         step(sim, process, 40, 0);
@@ -16,6 +18,24 @@ pub(super) fn start(sim: &mut Sim) {
         append(sim, lists, 20);
         set(sim, sets, 15);
     }
+}
+
+/// Reads from what one member has, again and again.
+fn read_one_member(sim: &mut Sim, process: u64, left: u32) {
+    if left == 0 {
+        return;
+    }
+    let key = "kept/1".to_owned();
+    let call = KvCall::Get { key: key.clone(), serializable: true, revision: 0 };
+    sim.record(Process::Client(process), Some(1), Entry::Invoke(Call::Kv(call)));
+    let (there, back) = (sim.delay(), sim.delay());
+    sim.after(there, move |sim| {
+        let answer = KvAnswer::Read { revision: sim.store.revision, kvs: sim.store.get(&key) };
+        sim.after(back, move |sim| {
+            sim.record(Process::Client(process), Some(1), Entry::Ok(Answer::Kv(answer)));
+            sim.after(10 * MS, move |sim| read_one_member(sim, process, left - 1));
+        });
+    });
 }
 
 /// One client's next operation; `known` is a revision that it saw.
@@ -33,7 +53,7 @@ fn step(sim: &mut Sim, process: u64, left: u32, known: i64) {
         Box::new(move |sim, process, answer| {
             let seen = match answer {
                 Some(Answer::Kv(KvAnswer::Read { kvs, .. })) => kvs.first().map_or(0, |kv| kv.modified),
-                Some(Answer::Kv(KvAnswer::Written { revision })) => revision,
+                Some(Answer::Kv(KvAnswer::Written { revision, .. })) => revision,
                 _ => known,
             };
             let rest = sim.random(5 * MS);
@@ -48,10 +68,10 @@ fn choose(sim: &mut Sim, known: i64) -> KvCall {
     match sim.random(12) {
         0..=3 => KvCall::Get { key, serializable: false, revision: 0 },
         // One that nobody deletes.
-        4 => KvCall::Put { key: "kept/1".into(), value, lease: 0 },
-        5 | 6 => KvCall::Put { key, value, lease: 0 },
+        4 => KvCall::Put { key: "kept/1".into(), value, lease: 0, prev: false },
+        5 | 6 => KvCall::Put { key, value, lease: 0, prev: true },
         7 | 8 => KvCall::Cas { key, expected: known, value, lease: 0 },
-        9 => KvCall::Delete { key },
+        9 => KvCall::Delete { key, prev: true },
         10 => KvCall::Range { prefix: "kv/".into(), serializable: false, revision: 0 },
         _ => {
             let key = "kvt/1".to_owned();
@@ -74,18 +94,20 @@ fn perform(sim: &mut Sim, call: &KvCall) -> KvAnswer {
     match call {
         KvCall::Get { key, .. } => read(sim, sim.store.get(key)),
         KvCall::Range { prefix, .. } => read(sim, sim.store.under(prefix)),
-        KvCall::Put { key, value, lease } => {
-            KvAnswer::Written { revision: sim.commit(vec![(key.clone(), Some(value.clone()), *lease)]) }
+        KvCall::Put { key, value, lease, prev } => {
+            let prev = sim.store.get(key).pop().filter(|_| *prev);
+            KvAnswer::Written { revision: sim.commit(vec![(key.clone(), Some(value.clone()), *lease)]), prev }
         }
         KvCall::Cas { key, expected, value, lease } if sim.store.modified(key) == *expected => {
-            KvAnswer::Written { revision: sim.commit(vec![(key.clone(), Some(value.clone()), *lease)]) }
+            KvAnswer::Written { revision: sim.commit(vec![(key.clone(), Some(value.clone()), *lease)]), prev: None }
         }
         KvCall::Cas { key, .. } => read(sim, sim.store.get(key)),
-        KvCall::Delete { key } => {
-            if sim.store.keys.contains_key(key) {
-                KvAnswer::Deleted { revision: sim.commit(vec![(key.clone(), None, 0)]), count: 1 }
+        KvCall::Delete { key, .. } => {
+            let prev = sim.store.get(key);
+            if prev.is_empty() {
+                KvAnswer::Deleted { revision: sim.store.revision, count: 0, prev }
             } else {
-                KvAnswer::Deleted { revision: sim.store.revision, count: 0 }
+                KvAnswer::Deleted { revision: sim.commit(vec![(key.clone(), None, 0)]), count: 1, prev }
             }
         }
         KvCall::Txn { compares, .. } => {

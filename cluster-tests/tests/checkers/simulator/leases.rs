@@ -21,9 +21,9 @@ fn probe(sim: &mut Sim, process: u64, lease: i64) {
     let edit = (key.clone(), Some(value.clone()), lease);
     sim.call(
         process,
-        Call::Kv(KvCall::Put { key, value, lease }),
+        Call::Kv(KvCall::Put { key, value, lease, prev: false }),
         0,
-        Box::new(move |sim| Ok(Answer::Kv(KvAnswer::Written { revision: sim.commit(vec![edit]) }))),
+        Box::new(move |sim| Ok(Answer::Kv(KvAnswer::Written { revision: sim.commit(vec![edit]), prev: None }))),
         Box::new(move |sim, process, _| {
             let times = sim.random(5);
             keep(sim, process, lease, 150, times, move |sim, process| {

@@ -46,12 +46,42 @@ pub(super) fn start(sim: &mut Sim) {
             });
         }
     }
+    give_up(sim);
     let observer = sim.process();
     sim.record(Process::Client(observer), None, Entry::Invoke(observe()));
     sim.record(Process::Client(observer), None, Entry::Ok(Answer::Election(ElectionAnswer::Observing)));
     watch_leader(sim, observer, Some((String::new(), 0)), 200);
     let asker = sim.process();
     ask_leader(sim, asker, 60);
+}
+
+/// One waits behind another, gives up, and its place goes.
+fn give_up(sim: &mut Sim) {
+    let (holder, quitter) = (sim.process(), sim.process());
+    leases::grant(sim, holder, 0x700, 1500, move |sim, holder| {
+        leases::grant(sim, quitter, 0x701, 1500, move |sim, quitter| {
+            let held: Granted = Box::new(move |sim, fence| {
+                let (lock, api, mode) = ("lock/q".to_owned(), Api::Etcd, Mode::Exclusive);
+                let call = Call::Lock(LockCall::Acquire { lock, lease: 0x701, api, mode, try_only: false });
+                sim.record(Process::Client(quitter), None, Entry::Invoke(call));
+                let (key, value) = ("lock/q/701".to_owned(), Some(format!("v{}", sim.value())));
+                let edit = (key.clone(), value, 0x701);
+                sim.after(2 * MS, move |sim| {
+                    sim.commit(vec![edit]);
+                });
+                sim.after(30 * MS, move |sim| {
+                    let given_up = Entry::Info(failure("timeout", "given up"));
+                    sim.record(Process::Client(quitter), None, given_up);
+                    let delay = sim.delay();
+                    sim.after(delay, move |sim| {
+                        sim.commit(vec![(key, None, 0)]);
+                    });
+                });
+                sim.after(60 * MS, move |sim| release(sim, holder, "lock/q", "lock/q/700".into(), fence, |_| {}));
+            });
+            take_etcd(sim, holder, 0x700, "lock/q", held);
+        });
+    });
 }
 
 fn observe() -> Call {

@@ -12,11 +12,11 @@ mod store;
 mod watches;
 
 use cluster_tests::trials::history::{
-    Answer, Bounds, Call, Digest, Entry, Event, Fact, Failure, Leader, Process, Record, State,
+    Answer, Bounds, Call, Digest, Entry, Event, Fact, Failure, Leader, Log, Logged, Mark, Process, Record, State,
 };
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap, HashMap},
 };
 use store::Store;
 
@@ -57,7 +57,7 @@ pub(crate) fn history(seed: u64) -> Vec<Record> {
         queue: queue::Queue::default(),
         claims: claims::Claims::default(),
     };
-    let bounds = Bounds { max_unknown: 0.5, wake: 20 * MS, ..Bounds::default() };
+    let bounds = Bounds { max_unknown: 0.5, wake: 20 * MS, live: 400 * MS, ..Bounds::default() };
     sim.fact(None, Fact::Bounds(bounds));
     kv::start(&mut sim);
     watches::start(&mut sim);
@@ -95,7 +95,39 @@ impl Sim {
             self.fact(Some(node), Fact::State(State { asked, prefix: String::new(), revision, kvs }));
             let digest = Digest { revision, compacted: 0, digest: "ab12".into(), kind: "hashkv".into() };
             self.fact(Some(node), Fact::Digest(digest));
+            for index in [64, 128] {
+                self.fact(Some(node), Fact::Mark(Mark { index, digest: format!("{index:x}") }));
+            }
         }
+        for node in 1..=3 {
+            self.log(node);
+        }
+    }
+
+    /// What is left of a member's log: an entry for each revision, the first ones purged.
+    fn log(&mut self, node: u32) {
+        let before = 10;
+        let purged = before + u64::from(node);
+        let mut written: BTreeMap<u64, Vec<(String, String)>> = BTreeMap::new();
+        for record in &self.records {
+            let Entry::Fact(Fact::Revision(told)) = &record.entry else { continue };
+            let puts = told.changes.iter().filter_map(|change| Some((change.key.clone(), change.value.clone()?)));
+            written.insert(before + told.revision.unsigned_abs(), puts.collect());
+        }
+        let applied = before + self.store.revision.unsigned_abs();
+        let log =
+            Log { member: node.into(), purged, applied, applied_term: 1 + applied / 40, revision: self.store.revision };
+        self.fact(Some(node), Fact::Log(log));
+        for index in purged + 1..=applied {
+            let mut entry = Logged { index, term: 1 + index / 40, record: format!("{index:x}"), ..Logged::default() };
+            let sure = index % 2 == 0;
+            *(if sure { &mut entry.puts } else { &mut entry.maybe }) = written.remove(&index).unwrap_or_default();
+            self.fact(Some(node), Fact::Logged(entry));
+        }
+        // Not applied yet, and so of any kind.
+        let tail =
+            Logged { index: applied + 1, term: 100 + u64::from(node), record: node.to_string(), ..Logged::default() };
+        self.fact(Some(node), Fact::Logged(tail));
     }
 
     /// From 0 to `below` - 1.

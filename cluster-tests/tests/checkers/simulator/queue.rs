@@ -4,7 +4,8 @@ use super::{MS, Sim, failure, leases, store::Edit};
 use cluster_tests::trials::{
     check::{Kind, holders},
     history::{
-        Answer, Call, Candidate, Event, Promotion, QueueAnswer, QueueCall, QueueEvent, QueueEventKind, QueueOp, Term,
+        Answer, Call, Candidate, Entry, Event, Process, Promotion, QueueAnswer, QueueCall, QueueEvent, QueueEventKind,
+        QueueOp, Term,
     },
 };
 
@@ -13,6 +14,8 @@ pub(super) struct Queue {
     term: Term,
     /// A change that waits for its revision: cause, subject, who led before.
     untold: Option<(&'static str, String, String)>,
+    /// Calls that wait for their candidate's win: process, session, how often it will ask again.
+    campaigning: Vec<(u64, i64, u32)>,
 }
 
 pub(super) fn start(sim: &mut Sim) {
@@ -24,6 +27,50 @@ pub(super) fn start(sim: &mut Sim) {
             step(sim, process, lease, 14);
         });
     }
+    for number in 0..3_i64 {
+        let (process, keeper, lease) = (sim.process(), sim.process(), 0x610 + number);
+        leases::grant(sim, process, lease, 600, move |sim, process| {
+            // One loses its session while it waits or leads.
+            let times = if number == 0 { 1 } else { 14 };
+            leases::keep(sim, keeper, lease, 150, times, |_, _| {});
+            campaign(sim, process, lease, 5);
+        });
+    }
+}
+
+/// Waits for the win.
+fn campaign(sim: &mut Sim, process: u64, session: i64, left: u32) {
+    if left == 0 {
+        return;
+    }
+    let candidate = format!("c{session:x}");
+    let what = QueueOp::Campaign { candidate: candidate.clone(), session };
+    let call = Call::Queue(QueueCall { election: "q".into(), what });
+    sim.record(Process::Client(process), None, Entry::Invoke(call));
+    let delay = sim.delay();
+    sim.after(delay, move |sim| {
+        let (instance, priority) = (String::new(), session % 2);
+        let enter =
+            QueueOp::Enter { candidate, session, instance, priority, try_only: false, takeover: false, preempt: false };
+        match perform(sim, &enter) {
+            Err(refused) => drop(sim.settle(process, Err(refused))),
+            Ok(_) => {
+                sim.queue.campaigning.push((process, session, left));
+                sim.answer_campaigns();
+            }
+        }
+    });
+}
+
+/// Leads for a while, leaves, and campaigns again.
+fn reign(sim: &mut Sim, process: u64, session: i64, left: u32) {
+    let rest = MS + sim.random(120 * MS);
+    sim.after(rest, move |sim| {
+        let leave = QueueOp::Leave { candidate: format!("c{session:x}") };
+        let call = Call::Queue(QueueCall { election: "q".into(), what: leave.clone() });
+        let effect = Box::new(move |sim: &mut Sim| perform(sim, &leave));
+        sim.call(process, call, 0, effect, Box::new(move |sim, process, _| campaign(sim, process, session, left - 1)));
+    });
 }
 
 fn step(sim: &mut Sim, process: u64, session: i64, left: u32) {
@@ -131,6 +178,11 @@ impl Sim {
         let leader = line.first().map_or_else(String::new, |first| first.id.clone());
         let mut edits = Vec::new();
         let key = |id: i64| format!("{}{id:016x}", holders(Kind::Queue, "q"));
+        let place = |one: &Candidate| format!("/_conclave/e/default/q/q/{}", one.id);
+        let among = |line: &[Candidate], one: &Candidate| line.iter().any(|other| other.id == one.id);
+        edits.extend(term.candidates.iter().filter(|one| !among(&line, one)).map(|one| (place(one), None, 0)));
+        let new = line.iter().filter(|one| !among(&term.candidates, one));
+        edits.extend(new.map(|one| (place(one), Some(String::new()), one.session)));
         if leader != previous {
             if !previous.is_empty() {
                 edits.push((key(term.id), None, 0));
@@ -164,6 +216,29 @@ impl Sim {
         let kind = if term.leader.is_empty() { QueueEventKind::Vacant } else { QueueEventKind::Changed };
         let (stream, election, cause) = ("q1".into(), "q".into(), cause.into());
         let event = QueueEvent { stream, election, revision, kind, term, cause, subject, previous };
+        let again = QueueEvent { stream: "q2".into(), ..event.clone() };
         self.after(MS, move |sim| sim.event(0, Event::Queue(event)));
+        self.after(2 * MS, move |sim| sim.event(0, Event::Queue(again)));
+        self.answer_campaigns();
+    }
+
+    /// Tells those who lead now, and those who stand in the line no more.
+    fn answer_campaigns(&mut self) {
+        for (process, session, left) in std::mem::take(&mut self.queue.campaigning) {
+            let (candidate, delay) = (format!("c{session:x}"), self.delay());
+            let term = self.queue.term.clone();
+            if term.leader == candidate {
+                let (fence, standing, revision) = (term.id, "leads".to_owned(), self.store.revision);
+                let answer = QueueAnswer { revision, changed: true, standing, fence, term: Some(term) };
+                self.after(delay, move |sim| {
+                    sim.settle(process, Ok(Answer::Queue(answer)));
+                    sim.after(1000, move |sim| reign(sim, process, session, left));
+                });
+            } else if term.candidates.iter().any(|one| one.id == candidate) {
+                self.queue.campaigning.push((process, session, left));
+            } else {
+                self.after(delay, move |sim| drop(sim.settle(process, Err(failure("NotFound", "no such session")))));
+            }
+        }
     }
 }

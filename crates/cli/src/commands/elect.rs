@@ -10,7 +10,7 @@ use crate::{
 };
 use clap::Args;
 use conclave_client::{
-    Election, Error, ErrorKind, Held, KeyValue, Leader, Leadership, Observed, Session,
+    Election, Error, ErrorKind, KeyValue, Leader, Leadership, Observed, Session,
     api::etcdserverpb::{RangeRequest, RangeResponse},
 };
 use futures::StreamExt as _;

@@ -150,7 +150,7 @@ async fn release_own(context: &Context, name: &str, fence: i64, gone: Failure) -
     }
     let caller = CallerArgs::default().caller();
     let request = ReleaseRequest { caller, fence, evict: true, ..ReleaseRequest::default() };
-    let response = context.link.write(|channel| wire::release(channel, request.clone())).await?;
+    let response = context.link.repeat(|channel| wire::release(channel, request.clone())).await?;
     if !response.released {
         return Err(gone);
     }

@@ -145,9 +145,10 @@ async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Resul
             while let Some(progress) = stream.message().await.map_err(failed)? {
                 match progress.now {
                     Some(Now::Held(held)) => return Ok(held),
-                    Some(Now::Before(before @ 1..)) if told.replace(before) != Some(before) => {
-                        output::note(&format!("waiting for {name:?}: {before} before"));
-                    }
+                    Some(Now::Before(before)) if told.replace(before) != Some(before) => match before {
+                        0 => output::note(&format!("waiting for {name:?}: next in line")),
+                        before => output::note(&format!("waiting for {name:?}: {before} before")),
+                    },
                     _ => {}
                 }
             }

@@ -22,7 +22,7 @@ mod watch;
 mod watch_interactive;
 mod wire;
 
-use crate::{exit::Exit, failure::Result, link::Link, output::Output};
+use crate::{bench::BenchCommand, exit::Exit, failure::Result, link::Link, output::Output};
 use clap::Subcommand;
 
 /// What every command works with.
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Alarm(cluster::AlarmCommand),
     MoveLeader(cluster::MoveLeaderArgs),
+    #[command(subcommand)]
+    Bench(Box<BenchCommand>),
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
@@ -86,6 +88,7 @@ impl Command {
             Self::Election(command) => return command.run(context).await,
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
+            Self::Bench(command) => return command.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,

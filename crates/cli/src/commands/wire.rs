@@ -82,6 +82,7 @@ calls! {
         revoke_claim = revoke(v1::RevokeRequest) -> v1::RevokeResponse;
         pin = pin(v1::PinRequest) -> v1::PinResponse;
         unpin = unpin(v1::UnpinRequest) -> v1::UnpinResponse;
+        set_limits = set_limits(v1::SetLimitsRequest) -> v1::SetLimitsResponse;
         get_claim = get(v1::GetClaimRequest) -> v1::GetClaimResponse;
         list_claims = list(v1::ListRequest) -> v1::ListClaimsResponse;
     }

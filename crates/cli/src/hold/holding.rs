@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use conclave_client::{
-    Client, Held, KeyRange, LostReason, Session, Watch,
+    Client, Held, KeyRange, Leadership, LockGuard, LostReason, Session, Watch,
     api::{
         conclave::v1::Token,
         etcdserverpb::{Compare, TxnRequest},
@@ -26,27 +26,34 @@ pub(crate) trait Holding {
     fn release(&mut self) -> BoxFuture<'_, Result<()>>;
 }
 
-impl<T: Held> Holding for T {
-    fn fence(&self) -> i64 {
-        Held::fence(self)
-    }
+/// Guards of the client library that are held by a session.
+macro_rules! guards {
+    ($($guard:ty),*) => {
+        $(impl Holding for $guard {
+            fn fence(&self) -> i64 {
+                Held::fence(self)
+            }
 
-    fn session(&self) -> &Session {
-        Held::session(self)
-    }
+            fn session(&self) -> &Session {
+                self.session()
+            }
 
-    fn is_lost(&self) -> bool {
-        self.why_lost().is_some()
-    }
+            fn is_lost(&self) -> bool {
+                self.why_lost().is_some()
+            }
 
-    fn lost(&self) -> BoxFuture<'static, LostReason> {
-        Held::lost(self)
-    }
+            fn lost(&self) -> BoxFuture<'static, LostReason> {
+                Held::lost(self)
+            }
 
-    fn release(&mut self) -> BoxFuture<'_, Result<()>> {
-        Held::release(self).map(|released| released.map_err(Failure::of_client)).boxed()
-    }
+            fn release(&mut self) -> BoxFuture<'_, Result<()>> {
+                Held::release(self).map(|released| released.map_err(Failure::of_client)).boxed()
+            }
+        })*
+    };
 }
+
+guards!(Leadership, LockGuard);
 
 type Release = Box<dyn Fn() -> BoxFuture<'static, Result<()>>>;
 

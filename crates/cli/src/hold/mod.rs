@@ -152,7 +152,8 @@ pub(crate) async fn give_back(held: &mut dyn Holding, what: &str, bound: Duratio
     let lost = held.is_lost();
     let released = async {
         let release = held.release().await;
-        held.session().close().await.map_err(Failure::of_client).and(release)
+        // Either of them frees it.
+        held.session().close().await.map_err(Failure::of_client).or(release)
     };
     let outcome = timeout(bound, released).await;
     if lost {

@@ -10,6 +10,18 @@ use crate::{
 use std::time::Duration;
 
 /// A claim that was taken or extended.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+/// use conclave_client::claims::Bid;
+///
+/// let claim = claims.claim(&Bid::new("postgresql", "postgresql/0")).await?;
+/// let how = if claim.extended { "extended" } else { "taken" };
+/// println!("{how} with fence {}, for {:?}, until {:?}", claim.fence, claim.guaranteed, claim.valid_until);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Claim {
@@ -27,6 +39,8 @@ pub struct Claim {
 }
 
 /// What came of one claim among several.
+///
+/// [`Claims::claim_all`](super::Claims::claim_all) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -53,6 +67,8 @@ pub enum Outcome {
 }
 
 /// Who holds a claim.
+///
+/// [`Claims::get`](super::Claims::get) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimHolder {
@@ -65,6 +81,8 @@ pub struct ClaimHolder {
 }
 
 /// How a claim stands.
+///
+/// [`Claims::get`](super::Claims::get) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClaimState {
@@ -85,6 +103,8 @@ pub struct ClaimState {
 }
 
 /// Who waits for a claim.
+///
+/// [`Claims::get`](super::Claims::get) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiter {
@@ -101,6 +121,8 @@ pub struct Waiter {
 }
 
 /// Who keeps a claim from expiring.
+///
+/// [`Claims::get`](super::Claims::get) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pin {
@@ -113,6 +135,8 @@ pub struct Pin {
 }
 
 /// The end of a tenure.
+///
+/// [`Claims::await_vacant`](super::Claims::await_vacant) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Vacancy {

@@ -23,6 +23,14 @@ pub struct Bid {
 }
 
 /// If the holder's name holds the claim already, but another instance.
+///
+/// # Examples
+/// ```
+/// use conclave_client::claims::{Bid, Twin};
+///
+/// // The new process of this unit takes over from the old one, which is fenced out.
+/// let bid = Bid::new("postgresql", "postgresql/0").instance("process 4711").twin(Twin::TakeOver);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Twin {
     /// Denied, as by any other holder.
@@ -34,6 +42,7 @@ pub enum Twin {
     Share,
 }
 
+/// What to claim, as in the [example](Bid#examples).
 impl Bid {
     /// A bid of this holder (Juju: the unit), for 30 s, by an instance drawn at random: each `Bid` made so is another process's, and clones
     /// are the same one's.
@@ -129,6 +138,7 @@ pub struct Pinning {
     at_most: Duration,
 }
 
+/// How to pin, as in the [example](Pinning#examples).
 impl Pinning {
     /// By some entity; pins are a set of them.
     pub fn by(entity: impl Into<String>) -> Self {
@@ -160,6 +170,8 @@ impl Pinning {
 }
 
 /// What claims of a namespace may ask for.
+///
+/// [`Claims::set_limits`](super::Claims::set_limits) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The shortest duration, inclusive.

@@ -6,8 +6,9 @@
 
 use super::{Claim, Outcome, keeper::Claimer, tenancy::Tenancy};
 use crate::{
-    Client, Error, ErrorKind, GuardedTxn, LostReason, Ran, Token,
+    Client, Error, ErrorKind, GuardedTxn, Held, LostReason, Ran, Session, Token, Validity,
     clock::{Clock, Moment},
+    run_as_leader,
 };
 use futures::future::BoxFuture;
 use std::{
@@ -22,12 +23,29 @@ use tokio::{runtime::Handle as Runtime, sync::watch, task::AbortHandle};
 
 /// A claim, kept extended in the background. Made by [`ClaimManager`](super::ClaimManager).
 ///
-/// It is lost when no extension was answered in time, or as soon as the cluster says that it was revoked or taken over. It has what
-/// [`Held`](crate::Held) has, but no session. Dropping it gives the claim up in the background.
+/// It is lost when no extension was answered in time, or as soon as the cluster says that it was revoked or taken over. See [`Held`] for
+/// what all guards can do; this one has no session. Dropping it gives the claim up in the background.
 ///
 /// # Guarantee
-/// Until [`ClaimHold::valid_until`] nobody else is given the claim, unless it is revoked or taken over by hand. The time goes on while the
+/// Until [`Held::valid_until`] nobody else is given the claim, unless it is revoked or taken over by hand. The time goes on while the
 /// machine is suspended; after a suspend over it, the claim is lost at once on resume.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(manager: conclave_client::claims::ClaimManager) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Held, Ran, run_as_leader};
+///
+/// let hold = manager.acquire().await?;
+/// println!("held for {:?} at least", hold.remaining());
+/// let ran = run_as_leader(hold, async |leading| {
+///     println!("working with fence {}", leading.fence());
+/// });
+/// if let Ran::Stopped(reason) = ran.await {
+///     println!("no longer ours: {reason:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct ClaimHold {
     shared: Arc<Shared>,
     client: Client,
@@ -73,90 +91,24 @@ impl ClaimHold {
         Self { shared, client: client.clone(), tasks, released: false }
     }
 
-    /// Greater than that of every earlier holder; see [`Held::fence`](crate::Held::fence).
-    #[must_use]
-    pub fn fence(&self) -> i64 {
-        self.shared.token.fence
-    }
-
-    /// The fence, and the conditions that prove the tenure in a transaction.
-    #[must_use]
-    pub fn token(&self) -> Token {
-        self.shared.token.clone()
-    }
-
-    /// Until when it is surely held, on the client's clock. Moves on with each answered extension.
-    #[must_use]
-    pub fn valid_until(&self) -> Moment {
-        self.shared.tenancy().until()
-    }
-
-    /// How long it is surely held from now on; zero if it is lost.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        match self.why_lost() {
-            Some(_) => Duration::ZERO,
-            None => self.valid_until().since(self.shared.clock.now()),
-        }
-    }
-
-    /// Why it is held no longer; `None` while it is. Looks at the clock, asks nobody.
-    #[must_use]
-    pub fn why_lost(&self) -> Option<LostReason> {
-        self.shared.refresh()
-    }
-
-    /// Ends when it is held no longer: at [`ClaimHold::valid_until`] at the latest, with or without a network, and not before without
-    /// reason.
-    ///
-    /// # Cancel safety
-    /// Can be dropped and asked for again at any time.
-    #[must_use]
-    pub fn lost(&self) -> BoxFuture<'static, LostReason> {
-        self.shared.refresh();
-        let mut over = self.shared.over.subscribe();
-        Box::pin(async move {
-            match over.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(reason)) => *reason,
-                // The guard is gone without a word: it has given the claim up.
-                _ => LostReason::Released,
-            }
-        })
-    }
-
-    /// A transaction that has an effect only while the claim is held; see [`Held::txn`](crate::Held::txn).
-    pub fn txn(&self) -> GuardedTxn {
-        self.client.guarded(self.token())
-    }
-
-    /// Does `work` while the claim is held, and gives the claim up when the work has ended, never the other way round. The work is dropped
-    /// when no more than a renewal interval is left and no extension was answered: nobody else can hold it then. It is given the token.
+    /// Does `work` while the claim is held, and gives the claim up when the work has ended, never the other way round: [`run_as_leader`],
+    /// with the token alone.
     ///
     /// # Cancel safety
     /// A dropped future drops the work first, then the claim, which is given up in the background.
-    pub async fn run<T>(mut self, work: impl AsyncFnOnce(Token) -> T) -> Ran<T> {
-        let (lost, token, shared) = (self.lost(), self.token(), Arc::clone(&self.shared));
-        let ran = tokio::select! {
-            biased;
-            reason = lost => Ran::Stopped(Some(reason)),
-            () = shared.running_out() => Ran::Stopped(None),
-            value = work(token) => Ran::Finished(value),
-        };
-        if let Err(error) = self.release().await {
-            tracing::debug!(%error, "giving up a claim goes on in the background");
-        }
-        ran
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(hold: conclave_client::claims::ClaimHold) {
+    /// let ran = hold.run(async |token| println!("primary with fence {}", token.fence)).await;
+    /// # drop(ran);
+    /// # }
+    /// ```
+    pub async fn run<T>(self, work: impl AsyncFnOnce(Token) -> T) -> Ran<T> {
+        run_as_leader(self, async |leading| work(leading.token().clone()).await).await
     }
 
-    /// Gives the claim up. When this returns without error, the next in line may have it; also if it was lost before.
-    ///
-    /// # Errors
-    /// No member confirmed it in time. The guard keeps its state and goes on extending: the call can be repeated, and dropping the guard
-    /// goes on trying in the background.
-    ///
-    /// # Cancel safety
-    /// A dropped future leaves the guard as after an error.
-    pub async fn release(&mut self) -> Result<(), Error> {
+    async fn give_up(&mut self) -> Result<(), Error> {
         if !self.released && self.why_lost().is_none() {
             self.shared.leaving.store(true, Ordering::SeqCst);
             self.shared.claimer.give_up(self.fence()).await?;
@@ -169,6 +121,40 @@ impl ClaimHold {
         self.released = true;
         self.shared.end(LostReason::Released);
         self.tasks.drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Held for ClaimHold {
+    fn fence(&self) -> i64 {
+        self.shared.token.fence
+    }
+
+    fn token(&self) -> Token {
+        self.shared.token.clone()
+    }
+
+    fn session(&self) -> Option<&Session> {
+        None
+    }
+
+    fn validity(&self) -> Validity {
+        Kept(Arc::clone(&self.shared)).into()
+    }
+
+    fn why_lost(&self) -> Option<LostReason> {
+        self.shared.refresh()
+    }
+
+    fn lost(&self) -> BoxFuture<'static, LostReason> {
+        self.shared.lost()
+    }
+
+    fn txn(&self) -> GuardedTxn {
+        self.client.guarded(self.token())
+    }
+
+    fn release(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.give_up())
     }
 }
 
@@ -186,6 +172,34 @@ impl Drop for ClaimHold {
 impl fmt::Debug for ClaimHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClaimHold").field("tenancy", &*self.shared.tenancy()).finish_non_exhaustive()
+    }
+}
+
+/// The time of a claim that is kept, for [`Validity`].
+#[derive(Clone)]
+pub(crate) struct Kept(Arc<Shared>);
+
+impl Kept {
+    pub(crate) fn until(&self) -> Moment {
+        self.0.tenancy().until()
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        if self.0.refresh().is_some() { Duration::ZERO } else { self.until().since(self.0.clock.now()) }
+    }
+
+    /// Ends when no more than this part of the duration is left, or it is over.
+    pub(crate) async fn down_to(&self, part: u32) {
+        tokio::select! {
+            _ = self.0.lost() => {}
+            () = self.0.down_to(part) => {}
+        }
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kept").field(&*self.0.tenancy()).finish()
     }
 }
 
@@ -223,14 +237,30 @@ impl Shared {
         }
     }
 
-    async fn running_out(&self) {
+    fn lost(&self) -> BoxFuture<'static, LostReason> {
+        self.refresh();
+        let mut over = self.over.subscribe();
+        Box::pin(async move {
+            match over.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(reason)) => *reason,
+                // The guard is gone without a word: it has given the claim up.
+                _ => LostReason::Released,
+            }
+        })
+    }
+
+    async fn down_to(&self, part: u32) {
         loop {
-            let (until, now) = (self.tenancy().until(), self.clock.now());
+            let now = self.clock.now();
+            let (until, margin) = {
+                let tenancy = self.tenancy();
+                (tenancy.until(), tenancy.term() / part)
+            };
             let left = until.since(now);
-            if left <= self.renewal {
+            if left <= margin {
                 return;
             }
-            self.clock.sleep_until(now + (left - self.renewal)).await;
+            self.clock.sleep_until(now + (left - margin)).await;
         }
     }
 
@@ -340,13 +370,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_stopped_while_the_claim_still_holds_and_then_given_up() {
+    async fn work_is_told_and_then_stopped_while_the_claim_still_holds_and_then_given_up() {
         let script = Script::new();
         let hold = hold(&script);
         let until = hold.valid_until();
-        let work = tokio::spawn(hold.run(async |_| std::future::pending::<()>().await));
+        let (tell, mut told) = watch::channel(false);
+        let work = tokio::spawn(run_as_leader(hold, async move |leading| {
+            assert!(leading.session().is_none() && leading.fence() == 7);
+            leading.stopping().await;
+            tell.send_replace(true);
+            std::future::pending::<()>().await;
+        }));
         settled().await;
-        script.clock.advance(Duration::from_secs(20));
+        script.clock.advance(Duration::from_millis(19_900));
+        settled().await;
+        assert!(!*told.borrow_and_update(), "a third is left, and more");
+        script.clock.advance(Duration::from_millis(100));
+        settled().await;
+        assert!(*told.borrow_and_update() && !work.is_finished());
+        script.clock.advance(Duration::from_secs(5));
         assert_eq!(work.await.expect("no panic"), Ran::Stopped(None));
         assert!(script.clock.now() < until);
         assert_eq!(script.given_up(), [7]);

@@ -33,6 +33,27 @@ pub struct ClaimManager {
 }
 
 /// How a [`ClaimManager`] is to behave; made by [`ClaimManager::builder`].
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Claims, Client, claims::{ClaimManager, Twin}};
+/// use std::time::Duration;
+///
+/// let claims = Claims::new(&Client::new(["127.0.0.1:2379"])?);
+/// let manager = ClaimManager::builder(&claims, "postgresql", "postgresql/0")
+///     .bounds(Duration::from_secs(1), Duration::from_secs(60)) // what `Claims::set_limits` has set
+///     .duration(Duration::from_secs(20))
+///     .renewal(Duration::from_secs(5))
+///     .instance("process 4711")
+///     .twin(Twin::TakeOver)
+///     .build()?;
+/// assert_eq!((manager.guarantee(), manager.renewal()), (Duration::from_secs(10), Duration::from_secs(5)));
+/// assert_eq!(manager.bid().holder(), "postgresql/0");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ManagerBuilder {
@@ -44,6 +65,8 @@ pub struct ManagerBuilder {
 
 impl ClaimManager {
     /// Settings to change before a manager is made. Makes no call.
+    ///
+    /// [`ManagerBuilder`] has an example.
     pub fn builder(claims: &Claims, name: impl Into<Name>, holder: impl Into<String>) -> ManagerBuilder {
         let bid = Bid::new(name, holder).lasting(Duration::from_secs(60));
         let bounds = (Duration::from_secs(5), Duration::from_secs(300));
@@ -60,6 +83,16 @@ impl ClaimManager {
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(manager: conclave_client::claims::ClaimManager) -> Result<(), conclave_client::Error> {
+    /// let hold = manager.acquire().await?;
+    /// let ran = conclave_client::run_as_leader(hold, async |leading| leading.fence()).await;
+    /// # drop(ran);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire(&self) -> Result<ClaimHold, Error> {
         let claim = self.claims.claim_in_line(&self.bid).await?;
         Ok(ClaimHold::keep(self.claimer(), self.claims.client(), &claim, self.renewal))
@@ -75,6 +108,17 @@ impl ClaimManager {
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(manager: conclave_client::claims::ClaimManager) -> Result<(), conclave_client::Error> {
+    /// match manager.try_acquire().await? {
+    ///     Some(hold) => println!("ours: {hold:?}"),
+    ///     None => println!("another holds it"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_acquire(&self) -> Result<Option<ClaimHold>, Error> {
         match self.claims.claim(&self.bid).await {
             Ok(claim) => Ok(Some(ClaimHold::keep(self.claimer(), self.claims.client(), &claim, self.renewal))),
@@ -87,6 +131,15 @@ impl ClaimManager {
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(manager: conclave_client::claims::ClaimManager) -> Result<(), conclave_client::Error> {
+    /// let tracker = manager.track();
+    /// tracker.wait_leader().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn track(&self) -> Tracker {
         Tracker::start(self.claimer(), self.guarantee(), self.renewal)
@@ -94,18 +147,24 @@ impl ClaimManager {
 
     /// What is surely left while extensions are answered: the duration less two renewal intervals. So long a [`Tracker`]'s tickets are good
     /// for. Juju's guarantee; with the defaults 30 s as there.
+    ///
+    /// [`ManagerBuilder`] has an example.
     #[must_use]
     pub fn guarantee(&self) -> Duration {
         self.bid.duration() - self.renewal * 2
     }
 
     /// How often the claim is extended.
+    ///
+    /// [`ManagerBuilder`] has an example.
     #[must_use]
     pub fn renewal(&self) -> Duration {
         self.renewal
     }
 
     /// What is claimed.
+    ///
+    /// [`ManagerBuilder`] has an example.
     pub fn bid(&self) -> &Bid {
         &self.bid
     }
@@ -115,6 +174,7 @@ impl ClaimManager {
     }
 }
 
+/// Settings, as in the [example](ManagerBuilder#examples).
 impl ManagerBuilder {
     /// For how long each claim and extension is: 60 s unless set. Failover after the holder's death takes as long.
     pub fn duration(mut self, duration: Duration) -> Self {

@@ -15,6 +15,7 @@ mod watch;
 pub use answers::{Claim, ClaimHolder, ClaimState, Outcome, Pin, Vacancy, Waiter};
 pub use bid::{Bid, Limits, Pinning, Twin};
 pub use hold::ClaimHold;
+pub(crate) use hold::Kept;
 pub use manager::{ClaimManager, ManagerBuilder};
 pub use tracker::{Lead, Tracker};
 pub use watch::{ClaimEvent, ClaimEventKind, ClaimWatch};
@@ -73,6 +74,7 @@ pub struct Claims {
     acting: Acting,
 }
 
+/// Operations; what they do together is in the [example](Claims#examples).
 impl Claims {
     /// The claims of this cluster. Makes no call.
     #[must_use]
@@ -81,12 +83,34 @@ impl Claims {
     }
 
     /// The same, whose operations take place only if things stand as expected. Bulk claims cannot expect anything.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Expect, claims::Bid};
+    ///
+    /// // Only to extend the tenure with fence 42; a new one is not begun.
+    /// claims.expecting(Expect::new().fence(42)).claim(&Bid::new("postgresql", "postgresql/0")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn expecting(&self, expect: Expect) -> Self {
         Self { acting: Acting { expect, ..self.acting.clone() } }
     }
 
     /// The same, whose places in line and pins go with a session. The claims themselves do not depend on it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::claims::Pinning;
+    ///
+    /// // The pin goes when this process does.
+    /// claims.on_behalf_of(&session).pin("postgresql", Pinning::by("upgrade/4").with_session()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_behalf_of(&self, session: &Session) -> Self {
         Self { acting: Acting { session: Some(session.clone()), ..self.acting.clone() } }
@@ -102,6 +126,21 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown; what was taken ends after its duration.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{ErrorKind, claims::Bid};
+    /// use std::time::Duration;
+    ///
+    /// match claims.claim(&Bid::new("postgresql", "postgresql/0").lasting(Duration::from_secs(60))).await {
+    ///     Ok(claim) => println!("ours until {:?}, fence {}", claim.valid_until, claim.fence),
+    ///     Err(error) if error.kind() == ErrorKind::ClaimDenied => println!("{error}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn claim(&self, bid: &Bid) -> Result<Claim, Error> {
         let mut outcomes = self.send(std::slice::from_ref(bid)).await?;
         outcomes.pop().ok_or_else(|| Error::new(ErrorKind::Refused, "a claim without an answer"))?.into_claim(bid)
@@ -147,6 +186,21 @@ impl Claims {
     ///
     /// # Cancel safety
     /// A dropped future gives the place up in the background. If the claim came in that very moment, it ends after its duration.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::claims::Bid;
+    /// use std::time::Duration;
+    ///
+    /// let bid = Bid::new("postgresql", "postgresql/0");
+    /// match tokio::time::timeout(Duration::from_secs(90), claims.claim_in_line(&bid)).await {
+    ///     Ok(claim) => println!("ours, fence {}", claim?.fence),
+    ///     Err(_) => println!("not in time; the place in line is given up"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn claim_in_line(&self, bid: &Bid) -> Result<Claim, Error> {
         line::wait(self, bid).await
     }
@@ -184,6 +238,17 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client, claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{Put, Txn};
+    ///
+    /// let holds = claims.check_weakly("postgresql", "postgresql/0").await?;
+    /// client.txn(Txn::new().when([holds]).then([Put::new("settings/seen", "yes")])).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn check_weakly(&self, name: impl Into<Name>, holder: &str) -> Result<Compare, Error> {
         let weak = self.checked(name.into(), holder, true).await?.weak;
         weak.map(Compare::from).ok_or_else(|| Error::new(ErrorKind::Refused, "a check without an answer"))
@@ -197,6 +262,15 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// let vacancy = claims.await_vacant("postgresql").await?;
+    /// println!("ended at revision {}; the next in line has it: {}", vacancy.revision, vacancy.handed_over);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn await_vacant(&self, name: impl Into<Name>) -> Result<Vacancy, Error> {
         let name = name.into();
         loop {
@@ -216,6 +290,15 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// claims.block_until_released("postgresql").await?;
+    /// println!("worth another try");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn block_until_released(&self, name: impl Into<Name>) -> Result<(), Error> {
         self.await_vacant(name).await.map(drop)
     }
@@ -227,6 +310,17 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// if let Some(holder) = claims.get("postgresql").await?.holder {
+    ///     claims.await_end("postgresql", holder.fence).await?;
+    ///     println!("{} holds it no longer, or again in another tenure", holder.holder);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn await_end(&self, name: impl Into<Name>, fence: i64) -> Result<Vacancy, Error> {
         let name = name.into();
         loop {
@@ -261,6 +355,16 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// // Our own, at the end of the work; and anybody's, by hand.
+    /// claims.revoke("postgresql", Some("postgresql/0")).await?;
+    /// claims.revoke("postgresql", None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn revoke(&self, name: impl Into<Name>, holder: Option<&str>) -> Result<bool, Error> {
         let request = pb::RevokeRequest {
             caller: self.acting.caller(),
@@ -278,6 +382,15 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// let bid = conclave_client::claims::Bid::new("postgresql", "postgresql/0");
+    /// let waited = claims.unclaim(&bid).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn unclaim(&self, bid: &Bid) -> Result<bool, Error> {
         let caller = self.acting.caller();
         let request = bid.unclaim(caller);
@@ -319,6 +432,8 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// [`Claims::pin`] has an example.
     pub async fn unpin(&self, name: impl Into<Name>, entity: &str) -> Result<bool, Error> {
         let (caller, claim) = (self.acting.caller(), name.into().wire());
         let request = pb::UnpinRequest { caller, claim, entity: entity.to_owned() };
@@ -332,6 +447,19 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// let state = claims.get("postgresql").await?;
+    /// if let Some(holder) = &state.holder {
+    ///     println!("{} holds it with fence {}, {:?} left", holder.holder, holder.fence, state.remaining);
+    /// }
+    /// state.waiting.iter().for_each(|waiter| println!("{} waits", waiter.holder));
+    /// state.pins.iter().for_each(|pin| println!("pinned by {}: {}", pin.entity, pin.reason));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, name: impl Into<Name>) -> Result<ClaimState, Error> {
         const MOST: u32 = 1000;
         let request = pb::GetClaimRequest { claim: name.into().wire(), limit: MOST, ..Default::default() };
@@ -342,6 +470,19 @@ impl Claims {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut names = claims.list(Some("default"));
+    /// while let Some(name) = names.try_next().await? {
+    ///     println!("{name}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn list(&self, namespace: Option<&str>) -> BoxStream<'static, Result<Name, Error>> {
         let client = self.client().clone();
@@ -365,6 +506,23 @@ impl Claims {
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::claims::{ClaimEventKind, ClaimWatch};
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut changes = claims.watch(ClaimWatch::new("postgresql").from_revision(42)).await?;
+    /// while let Some(event) = changes.try_next().await? {
+    ///     match (event.kind, event.holder) {
+    ///         (ClaimEventKind::Vacant, _) => println!("{}: free, {}", event.revision, event.cause),
+    ///         (_, holder) => println!("{}: {holder:?}, {}", event.revision, event.cause),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn watch(
         &self,
         watch: impl Into<ClaimWatch>,
@@ -380,6 +538,18 @@ impl Claims {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(claims: conclave_client::Claims) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::claims::Limits;
+    /// use std::time::Duration;
+    ///
+    /// let limits = Limits { min: Duration::from_secs(1), max: Duration::from_secs(3600), max_waiting: 100 };
+    /// claims.set_limits("billing", Some(limits)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set_limits(&self, namespace: &str, limits: Option<Limits>) -> Result<bool, Error> {
         let caller = crate::coord::caller(self.acting.session.as_ref(), &Expect::default());
         let limits = limits.map(pb::Limits::from);

@@ -19,16 +19,22 @@ pub(super) fn worth(guaranteed: Duration) -> Duration {
 pub(super) struct Tenancy {
     fence: i64,
     until: Moment,
+    /// For how long the answer promised it that counts.
+    term: Duration,
     lost: Option<LostReason>,
 }
 
 impl Tenancy {
     pub(super) fn new(claim: &Claim) -> Self {
-        Self { fence: claim.fence, until: claim.valid_until, lost: None }
+        Self { fence: claim.fence, until: claim.valid_until, term: claim.guaranteed, lost: None }
     }
 
     pub(super) fn until(&self) -> Moment {
         self.until
+    }
+
+    pub(super) fn term(&self) -> Duration {
+        self.term
     }
 
     pub(super) fn state(&mut self, now: Moment) -> Option<LostReason> {
@@ -44,7 +50,9 @@ impl Tenancy {
             return;
         }
         if claim.fence == self.fence {
-            self.until = self.until.max(claim.valid_until);
+            if claim.valid_until > self.until {
+                (self.until, self.term) = (claim.valid_until, claim.guaranteed);
+            }
         } else {
             // Another tenure of the same holder: somebody may have held it in between.
             self.lost = Some(LostReason::KeyGone);

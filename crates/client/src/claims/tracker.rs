@@ -21,6 +21,8 @@ use tokio::{
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Leading, at the moment when it was asked.
+///
+/// The [example](Tracker#examples) of [`Tracker`] shows it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Lead {
@@ -32,7 +34,8 @@ pub struct Lead {
 
 /// Claims in the background whenever it can, and knows whether it leads. Made by [`ClaimManager::track`](super::ClaimManager::track).
 ///
-/// Dropping it stops claiming, and gives up what is held in the background.
+/// Dropping it stops claiming, and gives up what is held in the background. A claim that is being asked for at that very moment may be
+/// taken yet; it ends after its duration.
 ///
 /// # Source
 /// Juju's `leadership.Tracker`: its tickets `ClaimLeader`, `WaitLeader`, `WaitMinion`.
@@ -81,6 +84,7 @@ enum Known {
     Follows,
 }
 
+/// Tickets and questions, as in the [example](Tracker#examples).
 impl Tracker {
     pub(super) fn start(claimer: Arc<dyn Claimer>, guarantee: Duration, renewal: Duration) -> Self {
         let shared = Arc::new(Shared {
@@ -102,6 +106,16 @@ impl Tracker {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(tracker: conclave_client::claims::Tracker) {
+    /// match tracker.claim_leader().await {
+    ///     Some(lead) => println!("the leader for {:?} at least, fence {}", tracker.guarantee(), lead.token.fence),
+    ///     None => println!("not the leader, or not for sure"),
+    /// }
+    /// # }
+    /// ```
     pub async fn claim_leader(&self) -> Option<Lead> {
         let shared = &self.shared;
         if let Some(lead) = shared.sure() {
@@ -119,6 +133,14 @@ impl Tracker {
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(tracker: conclave_client::claims::Tracker) {
+    /// let lead = tracker.wait_leader().await;
+    /// println!("the leader until {:?}", lead.valid_until);
+    /// # }
+    /// ```
     pub async fn wait_leader(&self) -> Lead {
         let mut role = self.shared.role.subscribe();
         loop {
@@ -136,6 +158,14 @@ impl Tracker {
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(tracker: conclave_client::claims::Tracker) {
+    /// tracker.wait_follower().await;
+    /// println!("coming to an end; until {:?} nobody else leads", tracker.claimed_until());
+    /// # }
+    /// ```
     pub async fn wait_follower(&self) {
         let mut role = self.shared.role.subscribe();
         loop {
@@ -176,7 +206,19 @@ impl Tracker {
     /// No member confirmed it in time; it goes on in the background, and the claim ends after its duration anyway.
     ///
     /// # Cancel safety
-    /// A dropped future has stopped claiming; giving up goes on in the background.
+    /// A dropped future has stopped claiming; giving up goes on in the background. For what was asked for last, see [`Tracker`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(tracker: conclave_client::claims::Tracker) -> Result<(), conclave_client::Error> {
+    /// if let Some(until) = tracker.claimed_until() {
+    ///     println!("leads until {until:?}; each answer is good for {:?}", tracker.guarantee());
+    /// }
+    /// tracker.stop().await?;
+    /// // The next one has it.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn stop(self) -> Result<(), Error> {
         self.task.abort();
         match self.shared.leads() {
@@ -527,5 +569,20 @@ pub(super) mod tests {
         tracker.wait_leader().await;
         tracker.stop().now_or_never().expect("at once").expect("it is scripted to succeed");
         assert_eq!(script.given_up()[0], 7);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stop_gives_up_in_the_background() {
+        let script = Script::new();
+        let tracker = tracker(&script);
+        script.answer_held(7);
+        tracker.wait_leader().await;
+        settled().await;
+        let asked = script.asked();
+        drop(tracker.stop());
+        settled().await;
+        script.clock.advance(RENEWAL);
+        settled().await;
+        assert_eq!((script.given_up(), script.asked()), (vec![7], asked), "given up, and not asked for again");
     }
 }

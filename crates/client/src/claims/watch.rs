@@ -13,6 +13,8 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 /// What to follow of a claim. A name converts into it.
+///
+/// [`Claims::watch`](super::Claims::watch) has an example.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClaimWatch {
@@ -21,6 +23,8 @@ pub struct ClaimWatch {
 }
 
 /// A change of a claim's holder, or how things stood when the watch began.
+///
+/// [`Claims::watch`](super::Claims::watch) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ClaimEvent {
@@ -37,6 +41,8 @@ pub struct ClaimEvent {
 }
 
 /// What kind of change.
+///
+/// [`Claims::watch`](super::Claims::watch) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClaimEventKind {
@@ -48,6 +54,7 @@ pub enum ClaimEventKind {
     Vacant,
 }
 
+/// What to follow, as in the example of [`Claims::watch`](super::Claims::watch).
 impl ClaimWatch {
     /// From now on, beginning with how things stand.
     pub fn new(name: impl Into<Name>) -> Self {

@@ -6,6 +6,19 @@ use std::fmt;
 macro_rules! causes {
     ($($(#[$doc:meta])* $cause:ident = $wire:ident, $words:literal;)+) => {
         /// Why a leader or holder came or went.
+        ///
+        /// # Examples
+        /// ```no_run
+        /// # async fn example(guard: conclave_client::LockHold) {
+        /// use conclave_client::{Cause, Held, LostReason};
+        ///
+        /// match guard.lost().await {
+        ///     LostReason::TakenAway(Cause::Evicted) => println!("an operator wants it"),
+        ///     LostReason::TakenAway(cause) => println!("{cause}"),
+        ///     other => println!("{other}"),
+        /// }
+        /// # }
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Cause {

@@ -8,12 +8,15 @@ use crate::api::conclave::v1 as pb;
 /// # Examples
 /// ```no_run
 /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
-/// use conclave_client::{Expect, QueueElection};
+/// use conclave_client::{Expect, QueueElection, queue::Eviction};
 ///
 /// let election = QueueElection::new(&client, "scheduler");
 /// let seen = election.term().await?;
 /// // Only if nothing has changed since it was looked at.
 /// election.expecting(Expect::new().revision(seen.revision)).anoint("node-2").await?;
+/// // Only while node-1 leads in the term that was seen; only while nobody does.
+/// election.expecting(Expect::new().fence(seen.id).holder("node-1")).evict("node-1", Eviction::new()).await?;
+/// election.expecting(Expect::new().vacant()).delete().await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -25,6 +28,7 @@ pub struct Expect {
     holder: Option<String>,
 }
 
+/// Conditions, as in the [example](Expect#examples).
 impl Expect {
     /// Nothing in particular.
     pub fn new() -> Self {

@@ -28,11 +28,15 @@ pub struct Name {
 
 impl Name {
     /// A name in the namespace `default`.
+    ///
+    /// The [example](Name#examples) of [`Name`] shows it.
     pub fn new(name: impl Into<String>) -> Self {
         Self::within("default", name)
     }
 
     /// A name in some namespace.
+    ///
+    /// The [example](Name#examples) of [`Name`] shows it.
     pub fn within(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }

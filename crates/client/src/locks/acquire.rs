@@ -3,6 +3,7 @@
 //! 1. A request has one id over all its attempts: asked again of another member, it finds its place.
 //! 2. A member that loses its caller gives the place up. So when a request that was moved to another member is told that its place is
 //!    gone, it asks anew, with another id; one that was not moved was evicted, and is told so.
+//!    So a request that is under way belongs to the wait, not to the call of `next` that began it.
 //! 3. A request that is dropped releases its fence in the background. If it does not know its fence yet, it first asks for it, without
 //!    waiting: whichever attempt is decided first, there is one fence, and it is released.
 
@@ -14,11 +15,14 @@ use crate::{
     coord::{self, Expect, call, caller, millis},
     held::give_back,
 };
+use futures::future::BoxFuture;
 use std::{fmt, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, Streaming};
 
 /// How it goes on.
+///
+/// [`Locks::acquiring`](super::Locks::acquiring) has an example.
 #[derive(Debug)]
 pub enum Progress {
     /// Others are before.
@@ -33,6 +37,8 @@ pub enum Progress {
 }
 
 /// Waiting for locks; made by [`Locks::acquiring`](super::Locks::acquiring). Dropping it gives the place up in the background.
+///
+/// [`Locks::acquiring`](super::Locks::acquiring) has an example.
 #[must_use = "nothing is asked for before `next`"]
 pub struct Acquiring {
     session: Session,
@@ -40,19 +46,32 @@ pub struct Acquiring {
     try_only: bool,
     end: Option<Instant>,
     pauses: Pauses,
-    open: Option<Opened<Streaming<pb::AcquireProgress>>>,
+    opening: Option<BoxFuture<'static, Result<Open, Error>>>,
+    open: Option<Open>,
     moved: bool,
     done: bool,
     place: Place,
 }
 
+/// Waiting, as in the example of [`Locks::acquiring`](super::Locks::acquiring).
 impl Acquiring {
     pub(super) fn new(session: &Session, want: Want, patience: Option<Duration>) -> Self {
         let place = Place::new(session, &want);
         let pauses = Pauses::new(session.client().endpoints_ref());
         let end = patience.and_then(|patience| Instant::now().checked_add(patience));
         let session = session.clone();
-        Self { session, want, try_only: false, end, pauses, open: None, moved: false, done: false, place }
+        Self {
+            session,
+            want,
+            try_only: false,
+            end,
+            pauses,
+            opening: None,
+            open: None,
+            moved: false,
+            done: false,
+            place,
+        }
     }
 
     pub(super) fn trying(session: &Session, want: Want) -> Self {
@@ -133,12 +152,21 @@ impl Acquiring {
     }
 
     async fn reopen(&mut self) -> Result<(), Error> {
-        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
-        let wait_ms = left.map_or(0, |left| millis(left).max(1));
-        let request = pb::AcquireRequest { try_only: self.try_only, wait_ms, ..self.place.request.clone() };
-        self.place.owed = true;
-        let client = self.session.client().clone();
-        match client.open(client.attempt_timeout(), Request::new(request), call!(locks.acquire_stream)).await {
+        if self.opening.is_none() {
+            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+            let wait_ms = left.map_or(0, |left| millis(left).max(1));
+            let request = pb::AcquireRequest { try_only: self.try_only, wait_ms, ..self.place.request.clone() };
+            self.place.owed = true;
+            let client = self.session.client().clone();
+            self.opening = Some(Box::pin(async move {
+                let patience = client.attempt_timeout();
+                client.open(patience, Request::new(request), call!(locks.acquire_stream)).await
+            }));
+        }
+        let Some(opening) = &mut self.opening else { return Ok(()) };
+        let opened = opening.await;
+        self.opening = None;
+        match opened {
             Ok(open) => {
                 self.open = Some(open);
                 Ok(())
@@ -170,6 +198,8 @@ impl Acquiring {
         Ok(())
     }
 }
+
+type Open = Opened<Streaming<pb::AcquireProgress>>;
 
 const IN_VAIN: &str = "the locks cannot be had at once";
 

@@ -13,6 +13,18 @@ use std::sync::Arc;
 /// Locks of [`Locks`](super::Locks), held. See [`Held`](crate::Held) for what all guards can do.
 ///
 /// Dropping it releases them in the background.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(mut hold: conclave_client::LockHold) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Held, Put};
+///
+/// println!("held since revision {}, with fence {}", hold.held_since(), hold.fence());
+/// hold.txn().then([Put::new("ledger/last", "7 to 9")]).commit().await?;
+/// hold.unlock().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LockHold {
     tenure: Tenure,
@@ -51,12 +63,15 @@ impl LockHold {
     }
 
     /// The revision of the grant.
+    ///
+    /// The [example](LockHold#examples) of the type shows it.
     #[must_use]
     pub fn held_since(&self) -> i64 {
         self.since
     }
 
-    /// Gives the locks back. When this returns without error, the next in line may have them; also if they were lost before.
+    /// Gives the locks back. When this returns without error, the next in line has them. Of some that were lost before, see
+    /// [`Held::release`](crate::Held::release).
     ///
     /// # Errors
     /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
@@ -64,6 +79,9 @@ impl LockHold {
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
+    ///
+    /// # Examples
+    /// That of the [type](LockHold#examples).
     pub async fn unlock(&mut self) -> Result<(), Error> {
         self.tenure.release().await
     }

@@ -57,6 +57,7 @@ pub struct Locks {
     acting: Acting,
 }
 
+/// Operations; what they are for is in the [example](Locks#examples).
 impl Locks {
     /// The locks of this cluster. Makes no call.
     #[must_use]
@@ -73,6 +74,16 @@ impl Locks {
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::locks::Want;
+    ///
+    /// let hold = locks.acquire(&session, Want::exclusive("report").lock_delay(std::time::Duration::from_secs(5))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire(&self, session: &Session, want: Want) -> Result<LockHold, Error> {
         self.acquiring(session, want).held().await
     }
@@ -85,6 +96,20 @@ impl Locks {
     ///
     /// # Cancel safety
     /// As [`Locks::acquire`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{ErrorKind, locks::Want};
+    /// use std::time::Duration;
+    ///
+    /// match locks.acquire_within(&session, Want::permits("encoders", 2, 8), Duration::from_secs(30)).await {
+    ///     Err(error) if error.kind() == ErrorKind::Deadline => println!("too busy"),
+    ///     hold => hold?.unlock().await?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn acquire_within(&self, session: &Session, want: Want, patience: Duration) -> Result<LockHold, Error> {
         /// For the cluster's own answer.
         const GRACE: Duration = Duration::from_secs(1);
@@ -103,6 +128,18 @@ impl Locks {
     ///
     /// # Source
     /// Chubby's `TryAcquire`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::locks::Want;
+    ///
+    /// if let Some(hold) = locks.try_acquire(&session, Want::shared("catalogue")).await? {
+    ///     println!("reading: {hold:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_acquire(&self, session: &Session, want: Want) -> Result<Option<LockHold>, Error> {
         Acquiring::trying(session, want).tried().await
     }
@@ -137,6 +174,19 @@ impl Locks {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks) -> Result<(), conclave_client::Error> {
+    /// let state = locks.get("encoders").await?;
+    /// let (used, capacity) = state.permits;
+    /// println!("{} hold {used} of {capacity} permits; {} wait", state.holders.count, state.waiting.count);
+    /// for request in &state.holders.requests {
+    ///     println!("{} since {:?}, fence {}", request.owner, request.held_since, request.fence);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, name: impl Into<Name>) -> Result<LockState, Error> {
         const MOST: u32 = 1000;
         let request = pb::GetLockRequest { lock: name.into().wire(), limit: MOST, ..Default::default() };
@@ -147,6 +197,16 @@ impl Locks {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks) -> Result<(), conclave_client::Error> {
+    /// use futures::TryStreamExt;
+    ///
+    /// let names: Vec<_> = locks.list(None).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn list(&self, namespace: Option<&str>) -> BoxStream<'static, Result<Name, Error>> {
         let client = self.acting.client.clone();
@@ -166,6 +226,22 @@ impl Locks {
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::locks::{LockChangeKind, LockWatch};
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut events = locks.watch(LockWatch::new("report").from_revision(42)).await?;
+    /// while let Some(event) = events.try_next().await? {
+    ///     for change in event.changes.iter().filter(|change| change.kind == LockChangeKind::Held) {
+    ///         println!("{}: {} holds it with fence {}", event.revision, change.owner, change.fence);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn watch(
         &self,
         watch: impl Into<LockWatch>,
@@ -181,6 +257,18 @@ impl Locks {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(locks: conclave_client::Locks) -> Result<(), conclave_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// for request in locks.get("report").await?.holders.requests {
+    ///     locks.evict(request.fence, Duration::from_secs(60)).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn evict(&self, fence: i64, cooldown: Duration) -> Result<bool, Error> {
         let caller = caller(None, &Expect::default());
         let request = pb::ReleaseRequest { caller, fence, evict: true, cooldown_ms: millis(cooldown) };

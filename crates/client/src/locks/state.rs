@@ -4,6 +4,8 @@ use super::{Mode, want::mode};
 use crate::{Header, Name, api::conclave::v1 as pb};
 
 /// Who holds a lock and who waits for it, at one moment. Made by [`Locks::get`](super::Locks::get).
+///
+/// [`Locks::get`](super::Locks::get) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LockState {
@@ -20,6 +22,8 @@ pub struct LockState {
 }
 
 /// Requests that hold, or wait.
+///
+/// [`Locks::get`](super::Locks::get) has an example.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Line {
@@ -30,6 +34,8 @@ pub struct Line {
 }
 
 /// A request that holds locks or waits for them.
+///
+/// [`Locks::get`](super::Locks::get) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Request {

@@ -8,6 +8,8 @@ use crate::{
 use std::time::Duration;
 
 /// How a lock is held.
+///
+/// The [example](Want#examples) of [`Want`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Alone.
@@ -30,11 +32,13 @@ pub enum Mode {
 ///
 /// # Examples
 /// ```
-/// use conclave_client::locks::Want;
+/// use conclave_client::locks::{Mode, Want};
 /// use std::time::Duration;
 ///
 /// let report = Want::exclusive("report").owner("host-7").lock_delay(Duration::from_secs(5));
-/// let slots = Want::permits("encoders", 2, 8).and_shared("library");
+/// let slots = Want::permits("encoders", 2, 8).and_shared("library").max_hold(Duration::from_secs(3600));
+/// let transfer = Want::new("account/7", Mode::Exclusive).and("account/9", Mode::Exclusive).and_permits("transfers", 1, 4);
+/// let both = Want::shared("a").and_exclusive("b");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -45,6 +49,7 @@ pub struct Want {
     pub(crate) max_hold: Duration,
 }
 
+/// What to acquire, as in the [example](Want#examples).
 impl Want {
     /// One lock in some mode.
     pub fn new(name: impl Into<Name>, mode: Mode) -> Self {

@@ -12,6 +12,8 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 /// What to follow of a lock. A name converts into it.
+///
+/// [`Locks::watch`](super::Locks::watch) has an example.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LockWatch {
@@ -20,6 +22,8 @@ pub struct LockWatch {
 }
 
 /// What changed in one revision, or how things stood when the watch began.
+///
+/// [`Locks::watch`](super::Locks::watch) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LockEvent {
@@ -32,6 +36,8 @@ pub struct LockEvent {
 }
 
 /// What happened to one request for a lock.
+///
+/// [`Locks::watch`](super::Locks::watch) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LockChange {
@@ -48,6 +54,8 @@ pub struct LockChange {
 }
 
 /// What can happen to a request for a lock.
+///
+/// [`Locks::watch`](super::Locks::watch) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LockChangeKind {
@@ -61,6 +69,7 @@ pub enum LockChangeKind {
     Withdrawn,
 }
 
+/// What to follow, as in the example of [`Locks::watch`](super::Locks::watch).
 impl LockWatch {
     /// From now on, beginning with how things stand.
     pub fn new(name: impl Into<Name>) -> Self {

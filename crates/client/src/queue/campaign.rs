@@ -21,6 +21,8 @@ use tokio::time::sleep;
 use tonic::{Request, Streaming};
 
 /// How a campaign goes on.
+///
+/// [`Candidacy::campaigning`] has an example.
 #[derive(Debug)]
 pub enum Progress {
     /// Others are before.
@@ -33,6 +35,8 @@ pub enum Progress {
 }
 
 /// A campaign under way; made by [`Candidacy::campaigning`]. Dropping it leaves the election in the background.
+///
+/// The [example](Candidacy::campaigning) of the method shows it.
 #[must_use = "nothing happens before `next`"]
 pub struct Campaigning {
     candidacy: Candidacy,
@@ -42,6 +46,7 @@ pub struct Campaigning {
     done: bool,
 }
 
+/// Waiting, as in the example of [`Candidacy::campaigning`].
 impl Campaigning {
     pub(super) fn new(candidacy: &Candidacy) -> Self {
         let pauses = Pauses::new(candidacy.session.client().endpoints_ref());

@@ -21,8 +21,19 @@ use std::time::Duration;
 /// ```no_run
 /// # async fn example(client: conclave_client::Client, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
 /// use conclave_client::{QueueElection, Ran, run_as_leader};
+/// use std::time::Duration;
 ///
-/// let candidacy = QueueElection::new(&client, "scheduler").candidate(&session, "node-2").label("zone", "b");
+/// let candidacy = QueueElection::new(&client, "scheduler")
+///     .candidate(&session, "node-2")
+///     .instance("process 4711")
+///     .takeover() // from this node's process before
+///     .priority(5)
+///     .preempt()
+///     .label("zone", "b")
+///     .value("10.0.0.2:9000")
+///     .lock_delay(Duration::from_secs(5))
+///     .max_hold(Duration::from_secs(24 * 3600));
+/// println!("{} stands for {}", candidacy.id(), candidacy.election().name());
 /// let ran = run_as_leader(candidacy.campaign().await?, async |leading| {
 ///     println!("term {}", leading.fence());
 /// });
@@ -38,6 +49,7 @@ pub struct Candidacy {
     pub(super) request: pb::EnterRequest,
 }
 
+/// How to stand, as in the [example](Candidacy#examples).
 impl Candidacy {
     pub(super) fn new(election: &QueueElection, session: &Session, id: String) -> Self {
         let request = pb::EnterRequest {
@@ -126,6 +138,17 @@ impl Candidacy {
     ///
     /// # Cancel safety
     /// A dropped future leaves the election in the background; nothing is left behind.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Held;
+    ///
+    /// let leadership = candidacy.campaign().await?;
+    /// println!("leading in term {}", leadership.fence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn campaign(&self) -> Result<QueueLeadership, Error> {
         self.campaigning().won().await
     }
@@ -137,6 +160,20 @@ impl Candidacy {
     ///
     /// # Cancel safety
     /// As [`Candidacy::campaign`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// match candidacy.campaign_within(Duration::from_secs(30)).await {
+    ///     Err(error) if error.kind() == ErrorKind::Deadline => println!("not elected in time, and left"),
+    ///     leadership => leadership?.resign().await?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn campaign_within(&self, patience: Duration) -> Result<QueueLeadership, Error> {
         let late = || Err(Error::new(ErrorKind::Deadline, "not elected in time"));
         tokio::time::timeout(patience, self.campaign()).await.unwrap_or_else(|_| late())
@@ -173,6 +210,16 @@ impl Candidacy {
     ///
     /// # Source
     /// What users of Atomix asked for as `tryRun`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// if let Some(mut leadership) = candidacy.try_lead().await? {
+    ///     leadership.resign().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn try_lead(&self) -> Result<Option<QueueLeadership>, Error> {
         let (entry, answer) = enter(self, true).await?;
         if answer.standing == Standing::Leads {
@@ -189,6 +236,17 @@ impl Candidacy {
     ///
     /// # Cancel safety
     /// A dropped future leaves the election in the background, if it was this call that entered.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// let answer = candidacy.enter().await?;
+    /// println!("{:?}, led by {:?}", answer.standing, answer.term.leader);
+    /// // … later …
+    /// let leadership = candidacy.campaign().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn enter(&self) -> Result<Answer, Error> {
         let (mut entry, answer) = enter(self, false).await?;
         entry.keep();
@@ -202,6 +260,15 @@ impl Candidacy {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// candidacy.enter().await?;
+    /// let was_candidate = candidacy.leave().await?.changed;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn leave(&self) -> Result<Answer, Error> {
         let request = Entry::leave_request(self, &self.election.acting.expect);
         Ok(self.election.client().repeatable(request, call!(elections.leave)).await?.into())
@@ -214,6 +281,15 @@ impl Candidacy {
     ///
     /// # Cancel safety
     /// As [`Session::close`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(candidacy: conclave_client::queue::Candidacy) -> Result<(), conclave_client::Error> {
+    /// candidacy.enter().await?;
+    /// candidacy.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) -> Result<(), Error> {
         // Closing the session is leaving, in one revision.
         self.session.close().await

@@ -10,11 +10,10 @@ use super::{
     watch::ElectionSource,
 };
 use crate::{
-    Cause, Client, Error, ErrorKind, GuardedTxn, Header, Held, LostReason, Session, Token,
+    Cause, Client, Error, ErrorKind, GuardedTxn, Header, Held, LostReason, Session, Token, Validity,
     api::conclave::v1 as pb,
-    clock::Moment,
     coord::{Expect, call, caller, follow},
-    held::Tenure,
+    held::{Tenure, by_session},
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -28,6 +27,22 @@ const WATCH_AFTER: Duration = Duration::from_millis(200);
 ///
 /// It is lost with the session, or as soon as the cluster says that another leads: [`LostReason::TakenAway`] says why. Dropping it leaves
 /// the election in the background, also the line in which a deposed leader stands.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(mut leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+/// use conclave_client::{Held, Put};
+///
+/// println!("{} leads in term {} since {}", leadership.candidacy().id(), leadership.term().seq, leadership.header().revision);
+/// leadership.txn().then([Put::new("scheduler/state", "running")]).commit().await?;
+/// tokio::select! {
+///     reason = leadership.lost() => println!("deposed: {reason}"),
+///     to = leadership.asked_to_transfer() => drop(leadership.transfer(Some(&to)).await?),
+/// }
+/// let leadership = leadership.again().await?; // or drop it, which leaves the line
+/// # Ok(())
+/// # }
+/// ```
 pub struct QueueLeadership {
     tenure: Tenure,
     office: Box<Office>,
@@ -44,6 +59,7 @@ struct Office {
     header: Header,
 }
 
+/// Leading; all of it as in the [example](QueueLeadership#examples).
 impl QueueLeadership {
     pub(super) fn new(candidacy: &Candidacy, entry: Entry, answer: Answer) -> Self {
         let (session, (entered, leave)) = (&candidacy.session, entry.into_leave());
@@ -85,6 +101,14 @@ impl QueueLeadership {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+    /// leadership.proclaim("10.0.0.2:9001").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn proclaim(&self, value: impl Into<Bytes>) -> Result<Answer, Error> {
         self.tenure.check()?;
         let request = pb::ProclaimRequest {
@@ -102,6 +126,16 @@ impl QueueLeadership {
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+    /// let to = leadership.asked_to_transfer().await;
+    /// println!("finishing for {to}");
+    /// leadership.transfer(None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn asked_to_transfer(&self) -> BoxFuture<'static, String> {
         let mut asked = self.transfer_to.clone();
         Box::pin(async move {
@@ -126,6 +160,15 @@ impl QueueLeadership {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+    /// let answer = leadership.transfer(Some("node-3")).await?;
+    /// println!("{:?} leads now", answer.term.leader);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn transfer(&mut self, to: Option<&str>) -> Result<Answer, Error> {
         self.tenure.check()?;
         let request = pb::TransferRequest {
@@ -151,6 +194,18 @@ impl QueueLeadership {
     ///
     /// # Cancel safety
     /// As [`Candidacy::campaign`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Held;
+    ///
+    /// leadership.lost().await;
+    /// let leadership = leadership.again().await?;
+    /// println!("leading again, in term {}", leadership.fence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn again(mut self) -> Result<Self, Error> {
         if self.tenure.why_lost().is_none() {
             return Ok(self);
@@ -166,7 +221,8 @@ impl QueueLeadership {
         Campaigning::resumed(self.office.candidacy.clone(), entry).won().await
     }
 
-    /// Leaves the election. When this returns without error, the next in line leads; also if the leadership was lost before.
+    /// Leaves the election. When this returns without error, the next in line leads. If the session was lost before, there is nothing to
+    /// leave; the cluster takes the candidate out when it ends the session.
     ///
     /// # Errors
     /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
@@ -174,6 +230,15 @@ impl QueueLeadership {
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(mut leadership: conclave_client::QueueLeadership) -> Result<(), conclave_client::Error> {
+    /// leadership.resign().await?;
+    /// // The next in line leads.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn resign(&mut self) -> Result<(), Error> {
         if self.owes() {
             match self.tenure.session().during(self.leave.leave()).await {
@@ -204,6 +269,8 @@ impl QueueLeadership {
     }
 }
 
+by_session!(QueueLeadership);
+
 impl Held for QueueLeadership {
     fn fence(&self) -> i64 {
         self.office.term.id
@@ -213,12 +280,12 @@ impl Held for QueueLeadership {
         self.tenure.token().clone()
     }
 
-    fn session(&self) -> &Session {
-        self.tenure.session()
+    fn session(&self) -> Option<&Session> {
+        Some(self.tenure.session())
     }
 
-    fn valid_until(&self) -> Moment {
-        self.tenure.session().valid_until()
+    fn validity(&self) -> Validity {
+        self.tenure.session().into()
     }
 
     fn why_lost(&self) -> Option<LostReason> {

@@ -62,6 +62,7 @@ pub struct QueueElection {
     name: Name,
 }
 
+/// Taking part and looking; what it is for is in the [example](QueueElection#examples).
 impl QueueElection {
     /// The election of this name. Makes no call; the election begins with its first candidate.
     #[must_use]
@@ -76,6 +77,16 @@ impl QueueElection {
     }
 
     /// The same election, whose operations take place only if things stand as expected.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Expect;
+    ///
+    /// election.expecting(Expect::new().holder("node-1")).anoint("node-2").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn expecting(&self, expect: Expect) -> Self {
         Self { acting: Acting { expect, ..self.acting.clone() }, name: self.name.clone() }
@@ -83,6 +94,14 @@ impl QueueElection {
 
     /// The same election, whose operations are those of a session instead of an operator's. Answers are remembered for each session, so
     /// retries of busy programs do not crowd out each other's; and operations of a session that is gone are refused.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// election.on_behalf_of(&session).anoint("node-2").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_behalf_of(&self, session: &Session) -> Self {
         Self { acting: Acting { session: Some(session.clone()), ..self.acting.clone() }, name: self.name.clone() }
@@ -92,6 +111,15 @@ impl QueueElection {
     ///
     /// One id is one candidate: what is done by a second `Candidacy` of the same id and session waits for the end of the first one's
     /// campaign or leadership.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// let mut leadership = election.candidate(&session, "node-2").priority(5).campaign().await?;
+    /// leadership.resign().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn candidate(&self, session: &Session, id: impl Into<String>) -> Candidacy {
         Candidacy::new(self, session, id.into())
     }
@@ -105,6 +133,15 @@ impl QueueElection {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// let term = election.term().await?;
+    /// println!("{:?} leads in term {}, {} wait; last: {:?}", term.leader, term.id, term.waiting, term.cause);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn term(&self) -> Result<Term, Error> {
         self.get(0, 0).await
     }
@@ -135,6 +172,20 @@ impl QueueElection {
     ///
     /// # Errors
     /// Retryable: no member answered in time.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::QueueElection;
+    /// use futures::TryStreamExt;
+    ///
+    /// let mut names = QueueElection::list(&client, None);
+    /// while let Some(name) = names.try_next().await? {
+    ///     println!("{name}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn list(client: &Client, namespace: Option<&str>) -> BoxStream<'static, Result<Name, Error>> {
         let client = client.clone();

@@ -9,6 +9,8 @@ use crate::{
 use std::time::Duration;
 
 /// How far ahead a candidate is moved.
+///
+/// [`QueueElection::promote`] has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Promotion {
     /// So many places, past the first in line to the leadership. Atomix's Go versions: one.
@@ -35,6 +37,7 @@ pub struct Eviction {
     reason: String,
 }
 
+/// How, as in the [example](Eviction#examples).
 impl Eviction {
     /// At once, and it may come back.
     pub fn new() -> Self {
@@ -64,6 +67,18 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// let answer = election.anoint("node-2").await?;
+    /// assert_eq!(answer.term.leader.as_deref(), Some("node-2"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn anoint(&self, candidate: &str) -> Result<Answer, Error> {
         let (caller, election, candidate) = self.about(candidate);
         let request = pb::AnointRequest { caller, election, candidate, ignore_missing: false };
@@ -74,6 +89,9 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
     ///
     /// # Examples
     /// ```no_run
@@ -100,6 +118,17 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// election.demote("node-1", u32::MAX).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn demote(&self, candidate: &str, places: u32) -> Result<Answer, Error> {
         let (caller, election, candidate) = self.about(candidate);
         let request = pb::DemoteRequest { caller, election, candidate, places, ignore_missing: false };
@@ -110,6 +139,20 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::queue::Eviction;
+    /// use std::time::Duration;
+    ///
+    /// election.evict("node-2", Eviction::new().reason("disk full").cooldown(Duration::from_secs(300))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn evict(&self, candidate: &str, eviction: Eviction) -> Result<Answer, Error> {
         let (caller, election, candidate) = self.about(candidate);
         let (cooldown_ms, reason) = (millis(eviction.cooldown), eviction.reason);
@@ -122,6 +165,20 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::{QueueElection, queue::Eviction};
+    ///
+    /// let evicted = QueueElection::evict_everywhere(&client, None, "node-2", Eviction::new().reason("drained")).await?;
+    /// println!("out of {evicted} elections");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn evict_everywhere(
         client: &Client,
         namespace: Option<&str>,
@@ -145,6 +202,20 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above. Also refused if nobody leads.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// // In good order within a minute, or else without.
+    /// election.request_transfer("node-3", Some(Duration::from_secs(60)), true).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn request_transfer(&self, to: &str, deadline: Option<Duration>, force: bool) -> Result<Answer, Error> {
         let (caller, election, to) = self.about(to);
         let deadline_ms = deadline.map_or(0, |deadline| millis(deadline).max(1));
@@ -157,6 +228,17 @@ impl QueueElection {
     ///
     /// # Errors
     /// As all orders: see above. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+    /// election.delete().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete(&self) -> Result<(), Error> {
         let request = pb::DeleteElectionRequest { caller: self.acting.caller(), election: self.name.wire() };
         self.client().repeatable(request, call!(elections.delete)).await.map(drop)

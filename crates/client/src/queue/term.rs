@@ -5,6 +5,8 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// An election at one moment.
+///
+/// [`QueueElection::term`](super::QueueElection::term) has an example.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Term {
@@ -32,6 +34,8 @@ pub struct Term {
 }
 
 /// One who stands for election.
+///
+/// [`QueueElection::candidates`](super::QueueElection::candidates) has an example.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
@@ -52,6 +56,8 @@ pub struct Candidate {
 }
 
 /// Where a candidate stands.
+///
+/// [`Candidacy::enter`](super::Candidacy::enter) has an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// It is none.
@@ -63,6 +69,8 @@ pub enum Standing {
 }
 
 /// What an operation came to.
+///
+/// [`QueueElection::promote`](super::QueueElection::promote) has an example.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Answer {

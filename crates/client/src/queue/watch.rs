@@ -13,6 +13,26 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 /// What to follow of an election.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(election: conclave_client::QueueElection) -> Result<(), conclave_client::Error> {
+/// use conclave_client::queue::{ElectionEventKind, ElectionWatch};
+/// use futures::TryStreamExt;
+///
+/// // Everything since revision 42, with all who stand in line.
+/// let mut changes = election.watch(ElectionWatch::new().from_revision(42).with_candidates()).await?;
+/// while let Some(event) = changes.try_next().await? {
+///     match event.kind {
+///         ElectionEventKind::Deleted => break,
+///         _ => println!("{}: {:?} ({})", event.cause, event.subject, event.term.candidates.len()),
+///     }
+/// }
+/// // Only who leads from now on.
+/// let leaders = election.watch(ElectionWatch::new().leaders_only().no_snapshot()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ElectionWatch {
@@ -23,6 +43,8 @@ pub struct ElectionWatch {
 }
 
 /// A change of an election, or how it stood when the watch began.
+///
+/// The [example](ElectionWatch#examples) of [`ElectionWatch`] shows it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ElectionEvent {
@@ -43,6 +65,8 @@ pub struct ElectionEvent {
 }
 
 /// What kind of change.
+///
+/// The [example](ElectionWatch#examples) of [`ElectionWatch`] shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ElectionEventKind {
@@ -56,6 +80,7 @@ pub enum ElectionEventKind {
     Deleted,
 }
 
+/// What to follow, as in the [example](ElectionWatch#examples).
 impl ElectionWatch {
     /// Everything from now on, beginning with how things stand.
     pub fn new() -> Self {

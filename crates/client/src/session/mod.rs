@@ -29,10 +29,25 @@ use std::{
 use tokio::{
     runtime::Handle as Runtime,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::sleep,
 };
 use wire::Wire;
 
 /// Why something is no longer held.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+/// use conclave_client::LostReason;
+///
+/// match session.lost().await {
+///     LostReason::Expired => println!("no member could be reached in time"),
+///     LostReason::LeaseGone => println!("somebody revoked the lease"),
+///     reason => println!("{reason}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LostReason {
@@ -64,6 +79,20 @@ impl fmt::Display for LostReason {
 }
 
 /// What a session is worth now. Decided by this process alone, from the time at which its keep-alives were sent.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+/// use conclave_client::SessionState;
+///
+/// match session.state() {
+///     SessionState::Safe => println!("begin"),
+///     SessionState::Jeopardy => println!("better not begin anything"),
+///     SessionState::Lost(reason) => println!("over: {reason}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SessionState {
     /// A keep-alive was answered recently.
@@ -134,10 +163,23 @@ impl Session {
     /// Final: the TTL is refused. Retryable or outcome unknown: no member answered in time; a lease may be left, which ends by itself.
     ///
     /// # Cancel safety
-    /// A dropped future revokes the lease in the background.
+    /// A dropped future revokes the lease in the background, for some seconds also one that is granted late. What is granted later still,
+    /// or cannot be revoked, ends after its TTL.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Session;
+    /// use std::time::Duration;
+    ///
+    /// let session = Session::open(&client, Duration::from_secs(10)).await?;
+    /// println!("session {:x} lives {:?} after each keep-alive", session.lease(), session.ttl());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(client: &Client, ttl: Duration) -> Result<Self, Error> {
         if ttl.subsec_nanos() == 0 {
             return Self::open_on(Wire::Etcd, client, ttl).await;
@@ -183,8 +225,12 @@ impl Session {
             }
         };
         let mut unfinished = Unfinished(Some((client.clone(), id)));
-        let (sent, ttl) = Self::grant(wire, client, ttl, id).await?;
-        unfinished.0 = None;
+        let granted = Self::grant(wire, client, ttl, id).await;
+        // Refused, there is none; or it is somebody else's.
+        if granted.as_ref().err().is_none_or(Error::is_final) {
+            unfinished.0 = None;
+        }
+        let (sent, ttl) = granted?;
         Ok(Self::start(client, wire, id, sent, ttl))
     }
 
@@ -225,6 +271,17 @@ impl Session {
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(client: conclave_client::Client, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Session;
+    ///
+    /// let lease = session.orphan(); // written down, and read by the next life of this program
+    /// let session = Session::resume(&client, lease).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn resume(client: &Client, lease: i64) -> Result<Self, Error> {
         // Etcd's wire would round a TTL of milliseconds up.
         let (wire, (sent, ttl)) = match Wire::Conclave.keep_alive_once(client, lease).await {
@@ -237,46 +294,81 @@ impl Session {
     }
 
     /// The lease.
+    ///
+    /// [`Session::open`] has an example.
     #[must_use]
     pub fn lease(&self) -> i64 {
         self.shared().lease
     }
 
     /// How long the session lives after a keep-alive.
+    ///
+    /// [`Session::open`] has an example.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         self.shared().ttl()
     }
 
     /// What it is worth at this moment. Looks at the clock, asks nobody.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::SessionState;
+    ///
+    /// if session.state() == SessionState::Safe {
+    ///     println!("for {:?} at least, until {:?}", session.remaining(), session.valid_until());
+    /// }
+    /// assert_eq!(session.is_lost(), session.remaining().is_zero());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn state(&self) -> SessionState {
         self.shared().refresh()
     }
 
     /// Whether it is lost; then nothing is held by it.
+    ///
+    /// [`Session::state`] has an example.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         matches!(self.state(), SessionState::Lost(_))
     }
 
     /// Until when it surely lives, on the client's clock. Moves on with each answered keep-alive; in the past once it is lost.
+    ///
+    /// [`Session::state`] has an example.
     #[must_use]
     pub fn valid_until(&self) -> Moment {
         self.shared().life().until()
     }
 
     /// How long it surely lives from now on; zero if it is lost.
+    ///
+    /// [`Session::state`] has an example.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         let shared = self.shared();
         if self.is_lost() { Duration::ZERO } else { self.valid_until().since(shared.clock.now()) }
     }
 
-    /// Ends when the session is lost: at the deadline at the latest, with or without a network, and not before.
+    /// Ends when the session is lost: at the deadline at the latest, with or without a network, and not before without reason.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time. It does not keep the session open.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// let lost = session.lost();
+    /// tokio::spawn(async move {
+    ///     eprintln!("ending this process: {}", lost.await);
+    ///     std::process::exit(1);
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn lost(&self) -> BoxFuture<'static, LostReason> {
         self.shared().refresh();
@@ -288,6 +380,15 @@ impl Session {
     ///
     /// # Cancel safety
     /// As [`Session::lost`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// session.in_jeopardy().await;
+    /// println!("no member answers; {:?} left", session.remaining());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn in_jeopardy(&self) -> BoxFuture<'static, ()> {
         self.shared().refresh();
@@ -309,6 +410,19 @@ impl Session {
     }
 
     /// The present state, then each change; ends after the loss.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// use futures::StreamExt;
+    ///
+    /// let mut states = session.states();
+    /// while let Some(state) = states.next().await {
+    ///     println!("{state:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn states(&self) -> BoxStream<'static, SessionState> {
         self.shared().refresh();
         let mut states = self.shared().state.subscribe();
@@ -331,6 +445,15 @@ impl Session {
     ///
     /// # Cancel safety
     /// A dropped future has ended the session here; the lease ends after its TTL.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// session.close().await?;
+    /// // Everything that it held is free.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&self) -> Result<(), Error> {
         self.shared().end(LostReason::Closed);
         match self.shared().client.revoke(self.lease()).await {
@@ -340,6 +463,14 @@ impl Session {
     }
 
     /// Ends the session here and leaves its lease, which can be [resumed](Session::resume) until its TTL is over.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// std::fs::write("lease", session.orphan().to_string()).expect("a place to write");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use = "the lease is of use only to whoever knows it"]
     pub fn orphan(self) -> i64 {
         self.shared().end(LostReason::Released);
@@ -513,13 +644,23 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// When to revoke a lease whose grant may yet arrive. Longer than a member keeps a request.
+const SWEEPS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
+
 /// A lease that may have been granted while nobody knows of it yet.
 struct Unfinished(Option<(Client, i64)>);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let (Some((client, id)), Ok(runtime)) = (self.0.take(), Runtime::try_current()) {
-            runtime.spawn(async move { drop(client.revoke(id).await) });
+            runtime.spawn(async move {
+                for pause in SWEEPS {
+                    sleep(pause).await;
+                    if client.revoke(id).await.is_ok() {
+                        return;
+                    }
+                }
+            });
         }
     }
 }

@@ -14,9 +14,23 @@ use crate::{
 use tonic::{Request, Streaming};
 
 /// Locks.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::{etcdserverpb::LeaseGrantRequest, v3lockpb::{LockRequest, UnlockRequest}};
+///
+/// let lease = wire.lease().grant(LeaseGrantRequest { ttl: 10, id: 0 }).await?.id;
+/// let key = wire.lock().lock(LockRequest { name: "report".into(), lease }).await?.key;
+/// wire.lock().unlock(UnlockRequest { key }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Lock(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Lock#examples). What dropping the future of a call leaves behind is up to the member: Conclave
+/// gives the place up.
 impl Lock {
     /// Waits until the lock is held. The key in the answer lives as long as the lease and the lock do.
     ///
@@ -37,9 +51,29 @@ impl Lock {
 }
 
 /// Elections.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::{
+///     etcdserverpb::LeaseGrantRequest,
+///     v3electionpb::{CampaignRequest, LeaderRequest, ProclaimRequest, ResignRequest},
+/// };
+///
+/// let (elections, name) = (wire.election(), "printing");
+/// let lease = wire.lease().grant(LeaseGrantRequest { ttl: 10, id: 0 }).await?.id;
+/// let leader = elections.campaign(CampaignRequest { name: name.into(), lease, value: "a".into() }).await?.leader;
+/// elections.proclaim(ProclaimRequest { leader: leader.clone(), value: "b".into() }).await?;
+/// elections.leader(LeaderRequest { name: name.into() }).await?;
+/// elections.resign(ResignRequest { leader }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Election(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Election#examples). What dropping the future of a call leaves behind is up to the member:
+/// Conclave gives the place up.
 impl Election {
     /// Waits until elected.
     ///

@@ -18,9 +18,24 @@ use tonic::{Request, transport::Channel};
 const QUEUE: usize = 1024;
 
 /// Leases.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::{LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest};
+///
+/// let leases = wire.lease();
+/// let id = leases.grant(LeaseGrantRequest { ttl: 10, id: 0 }).await?.id;
+/// leases.time_to_live(LeaseTimeToLiveRequest { id, keys: true }).await?;
+/// println!("{} leases", leases.leases(LeaseLeasesRequest {}).await?.leases.len());
+/// leases.revoke(LeaseRevokeRequest { id }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Lease(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Lease#examples). Dropping the future of one that may write leaves the outcome unknown.
 impl Lease {
     /// Creates a lease; id 0 lets the member choose.
     ///
@@ -67,12 +82,27 @@ impl Lease {
 }
 
 /// An open stream of keep-alives.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// let mut stream = wire.lease().keep_alives();
+/// stream.send(0x1234).await?;
+/// match stream.next().await? {
+///     Some(answer) if answer.ttl > 0 => println!("{} s more", answer.ttl),
+///     Some(_) => println!("the lease is gone"),
+///     None => println!("the member ended the stream"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct KeepAlives {
     requests: mpsc::Sender<LeaseKeepAliveRequest>,
     responses: Answers<LeaseKeepAliveResponse>,
 }
 
+/// Asking and hearing, as in the [example](KeepAlives#examples). A dropped `next` loses nothing.
 impl KeepAlives {
     /// Asks to keep one lease alive; waits only while the stream's queue is full.
     ///

@@ -23,12 +23,26 @@ use std::{sync::Arc, time::Duration};
 use tonic::{Request, Response, Status, transport::Channel};
 
 /// A handle on one or several members, message in, message out; cloning it shares the connections.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::{MemberListRequest, RangeRequest, StatusRequest};
+///
+/// let range = RangeRequest { key: "greeting".into(), ..RangeRequest::default() };
+/// let found = wire.kv().range(range).await?;
+/// let members = wire.cluster().member_list(MemberListRequest::default()).await?;
+/// let status = wire.with_timeout(std::time::Duration::from_secs(1)).maintenance().status(StatusRequest {}).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoints: Arc<Endpoints>,
     timeout: Duration,
 }
 
+/// The services, as in the [example](Client#examples) and in those of each.
 impl Client {
     /// A client of the members at `endpoints` (`http://host:port`), in order of preference. Connects when first used.
     ///

@@ -13,9 +13,26 @@ use crate::{
 use tonic::transport::Channel;
 
 /// Keys and values.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+///
+/// let kv = wire.kv();
+/// let put = PutRequest { key: "k".into(), value: "v".into(), ..PutRequest::default() };
+/// let revision = kv.put(put).await?.header.unwrap_or_default().revision;
+/// kv.range(RangeRequest { key: "k".into(), ..RangeRequest::default() }).await?;
+/// kv.delete_range(DeleteRangeRequest { key: "k".into(), ..DeleteRangeRequest::default() }).await?;
+/// kv.txn(TxnRequest::default()).await?;
+/// kv.compact(CompactionRequest { revision, physical: false }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Kv(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Kv#examples). Dropping the future of one that may write leaves the outcome unknown.
 impl Kv {
     /// Reads a key or a range; linearizable unless the request says serializable.
     ///
@@ -59,9 +76,20 @@ impl Kv {
 }
 
 /// Members of the cluster.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::MemberListRequest;
+///
+/// println!("{} members", wire.cluster().member_list(MemberListRequest::default()).await?.members.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cluster(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Cluster#examples). Dropping the future of one that may write leaves the outcome unknown.
 impl Cluster {
     /// Who belongs to the cluster.
     ///
@@ -74,9 +102,24 @@ impl Cluster {
 }
 
 /// The state of the member in use.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::{AlarmRequest, HashKvRequest, HashRequest, StatusRequest};
+///
+/// let maintenance = wire.maintenance();
+/// println!("leader: {:x}", maintenance.status(StatusRequest {}).await?.leader);
+/// maintenance.hash(HashRequest {}).await?;
+/// maintenance.hash_kv(HashKvRequest::default()).await?;
+/// maintenance.alarm(AlarmRequest::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Maintenance(pub(crate) Client);
 
+/// One attempt a call, as in the [example](Maintenance#examples). Dropping the future of one that may write leaves the outcome unknown.
 impl Maintenance {
     /// Version, size, leader, term and index of this member.
     ///

@@ -17,6 +17,8 @@ use tonic::Request;
 const QUEUE: usize = 128;
 
 /// Watches.
+///
+/// The [example](WatchStream#examples) of [`WatchStream`] shows it.
 #[derive(Clone, Debug)]
 pub struct Watch(pub(crate) Client);
 
@@ -36,12 +38,33 @@ impl Watch {
 }
 
 /// An open stream of watches. Dropping it ends them all.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(wire: conclave_client::wire::Client) -> Result<(), conclave_client::Error> {
+/// use conclave_client::api::etcdserverpb::WatchCreateRequest;
+///
+/// let mut stream = wire.watch().open();
+/// let create = WatchCreateRequest { key: "k".into(), watch_id: 1, ..WatchCreateRequest::default() };
+/// stream.create(create).await?;
+/// while let Some(message) = stream.next().await? {
+///     if message.created {
+///         stream.request_progress().await?;
+///     }
+///     if !message.events.is_empty() {
+///         stream.cancel(1).await?;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct WatchStream {
     requests: mpsc::Sender<WatchRequest>,
     responses: Answers<WatchResponse>,
 }
 
+/// Messages, as in the [example](WatchStream#examples). A dropped `next` loses nothing; a request that was dropped may be sent or not.
 impl WatchStream {
     /// Asks for a watch; the answer is a message with `created` set.
     ///

@@ -21,6 +21,9 @@ Examples:
       --listen-peer-urls http://0.0.0.0:2380 --initial-advertise-peer-urls http://10.0.0.1:2380 \\
       --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
 
+  What a stopped member has in its log (conclave dump-log --help):
+    conclave dump-log --data-dir /var/lib/conclave
+
 Standard output gets one line, once the member serves clients. Everything else goes to standard error.
 Exit codes: 0 stopped as asked; 1 failed while starting or running; 2 the command line or the configuration is wrong.";
 

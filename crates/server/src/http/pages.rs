@@ -7,6 +7,7 @@
 //! | `/readyz` | should clients be sent here | a local read, a linearizable read |
 //! | `/metrics` | OpenMetrics text | |
 //! | `/version` | JSON | |
+//! | `/status` | how far this member has come, with the digest of its state, at one moment (JSON) | |
 //!
 //! `?serializable=true` on `/health` leaves the other members out; `?exclude=NOSPACE` (or a check's name) leaves one cause out;
 //! `?verbose` lists every check; `/readyz/linearizable_read` asks one.
@@ -14,6 +15,7 @@
 use super::PageBody;
 use crate::metrics::{CONTENT_TYPE, Live, Metrics};
 use bytes::Bytes;
+use conclave_storage::{MARKED, Standing};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::json;
@@ -28,11 +30,27 @@ pub trait Probe: Send + Sync + 'static {
 
     fn live(&self) -> Live;
 
+    fn standing(&self) -> Standings;
+
     /// Names of the raised alarms, `NOSPACE` or `CORRUPT`.
     fn alarms(&self) -> Result<Vec<&'static str>, String>;
 
     /// Reads from this member; if `linearizable`, after the leader confirmed itself.
     fn read(&self, linearizable: bool) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// A member at one moment. Members with the same `applied_index` have the same revision and digest, or their states differ.
+#[derive(Clone, Debug, Default)]
+pub struct Standings {
+    pub name: String,
+    pub member_id: u64,
+    pub cluster_id: u64,
+    pub leader_id: u64,
+    pub term: u64,
+    pub committed_index: u64,
+    pub now: Standing,
+    /// Index and digest, at every index that [`MARKED`] divides, for the last of them.
+    pub marks: Vec<(u64, u64)>,
 }
 
 #[derive(Clone)]
@@ -73,6 +91,7 @@ impl Pages {
         match uri.path() {
             "/metrics" => page(StatusCode::OK, CONTENT_TYPE, self.probe.metrics().render(self.probe.live())),
             "/version" => version(),
+            "/status" => status(&self.probe.standing()),
             "/health" => self.health(&query).await,
             "/livez" => self.checks(LIVE, &query).await,
             "/readyz" => self.checks(READY, &query).await,
@@ -179,6 +198,28 @@ fn version() -> Response<PageBody> {
         "etcdcluster": ETCD_VERSION,
         "storage": "3.6.0",
         "conclave": env!("CARGO_PKG_VERSION"),
+    });
+    page(StatusCode::OK, "application/json", body.to_string())
+}
+
+fn status(standing: &Standings) -> Response<PageBody> {
+    let Standings { name, member_id, cluster_id, leader_id, term, committed_index, now, marks } = standing;
+    // Numbers of 64 bits do not survive every JSON reader.
+    let marks: Vec<_> = marks.iter().map(|(index, digest)| json!([index, format!("{digest:016x}")])).collect();
+    let body = json!({
+        "name": name,
+        "member_id": format!("{member_id:x}"),
+        "cluster_id": format!("{cluster_id:x}"),
+        "leader_id": format!("{leader_id:x}"),
+        "raft_term": term,
+        "committed_index": committed_index,
+        "applied_index": now.applied_index,
+        "applied_term": now.applied_term,
+        "revision": now.revision,
+        "compacted_revision": now.compacted,
+        "digest": format!("{:016x}", now.digest),
+        "digest_every": MARKED,
+        "digests": marks,
     });
     page(StatusCode::OK, "application/json", body.to_string())
 }

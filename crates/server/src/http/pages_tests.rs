@@ -8,6 +8,7 @@ struct Fake {
     has_leader: bool,
     alarms: Mutex<Vec<&'static str>>,
     quorum_lost: bool,
+    standing: Standings,
 }
 
 impl Probe for Fake {
@@ -17,6 +18,10 @@ impl Probe for Fake {
 
     fn live(&self) -> Live {
         Live { has_leader: self.has_leader, ..Live::default() }
+    }
+
+    fn standing(&self) -> Standings {
+        self.standing.clone()
     }
 
     fn alarms(&self) -> Result<Vec<&'static str>, String> {
@@ -74,4 +79,16 @@ async fn alarms_are_named() {
     assert_eq!((status, body.contains("ALARM NOSPACE")), (503, true));
     assert_eq!(get(&pages, "/health?exclude=NOSPACE").await.0, 200);
     assert_eq!(get(&pages, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn the_status_tells_digests_as_text() {
+    let now = Standing { applied_index: 130, applied_term: 2, revision: 90, compacted: 5, digest: u64::MAX - 1 };
+    let standing = Standings { member_id: 0xab, now, marks: vec![(64, 7), (128, 1 << 63)], ..Standings::default() };
+    let pages = Pages::new(Arc::new(Fake { standing, ..Fake::default() }));
+    let (status, body) = get(&pages, "/status").await;
+    let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((status, &body["member_id"], &body["applied_index"]), (200, &json!("ab"), &json!(130)));
+    assert_eq!((&body["revision"], &body["digest"]), (&json!(90), &json!("fffffffffffffffe")));
+    assert_eq!(body["digests"], json!([[64, "0000000000000007"], [128, "8000000000000000"]]));
 }

@@ -1,6 +1,6 @@
 //! The node as the pages see it.
 
-use super::Probe;
+use super::{Probe, Standings};
 use crate::metrics::{Durations, Live, Metrics};
 use crate::node::Node;
 use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
@@ -39,6 +39,21 @@ impl Probe for Node {
             leases: self.leases.len() as u64,
             queues: self.waiters.queues() as u64,
             log_syncs: durations(&self.log_syncs),
+        }
+    }
+
+    fn standing(&self) -> Standings {
+        let leadership = self.leadership.current();
+        let (now, marks) = self.state.marks();
+        Standings {
+            name: self.identity.name.clone(),
+            member_id: self.identity.member_id,
+            cluster_id: self.identity.cluster_id,
+            leader_id: leadership.leader.unwrap_or(0),
+            term: leadership.term,
+            committed_index: self.leadership.committed_index(),
+            now,
+            marks,
         }
     }
 

@@ -8,6 +8,7 @@ use super::table::{MAX_STEP, Taken};
 use super::{Ending, Keeper};
 use crate::proposer::ProposeError;
 use conclave_state::mutant;
+use conclave_storage::failpoint::failpoint;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::time::Duration;
@@ -92,8 +93,10 @@ impl Keeper {
         let ending = Ending { ids: due.iter().map(|taken| taken.id).collect(), term, told };
         let mut open = false;
         loop {
+            failpoint!("expiry-before-proposal");
             match self.shared.host.end(ending.clone()).await {
                 Ok(outcome) => {
+                    failpoint!("expiry-after-proposal");
                     // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
                     self.release(&due, term);
                     return outcome.result.is_ok();

@@ -1,8 +1,9 @@
 //! `grpc_server_started_total` and `grpc_server_handled_total`: calls by method and code.
 //!
-//! A layer around the gRPC routes counts. A call that ends in the response head (every refusal does) is counted there; any other
-//! when its body ends, by the code in the trailers; one that the client gave up is Canceled. Methods come from the path of the request,
-//! so only paths that some service answers (with anything but Unimplemented) get a series: a scanner cannot fill the page.
+//! The calls that are most of the load count through [`MethodMetrics`]; for all others a layer around the router does. There a call
+//! that ends in the response head (every refusal does) is counted at once; any other when its body ends, by the code in the trailers;
+//! one that the client gave up is Canceled. Methods come from the path of the request, so only paths that some service answers (with
+//! anything but Unimplemented) get a series: a scanner cannot fill the page.
 
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
@@ -49,6 +50,11 @@ impl GrpcMetrics {
         GrpcMetricsLayer { metrics: self.clone() }
     }
 
+    /// For a method that is called without the layer.
+    pub fn method(&self, path: &'static str) -> MethodMetrics {
+        MethodMetrics { metrics: self.clone(), path, method: OnceLock::new() }
+    }
+
     fn find(&self, path: &str) -> Option<Arc<Method>> {
         self.methods.read().get(path).cloned()
     }
@@ -75,6 +81,52 @@ impl Method {
             self.handled_series.get_or_create(&labels).clone()
         };
         slot.get_or_init(series).inc();
+    }
+}
+
+/// The counters of a method whose calls do not pass through the layer.
+#[derive(Debug)]
+pub struct MethodMetrics {
+    metrics: GrpcMetrics,
+    path: &'static str,
+    /// From the first call on.
+    method: OnceLock<Arc<Method>>,
+}
+
+impl MethodMetrics {
+    /// Counts a call that begins. One that is dropped before it ended was given up by the client.
+    pub fn begin(&self) -> CallMetrics {
+        let find = || self.metrics.find(self.path).unwrap_or_else(|| self.metrics.add(self.path));
+        let method = self.method.get_or_init(find);
+        method.started.inc();
+        CallMetrics { method: Some(Arc::clone(method)) }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub struct CallMetrics {
+    method: Option<Arc<Method>>,
+}
+
+impl CallMetrics {
+    pub fn ended(mut self, code: Code) {
+        if let Some(method) = self.method.take() {
+            method.ended(code);
+        }
+    }
+
+    /// Counts the end where the body ends.
+    pub fn body<B>(mut self, inner: B) -> CountedBody<B> {
+        CountedBody { inner, pending: self.method.take() }
+    }
+}
+
+impl Drop for CallMetrics {
+    fn drop(&mut self) {
+        if let Some(method) = self.method.take() {
+            method.ended(Code::Cancelled);
+        }
     }
 }
 
@@ -237,6 +289,22 @@ mod tests {
 
     fn request() -> Request<()> {
         Request::builder().uri("/etcdserverpb.KV/Put").body(()).expect("valid")
+    }
+
+    #[test]
+    fn calls_beside_the_layer_count_in_the_same_series() {
+        let metrics = GrpcMetrics::default();
+        let (method, again) = (metrics.method("/etcdserverpb.KV/Put"), metrics.method("/etcdserverpb.KV/Put"));
+        assert!(!page(&metrics).contains("Put"), "nothing until it is called");
+        method.begin().ended(Code::Ok);
+        again.begin().ended(Code::NotFound);
+        drop(again.begin());
+        let page = page(&metrics);
+        let put = "grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\"";
+        assert!(page.contains(&format!("grpc_server_started_total{{{put}}} 3")), "{page}");
+        for code in ["Ok", "Cancelled", "NotFound"] {
+            assert!(page.contains(&format!("grpc_server_handled_total{{{put},grpc_code=\"{code}\"}} 1")), "{page}");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 
 use super::transport::{Link, PeerError};
 use super::{convert, pb};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{Snapshot, SnapshotMeta, StoredMembership, Vote};
 use conclave_storage::{CheckpointFile, CheckpointReceiver};
 use futures::SinkExt;
@@ -67,6 +68,7 @@ async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot) -> Result<(), Pe
     let listed = checkpoint.clone();
     let files = blocking(move || listed.files()).await?;
     tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "sending a snapshot");
+    failpoint!("snapshot-before-send");
     put(&mut parts, head(&vote, &snapshot.meta, &files)).await?;
     for (position, file) in (0u32..).zip(files) {
         let mut offset = 0;
@@ -76,6 +78,7 @@ async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot) -> Result<(), Pe
             if data.is_empty() {
                 return Err(PeerError::Refused(format!("the snapshot's file {} is cut short", file.name)));
             }
+            failpoint!("snapshot-between-parts");
             let length = data.len() as u64;
             let chunk = pb::snapshot_part::Chunk { file: position, offset, data };
             put(&mut parts, pb::SnapshotPart { part: Some(pb::snapshot_part::Part::Chunk(chunk)) }).await?;
@@ -123,6 +126,7 @@ pub(super) async fn receive(
         let name = files.get(chunk.file as usize).ok_or_else(unknown)?.name.clone();
         receiver = blocking(move || receiver.write(&name, chunk.offset, &chunk.data).map(|()| receiver)).await?;
     }
+    failpoint!("snapshot-before-finish");
     let checkpoint = blocking(move || receiver.finish()).await?;
     Ok((vote, Snapshot { meta, snapshot: checkpoint }))
 }

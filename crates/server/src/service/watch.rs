@@ -1,25 +1,33 @@
 //! `etcdserverpb.Watch` over gRPC.
 //!
-//! Written by hand where the others are generated, since its responses have their own codec ([`crate::watch::codec`]).
+//! Written by hand where the others are generated: a stream's queue is the body of its response, so that everything which is queued
+//! goes out as one piece of data, for one wake-up.
 
 use crate::node::Node;
 use crate::status::text;
-use crate::watch::WatchHub;
-use crate::watch::codec::{Reply, WatchCodec};
+use crate::watch::codec::Reply;
+use crate::watch::{Responses, WatchHub};
+use bytes::{Bytes, BytesMut};
+use conclave_api::codec::buffer_settings;
 use conclave_api::etcdserverpb::{ResponseHeader, WatchRequest};
-use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use http::{HeaderMap, HeaderValue};
+use hyper::body::{Body as HttpBody, Frame};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::watch;
 use tonic::body::Body;
-use tonic::codegen::{Body as HttpBody, Service, StdError, http};
+use tonic::codegen::{Service, StdError};
 use tonic::metadata::MetadataMap;
-use tonic::server::{Grpc, NamedService, StreamingService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::server::NamedService;
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// What is sent in one piece, about; a larger response goes alone.
+const PIECE: usize = 32 << 10;
 
 /// Metadata with which a client says that it wants to hear when the cluster has no leader.
 const REQUIRE_LEADER: &str = "hasleader";
@@ -75,12 +83,72 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let method = Method(self.context.clone());
-        Box::pin(async move {
-            if request.uri().path() != "/etcdserverpb.Watch/Watch" {
-                return Ok(Status::unimplemented("the Watch service has no such method").into_http());
+        let answer = match request.uri().path() {
+            PATH => open(&self.context, request).map(|response| response.map(Body::new)),
+            _ => Err(Status::unimplemented("the Watch service has no such method")),
+        };
+        Box::pin(std::future::ready(Ok(answer.unwrap_or_else(Status::into_http))))
+    }
+}
+
+/// The only method.
+pub const PATH: &str = "/etcdserverpb.Watch/Watch";
+
+/// Begins a stream of watches.
+pub fn open<C, B>(context: &Arc<C>, request: http::Request<B>) -> Result<http::Response<WatchBody<C>>, Status>
+where
+    C: WatchContext,
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    let (head, body) = request.into_parts();
+    if let Some(encoding) = head.headers.get("grpc-encoding").filter(|encoding| *encoding != "identity") {
+        return Err(Status::unimplemented(format!("messages in the encoding {encoding:?} are not supported")));
+    }
+    let end = context.stream_end(requires_leader(&MetadataMap::from_headers(head.headers)))?;
+    let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
+    let requests = Streaming::new_request(decoder, body, None, None);
+    let responses = Some(context.hub().serve(requests, end));
+    let mut response = http::Response::new(WatchBody { context: context.clone(), responses });
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(response)
+}
+
+/// The responses of a stream.
+pub struct WatchBody<C> {
+    context: Arc<C>,
+    /// Until the trailers are sent.
+    responses: Option<Responses>,
+}
+
+impl<C> std::fmt::Debug for WatchBody<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WatchBody")
+    }
+}
+
+impl<C: WatchContext> HttpBody for WatchBody<C> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let Some(responses) = &mut this.responses else { return Poll::Ready(None) };
+        let mut data = BytesMut::new();
+        let mut header = None;
+        let polled = responses.poll_frames(cx, PIECE, |frame| {
+            let header = header.get_or_insert_with(|| this.context.header(0));
+            let header = ResponseHeader { revision: frame.revision, ..*header };
+            Reply { header, frame }.encode_message(&mut data);
+        });
+        Poll::Ready(match ready!(polled) {
+            Some(Ok(())) => Some(Ok(Frame::data(data.freeze()))),
+            Some(Err(status)) => {
+                this.responses = None;
+                let mut trailers = HeaderMap::with_capacity(2);
+                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
             }
-            Ok(Grpc::new(WatchCodec).streaming(method, request).await)
+            None => None,
         })
     }
 }
@@ -123,27 +191,6 @@ async fn leaderless(mut contact: watch::Receiver<bool>, patience: Duration) {
     }
     // Consensus has ended; that it stops, the node tells by itself.
     std::future::pending().await
-}
-
-struct Method<C>(Arc<C>);
-
-impl<C: WatchContext> StreamingService<WatchRequest> for Method<C> {
-    type Response = Reply;
-    type ResponseStream = BoxStream<'static, Result<Reply, Status>>;
-    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<WatchRequest>>) -> Self::Future {
-        let context = self.0.clone();
-        let require_leader = requires_leader(request.metadata());
-        let end = match context.stream_end(require_leader) {
-            Ok(end) => end,
-            Err(status) => return std::future::ready(Err(status)),
-        };
-        let responses = context.hub().serve(request.into_inner(), end);
-        let replies =
-            responses.map(move |frame| frame.map(|frame| Reply { header: context.header(frame.revision), frame }));
-        std::future::ready(Ok(Response::new(replies.boxed())))
-    }
 }
 
 #[cfg(test)]

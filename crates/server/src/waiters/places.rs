@@ -19,18 +19,28 @@ struct Asked {
     calls: usize,
     /// The create revision to withdraw when the last call goes without an answer.
     owed: Option<i64>,
+    /// Names what these calls ask for together, among those of other members.
+    attempt: u64,
 }
 
 /// One call that asks for the place `key`.
 pub(crate) struct Asking {
     places: Places,
     key: Bytes,
+    attempt: u64,
 }
 
 impl Places {
     pub(crate) fn ask(&self, key: Bytes) -> Asking {
-        self.asked.lock().entry(key.clone()).or_default().calls += 1;
-        Asking { places: self.clone(), key }
+        let mut places = self.asked.lock();
+        let asked = places.entry(key.clone()).or_default();
+        if asked.calls == 0 {
+            asked.attempt = rand::random_range(1..=u64::MAX);
+        }
+        asked.calls += 1;
+        let attempt = asked.attempt;
+        drop(places);
+        Asking { places: self.clone(), key, attempt }
     }
 
     #[cfg(test)]
@@ -46,6 +56,11 @@ impl Places {
 }
 
 impl Asking {
+    /// The same for all calls that ask for the place at one time; never 0.
+    pub(crate) fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
     /// The key's incarnation that goes with the last call.
     pub(crate) fn owe(&self, create_revision: i64) {
         // An older incarnation is gone if there is a newer one.

@@ -1,16 +1,17 @@
-//! The wire of the Watch service: Protobuf, except that a response's events are bytes already.
+//! A watch response as bytes: Protobuf, of which the events are encoded already.
 //!
 //! A response is encoded as its small head, followed by the shared bytes of its events. Field 11 is the last of the message, so this
 //! is what encoding the whole message would give.
 
 use super::outbox::{Frame, Note};
-use bytes::BufMut;
-use conclave_api::codec::buffer_settings;
-use conclave_api::etcdserverpb::{ResponseHeader, WatchRequest, WatchResponse};
+use bytes::{BufMut, BytesMut};
+use conclave_api::etcdserverpb::{ResponseHeader, WatchResponse};
 use prost::Message;
-use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
-use tonic_prost::{ProstCodec, ProstDecoder};
+
+/// Before every message of a gRPC stream: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+/// About what stands before the events of a message.
+const HEAD: usize = 64;
 
 /// A frame with the header it goes out with.
 #[derive(Clone, Debug)]
@@ -45,41 +46,13 @@ impl Reply {
         self.head().encode_raw(buffer);
         buffer.put_slice(&self.frame.data);
     }
-}
-
-#[derive(Debug, Default)]
-pub struct ReplyEncoder;
-
-impl Encoder for ReplyEncoder {
-    type Item = Reply;
-    type Error = Status;
-
-    fn encode(&mut self, reply: Reply, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(reply.frame.data.len() + 64);
-        reply.encode(buffer);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        buffer_settings()
-    }
-}
-
-/// Encodes replies, decodes requests.
-#[derive(Debug, Default)]
-pub struct WatchCodec;
-
-impl Codec for WatchCodec {
-    type Encode = Reply;
-    type Decode = WatchRequest;
-    type Encoder = ReplyEncoder;
-    type Decoder = ProstDecoder<WatchRequest>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ReplyEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings())
+    /// Appends it as a message of a gRPC stream.
+    pub fn encode_message(&self, buffer: &mut BytesMut) {
+        let start = buffer.len();
+        buffer.reserve(self.frame.data.len() + HEAD);
+        buffer.put_bytes(0, PREFIX);
+        self.encode(buffer);
+        let length = u32::try_from(buffer.len() - start - PREFIX).expect("a response is far below 4 GiB");
+        buffer[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
     }
 }

@@ -4,6 +4,7 @@
 //! sent most of what there was, the stream's task is called to go on.
 
 use bytes::Bytes;
+use conclave_storage::failpoint::failpoint;
 use futures::Stream;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -41,6 +42,9 @@ pub enum Note {
 
 /// What a queued frame costs beside its events.
 const FRAME_BYTES: usize = 128;
+
+/// A queue that was longer gives its memory back when it is empty.
+const KEPT_FRAMES: usize = 64;
 
 impl Frame {
     pub(crate) fn note(watch_id: i64, revision: i64, note: Note) -> Frame {
@@ -165,15 +169,34 @@ impl Outbox {
         }
     }
 
-    fn poll_frame(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame, Status>>> {
+    /// Shows the next frames, about `limit` bytes of them, in one go.
+    fn poll_frames(
+        &self,
+        context: &mut Context<'_>,
+        limit: usize,
+        mut show: impl FnMut(Frame),
+    ) -> Poll<Option<Result<(), Status>>> {
         let mut state = self.state.lock();
-        if let Some(frame) = state.queue.pop_front() {
-            state.bytes -= frame.cost();
+        let mut taken = 0;
+        while taken < limit
+            && let Some(frame) = state.queue.pop_front()
+        {
+            taken += frame.cost();
+            if !frame.data.is_empty() {
+                failpoint!("watch-before-send");
+            }
+            show(frame);
+        }
+        if taken > 0 {
+            state.bytes -= taken;
             if state.asked && state.bytes < self.low() {
                 state.asked = false;
                 self.task.notify_one();
             }
-            return Poll::Ready(Some(Ok(frame)));
+            if state.queue.is_empty() && state.queue.capacity() > KEPT_FRAMES {
+                state.queue = VecDeque::new();
+            }
+            return Poll::Ready(Some(Ok(())));
         }
         if let Some(end) = &mut state.end {
             return Poll::Ready(end.take().map(Err));
@@ -199,11 +222,26 @@ pub(crate) struct NoRoom;
 /// The responses of one watch stream, for the connection to send. Dropping it ends the stream's task and its watchers.
 pub struct Responses(pub(crate) Arc<Outbox>);
 
+impl Responses {
+    /// Everything that is queued, up to about `limit` bytes: one lock and one wake-up for all of it. Ends as the stream does.
+    pub fn poll_frames(
+        &mut self,
+        context: &mut Context<'_>,
+        limit: usize,
+        show: impl FnMut(Frame),
+    ) -> Poll<Option<Result<(), Status>>> {
+        self.0.poll_frames(context, limit, show)
+    }
+}
+
+/// One by one.
 impl Stream for Responses {
     type Item = Result<Frame, Status>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_frame(context)
+        let mut next = None;
+        let polled = self.0.poll_frames(context, 1, |frame| next = Some(frame));
+        polled.map(|polled| polled.and_then(|taken| taken.map(|()| next).transpose()))
     }
 }
 

@@ -132,6 +132,9 @@ impl<V: View> Batch<'_, V> {
         self.show(keys::claim_waiter_key(claim, ticket), value.done(), session);
         if found.is_none() {
             self.put_row(own, &ticket);
+            if head.waiting == 0 {
+                head.first = ticket;
+            }
             head.waiting += 1;
             self.put_claim_head(claim, head);
         }
@@ -197,7 +200,8 @@ impl<V: View> Batch<'_, V> {
     /// Ends the tenure; the first in line follows.
     fn end_claim(&mut self, claim: &Name, head: &mut ClaimHead, cause: Cause) -> Result<(), Fault> {
         self.vacate(claim, head)?;
-        if let Some((ticket, waiter)) = self.next_waiter(claim)? {
+        if let Some((ticket, waiter)) = self.next_waiter(claim, head)? {
+            head.first = ticket;
             self.stop_waiting(claim, head, ticket)?;
             self.install(claim, head, &waiter.holder, &waiter.instance, waiter.duration_ms, cause)?;
         }
@@ -239,9 +243,14 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    fn next_waiter(&self, claim: &Name) -> Result<Option<(u64, ClaimWaiter)>, Fault> {
+    /// Who waits first. Tickets rise, so it is looked for from where the one before stood: not among the deleted rows of all who waited.
+    fn next_waiter(&self, claim: &Name, head: &ClaimHead) -> Result<Option<(u64, ClaimWaiter)>, Fault> {
+        if head.waiting == 0 {
+            return Ok(None);
+        }
         let mut first = None;
-        row::each(&self.rows, keys::line(Kind::Claim, claim).all(), |key, waiter| {
+        let from = keys::turn(Kind::Claim, claim, head.first);
+        row::each(&self.rows, (from, keys::line(Kind::Claim, claim).all().1), |key, waiter| {
             first = keys::split_id(key).map(|ticket| (ticket, waiter));
             Ok(Step::Stop)
         })?;

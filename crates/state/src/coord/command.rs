@@ -191,6 +191,9 @@ pub struct Acquire {
     pub wait_ms: u64,
     pub lock_delay_ms: u64,
     pub max_hold_ms: u64,
+    /// Which member's call asks; 0 if none may give up for it. Without a dedupe id it is also what the request is found again by, for as
+    /// long as it lasts.
+    pub attempt: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,6 +219,9 @@ pub struct Release {
     /// An operator's: whoever the session is, with lock-delay, and a cool-down for the owner.
     pub evict: bool,
     pub cooldown_ms: u64,
+    /// Not 0: only that this attempt gives up. Others may still want what it asked for. With fence 0: whatever it was given without a dedupe
+    /// id, or would be yet.
+    pub attempt: u64,
 }
 
 /// Take a claim or extend one's own.

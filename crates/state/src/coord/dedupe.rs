@@ -4,8 +4,8 @@
 //!    remembered: asked again, it is decided again.
 //! 2. A session's memory is a ring of [`SESSION`] answers and goes with its lease. Operators without a session share one of [`SHARED`].
 
-use super::CoordResponse;
 use super::keys;
+use super::{CoordBody, CoordResponse};
 use crate::machine::Batch;
 use crate::view::{Fault, View};
 use crate::{Command, LeaseId};
@@ -22,7 +22,10 @@ impl<V: View> Batch<'_, V> {
         match command {
             Command::Coord(coord) => match &coord.dedupe {
                 Some(id) => Ok(self.recall(coord.session, id)?.is_some()),
-                None => Ok(false),
+                None => match &coord.body {
+                    CoordBody::Acquire(acquire) => Ok(self.fence_of(coord.session, acquire.attempt)?.is_some()),
+                    _ => Ok(false),
+                },
             },
             _ => Ok(false),
         }

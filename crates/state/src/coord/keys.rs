@@ -115,6 +115,11 @@ pub(crate) fn place(name: &Name, class: i64, rank: i64) -> Vec<u8> {
     line(Kind::Election, name).number(!class).number(rank).done()
 }
 
+/// The bounds of a line from a place on.
+pub(crate) fn line_from(name: &Name, class: i64, rank: i64) -> (Vec<u8>, Vec<u8>) {
+    (place(name, class, rank), line(Kind::Election, name).all().1)
+}
+
 pub(crate) fn split_place(row: &[u8]) -> Option<(i64, i64)> {
     let (rest, rank) = row.split_last_chunk::<8>()?;
     let (_, class) = rest.split_last_chunk::<8>()?;
@@ -183,6 +188,7 @@ pub(crate) fn session(lease: LeaseId) -> Row {
 }
 
 pub(crate) const DEPENDENT: u8 = b'c';
+const ASKED: u8 = b'a';
 const MEMO: u8 = b'd';
 const MEMO_SLOT: u8 = b'e';
 const MEMO_NEXT: u8 = b'f';
@@ -199,6 +205,11 @@ pub(crate) fn dependent(lease: LeaseId, what: &[u8]) -> Vec<u8> {
 pub(crate) fn split_session(row: &[u8]) -> Option<(u8, &[u8])> {
     let (sort, rest) = row.get(9..)?.split_first()?;
     Some((*sort, rest))
+}
+
+/// The request for locks that an attempt made.
+pub(crate) fn asked(lease: LeaseId, attempt: u64) -> Vec<u8> {
+    session(lease).byte(ASKED).id(attempt).done()
 }
 
 pub(crate) fn memo(lease: LeaseId, id: &[u8; 16]) -> Vec<u8> {

@@ -19,9 +19,19 @@ use crate::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<V: View> Batch<'_, V> {
-    pub(super) fn acquire(&mut self, session: LeaseId, acquire: &Acquire) -> Result<CoordResponse, Stop> {
+    /// `remembered`: the answer is, under a dedupe id.
+    pub(super) fn acquire(
+        &mut self,
+        session: LeaseId,
+        acquire: &Acquire,
+        remembered: bool,
+    ) -> Result<CoordResponse, Stop> {
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
+        }
+        let asked = if remembered { 0 } else { acquire.attempt };
+        if let Some(answer) = self.found_again(session, asked)? {
+            return Ok(answer);
         }
         let free = self.check_acquire(acquire)?;
         if acquire.try_only && !free {
@@ -42,7 +52,12 @@ impl<V: View> Batch<'_, V> {
             lock_delay_ms: *lock_delay_ms,
             max_hold_ms: *max_hold_ms,
             timer,
+            attempts: (acquire.attempt != 0).then_some(acquire.attempt).into_iter().collect(),
+            asked,
         };
+        if asked != 0 {
+            self.put_row(keys::asked(session, asked), &fence);
+        }
         self.depend(session, &Dependent::Lock { fence });
         for LockPart { lock, mode } in parts {
             let mut head = self.lock_head(lock)?;
@@ -91,12 +106,15 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(super) fn release(&mut self, session: LeaseId, release: &Release) -> Result<CoordResponse, Stop> {
-        let Release { fence, evict, cooldown_ms } = *release;
-        let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else {
+        let Release { evict, cooldown_ms, attempt, .. } = *release;
+        let Some((fence, mut request)) = self.meant(session, release)? else {
             return Ok(CoordResponse::Released { released: false });
         };
         if !evict && session != 0 && session != request.lease {
             return Err(Rejection::NotHolder.into());
+        }
+        if attempt != 0 && self.others_want(fence, &mut request, attempt) {
+            return Ok(CoordResponse::Released { released: false });
         }
         if evict {
             for part in &request.parts {
@@ -133,6 +151,9 @@ impl<V: View> Batch<'_, V> {
         let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(()) };
         self.delete_row(keys::request(fence));
         self.free(request.lease, &Dependent::Lock { fence });
+        if request.asked != 0 {
+            self.delete_row(keys::asked(request.lease, request.asked));
+        }
         self.disarm(request.timer)?;
         for LockPart { lock, mode } in &request.parts {
             let mut head = self.lock_head(lock)?;

@@ -33,9 +33,10 @@
 //! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
 //!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
 //! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
-//! 6. A command without effect takes no revision and no row but the memory of its answer.
+//! 6. A command without effect takes no revision and no row but the memory of its answer, and of who asked.
 //! 7. A hand-over writes a number of rows that does not grow with the line.
 
+mod attempt;
 mod claim;
 mod command;
 mod dedupe;
@@ -132,12 +133,13 @@ impl<V: View> Batch<'_, V> {
         if let Some(id) = dedupe
             && let Some(answer) = self.recall(*session, id)?
         {
+            self.join(body, &answer)?;
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {
             self.check_expect(expect, body)?;
         }
-        let answer = self.coord_body(*session, body)?;
+        let answer = self.coord_body(*session, body, dedupe.is_some())?;
         if let Some(id) = dedupe {
             self.remember(*session, id, &answer)?;
         }
@@ -145,7 +147,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Coord(answer))
     }
 
-    fn coord_body(&mut self, session: i64, body: &CoordBody) -> Result<CoordResponse, Stop> {
+    fn coord_body(&mut self, session: i64, body: &CoordBody, remembered: bool) -> Result<CoordResponse, Stop> {
         match body {
             CoordBody::Enter(enter) => self.enter(session, enter),
             CoordBody::Leave(leave) => self.leave(leave),
@@ -158,7 +160,7 @@ impl<V: View> Batch<'_, V> {
             CoordBody::RequestTransfer(request) => self.request_transfer(request),
             CoordBody::Transfer(transfer) => self.transfer(transfer),
             CoordBody::DeleteElection(name) => self.delete_election(name),
-            CoordBody::Acquire(acquire) => self.acquire(session, acquire),
+            CoordBody::Acquire(acquire) => self.acquire(session, acquire, remembered),
             CoordBody::Release(release) => self.release(session, release),
             CoordBody::Claim(items) => self.claims(session, items),
             CoordBody::Unclaim(unclaim) => self.unclaim(unclaim),

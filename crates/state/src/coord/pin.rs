@@ -1,7 +1,7 @@
 //! Pins: a set of entities that keep a claim from expiring, for maintenance.
 //!
 //! A pin on a claim that nobody holds is for whoever holds it next. A pin may depend on the pinner's session and may have an end; nobody
-//! has to clean up after the dead. Revoking does not ask the pins, and leaves them for the next holder.
+//! has to clean up after the dead. A claim has a bounded number of pins. Revoking does not ask the pins, and leaves them for the next holder.
 
 use super::project::Json;
 use super::row::{ClaimHead, Dependent, PinRow, Purpose};
@@ -9,6 +9,9 @@ use super::{CoordResponse, Name, Pin, Unpin, keys};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
 use crate::{LeaseId, Rejection};
+
+/// How many may pin one claim: who asks for a claim is told of all.
+const MOST_PINS: u32 = 1_000;
 
 impl<V: View> Batch<'_, V> {
     pub(super) fn pin(&mut self, session: LeaseId, pin: &Pin) -> Result<CoordResponse, Stop> {
@@ -18,6 +21,10 @@ impl<V: View> Batch<'_, V> {
         }
         let lease = if *with_session { session } else { 0 };
         let before: Option<PinRow> = self.get_row(&keys::pin(claim, entity))?;
+        let mut head = self.claim_head(claim)?.unwrap_or_default();
+        if before.is_none() && head.pins >= MOST_PINS {
+            return Err(Rejection::TooManyPins { limit: MOST_PINS }.into());
+        }
         let dependent = Dependent::Pin { claim: claim.clone(), entity: entity.clone() };
         let changed = before.as_ref().is_none_or(|row| row.reason != *reason || row.lease != lease);
         if let Some(row) = &before {
@@ -32,7 +39,6 @@ impl<V: View> Batch<'_, V> {
         self.put_row(keys::pin(claim, entity), &PinRow { reason: reason.clone(), lease, timer });
         self.show(keys::pin_key(claim, entity), Json::new().text("reason", reason).done(), lease);
         if changed {
-            let mut head = self.claim_head(claim)?.unwrap_or_default();
             head.pins += u32::from(before.is_none());
             self.put_claim_head(claim, &mut head);
         }

@@ -32,7 +32,8 @@ impl<V: View> Batch<'_, V> {
             match (&target.current, wanted) {
                 (None, None) => {}
                 (Some(_), None) => self.remove(target),
-                (Some(current), Some((value, lease))) if current.value == value && current.lease == lease => {}
+                (Some(current), Some((value, lease))) if current.lease == lease && self.value_of(&target)? == value => {
+                }
                 (_, Some((value, lease))) => self.store(target, &value, lease, 0),
             }
         }

@@ -128,7 +128,7 @@ pub fn candidate<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<Cand
 
 /// The candidates in order, the leader first, from number `skip` on.
 pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> Result<Vec<CandidateState>, Fault> {
-    let leader = election::head_of(view, name)?.and_then(|head| head.leader);
+    let Some(head) = election::head_of(view, name)? else { return Ok(Vec::new()) };
     let mut ids: Vec<String> = Vec::new();
     let mut number = 0;
     let mut add = |id: String| {
@@ -138,8 +138,8 @@ pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> 
         number += 1;
         number < skip.saturating_add(limit)
     };
-    if leader.is_none_or(&mut add) {
-        row::each(view, keys::line(Kind::Election, name).all(), |_, id| {
+    if head.leader.is_none_or(&mut add) && head.waiting > 0 {
+        row::each(view, keys::line_from(name, head.first.class, head.first.rank), |_, id| {
             Ok(if add(id) { Step::Next } else { Step::Stop })
         })?;
     }
@@ -149,7 +149,8 @@ pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> 
 /// Everybody who waits, in order.
 pub fn line<V: View>(view: &V, name: &Name) -> Result<Vec<String>, Fault> {
     let mut ids = Vec::new();
-    row::each(view, keys::line(Kind::Election, name).all(), |_, id| {
+    let Some(head) = election::head_of(view, name)?.filter(|head| head.waiting > 0) else { return Ok(ids) };
+    row::each(view, keys::line_from(name, head.first.class, head.first.rank), |_, id| {
         ids.push(id);
         Ok(Step::Next)
     })?;
@@ -164,7 +165,7 @@ pub fn position<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<u64>,
     if found {
         return Ok(Some(0));
     }
-    row::each(view, keys::line(Kind::Election, name).all(), |_, other: String| {
+    row::each(view, keys::line_from(name, head.first.class, head.first.rank), |_, other: String| {
         found = other == id;
         before += u64::from(!found);
         Ok(if found { Step::Stop } else { Step::Next })
@@ -246,7 +247,9 @@ fn requests<V: View>(view: &V, bounds: (Vec<u8>, Vec<u8>), limit: usize) -> Resu
 /// How many wait before a fence for a lock; `None` if it does not wait for it.
 pub fn lock_position<V: View>(view: &V, name: &Name, fence: i64) -> Result<Option<u64>, Fault> {
     let (mut before, mut found) = (0, false);
-    row::each(view, keys::line(Kind::Lock, name).all(), |key, ()| {
+    let Some(head) = row::get::<_, LockHead>(view, &keys::head(Kind::Lock, name))? else { return Ok(None) };
+    let from = keys::turn(Kind::Lock, name, head.first.cast_unsigned());
+    row::each(view, (from, keys::line(Kind::Lock, name).all().1), |key, ()| {
         found = keys::split_id(key) == Some(fence.cast_unsigned());
         before += u64::from(!found);
         Ok(if found { Step::Stop } else { Step::Next })
@@ -284,7 +287,9 @@ pub fn claim_waiting<V: View>(view: &V, name: &Name, after: u64, limit: usize) -
 /// How many wait before a ticket for a claim; `None` if it does not wait.
 pub fn claim_position<V: View>(view: &V, name: &Name, ticket: u64) -> Result<Option<u64>, Fault> {
     let (mut before, mut found) = (0, false);
-    row::each(view, keys::line(Kind::Claim, name).all(), |key, _: ClaimWaiter| {
+    let Some(head) = row::get::<_, ClaimHead>(view, &keys::head(Kind::Claim, name))? else { return Ok(None) };
+    let from = keys::turn(Kind::Claim, name, head.first);
+    row::each(view, (from, keys::line(Kind::Claim, name).all().1), |key, _: ClaimWaiter| {
         found = keys::split_id(key) == Some(ticket);
         before += u64::from(!found);
         Ok(if found { Step::Stop } else { Step::Next })

@@ -129,6 +129,8 @@ pub(crate) struct ElectionHead {
     /// While not 0 nobody is installed.
     pub(crate) delay_timer: u64,
     pub(crate) hold_timer: u64,
+    /// While anybody waits nobody stands before this place: to look for the first from here passes over no rows of those who did.
+    pub(crate) first: Place,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +145,12 @@ pub(crate) struct PendingTransfer {
 pub(crate) struct Place {
     pub(crate) class: i64,
     pub(crate) rank: i64,
+}
+
+impl Place {
+    pub(crate) fn is_before(self, other: Place) -> bool {
+        self.class > other.class || (self.class == other.class && self.rank < other.rank)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -189,6 +197,10 @@ pub(crate) struct LockRequest {
     pub(crate) max_hold_ms: u64,
     /// Ends the hold, or the wait.
     pub(crate) timer: u64,
+    /// Who asked for it and has not given up, in the order in which they came; 0 for one too many.
+    pub(crate) attempts: Vec<u64>,
+    /// The attempt that it is found again by; 0 if by a dedupe id.
+    pub(crate) asked: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,6 +212,8 @@ pub(crate) struct ClaimHead {
     pub(crate) changed: i64,
     /// Who held it before.
     pub(crate) previous: String,
+    /// Nobody in line has a smaller ticket.
+    pub(crate) first: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -276,14 +290,15 @@ fields!(ElectionHead {
     transfer,
     delay_timer,
     hold_timer,
+    first,
 });
 fields!(PendingTransfer { to, timer, force });
 fields!(Place { class, rank });
 fields!(Candidate { instance, lease, priority, place, joined, value, labels, lock_delay_ms, max_hold_ms });
 fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last, first });
 fields!(LockPart { lock, mode });
-fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer });
-fields!(ClaimHead { tenure, waiting, pins, changed, previous });
+fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, attempts, asked });
+fields!(ClaimHead { tenure, waiting, pins, changed, previous, first });
 fields!(Tenure { holder, instance, fence, longest_ms, timer });
 fields!(ClaimWaiter { holder, instance, duration_ms, lease, timer });
 fields!(PinRow { reason, lease, timer });

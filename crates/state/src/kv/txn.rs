@@ -16,6 +16,7 @@ use crate::view::{Fault, View};
 use crate::{
     Compare, Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Relation, Target, Txn, TxnResult,
 };
+use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
@@ -59,15 +60,16 @@ impl<V: View> Batch<'_, V> {
     fn holds(&self, compare: &Compare) -> Result<bool, Fault> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
-            let current = if mutant!("stale-compare") {
-                range::version_at(&self.rows, &compare.range.key, self.machine.revision - 1)?
-            } else {
-                self.target(&compare.range.key)?.current
-            };
-            return Ok(match &current {
-                Some(version) => relates(version.mod_revision, Some(&version.record())),
-                None => relates(0, None),
-            });
+            let key = &compare.range.key;
+            if mutant!("stale-compare") {
+                let before = range::version_at(&self.rows, key, self.machine.revision - 1)?;
+                let record = before.as_ref().map(|version| version.head().record(&version.value));
+                return Ok(relates(before.as_ref().map_or(0, |version| version.mod_revision), record.as_ref()));
+            }
+            let target = self.target(key)?;
+            let Some(head) = target.current else { return Ok(relates(0, None)) };
+            let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };
+            return Ok(relates(head.mod_revision, Some(&head.record(&value))));
         }
         let (mut found, mut holds) = (false, true);
         if let Some((from, below)) = keys::range_rows(&compare.range) {
@@ -103,7 +105,7 @@ impl<V: View> Batch<'_, V> {
                 Op::Range(query) => OpResultKind::Range(self.range_here(query)?),
                 Op::Put(put) => {
                     let target = self.target(&put.key)?;
-                    OpResultKind::Put { prev: self.execute_put(put, target) }
+                    OpResultKind::Put { prev: self.execute_put(put, target)? }
                 }
                 Op::DeleteRange(delete) => OpResultKind::DeleteRange(self.delete_range(delete)?),
                 Op::Txn(nested) => OpResultKind::Txn(self.execute_txn(nested, path)?),

@@ -2,13 +2,14 @@
 //!
 //! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv and rev rows and of attachments, and the only source of
 //!    events: row, attachment, event, digest and queue index cannot part ways.
+//!    They, and [`Batch::mark_lock`], tell the cache of heads what they wrote.
 //! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
 //!    later change replaces the earlier one, on every member alike.
 
 use crate::event::{Event, EventKind};
 use crate::keys::{self, KeyRows};
 use crate::machine::{Batch, Stop};
-use crate::record::{LOCK, Record, TOMBSTONE, Version};
+use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
 use crate::scan::{self, Budget};
 use crate::view::{Fault, Table, View};
 use crate::{DeleteRange, Deleted, KeyRange, KeyValue, LeaseId, Put, Rejection, Response};
@@ -19,27 +20,37 @@ use std::ops::ControlFlow;
 pub(crate) struct Target<'k> {
     pub(crate) key: &'k [u8],
     rows: KeyRows,
-    pub(crate) current: Option<Version>,
+    pub(crate) current: Option<Head>,
 }
 
 impl<V: View> Batch<'_, V> {
     /// Looks a key up once, for everything that follows.
     pub(crate) fn target<'k>(&self, key: &'k [u8]) -> Result<Target<'k>, Fault> {
         let rows = KeyRows::of(key);
-        let current = match self.rows.newest(&rows)? {
-            None => None,
-            Some((row, record)) => {
-                let version = Version::decode(record, keys::split_row(&row)?.1)?;
-                (!version.is_tombstone()).then_some(version)
-            }
+        let newest = match self.machine.heads.get(key) {
+            Some(head) => Some(head),
+            None => self.rows.newest(&rows)?,
         };
-        Ok(Target { key, rows, current })
+        Ok(Target { key, rows, current: newest.filter(|head| !head.is_tombstone()) })
+    }
+
+    /// The value of a key that is alive, if it is wanted after all.
+    pub(crate) fn value_of(&self, target: &Target<'_>) -> Result<Bytes, Fault> {
+        let Some(current) = &target.current else { return Ok(Bytes::new()) };
+        let row = keys::version_row(target.key, current.mod_revision);
+        let Some(record) = self.rows.get(Table::Kv, &row)? else {
+            return Err(Fault::Corrupt(format!(
+                "a key has no version at its newest revision {}",
+                current.mod_revision
+            )));
+        };
+        Ok(Version::decode(record, current.mod_revision)?.value)
     }
 
     pub(crate) fn put(&mut self, put: &Put) -> Result<Response, Stop> {
         let target = self.target(&put.key)?;
         self.check_put(put, target.current.is_some())?;
-        let prev = self.execute_put(put, target);
+        let prev = self.execute_put(put, target)?;
         Ok(Response::Put { prev })
     }
 
@@ -55,15 +66,17 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// The part of a Put that cannot fail any more; gives the version before it if that is asked for.
-    pub(crate) fn execute_put(&mut self, put: &Put, target: Target<'_>) -> Option<KeyValue> {
-        let old = target.current.as_ref();
+    /// The part of a Put that nothing can refuse any more; gives the version before it if that is asked for.
+    pub(crate) fn execute_put(&mut self, put: &Put, target: Target<'_>) -> Result<Option<KeyValue>, Fault> {
+        let old = target.current;
         let lease = if put.ignore_lease { old.map_or(0, |old| old.lease) } else { put.lease };
-        let kept = if put.ignore_value { old.map(|old| old.value.clone()) } else { None };
-        let prev = if put.prev_kv && self.answer { old.map(|old| old.to_kv(target.key)) } else { None };
+        let wants_prev = put.prev_kv && self.answer;
+        let value = if put.ignore_value || wants_prev { self.value_of(&target)? } else { Bytes::new() };
+        let prev = old.filter(|_| wants_prev).map(|old| old.with(value.clone()).into_kv(target.key));
         let flags = old.map_or(0, |old| old.flags & LOCK);
-        self.store(target, kept.as_deref().unwrap_or(&put.value), lease, flags);
-        prev
+        let kept = put.ignore_value && old.is_some();
+        self.store(target, if kept { &value } else { &put.value }, lease, flags);
+        Ok(prev)
     }
 
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> Result<Deleted, Stop> {
@@ -75,12 +88,13 @@ impl<V: View> Batch<'_, V> {
                 deleted.prev.push(old.to_kv(&key));
             }
             deleted.deleted += 1;
-            self.remove(Target { key: &key, rows: KeyRows::of(&key), current: Some(old) });
+            self.remove(Target { key: &key, rows: KeyRows::of(&key), current: Some(old.head()) });
         }
         Ok(deleted)
     }
 
-    /// Writes a new version of a key. Values and keys are copied: what the command holds is a slice of a whole log entry.
+    /// Writes a new version of a key. Key and value are copied into its row, once: what the command holds is a slice of a whole log entry.
+    /// The event shares them with the row.
     pub(crate) fn store(&mut self, target: Target<'_>, value: &[u8], lease: LeaseId, flags: u8) {
         let Target { key, rows, current } = target;
         let main = self.next_revision();
@@ -88,14 +102,16 @@ impl<V: View> Batch<'_, V> {
             Some(old) => (old.create_revision, old.version + 1, old.lease),
             None => (main, 1, 0),
         };
-        let record = Record { create_revision, version, lease, flags, value };
-        self.rows.put(Table::Kv, rows.into_row(main), record.encode());
+        let head = Head { create_revision, mod_revision: main, version, lease, flags };
+        let (row, record) = (Bytes::from(rows.into_row(main)), Bytes::from(head.record(value).encode()));
+        let (shared_key, value) = (keys::shared_key(&row, key), record.slice(record::HEAD..));
+        self.rows.put(Table::Kv, row, record);
+        self.machine.heads.set(key, head);
         if lease != old_lease {
             self.detach(old_lease, key);
             self.attach(lease, key);
         }
-        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-        let kv = KeyValue { key, value, create_revision, mod_revision: main, version, lease };
+        let kv = KeyValue { key: shared_key, value, create_revision, mod_revision: main, version, lease };
         self.changed(Event { kind: EventKind::Put, kv }, current.is_none());
     }
 
@@ -103,27 +119,35 @@ impl<V: View> Batch<'_, V> {
     pub(crate) fn remove(&mut self, target: Target<'_>) {
         let Target { key, rows, current } = target;
         let main = self.next_revision();
-        self.rows.put(Table::Kv, rows.into_row(main), Record::DELETED.encode());
+        let row = Bytes::from(rows.into_row(main));
+        let shared_key = keys::shared_key(&row, key);
+        self.rows.put(Table::Kv, row, Record::DELETED.encode());
+        self.machine.heads.set(key, Record::DELETED.head(main));
         self.detach(current.map_or(0, |old| old.lease), key);
-        let kv = KeyValue { key: Bytes::copy_from_slice(key), mod_revision: main, ..KeyValue::default() };
+        let kv = KeyValue { key: shared_key, mod_revision: main, ..KeyValue::default() };
         self.changed(Event { kind: EventKind::Delete, kv }, true);
     }
 
     /// Marks the present life of a key as one that a Lock stands for. No client can see the mark, so this is no change of the key.
-    pub(crate) fn mark_lock(&mut self, target: Target<'_>) {
+    pub(crate) fn mark_lock(&mut self, target: Target<'_>) -> Result<(), Fault> {
+        let value = self.value_of(&target)?;
         let Target { key, rows, current } = target;
-        let Some(Version { create_revision, mod_revision, version, lease, flags, value }) = current else { return };
-        debug_assert_eq!(flags & TOMBSTONE, 0, "only living keys are looked up");
-        let record = Record { create_revision, version, lease, flags: flags | LOCK, value: &value };
-        self.rows.put(Table::Kv, rows.into_row(mod_revision), record.encode());
+        let Some(head) = current else { return Ok(()) };
+        debug_assert_eq!(head.flags & TOMBSTONE, 0, "only living keys are looked up");
+        let head = Head { flags: head.flags | LOCK, ..head };
+        self.rows.put(Table::Kv, rows.into_row(head.mod_revision), head.record(&value).encode());
+        self.machine.heads.set(key, head);
         self.machine.digest.other(6, key);
+        Ok(())
     }
 
     /// The living keys of a range, collected before the first of them is changed.
     fn alive(&self, range: &KeyRange, with_value: bool) -> Result<Vec<(Bytes, Version)>, Fault> {
         if range.end.is_empty() {
-            let current = self.target(&range.key)?.current;
-            return Ok(current.map(|version| (range.key.clone(), version)).into_iter().collect());
+            let target = self.target(&range.key)?;
+            let Some(head) = target.current else { return Ok(Vec::new()) };
+            let value = if with_value { self.value_of(&target)? } else { Bytes::new() };
+            return Ok(vec![(range.key.clone(), head.with(value))]);
         }
         let mut found = Vec::new();
         if let Some((from, below)) = keys::range_rows(range) {
@@ -138,7 +162,7 @@ impl<V: View> Batch<'_, V> {
     /// Books one change of one key. `life`: the key began or ended.
     fn changed(&mut self, event: Event, life: bool) {
         let row = keys::revision_row(event.kv.mod_revision, self.sub);
-        self.rows.put(Table::Rev, row.to_vec(), event.kv.key.to_vec());
+        self.rows.put(Table::Rev, row.to_vec(), event.kv.key.clone());
         self.sub += 1;
         self.machine.digest.event(&event);
         if life {

@@ -109,17 +109,28 @@ fn acquire() -> impl Strategy<Value = CoordBody> {
     let permits = |weight| LockMode::Permits { weight, capacity: 3 };
     let mode = select(vec![LockMode::Exclusive, LockMode::Shared, LockMode::Shared, permits(1), permits(2)]);
     let part = (lock(), mode).prop_map(|(lock, mode)| LockPart { lock, mode });
-    (vec(part, 1..4), one_in(4), rarely(50), rarely(60), rarely(70), who()).prop_map(
-        |(parts, try_only, wait_ms, lock_delay_ms, max_hold_ms, owner)| {
-            CoordBody::Acquire(Acquire { parts, owner, try_only, wait_ms, lock_delay_ms, max_hold_ms })
+    (vec(part, 1..4), one_in(4), rarely(50), rarely(60), rarely(70), who(), attempt()).prop_map(
+        |(parts, try_only, wait_ms, lock_delay_ms, max_hold_ms, owner, attempt)| {
+            CoordBody::Acquire(Acquire { parts, owner, try_only, wait_ms, lock_delay_ms, max_hold_ms, attempt })
         },
     )
 }
 
 fn release() -> impl Strategy<Value = CoordBody> {
-    (1..40_i64, one_in(6), rarely(80)).prop_map(|(fence, evict, cooldown_ms)| {
-        CoordBody::Release(Release { fence, evict, cooldown_ms: if evict { cooldown_ms } else { 0 } })
+    let by_attempt = (select(vec![0, 0, 1]), attempt());
+    (1..40_i64, one_in(6), rarely(80), by_attempt).prop_map(|(fence, evict, cooldown_ms, (known, attempt))| {
+        let (cooldown_ms, attempt) = if evict { (cooldown_ms, 0) } else { (0, attempt) };
+        CoordBody::Release(Release {
+            fence: if attempt == 0 { fence } else { fence * known },
+            evict,
+            cooldown_ms,
+            attempt,
+        })
     })
+}
+
+fn attempt() -> impl Strategy<Value = u64> {
+    select(vec![0, 0, 0, 1, 2, 3])
 }
 
 fn claims() -> impl Strategy<Value = CoordBody> {

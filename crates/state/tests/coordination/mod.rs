@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) requests: BTreeMap<i64, Request>,
     delays: BTreeSet<String>,
     lock_bans: BTreeSet<(String, String)>,
+    /// Attempts that were given up before they asked.
+    given_up: BTreeSet<(i64, u64)>,
     pub(crate) claims: BTreeMap<String, Claimed>,
     /// A claim was ever revoked: the note of the last one stays.
     revoked: bool,
@@ -57,6 +59,7 @@ impl World {
     fn settle(&mut self, mut leases: BTreeSet<i64>, fired: &[Purpose], abnormal: bool, revision: i64) {
         leases.retain(|lease| self.leases.remove(lease));
         self.answered.retain(|(lease, _), _| !leases.contains(lease));
+        self.given_up.retain(|(lease, _)| !leases.contains(lease));
         for purpose in fired {
             match purpose {
                 Purpose::ElectionCooldown { election, who } => {
@@ -82,6 +85,10 @@ impl World {
         };
         if let Some(before) = dedupe.and_then(|id| self.answered.get(&(*session, id))) {
             assert_eq!(Some(before), answer, "the answer that was remembered");
+            let before = before.clone();
+            if let CoordBody::Acquire(acquire) = body {
+                self.join(acquire, &before);
+            }
             return Some(());
         }
         match body {
@@ -92,7 +99,7 @@ impl World {
             | CoordBody::EvictEverywhere(_)
             | CoordBody::DeleteElection(_) => self.leaving(body, revision),
             CoordBody::RequestTransfer(_) | CoordBody::Transfer(_) => self.transfer(body, revision),
-            CoordBody::Acquire(acquire) => self.acquire(*session, acquire, revision),
+            CoordBody::Acquire(acquire) => self.acquire(*session, acquire, revision, dedupe.is_some()),
             CoordBody::Release(release) => self.release(*session, release),
             CoordBody::Claim(items) => {
                 let Some(CoordResponse::Claims { items: answers }) = answer else {

@@ -143,6 +143,7 @@ fn other(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, String>
                 wait_ms: words.or_default("wait")?,
                 lock_delay_ms: words.or_default("delay")?,
                 max_hold_ms: words.or_default("hold")?,
+                attempt: words.or_default("attempt")?,
                 parts: Vec::new(),
             };
             while words.end().is_err() {
@@ -153,6 +154,7 @@ fn other(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, String>
         "release" => CoordBody::Release(Release {
             evict: words.flag("evict"),
             cooldown_ms: words.or_default("cooldown")?,
+            attempt: words.or_default("attempt")?,
             fence: words.number("a fence")?,
         }),
         "claim" => {

@@ -52,6 +52,16 @@ pub enum LogOp {
     },
 }
 
+impl LogOp {
+    /// What it takes in a batch, about.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            LogOp::Put { record, .. } | LogOp::Set { record, .. } => 64 + record.len(),
+            LogOp::Truncate { .. } | LogOp::Purge { .. } => 64,
+        }
+    }
+}
+
 pub trait LogDisk: Send + Sync + 'static {
     fn write(&self, ops: Vec<LogOp>) -> io::Result<()>;
 

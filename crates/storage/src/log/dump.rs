@@ -1,20 +1,20 @@
-//! Looking at a log from outside: for the operator's tools.
+//! Entries in readable form: for whoever looks at the log of a stopped member.
 
 use super::disk::LogDisk;
 use super::rocks::RocksLog;
-use super::store::Found;
 use crate::codec;
-use crate::error::OpenError;
 use crate::proposal::Segment;
 use crate::types::{Membership, Payload};
-use std::fmt;
-use std::path::Path;
+use std::io;
+use std::sync::Arc;
 
-/// One entry in readable form. What cannot be decoded is told, not skipped.
+/// One entry. What cannot be decoded is told, not skipped.
 #[derive(Debug)]
 pub struct DumpedEntry {
     pub index: u64,
     pub bytes: usize,
+    /// Over the whole record, which has the term and the index in it: members that agree have the same one.
+    pub crc32c: u32,
     pub content: Result<DumpedContent, String>,
 }
 
@@ -29,28 +29,6 @@ pub enum DumpedPayload {
     Blank,
     Membership(Membership),
     Segments(Vec<Segment>),
-}
-
-impl fmt::Display for DumpedEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>10} ", self.index)?;
-        let content = match &self.content {
-            Ok(content) => content,
-            Err(reason) => return write!(f, "unreadable ({} bytes): {reason}", self.bytes),
-        };
-        write!(f, "term {} ({} bytes) ", content.term, self.bytes)?;
-        match &content.payload {
-            DumpedPayload::Blank => write!(f, "blank"),
-            DumpedPayload::Membership(m) => write!(f, "membership {m}"),
-            DumpedPayload::Segments(segments) => {
-                for segment in segments {
-                    write!(f, "\n    segment {:016x}/{}:", segment.origin, segment.seq)?;
-                    segment.commands.iter().try_for_each(|c| write!(f, "\n        {c:?}"))?;
-                }
-                Ok(())
-            }
-        }
-    }
 }
 
 fn content(index: u64, record: &bytes::Bytes) -> Result<DumpedContent, String> {
@@ -69,32 +47,29 @@ fn content(index: u64, record: &bytes::Bytes) -> Result<DumpedContent, String> {
     Ok(DumpedContent { term: entry.log_id.leader_id.term, payload })
 }
 
-/// At most `limit` entries from index `from` on, of a node that need not be stopped. Reads as the iterator is drawn.
-pub fn dump_log(
-    data_dir: &Path,
-    from: u64,
-    limit: usize,
-) -> Result<impl Iterator<Item = Result<DumpedEntry, OpenError>> + use<>, OpenError> {
-    let dir = crate::open::log_dir(data_dir);
-    let disk = RocksLog::open_read_only(&dir)?;
-    let found = Found::on(&disk).map_err(OpenError::io("read", dir.clone()))?;
-    let mut next = from.max(found.first.unwrap_or(u64::MAX));
-    let mut left = limit;
-    Ok(std::iter::from_fn(move || {
-        if left == 0 {
+/// How much is read at once.
+const PIECE: usize = 1 << 20;
+
+/// All entries from index `from` on. Reads as the iterator is drawn; ends after an error.
+pub(crate) fn entries(disk: Arc<RocksLog>, from: u64) -> impl Iterator<Item = io::Result<DumpedEntry>> {
+    let (mut next, mut failed) = (from, false);
+    let pieces = std::iter::from_fn(move || {
+        if failed {
             return None;
         }
-        left -= 1;
-        match disk.read(next, u64::MAX, 1) {
+        let read = disk.read(next, u64::MAX, PIECE);
+        failed = read.is_err();
+        match read {
             Ok(rows) => {
-                let (index, record) = rows.into_iter().next()?;
-                next = index + 1;
-                Some(Ok(DumpedEntry { index, bytes: record.len(), content: content(index, &record) }))
+                next = rows.last()?.0 + 1;
+                Some(rows.into_iter().map(|(index, record)| Ok(dumped(index, &record))).collect())
             }
-            Err(e) => {
-                left = 0;
-                Some(Err(OpenError::io("read", dir.clone())(e)))
-            }
+            Err(e) => Some(vec![Err(e)]),
         }
-    }))
+    });
+    pieces.flatten()
+}
+
+fn dumped(index: u64, record: &bytes::Bytes) -> DumpedEntry {
+    DumpedEntry { index, bytes: record.len(), crc32c: crc32c::crc32c(record), content: content(index, record) }
 }

@@ -20,10 +20,11 @@ mod store;
 mod sync_times;
 mod writer;
 
-pub use dump::{DumpedEntry, dump_log};
+pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
 pub use registry::Registry;
 pub use store::{LogLimits, LogStats, LogStore};
 pub use sync_times::SyncTimes;
 
+pub(crate) use dump::entries;
 pub(crate) use rocks::{RocksLog, quiet};
 pub(crate) use store::{Found, entry_at};

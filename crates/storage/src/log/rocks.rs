@@ -65,7 +65,7 @@ impl RocksLog {
         Ok(RocksLog { db })
     }
 
-    /// For looking at the log of a node that is stopped, or even running.
+    /// For looking at the log of a member that is stopped.
     pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
             .map_err(|e| OpenError::rocks("the log", dir, &e))?;
@@ -98,7 +98,7 @@ fn index_of(key: &[u8]) -> io::Result<u64> {
 impl LogDisk for RocksLog {
     fn write(&self, ops: Vec<LogOp>) -> io::Result<()> {
         let (entries, slots) = (self.family(ENTRIES), self.family(SLOTS));
-        let mut batch = WriteBatch::default();
+        let mut batch = WriteBatch::with_capacity_bytes(ops.iter().map(LogOp::weight).sum());
         for op in &ops {
             match op {
                 LogOp::Put { index, record } => batch.put_cf(entries, index.to_be_bytes(), record),

@@ -11,6 +11,7 @@ use super::sync_times::SyncTimes;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
 use crate::error::Fatal;
+use crate::failpoint::failpoint;
 use crate::types::{C, Entry, LogId, Vote};
 use futures::Stream;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -352,8 +353,10 @@ impl RaftLogStorage<C> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (tx, rx) = oneshot::channel();
         let done: Done = Box::new(move |result| drop(tx.send(result)));
+        failpoint!("vote-before-save");
         self.send(Op::Set { slot: Slot::Vote, record: codec::encode_vote(vote), done })?;
         rx.await.map_err(io::Error::other)??;
+        failpoint!("vote-after-save");
         self.shared.tail.lock().vote = Some(*vote);
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Writer {
         match op {
             Op::Append { entries, number, flushed, room } => {
                 for entry in &entries {
-                    let mut record = Vec::new();
+                    let mut record = Vec::with_capacity(super::cache::weight(entry));
                     codec::encode_entry(entry, &mut record);
                     group.bytes += record.len();
                     self.end = entry.log_id.index + 1;

@@ -7,6 +7,7 @@
 //! 2. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
 
 use super::rocks::StateDb;
+use super::standing::{Standing, Standings};
 use super::view::{Moment, Stash, StateView};
 use super::{StateLimits, flusher, sweeper};
 use crate::codec;
@@ -44,10 +45,10 @@ pub(crate) struct StateShared {
     db: RwLock<Arc<StateDb>>,
     revision: AtomicI64,
     compacted: AtomicI64,
-    digest: AtomicU64,
     applied_index: AtomicU64,
     applied_term: AtomicU64,
     applied: watch::Sender<u64>,
+    standings: Mutex<Standings>,
     stash: Arc<Stash>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
@@ -89,10 +90,10 @@ impl StateShared {
             db: RwLock::new(Arc::new(db)),
             revision: AtomicI64::new(1),
             compacted: AtomicI64::new(-1),
-            digest: AtomicU64::new(0),
             applied_index: AtomicU64::new(0),
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
+            standings: Mutex::default(),
             stash: Arc::default(),
             unflushed: AtomicU64::new(0),
             flushing: Mutex::new(()),
@@ -124,9 +125,9 @@ impl StateShared {
     }
 
     /// Makes the numbers those of `machine`. Waiters of [`StateHandle::applied`] are woken apart from it.
-    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>) {
+    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, marks: Vec<(u64, u64)>) {
+        self.standings.lock().advance(Standing::new(applied, machine.meta()), marks);
         self.revision.store(machine.revision(), Ordering::Release);
-        self.digest.store(machine.digest(), Ordering::Release);
         if let Some(id) = applied {
             self.applied_term.store(id.leader_id.term, Ordering::Release);
             self.applied_index.store(id.index, Ordering::Release);
@@ -187,7 +188,7 @@ impl StateShared {
         let mut current = self.db.write();
         let old = std::mem::replace(&mut *current, Arc::new(db));
         old.retire();
-        self.publish(machine, applied);
+        self.publish(machine, applied, Vec::new());
         self.unflushed.store(0, Ordering::Relaxed);
         drop(current);
         // The sweeper's place was that of the old database.
@@ -286,7 +287,18 @@ impl StateHandle {
 
     /// The running digest of everything that was ever applied: equal on members that applied the same entries.
     pub fn digest(&self) -> u64 {
-        self.shared.digest.load(Ordering::Acquire)
+        self.standing().digest
+    }
+
+    /// The numbers of one moment, and the digest among them.
+    pub fn standing(&self) -> Standing {
+        self.shared.standings.lock().now
+    }
+
+    /// The digests at the last indexes that [`MARKED`](super::MARKED) divides, oldest first. None is newer than [`StateHandle::standing`].
+    pub fn marks(&self) -> (Standing, Vec<(u64, u64)>) {
+        let standings = self.shared.standings.lock();
+        (standings.now, standings.marks.iter().copied().collect())
     }
 
     /// The index of the last applied entry, as it changes.

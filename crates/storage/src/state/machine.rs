@@ -12,6 +12,7 @@
 
 use super::handle::State;
 use super::rocks::RaftRows;
+use super::standing::MARKED;
 use super::view::Rows;
 use crate::failpoint::failpoint;
 use crate::proposal::Pack;
@@ -81,6 +82,8 @@ struct Applied {
     changes: Changes,
     answers: Vec<Answer>,
     membership: Option<StoredMembership>,
+    /// Digests at round indexes.
+    marks: Vec<(u64, u64)>,
 }
 
 impl StateStore {
@@ -89,7 +92,7 @@ impl StateStore {
         let db = shared.db();
         let raft = db.raft_rows()?;
         let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
-        shared.publish(&machine, raft.applied.as_ref());
+        shared.publish(&machine, raft.applied.as_ref(), Vec::new());
         shared.wake_applied();
         Ok(StateStore { shared, sink, machine, raft, origin })
     }
@@ -115,16 +118,21 @@ impl StateStore {
     fn apply_durable(&mut self, entries: &[Entry], last: LogId) -> io::Result<()> {
         let db = self.shared.db();
         let rows = Rows::now(&db);
-        let Applied { mut changes, answers, membership } = execute(&mut self.machine, &rows, entries, self.origin)?;
+        let Applied { mut changes, answers, membership, marks } =
+            execute(&mut self.machine, &rows, entries, self.origin)?;
         failpoint!("apply-before-write");
+        if membership.is_some() {
+            failpoint!("membership-before-apply");
+        }
         let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
         let written = db.write_applied(&std::mem::take(&mut changes.writes), &marked, membership.as_ref())?;
         failpoint!("apply-after-write");
         self.raft.applied = Some(last);
         if let Some(membership) = membership {
+            failpoint!("membership-after-apply");
             self.raft.membership = membership;
         }
-        self.shared.publish(&self.machine, Some(&last));
+        self.shared.publish(&self.machine, Some(&last), marks);
         self.sink.applied(AppliedBatch { last, changes, answers });
         self.shared.wake_applied();
         self.shared.wrote(written);
@@ -146,15 +154,18 @@ impl StateStore {
 /// Applies a group to the machine. Nothing is written yet.
 fn execute<V: View>(machine: &mut Machine, rows: &V, entries: &[Entry], origin: u64) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
-    let (mut answers, mut membership) = (Vec::new(), None);
+    let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
     for entry in entries {
         match &entry.payload {
             Payload::Blank => {}
             Payload::Membership(m) => membership = Some(StoredMembership::new(Some(entry.log_id), m.clone())),
             Payload::Normal(pack) => execute_pack(&mut batch, &entry.log_id, pack, origin, &mut answers)?,
         }
+        if entry.log_id.index.is_multiple_of(MARKED) {
+            marks.push((entry.log_id.index, batch.digest()));
+        }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership })
+    Ok(Applied { changes: batch.finish(), answers, membership, marks })
 }
 
 fn execute_pack<V: View>(

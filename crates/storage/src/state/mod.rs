@@ -9,16 +9,18 @@ mod flusher;
 mod handle;
 mod machine;
 mod rocks;
+mod standing;
 mod sweeper;
 mod view;
 
 pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
+pub use standing::{MARKED, Standing};
 pub use view::StateView;
 
 pub(crate) use handle::{State, StateShared};
 pub(crate) use machine::Parts;
-pub(crate) use rocks::{StateDb, read_raft_rows};
+pub(crate) use rocks::{StateDb, read_raft_rows, stored_state};
 
 /// Bounds of the state's memory and of the work done in one piece.
 #[derive(Clone, Debug)]

@@ -4,13 +4,14 @@
 //!    column families: after a crash the database stands exactly at some applied entry.
 //! 2. The directory of a database that was replaced is removed when its last reader lets go.
 
-use super::StateLimits;
+use super::view::Rows;
+use super::{Standing, StateLimits};
 use crate::codec;
 use crate::error::{OpenError, rocks_io};
 use crate::files;
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
-use conclave_state::{Table, Writes};
+use conclave_state::{Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
     WriteBatch, WriteOptions,
@@ -23,6 +24,9 @@ const RAFT: &str = "raft";
 const APPLIED: &[u8] = b"applied";
 const MEMBERSHIP: &[u8] = b"membership";
 const SWEEP: &[u8] = b"sweep";
+
+/// What a row takes in a write batch beside its bytes, at most.
+const ROW: usize = 12;
 
 pub(crate) struct StateDb {
     db: DB,
@@ -99,13 +103,29 @@ pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
     raft_rows(&db)
 }
 
+/// What the state in a directory holds, without changing it.
+pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
+    let limits = StateLimits::default();
+    let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
+        .map_err(|e| OpenError::rocks("the state", dir, &e))?;
+    let db = StateDb::around(db, dir);
+    let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), what: "the state", reason };
+    let raft = db.raft_rows().map_err(|e| corrupt(e.to_string()))?;
+    let meta = read::meta(&Rows::now(&db)).map_err(|e| corrupt(e.to_string()))?;
+    Ok((Standing::new(raft.applied.as_ref(), meta), raft.membership))
+}
+
 impl StateDb {
+    fn around(db: DB, dir: &Path) -> StateDb {
+        let mut no_wal = WriteOptions::default();
+        no_wal.disable_wal(true);
+        StateDb { db, no_wal, dir: Dir { path: dir.to_owned(), obsolete: AtomicBool::new(false) } }
+    }
+
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
         let db = DB::open_cf_descriptors(&options(limits), dir, families(limits))
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
-        let mut no_wal = WriteOptions::default();
-        no_wal.disable_wal(true);
-        Ok(StateDb { db, no_wal, dir: Dir { path: dir.to_owned(), obsolete: AtomicBool::new(false) } })
+        Ok(StateDb::around(db, dir))
     }
 
     pub(super) fn db(&self) -> &DB {
@@ -146,11 +166,12 @@ impl StateDb {
     ) -> io::Result<usize> {
         let tables = Table::ALL.map(|t| self.table(t));
         let raft = self.family(RAFT);
-        let mut batch = WriteBatch::default();
-        for ((table, key), value) in writes {
+        let bytes: usize = writes.iter().map(|(_, key, value)| ROW + key.len() + value.map_or(0, <[u8]>::len)).sum();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + 256);
+        for (table, key, value) in writes.iter() {
             match value {
-                Some(value) => batch.put_cf(tables[*table as usize], key, value),
-                None => batch.delete_cf(tables[*table as usize], key),
+                Some(value) => batch.put_cf(tables[table as usize], key, value),
+                None => batch.delete_cf(tables[table as usize], key),
             }
         }
         batch.put_cf(raft, APPLIED, codec::encode_log_id(applied));

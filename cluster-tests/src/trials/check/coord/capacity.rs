@@ -1,6 +1,6 @@
 //! A lock's holders agree in mode and fit its capacity, at every revision: of exclusive holders there is one, of permits no more than the
 //! capacity, and those who share are never beside one who does not. Holders are the keys `/_conclave/l/default/<name>/holder/<fence>`; what
-//! each of them holds is what its request asked for.
+//! each of them holds is what its request asked for. A queue election has one leader, and a claim one tenure.
 
 use super::super::{
     Property,
@@ -8,13 +8,13 @@ use super::super::{
     place::{Kind, Place, holders, places},
     verdict::{Judged, violation},
 };
-use crate::trials::history::{Api, Call, LockCall, Mode};
-use std::collections::{BTreeMap, HashMap};
+use crate::trials::history::{Api, Call, ClaimCall, LockCall, Mode};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(crate) const PROPERTY: Property = Property {
     name: "capacity",
-    workloads: &["lock", "semaphore"],
-    says: "The holders of a lock fit together: one alone, or sharers, or permits up to the capacity.",
+    workloads: &["lock", "semaphore", "queue", "claim"],
+    says: "The holders of a name fit together: one alone, or sharers, or permits up to the capacity.",
     judge,
 };
 
@@ -30,7 +30,7 @@ fn judge(case: &Case<'_>) -> Judged {
     for grant in &case.grants {
         modes.insert((grant.name, grant.fence), grant.mode);
     }
-    let mut judged = 0;
+    let mut judged = alone(case)?;
     for (name, by_lease) in names {
         let tenures = places(&case.timeline, &holders(Kind::Lock, name));
         judged += tenures.len();
@@ -47,6 +47,36 @@ fn judge(case: &Case<'_>) -> Judged {
                     open.iter().filter_map(|place| case.timeline.seen(place.from)).map(|(_, index)| index).collect();
                 let sentence =
                     format!("at revision {} {name} has {} holders at once: {problem}", place.from, open.len());
+                return Err(violation(&window, sentence));
+            }
+        }
+    }
+    Ok(judged)
+}
+
+/// Leaders of queue elections and holders of claims: never two at one revision.
+fn alone(case: &Case<'_>) -> Judged {
+    let mut names: BTreeSet<(Kind, &str)> = BTreeSet::new();
+    for op in &case.run.ops {
+        match &op.call {
+            Call::Queue(call) => names.insert((Kind::Queue, &call.election)),
+            Call::Claim(ClaimCall::Claim { claim, .. }) => names.insert((Kind::Claim, claim)),
+            _ => continue,
+        };
+    }
+    let mut judged = 0;
+    for (kind, name) in names {
+        let tenures = places(&case.timeline, &holders(kind, name));
+        judged += tenures.len();
+        for pair in tenures.windows(2) {
+            if pair[1].from < pair[0].until {
+                let seen = pair.iter().filter_map(|place| case.timeline.seen(place.from));
+                let window: Vec<_> = seen.map(|(_, index)| index).collect();
+                let (first, second) = (pair[0].fence, pair[1].fence);
+                let sentence = format!(
+                    "at revision {} {name} is held under fence {second}, and still under fence {first}",
+                    pair[1].from
+                );
                 return Err(violation(&window, sentence));
             }
         }

@@ -1,10 +1,14 @@
-//! At no moment do two clients hold themselves for the holder: belief intervals (see `place`) of one name that exclude each other do not
-//! overlap by more than clocks may differ. This is what clients can rely on without fences, as long as their clocks keep to the bound.
+//! What a client may believe without fences, as long as clocks keep to their bound (beliefs: see `belief`).
+//!
+//! 1. At no moment do two clients hold themselves for the holder: beliefs in one name that exclude each other do not overlap by more than
+//!    clocks may differ.
+//! 2. No belief outlives what it believes in: what was granted is not seen to be over while its holder may still believe in it. (A grant of
+//!    what was over at its own revision is the property `grants`.)
 
 use super::super::{
-    Property,
+    Flaw, Property,
+    belief::{Belief, beliefs},
     case::Case,
-    place::{Belief, beliefs},
     verdict::{Judged, millis, seconds, violation},
 };
 use crate::trials::history::Mode;
@@ -12,14 +16,14 @@ use std::collections::BTreeMap;
 
 pub(crate) const PROPERTY: Property = Property {
     name: "exclusion",
-    workloads: &["lock", "election"],
-    says: "The times in which clients believe to hold one lock or lead one election do not overlap.",
+    workloads: &["lock", "election", "queue", "semaphore"],
+    says: "The times in which clients believe to hold one lock or lead one election do not overlap, and end before the tenure does.",
     judge,
 };
 
 /// Counts beliefs that lasted.
 fn judge(case: &Case<'_>) -> Judged {
-    let beliefs = beliefs(case.run, &case.grants);
+    let beliefs = beliefs(case);
     let mut names: BTreeMap<_, Vec<&Belief<'_>>> = BTreeMap::new();
     for belief in &beliefs {
         if !matches!(belief.grant.mode, Mode::Permits { .. }) {
@@ -44,10 +48,13 @@ fn judge(case: &Case<'_>) -> Judged {
             }
         }
     }
+    for belief in &beliefs {
+        outlived(case, belief)?;
+    }
     Ok(beliefs.iter().filter(|belief| belief.until > belief.from).count())
 }
 
-fn overlapping(name: &str, first: &Belief<'_>, second: &Belief<'_>, overlap: u64, began: u64) -> super::super::Flaw {
+fn overlapping(name: &str, first: &Belief<'_>, second: &Belief<'_>, overlap: u64, began: u64) -> Flaw {
     let sentence = format!(
         "{name} was granted under fence {} at {}, while the client with fence {} believed to hold it until {} ({}): {} with two holders",
         second.grant.fence,
@@ -59,4 +66,26 @@ fn overlapping(name: &str, first: &Belief<'_>, second: &Belief<'_>, overlap: u64
     );
     let window = [first.grant.op.index, first.grant.op.completed, second.grant.op.index, second.grant.op.completed];
     violation(&window, sentence)
+}
+
+/// Fails if the tenure was seen to end while its holder believed in it.
+fn outlived(case: &Case<'_>, belief: &Belief<'_>) -> Result<(), Flaw> {
+    let Some(tenure) = &belief.tenure else { return Ok(()) };
+    let Some((gone, index)) = case.timeline.seen(tenure.until) else { return Ok(()) };
+    let grant = belief.grant;
+    let stood = if case.run.bounds.dated_grants { tenure.stands_at(grant.revision) } else { gone > belief.from };
+    let after = belief.until.saturating_sub(gone.max(belief.from));
+    if !stood || after <= case.run.bounds.uncertainty {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{} was over for fence {} at revision {}, seen at {}, {} before its holder stopped believing in it ({})",
+        grant.name,
+        grant.fence,
+        tenure.until,
+        seconds(gone, case.began),
+        millis(after),
+        belief.why
+    );
+    Err(violation(&[grant.op.index, grant.op.completed, index], sentence))
 }

@@ -81,7 +81,7 @@ fn sentinels<'a>(case: &Case<'a>) -> HashMap<&'a str, i64> {
                     others.push(key);
                 }
             }
-            Call::Kv(KvCall::Delete { key }) => others.push(key),
+            Call::Kv(KvCall::Delete { key, .. }) => others.push(key),
             Call::Kv(KvCall::Txn { then, otherwise, .. }) => {
                 others.extend(then.iter().chain(otherwise).filter_map(|step| match step {
                     TxnOp::Put { key, .. } | TxnOp::Delete { key } => Some(key.as_str()),

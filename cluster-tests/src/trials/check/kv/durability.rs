@@ -25,14 +25,14 @@ fn judge(case: &Case<'_>) -> Judged {
     let mut deletable: HashSet<&str> = HashSet::new();
     for op in &case.run.ops {
         match (&op.call, op.answer()) {
-            (Call::Kv(KvCall::Delete { key }), _) => {
+            (Call::Kv(KvCall::Delete { key, .. }), _) => {
                 deletable.insert(key);
             }
-            (Call::Kv(KvCall::Put { key, value, lease } | KvCall::Cas { key, value, lease, .. }), answer) => {
+            (Call::Kv(KvCall::Put { key, value, lease, .. } | KvCall::Cas { key, value, lease, .. }), answer) => {
                 if *lease != 0 {
                     deletable.insert(key);
                 }
-                if let Some(Answer::Kv(KvAnswer::Written { revision })) = answer {
+                if let Some(Answer::Kv(KvAnswer::Written { revision, .. })) = answer {
                     writes.entry(key).or_default().push((*revision, value, op));
                 }
             }

@@ -5,6 +5,8 @@ pub(super) mod append;
 pub(super) mod digests;
 pub(super) mod durability;
 pub(super) mod linearizable;
+pub(super) mod log_matching;
 pub(super) mod replay;
+pub(super) mod serializable;
 pub(super) mod set;
 pub(super) mod wgl;

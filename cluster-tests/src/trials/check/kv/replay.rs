@@ -89,11 +89,14 @@ fn answered<'a>(
             }
             if *serializable || *old > 0 { Ok(None) } else { at(*revision, false) }
         }
-        (KvCall::Put { key, value, .. }, KvAnswer::Written { revision }) => {
+        (KvCall::Put { key, value, prev: asked, .. }, KvAnswer::Written { revision, prev }) => {
             stands(timeline, op, key, value, *revision)?;
+            if *asked {
+                shows_before(timeline, op, key, *revision, prev.as_slice())?;
+            }
             at(*revision, true)
         }
-        (KvCall::Cas { key, expected, value, .. }, KvAnswer::Written { revision }) => {
+        (KvCall::Cas { key, expected, value, .. }, KvAnswer::Written { revision, .. }) => {
             stands(timeline, op, key, value, *revision)?;
             compared(timeline, op, key, *expected, *revision)?;
             at(*revision, true)
@@ -107,7 +110,7 @@ fn answered<'a>(
             }
             at(*revision, false)
         }
-        (KvCall::Delete { key }, KvAnswer::Deleted { revision, count }) => {
+        (KvCall::Delete { key, prev: asked }, KvAnswer::Deleted { revision, count, prev }) => {
             let before = timeline.at(key, revision - 1).is_some();
             let deleted = before && timeline.at(key, *revision).is_none() && changed(timeline, key, *revision);
             if *count > 0 && !deleted {
@@ -115,6 +118,9 @@ fn answered<'a>(
             }
             if *count == 0 && timeline.at(key, *revision).is_some() {
                 return Err(wrong(format!("{key} was not there to delete at revision {revision}, they say; it was")));
+            }
+            if *asked && *count > 0 {
+                shows_before(timeline, op, key, *revision, prev)?;
             }
             at(*revision, *count > 0)
         }
@@ -159,6 +165,11 @@ fn shows(timeline: &Timeline<'_>, op: &Op, key: &str, revision: i64, kvs: &[Kv])
     window.extend(truth.and_then(|version| timeline.seen(version.revision)).map(|(_, index)| index));
     let sentence = format!("the read of {key} at revision {revision} showed {read}, where {} stood", describe(truth));
     Err(violation(&window, sentence))
+}
+
+/// What a write is told to have replaced is what stood there just before.
+fn shows_before(timeline: &Timeline<'_>, op: &Op, key: &str, revision: i64, prev: &[Kv]) -> Result<(), Flaw> {
+    shows(timeline, op, key, revision - 1, prev)
 }
 
 /// A value that was acknowledged at a revision stands there.

@@ -96,7 +96,7 @@ fn registers<'a>(run: &'a Run, timeline: &Timeline<'_>) -> BTreeMap<&'a str, Vec
     let known = known_versions(run);
     for op in &run.ops {
         let Call::Kv(call) = &op.call else { continue };
-        let (KvCall::Get { key, .. } | KvCall::Put { key, .. } | KvCall::Cas { key, .. } | KvCall::Delete { key }) =
+        let (KvCall::Get { key, .. } | KvCall::Put { key, .. } | KvCall::Cas { key, .. } | KvCall::Delete { key, .. }) =
             call
         else {
             continue;
@@ -160,7 +160,7 @@ fn known_versions(run: &Run) -> HashMap<(&str, i64), &str> {
         match (&op.call, op.answer()) {
             (
                 Call::Kv(KvCall::Put { key, value, .. } | KvCall::Cas { key, value, .. }),
-                Some(Answer::Kv(KvAnswer::Written { revision })),
+                Some(Answer::Kv(KvAnswer::Written { revision, .. })),
             ) => {
                 known.insert((key.as_str(), *revision), value.as_str());
             }

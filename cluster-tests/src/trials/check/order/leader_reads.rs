@@ -1,5 +1,5 @@
 //! Questions about etcd's elections are linearizable: `Leader` names the owner at the answer's revision (or says rightly that there is none),
-//! and of two answers the later asked has no smaller revision; `Proclaim` and `Resign` succeed only for a key that stood with that fence.
+//! no answer has a smaller revision than one that had been told before it was asked for; `Proclaim` and `Resign` succeed only for a key that stood with that fence.
 
 use super::super::{
     Property,
@@ -18,7 +18,7 @@ pub(crate) const PROPERTY: Property = Property {
 };
 
 fn judge(case: &Case<'_>) -> Judged {
-    let mut reads = Vec::new();
+    let (mut reads, mut told) = (Vec::new(), Vec::new());
     let mut judged = 0;
     for op in &case.run.ops {
         let (Call::Election(call), Some(Answer::Election(answer))) = (&op.call, op.answer()) else { continue };
@@ -39,9 +39,11 @@ fn judge(case: &Case<'_>) -> Judged {
                         "{told} was named leader of {election} at revision {revision}, where {leads} led"
                     ));
                 }
-                reads.push((op.invoked, op.returned, *revision, op));
+                reads.push((op.invoked, *revision, op));
+                told.push((op.returned, *revision, op));
             }
             (ElectionCall::Proclaim { key, fence, value, .. }, ElectionAnswer::Proclaimed { revision }) => {
+                told.push((op.returned, *revision, op));
                 let stands = case.timeline.at(key, *revision);
                 if stands.is_none_or(|version| version.create != *fence || version.value != Some(value)) {
                     return wrong(format!(
@@ -50,6 +52,7 @@ fn judge(case: &Case<'_>) -> Judged {
                 }
             }
             (ElectionCall::Resign { key, fence, .. }, ElectionAnswer::Resigned { revision }) => {
+                told.push((op.returned, *revision, op));
                 if case.timeline.at(key, *revision).is_some_and(|version| version.create == *fence) {
                     return wrong(format!(
                         "{key} of revision {fence} resigned by revision {revision}, and still stands there"
@@ -60,17 +63,17 @@ fn judge(case: &Case<'_>) -> Judged {
         }
         judged += 1;
     }
-    let mut returns: Vec<_> = reads.iter().map(|(_, returned, revision, op)| (*returned, *revision, *op)).collect();
-    returns.sort_by_key(|(returned, ..)| *returned);
+    told.sort_by_key(|(returned, ..)| *returned);
     reads.sort_by_key(|(invoked, ..)| *invoked);
-    let (mut returns, mut newest) = (returns.into_iter().peekable(), None::<(i64, _)>);
-    for (invoked, _, revision, op) in reads {
-        while let Some((_, known, by)) = returns.next_if(|(returned, ..)| *returned < invoked) {
+    let (mut told, mut newest) = (told.into_iter().peekable(), None::<(i64, _)>);
+    for (invoked, revision, op) in reads {
+        while let Some((_, known, by)) = told.next_if(|(returned, ..)| *returned < invoked) {
             newest = newest.filter(|(newest, _)| *newest >= known).or(Some((known, by)));
         }
         if let Some((known, by)) = newest.filter(|(known, _)| *known > revision) {
-            let sentence =
-                format!("the leader was read at revision {revision} after it had been read at revision {known}");
+            let sentence = format!(
+                "the leader was read at revision {revision} after revision {known} of the election had been told"
+            );
             return Err(violation(&[by.index, by.completed, op.index, op.completed], sentence));
         }
     }

@@ -1,4 +1,5 @@
-//! In one Raft term there is at most one leader, whoever tells: term to leader is a function over everything that was told.
+//! In one Raft term there is at most one leader, whoever tells: term to leader is a function over everything that was told. Not judged where
+//! leader and term are not of one moment (`dated_leaders`: etcd tells the term of the last entry that it applied).
 
 use super::super::{
     Property,
@@ -16,7 +17,7 @@ fn judge(case: &Case<'_>) -> Judged {
     let mut judged = 0;
     for (record, fact) in case.run.facts() {
         let Fact::Leader(told) = fact else { continue };
-        if told.leader == 0 {
+        if told.leader == 0 || !case.run.bounds.dated_leaders {
             continue;
         }
         judged += 1;

@@ -12,7 +12,7 @@ use super::{
 
 pub(crate) const PROPERTY: Property = Property {
     name: "wakeups",
-    workloads: &["lock", "election"],
+    workloads: &["lock", "election", "queue"],
     says: "Whoever's turn it is learns of it soon.",
     judge,
 };

@@ -12,7 +12,7 @@ use super::{
 
 pub(crate) const PROPERTY: Property = Property {
     name: "zombies",
-    workloads: &["lock", "election"],
+    workloads: &["lock", "election", "queue"],
     says: "A waiting call whose place is gone ends soon.",
     judge,
 };
@@ -21,7 +21,7 @@ pub(crate) const PROPERTY: Property = Property {
 fn judge(case: &Case<'_>) -> Judged {
     let lines = lines(case);
     let mut judged = 0;
-    for wait in waits(case, &lines) {
+    for wait in waits(case, &lines).into_iter().filter(|wait| wait.stands_for_it) {
         judged += 1;
         let before = wait.granted.is_some_and(|granted| granted < wait.place.until);
         let Some((gone, index)) = case.timeline.seen(wait.place.until) else { continue };

@@ -3,7 +3,7 @@
 use super::{Outcome, Undo, come_back, no};
 use crate::trials::env::{
     fault::Effect,
-    node::killed,
+    node::{NodeState, killed},
     shim::Sync,
     strace::{Strace, Tamper},
     tools::{ask_every, wait_until},
@@ -15,7 +15,9 @@ use std::{sync::Arc, time::Duration};
 /// Less room than this is none.
 const NOTHING: u64 = 64 * 1024;
 /// How long a node may take to end when its disk fails.
-const ENDS: Duration = Duration::from_secs(3);
+const ENDS: Duration = Duration::from_secs(6);
+/// Between two looks at a node that is held still.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is wrong with syncs.
 #[derive(Clone, Copy, Debug)]
@@ -154,16 +156,29 @@ fn after_syncs(
     Ok(Outcome::new(effects, effective).note(note))
 }
 
-/// Waits for a node's process to end by itself, as it should once its disk has failed; tells how it did.
+/// Waits for a node's process to end by itself, as it should once its disk has failed; tells how it did. While something else holds it
+/// still it cannot.
 fn sees_and_ends(world: &Arc<World>, node: usize, pid: u32) -> Option<Effect> {
     let node = &world.nodes[node];
-    wait_until(ENDS, || node.pid() != Some(pid)).then_some(())?;
+    let still = || matches!(node.state(), NodeState::Stopped { .. });
+    while node.pid() == Some(pid) {
+        if !wait_until(ENDS, || node.pid() != Some(pid) || still()) {
+            return None;
+        }
+        std::thread::sleep(LOOK);
+    }
     let how = node.exits().last()?.how.clone();
     Some(Effect::Ended { who: node.site.name.clone(), pid, how })
 }
 
+/// How long another fault may keep the power of a disk off that is to be emptied.
+const DARK: Duration = Duration::from_secs(20);
+
 /// Takes all room on the nodes' volumes.
 pub(super) fn full(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
+    if nodes.iter().any(|node| world.nodes[*node].is_dark()) {
+        return Err(no("the power is off").into());
+    }
     let mut effects = Vec::new();
     for node in nodes {
         let (free_before, free_after) = world.nodes[*node].disk()?.fill()?;
@@ -174,6 +189,8 @@ pub(super) fn full(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
         let mut effective = false;
         for node in &nodes {
             let volume = world.nodes[*node].disk()?;
+            // Another fault may have cut the power meanwhile.
+            ask_every(Duration::from_millis(50), DARK, || !world.nodes[*node].is_dark());
             // Full to the end: a node that gives up files gets their room.
             effective |= volume.free()? < NOTHING;
             volume.drain()?;

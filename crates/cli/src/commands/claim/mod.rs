@@ -1,5 +1,6 @@
 //! `claim`: names that are held for a duration at least.
 
+mod limits;
 mod orders;
 mod show;
 mod take;
@@ -21,7 +22,8 @@ Examples:
   conclavectl claim check app app/0     still its holder? Prints the fence and its compares
   conclavectl claim await app           until nobody holds it
   conclavectl claim pin app upgrade-42  does not expire meanwhile
-  conclavectl claim revoke app          end it now")]
+  conclavectl claim revoke app          end it now
+  conclavectl claim limits set billing --min 1s --max 1h    what claims of a namespace may ask for")]
 pub(crate) enum ClaimCommand {
     /// All claims that are held, waited for or pinned
     Ls(ListArgs),
@@ -39,6 +41,9 @@ pub(crate) enum ClaimCommand {
     Pin(orders::PinArgs),
     /// Let a claim expire again; its holder has the whole duration once more
     Unpin(orders::UnpinArgs),
+    /// What claims of a namespace may ask for: the shortest and longest duration, how many may wait
+    #[command(subcommand)]
+    Limits(limits::LimitsCommand),
 }
 
 impl ClaimCommand {
@@ -53,6 +58,7 @@ impl ClaimCommand {
             Self::Revoke(args) => args.run(context).await,
             Self::Pin(args) => args.run(context).await,
             Self::Unpin(args) => args.run(context).await,
+            Self::Limits(command) => command.run(context).await,
         };
         done.map(|()| Exit::Done)
     }

@@ -163,7 +163,7 @@ impl RevokeArgs {
             holder: self.holder,
             instance: self.instance,
         };
-        let response = context.link.write(|channel| wire::revoke_claim(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await?;
         let what = if response.changed { "revoked" } else { "was held by nobody" };
         let text = format!("{} {what}", self.name.name);
         context.out.show(&Done { header: response.header, changed: response.changed, text });
@@ -199,7 +199,7 @@ impl PinArgs {
             with_session: self.session.session.is_some(),
             max_duration_ms: self.duration.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         };
-        let response = context.link.write(|channel| wire::pin(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::pin(channel, request.clone())).await?;
         let before = if response.changed { "" } else { " (as before)" };
         let text = format!("{} pinned by {}{before}", self.name.name, self.entity);
         context.out.show(&Done { header: response.header, changed: response.changed, text });
@@ -221,7 +221,7 @@ impl UnpinArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         let request =
             UnpinRequest { caller: self.caller.caller(), claim: self.name.name(), entity: self.entity.clone() };
-        let response = context.link.write(|channel| wire::unpin(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::unpin(channel, request.clone())).await?;
         let what = if response.changed { "unpinned by" } else { "was not pinned by" };
         let text = format!("{} {what} {}", self.name.name, self.entity);
         context.out.show(&Done { header: response.header, changed: response.changed, text });

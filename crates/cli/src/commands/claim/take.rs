@@ -15,12 +15,18 @@ use crate::{
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin, claim_result::Outcome,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin,
+        claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
 };
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+/// Between attempts after a connection was lost.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long a place without a session is kept for a process that may have died.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Take a claim, or extend it; never shortens it
 #[derive(Args, Clone, Debug)]
@@ -56,6 +62,15 @@ pub(crate) struct TakeArgs {
     session: SessionArg,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// In line still, or it was free for a moment only.
+fn waits(result: &ClaimResult) -> bool {
+    matches!(result.outcome(), Outcome::Waiting | Outcome::Denied)
+}
+
+fn extended(result: &ClaimResult) -> bool {
+    result.outcome() == Outcome::Extended
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -107,14 +122,15 @@ impl TakeArgs {
             }
             .into(),
             wait: self.wait.is_some(),
-            wait_ms: self.wait.map_or(0, millis),
+            // With a session the place goes with that.
+            wait_ms: if self.wait.is_none() || self.session.session.is_some() { 0 } else { millis(KEPT) },
         };
         let caller = self.caller.caller_of(self.session.session.unwrap_or(0));
         let request = ClaimRequest { caller, items: vec![item] };
         let response = if self.wait.is_some() {
             self.wait_for(context, request).await?
         } else {
-            context.link.write(|channel| wire::claim(channel, request.clone())).await?
+            context.link.repeat(|channel| wire::claim(channel, request.clone())).await?
         };
         let result = response.results.into_iter().next().ok_or_else(|| Failure::odd_answer("result"))?;
         match self.refusal(&result) {
@@ -126,32 +142,72 @@ impl TakeArgs {
         }
     }
 
-    /// The call lasts as long as the wait; giving up gives the place up.
-    async fn wait_for(
-        &self,
-        context: &Context,
-        request: ClaimRequest,
-    ) -> Result<conclave_client::api::conclave::v1::ClaimResponse> {
+    /// Waits in line, and gives the place up if nothing comes of it.
+    async fn wait_for(&self, context: &Context, request: ClaimRequest) -> Result<ClaimResponse> {
         let mut signals = Signals::new()?;
-        let node = context.link.node().await?;
-        tokio::select! {
-            biased;
-            _ = signals.next() => {
-                let unclaim = UnclaimRequest {
-                    caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
-                    claim: self.name.name(),
-                    holder: self.holder.clone(),
-                    instance: self.instance.clone(),
-                };
-                // It was interrupted whatever becomes of it.
-                let _ = timeout(context.link.settings().command_timeout, wire::unclaim(node.channel, unclaim)).await;
-                Err(Failure::interrupted())
+        let late = || Failure::new(Exit::Busy, format!("not in time: another holds {:?}", self.name.name));
+        let bounded = async {
+            let in_line = self.in_line(context, request);
+            match self.wait.filter(|wait| !wait.is_zero()) {
+                None => in_line.await,
+                Some(bound) => timeout(bound, in_line).await.unwrap_or_else(|_| Err(late())),
             }
-            answer = wire::claim(node.channel.clone(), request) => {
-                answer.map(tonic::Response::into_inner).map_err(|status| match status.code() {
-                    tonic::Code::DeadlineExceeded => Failure::new(Exit::Busy, "not in time: another holds it"),
-                    _ => Failure::of(&status, Effect::Writes),
-                })
+        };
+        let outcome = tokio::select! {
+            biased;
+            _ = signals.next() => Err(Failure::interrupted()),
+            outcome = bounded => outcome,
+        };
+        if outcome.is_err() {
+            let unclaim = UnclaimRequest {
+                caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
+                claim: self.name.name(),
+                holder: self.holder.clone(),
+                instance: self.instance.clone(),
+            };
+            // A place that cannot be given up has a time of its own, or its session's.
+            if let Err(failure) = context.link.repeat(|channel| wire::unclaim(channel, unclaim.clone())).await {
+                context.link.settings().debug(|| format!("the place in line: {}", failure.message()));
+            }
+        }
+        outcome
+    }
+
+    /// Asks again, of another member too: a place in line belongs to the holder, so it is found there.
+    async fn in_line(&self, context: &Context, mut request: ClaimRequest) -> Result<ClaimResponse> {
+        // With an id the answer to an earlier attempt would be given again.
+        request.caller.iter_mut().for_each(|caller| caller.dedupe_id.clear());
+        let (mut reached, mut again) = (false, false);
+        loop {
+            let once = async {
+                let channel = context.link.node().await?.channel;
+                reached = true;
+                let call = wire::claim(channel, request.clone());
+                // Before the place's own time is over.
+                match timeout(KEPT / 3, call).await {
+                    Ok(Ok(answer)) => Ok(Some(answer.into_inner())),
+                    Ok(Err(status)) => Err(Failure::of(&status, Effect::Reads)),
+                    Err(_) => Ok(None),
+                }
+            };
+            match once.await {
+                Ok(Some(mut answer)) if !answer.results.iter().any(waits) => {
+                    // Taken by what was asked before, whose answer did not come.
+                    answer
+                        .results
+                        .iter_mut()
+                        .filter(|result| again && extended(result))
+                        .for_each(|result| result.set_outcome(Outcome::Taken));
+                    return Ok(answer);
+                }
+                Ok(_) => again = true,
+                Err(failure) if failure.exit == Exit::NoConnection && reached => {
+                    context.link.settings().debug(|| format!("{}; asking again", failure.message()));
+                    again = true;
+                    context.link.forget();
+                    sleep(PAUSE).await;
+                }
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -167,11 +223,13 @@ impl TakeArgs {
             Outcome::TooManyWaiting => busy(format!("too many wait for {name:?}")),
             Outcome::Repeated => busy(format!("{name:?} was named twice")),
             Outcome::BadDuration => {
-                Some(Failure::usage(format!("--for {:?} is not allowed for {name:?}", self.duration)).hint(format!(
-                    "this namespace allows {} to {}",
-                    human::millis(result.min_ms),
-                    human::millis(result.max_ms)
-                )))
+                Some(Failure::usage(format!("--for {} is not allowed for {name:?}", human::time(self.duration))).hint(
+                    format!(
+                        "this namespace allows {} to {}",
+                        human::millis(result.min_ms),
+                        human::millis(result.max_ms)
+                    ),
+                ))
             }
         }
     }

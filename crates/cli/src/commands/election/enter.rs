@@ -124,7 +124,7 @@ impl EnterArgs {
         let candidate = self.candidate.clone().unwrap_or_else(own_name);
         if let Some(session) = self.session.session {
             let request = self.request(&candidate, session);
-            let response = context.link.write(|channel| wire::enter(channel, request.clone())).await?;
+            let response = context.link.repeat(|channel| wire::enter(channel, request.clone())).await?;
             context.out.show(&Ordered { response: &response, subject: &candidate });
             return if response.standing() == Standing::Absent { Err(self.taken()) } else { Ok(Exit::Done) };
         }
@@ -205,7 +205,7 @@ impl EnterArgs {
     async fn campaign(&self, context: &Context, candidate: &str, session: &Session) -> Result<ElectionResponse> {
         let enter = self.request(candidate, session.lease());
         if self.try_only {
-            let response = context.link.write(|channel| wire::enter(channel, enter.clone())).await?;
+            let response = context.link.repeat(|channel| wire::enter(channel, enter.clone())).await?;
             return if response.standing() == Standing::Leads { Ok(response) } else { Err(self.taken()) };
         }
         let mut told = None;
@@ -267,7 +267,7 @@ impl EnterArgs {
         let caller = CallerArgs::default().caller_of(session);
         let request =
             TransferRequest { caller, election: self.name.name(), term_id: term, to: String::new(), leave: true };
-        if let Err(failure) = context.link.write(|channel| wire::transfer(channel, request.clone())).await {
+        if let Err(failure) = context.link.repeat(|channel| wire::transfer(channel, request.clone())).await {
             output::note(&format!("could not hand over: {}", failure.message()));
         }
     }

@@ -53,7 +53,7 @@ impl LeaveArgs {
             candidate: candidate.clone(),
             instance: self.instance,
         };
-        let response = context.link.write(|channel| wire::leave(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::leave(channel, request.clone())).await?;
         show(context, &response, &candidate);
         Ok(())
     }
@@ -92,7 +92,7 @@ impl PromoteArgs {
             to: Some(to),
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.write(|channel| wire::promote(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::promote(channel, request.clone())).await?;
         show(context, &response, &candidate);
         Ok(())
     }
@@ -123,7 +123,7 @@ impl DemoteArgs {
             places: if self.last { u32::MAX } else { self.places },
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.write(|channel| wire::demote(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::demote(channel, request.clone())).await?;
         show(context, &response, &candidate);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl AnointArgs {
             candidate: candidate.clone(),
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.write(|channel| wire::anoint(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::anoint(channel, request.clone())).await?;
         show(context, &response, &candidate);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl EvictArgs {
                 cooldown_ms,
                 reason: self.reason,
             };
-            let response = context.link.write(|channel| wire::evict_everywhere(channel, request.clone())).await?;
+            let response = context.link.repeat(|channel| wire::evict_everywhere(channel, request.clone())).await?;
             let text = format!("{} evicted from {} elections", self.name, response.evicted);
             context.out.show(&Done { header: response.header, changed: response.evicted > 0, text });
             return Ok(());
@@ -208,7 +208,7 @@ impl EvictArgs {
             reason: self.reason,
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.write(|channel| wire::evict(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::evict(channel, request.clone())).await?;
         show(context, &response, &candidate);
         Ok(())
     }
@@ -242,7 +242,7 @@ impl TransferArgs {
             deadline_ms: millis(self.deadline),
             force: self.force,
         };
-        let response = context.link.write(|channel| wire::request_transfer(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::request_transfer(channel, request.clone())).await?;
         show(context, &response, &self.to);
         Ok(())
     }
@@ -259,7 +259,7 @@ pub(crate) struct DeleteArgs {
 impl DeleteArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         let request = DeleteElectionRequest { caller: self.caller.caller(), election: self.name.name() };
-        let response = context.link.write(|channel| wire::delete_election(channel, request.clone())).await?;
+        let response = context.link.repeat(|channel| wire::delete_election(channel, request.clone())).await?;
         let text = format!("election {} deleted", self.name.name);
         context.out.show(&Done { header: response.header, changed: true, text });
         Ok(())

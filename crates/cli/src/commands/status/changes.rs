@@ -3,8 +3,8 @@
 use super::view::{Election, Member, State, View};
 use crate::output::human;
 
-/// The lines; none if nothing that people care about has changed.
-pub(super) fn changes(before: &View, now: &View) -> Vec<String> {
+/// The lines; none if nothing that people care about has changed. `known`: what was last known of elections, which may be of an earlier look.
+pub(super) fn changes(before: &View, known: &[Election], now: &View) -> Vec<String> {
     let mut lines = Vec::new();
     for member in &now.members {
         let old = before.members.iter().find(|old| old.id == member.id);
@@ -26,9 +26,9 @@ pub(super) fn changes(before: &View, now: &View) -> Vec<String> {
     }
     let raised = now.alarms.iter().filter(|alarm| !before.alarms.contains(alarm));
     lines.extend(raised.map(|(member, alarm)| format!("ALARM {alarm} at {}", now.name(*member))));
-    // Without an answer about elections nothing can be said of them.
-    if now.elections.note.is_none() && before.elections.note.is_none() {
-        election_changes(&before.elections.rows, &now.elections.rows, &mut lines);
+    // Without an answer about elections nothing can be said of them; it will be, when there is one.
+    if !now.elections.unknown {
+        election_changes(known, &now.elections.rows, &mut lines);
     }
     lines
 }
@@ -85,6 +85,7 @@ mod tests {
     fn what_people_care_about_is_told() {
         let before =
             View { term: 1, leader: Some(1), members: vec![member(1, true), member(2, true)], ..View::default() };
+        let changes = |before: &View, now: &View| changes(before, &before.elections.rows, now);
         assert!(changes(&before, &before).is_empty());
         let after =
             View { term: 2, leader: Some(2), members: vec![member(1, false), member(2, true)], ..before.clone() };
@@ -94,15 +95,21 @@ mod tests {
         assert_eq!(changes(&before, &none), ["the cluster has no leader; n1 led in term 1"]);
     }
 
+    fn row(leader: &str, fence: i64) -> Election {
+        Election { kind: "election", name: "e".into(), leader: leader.into(), fence, waiting: 0 }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_gone_and_is_told_later() {
+        let view = View::default();
+        let mut silent = View::default();
+        silent.elections.unknown = true;
+        assert!(changes(&view, &[row("a", 5)], &silent).is_empty());
+        assert_eq!(changes(&silent, &[row("a", 5)], &view), [r#"election "e" is gone"#]);
+    }
+
     #[test]
     fn elections_change_hands() {
-        let row = |leader: &str, fence| Election {
-            kind: "election",
-            name: "e".into(),
-            leader: leader.into(),
-            fence,
-            waiting: 0,
-        };
         let mut lines = Vec::new();
         election_changes(&[row("a", 5)], &[row("b", 7)], &mut lines);
         election_changes(&[row("b", 7)], &[row("", 7)], &mut lines);

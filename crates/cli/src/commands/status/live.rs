@@ -28,6 +28,7 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let patience = context.link.settings().dial_timeout.min(PATIENCE);
     let mut last: Option<View> = None;
+    let mut known = Vec::new();
     let mut latest: VecDeque<String> = VecDeque::new();
     loop {
         tokio::select! {
@@ -41,7 +42,7 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
             view = looker.look(context, patience) => view,
         };
         let lines: Vec<String> = match &last {
-            Some(last) => changes(last, &view).into_iter().map(|line| format!("{} {line}", clock())).collect(),
+            Some(last) => changes(last, &known, &view).into_iter().map(|line| format!("{} {line}", clock())).collect(),
             None => Vec::new(),
         };
         if context.out.at_terminal() {
@@ -52,6 +53,9 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
             context.out.show(&view);
         } else {
             lines.iter().for_each(|line| output::raw(&format!("{line}\n")));
+        }
+        if !view.elections.unknown {
+            known.clone_from(&view.elections.rows);
         }
         last = Some(view);
     }

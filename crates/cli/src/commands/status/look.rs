@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use tonic::transport::Channel;
+use tonic::{Code, Response, Status, transport::Channel};
 
 /// Rows of one kind.
 const ROWS: usize = 100;
@@ -75,11 +75,14 @@ impl Looker {
             };
             match timeout(patience, more).await {
                 Ok((alarms, elections, members)) => {
-                    (view.alarms, view.elections) = (alarms, elections);
+                    view.alarms = alarms;
+                    view.elections = elections.unwrap_or_else(|status| unknown(status.message()));
                     self.members = members.unwrap_or_else(|| std::mem::take(&mut self.members));
                 }
-                Err(_) => view.elections.note = Some("elections and locks: no answer in time".into()),
+                Err(_) => view.elections = unknown("no answer in time"),
             }
+        } else {
+            view.elections.unknown = true;
         }
         view
     }
@@ -163,44 +166,50 @@ async fn alarms(channel: Channel) -> Vec<(u64, &'static str)> {
     alarms.iter().map(|alarm| (alarm.member_id, alarm.alarm().as_str_name())).collect()
 }
 
-/// Everything that is led or held; without a leader of the cluster as this member last knew it.
-async fn elections(channel: Channel, agreed: bool) -> Elections {
+fn unknown(why: &str) -> Elections {
+    Elections { rows: Vec::new(), note: Some(format!("elections and locks: {why}")), unknown: true }
+}
+
+/// What a stock etcd does not have is not missed.
+fn page<A: Default>(answer: Result<Response<A>, Status>) -> Result<A, Status> {
+    match answer {
+        Err(status) if status.code() == Code::Unimplemented => Ok(A::default()),
+        answer => answer.map(Response::into_inner),
+    }
+}
+
+/// Everything that is led or held; without a leader of the cluster as this member last knew it. All of it or a failure: what was left out
+/// would seem to be gone.
+async fn elections(channel: Channel, agreed: bool) -> Result<Elections, Status> {
     let serializable = !agreed;
     let mut all = Elections::default();
     let list = ListRequest { limit: u32::try_from(ROWS).unwrap_or(u32::MAX), serializable, ..ListRequest::default() };
-    // What a stock etcd does not have is not missed.
-    if let Ok(page) = wire::list_elections(channel.clone(), list.clone()).await {
-        for name in page.into_inner().names {
-            all.rows.extend(election(channel.clone(), name, serializable).await);
-        }
+    for name in page(wire::list_elections(channel.clone(), list.clone()).await)?.names {
+        all.rows.extend(election(channel.clone(), name, serializable).await?);
     }
-    if let Ok(page) = wire::list_locks(channel.clone(), list.clone()).await {
-        for name in page.into_inner().names {
-            all.rows.extend(lock(channel.clone(), name, serializable).await);
-        }
+    for name in page(wire::list_locks(channel.clone(), list.clone()).await)?.names {
+        all.rows.push(lock(channel.clone(), name, serializable).await?);
     }
-    if let Ok(page) = wire::list_claims(channel.clone(), list).await {
-        for name in page.into_inner().names {
-            all.rows.extend(claim(channel.clone(), name, serializable).await);
-        }
+    for name in page(wire::list_claims(channel.clone(), list).await)?.names {
+        all.rows.push(claim(channel.clone(), name, serializable).await?);
     }
-    match etcd_lines(channel, serializable).await {
+    match etcd_lines(channel, serializable).await? {
         Ok(rows) => all.rows.extend(rows),
-        Err(note) => all.note = note,
+        Err(note) => all.note = Some(note),
     }
-    all
+    Ok(all)
 }
 
-async fn election(channel: Channel, name: Name, serializable: bool) -> Option<Election> {
+async fn election(channel: Channel, name: Name, serializable: bool) -> Result<Option<Election>, Status> {
     let request = GetTermRequest { election: Some(name.clone()), serializable, ..GetTermRequest::default() };
-    let term = wire::get_term(channel, request).await.ok()?.into_inner().term?;
+    let Some(term) = wire::get_term(channel, request).await?.into_inner().term else { return Ok(None) };
     let name = names::full(&name);
-    Some(Election { kind: "election", name, leader: term.leader, fence: term.id, waiting: term.waiting.into() })
+    Ok(Some(Election { kind: "election", name, leader: term.leader, fence: term.id, waiting: term.waiting.into() }))
 }
 
-async fn lock(channel: Channel, name: Name, serializable: bool) -> Option<Election> {
+async fn lock(channel: Channel, name: Name, serializable: bool) -> Result<Election, Status> {
     let request = GetLockRequest { lock: Some(name.clone()), serializable, limit: 3, ..GetLockRequest::default() };
-    let lock = wire::get_lock(channel, request).await.ok()?.into_inner();
+    let lock = wire::get_lock(channel, request).await?.into_inner();
     let owners: Vec<String> = lock.holders.iter().map(names::owner).collect();
     let fence = lock.holders.first().map_or(0, |holder| holder.fence);
     let leader = match lock.holder_count {
@@ -208,29 +217,29 @@ async fn lock(channel: Channel, name: Name, serializable: bool) -> Option<Electi
         more => format!("{more} holders"),
     };
     let name = names::full(&name);
-    Some(Election { kind: "lock", name, leader, fence, waiting: lock.waiting_count.into() })
+    Ok(Election { kind: "lock", name, leader, fence, waiting: lock.waiting_count.into() })
 }
 
-async fn claim(channel: Channel, name: Name, serializable: bool) -> Option<Election> {
+async fn claim(channel: Channel, name: Name, serializable: bool) -> Result<Election, Status> {
     let request = GetClaimRequest { claim: Some(name.clone()), serializable, ..GetClaimRequest::default() };
-    let claim = wire::get_claim(channel, request).await.ok()?.into_inner();
+    let claim = wire::get_claim(channel, request).await?.into_inner();
     let name = names::full(&name);
     let (leader, fence) = (claim.holder, claim.fence);
-    Some(Election { kind: "claim", name, leader, fence, waiting: claim.waiting_count.into() })
+    Ok(Election { kind: "claim", name, leader, fence, waiting: claim.waiting_count.into() })
 }
 
-/// Locks and elections of etcd's wire; a note if they could not be had.
-async fn etcd_lines(channel: Channel, serializable: bool) -> Result<Vec<Election>, Option<String>> {
+/// Locks and elections of etcd's wire; or a note why they are not looked for.
+async fn etcd_lines(channel: Channel, serializable: bool) -> Result<Result<Vec<Election>, String>, Status> {
     let all = || RangeRequest { key: "\0".into(), range_end: "\0".into(), serializable, ..RangeRequest::default() };
     let count = RangeRequest { count_only: true, ..all() };
-    let count = wire::range(channel.clone(), count).await.map_err(|_| None)?.into_inner().count;
+    let count = wire::range(channel.clone(), count).await?.into_inner().count;
     if count > MOST_KEYS {
-        return Err(Some(format!(
+        return Ok(Err(format!(
             "{count} keys: etcd's locks and elections are not searched for; conclavectl lock ls does"
         )));
     }
     let keys = RangeRequest { keys_only: true, ..all() };
-    let keys = wire::range(channel.clone(), keys).await.map_err(|_| None)?.into_inner().kvs;
+    let keys = wire::range(channel.clone(), keys).await?.into_inner().kvs;
     let mut rows = Vec::new();
     for mut line in lock_lines::lines(keys).into_iter().take(ROWS) {
         line.learn_value(|mut request| {
@@ -244,5 +253,5 @@ async fn etcd_lines(channel: Channel, serializable: bool) -> Result<Vec<Election
         let waiting = line.waiting().count() as u64;
         rows.push(Election { kind: "etcd", name: line.name.clone(), leader, fence: holder.fence, waiting });
     }
-    Ok(rows)
+    Ok(Ok(rows))
 }

@@ -45,6 +45,8 @@ pub(super) struct Elections {
     pub(super) rows: Vec<Election>,
     /// What could not be had, and why.
     pub(super) note: Option<String>,
+    /// Nothing is known of them at this moment, whatever the rows say.
+    pub(super) unknown: bool,
 }
 
 /// Something that is led or held.

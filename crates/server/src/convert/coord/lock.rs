@@ -23,6 +23,7 @@ pub fn acquire(request: v1::AcquireRequest) -> Result<(Caller, Acquire), BadFiel
         wait_ms: fields::millis("wait_ms", wait_ms)?,
         lock_delay_ms: fields::millis("lock_delay_ms", lock_delay_ms)?,
         max_hold_ms: fields::millis("max_hold_ms", max_hold_ms)?,
+        attempt: 0,
     };
     Ok((who, acquire))
 }
@@ -76,7 +77,7 @@ pub fn release(request: v1::ReleaseRequest) -> Result<(Caller, Release), BadFiel
     if cooldown_ms != 0 && !evict {
         return Err(Problem::Other("is set without evict; only who is evicted is kept away").of("cooldown_ms"));
     }
-    Ok((who, Release { fence, evict, cooldown_ms: fields::millis("cooldown_ms", cooldown_ms)? }))
+    Ok((who, Release { fence, evict, cooldown_ms: fields::millis("cooldown_ms", cooldown_ms)?, attempt: 0 }))
 }
 
 /// A look at a lock.

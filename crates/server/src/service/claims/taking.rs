@@ -2,14 +2,17 @@
 //!
 //! A holder that asks again, for no longer than was promised before in its tenure, needs no command: the leader moves the deadline of the
 //! tenure's timer. That timer was read from this member's state, which may be old; but a timer is of one tenure and of one longest
-//! promise for ever. If the leader still has it, with everything applied that was committed when it was asked, the tenure lasts.
+//! promise for ever. If the leader still has it, with everything applied that was committed when it was asked, the tenure lasts. What a
+//! timer does not prove (that the namespace allows the duration, that the session lives) is read with everything that was committed
+//! before, while the leader is asked.
 //!
 //! 1. What is answered as taken or extended holds for the guaranteed time from when the call was made: the deadline was set after that,
 //!    by a leader that was confirmed after that, or by one that began later still.
 //! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended for this call; if it is over, the
 //!    claim is denied, in the name of whoever holds it now.
 //! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
-//! 4. A place in line belongs to holder and instance, not to the call. A call that ends leaves it: the next one finds it again.
+//! 4. The revision of the answer to one who waited is one at which it was so: the tenure may be over, by a revocation, when the answer is made.
+//! 5. A place in line belongs to holder and instance, not to the call. A call that ends leaves it: the next one finds it again.
 
 use super::super::coord::{Decided, decide, look};
 use super::super::quota::Quota;
@@ -24,6 +27,7 @@ use conclave_api::conclave::v1;
 use conclave_state::coord::claim_waiter_key;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
+use futures::TryFutureExt;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use tokio::time::Instant;
@@ -79,9 +83,9 @@ impl<'a> Taking<'a> {
                 told[at] = Some(fate);
             }
             if let ([item], Some(Told { answer: ClaimAnswer::Waiting { ticket }, .. })) = (&items[..], &told[0]) {
-                let granted = self.wait(&caller, item, *ticket).await?;
+                let (at, granted) = self.wait(&caller, item, *ticket).await?;
                 told[0] = Some(granted);
-                revision = self.node.state.revision();
+                revision = at;
             }
         }
         let results = items.iter().zip(told).map(|(item, told)| {
@@ -100,7 +104,8 @@ impl<'a> Taking<'a> {
         };
         let (mut standings, mut revision) = self.standings(caller, items, true).await?;
         let mut able = able_in(&standings);
-        if able.len() < open.len() {
+        let doubtful = able.len() < open.len();
+        if doubtful {
             // Perhaps it was taken by way of another member a moment ago: a command is for what the present does not allow.
             (standings, revision) = self.standings(caller, items, false).await?;
             able = able_in(&standings);
@@ -109,7 +114,17 @@ impl<'a> Taking<'a> {
             return Ok(revision);
         }
         let extensions: Vec<Extension> = able.iter().map(|(.., extension)| *extension).collect();
-        let lasts = self.node.timers.extend(&extensions).await?;
+        let lasts = if doubtful {
+            self.node.timers.extend(&extensions).await?
+        } else {
+            // Both rounds are shared with others, and go at the same time.
+            let extended = self.node.timers.extend(&extensions);
+            let (lasts, (present, at)) =
+                tokio::try_join!(extended.map_err(Status::from), self.standings(caller, items, false))?;
+            revision = at;
+            let still = able_in(&present);
+            lasts.iter().zip(&able).map(|(lasts, able)| *lasts && still.contains(able)).collect()
+        };
         if caller.dedupe.is_some() && lasts.contains(&false) {
             return Ok(revision);
         }
@@ -179,7 +194,7 @@ impl<'a> Taking<'a> {
             told[at] = if timer != 0 && lasts {
                 Told { answer: told[at].answer.clone(), guaranteed_ms: millis }
             } else {
-                match self.hold(item, |tenure| is_of(tenure, item, fence)).await? {
+                match self.hold(item, |tenure| is_of(tenure, item, fence)).await?.1 {
                     Ok(Hold { millis, .. }) => Told { answer: told[at].answer.clone(), guaranteed_ms: millis },
                     Err(holder) => Told { answer: denied(holder), guaranteed_ms: 0 },
                 }
@@ -188,31 +203,31 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
-    /// Has the tenure that is meant last on, from now; or tells who holds the claim instead.
+    /// Has the tenure that is meant last on, from now; or tells who holds the claim instead. With the revision at which that was so.
     async fn hold(
         &self,
         item: &Claim,
         is_meant: impl Fn(&HolderState) -> bool,
-    ) -> Result<Result<Hold, Option<HolderState>>, Status> {
+    ) -> Result<(i64, Result<Hold, Option<HolderState>>), Status> {
         let end = Instant::now() + self.node.config.request_timeout();
         let mut of_present = false;
         while Instant::now() < end {
             let name = item.claim.clone();
-            let (state, _) = look(self.node, !of_present, false, move |view| read::claim(view, &name)).await?;
+            let (state, at) = look(self.node, !of_present, false, move |view| read::claim(view, &name)).await?;
             let holder = state.and_then(|state| state.holder);
             // A tenure that is over does not come back.
             let Some(HolderState { fence, longest_ms, timer, .. }) = holder.as_ref().filter(|holder| is_meant(holder))
             else {
-                return Ok(Err(holder));
+                return Ok((at, Err(holder)));
             };
             let millis = item.duration_ms.min(*longest_ms);
             if *timer != 0 {
                 if self.node.timers.extend(&[Extension { timer: *timer, millis }]).await? == [true] {
-                    return Ok(Ok(Hold { fence: *fence, millis }));
+                    return Ok((at, Ok(Hold { fence: *fence, millis })));
                 }
             } else if of_present {
                 // It ran out while the claim is pinned, and will have its whole time again when it no longer is.
-                return Ok(Ok(Hold { fence: *fence, millis }));
+                return Ok((at, Ok(Hold { fence: *fence, millis })));
             }
             // The leader knows more than is applied here: the tenure is over, or has another timer.
             of_present = true;
@@ -220,8 +235,8 @@ impl<'a> Taking<'a> {
         Err(text::TIMED_OUT.status())
     }
 
-    /// Waits until the place in line is gone, and tells what it became.
-    async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<Told, Status> {
+    /// Waits until the place in line is gone, and tells what it became, with the revision at which it was so.
+    async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<(i64, Told), Status> {
         let own = Span::key(claim_waiter_key(&item.claim, ticket));
         let mut place = self.node.coordination.subscribe(own, None);
         loop {
@@ -243,9 +258,10 @@ impl<'a> Taking<'a> {
         let waited = self.began.elapsed();
         let waited = whole_millis(waited - waited / 50);
         let is_own = |tenure: &HolderState| tenure.holder == item.holder && tenure.instance == item.instance;
-        match self.hold(item, is_own).await? {
+        let (at, held) = self.hold(item, is_own).await?;
+        match held {
             Ok(Hold { fence, millis }) => {
-                Ok(Told { answer: ClaimAnswer::Taken { fence, timer: 0 }, guaranteed_ms: waited + millis })
+                Ok((at, Told { answer: ClaimAnswer::Taken { fence, timer: 0 }, guaranteed_ms: waited + millis }))
             }
             Err(holder) => {
                 let session = caller.session;
@@ -253,7 +269,7 @@ impl<'a> Taking<'a> {
                 if session != 0 && look(self.node, true, false, ended).await?.0.is_none() {
                     return Err(rejected(Rejection::LeaseNotFound));
                 }
-                Ok(Told { answer: denied(holder), guaranteed_ms: 0 })
+                Ok((at, Told { answer: denied(holder), guaranteed_ms: 0 }))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Campaign: enter, tell the place whenever it changes, then the win.
+//! Campaign: enter, tell the place whenever it changes (of a long line in steps, `lines`), then the win.
 //!
 //! 1. A call that ends before its win was handed over leaves the election, at whatever moment it ends: before its command was decided,
 //!    while waiting, or just after the grant. [`Candidacy`] sees to that when dropped. Unless the caller wants to stay.
@@ -211,6 +211,8 @@ struct Waiting {
     /// The line is to be looked at as of this revision or later.
     seen: i64,
     told: Option<u64>,
+    /// What is known of the line is older than `seen`: when to look again.
+    stale_until: Option<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -220,7 +222,7 @@ impl Waiting {
         let Some(row) = candidacy.row(&view)? else { return Err(gone(&mut candidacy, &view, None)) };
         let own_key = candidate_key(&candidacy.election, &candidacy.candidate);
         let seen = candidacy.revision.max(revision);
-        Ok(Waiting { candidacy, changes, joined: row.joined, own_key, seen, told: None, deadline })
+        Ok(Waiting { candidacy, changes, joined: row.joined, own_key, seen, told: None, stale_until: None, deadline })
     }
 
     /// The next thing to tell.
@@ -232,6 +234,7 @@ impl Waiting {
             let node = self.candidacy.node.clone();
             let change = tokio::select! {
                 change = self.changes.next() => change,
+                () = at(self.stale_until) => continue,
                 () = at(self.deadline) => return self.time_out().await,
                 () = node.stopping.cancelled() => return Err(text::STOPPED.into()),
             };
@@ -245,10 +248,12 @@ impl Waiting {
     /// What is new about the place. A win is the caller's from here on.
     fn look(&mut self) -> Result<Option<CampaignResponse>, Status> {
         let Waiting { candidacy, seen, .. } = self;
-        let line = candidacy.call.line(&candidacy.node, *seen).map_err(fault)?;
-        if line.leader.as_ref() == Some(&candidacy.candidate) {
+        let lead = candidacy.call.lead(&candidacy.node, *seen).map_err(fault)?;
+        if lead.leader.as_ref() == Some(&candidacy.candidate) {
             return self.won();
         }
+        let line = candidacy.call.line(&candidacy.node, *seen).map_err(fault)?;
+        self.stale_until = (line.revision < *seen).then_some(line.until);
         let before = line.before(&candidacy.candidate).filter(|before| self.told != Some(*before));
         Ok(before.map(|before| {
             self.told = Some(before);

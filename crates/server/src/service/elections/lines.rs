@@ -1,7 +1,11 @@
-//! The lines that campaigns of this node stand in: each read once after a change, however many stand in it.
+//! The lines that campaigns of this node stand in, as far as they have to know them.
 //!
-//! 1. A line is kept while a campaign of this node is in it, and read anew by the first that wants a later one.
-//! 2. Calls for the same candidacy are counted: it is given up by the last that goes.
+//! Who leads is one row, read once after each change. The places in between are the whole line, and to tell them is an answer to each that
+//! waits: with thousands in line, that is done in steps, not after each change.
+//!
+//! 1. A line is kept while a campaign of this node is in it, and read anew by the first that wants a later one, once in a [`step`].
+//! 2. A change of leader is never older than what whoever asks has seen; a place may be, until the step is over.
+//! 3. Calls for the same candidacy are counted: it is given up by the last that goes.
 
 use crate::node::Node;
 use conclave_state::coord::read;
@@ -9,6 +13,8 @@ use conclave_state::{Fault, Name};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Lines(Mutex<BTreeMap<Name, Waiting>>);
@@ -16,14 +22,29 @@ pub(super) struct Lines(Mutex<BTreeMap<Name, Waiting>>);
 #[derive(Default)]
 struct Waiting {
     calls: HashMap<String, usize>,
+    lead: Option<Arc<Lead>>,
     line: Option<Arc<Line>>,
+}
+
+/// Who leads at one point in time.
+pub(super) struct Lead {
+    revision: i64,
+    pub(super) leader: Option<String>,
 }
 
 /// A line at one point in time.
 pub(super) struct Line {
     pub(super) revision: i64,
-    pub(super) leader: Option<String>,
+    /// When it may be read again.
+    pub(super) until: Instant,
     places: HashMap<String, u64>,
+}
+
+/// How long a line of so many is not read again: telling each of its place takes about a twentieth of a processor then.
+fn step(len: usize) -> Duration {
+    const EACH: Duration = Duration::from_micros(200);
+    const LONGEST: Duration = Duration::from_secs(2);
+    EACH.saturating_mul(u32::try_from(len).unwrap_or(u32::MAX)).min(LONGEST)
 }
 
 impl Line {
@@ -51,14 +72,29 @@ impl Lines {
 }
 
 impl Call {
-    /// The line at `revision` or later.
-    pub(super) fn line(&self, node: &Node, revision: i64) -> Result<Arc<Line>, Fault> {
+    /// Who leads at `revision` or later.
+    pub(super) fn lead(&self, node: &Node, revision: i64) -> Result<Arc<Lead>, Fault> {
         let mut lines = self.lines.0.lock();
         let waiting = lines.entry(self.election.clone()).or_default();
-        if let Some(line) = waiting.line.as_ref().filter(|line| line.revision >= revision) {
+        if let Some(lead) = waiting.lead.as_ref().filter(|lead| lead.revision >= revision) {
+            return Ok(lead.clone());
+        }
+        let (view, at) = crate::coordination::snapshot(&node.state)?;
+        let leader = read::election(&view, &self.election)?.and_then(|state| state.term.leader);
+        let lead = Arc::new(Lead { revision: at, leader });
+        waiting.lead = Some(lead.clone());
+        Ok(lead)
+    }
+
+    /// The line at `revision` or later; an earlier one if it was read a moment ago.
+    pub(super) fn line(&self, node: &Node, revision: i64) -> Result<Arc<Line>, Fault> {
+        let now = Instant::now();
+        let mut lines = self.lines.0.lock();
+        let waiting = lines.entry(self.election.clone()).or_default();
+        if let Some(line) = waiting.line.as_ref().filter(|line| line.revision >= revision || now < line.until) {
             return Ok(line.clone());
         }
-        let line = Arc::new(read_line(node, &self.election)?);
+        let line = Arc::new(read_line(node, &self.election, now)?);
         waiting.line = Some(line.clone());
         Ok(line)
     }
@@ -90,10 +126,23 @@ impl Drop for Call {
     }
 }
 
-fn read_line(node: &Node, election: &Name) -> Result<Line, Fault> {
+fn read_line(node: &Node, election: &Name, now: Instant) -> Result<Line, Fault> {
     let (view, revision) = crate::coordination::snapshot(&node.state)?;
     let leader = read::election(&view, election)?.and_then(|state| state.term.leader);
     let first = u64::from(leader.is_some());
-    let places = read::line(&view, election)?.into_iter().zip(first..).collect();
-    Ok(Line { revision, leader, places })
+    let places: HashMap<String, u64> = read::line(&view, election)?.into_iter().zip(first..).collect();
+    Ok(Line { revision, until: now + step(places.len()), places })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_lines_are_told_at_once_and_long_ones_in_steps() {
+        assert_eq!(step(0), Duration::ZERO);
+        assert!(step(10) <= Duration::from_millis(2));
+        assert!(step(5_000) >= Duration::from_millis(500));
+        assert_eq!(step(usize::MAX), Duration::from_secs(2));
+    }
 }

@@ -2,10 +2,12 @@
 //!
 //! 1. A call that ends without its answer handed over gives its request back, at whatever moment it ends: before its command was decided,
 //!    while waiting, or just after the grant. [`Stay`] sees to that when dropped.
-//! 2. Every request has a dedupe id, if need be one of this call's own: what is proposed again because its outcome is unknown takes effect
-//!    once. A cancelled call whose command is undecided asks the same again without waiting, and releases whatever fence it hears of.
-//! 3. Other calls of this node with the same dedupe id still want what it gave: the last to go gives it back. A request found again that
-//!    is *held* already is not given back: an earlier call's client may have been told.
+//! 2. Every request is found again, by its client's dedupe id or by this member's attempt: what is proposed again because its outcome is
+//!    unknown takes effect once. A cancelled call whose command is undecided asks the same again without waiting, and releases whatever
+//!    fence it hears of; or gives up its attempt, decided or not.
+//! 3. Other calls with the same dedupe id still want what it gave. Of this node's the last to go gives it back, in the name of their attempt
+//!    alone: what another member has told its client of stays. A request found again that is *held* already is not given back: an
+//!    earlier call's client may have been told.
 //! 4. Answers may be remembered ones. Whether a fence is held is read from the state after it was answered, and again after each change
 //!    of the fence's own key: nobody is told that it holds what it has lost.
 //! 5. A node that stops gives nothing back: the clients come back elsewhere, with the same dedupe id.
@@ -105,15 +107,17 @@ impl Desk {
     }
 
     fn begin(&self, caller: Caller, acquire: Acquire) -> Stay {
-        let dedupe = caller.dedupe.unwrap_or_else(rand::random);
-        let key = [&caller.session.to_be_bytes()[..], &dedupe].concat();
+        let own = || rand::random::<[u8; 16]>();
+        let key = [&caller.session.to_be_bytes()[..], &caller.dedupe.unwrap_or_else(own)].concat();
         let wait = Duration::from_millis(acquire.wait_ms);
         let began = Instant::now();
+        let asking = self.asked.ask(key.into());
+        let acquire = Acquire { attempt: asking.attempt(), ..acquire };
         Stay {
-            asking: self.asked.ask(key.into()),
+            asking,
             desk: self.clone(),
             session: caller.session,
-            dedupe,
+            dedupe: caller.dedupe,
             wait_over: (acquire.wait_ms != 0).then(|| began.checked_add(wait)).flatten(),
             deadline: (acquire.wait_ms != 0).then(|| began.checked_add(wait + wait / 20 + GRACE)).flatten(),
             acquire: Arc::new(acquire),
@@ -145,9 +149,10 @@ impl Desk {
         None
     }
 
-    async fn give_back(self, session: LeaseId, fence: i64) {
+    /// With fence 0: whatever the attempt was given, or would be yet.
+    async fn give_back(self, session: LeaseId, fence: i64, attempt: u64) {
         let who = Caller { session, ..Caller::default() };
-        drop(self.decide(who.command(CoordBody::Release(Release { fence, ..Release::default() }))).await);
+        drop(self.decide(who.command(CoordBody::Release(Release { fence, attempt, ..Release::default() }))).await);
     }
 }
 
@@ -156,7 +161,7 @@ pub(super) struct Stay {
     desk: Desk,
     asking: Asking,
     session: LeaseId,
-    dedupe: [u8; 16],
+    dedupe: Option<[u8; 16]>,
     acquire: Arc<Acquire>,
     wait_over: Option<Instant>,
     deadline: Option<Instant>,
@@ -181,12 +186,12 @@ impl Stay {
     }
 
     fn command(&self, try_only: bool) -> Command {
-        let who = Caller { session: self.session, dedupe: Some(self.dedupe), expect: None };
+        let who = Caller { session: self.session, dedupe: self.dedupe, expect: None };
         who.command(CoordBody::Acquire(Acquire { try_only, wait_ms: 0, ..(*self.acquire).clone() }))
     }
 
     async fn propose(mut self, gone: CancellationToken) -> Result<Stay, Status> {
-        let who = Caller { session: self.session, dedupe: Some(self.dedupe), expect: None };
+        let who = Caller { session: self.session, dedupe: self.dedupe, expect: None };
         let command = who.command(CoordBody::Acquire((*self.acquire).clone()));
         let mut pause = FIRST_PAUSE;
         loop {
@@ -236,7 +241,8 @@ impl Stay {
         } else {
             self.look()?;
         }
-        if fence != 0 && (fresh || self.got.is_none()) {
+        // Without a dedupe id nobody else can have been told.
+        if fence != 0 && (fresh || self.got.is_none() || self.dedupe.is_none()) {
             self.asking.owe(fence);
         }
         Ok(())
@@ -325,9 +331,11 @@ impl Drop for Stay {
         if self.desk.stopping.is_cancelled() {
             return;
         }
-        let (desk, session) = (self.desk.clone(), self.session);
+        let (desk, session, attempt) = (self.desk.clone(), self.session, self.asking.attempt());
         if let Some(fence) = owed {
-            runtime.spawn(desk.give_back(session, fence));
+            runtime.spawn(desk.give_back(session, fence, attempt));
+        } else if self.open && self.dedupe.is_none() {
+            runtime.spawn(desk.give_back(session, 0, attempt));
         } else if self.open {
             // Whichever of the two commands comes first decides; the other one hears its answer.
             let again = self.command(true);
@@ -336,7 +344,7 @@ impl Drop for Stay {
                 if let Ok(Answer::Coord(CoordResponse::Lock { fence, .. })) = applied.outcome.result
                     && fence != 0
                 {
-                    desk.give_back(session, fence).await;
+                    desk.give_back(session, fence, attempt).await;
                 }
             });
         }

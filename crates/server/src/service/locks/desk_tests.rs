@@ -160,16 +160,63 @@ async fn what_is_not_handed_over_is_given_back() {
     assert_eq!(node.counts(), (0, 0));
 }
 
+/// Two members, of which the first is cut off: its client asks the second, with the same id.
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_late_takes_nothing_from_who_was_told_elsewhere() {
+    let (first, one) = start();
+    let second = Node { fates: Arc::default(), ..first.clone() };
+    let other = Desk::new(Arc::new(second.clone()), second.world.feed.clone(), CancellationToken::new());
+    let held = first.world.acquire("a");
+    let early = call(&one, Some(1), wanted());
+    first.until((1, 1)).await;
+    let late = call(&other, Some(1), wanted());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (0..10).for_each(|_| first.fate(Fate::NoLeader));
+    early.abort();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    first.world.release(held);
+    let (fence, mut stay) = late.await.unwrap().unwrap();
+    stay.keep();
+    drop(stay);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(first.fates.lock().is_empty(), "it has given up by now");
+    assert_eq!(first.counts(), (1, 0));
+    first.world.release(fence);
+    assert_eq!(first.counts(), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_elsewhere_and_gives_up_means_it() {
+    for dies in [false, true] {
+        let (node, one) = start();
+        let other = Desk::new(Arc::new(node.clone()), node.world.feed.clone(), CancellationToken::new());
+        node.world.acquire("a");
+        let early = call(&one, Some(1), wanted());
+        node.until((1, 1)).await;
+        let late = call(&other, Some(1), wanted());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if dies {
+            one.stopping.cancel();
+        }
+        early.abort();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.counts(), (1, 1), "the later one waits still");
+        late.abort();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(node.counts(), (1, 0), "dies: {dies}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_cancelled_before_its_command_is_decided_leaves_nothing() {
-    for late in [false, true] {
+    for (late, id) in [(false, Some(3)), (true, Some(3)), (false, None), (true, None)] {
         let (node, desk) = start();
         let notify = Arc::new(Notify::new());
         node.fate(Fate::Held(notify.clone()));
         for _ in 0..3 {
             node.fate(Fate::NoLeader);
         }
-        let asked = call(&desk, Some(3), wanted());
+        let asked = call(&desk, id, wanted());
         tokio::time::sleep(Duration::from_millis(1)).await;
         asked.abort();
         if !late {
@@ -181,7 +228,9 @@ async fn a_call_cancelled_before_its_command_is_decided_leaves_nothing() {
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(node.counts(), (0, 0), "late: {late}");
         // Whoever asks with that id is not told that it was tried in vain.
-        assert_eq!(code(call(&desk, Some(3), wanted())).await, Code::Aborted);
+        if id.is_some() {
+            assert_eq!(code(call(&desk, id, wanted())).await, Code::Aborted);
+        }
         assert!(call(&desk, Some(4), wanted()).await.unwrap().is_ok());
     }
 }

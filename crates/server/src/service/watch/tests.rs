@@ -11,6 +11,7 @@ use conclave_state::{Changes, Event, EventKind, Fault, KeyValue};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 struct NoHistory;

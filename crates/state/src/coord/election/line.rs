@@ -2,11 +2,15 @@
 //!
 //! A place is a class (the priority) and a rank. Arrivals get rising ranks; to stand before the first in line is to have its class and a
 //! lower rank. Moving within the line exchanges places, so nobody else is written.
+//!
+//! Who goes leaves a deleted row behind, and where a line moves they lie thick at its front. So the head remembers a place that nobody
+//! stands before ([`ElectionHead::first`](crate::coord::row::ElectionHead)): it moves on with whoever is found first, and back to who comes
+//! before it. To find who is next costs the same however many were before.
 
 use super::Edit;
+use crate::coord::Name;
 use crate::coord::keys;
 use crate::coord::row::{self, Candidate, Place, must};
-use crate::coord::{Kind, Name};
 use crate::machine::Batch;
 use crate::view::{Fault, Step, View};
 
@@ -16,6 +20,9 @@ pub(super) type Standing = (Place, String);
 impl<V: View> Batch<'_, V> {
     pub(super) fn join_line(&mut self, edit: &mut Edit<'_>, place: Place, id: &str) {
         self.put_row(keys::place(edit.name, place.class, place.rank), &id.to_owned());
+        if edit.head.waiting == 0 || place.is_before(edit.head.first) {
+            edit.head.first = place;
+        }
         edit.head.waiting += 1;
     }
 
@@ -25,26 +32,30 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// Who waits from a place on, at most so many.
-    fn waiting_from(&self, name: &Name, from: Option<Place>, limit: usize) -> Result<Vec<Standing>, Fault> {
-        let mut bounds = keys::line(Kind::Election, name).all();
-        if let Some(place) = from {
-            bounds.0 = keys::place(name, place.class, place.rank);
-        }
-        take(self.rows(), bounds, limit, |_| false)
+    fn waiting_from(&self, name: &Name, place: Place, limit: usize) -> Result<Vec<Standing>, Fault> {
+        take(self.rows(), keys::line_from(name, place.class, place.rank), limit, |_| false)
     }
 
     /// Everybody before a place, and who stands there.
-    fn waiting_to(&self, name: &Name, place: Place) -> Result<Vec<Standing>, Fault> {
-        take(self.rows(), keys::line(Kind::Election, name).all(), usize::MAX, |at| at == place)
+    fn waiting_to(&self, edit: &Edit<'_>, place: Place) -> Result<Vec<Standing>, Fault> {
+        let Place { class, rank } = edit.head.first;
+        take(self.rows(), keys::line_from(edit.name, class, rank), usize::MAX, |at| at == place)
     }
 
-    pub(super) fn first_in_line(&self, name: &Name) -> Result<Option<Standing>, Fault> {
-        Ok(self.waiting_from(name, None, 1)?.pop())
+    pub(super) fn first_in_line(&self, edit: &mut Edit<'_>) -> Result<Option<Standing>, Fault> {
+        if edit.head.waiting == 0 {
+            return Ok(None);
+        }
+        let first = self.waiting_from(edit.name, edit.head.first, 1)?.pop();
+        if let Some((place, _)) = &first {
+            edit.head.first = *place;
+        }
+        Ok(first)
     }
 
     /// The place before everybody who waits; for one of higher priority in its own class, so that it stays before later arrivals.
-    fn front(&self, edit: &Edit<'_>, priority: i64) -> Result<Place, Fault> {
-        Ok(match self.first_in_line(edit.name)? {
+    fn front(&self, edit: &mut Edit<'_>, priority: i64) -> Result<Place, Fault> {
+        Ok(match self.first_in_line(edit)? {
             Some((Place { class, rank }, _)) if class >= priority => Place { class, rank: rank - 1 },
             _ => Place { class: priority, rank: 0 },
         })
@@ -52,7 +63,7 @@ impl<V: View> Batch<'_, V> {
 
     /// The first in line leads, if there is one.
     pub(super) fn lead_first(&mut self, edit: &mut Edit<'_>) -> Result<(), Fault> {
-        if let Some((place, id)) = self.first_in_line(edit.name)? {
+        if let Some((place, id)) = self.first_in_line(edit)? {
             self.leave_line(edit, place);
             edit.head.leader = Some(id);
         }
@@ -73,7 +84,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(super) fn put_in_front(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
-        if self.first_in_line(edit.name)?.is_some_and(|(place, _)| place == row.place) {
+        if self.first_in_line(edit)?.is_some_and(|(place, _)| place == row.place) {
             return Ok(false);
         }
         self.leave_line(edit, row.place);
@@ -86,7 +97,7 @@ impl<V: View> Batch<'_, V> {
 
     /// Moves one that waits `places` ahead. Gives whether that takes it past the first in line.
     pub(super) fn ahead(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
-        let before = self.waiting_to(edit.name, row.place)?;
+        let before = self.waiting_to(edit, row.place)?;
         let at = before.len() - 1;
         let places = usize::try_from(places).unwrap_or(usize::MAX);
         if edit.head.leader.is_some() && places > at {
@@ -101,7 +112,7 @@ impl<V: View> Batch<'_, V> {
     /// Moves one that waits `places` back, or to the end.
     pub(super) fn back(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
         let limit = usize::try_from(places).unwrap_or(usize::MAX).saturating_add(1);
-        let part = self.waiting_from(edit.name, Some(row.place), limit)?;
+        let part = self.waiting_from(edit.name, row.place, limit)?;
         let mut ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
         ids.rotate_left(1);
         self.rearrange(edit.name, &part, &ids)

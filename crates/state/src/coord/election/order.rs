@@ -55,7 +55,7 @@ impl<V: View> Batch<'_, V> {
             if edit.head.waiting == 0 {
                 return Ok(self.tell(&edit, false, id)?);
             }
-            let (_, next) = must(self.first_in_line(name)?, "who waits")?;
+            let (_, next) = must(self.first_in_line(&mut edit)?, "who waits")?;
             let next_row = must(self.candidate(name, &next)?, "who waits")?;
             self.lead(&mut edit, &next, &next_row)?;
             row = must(self.candidate(name, id)?, "a leader that stepped down")?;

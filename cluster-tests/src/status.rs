@@ -1,0 +1,53 @@
+//! A member's `/status`: how far its state has come, and its digest.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// A member at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub applied_index: u64,
+    pub revision: i64,
+    pub digest: String,
+    /// What it was right after round indexes.
+    pub digests: BTreeMap<u64, String>,
+}
+
+/// Asks one member.
+///
+/// # Errors
+/// It does not answer, or not with that.
+pub fn standing(url: &str) -> Result<Standing> {
+    let address = url.strip_prefix("http://").context("an address without http")?.parse()?;
+    let status = page(address, "/status", Duration::from_secs(2))?;
+    let number = |name: &str| status[name].as_u64().with_context(|| format!("no {name} in {status}"));
+    let pairs = status["digests"].as_array().into_iter().flatten();
+    Ok(Standing {
+        applied_index: number("applied_index")?,
+        revision: number("revision")?.try_into()?,
+        digest: status["digest"].as_str().context("no digest")?.to_owned(),
+        digests: pairs.filter_map(|pair| Some((pair[0].as_u64()?, pair[1].as_str()?.to_owned()))).collect(),
+    })
+}
+
+/// Gets a JSON page, in the few words of HTTP that it takes.
+///
+/// # Errors
+/// There is none, or it takes longer than `patience`.
+pub fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
+    Ok(serde_json::from_str(body)?)
+}

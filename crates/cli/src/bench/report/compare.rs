@@ -1,0 +1,85 @@
+//! Medians, and ratios of the same round.
+
+use super::results::{Results, Server};
+use std::collections::BTreeMap;
+
+/// A median with the least and the greatest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
+}
+
+impl Spread {
+    pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let figures: Vec<f64> = figures.into_iter().collect();
+        let median = median(&figures)?;
+        let least = figures.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Some(Self { median, least, most })
+    }
+}
+
+/// The middle one, or the mean of the two in the middle.
+pub(super) fn median(figures: &[f64]) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(sorted[n / 2]),
+        n => Some(f64::midpoint(sorted[n / 2 - 1], sorted[n / 2])),
+    }
+}
+
+/// A figure of both servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    pub(super) etcd: Option<Spread>,
+    pub(super) conclave: Option<Spread>,
+    /// Conclave's divided by etcd's.
+    pub(super) ratio: Option<Spread>,
+}
+
+pub(super) fn compare(results: &Results, case: &str, path: &str) -> Comparison {
+    let of = |server| results.figures(case, server, path);
+    let (etcd, conclave) = (of(Server::Etcd), of(Server::Conclave));
+    Comparison {
+        ratio: Spread::of(ratios(&conclave, &etcd)),
+        etcd: Spread::of(etcd.into_values()),
+        conclave: Spread::of(conclave.into_values()),
+    }
+}
+
+/// Of rounds that have both.
+fn ratios(over: &BTreeMap<u32, f64>, under: &BTreeMap<u32, f64>) -> Vec<f64> {
+    over.iter().filter_map(|(round, figure)| Some(figure / under.get(round).filter(|under| **under > 0.0)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::results::tests::lines, *};
+
+    #[test]
+    fn medians_of_odd_and_even_many() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn a_ratio_is_of_the_same_round() {
+        // The machine was four times as fast in the last round; the ratio of medians would be 1.
+        let text = lines("put", &[100.0, 100.0, 400.0], &[200.0, 100.0, 800.0]);
+        let found = compare(&Results::parse(&text).expect("well-formed"), "put", "per_second");
+        assert_eq!(found.ratio, Some(Spread { median: 2.0, least: 1.0, most: 2.0 }));
+        assert_eq!(found.etcd.map(|spread| spread.median), Some(100.0));
+    }
+
+    #[test]
+    fn rounds_without_a_partner_have_no_ratio() {
+        let text = lines("put", &[100.0], &[200.0, 100.0]);
+        let found = compare(&Results::parse(&text).expect("well-formed"), "put", "per_second");
+        assert_eq!(found.ratio, Some(Spread { median: 2.0, least: 2.0, most: 2.0 }));
+    }
+}

@@ -1,0 +1,278 @@
+//! `conclave dump-log`: what a stopped member has, for people and for tools.
+//!
+//! First comes what the member is and how far it has come, then its log, an entry at a time. With `--json` each is one JSON object on a
+//! line of its own. Commands are shown as they are stored, field by field; bytes that are text are shown as text, others as `{"hex": …}`.
+//!
+//! Exit codes: 0 all of it could be read; 1 something could not; 2 the command line is wrong.
+
+use clap::Parser;
+use conclave_state::Command;
+use conclave_storage::types::{LogId, Vote};
+use conclave_storage::{DumpedEntry, DumpedPayload, Identity, Standing, Stopped, StoredLog, StoredState};
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The word behind the program's name that asks for this. No flag of the server is a bare word, so nothing else can mean it.
+pub const WORD: &str = "dump-log";
+
+/// Shows the log of a member that is stopped, and what its state holds. Changes nothing.
+#[derive(Debug, Parser)]
+#[command(name = "conclave dump-log", bin_name = "conclave dump-log", max_term_width = 120)]
+struct Arguments {
+    /// The member's data directory
+    #[arg(long, env = "CONCLAVE_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The first index to show; earlier ones may be gone, as they are after a snapshot
+    #[arg(long, default_value_t = 0, value_name = "INDEX")]
+    from: u64,
+    /// How many entries to show
+    #[arg(long, default_value_t = usize::MAX, hide_default_value = true, value_name = "N")]
+    limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command with the arguments behind its word.
+#[must_use]
+pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
+    let name = std::iter::once(OsString::from(WORD));
+    let arguments = match Arguments::try_parse_from(name.chain(arguments.into_iter().map(Into::into))) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // Nobody may be there to read it.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match dump(&arguments, &mut out).and_then(|whole| out.flush().map(|()| whole).map_err(Into::into)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Whoever was reading has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What was read before the error is worth seeing.
+            let _ = out.flush().and_then(|()| writeln!(io::stderr(), "conclave dump-log: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether every entry could be read.
+fn dump(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<bool> {
+    let stopped = Stopped::open(&arguments.data_dir)?;
+    let (log, state) = (stopped.log()?, stopped.state());
+    let member = member(stopped.identity(), &log, state.as_ref().ok());
+    match arguments.json {
+        true => writeln!(out, "{}", json!({ "member": member }))?,
+        false => show(out, stopped.identity(), &log, state.as_ref().ok())?,
+    }
+    let mut whole = true;
+    for entry in stopped.entries(arguments.from)?.take(arguments.limit) {
+        let entry = entry?;
+        whole &= entry.content.is_ok();
+        match arguments.json {
+            true => line(out, &entry)?,
+            false => readable(out, &entry)?,
+        }
+    }
+    state?;
+    Ok(whole)
+}
+
+fn id(id: Option<&LogId>) -> Value {
+    id.map_or(Value::Null, |id| json!({ "index": id.index, "term": id.leader_id.term }))
+}
+
+fn vote(vote: &Vote) -> Value {
+    json!({ "term": vote.leader_id.term, "for": hex(vote.leader_id.voted_for), "elected": vote.committed })
+}
+
+fn hex(number: u64) -> String {
+    format!("{number:x}")
+}
+
+fn digest(standing: &Standing) -> String {
+    format!("{:016x}", standing.digest)
+}
+
+fn member(identity: &Identity, log: &StoredLog, state: Option<&StoredState>) -> Value {
+    let state = state.map(|StoredState { standing, membership }| {
+        json!({
+            "applied": { "index": standing.applied_index, "term": standing.applied_term },
+            "revision": standing.revision,
+            "compacted_revision": standing.compacted,
+            "digest": digest(standing),
+            "membership": membership.membership().to_string(),
+        })
+    });
+    json!({
+        "name": identity.name,
+        "id": hex(identity.member_id),
+        "cluster": hex(identity.cluster_id),
+        "incarnation": hex(identity.incarnation),
+        "log": {
+            "first": log.first,
+            "last": id(log.last.as_ref()),
+            "purged": id(log.purged.as_ref()),
+            "committed": id(log.committed.as_ref()),
+            "flushed": id(log.flushed.as_ref()),
+            "vote": log.vote.as_ref().map(vote),
+        },
+        "state": state,
+    })
+}
+
+fn show(out: &mut impl Write, identity: &Identity, log: &StoredLog, state: Option<&StoredState>) -> io::Result<()> {
+    let at = |id: Option<&LogId>| {
+        id.map_or_else(|| "nothing".to_owned(), |id| format!("{} (term {})", id.index, id.leader_id.term))
+    };
+    let (member, cluster) = (hex(identity.member_id), hex(identity.cluster_id));
+    writeln!(out, "member {} ({member}) of cluster {cluster}", identity.name)?;
+    writeln!(out, "log    purged up to   {}", at(log.purged.as_ref()))?;
+    writeln!(out, "       last           {}", at(log.last.as_ref()))?;
+    writeln!(out, "       committed      {}, or more", at(log.committed.as_ref()))?;
+    if let Some(vote) = &log.vote {
+        let (term, elected) = (vote.leader_id.term, if vote.committed { ", elected" } else { "" });
+        writeln!(out, "       vote           {} in term {term}{elected}", hex(vote.leader_id.voted_for))?;
+    }
+    if let Some(StoredState { standing, membership }) = state {
+        writeln!(out, "state  applied        {} (term {})", standing.applied_index, standing.applied_term)?;
+        writeln!(out, "       revision       {}, compacted {}", standing.revision, standing.compacted)?;
+        writeln!(out, "       digest         {}", digest(standing))?;
+        writeln!(out, "       membership     {}", membership.membership())?;
+    }
+    writeln!(out)
+}
+
+/// One entry as JSON.
+fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        index: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        term: Option<u64>,
+        kind: &'a str,
+        bytes: usize,
+        crc32c: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        membership: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        segments: Vec<Segment<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Segment<'a> {
+        origin: String,
+        seq: u64,
+        commands: &'a [Command],
+    }
+    let mut line = Line {
+        index: entry.index,
+        term: None,
+        kind: "unreadable",
+        bytes: entry.bytes,
+        crc32c: format!("{:08x}", entry.crc32c),
+        reason: None,
+        membership: None,
+        segments: Vec::new(),
+    };
+    match &entry.content {
+        Err(reason) => line.reason = Some(reason),
+        Ok(content) => {
+            line.term = Some(content.term);
+            match &content.payload {
+                DumpedPayload::Blank => line.kind = "blank",
+                DumpedPayload::Membership(membership) => {
+                    (line.kind, line.membership) = ("membership", Some(membership.to_string()));
+                }
+                DumpedPayload::Segments(segments) => {
+                    line.kind = "commands";
+                    let shown = segments.iter().map(|one| {
+                        let conclave_storage::Segment { origin, seq, commands } = one;
+                        Segment { origin: hex(*origin), seq: *seq, commands }
+                    });
+                    line.segments = shown.collect();
+                }
+            }
+        }
+    }
+    line.serialize(&mut Serializer::with_formatter(&mut *out, Readable))?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// One entry for a reader.
+fn readable(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
+    let DumpedEntry { index, bytes, content, .. } = entry;
+    let content = match content {
+        Ok(content) => content,
+        Err(reason) => return Ok(writeln!(out, "{index:>10}  UNREADABLE ({bytes} bytes): {reason}")?),
+    };
+    write!(out, "{index:>10}  term {}  ", content.term)?;
+    match &content.payload {
+        DumpedPayload::Blank => writeln!(out, "blank")?,
+        DumpedPayload::Membership(membership) => writeln!(out, "membership {membership}")?,
+        DumpedPayload::Segments(segments) => {
+            writeln!(out, "{bytes} bytes")?;
+            for command in segments.iter().flat_map(|segment| &segment.commands) {
+                write!(out, "{:12}", "")?;
+                command.serialize(&mut Serializer::with_formatter(&mut *out, Readable))?;
+                writeln!(out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// JSON in which bytes are text where they are text.
+struct Readable;
+
+impl Formatter for Readable {
+    fn write_byte_array<W: ?Sized + Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
+        if let Ok(text) = std::str::from_utf8(value) {
+            return serde_json::to_writer(writer, text).map_err(Into::into);
+        }
+        let digits: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        CompactFormatter.begin_object(writer)?;
+        write!(writer, "\"hex\":\"{digits}\"")?;
+        CompactFormatter.end_object(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_state::Put;
+
+    #[test]
+    fn bytes_are_shown_as_text_where_they_are_text() {
+        let put = Put { key: "a \"key\"".into(), value: vec![0xff, 0x00].into(), lease: 7, ..Put::default() };
+        let mut out = Vec::new();
+        Command::Put(put).serialize(&mut Serializer::with_formatter(&mut out, Readable)).expect("a vector takes it");
+        let shown: Value = serde_json::from_slice(&out).expect("it is JSON");
+        assert_eq!(shown["Put"]["key"], "a \"key\"");
+        assert_eq!(shown["Put"]["value"], json!({ "hex": "ff00" }));
+        assert_eq!(shown["Put"]["lease"], 7);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_had_is_said_to_be_so() {
+        let dir = tempfile::tempdir().expect("a directory for the test");
+        let arguments = Arguments { data_dir: dir.path().to_owned(), from: 0, limit: 1, json: false };
+        let error = dump(&arguments, &mut Vec::new()).expect_err("there is nothing").to_string();
+        assert!(error.contains("is not the data directory of a member"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+//! The connections of clients: HTTP/2, and HTTP/1 for the pages, told apart by their first bytes.
+
+use super::authority::LenientAuthority;
+use super::front::Front;
+use super::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use futures::FutureExt;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// After a connection could not be accepted: mostly for want of file descriptors, of which some may come back.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Requests of one connection that were taken back before they were looked at: beyond, somebody means harm.
+const RESETS: usize = 10_000;
+
+/// When connections end: `stopping` lets the requests under way be answered, `closing` does not.
+#[derive(Clone)]
+pub(super) struct Ends {
+    pub(super) stopping: CancellationToken,
+    pub(super) closing: CancellationToken,
+}
+
+/// Serves until the last connection has ended.
+pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
+    let (front, builder) = (Arc::new(front), Arc::new(builder()));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ends.stopping.cancelled() => break,
+            () = ends.closing.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, builder.clone(), front.clone(), ends.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client's connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(u32::MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        // The count is over a connection's life, which for a client of ours may be months.
+        .max_local_error_reset_streams(None::<usize>)
+        // A client whose calls time out together resets them together, and may not lose its connection for that.
+        .max_pending_accept_reset_streams(RESETS)
+        // Nobody asks a gRPC server for the date.
+        .auto_date_header(false);
+    // With a timer, a client that never sends its request's head is let go.
+    builder.http1().timer(TokioTimer::new());
+    builder
+}
+
+async fn connection(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, front: Arc<Front>, ends: Ends) {
+    if let Err(error) = stream.set_nodelay(true) {
+        return tracing::debug!(%error, "a client's connection ended before it was served");
+    }
+    let service = service_fn(move |request| front.answer(request).map(Ok::<_, Infallible>));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(LenientAuthority::new(stream)), service));
+    let mut stopping = pin!(ends.stopping.cancelled());
+    let mut closing = pin!(ends.closing.cancelled());
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut served => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "a client's connection ended");
+                }
+                return;
+            }
+            () = &mut stopping, if !asked => {
+                asked = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = &mut closing => return,
+        }
+    }
+}

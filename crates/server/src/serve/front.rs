@@ -1,0 +1,193 @@
+//! Who answers a request on a client address.
+//!
+//! The methods that make up nearly all of a cluster's load are answered here by name ([`unary`]). The rest of gRPC goes to tonic's
+//! router, and what is not gRPC by its content type to the pages. A call through the router costs some
+//! ten boxes and copies of services more; nothing else differs.
+
+use super::reply::Reply;
+use super::routes::Services;
+use super::unary;
+use crate::http::Pages;
+use crate::metrics::{GrpcMetrics, GrpcMetricsService, MethodMetrics};
+use crate::node::Node;
+use crate::service::watch;
+use conclave_api::conclave::v1::elections_server::Elections;
+use conclave_api::conclave::v1::locks_server::Locks;
+use conclave_api::etcdserverpb::kv_server::Kv;
+use conclave_api::etcdserverpb::lease_server::Lease;
+use conclave_api::v3electionpb::election_server::Election;
+use conclave_api::v3lockpb::lock_server::Lock;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::Status;
+use tonic::service::Routes;
+use tower::{Layer, Service};
+
+pub(super) struct Front {
+    node: Arc<Node>,
+    services: Services,
+    direct: DirectMetrics,
+    routes: GrpcMetricsService<Routes>,
+    pages: Pages,
+}
+
+/// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it had better be small.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Reply>> + Send>>;
+
+/// The methods with a way of their own: where they are counted, their paths, and who answers them.
+macro_rules! direct {
+    ($($metrics:ident: $path:literal => $service:ident, $trait:ident::$method:ident;)*) => {
+        struct DirectMetrics {
+            $($metrics: MethodMetrics,)*
+            watch: MethodMetrics,
+        }
+
+        impl DirectMetrics {
+            fn new(metrics: &GrpcMetrics) -> DirectMetrics {
+                DirectMetrics { $($metrics: metrics.method($path),)* watch: metrics.method(watch::PATH) }
+            }
+        }
+
+        impl Front {
+            /// The answer, or the request if its method has no way of its own.
+            fn direct(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, Request<Incoming>> {
+                let max = self.services.max_message;
+                match request.uri().path() {
+                    $($path => {
+                        let service = self.services.$service.clone();
+                        let call = move |request| async move { $trait::$method(&*service, request).await };
+                        Ok(Box::pin(unary::answer(request, max, self.direct.$metrics.begin(), call)))
+                    })*
+                    watch::PATH => Ok(Box::pin(std::future::ready(self.watch(request)))),
+                    _ => Err(request),
+                }
+            }
+        }
+    };
+}
+
+direct! {
+    range: "/etcdserverpb.KV/Range" => kv, Kv::range;
+    put: "/etcdserverpb.KV/Put" => kv, Kv::put;
+    delete_range: "/etcdserverpb.KV/DeleteRange" => kv, Kv::delete_range;
+    txn: "/etcdserverpb.KV/Txn" => kv, Kv::txn;
+    lease_grant: "/etcdserverpb.Lease/LeaseGrant" => lease, Lease::lease_grant;
+    lease_revoke: "/etcdserverpb.Lease/LeaseRevoke" => lease, Lease::lease_revoke;
+    lock: "/v3lockpb.Lock/Lock" => lock, Lock::lock;
+    unlock: "/v3lockpb.Lock/Unlock" => lock, Lock::unlock;
+    campaign: "/v3electionpb.Election/Campaign" => election, Election::campaign;
+    leader: "/v3electionpb.Election/Leader" => election, Election::leader;
+    proclaim: "/v3electionpb.Election/Proclaim" => election, Election::proclaim;
+    resign: "/v3electionpb.Election/Resign" => election, Election::resign;
+    enter: "/conclave.v1.Elections/Enter" => elections, Elections::enter;
+    leave: "/conclave.v1.Elections/Leave" => elections, Elections::leave;
+    get_term: "/conclave.v1.Elections/GetTerm" => elections, Elections::get_term;
+    acquire: "/conclave.v1.Locks/Acquire" => locks, Locks::acquire;
+    release: "/conclave.v1.Locks/Release" => locks, Locks::release;
+}
+
+impl Front {
+    pub(super) fn new(node: &Arc<Node>) -> Front {
+        let services = Services::new(node);
+        Front {
+            direct: DirectMetrics::new(&node.metrics.grpc),
+            routes: node.metrics.grpc.layer().layer(services.routes(node)),
+            services,
+            pages: Pages::new(node.clone()),
+            node: node.clone(),
+        }
+    }
+
+    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        if !is_grpc(request.headers()) {
+            let pages = self.pages.clone();
+            let page = async move { pages.respond(request.method(), request.uri()).await.map(Reply::page) };
+            return Box::pin(page);
+        }
+        let patience = timeout(request.headers());
+        let answer = self.call(request);
+        let Some(patience) = patience else { return answer };
+        Box::pin(async move {
+            let answer = tokio::time::timeout(patience, answer).await;
+            answer.unwrap_or_else(|_| Status::cancelled("Timeout expired").into_http())
+        })
+    }
+
+    fn call(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        // No encoding is spoken here; tonic has the words for that.
+        let request = match is_encoded(request.headers()) {
+            false => match self.direct(request) {
+                Ok(answer) => return answer,
+                Err(request) => request,
+            },
+            true => request,
+        };
+        let routed = self.routes.clone().call(request.map(tonic::body::Body::new));
+        Box::pin(async move {
+            match routed.await {
+                Ok(answer) => answer.map(Reply::routed),
+                Err(never) => match never {},
+            }
+        })
+    }
+
+    fn watch(&self, request: Request<Incoming>) -> Response<Reply> {
+        let counted = self.direct.watch.begin();
+        match watch::open(&self.node, request) {
+            Ok(response) => response.map(|body| Reply::watch(counted.body(body))),
+            Err(status) => {
+                counted.ended(status.code());
+                status.into_http()
+            }
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
+}
+
+/// The client's patience: at most eight digits and a unit. What cannot be read is as if it were not there.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u32 = number.parse().ok().filter(|number| *number < 100_000_000)?;
+    Some(match unit {
+        "H" => Duration::from_secs(3_600) * number,
+        "M" => Duration::from_secs(60) * number,
+        "S" => Duration::from_secs(1) * number,
+        "m" => Duration::from_millis(1) * number,
+        "u" => Duration::from_micros(1) * number,
+        "n" => Duration::from_nanos(1) * number,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &'static str) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-timeout", http::HeaderValue::from_static(text));
+        timeout(&headers)
+    }
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        for wrong in ["", "S", "5", "5s", "-5S", "100000000S", "5 S"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What a hand-over reads, however many were before it.
+//!
+//! A deleted row is not gone: a database passes over it in every scan until it is compacted away. So the view of these tests remembers what
+//! was deleted, and counts what a scan shows and what it passes over.
+
+#![allow(clippy::expect_used, reason = "memory can be read")]
+
+use bytes::Bytes;
+use conclave_state::coord::read;
+use conclave_state::view::Fault;
+use conclave_state::*;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+/// Memory with the graves of what was deleted from it.
+#[derive(Default)]
+struct Graveyard {
+    rows: MemoryView,
+    graves: BTreeSet<(usize, Vec<u8>)>,
+    gets: Cell<usize>,
+    scanned: Cell<usize>,
+}
+
+impl Graveyard {
+    fn write(&mut self, changes: &Changes) {
+        for (table, key, value) in changes.writes.iter() {
+            let row = (table as usize, key.to_vec());
+            if value.is_some() {
+                self.graves.remove(&row);
+            } else {
+                self.graves.insert(row);
+            }
+        }
+        self.rows.write(&changes.writes);
+    }
+
+    fn passes(&self, table: Table, from: &[u8], to: &[u8]) {
+        let range = (table as usize, from.to_vec())..(table as usize, to.to_vec().max(from.to_vec()));
+        self.scanned.set(self.scanned.get() + self.graves.range(range).count());
+    }
+}
+
+impl View for Graveyard {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.gets.set(self.gets.get() + 1);
+        self.rows.get(table, key)
+    }
+
+    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let mut found = None;
+        self.scan(table, from, below, &mut |key, value| {
+            found = Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            Ok(view::Step::Stop)
+        })?;
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<view::Step, Fault>,
+    ) -> Result<(), Fault> {
+        let (mut at, mut over) = (from.to_vec(), false);
+        self.rows.scan(table, from, below, &mut |key, value| {
+            self.passes(table, &at, key);
+            self.scanned.set(self.scanned.get() + 1);
+            let step = visit(key, value)?;
+            over = step == view::Step::Stop;
+            at = match &step {
+                view::Step::Seek(to) if to.as_slice() > key => to.clone(),
+                _ => key.to_vec(),
+            };
+            Ok(step)
+        })?;
+        if !over {
+            self.passes(table, &at, below);
+        }
+        Ok(())
+    }
+}
+
+struct Node {
+    view: Graveyard,
+    machine: Machine,
+}
+
+impl Node {
+    fn new(sessions: i64) -> Node {
+        let view = Graveyard::default();
+        let machine = Machine::load(&view).expect("memory can be read");
+        let mut node = Node { view, machine };
+        for id in 1..=sessions {
+            node.apply(Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 }));
+        }
+        node
+    }
+
+    fn apply(&mut self, command: Command) -> Response {
+        let mut batch = self.machine.begin(&self.view);
+        let at = Position { index: 1, term: 1 };
+        let outcome = batch.apply(at, &command, true).expect("memory can be read");
+        let changes = batch.finish();
+        self.view.write(&changes);
+        outcome.result.expect("nothing in these tests is refused")
+    }
+
+    fn coord(&mut self, session: i64, body: CoordBody) -> Response {
+        self.apply(Command::Coord(Box::new(Coord { session, dedupe: None, expect: None, body })))
+    }
+
+    /// Point reads and rows scanned by what is done.
+    fn cost(&mut self, work: impl FnOnce(&mut Node)) -> (usize, usize) {
+        let before = (self.view.gets.get(), self.view.scanned.get());
+        work(self);
+        (self.view.gets.get() - before.0, self.view.scanned.get() - before.1)
+    }
+}
+
+const LINE: i64 = 1_000;
+
+fn name() -> Name {
+    Name { namespace: "n".into(), name: "x".into() }
+}
+
+/// The cost of one hand-over near the beginning of a long line and one near its end.
+fn early_and_late(node: &mut Node, mut hand_over: impl FnMut(&mut Node, i64)) -> [(usize, usize); 2] {
+    let costs: Vec<_> = (1..LINE - 1).map(|who| node.cost(|node| hand_over(node, who))).collect();
+    [costs[1], costs[costs.len() - 1]]
+}
+
+fn assert_flat([early, late]: [(usize, usize); 2]) {
+    assert!(late.0 <= early.0 + 1, "point reads: {early:?}, later {late:?}");
+    assert!(late.1 <= early.1 + 2, "rows scanned: {early:?}, later {late:?}");
+    assert!(late.1 < 30, "rows scanned: {late:?}");
+}
+
+fn enter(node: &mut Node, who: i64, priority: i64) {
+    let candidate = format!("c{who:05}");
+    node.coord(who, CoordBody::Enter(Enter { election: name(), candidate, priority, ..Enter::default() }));
+}
+
+fn leave(node: &mut Node, who: i64) {
+    let candidate = format!("c{who:05}");
+    node.coord(who, CoordBody::Leave(Leave { election: name(), candidate, instance: None }));
+}
+
+#[test]
+fn a_hand_over_of_an_election_does_not_pass_those_who_led() {
+    let mut node = Node::new(LINE);
+    (1..=LINE).for_each(|who| enter(&mut node, who, 0));
+    assert_flat(early_and_late(&mut node, leave));
+}
+
+#[test]
+fn who_comes_before_the_first_is_found_and_so_is_who_follows() {
+    let mut node = Node::new(LINE);
+    (1..=LINE).for_each(|who| enter(&mut node, who, who % 3));
+    let mut order = Vec::new();
+    let leader = |node: &Node| {
+        let state = read::election(&node.view, &name()).expect("memory can be read");
+        state.and_then(|state| state.term.leader)
+    };
+    while let Some(first) = leader(&node) {
+        let line = read::line(&node.view, &name()).expect("memory can be read");
+        assert_eq!(line.len(), usize::try_from(LINE).expect("small") - order.len() - 1);
+        let before = read::position(&node.view, &name(), line.first().map_or("", String::as_str));
+        assert_eq!(before.expect("memory can be read"), line.first().map(|_| 1));
+        order.push(first.clone());
+        leave(&mut node, first[1..].parse().expect("c and a number"));
+    }
+    let number = |id: &String| id[1..].parse::<i64>().expect("c and a number");
+    let mut expected: Vec<i64> = (2..=LINE).collect();
+    expected.sort_by_key(|who| (-(who % 3), *who));
+    assert_eq!(number(&order[0]), 1, "it led before the others came");
+    assert_eq!(order[1..].iter().map(number).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_hand_over_of_a_lock_does_not_pass_those_who_held_it() {
+    let mut node = Node::new(LINE);
+    let parts = vec![LockPart { lock: name(), mode: LockMode::Exclusive }];
+    let fences: Vec<i64> = (1..=LINE)
+        .map(|who| match node.coord(who, CoordBody::Acquire(Acquire { parts: parts.clone(), ..Acquire::default() })) {
+            Response::Coord(CoordResponse::Lock { fence, .. }) => fence,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_flat(early_and_late(&mut node, |node, who| {
+        let fence = fences[usize::try_from(who).expect("small") - 1];
+        node.coord(who, CoordBody::Release(Release { fence, ..Release::default() }));
+    }));
+}
+
+#[test]
+fn a_hand_over_of_a_claim_does_not_pass_those_who_held_it() {
+    let mut node = Node::new(LINE);
+    let claim = |who: i64| Claim {
+        claim: name(),
+        holder: format!("h{who}"),
+        duration_ms: 9_000,
+        wait: true,
+        ..Claim::default()
+    };
+    for who in 1..=LINE {
+        node.coord(who, CoordBody::Claim(vec![claim(who)]));
+    }
+    assert_flat(early_and_late(&mut node, |node, who| {
+        let holder = Some(format!("h{who}"));
+        node.coord(0, CoordBody::Revoke(Revoke { claim: name(), holder, instance: None }));
+    }));
+}
+
+#[test]
+fn a_hand_over_of_a_native_queue_reads_the_keys_that_it_writes() {
+    let mut node = Node::new(LINE);
+    for lease in 1..=LINE {
+        let (kind, value) = (QueueKind::Lock, Bytes::new());
+        node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease, grant_ttl_seconds: 0, value }));
+    }
+    let costs = early_and_late(&mut node, |node, lease| {
+        node.apply(Command::Unlock { key: queue_key(b"q", lease) });
+    });
+    assert_flat(costs);
+    assert!(costs[1] <= (0, 1), "no more than the newest version of its own key: {:?}", costs[1]);
+    let again = node.cost(|node| {
+        let (kind, value) = (QueueKind::Lock, Bytes::new());
+        node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease: 1, grant_ttl_seconds: 0, value }));
+    });
+    assert!(again <= (1, 1), "no more than the lease and the newest version of its own key: {again:?}");
+}
+
+#[test]
+fn a_claim_has_a_bounded_number_of_pins() {
+    let mut node = Node::new(0);
+    let pin = |entity: u32| CoordBody::Pin(Pin { claim: name(), entity: entity.to_string(), ..Pin::default() });
+    for entity in 0..1_000 {
+        node.coord(0, pin(entity));
+    }
+    let refused = |node: &mut Node, body| {
+        let mut batch = node.machine.begin(&node.view);
+        let command = Command::Coord(Box::new(Coord { session: 0, dedupe: None, expect: None, body }));
+        let outcome = batch.apply(Position::default(), &command, true).expect("memory can be read");
+        let changes = batch.finish();
+        node.view.write(&changes);
+        outcome.result.err()
+    };
+    assert_eq!(refused(&mut node, pin(1_000)), Some(Rejection::TooManyPins { limit: 1_000 }));
+    assert_eq!(refused(&mut node, pin(7)), None, "one that is there is renewed");
+    node.coord(0, CoordBody::Unpin(Unpin { claim: name(), entity: "7".into() }));
+    assert_eq!(refused(&mut node, pin(1_000)), None);
+}

@@ -1,0 +1,112 @@
+//! The data directory of a member that does not run, opened to look at it and never to change it.
+//!
+//! 1. A running member is refused: what stands on its disk is old by the time it is shown. While one looks, no member can start there.
+//! 2. Nothing is repaired and nothing concluded: what cannot be read is an error that says so.
+
+use crate::codec;
+use crate::error::OpenError;
+use crate::identity::{Identity, read_identity};
+use crate::log::disk::{LogDisk, Slot};
+use crate::log::{DumpedEntry, Found, RocksLog, entries};
+use crate::open::{log_dir, state_dir};
+use crate::snapshot::pointed_to;
+use crate::state::{Standing, stored_state};
+use crate::types::{LogId, StoredMembership, Vote};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An opened data directory.
+pub struct Stopped {
+    dir: PathBuf,
+    identity: Identity,
+    log: Arc<RocksLog>,
+    /// Held, and let go with this.
+    _lock: File,
+}
+
+/// What the log holds.
+#[derive(Clone, Debug)]
+pub struct StoredLog {
+    /// The first index that is there.
+    pub first: Option<u64>,
+    /// The last entry, which may be purged.
+    pub last: Option<LogId>,
+    /// The last entry that is gone from the front.
+    pub purged: Option<LogId>,
+    /// Known to be committed; more may be.
+    pub committed: Option<LogId>,
+    /// What the state on the disk contained at least, when it was last flushed.
+    pub flushed: Option<LogId>,
+    pub vote: Option<Vote>,
+}
+
+/// What the state holds, as it was flushed last: a crash takes the rest, and the log has it.
+#[derive(Clone, Debug)]
+pub struct StoredState {
+    pub standing: Standing,
+    pub membership: StoredMembership,
+}
+
+impl Stopped {
+    pub fn open(dir: &Path) -> Result<Stopped, OpenError> {
+        let identity = read_identity(dir)?.ok_or_else(|| OpenError::NoMember { path: dir.to_owned() })?;
+        let log = log_dir(dir);
+        if !log.join("CURRENT").exists() {
+            return Err(OpenError::Missing { path: dir.to_owned(), missing: "the log" });
+        }
+        let lock = lock(dir, &log.join("LOCK"))?;
+        let log = Arc::new(RocksLog::open_read_only(&log)?);
+        Ok(Stopped { dir: dir.to_owned(), identity, log, _lock: lock })
+    }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub fn log(&self) -> Result<StoredLog, OpenError> {
+        let read = || -> io::Result<StoredLog> {
+            let found = Found::on(&*self.log)?;
+            let flushed = self.log.slot(Slot::Flushed)?.map(|r| codec::decode_log_id(&r)).transpose()?;
+            let Found { first, last, purged, committed, vote } = found;
+            Ok(StoredLog { first, last, purged, committed, flushed, vote })
+        };
+        read().map_err(|e| self.corrupt("the log", &e))
+    }
+
+    pub fn state(&self) -> Result<StoredState, OpenError> {
+        let current = pointed_to(&state_dir(&self.dir)).map_err(|e| self.corrupt("the state", &e))?;
+        let current = current.filter(|current| current.join("CURRENT").exists());
+        let current = current.ok_or_else(|| OpenError::Missing { path: self.dir.clone(), missing: "the state" })?;
+        let (standing, membership) = stored_state(&current)?;
+        Ok(StoredState { standing, membership })
+    }
+
+    /// The entries from index `from` on, read as they are drawn. Purged ones may still be on the disk, and are not shown.
+    pub fn entries(
+        &self,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<DumpedEntry, OpenError>> + use<>, OpenError> {
+        let from = from.max(self.log()?.first.unwrap_or(u64::MAX));
+        let dir = self.dir.clone();
+        let corrupt = move |e: io::Error| OpenError::corrupt("the log", &dir, &e);
+        Ok(entries(self.log.clone(), from).map(move |entry| entry.map_err(&corrupt)))
+    }
+
+    fn corrupt(&self, what: &'static str, e: &io::Error) -> OpenError {
+        OpenError::corrupt(what, &self.dir, e)
+    }
+}
+
+/// Shares the lock that a running member holds for itself.
+fn lock(dir: &Path, path: &Path) -> Result<File, OpenError> {
+    let file = File::open(path).map_err(OpenError::io("open", path))?;
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(file),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(OpenError::InUse { path: dir.to_owned() }),
+        Err(e) => Err(OpenError::io("lock", path)(e.into())),
+    }
+}
