@@ -12,8 +12,8 @@ use conclave_api::conclave::v1::{
     claims_client::ClaimsClient, sessions_client::SessionsClient,
 };
 use conclave_api::etcdserverpb::{
-    PutRequest, RequestOp, StatusRequest, TxnRequest, kv_client::KvClient, maintenance_client::MaintenanceClient,
-    request_op,
+    PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest, kv_client::KvClient,
+    maintenance_client::MaintenanceClient, request_op,
 };
 use std::time::Duration;
 use tonic::{Status, transport::Channel};
@@ -99,6 +99,8 @@ impl Node {
 
     /// How far the log is.
     pub(crate) async fn index(&self) -> Result<u64, Status> {
+        // What was written by way of another member is here too from now on.
+        self.kv().range(RangeRequest { key: "nothing".into(), ..Default::default() }).await?;
         let mut maintenance = MaintenanceClient::new(self.channel.clone());
         Ok(maintenance.status(StatusRequest {}).await?.into_inner().raft_index)
     }

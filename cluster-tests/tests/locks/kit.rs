@@ -13,7 +13,7 @@ use conclave_api::conclave::v1::{
 };
 use conclave_api::etcdserverpb::kv_client::KvClient;
 use conclave_api::etcdserverpb::maintenance_client::MaintenanceClient;
-use conclave_api::etcdserverpb::{PutRequest, RequestOp, StatusRequest, TxnRequest, request_op};
+use conclave_api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest, request_op};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -180,6 +180,8 @@ impl Node {
     }
 
     pub(crate) async fn index(&self) -> Result<u64, Status> {
+        // What was written by way of another member is here too from now on.
+        self.kv().range(RangeRequest { key: "nothing".into(), ..Default::default() }).await?;
         let mut maintenance = MaintenanceClient::new(self.channel.clone());
         Ok(maintenance.status(StatusRequest {}).await?.into_inner().raft_index)
     }
