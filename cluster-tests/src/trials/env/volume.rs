@@ -116,11 +116,12 @@ impl Volume {
         Ok((before, self.free()?))
     }
 
-    /// Gives the room back.
+    /// Gives the room back, for good: a power cut would bring the filler back, and until the journal is written its room is not free.
     pub(crate) fn drain(&self) -> Result<()> {
         let filler = self.mount.join(FILLER);
         if filler.exists() {
             std::fs::remove_file(filler)?;
+            File::open(&self.mount)?.sync_all()?;
         }
         Ok(())
     }
