@@ -303,7 +303,7 @@ fn matrix(ci: bool, seed: u64, only: Option<&str>, means: &Means) -> Result<u8> 
             continue;
         }
         let plan = Plan::draw(cell.wishes(seed.wrapping_mul(1000) + number as u64))?;
-        let figures = go(&plan, &within(means, cell.name)).with_context(|| cell.name)?;
+        let figures = judged(&plan, &within(means, cell.name)).with_context(|| cell.name)?;
         println!("{}", line(cell.name, &figures));
         sum += &figures;
     }
@@ -334,6 +334,20 @@ fn matrix(ci: bool, seed: u64, only: Option<&str>, means: &Means) -> Result<u8> 
         "unknown" => 2,
         _ => 1,
     })
+}
+
+/// A run that could not be judged, because too little was seen or because the harness failed, is made once more, and it is said. A violation
+/// stands.
+fn judged(plan: &Plan, means: &Means) -> Result<Figures> {
+    match go(plan, means) {
+        Ok(figures) if figures.verdict != "unknown" => return Ok(figures),
+        Ok(figures) => println!("once more, since {figures}"),
+        Err(error) => {
+            println!("once more, since the harness failed: {error:#}");
+            sweep()?;
+        }
+    }
+    go(plan, means)
 }
 
 fn regressions(folder: &Path, only: Option<&str>, means: &Means) -> Result<u8> {
