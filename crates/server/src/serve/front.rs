@@ -53,6 +53,7 @@ macro_rules! direct {
 
         impl Front {
             /// The answer, or the request if its method has no way of its own.
+            #[expect(clippy::result_large_err, reason = "it is no error, and a box is what this is to save")]
             fn direct(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, Request<Incoming>> {
                 let max = self.services.max_message;
                 match request.uri().path() {

@@ -50,11 +50,13 @@ fn judge(case: &Case<'_>) -> Judged {
 }
 
 fn writes(call: &Call) -> bool {
-    match call {
-        Call::Kv(KvCall::Put { .. } | KvCall::Cas { .. } | KvCall::Delete { .. }) => true,
-        Call::Set(SetCall::Add { .. }) | Call::Lease(LeaseCall::Grant { .. }) | Call::Fenced(_) => true,
-        _ => false,
-    }
+    matches!(
+        call,
+        Call::Kv(KvCall::Put { .. } | KvCall::Cas { .. } | KvCall::Delete { .. })
+            | Call::Set(SetCall::Add { .. })
+            | Call::Lease(LeaseCall::Grant { .. })
+            | Call::Fenced(_)
+    )
 }
 
 fn wrote(answer: &Answer) -> bool {
