@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+/// Long enough for any member that is not held still.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A member at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -22,10 +25,13 @@ pub struct Standing {
 /// Asks one member.
 ///
 /// # Errors
-/// It does not answer, or not with that.
-pub fn standing(url: &str) -> Result<Standing> {
-    let address = url.strip_prefix("http://").context("an address without http")?.parse()?;
-    let status = page(address, "/status", Duration::from_secs(2))?;
+/// It does not answer with that, or takes longer than `patience`.
+pub fn standing(url: &str, patience: Duration) -> Result<Standing> {
+    let address = url.strip_prefix("http://").context("an address without http")?;
+    read(&page(address.trim_end_matches('/').parse()?, "/status", patience)?)
+}
+
+fn read(status: &Value) -> Result<Standing> {
     let number = |name: &str| status[name].as_u64().with_context(|| format!("no {name} in {status}"));
     let pairs = status["digests"].as_array().into_iter().flatten();
     Ok(Standing {
@@ -37,10 +43,7 @@ pub fn standing(url: &str) -> Result<Standing> {
 }
 
 /// Gets a JSON page, in the few words of HTTP that it takes.
-///
-/// # Errors
-/// There is none, or it takes longer than `patience`.
-pub fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value> {
+fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
@@ -50,4 +53,18 @@ pub fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
     Ok(serde_json::from_str(body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_standing_is_read_from_the_page() {
+        let page = json!({"applied_index": 70, "revision": 9, "digest": "0b", "digests": [[64, "0a"]]});
+        let digests = BTreeMap::from([(64, "0a".to_owned())]);
+        assert_eq!(read(&page).unwrap(), Standing { applied_index: 70, revision: 9, digest: "0b".into(), digests });
+        assert!(read(&json!({"applied_index": 70})).is_err());
+    }
 }

@@ -5,7 +5,7 @@ use cluster_tests::{
     client::put,
     cluster::Cluster,
     process::binary,
-    status::{Standing, standing},
+    status::{PATIENCE, Standing, standing},
     wait::{LONG, eventually},
 };
 use serde_json::Value;
@@ -41,7 +41,7 @@ async fn cluster_with_writes(size: usize, count: usize) -> Result<Cluster> {
 
 async fn equal_standings(cluster: &Cluster) -> Result<Standing> {
     eventually("equal standings", LONG, async || {
-        let all = (0..cluster.size()).map(|i| standing(&cluster.endpoint(i))).collect::<Result<Vec<_>>>()?;
+        let all = (0..cluster.size()).map(|i| standing(&cluster.endpoint(i), PATIENCE)).collect::<Result<Vec<_>>>()?;
         ensure!(all.iter().all(|one| one.applied_index == all[0].applied_index), "{all:?}");
         ensure!(all.iter().all(|one| one == &all[0]), "members differ: {all:?}");
         Ok(all[0].clone())

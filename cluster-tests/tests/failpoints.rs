@@ -8,7 +8,7 @@ use cluster_tests::{
     client::{grant, list, put, put_leased},
     cluster::Cluster,
     process::binary,
-    status::standing,
+    status::{PATIENCE, standing},
     wait::{LONG, SOON, eventually},
 };
 use conclave_client::api::etcdserverpb::{CompactionRequest, WatchCreateRequest};
@@ -155,7 +155,7 @@ impl Trial {
 
     async fn compact(&self, through: usize) -> Result<()> {
         let client = self.cluster.client(through)?.with_timeout(Duration::from_secs(2));
-        let revision = standing(&self.cluster.endpoint(through))?.revision;
+        let revision = standing(&self.cluster.endpoint(through), PATIENCE)?.revision;
         // One that another compaction overtook, or whose member ended.
         let _ = client.kv().compact(CompactionRequest { revision, physical: false }).await;
         Ok(())
@@ -250,7 +250,7 @@ impl Trial {
         }
         let cluster = &self.cluster;
         eventually("equal digests", LONG, async || {
-            let all = (0..3).map(|i| standing(&cluster.endpoint(i))).collect::<Result<Vec<_>>>()?;
+            let all = (0..3).map(|i| standing(&cluster.endpoint(i), PATIENCE)).collect::<Result<Vec<_>>>()?;
             let same = all.iter().all(|one| (one.applied_index, &one.digest) == (all[0].applied_index, &all[0].digest));
             ensure!(same, "{all:?}");
             Ok(())

@@ -1,6 +1,6 @@
 //! Generates messages, clients and servers from `proto/`. The descriptor set is kept for reflection.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const FILES: [&str; 9] = [
     "etcd/kv.proto",
@@ -15,7 +15,8 @@ const FILES: [&str; 9] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Asked for when it runs: one target folder serves more than one checkout.
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let files: Vec<PathBuf> = FILES.iter().map(|file| root.join(file)).collect();
     tonic_prost_build::configure()

@@ -5,17 +5,15 @@
 
 use super::observer::write;
 use crate::{
-    status::page,
+    status::{Standing, standing},
     trials::{
         env::{Host, World},
         history::{Fact, Journal, Mark},
     },
 };
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,17 +29,16 @@ const LAST: usize = 4;
 
 /// Samples until told to stop, and once more then.
 pub(super) fn start(world: &Arc<World>, journal: &Journal, stop: &Arc<AtomicBool>) -> Result<JoinHandle<()>> {
-    let addresses = (0..world.nodes()).map(|node| address(&world.endpoint(Host::Runner, node)));
-    let addresses = addresses.collect::<Result<Vec<_>>>()?;
+    let urls = world.endpoints(Host::Runner);
     let (journal, stop) = (journal.clone(), Arc::clone(stop));
     world.inside(Host::Runner, move || {
         let mut known: HashMap<(usize, u64), String> = HashMap::new();
         for look in 0.. {
             let last = stop.load(Ordering::Acquire);
-            for (node, address) in addresses.iter().enumerate() {
+            for (node, url) in urls.iter().enumerate() {
                 // One that is down or stands still says nothing.
-                let Ok(status) = page(*address, "/status", PATIENCE) else { continue };
-                for mark in marks(&status, last || look % LAST == 0) {
+                let Ok(standing) = standing(url, PATIENCE) else { continue };
+                for mark in marks(&standing, last || look % LAST == 0) {
                     // A member that comes to the same entry again, after a restart, must come to the same digest.
                     if known.insert((node, mark.index), mark.digest.clone()).as_ref() != Some(&mark.digest) {
                         write(&journal, node, Fact::Mark(mark));
@@ -56,30 +53,24 @@ pub(super) fn start(world: &Arc<World>, journal: &Journal, stop: &Arc<AtomicBool
     })
 }
 
-fn address(url: &str) -> Result<SocketAddr> {
-    let address = url.strip_prefix("http://").context("an address without http")?;
-    address.trim_end_matches('/').parse().with_context(|| url.to_owned())
-}
-
-fn marks(status: &Value, last: bool) -> Vec<Mark> {
-    let mark =
-        |index: &Value, digest: &Value| Some(Mark { index: index.as_u64()?, digest: digest.as_str()?.to_owned() });
-    let round = status["digests"].as_array().into_iter().flatten().filter_map(|pair| mark(&pair[0], &pair[1]));
+fn marks(standing: &Standing, last: bool) -> Vec<Mark> {
+    let mark = |index: u64, digest: &str| Mark { index, digest: digest.to_owned() };
     // Before anything was applied all are equal, which shows nothing.
-    let round = round.filter(|mark| mark.index > 0);
-    let now = last.then(|| mark(&status["applied_index"], &status["digest"])).flatten();
+    let round = standing.digests.iter().filter(|(index, _)| **index > 0).map(|(index, digest)| mark(*index, digest));
+    let now = last.then(|| mark(standing.applied_index, &standing.digest));
     round.chain(now).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn marks_are_read_from_a_status() {
-        let status = json!({"applied_index": 70, "digest": "0b", "digests": [[0, "00"], [64, "0a"]]});
-        let seen = |last| marks(&status, last).iter().map(|mark| (mark.index, mark.digest.clone())).collect::<Vec<_>>();
+    fn marks_are_those_of_round_indexes_and_sometimes_the_last() {
+        let digests = [(0, "00".to_owned()), (64, "0a".to_owned())].into();
+        let standing = Standing { applied_index: 70, revision: 9, digest: "0b".into(), digests };
+        let seen =
+            |last| marks(&standing, last).iter().map(|mark| (mark.index, mark.digest.clone())).collect::<Vec<_>>();
         assert_eq!(seen(false), [(64, "0a".to_owned())]);
         assert_eq!(seen(true), [(64, "0a".to_owned()), (70, "0b".to_owned())]);
     }

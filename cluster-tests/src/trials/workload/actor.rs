@@ -38,6 +38,9 @@ pub(crate) struct Actor {
     process: u64,
 }
 
+/// How long calls that wait go on when the load has ended.
+const AFTER_LOAD: Duration = Duration::from_millis(1500);
+
 impl Actor {
     pub(crate) fn new(shared: &Arc<Shared>, link: &Link, number: u64) -> Self {
         let seed = shared.spec.seed ^ shared.spec.first.rotate_left(20) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -179,6 +182,30 @@ impl Actor {
                 Err(status)
             }
         }
+    }
+
+    /// The answer to a call that may wait for its turn, and when it came: as long as there is patience, and a little longer than the load. What
+    /// becomes of the call otherwise is written here.
+    pub(crate) async fn wait<T>(
+        &mut self,
+        patience: Duration,
+        request: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Option<(T, u64)> {
+        let end = async {
+            self.stopped().await;
+            tokio::time::sleep(AFTER_LOAD).await;
+        };
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(patience, request) => outcome.map_err(|_| "given up"),
+            () = end => Err("given up at the end"),
+        };
+        let received = now();
+        match outcome {
+            Ok(Ok(response)) => return Some((response.into_inner(), received)),
+            Ok(Err(status)) => self.refused(&status, false),
+            Err(why) => self.unknown(why),
+        }
+        None
     }
 
     /// A request that is no part of the history: a read that only prepares another.

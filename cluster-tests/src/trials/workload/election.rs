@@ -89,33 +89,13 @@ async fn campaign(me: &mut Actor, session: &Session, election: &str) -> Option<L
     let mut client = ElectionClient::new(me.link.channel());
     let request = client.campaign(CampaignRequest { name: bytes(election), lease, value: bytes(&value) });
     let patience = if me.chance(8) { me.millis(5, 400) } else { Duration::from_secs(12) };
-    let outcome = tokio::select! {
-        outcome = tokio::time::timeout(patience, request) => outcome,
-        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
-            me.unknown("given up at the end");
-            return None;
-        }
-    };
-    let received = now();
-    match outcome {
-        Err(_) => {
-            me.unknown("given up");
-            None
-        }
-        Ok(Err(status)) => {
-            me.refused(&status, false);
-            None
-        }
-        Ok(Ok(response)) => {
-            let response = response.into_inner();
-            let revision = revision(response.header.as_ref());
-            me.has_seen(revision);
-            let leader = response.leader.unwrap_or_default();
-            let won = ElectionAnswer::Won { revision, key: text(&leader.key), fence: leader.rev };
-            me.ok_at(received, Answer::Election(won));
-            Some(leader)
-        }
-    }
+    let (response, received) = me.wait(patience, request).await?;
+    let revision = revision(response.header.as_ref());
+    me.has_seen(revision);
+    let leader = response.leader.unwrap_or_default();
+    let won = ElectionAnswer::Won { revision, key: text(&leader.key), fence: leader.rev };
+    me.ok_at(received, Answer::Election(won));
+    Some(leader)
 }
 
 async fn proclaim(me: &mut Actor, election: &str, leader: &LeaderKey) {

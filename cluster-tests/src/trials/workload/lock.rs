@@ -9,7 +9,7 @@ use super::{
     messages::{bytes, get, revision, text},
     session::Session,
 };
-use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode, now};
+use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode};
 use conclave_api::{
     etcdserverpb::kv_client::KvClient,
     v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient},
@@ -111,40 +111,20 @@ async fn acquire(me: &mut Actor, session: &Session, lock: &str) -> Option<(Strin
     let mut client = LockClient::new(me.link.channel());
     let request = client.lock(LockRequest { name: bytes(lock), lease });
     let patience = if me.chance(8) { me.millis(5, 400) } else { Duration::from_secs(12) };
-    let outcome = tokio::select! {
-        outcome = tokio::time::timeout(patience, request) => outcome,
-        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
-            me.unknown("given up at the end");
-            return None;
-        }
-    };
-    let received = now();
-    match outcome {
-        Err(_) => {
-            me.unknown("given up");
-            None
-        }
-        Ok(Err(status)) => {
-            me.refused(&status, false);
-            None
-        }
-        Ok(Ok(response)) => {
-            let response = response.into_inner();
-            let key = text(&response.key);
-            let mut fence = 0;
-            for _ in 0..3 {
-                let mut kv = KvClient::new(me.link.channel());
-                if let Some(found) = me.ask(kv.range(get(&key))).await {
-                    fence = found.kvs.first().map_or(0, |kv| kv.create_revision);
-                    break;
-                }
-            }
-            let revision = revision(response.header.as_ref());
-            me.has_seen(revision);
-            me.ok_at(received, Answer::Lock(LockAnswer::Granted { revision, fence, key: key.clone(), since: 0 }));
-            Some((key, fence))
+    let (response, received) = me.wait(patience, request).await?;
+    let key = text(&response.key);
+    let mut fence = 0;
+    for _ in 0..3 {
+        let mut kv = KvClient::new(me.link.channel());
+        if let Some(found) = me.ask(kv.range(get(&key))).await {
+            fence = found.kvs.first().map_or(0, |kv| kv.create_revision);
+            break;
         }
     }
+    let revision = revision(response.header.as_ref());
+    me.has_seen(revision);
+    me.ok_at(received, Answer::Lock(LockAnswer::Granted { revision, fence, key: key.clone(), since: 0 }));
+    Some((key, fence))
 }
 
 /// True if the session can go on: after an unlock of unknown outcome the key may still be there.

@@ -6,7 +6,7 @@ use super::{
     messages::revision,
     session::Session,
 };
-use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode, now};
+use crate::trials::history::{Answer, Api, Call, Disbelief, Event, LockAnswer, LockCall, Mode};
 use conclave_api::conclave::v1::{
     AcquireRequest, Caller, LockPart, Name, ReleaseRequest, ReleaseResponse, Token, lock_part,
     locks_client::LocksClient,
@@ -136,36 +136,16 @@ async fn acquire(me: &mut Actor, session: &Session, name: &str, mode: Mode, try_
     let mut client = LocksClient::new(me.link.channel());
     let request = client.acquire(request);
     let patience = if me.chance(6) { me.millis(5, 400) } else { Duration::from_secs(12) };
-    let outcome = tokio::select! {
-        outcome = tokio::time::timeout(patience, request) => outcome,
-        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
-            me.unknown("given up at the end");
-            return None;
-        }
-    };
-    let received = now();
-    match outcome {
-        Err(_) => {
-            me.unknown("given up");
-            None
-        }
-        Ok(Err(status)) => {
-            me.refused(&status, false);
-            None
-        }
-        Ok(Ok(response)) => {
-            let response = response.into_inner();
-            let revision = revision(response.header.as_ref());
-            me.has_seen(revision);
-            if response.fence == 0 && try_only {
-                me.ok_at(received, Answer::Lock(LockAnswer::NotGranted { revision }));
-                return None;
-            }
-            let (fence, since) = (response.fence, response.held_since);
-            me.ok_at(received, Answer::Lock(LockAnswer::Granted { revision, fence, key: String::new(), since }));
-            Some((fence, response.token.unwrap_or_default()))
-        }
+    let (response, received) = me.wait(patience, request).await?;
+    let revision = revision(response.header.as_ref());
+    me.has_seen(revision);
+    if response.fence == 0 && try_only {
+        me.ok_at(received, Answer::Lock(LockAnswer::NotGranted { revision }));
+        return None;
     }
+    let (fence, since) = (response.fence, response.held_since);
+    me.ok_at(received, Answer::Lock(LockAnswer::Granted { revision, fence, key: String::new(), since }));
+    Some((fence, response.token.unwrap_or_default()))
 }
 
 async fn release(me: &mut Actor, session: i64, name: &str, fence: i64) -> bool {

@@ -185,30 +185,10 @@ async fn wait(
     let timeout_ms = if me.chance(15) { me.millis(100, 2000).as_millis() as u64 } else { 0 };
     let patience = if me.chance(8) { me.millis(5, 400) } else { Duration::from_secs(12) };
     let request = campaign(me.link.channel(), enter, timeout_ms);
-    let outcome = tokio::select! {
-        outcome = tokio::time::timeout(patience, request) => outcome,
-        () = async { me.stopped().await; tokio::time::sleep(Duration::from_millis(1500)).await } => {
-            me.unknown("given up at the end");
-            return None;
-        }
-    };
-    let received = now();
-    match outcome {
-        Err(_) => {
-            me.unknown("given up");
-            None
-        }
-        Ok(Err(status)) => {
-            me.refused(&status, false);
-            None
-        }
-        Ok(Ok(response)) => {
-            let response = response.into_inner();
-            me.has_seen(revision(response.header.as_ref()));
-            me.ok_at(received, Answer::Queue(told(&response)));
-            Some(response)
-        }
-    }
+    let (response, received) = me.wait(patience, request).await?;
+    me.has_seen(revision(response.header.as_ref()));
+    me.ok_at(received, Answer::Queue(told(&response)));
+    Some(response)
 }
 
 /// The win is the stream's last message.
