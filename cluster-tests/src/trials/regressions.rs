@@ -52,12 +52,14 @@ pub fn load(folder: &Path) -> Result<Vec<Regression>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trials::check::PROPERTIES;
+    use crate::trials::{check::PROPERTIES, run::OF_THE_ENVIRONMENT};
 
     #[test]
     fn all_can_be_read_and_name_a_property() {
         for regression in load(&folder()).unwrap() {
-            assert!(PROPERTIES.iter().any(|property| property.name == regression.by), "{regression:?}");
+            let environment = OF_THE_ENVIRONMENT.map(|(name, _)| name);
+            let mut properties = PROPERTIES.iter().map(|property| property.name).chain(environment);
+            assert!(properties.any(|property| property == regression.by), "{regression:?}");
             assert!(!regression.found.is_empty() && !regression.plan.steps.is_empty(), "{regression:?}");
         }
     }

@@ -129,7 +129,10 @@ impl Leadership {
     }
 
     fn update(&self, metrics: &RaftServerMetrics<C>) {
-        let (leader, term) = (metrics.current_leader, metrics.vote.leader_id.term);
+        // Both from one vote, the one on the disk. `current_leader` is the newest, which may be on its way there: its leader beside this
+        // vote's term would be somebody who never led in it.
+        let vote = &metrics.vote;
+        let (leader, term) = (vote.committed.then_some(vote.leader_id.voted_for), vote.leader_id.term);
         self.0.now.send_if_modified(|now| {
             // Read inside: between here and `applied_in` one of the two sees what the other wrote.
             let applied = self.0.applied_term.load(Ordering::Acquire);
@@ -191,5 +194,36 @@ impl Leadership {
             Err(error) => fatal.report(format_args!("consensus stopped: {error}")),
             Ok(()) => fatal.report("consensus stopped without a reason"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_storage::types::vote;
+
+    #[test]
+    fn leader_and_term_are_of_one_vote() {
+        let leadership = Leadership::new(1, RaftCell::default());
+        let mut metrics = RaftServerMetrics::<C> {
+            id: 1,
+            vote: vote(1, 2, true),
+            state: openraft::ServerState::Follower,
+            current_leader: Some(2),
+            membership_config: Arc::default(),
+            committed_membership_config: Arc::default(),
+        };
+        leadership.update(&metrics);
+        assert_eq!((leadership.current().leader, leadership.current().term), (Some(2), 1));
+        // The next leader's vote is being written.
+        metrics.current_leader = Some(3);
+        leadership.update(&metrics);
+        assert_eq!((leadership.current().leader, leadership.current().term), (Some(2), 1));
+        metrics.vote = vote(2, 3, false);
+        leadership.update(&metrics);
+        assert_eq!((leadership.current().leader, leadership.current().term), (None, 2));
+        metrics.vote = vote(2, 3, true);
+        leadership.update(&metrics);
+        assert_eq!((leadership.current().leader, leadership.current().term), (Some(3), 2));
     }
 }

@@ -59,37 +59,25 @@ pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-/// The bounds of one key's rows, in one allocation that ends up as the key of the next row of that key.
-pub(crate) struct KeyRows {
-    /// `from`, then `below`.
-    bytes: Vec<u8>,
-    half: usize,
-}
+/// What the rows of one key share, in an allocation that ends up as the key of its next row.
+pub(crate) struct KeyRows(Vec<u8>);
 
 impl KeyRows {
     pub(crate) fn of(key: &[u8]) -> KeyRows {
-        let mut bytes = Vec::with_capacity(2 * (key.len() + 3) + REVISION_LEN);
-        push_escaped(&mut bytes, key);
-        let half = bytes.len() + KEY_END.len();
-        bytes.extend_from_slice(&KEY_END);
-        bytes.extend_from_within(..half - KEY_END.len());
-        bytes.extend_from_slice(&KEY_PAST);
-        KeyRows { bytes, half }
+        let mut prefix = Vec::with_capacity(key.len() + 3 + REVISION_LEN);
+        push_escaped(&mut prefix, key);
+        prefix.extend_from_slice(&KEY_END);
+        KeyRows(prefix)
     }
 
-    pub(crate) fn from(&self) -> &[u8] {
-        &self.bytes[..self.half]
-    }
-
-    pub(crate) fn below(&self) -> &[u8] {
-        &self.bytes[self.half..]
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.0
     }
 
     /// The row of the version that `revision` made.
     pub(crate) fn into_row(mut self, revision: i64) -> Vec<u8> {
-        self.bytes.truncate(self.half);
-        self.bytes.extend_from_slice(&inverted(revision));
-        self.bytes
+        self.0.extend_from_slice(&inverted(revision));
+        self.0
     }
 }
 
@@ -103,11 +91,14 @@ pub(crate) fn shared_key(row: &Bytes, key: &[u8]) -> Bytes {
 
 /// The row of one version of a key.
 pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
-    let mut row = Vec::with_capacity(key.len() + 3 + REVISION_LEN);
-    push_escaped(&mut row, key);
-    row.extend_from_slice(&KEY_END);
-    row.extend_from_slice(&inverted(revision));
-    row
+    KeyRows::of(key).into_row(revision)
+}
+
+/// What a row of the kv table shares with all other rows of its key, for filters that are asked about keys: all that stands before the
+/// revision. Given that part alone, it is that part.
+pub fn shared_part(row: &[u8]) -> &[u8] {
+    let end = row.array_windows().position(|pair| *pair == KEY_END);
+    end.map_or(row, |end| &row[..end + KEY_END.len()])
 }
 
 /// The bounds `[from, below)` of the rows of a range; `None` if no key can be in it.
@@ -271,10 +262,11 @@ mod tests {
         for (row, key) in rows.iter().skip(1).step_by(3).zip(keys) {
             let (prefix, revision) = split_row(row).unwrap();
             assert_eq!((&user_key(prefix).unwrap()[..], revision), (key, 7));
-            let bounds = KeyRows::of(key);
-            assert!(bounds.from() < &row[..] && &row[..] < bounds.below());
-            assert_eq!(&past_key(prefix), bounds.below());
-            assert_eq!(&bounds.into_row(7), row);
+            let rows = KeyRows::of(key);
+            assert_eq!(rows.prefix(), prefix);
+            assert!(prefix < &row[..] && row < &past_key(prefix));
+            assert_eq!((shared_part(row), shared_part(prefix)), (prefix, prefix));
+            assert_eq!(&rows.into_row(7), row);
         }
     }
 

@@ -79,7 +79,7 @@ pub use coord::{
     RequestTransfer, Revoke, SessionGrant, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
 };
 pub use event::*;
-pub use keys::{queue_key, queue_prefix};
+pub use keys::{queue_key, queue_prefix, shared_part};
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;

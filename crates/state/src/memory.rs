@@ -52,9 +52,15 @@ impl View for MemoryView {
         Ok(self.tables[table as usize].get(key).cloned())
     }
 
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let row = self.next(table, Bound::Included(from), below);
-        Ok(row.map(|(key, value)| (Bytes::copy_from_slice(key), value.clone())))
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let rows = self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(from), Bound::Unbounded));
+        let row = rows.take(1).find(|(row, _)| row.starts_with(prefix));
+        row.map(|(row, record)| read(row, record)).transpose()
     }
 
     fn scan(

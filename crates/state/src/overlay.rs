@@ -38,20 +38,8 @@ impl<'a, V: View> Overlay<'a, V> {
 
     /// The newest version of a key: at most one lookup in the base, none if this batch wrote the key.
     pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {
-        // Looking for the upper bound as well would search the map twice.
-        let after =
-            self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(rows.from()), Bound::Unbounded)).next();
-        let own = after.filter(|(key, _)| &key[..] < rows.below());
-        let head = |row: &[u8], record: &[u8]| Ok(Record::decode(record)?.head(keys::split_row(row)?.1));
-        if let Some((row, Some(record))) = own {
-            return head(row, record).map(Some);
-        }
-        let mut found = None;
-        self.base.scan(Table::Kv, rows.from(), rows.below(), &mut |row, record| {
-            found = Some(head(row, record)?);
-            Ok(Step::Stop)
-        })?;
-        Ok(found)
+        let prefix = rows.prefix();
+        self.version(prefix, prefix, |row, record| Ok(Record::decode(record)?.head(keys::split_row(row)?.1)))
     }
 }
 
@@ -63,16 +51,18 @@ impl<V: View> View for Overlay<'_, V> {
         }
     }
 
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        if self.tables[table as usize].is_empty() {
-            return self.base.first(table, from, below);
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        // The batch's versions of a key are newer than the base's: one that is at or after `from` comes first.
+        let after = self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).next();
+        match after {
+            Some((row, Some(record))) if row.starts_with(prefix) => read(row, record).map(Some),
+            _ => self.base.version(prefix, from, read),
         }
-        let mut first = None;
-        self.scan(table, from, below, &mut |key, value| {
-            first = Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            Ok(Step::Stop)
-        })?;
-        Ok(first)
     }
 
     fn scan(

@@ -56,9 +56,9 @@ fn changes<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Result
 
 /// What the change of `key` at `revision` left behind: the version before it, and itself if it is a tombstone.
 fn obsolete<V: View>(view: &V, key: &[u8], revision: i64, compacted: i64, rows: &mut Obsolete) -> Result<(), Fault> {
-    let bounds = KeyRows::of(key);
-    let from = keys::at_revision(bounds.from(), revision);
-    view.scan(Table::Kv, &from, bounds.below(), &mut |row, value| {
+    let all = KeyRows::of(key);
+    let from = keys::at_revision(all.prefix(), revision);
+    view.scan(Table::Kv, &from, &keys::past_key(all.prefix()), &mut |row, value| {
         let (_, at) = keys::split_row(row)?;
         if at < revision {
             rows.push((Table::Kv, row.to_vec()));

@@ -57,8 +57,16 @@ pub trait View {
     /// The value of exactly this row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
-    /// The first row in `[from, below)`.
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault>;
+    /// Reads the first row of the kv table at or after `from` among those that begin with `prefix`, if there is one.
+    ///
+    /// `prefix` is the whole of what the rows of one key share, and `from` begins with it: a question about one key, which can be
+    /// answered without a search where the key does not exist.
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault>;
 
     /// Shows the rows of `[from, below)` in ascending order until told to stop.
     #[expect(

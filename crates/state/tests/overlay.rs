@@ -61,13 +61,33 @@ proptest! {
 
         prop_assert_eq!(scan(&overlay, &from, &below, &steps), scan(&stored, &from, &below, &steps));
         prop_assert_eq!(
-            overlay.first(Table::Kv, &from, &below).expect("memory can be read"),
-            stored.first(Table::Kv, &from, &below).expect("memory can be read")
-        );
-        prop_assert_eq!(
             overlay.get(Table::Kv, &from).expect("memory can be read"),
             stored.get(Table::Kv, &from).expect("memory can be read")
         );
         prop_assert!(scan(&overlay, b"", b"\xff", &[]).len() == stored.rows(Table::Kv));
+    }
+
+    /// Rows as apply writes them: a key, its end, and a number that falls from version to version.
+    #[test]
+    fn finds_the_version_that_storing_would(
+        base in vec((0..3_u8, 20..30_u8), 0..8),
+        own in vec((0..3_u8, 10..20_u8), 0..8),
+        key in 0..3_u8,
+        from in 9..32_u8,
+    ) {
+        let rows = |of: &[(u8, u8)]| of.iter().map(|(key, at)| (vec![*key, b'/', *at], Some(vec![*at]))).collect::<Vec<_>>();
+        let empty = MemoryView::new();
+        let mut view = MemoryView::new();
+        view.write(&written(&empty, &rows(&base)).into_writes());
+        let overlay = written(&view, &rows(&own));
+        let mut stored = view.clone();
+        stored.write(&written(&view, &rows(&own)).into_writes());
+
+        let found = |row: &[u8], value: &[u8]| Ok((row.to_vec(), value.to_vec()));
+        let (prefix, from) = ([key, b'/'], [key, b'/', from]);
+        let expected = own.iter().chain(&base).filter(|(k, at)| *k == key && *at >= from[2]).map(|(_, at)| *at).min();
+        let seen = overlay.version(&prefix, &from, found).expect("memory can be read");
+        prop_assert_eq!(seen.as_ref().map(|(row, _)| row[2]), expected);
+        prop_assert_eq!(&seen, &stored.version(&prefix, &from, found).expect("memory can be read"));
     }
 }

@@ -152,6 +152,21 @@ fn apply_puts(bencher: Bencher<'_, '_>, count: u64) {
     });
 }
 
+/// Puts of keys that do not exist, over 100,000 others: what a key among them costs to be missed.
+#[divan::bench(args = [1, 64, 256], sample_count = 1000, sample_size = 1)]
+fn apply_new_keys(bencher: Bencher<'_, '_>, count: u64) {
+    let mut world = World::filled(KEYS);
+    let mut next = 0;
+    bencher.counter(ItemsCount::new(count)).bench_local(|| {
+        // In no order, and between those that exist.
+        let new = |n: u64| Bytes::from(format!("key/{:012}+", n.wrapping_mul(0x9e37_79b9) % KEYS * 1_000 + n / KEYS));
+        let puts: Vec<_> = (next..next + count).map(|n| put(new(n))).collect();
+        next += count;
+        let entry = world.entry(&puts);
+        world.apply(vec![entry]);
+    });
+}
+
 /// Reads of one key, each through a view of its own; `written` puts are not on the disk yet.
 #[divan::bench(args = [0, 50_000])]
 fn point_read(bencher: Bencher<'_, '_>, written: u64) {

@@ -25,6 +25,7 @@
 //! | [`snapshot`] | checkpoints: build, receive, install |
 //! | [`identity`], [`open`](mod@open) | whose directory this is, and whether it can be believed |
 //! | [`stopped`] | looking at what a stopped member has |
+//! | `journals` | damage that RocksDB would not notice |
 //! | [`failpoint`] | crash points for the tests |
 //!
 //! # Invariants
@@ -54,6 +55,7 @@ pub mod types;
 
 mod error;
 mod files;
+mod journals;
 
 pub use error::{OnFatal, OpenError};
 pub use identity::{Identity, read_identity, write_identity};

@@ -12,7 +12,7 @@ use common::*;
 use conclave_state::Command;
 use conclave_state::read;
 use conclave_storage::types::{Membership, Payload, log_id};
-use conclave_storage::{CheckpointFile, CheckpointReceiver, Opened};
+use conclave_storage::{CheckpointFile, CheckpointReceiver, Opened, open};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use std::collections::BTreeSet;
@@ -183,4 +183,23 @@ async fn sweeping_goes_on_after_an_installation() {
     follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
     assert_eq!(follower.state.compacted(), 90);
     assert!(follower.state.swept(std::time::Duration::from_secs(10)));
+}
+
+/// What a sync that fails leaves on the disk nobody knows, whatever was being synced.
+#[tokio::test]
+async fn receiving_ends_the_node_if_the_disk_fails_and_for_nothing_else() {
+    use std::io::{Error, ErrorKind};
+    let dir = tempfile::tempdir().unwrap();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let mut options = options(dir.path());
+    options.on_fatal = Arc::new(move |reason| tell.lock().unwrap().push(reason));
+    let opened = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
+    for kind in [ErrorKind::InvalidData, ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+        assert_eq!(opened.state.receiving_failed(Error::new(kind, "not this time")).kind(), kind);
+    }
+    assert!(told.lock().unwrap().is_empty());
+    let said = opened.state.receiving_failed(Error::from_raw_os_error(5)).to_string();
+    assert!(said.starts_with("receiving a snapshot: Input/output error"), "{said}");
+    assert_eq!(*told.lock().unwrap(), [said]);
 }

@@ -166,26 +166,27 @@ fn flaw(finding: &Finding) -> Option<(String, String)> {
     Some((finding.property.clone(), said))
 }
 
-/// What needs no history to be judged.
+/// What needs no history to be judged: the names, and what they say.
+pub const OF_THE_ENVIRONMENT: [(&str, &str); 4] = [
+    ("no-crash", "No node ends unless a fault ends it."),
+    ("failed-sync", "A node whose disk fails to sync stops."),
+    ("recovery", "When everything is healed every node serves again."),
+    ("caught-up", "When everything is healed every member's watch brings everything."),
+];
+
 fn of_the_environment(outcome: &Outcome) -> Vec<Finding> {
-    let finding = |property: &str, says: &str, wrong: Option<String>| Finding {
-        property: property.into(),
-        says: says.into(),
-        verdict: wrong
-            .map_or(Verdict::Valid, |sentence| Verdict::Violation(Violation { sentence, window: Vec::new() })),
-        judged: 1,
-    };
     let exits = (!outcome.exits.is_empty()).then(|| outcome.exits.join("; "));
     let after_failed_sync = outcome.evidence.iter().find(|evidence| evidence.note.contains("went on after a sync"));
     let behind = outcome.behind.then(|| "a watch of the whole store does not bring the newest revision".to_owned());
-    vec![
-        finding("no-crash", "No node ends unless a fault ends it.", exits),
-        finding(
-            "failed-sync",
-            "A node whose disk fails to sync stops.",
-            after_failed_sync.map(|evidence| evidence.note.clone()),
-        ),
-        finding("recovery", "When everything is healed every node serves again.", outcome.unserved.clone()),
-        finding("caught-up", "When everything is healed every member's watch brings everything.", behind),
-    ]
+    let wrong = [exits, after_failed_sync.map(|evidence| evidence.note.clone()), outcome.unserved.clone(), behind];
+    let verdict = |wrong: Option<String>| {
+        wrong.map_or(Verdict::Valid, |sentence| Verdict::Violation(Violation { sentence, window: Vec::new() }))
+    };
+    let finding = |((property, says), wrong): ((&str, &str), _)| Finding {
+        property: property.into(),
+        says: says.into(),
+        verdict: verdict(wrong),
+        judged: 1,
+    };
+    OF_THE_ENVIRONMENT.into_iter().zip(wrong).map(finding).collect()
 }

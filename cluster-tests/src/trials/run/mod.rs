@@ -18,7 +18,7 @@ mod nemesis;
 mod observer;
 mod standing;
 
-pub use judge::{Figures, judge, judge_dir};
+pub use judge::{Figures, OF_THE_ENVIRONMENT, judge, judge_dir};
 
 use super::{
     env::{Env, Evidence, Setup, now_ns},

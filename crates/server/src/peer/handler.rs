@@ -142,7 +142,7 @@ impl Handler {
         parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
     ) -> Result<pb::SnapshotReply, PeerError> {
         let raft = self.raft()?;
-        let (vote, snapshot) = snapshot::receive(&self.0.state.snapshot_dir(), parts).await?;
+        let (vote, snapshot) = snapshot::receive(&self.0.state, parts).await?;
         let reply = raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(pb::SnapshotReply { vote: Some(convert::vote(&reply.vote)) })
     }

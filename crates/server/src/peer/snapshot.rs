@@ -7,11 +7,11 @@ use super::transport::{Link, PeerError};
 use super::{convert, pb};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{Snapshot, SnapshotMeta, StoredMembership, Vote};
-use conclave_storage::{CheckpointFile, CheckpointReceiver};
+use conclave_storage::{CheckpointFile, CheckpointReceiver, StateHandle};
 use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, BoxStream, StreamExt};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -97,9 +97,9 @@ async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError>
     }
 }
 
-/// Receives a snapshot below `dir`, complete and verified, ready to be installed.
+/// Receives a snapshot, complete and verified, ready to be installed.
 pub(super) async fn receive(
-    dir: &Path,
+    state: &StateHandle,
     mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
 ) -> Result<(Vote, Snapshot), PeerError> {
     let Some(pb::snapshot_part::Part::Head(head)) = next(&mut parts).await?.and_then(|p| p.part) else {
@@ -115,19 +115,19 @@ pub(super) async fn receive(
     let files: Vec<CheckpointFile> = head.files.into_iter().map(file).collect();
     tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "receiving a snapshot");
 
-    let dir = dir.to_owned();
-    let begun = files.clone();
-    let mut receiver = blocking(move || CheckpointReceiver::begin(&dir, begun)).await?;
+    let (dir, begun) = (state.snapshot_dir(), files.clone());
+    let mut receiver = writing(state, move || CheckpointReceiver::begin(&dir, begun)).await?;
     while let Some(part) = next(&mut parts).await? {
         let Some(pb::snapshot_part::Part::Chunk(chunk)) = part.part else {
             return Err(PeerError::Refused("a snapshot with two heads".into()));
         };
         let unknown = || PeerError::Refused("a chunk of a file that the snapshot does not have".into());
         let name = files.get(chunk.file as usize).ok_or_else(unknown)?.name.clone();
-        receiver = blocking(move || receiver.write(&name, chunk.offset, &chunk.data).map(|()| receiver)).await?;
+        let write = move || receiver.write(&name, chunk.offset, &chunk.data).map(|()| receiver);
+        receiver = writing(state, write).await?;
     }
     failpoint!("snapshot-before-finish");
-    let checkpoint = blocking(move || receiver.finish()).await?;
+    let checkpoint = writing(state, move || receiver.finish()).await?;
     Ok((vote, Snapshot { meta, snapshot: checkpoint }))
 }
 
@@ -135,6 +135,16 @@ async fn next(
     parts: &mut BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
 ) -> Result<Option<pb::SnapshotPart>, PeerError> {
     timeout(PROGRESS, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
+}
+
+/// A step of receiving. Its failure is the end of the transfer, and of the node if the disk is the cause.
+async fn writing<T: Send + 'static>(
+    state: &StateHandle,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, PeerError> {
+    let state = state.clone();
+    let refused = |error: &io::Error| tracing::warn!(%error, "a snapshot was not received");
+    blocking(move || work().map_err(|e| state.receiving_failed(e)).inspect_err(refused)).await
 }
 
 async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(

@@ -37,8 +37,13 @@ impl View for SharedView {
         self.0.get(table, key)
     }
 
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        self.0.first(table, from, below)
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.0.version(prefix, from, read)
     }
 
     fn scan(

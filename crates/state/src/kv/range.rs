@@ -8,18 +8,20 @@ use crate::keys::{self, KeyRows};
 use crate::read::{Bounds, ReadStop};
 use crate::record::{Record, Version};
 use crate::scan::{self, Budget};
-use crate::view::{Fault, Table, View};
+use crate::view::{Fault, View};
 use crate::{KeyValue, Order, RangeQuery, RangeResult, Rejection, SortBy};
+use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 /// The newest version of a key at or before `revision`, unless that is a tombstone.
 pub(crate) fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
     let rows = KeyRows::of(key);
-    let from = keys::at_revision(rows.from(), revision);
-    let Some((row, record)) = view.first(Table::Kv, &from, rows.below())? else { return Ok(None) };
-    let version = Version::decode(record, keys::split_row(&row)?.1)?;
-    Ok((!version.is_tombstone()).then_some(version))
+    let from = keys::at_revision(rows.prefix(), revision);
+    let version = view.version(rows.prefix(), &from, |row, record| {
+        Version::decode(Bytes::copy_from_slice(record), keys::split_row(row)?.1)
+    })?;
+    Ok(version.filter(|version| !version.is_tombstone()))
 }
 
 /// The revision a query reads at. Not positive means now; inside a transaction, where only 0 does, the check comes before.

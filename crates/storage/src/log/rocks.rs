@@ -6,6 +6,7 @@
 
 use super::disk::{LogDisk, LogOp, Slot};
 use crate::error::{OpenError, rocks_io};
+use crate::journals;
 use bytes::Bytes;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch,
@@ -60,6 +61,7 @@ fn families() -> [ColumnFamilyDescriptor; 3] {
 
 impl RocksLog {
     pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
+        journals::check("the log", dir)?;
         let db =
             DB::open_cf_descriptors(&options(), dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
         Ok(RocksLog { db })
@@ -67,6 +69,7 @@ impl RocksLog {
 
     /// For looking at the log of a member that is stopped.
     pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
+        journals::check("the log", dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
             .map_err(|e| OpenError::rocks("the log", dir, &e))?;
         Ok(RocksLog { db })

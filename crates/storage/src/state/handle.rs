@@ -328,6 +328,16 @@ impl StateHandle {
         self.shared.db().rewrite();
     }
 
+    /// What the failure of a step of receiving a snapshot means here. Content that is refused, or that there is no room for, is the
+    /// transfer's end and nothing more. Anything else is this member's disk, which is not to be trusted from here on: the node stops.
+    pub fn receiving_failed(&self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{InvalidData, QuotaExceeded, StorageFull};
+        match error.kind() {
+            InvalidData | StorageFull | QuotaExceeded => error,
+            _ => self.shared.fatal.raise("receiving a snapshot", error),
+        }
+    }
+
     /// Where the directories of snapshots belong: those received, too.
     pub fn snapshot_dir(&self) -> PathBuf {
         self.shared.snapshots.dir().to_owned()

@@ -8,13 +8,13 @@ use super::view::Rows;
 use super::{Standing, StateLimits};
 use crate::codec;
 use crate::error::{OpenError, rocks_io};
-use crate::files;
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
+use crate::{files, journals};
 use conclave_state::{Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
-    WriteBatch, WriteOptions,
+    SliceTransform, WriteBatch, WriteOptions,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const RAFT: &str = "raft";
 const APPLIED: &[u8] = b"applied";
 const MEMBERSHIP: &[u8] = b"membership";
 const SWEEP: &[u8] = b"sweep";
+
+/// The part of a write buffer that its filter of keys takes: more than ten bits for each of the smallest rows that fill it.
+const KEY_FILTER: f64 = 0.015;
 
 /// What a row takes in a write batch beside its bytes, at most.
 const ROW: usize = 12;
@@ -72,7 +75,13 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     blocks.set_bloom_filter(10.0, false);
     let mut o = options(limits);
     o.set_block_based_table_factory(&blocks);
-    family_names().map(|name| ColumnFamilyDescriptor::new(name, o.clone())).collect()
+    let mut kv = o.clone();
+    // Filters know the user keys as well as the rows, in files and in write buffers. The name is part of the files: another way to cut
+    // rows needs another name.
+    kv.set_prefix_extractor(SliceTransform::create(c"conclave.user-key.1", conclave_state::shared_part, None));
+    kv.set_memtable_prefix_bloom_ratio(KEY_FILTER);
+    let of = |name| if name == Table::Kv.name() { kv.clone() } else { o.clone() };
+    family_names().map(|name| ColumnFamilyDescriptor::new(name, of(name))).collect()
 }
 
 fn family_names() -> impl Iterator<Item = &'static str> {
@@ -106,6 +115,7 @@ pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
 /// What the state in a directory holds, without changing it.
 pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
     let limits = StateLimits::default();
+    journals::check("the state", dir)?;
     let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
         .map_err(|e| OpenError::rocks("the state", dir, &e))?;
     let db = StateDb::around(db, dir);
@@ -123,6 +133,7 @@ impl StateDb {
     }
 
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
+        journals::check("the state", dir)?;
         let db = DB::open_cf_descriptors(&options(limits), dir, families(limits))
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
         Ok(StateDb::around(db, dir))

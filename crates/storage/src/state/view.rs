@@ -7,6 +7,9 @@
 //! markers would walk all of it; so they give up after some hundred, and the question is asked again with an iterator bounded to
 //! its range, which stops at the end of it.
 //!
+//! Questions about one key have an iterator of their own, which asks the filters of keys before it searches: a key that does not exist,
+//! or is in none of the newer files, costs no seek there.
+//!
 //! A view that is let go is stashed, with its iterators, and handed out again as long as nothing newer was applied: most reads
 //! come between two batches and find everything ready.
 //!
@@ -33,6 +36,8 @@ pub(super) struct Rows<'a> {
     state: &'a StateDb,
     snapshot: Option<SnapshotWithThreadMode<'a, DB>>,
     kept: [Cell<Option<Iter<'a>>>; Table::ALL.len()],
+    /// The one for questions about one key.
+    versions: Cell<Option<Iter<'a>>>,
 }
 
 fn fault(e: &rocksdb::Error) -> Fault {
@@ -44,7 +49,7 @@ fn fault(e: &rocksdb::Error) -> Fault {
 
 impl<'a> Rows<'a> {
     pub(super) fn now(state: &'a StateDb) -> Rows<'a> {
-        Rows { state, snapshot: None, kept: Default::default() }
+        Rows { state, snapshot: None, kept: Default::default(), versions: Cell::default() }
     }
 
     fn frozen(state: &'a StateDb) -> Rows<'a> {
@@ -56,6 +61,16 @@ impl<'a> Rows<'a> {
         if let Some(snapshot) = &self.snapshot {
             options.set_snapshot(snapshot);
         }
+        // Filters speak of single keys (rocks.rs); whoever walks over many must not ask them.
+        options.set_total_order_seek(true);
+        options
+    }
+
+    /// Sees the rows of one key after each seek, and never walks on to its neighbours.
+    fn one_key(&self) -> ReadOptions {
+        let mut options = self.options();
+        options.set_total_order_seek(false);
+        options.set_prefix_same_as_start(true);
         options
     }
 
@@ -100,23 +115,20 @@ impl View for Rows<'_> {
         Ok(row.map_err(|e| fault(&e))?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        if from >= below {
-            return Ok(None);
-        }
-        let copied = |rows: &Iter<'_>| {
-            let row = rows.item().filter(|(key, _)| *key < below);
-            row.map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
-        };
-        let mut rows = self.kept(table);
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let mut rows = self.versions.take().unwrap_or_else(|| self.iterate(Table::Kv, self.one_key()));
         rows.seek(from);
-        let mut found = copied(&rows);
-        if !rows.valid() && gave_up(&rows)? {
-            let bounded = self.bounded(table, from, below);
-            found = copied(&bounded);
-            bounded.status().map_err(|e| fault(&e))?;
+        let row = rows.item().filter(|(row, _)| row.starts_with(prefix));
+        let found = row.map(|(row, record)| read(row, record)).transpose()?;
+        if found.is_none() {
+            rows.status().map_err(|e| fault(&e))?;
         }
-        self.keep(table, rows);
+        self.versions.set(Some(rows));
         Ok(found)
     }
 
@@ -273,8 +285,13 @@ impl View for StateView {
         self.rows(|rows| rows.get(table, key))
     }
 
-    fn first(&self, table: Table, from: &[u8], below: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        self.rows(|rows| rows.first(table, from, below))
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.rows(|rows| rows.version(prefix, from, read))
     }
 
     fn scan(

@@ -65,6 +65,8 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
             std::fs::remove_dir_all(&node.data)?;
             std::fs::create_dir(&node.data)?;
             copy_tree(&copy, &node.data)?;
+            // A restore is done when it is on the disk: the next power loss must find it.
+            run("sync", ["-f".as_ref(), node.data.as_os_str()])?;
             effects.extend(node.start()?.map(|pid| Effect::Started { node: node.index, pid }));
         } else {
             effects.push(Effect::Survived { node: node.index });
