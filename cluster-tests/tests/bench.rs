@@ -102,7 +102,8 @@ async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
     let (_cluster, ctl) = one(server).await?;
     let value = bench(&ctl, &[&["put", "--rate", "200", "--clients", "200"][..], &SHORT].concat()).await?;
     let operations = number(&value, "operations")?;
-    ensure!((200.0..=201.0).contains(&operations), "200 were due: {value}");
+    // What ends just beyond either edge of the second counts elsewhere.
+    ensure!((198.0..=202.0).contains(&operations), "200 were due: {value}");
     ensure!(value["offered_per_second"] == 200.0, "{value}");
     Ok(())
 }
