@@ -198,6 +198,14 @@ async fn receiving_ends_the_node_if_the_disk_fails_and_for_nothing_else() {
     for kind in [ErrorKind::InvalidData, ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
         assert_eq!(opened.state.receiving_failed(Error::new(kind, "not this time")).kind(), kind);
     }
+    // Too many open files.
+    assert_eq!(opened.state.receiving_failed(Error::from_raw_os_error(24)).raw_os_error(), Some(24));
+    // A leader that names a file twice, or a file elsewhere, or as no disk can.
+    let file = |name: &str| CheckpointFile { name: name.to_owned(), size: 1, crc32c: 0 };
+    for files in [vec![file("a"), file("a")], vec![file("../a")], vec![file(&"x".repeat(400))]] {
+        let refused = CheckpointReceiver::begin(&opened.state.snapshot_dir(), files).err().unwrap();
+        opened.state.receiving_failed(refused);
+    }
     assert!(told.lock().unwrap().is_empty());
     let said = opened.state.receiving_failed(Error::from_raw_os_error(5)).to_string();
     assert!(said.starts_with("receiving a snapshot: Input/output error"), "{said}");

@@ -174,6 +174,7 @@ pub const OF_THE_ENVIRONMENT: [(&str, &str); 4] = [
     ("caught-up", "When everything is healed every member's watch brings everything."),
 ];
 
+/// Those, in that order.
 fn of_the_environment(outcome: &Outcome) -> Vec<Finding> {
     let exits = (!outcome.exits.is_empty()).then(|| outcome.exits.join("; "));
     let after_failed_sync = outcome.evidence.iter().find(|evidence| evidence.note.contains("went on after a sync"));

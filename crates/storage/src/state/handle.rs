@@ -328,14 +328,14 @@ impl StateHandle {
         self.shared.db().rewrite();
     }
 
-    /// What the failure of a step of receiving a snapshot means here. Content that is refused, or that there is no room for, is the
-    /// transfer's end and nothing more. Anything else is this member's disk, which is not to be trusted from here on: the node stops.
+    /// What the failure of a step of receiving a snapshot means here. If it is the disk's (an input or output error, or that it has
+    /// become read-only), the disk is not to be trusted from here on: the node stops. Content that is refused, and room or open files
+    /// that are wanting, are the transfer's end and nothing more: what a peer sends must not be able to stop this node.
     pub fn receiving_failed(&self, error: io::Error) -> io::Error {
-        use io::ErrorKind::{InvalidData, QuotaExceeded, StorageFull};
-        match error.kind() {
-            InvalidData | StorageFull | QuotaExceeded => error,
-            _ => self.shared.fatal.raise("receiving a snapshot", error),
-        }
+        /// `EIO`, which has no kind of its own.
+        const INPUT_OUTPUT: i32 = 5;
+        let disk = error.raw_os_error() == Some(INPUT_OUTPUT) || error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+        if disk { self.shared.fatal.raise("receiving a snapshot", error) } else { error }
     }
 
     /// Where the directories of snapshots belong: those received, too.
