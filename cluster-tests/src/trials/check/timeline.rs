@@ -39,6 +39,8 @@ pub struct Timeline<'a> {
     pub gap: Option<i64>,
     /// When the last fact about a revision was written.
     pub complete: u64,
+    /// When somebody asked to forget what was before which revision.
+    compactions: Vec<(u64, i64)>,
 }
 
 impl<'a> Timeline<'a> {
@@ -46,10 +48,14 @@ impl<'a> Timeline<'a> {
     pub fn new(run: &'a Run) -> Self {
         let mut timeline = Self::default();
         for (record, fact) in run.facts() {
-            if let Fact::Revision(what) = fact {
-                let told = Told { what, time: record.time, index: record.index as usize };
-                timeline.revisions.entry(what.revision).or_insert(told);
-                timeline.complete = record.time;
+            match fact {
+                Fact::Revision(what) => {
+                    let told = Told { what, time: record.time, index: record.index as usize };
+                    timeline.revisions.entry(what.revision).or_insert(told);
+                    timeline.complete = record.time;
+                }
+                Fact::Compaction(compaction) => timeline.compactions.push((compaction.asked, compaction.revision)),
+                _ => {}
             }
         }
         let mut last = None;
@@ -88,6 +94,12 @@ impl<'a> Timeline<'a> {
         let versions = self.keys.get(key)?;
         let newest = versions.partition_point(|version| version.revision <= revision).checked_sub(1)?;
         Some(&versions[newest]).filter(|version| version.value.is_some())
+    }
+
+    /// Whether the state at a revision may be forgotten by a time.
+    #[must_use]
+    pub fn may_be_compacted(&self, revision: i64, by: u64) -> bool {
+        self.compactions.iter().any(|(asked, compacted)| *asked <= by && *compacted > revision)
     }
 
     /// Keys with a prefix, with all their versions.

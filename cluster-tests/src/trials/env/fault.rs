@@ -5,6 +5,7 @@
 
 use super::fabric::rules::Packets;
 use super::volume::Loss;
+use crate::trials::history::Compaction;
 use serde::{Deserialize, Serialize};
 
 /// Which nodes, said before it is known who they will be.
@@ -359,9 +360,10 @@ pub enum Effect {
         node: usize,
         periods: u64,
     },
+    /// How many of those that were asked for were answered with success.
     Compacted {
         times: u64,
-        revision: i64,
+        asked: Vec<Compaction>,
     },
     /// Snapshots received, and how many log entries it was behind.
     Snapshots {

@@ -44,6 +44,8 @@ pub enum Fact {
     Phase(String),
     /// Everything a revision changed, as `source` tells it.
     Revision(Revision),
+    /// The harness asked to forget what was before a revision.
+    Compaction(Compaction),
     /// A member says who leads in a term.
     Leader(Leader),
     /// What a member computes from its whole state at a revision.
@@ -65,6 +67,14 @@ pub struct Revision {
     pub source: String,
     pub revision: i64,
     pub changes: Vec<Change>,
+}
+
+/// A compaction that may have happened from a moment on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// Host time before the request was sent.
+    pub asked: u64,
+    pub revision: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

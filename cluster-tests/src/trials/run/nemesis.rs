@@ -7,7 +7,7 @@
 use super::{crew::Crew, observer::Observer};
 use crate::trials::{
     env::{Effect, Env, Evidence, Fault, NotPossible, World},
-    history::{Entry, FaultEvent, Journal, Process, Stage, now},
+    history::{Entry, Fact, FaultEvent, Journal, Process, Stage, now},
     plan::{Plan, Step},
 };
 use anyhow::{Context, Result, anyhow};
@@ -111,6 +111,10 @@ impl Nemesis {
             ..self.event(id, &step.fault, Stage::Evidence, targets, evidence.note.clone())
         };
         self.write(told)?;
+        for effect in &evidence.effects {
+            let Effect::Compacted { asked, .. } = effect else { continue };
+            asked.iter().try_for_each(|one| self.tell(Entry::Fact(Fact::Compaction(*one))))?;
+        }
         if evidence.class == "power-loss" && evidence.effective && others == 0 {
             // Something else may break meanwhile: then there is nothing to compare.
             let _ = self.observer.states(&[]);
@@ -124,7 +128,11 @@ impl Nemesis {
     }
 
     fn write(&self, event: FaultEvent) -> Result<()> {
-        self.journal.write(&Process::Harness("nemesis".into()), None, Entry::Fault(event))
+        self.tell(Entry::Fault(event))
+    }
+
+    fn tell(&self, entry: Entry) -> Result<()> {
+        self.journal.write(&Process::Harness("nemesis".into()), None, entry)
     }
 }
 

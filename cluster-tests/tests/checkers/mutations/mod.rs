@@ -35,6 +35,7 @@ const MUTATIONS: &[(&str, &str, Mutate)] = &[
     ("a write that no log has", "log-matching", |run| kv::unlogged_write(run)),
     ("a second leader", "one-leader", |run| order::second_leader(run)),
     ("a dropped watch event", "watch-reliable", |run| watch::dropped_event(run)),
+    ("a watch event without what was before it", "watch-reliable", |run| watch::left_out_previous(run)),
     ("a duplicated watch event", "watch-unique", |run| watch::duplicated_event(run)),
     ("swapped watch events", "watch-ordered", |run| watch::swapped_events(run)),
     ("a split revision", "watch-atomic", |run| watch::split_event(run)),

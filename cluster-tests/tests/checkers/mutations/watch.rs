@@ -33,6 +33,13 @@ pub(super) fn dropped_event(run: &Run) -> Option<Vec<Record>> {
     Some(with_changes(run, long_message(run)?, |changes| drop(changes.remove(1))))
 }
 
+pub(super) fn left_out_previous(run: &Run) -> Option<Vec<Record>> {
+    let (index, at) = messages(run).into_iter().find_map(|(index, _, changes)| {
+        changes.iter().position(|change| change.prev.is_some()).map(|at| (index, at))
+    })?;
+    Some(with_changes(run, index, |changes| changes[at].prev = None))
+}
+
 pub(super) fn duplicated_event(run: &Run) -> Option<Vec<Record>> {
     Some(with_changes(run, long_message(run)?, |changes| changes.insert(1, changes[0].clone())))
 }

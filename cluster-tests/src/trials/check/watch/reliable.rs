@@ -28,7 +28,7 @@ fn judge(case: &Case<'_>) -> Judged {
             for (index, change) in part.changes() {
                 let mut truth = part.truth(timeline, change.modified, change.modified);
                 let real = truth.any(|(_, truth)| same(change, truth));
-                let before = !part.call.prev || right_before(timeline, change, change.prev.as_ref());
+                let before = !part.call.prev || right_before(timeline, change, case.run.records[index].time);
                 if !real || !before {
                     let what = change.value.as_deref().unwrap_or("deleted");
                     let problem = if real { "with a wrong value before it" } else { "which did not happen" };

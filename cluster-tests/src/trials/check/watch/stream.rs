@@ -3,7 +3,7 @@
 //! A *part* is what came between one opening and the next. A part from revision 0 begins after the revision that its creation told.
 
 use super::super::{case::Case, timeline::Timeline};
-use crate::trials::history::{Answer, Call, Change, Event, Kv, WatchCall, WatchMessage};
+use crate::trials::history::{Answer, Call, Change, Event, WatchCall, WatchMessage};
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
@@ -81,11 +81,13 @@ pub(super) fn same(told: &Change, truth: &Change) -> bool {
     (&told.key, &told.value) == (&truth.key, &truth.value)
 }
 
-/// Whether what is told to have been there before was.
-pub(super) fn right_before(timeline: &Timeline<'_>, change: &Change, prev: Option<&Kv>) -> bool {
-    match (timeline.at(&change.key, change.modified - 1), prev) {
+/// Whether what is told at a time to have been there before was. What is compacted when the change is told is left out, as etcd does it.
+pub(super) fn right_before(timeline: &Timeline<'_>, change: &Change, told: u64) -> bool {
+    let before = change.modified - 1;
+    match (timeline.at(&change.key, before), &change.prev) {
         (None, None) => true,
         (Some(version), Some(kv)) => Timeline::agrees(version, kv),
-        _ => false,
+        (Some(_), None) => timeline.may_be_compacted(before, told),
+        (None, Some(_)) => false,
     }
 }

@@ -1,12 +1,15 @@
 //! Faults that are too much or too little: CPU, compactions, log.
 
 use super::{Background, Outcome, Undo, no};
-use crate::trials::env::{
-    fabric::rules::Rule,
-    fault::Effect,
-    net::between,
-    tools::{lock, wait_until},
-    world::World,
+use crate::trials::{
+    env::{
+        fabric::rules::Rule,
+        fault::Effect,
+        net::between,
+        tools::{lock, wait_until},
+        world::World,
+    },
+    history::{Compaction, now},
 };
 use anyhow::Result;
 use std::{
@@ -72,7 +75,7 @@ fn by_turns(world: &Arc<World>, nodes: &[usize], percent: u64) -> Result<Undo> {
 }
 
 pub(super) fn compaction(world: &Arc<World>, every_ms: u64) -> Result<Undo> {
-    let done = Arc::new(Mutex::new((0, 0)));
+    let done = Arc::new(Mutex::new((0, Vec::new())));
     let (worker, count) = (Arc::clone(world), Arc::clone(&done));
     let background = Background::start(move |stop| {
         let patience = Duration::from_millis(500);
@@ -81,16 +84,16 @@ pub(super) fn compaction(world: &Arc<World>, every_ms: u64) -> Result<Undo> {
             // Round the nodes, so that one that is down does not end the storm.
             node = (node + 1) % worker.nodes();
             let Ok(revision) = worker.probe.read(node, patience) else { continue };
+            lock(&count).1.push(Compaction { asked: now(), revision });
             if worker.probe.compact(node, revision).is_ok() {
-                let mut count = lock(&count);
-                *count = (count.0 + 1, revision);
+                lock(&count).0 += 1;
             }
         }
     })?;
     Ok(Box::new(move |_| {
         drop(background);
-        let (times, revision) = *lock(&done);
-        Ok(Outcome::new(vec![Effect::Compacted { times, revision }], times > 0))
+        let (times, asked) = std::mem::take(&mut *lock(&done));
+        Ok(Outcome::new(vec![Effect::Compacted { times, asked }], times > 0))
     }))
 }
 
