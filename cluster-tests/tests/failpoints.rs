@@ -117,7 +117,7 @@ impl Trial {
         self.cluster.node(i).set_variable(point.map(|point| (VARIABLE, point)));
     }
 
-    async fn restart_armed(&mut self, i: usize, point: &str) -> Result<()> {
+    fn restart_armed(&mut self, i: usize, point: &str) -> Result<()> {
         self.cluster.node(i).kill()?;
         self.arm(i, Some(point));
         self.cluster.node(i).spawn()
@@ -177,11 +177,11 @@ impl Trial {
         match by {
             By::Birth => bail!("it was born already"),
             By::Writes | By::Compaction => {
-                self.restart_armed(one, point).await?;
+                self.restart_armed(one, point)?;
                 self.until_ended(&[one], by, leader).await
             }
             By::Election => {
-                self.restart_armed(one, point).await?;
+                self.restart_armed(one, point)?;
                 // Started again, it may find its point at once; else an election brings it there.
                 self.cluster.node(leader).kill()?;
                 self.until_ended(&[one], by, other).await
@@ -189,14 +189,14 @@ impl Trial {
             By::Installing => {
                 self.cluster.node(one).kill()?;
                 self.write(leader, 200).await?;
-                self.restart_armed(one, point).await?;
+                self.restart_armed(one, point)?;
                 self.until_ended(&[one], by, leader).await
             }
             By::Sending => {
                 self.cluster.node(one).kill()?;
                 self.write(leader, 200).await?;
                 for i in [leader, other] {
-                    self.restart_armed(i, point).await?;
+                    self.restart_armed(i, point)?;
                 }
                 self.arm(one, None);
                 self.cluster.node(one).spawn()?;
@@ -204,12 +204,12 @@ impl Trial {
             }
             By::Expiry => {
                 for i in 0..3 {
-                    self.restart_armed(i, point).await?;
+                    self.restart_armed(i, point)?;
                 }
                 self.until_ended(&[0, 1, 2], by, leader).await
             }
             By::Watching => {
-                self.restart_armed(one, point).await?;
+                self.restart_armed(one, point)?;
                 self.cluster.node(one).ready(LONG).await?;
                 let client = self.cluster.client(one)?;
                 let all = WatchCreateRequest { key: "key".into(), range_end: "kez".into(), ..Default::default() };

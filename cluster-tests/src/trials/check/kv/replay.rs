@@ -76,17 +76,7 @@ fn answered<'a>(
         }
         (KvCall::Range { prefix, serializable, revision: old }, KvAnswer::Read { revision, kvs }) => {
             let read_at = if *old > 0 { *old } else { *revision };
-            let truth: Vec<_> = timeline.under(prefix, read_at).collect();
-            let same = truth.len() == kvs.len()
-                && truth.iter().zip(kvs).all(|((key, version), kv)| *key == kv.key && Timeline::agrees(version, kv));
-            if !same {
-                let sentence = format!(
-                    "the range {prefix} showed {} keys at revision {read_at} that are not the {} which stood there",
-                    kvs.len(),
-                    truth.len()
-                );
-                return Err(wrong(sentence));
-            }
+            shows_all(timeline, op, prefix, read_at, kvs)?;
             if *serializable || *old > 0 { Ok(None) } else { at(*revision, false) }
         }
         (KvCall::Put { key, value, prev: asked, .. }, KvAnswer::Written { revision, prev }) => {
@@ -147,6 +137,22 @@ fn describe(version: Option<&Version<'_>>) -> String {
         Some((value, revision)) => format!("{value} (of revision {revision})"),
         None => "nothing".into(),
     }
+}
+
+/// A range shows exactly what stands there.
+fn shows_all(timeline: &Timeline<'_>, op: &Op, prefix: &str, revision: i64, kvs: &[Kv]) -> Result<(), Flaw> {
+    let truth: Vec<_> = timeline.under(prefix, revision).collect();
+    let same = truth.len() == kvs.len()
+        && truth.iter().zip(kvs).all(|((key, version), kv)| *key == kv.key && Timeline::agrees(version, kv));
+    if same {
+        return Ok(());
+    }
+    let sentence = format!(
+        "the range {prefix} showed {} keys at revision {revision} that are not the {} which stood there",
+        kvs.len(),
+        truth.len()
+    );
+    Err(violation(&[op.index, op.completed], sentence))
 }
 
 /// What was read of a key is what stood there.
