@@ -88,8 +88,8 @@ pub(super) fn waits<'c, 'a>(case: &'c Case<'a>, lines: &'c Lines<'a>) -> Vec<Wai
         let ended = |place: &Place<'_>| case.timeline.seen(place.until).map_or(u64::MAX, |(time, _)| time);
         let mine = |place: &&Place<'_>| {
             let named = match what {
-                // Who asks again while it stands or holds keeps its key.
-                Line::Etcd => place.key == format!("{name}/{lease:x}"),
+                // Who asks again while it stands or holds keeps its key. One that was known to be gone before is an earlier call's.
+                Line::Etcd => place.key == format!("{name}/{lease:x}") && ended(place) >= op.invoked,
                 // The fence is the revision of the request.
                 Line::Lock => case.timeline.seen(place.fence).is_some_and(|(time, _)| time >= op.invoked),
                 Line::Queue { candidate } => {
