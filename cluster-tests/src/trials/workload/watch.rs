@@ -13,11 +13,24 @@ use futures::channel::mpsc::{UnboundedSender, unbounded};
 use std::time::{Duration, Instant};
 use tonic::{Status, Streaming};
 
-const PREFIXES: [&str; 6] = ["kv/", "append/", "set/", "lk/", "el/", "sentinel/"];
+/// Where each workload writes.
+const PREFIXES: [(&str, &str); 6] = [
+    ("kv", "kv/"),
+    ("append", "append/"),
+    ("set", "set/"),
+    ("lock", "lk/"),
+    ("election", "el/"),
+    ("lease", "sentinel/"),
+];
 
 pub(super) async fn run(mut me: Actor) {
+    // A watch where nobody writes shows nothing.
+    let runs = |workload: &str| me.spec().has(workload);
+    let prefixes: Vec<&str> = PREFIXES.into_iter().filter(|(workload, _)| runs(workload)).map(|(_, at)| at).collect();
     while me.goes_on() {
-        let prefix = PREFIXES[me.draw(PREFIXES.len())].to_owned();
+        let Some(prefix) = prefixes.get(me.draw(prefixes.len().max(1))).map(|prefix| (*prefix).to_owned()) else {
+            return;
+        };
         let newest = me.newest();
         let start = match me.draw(4) {
             0 => 0,
