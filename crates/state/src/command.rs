@@ -43,6 +43,19 @@ pub enum Command {
     SessionGrant(SessionGrant),
 }
 
+impl Command {
+    /// Whether it may read or change any number of keys, whatever its own size: while one is applied, others should not be held up.
+    pub fn may_touch_many(&self) -> bool {
+        match self {
+            Command::DeleteRange(delete) => delete.range.may_be_many(),
+            Command::Txn(txn) => txn.may_touch_many(),
+            // Everything attached to the lease goes with it.
+            Command::LeaseRevoke { .. } | Command::Expire(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// etcd's Put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {
@@ -70,6 +83,12 @@ pub struct KeyRange {
     pub end: Bytes,
 }
 
+impl KeyRange {
+    fn may_be_many(&self) -> bool {
+        !self.end.is_empty()
+    }
+}
+
 /// etcd's DeleteRange.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRange {
@@ -83,6 +102,19 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
+}
+
+impl Txn {
+    fn may_touch_many(&self) -> bool {
+        let op = |op: &Op| match op {
+            Op::Range(query) => query.range.may_be_many(),
+            Op::Put(_) => false,
+            Op::DeleteRange(delete) => delete.range.may_be_many(),
+            Op::Txn(txn) => txn.may_touch_many(),
+        };
+        self.compares.iter().any(|compare| compare.range.may_be_many())
+            || self.success.iter().chain(&self.failure).any(op)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

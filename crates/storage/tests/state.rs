@@ -401,3 +401,34 @@ fn shapes(opened: Opened) {
     sendable(opened.state.view());
     sendable(opened);
 }
+
+/// A heartbeat that waits for a deletion of many keys is one that is missed.
+#[tokio::test]
+async fn what_may_take_long_holds_up_nobody_on_this_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let mut opened = open_with(dir.path(), sink.clone()).unwrap();
+    let many: Vec<Command> = (0..5_000).map(|n| put(format!("k{n}"), "v")).collect();
+    commit(&mut opened, vec![entry(1, 0, &many)]).await;
+    let range = KeyRange { key: "k".into(), end: "l".into() };
+    let delete = Command::DeleteRange(conclave_state::DeleteRange { range, prev_kv: false });
+    for (index, command, aside) in [(1, put("other", "1"), false), (2, delete, true), (3, put("other", "2"), false)] {
+        let entry = entry(1, index, &[command]);
+        append(&mut opened.log, vec![entry.clone()]).await.unwrap();
+        let mut applying = std::pin::pin!(opened.machine.apply(futures::stream::iter([Ok((entry, None))])));
+        let mut turns = 0;
+        loop {
+            tokio::select! {
+                biased;
+                applied = &mut applying => break applied.unwrap(),
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+        assert_eq!(turns > 0, aside, "entry {index}: {turns} turns of others");
+    }
+    let answers = std::mem::take(&mut *sink.answers.lock().unwrap());
+    let deleted = &answers.iter().find(|a| a.index == 2).unwrap().outcomes[0].result;
+    assert!(matches!(deleted, Ok(Response::DeleteRange(deleted)) if deleted.deleted == 5_000), "{deleted:?}");
+    let view = opened.state.view();
+    assert_eq!((get(&view, "k7", 0), get(&view, "other", 0)), (Ok(None), Ok(Some("2".into()))));
+}
