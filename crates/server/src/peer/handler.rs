@@ -149,11 +149,13 @@ impl Handler {
 
     pub(super) async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
         // An entry that cannot be decoded would stop every member: it does not get that far.
+        let mut commands = 0;
         for segment in &request.segments {
-            conclave_storage::proposal::check_segment(segment).map_err(|e| PeerError::Refused(e.to_string()))?;
+            let checked = conclave_storage::proposal::check_segment(segment);
+            commands += checked.map_err(|e| PeerError::Refused(e.to_string()))?;
         }
         use pb::forward_reply::Outcome;
-        let outcome = match self.0.proposer.propose_for(request.term, request.segments).await {
+        let outcome = match self.0.proposer.propose_for(request.term, request.segments, commands).await {
             super::Forwarded::Applied => Outcome::Applied,
             super::Forwarded::NotLeader => Outcome::NotLeader,
             super::Forwarded::Unknown => Outcome::Unknown,

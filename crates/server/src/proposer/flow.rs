@@ -55,8 +55,7 @@ impl Proposer {
         let batch = {
             let mut work = self.0.work.lock();
             let (inbound, refused) = work.take_inbound(Some(term));
-            let used = inbound.iter().map(super::work::Inbound::len).sum();
-            let (seqs, own) = work.take(term, used, Instant::now());
+            let (seqs, own) = work.take(term, &inbound, Instant::now());
             drop(work);
             refuse(refused);
             Batch { proposer: self.clone(), term, seqs, own, inbound }
@@ -66,7 +65,7 @@ impl Proposer {
         }
         let pack = Pack::join(batch.segments());
         let done = move |result: ClientWriteResult<C>| {
-            let _permit = permit;
+            batch.proposer.batch_done(permit);
             batch.done(match result {
                 Ok(_) => Forwarded::Applied,
                 Err(ClientWriteError::ForwardToLeader(_)) => Forwarded::NotLeader,
@@ -82,7 +81,7 @@ impl Proposer {
         let (seqs, segments) = {
             let mut work = self.0.work.lock();
             refuse(work.take_inbound(None).1);
-            work.take(term, 0, Instant::now())
+            work.take(term, &[], Instant::now())
         };
         if !seqs.is_empty() {
             tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
@@ -116,6 +115,12 @@ impl Proposer {
             // Our own apply brings the outcome, or the next term's first entry proves that there is none.
             Ok(Forwarded::Applied | Forwarded::Unknown) | Err(PeerError::Unknown) => {}
         }
+        self.batch_done(permit);
+    }
+
+    /// What was sent is decided: the next batch may go, perhaps a moment later.
+    fn batch_done(&self, permit: OwnedSemaphorePermit) {
+        self.0.work.lock().batch_done(Instant::now());
         drop(permit);
     }
 
@@ -142,9 +147,9 @@ impl Inner {
             // Registered before the book is looked at, so that nothing slips between.
             let woken = self.wake.notified();
             let now = *leadership.borrow_and_update();
-            let (idle, pause) = {
+            let (idle, pause, gather) = {
                 let work = self.work.lock();
-                (work.is_idle(), work.pause())
+                (work.is_idle(), work.pause(), work.gather_until(Instant::now()))
             };
             match now.leader {
                 _ if idle => woken.await,
@@ -153,6 +158,13 @@ impl Inner {
                         tokio::time::sleep_until(pause).await;
                         // Sleeping may have changed who leads.
                         self.work.lock().end_pause(pause);
+                        continue;
+                    }
+                    if let Some(until) = gather {
+                        tokio::select! {
+                            () = woken => {}
+                            () = tokio::time::sleep_until(until) => {}
+                        }
                         continue;
                     }
                     return (now, leader);

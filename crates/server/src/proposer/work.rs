@@ -1,5 +1,6 @@
 //! The proposer's book: what waits, what is under way, what came back. No I/O and no tasks; the times are given.
 
+use super::gather::Gather;
 use super::{Applied, ProposeError};
 use bytes::Bytes;
 use conclave_state::Command;
@@ -16,6 +17,7 @@ type Waiter = oneshot::Sender<Result<Applied, ProposeError>>;
 pub(super) struct Inbound {
     pub(super) term: u64,
     pub(super) segments: Vec<Bytes>,
+    pub(super) commands: usize,
     pub(super) reply: oneshot::Sender<crate::peer::Forwarded>,
 }
 
@@ -61,6 +63,8 @@ pub(super) struct Work {
     ready: VecDeque<u64>,
     inbound: VecDeque<Inbound>,
     inbound_bytes: usize,
+    inbound_commands: usize,
+    gather: Gather,
     waiting_bytes: usize,
     waiting_commands: usize,
     applied_term: u64,
@@ -81,6 +85,8 @@ impl Work {
             ready: VecDeque::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
+            inbound_commands: 0,
+            gather: Gather::default(),
             waiting_bytes: 0,
             waiting_commands: 0,
             applied_term: 0,
@@ -100,14 +106,14 @@ impl Work {
         self.waiting_commands
     }
 
-    /// Adds a command; the flag says that there was nothing to send before.
+    /// Adds a command; the flag says that the sender is to look: there was nothing to send before, or now there is enough.
     pub(super) fn push(
         &mut self,
         command: &Command,
         now: Instant,
     ) -> (oneshot::Receiver<Result<Applied, ProposeError>>, bool) {
         let (tx, rx) = oneshot::channel();
-        let idle = self.is_idle();
+        let before = self.to_send();
         let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now };
         let filling = self.filling.get_or_insert_with(new);
         let bytes = filling.writer.push(command);
@@ -118,7 +124,7 @@ impl Work {
         if filling.bytes >= self.pack_bytes {
             self.close_filling();
         }
-        (rx, idle)
+        (rx, self.is_news(before))
     }
 
     pub(super) fn push_inbound(&mut self, inbound: Inbound, limit: usize) -> Result<bool, Inbound> {
@@ -126,10 +132,32 @@ impl Work {
         if self.closed || (self.inbound_bytes > 0 && self.inbound_bytes + bytes > limit) {
             return Err(inbound);
         }
-        let idle = self.is_idle();
+        let before = self.to_send();
         self.inbound_bytes += bytes;
+        self.inbound_commands += inbound.commands;
         self.inbound.push_back(inbound);
-        Ok(idle)
+        Ok(self.is_news(before))
+    }
+
+    /// About how many commands wait to be sent. Closed segments, which are rare here, count for one each.
+    fn to_send(&self) -> usize {
+        self.filling.as_ref().map_or(0, |filling| filling.waiters.len()) + self.ready.len() + self.inbound_commands
+    }
+
+    /// Whether what came since `before` is a reason to look.
+    fn is_news(&self, before: usize) -> bool {
+        let enough = self.gather.enough();
+        before == 0 || (before < enough && self.to_send() >= enough)
+    }
+
+    /// Until when more commands should be waited for before sending.
+    pub(super) fn gather_until(&self, now: Instant) -> Option<Instant> {
+        self.gather.until(self.to_send(), now)
+    }
+
+    /// What was sent last is decided.
+    pub(super) fn batch_done(&mut self, now: Instant) {
+        self.gather.done(now);
     }
 
     /// Nothing to send.
@@ -159,11 +187,14 @@ impl Work {
         self.ready.push_back(seq);
     }
 
-    /// The next own segments for `term`, at most about a pack of them (at least one if there is one); `used` bytes are taken.
-    pub(super) fn take(&mut self, term: u64, mut used: usize, now: Instant) -> (Vec<u64>, Vec<Bytes>) {
+    /// The next own segments for `term`, at most about a pack of them (at least one if there is one), beside `forwarded` ones.
+    pub(super) fn take(&mut self, term: u64, forwarded: &[Inbound], now: Instant) -> (Vec<u64>, Vec<Bytes>) {
+        let mut used: usize = forwarded.iter().map(Inbound::len).sum();
+        let beside: usize = forwarded.iter().map(|inbound| inbound.commands).sum();
         self.close_filling();
         self.pause = None;
         let (mut seqs, mut bytes) = (vec![], vec![]);
+        let mut commands = 0;
         while let Some(seq) = self.ready.front() {
             let Some(segment) = self.segments.get_mut(seq) else {
                 self.ready.pop_front();
@@ -174,10 +205,12 @@ impl Work {
             }
             used += segment.bytes.len();
             segment.sent = Some(Sent { term, at: now });
+            commands += segment.waiters.len();
             seqs.push(*seq);
             bytes.push(segment.bytes.clone());
             self.ready.pop_front();
         }
+        self.gather.sent(commands + beside);
         (seqs, bytes)
     }
 
@@ -193,6 +226,7 @@ impl Work {
             }
             let next = self.inbound.pop_front().expect("it was looked at just now");
             self.inbound_bytes -= bytes;
+            self.inbound_commands -= next.commands;
             if right {
                 used += bytes;
                 taken.push(next);
@@ -285,6 +319,7 @@ impl Work {
             let _ = inbound.reply.send(crate::peer::Forwarded::NotLeader);
         }
         self.inbound_bytes = 0;
+        self.inbound_commands = 0;
     }
 
     fn remove(&mut self, seq: u64) -> Option<Segment> {
@@ -332,7 +367,7 @@ mod tests {
         let (a, wake) = work.push(&put(1), now);
         let (b, again) = work.push(&put(1), now);
         assert!(wake && !again, "only the first command finds it idle");
-        let (seqs, bytes) = work.take(1, 0, now);
+        let (seqs, bytes) = work.take(1, &[], now);
         assert_eq!((seqs.as_slice(), bytes.len()), ([1].as_slice(), 1));
         assert!(work.is_idle());
         work.observe(vec![answer(1, 2)], 1);
@@ -345,11 +380,11 @@ mod tests {
     async fn a_later_term_proves_that_a_segment_was_lost() {
         let (mut work, now) = (work(), Instant::now());
         let (rx, _) = work.push(&put(1), now);
-        work.take(3, 0, now);
+        work.take(3, &[], now);
         assert!(!work.observe(vec![], 3), "its own term proves nothing");
         assert!(work.is_idle());
         assert!(work.observe(vec![], 4));
-        let (seqs, _) = work.take(4, 0, now);
+        let (seqs, _) = work.take(4, &[], now);
         assert_eq!(seqs, [1]);
         // The same entry in one batch with the later term: applied, not lost.
         assert!(!work.observe(vec![answer(1, 1)], 5));
@@ -361,13 +396,13 @@ mod tests {
     async fn what_timed_out_says_whether_it_was_sent() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, &[], now);
         let (unsent, _) = work.push(&put(1), now);
         work.expire(now + TIMEOUT / 2, TIMEOUT / 4);
         work.expire(now + TIMEOUT, TIMEOUT / 4);
         assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
         assert_eq!(unsent.await.unwrap(), Err(ProposeError::NoLeader));
-        assert!(work.take(1, 0, now).0.is_empty(), "what failed is not sent afterwards");
+        assert!(work.take(1, &[], now).0.is_empty(), "what failed is not sent afterwards");
     }
 
     #[tokio::test]
@@ -375,7 +410,7 @@ mod tests {
         let (mut work, now) = (work(), Instant::now());
         let (rx, _) = work.push(&put(1), now);
         let late = now + TIMEOUT - PAUSE;
-        assert_eq!(work.take(1, 0, late).0, [1]);
+        assert_eq!(work.take(1, &[], late).0, [1]);
         work.expire(now + TIMEOUT, 2 * PAUSE);
         work.give_back(&[1], 1, now + TIMEOUT, PAUSE);
         assert_eq!(rx.await.unwrap(), Err(ProposeError::NoLeader));
@@ -386,29 +421,29 @@ mod tests {
     async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, &[], now);
         let (_unsent, _) = work.push(&put(1), now);
         work.lose_sight();
         assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
-        assert_eq!(work.take(2, 0, now).0, [2]);
+        assert_eq!(work.take(2, &[], now).0, [2]);
     }
 
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
         let (mut work, now) = (work(), Instant::now());
         let _receivers = [work.push(&put(600), now), work.push(&put(600), now), work.push(&put(5_000), now)];
-        assert_eq!(work.take(1, 0, now).0, [1], "closed when it had enough");
-        assert_eq!(work.take(1, 0, now).0, [2]);
-        assert_eq!(work.take(1, 0, now).0, [] as [u64; 0]);
+        assert_eq!(work.take(1, &[], now).0, [1], "closed when it had enough");
+        assert_eq!(work.take(1, &[], now).0, [2]);
+        assert_eq!(work.take(1, &[], now).0, [] as [u64; 0]);
     }
 
     #[tokio::test]
     async fn given_back_only_if_sent_for_that_term() {
         let (mut work, now) = (work(), Instant::now());
         let _rx = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, &[], now);
         work.observe(vec![], 2);
-        work.take(2, 0, now);
+        work.take(2, &[], now);
         work.give_back(&[1], 1, now, PAUSE);
         assert!(work.is_idle(), "a late refusal from the first leader");
         work.give_back(&[1], 2, now, PAUSE);
@@ -420,7 +455,7 @@ mod tests {
         let mut work = work();
         let inbound = |term| {
             let (reply, rx) = oneshot::channel();
-            (Inbound { term, segments: vec![Bytes::from_static(b"x")], reply }, rx)
+            (Inbound { term, segments: vec![Bytes::from_static(b"x")], commands: 1, reply }, rx)
         };
         let (first, _rx1) = inbound(1);
         let (second, _rx2) = inbound(2);

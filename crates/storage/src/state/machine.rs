@@ -149,7 +149,8 @@ impl StateStore {
     async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
         let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
         let (shared, origin) = (self.shared.clone(), self.origin);
-        let mut machine = self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
+        let mut machine =
+            self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
         let work = move || {
             let applied = apply_and_write(&shared.db(), &mut machine, &steps, &marked, origin);
             (machine, applied)
