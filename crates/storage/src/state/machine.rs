@@ -10,7 +10,7 @@
 //! 3. Rows, applied id and membership are one write.
 //! 4. `apply` never writes after a fault: machine and rows may differ by then.
 //! 5. Who else runs on this thread, heartbeats among them, is not held up: a group with a command that may touch any number of keys is
-//!    applied on a thread of its own, while nothing else is applied.
+//!    applied and written on a thread of its own, while nothing else is applied and views show the moment before it.
 
 use super::handle::State;
 use super::rocks::{RaftRows, StateDb};
@@ -112,8 +112,8 @@ struct Applied {
     membership: Option<StoredMembership>,
     /// Digests at round indexes.
     marks: Vec<(u64, u64)>,
-    /// The size of what was written.
-    written: usize,
+    /// How much, if it is written.
+    written: Option<usize>,
 }
 
 impl StateStore {
@@ -148,26 +148,37 @@ impl StateStore {
 
     async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
         let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
-        let (shared, origin) = (self.shared.clone(), self.origin);
+        let (db, origin) = (self.shared.db(), self.origin);
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
-        let work = move || {
-            let applied = apply_and_write(&shared.db(), &mut machine, &steps, &marked, origin);
+        let (machine, mut applied) = if aside {
+            self.shared.hold();
+            let db = db.clone();
+            let work = move || {
+                let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
+                applied.write(&db, &marked)?;
+                Ok((machine, applied))
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))?
+        } else {
+            let applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
             (machine, applied)
         };
-        let (machine, applied) =
-            if aside { tokio::task::spawn_blocking(work).await.map_err(io::Error::other)? } else { work() };
-        let machine = self.machine.insert(machine);
-        let Applied { changes, answers, membership, marks, written } = applied?;
+        let machine = &*self.machine.insert(machine);
+        self.shared.turn(|| {
+            applied.write(&db, &marked)?;
+            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.marks));
+            io::Result::Ok(())
+        })?;
         self.raft.applied = Some(last);
+        let Applied { changes, answers, membership, written, .. } = applied;
         if let Some(membership) = membership {
             failpoint!("membership-after-apply");
             self.raft.membership = membership;
         }
-        self.shared.publish(machine, Some(&last), marks);
         self.sink.applied(AppliedBatch { last, changes, answers });
         self.shared.wake_applied();
-        self.shared.wrote(written);
+        self.shared.wrote(written.unwrap_or_default());
         Ok(())
     }
 
@@ -183,26 +194,24 @@ impl StateStore {
     }
 }
 
-/// Applies a group to the machine, and writes what that changed.
-fn apply_and_write(
-    db: &StateDb,
-    machine: &mut Machine,
-    steps: &[(LogId, Step)],
-    marked: &LogId,
-    origin: u64,
-) -> io::Result<Applied> {
-    let mut applied = execute(machine, &Rows::now(db), steps, origin)?;
-    failpoint!("apply-before-write");
-    if applied.membership.is_some() {
-        failpoint!("membership-before-apply");
+impl Applied {
+    /// Once.
+    fn write(&mut self, db: &StateDb, marked: &LogId) -> io::Result<()> {
+        if self.written.is_some() {
+            return Ok(());
+        }
+        failpoint!("apply-before-write");
+        if self.membership.is_some() {
+            failpoint!("membership-before-apply");
+        }
+        let writes = std::mem::take(&mut self.changes.writes);
+        self.written = Some(db.write_applied(&writes, marked, self.membership.as_ref())?);
+        failpoint!("apply-after-write");
+        Ok(())
     }
-    let writes = std::mem::take(&mut applied.changes.writes);
-    applied.written = db.write_applied(&writes, marked, applied.membership.as_ref())?;
-    failpoint!("apply-after-write");
-    Ok(applied)
 }
 
-/// Nothing is written yet.
+/// Applies a group to the machine. Nothing is written yet.
 fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
     let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
@@ -216,7 +225,7 @@ fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], or
             marks.push((id.index, batch.digest()));
         }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, marks, written: 0 })
+    Ok(Applied { changes: batch.finish(), answers, membership, marks, written: None })
 }
 
 fn execute_segments<V: View>(
