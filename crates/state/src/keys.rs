@@ -97,7 +97,7 @@ pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
 /// What a row of the kv table shares with all other rows of its key, for filters that are asked about keys: all that stands before the
 /// revision. Given that part alone, it is that part.
 pub fn shared_part(row: &[u8]) -> &[u8] {
-    let end = row.array_windows().position(|pair| *pair == KEY_END);
+    let end = row.windows(KEY_END.len()).position(|pair| pair == KEY_END);
     end.map_or(row, |end| &row[..end + KEY_END.len()])
 }
 

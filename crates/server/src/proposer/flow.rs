@@ -1,6 +1,7 @@
 //! The task that sends: to the log if this node leads, else to the leader.
 
 use super::forwarding::Batch;
+use super::gather::When;
 use super::{Inner, Proposer};
 use crate::leadership::LeadershipNow;
 use crate::peer::Forwarded;
@@ -64,8 +65,9 @@ impl Proposer {
             return;
         }
         let pack = Pack::join(batch.segments());
+        let under_way = UnderWay::new(self, permit);
         let done = move |result: ClientWriteResult<C>| {
-            batch.proposer.batch_done(permit);
+            drop(under_way);
             batch.done(match result {
                 Ok(_) => Forwarded::Applied,
                 Err(ClientWriteError::ForwardToLeader(_)) => Forwarded::NotLeader,
@@ -84,18 +86,12 @@ impl Proposer {
             work.take(term, &[], Instant::now())
         };
         if !seqs.is_empty() {
-            tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
+            let under_way = UnderWay::new(self, permit);
+            tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, under_way));
         }
     }
 
-    async fn forward_batch(
-        self,
-        leader: u64,
-        term: u64,
-        seqs: Vec<u64>,
-        segments: Vec<Bytes>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn forward_batch(self, leader: u64, term: u64, seqs: Vec<u64>, segments: Vec<Bytes>, under_way: UnderWay) {
         use crate::peer::PeerError;
         let mut leadership = self.0.wiring.leadership.subscribe();
         let reply = tokio::select! {
@@ -115,13 +111,7 @@ impl Proposer {
             // Our own apply brings the outcome, or the next term's first entry proves that there is none.
             Ok(Forwarded::Applied | Forwarded::Unknown) | Err(PeerError::Unknown) => {}
         }
-        self.batch_done(permit);
-    }
-
-    /// What was sent is decided: the next batch may go, perhaps a moment later.
-    fn batch_done(&self, permit: OwnedSemaphorePermit) {
-        self.0.work.lock().batch_done(Instant::now());
-        drop(permit);
+        drop(under_way);
     }
 
     /// Surely not proposed in `term`.
@@ -130,6 +120,27 @@ impl Proposer {
             self.0.work.lock().give_back(seqs, term, Instant::now(), PAUSE);
             self.0.wake.notify_one();
         }
+    }
+}
+
+/// A batch from its sending until it is decided, or nobody will ever say: then the next one may go, perhaps a moment later.
+struct UnderWay {
+    proposer: Proposer,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl UnderWay {
+    fn new(proposer: &Proposer, permit: OwnedSemaphorePermit) -> UnderWay {
+        UnderWay { proposer: proposer.clone(), permit: Some(permit) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.proposer.0.work.lock().batch_done(Instant::now());
+        drop(self.permit.take());
+        // The next one may have waited for this.
+        self.proposer.0.wake.notify_one();
     }
 }
 
@@ -147,9 +158,9 @@ impl Inner {
             // Registered before the book is looked at, so that nothing slips between.
             let woken = self.wake.notified();
             let now = *leadership.borrow_and_update();
-            let (idle, pause, gather) = {
+            let (idle, pause, when) = {
                 let work = self.work.lock();
-                (work.is_idle(), work.pause(), work.gather_until(Instant::now()))
+                (work.is_idle(), work.pause(), work.when(Instant::now()))
             };
             match now.leader {
                 _ if idle => woken.await,
@@ -160,14 +171,14 @@ impl Inner {
                         self.work.lock().end_pause(pause);
                         continue;
                     }
-                    if let Some(until) = gather {
-                        tokio::select! {
+                    match when {
+                        When::Now => return (now, leader),
+                        When::AfterThis => woken.await,
+                        When::At(until) => tokio::select! {
                             () = woken => {}
                             () = tokio::time::sleep_until(until) => {}
-                        }
-                        continue;
+                        },
                     }
-                    return (now, leader);
                 }
                 None => {
                     refuse(self.work.lock().take_inbound(None).1);

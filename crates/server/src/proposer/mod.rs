@@ -1,7 +1,7 @@
 //! Commands on their way into the log, and their outcomes on the way back.
 //!
 //! Commands that wait are joined into *segments*; the leader joins segments, its own and those that followers forwarded, into one
-//! proposal. One proposal is under way at a time, so the next fills meanwhile: under load entries are large and few.
+//! proposal. While one proposal is under way the next fills ([`gather`]): under load entries are large and few.
 //!
 //! A segment is named by this process's random origin and a sequence number. Its outcomes come from this node's own apply
 //! ([`Proposer::observe`]), never from a reply of the leader, so that whoever is answered can read what it wrote here.
@@ -87,7 +87,7 @@ impl Limits {
             waiting_bytes: 64 << 20,
             forwarded_bytes: 64 << 20,
             pack_bytes: 1 << 20,
-            in_flight: 1,
+            in_flight: 2,
             apply_lag: 5_000,
             timeout,
         }

@@ -1,6 +1,6 @@
 //! The proposer's book: what waits, what is under way, what came back. No I/O and no tasks; the times are given.
 
-use super::gather::Gather;
+use super::gather::{Gather, Waiting, When};
 use super::{Applied, ProposeError};
 use bytes::Bytes;
 use conclave_state::Command;
@@ -139,20 +139,23 @@ impl Work {
         Ok(self.is_news(before))
     }
 
-    /// About how many commands wait to be sent. Closed segments, which are rare here, count for one each.
-    fn to_send(&self) -> usize {
-        self.filling.as_ref().map_or(0, |filling| filling.waiters.len()) + self.ready.len() + self.inbound_commands
+    /// About what waits to be sent. A closed segment counts as one command of a whole pack.
+    fn to_send(&self) -> Waiting {
+        let (commands, bytes) = self.filling.as_ref().map_or((0, 0), |filling| (filling.waiters.len(), filling.bytes));
+        Waiting {
+            commands: commands + self.ready.len() + self.inbound_commands,
+            bytes: bytes + self.ready.len() * self.pack_bytes + self.inbound_bytes,
+        }
     }
 
     /// Whether what came since `before` is a reason to look.
-    fn is_news(&self, before: usize) -> bool {
-        let enough = self.gather.enough();
-        before == 0 || (before < enough && self.to_send() >= enough)
+    fn is_news(&self, before: Waiting) -> bool {
+        before.commands == 0 || (!self.gather.is_enough(before) && self.gather.is_enough(self.to_send()))
     }
 
-    /// Until when more commands should be waited for before sending.
-    pub(super) fn gather_until(&self, now: Instant) -> Option<Instant> {
-        self.gather.until(self.to_send(), now)
+    /// When what waits should be sent.
+    pub(super) fn when(&self, now: Instant) -> When {
+        self.gather.when(self.to_send(), now)
     }
 
     /// What was sent last is decided.
@@ -210,7 +213,9 @@ impl Work {
             bytes.push(segment.bytes.clone());
             self.ready.pop_front();
         }
-        self.gather.sent(commands + beside);
+        if !seqs.is_empty() || !forwarded.is_empty() {
+            self.gather.sent(commands + beside);
+        }
         (seqs, bytes)
     }
 
