@@ -41,6 +41,8 @@ pub enum Command {
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
     SessionGrant(SessionGrant),
+    Ask(Ask),
+    GiveBack(GiveBack),
 }
 
 impl Command {
@@ -51,7 +53,13 @@ impl Command {
             Command::Txn(txn) => txn.may_touch_many(),
             // Everything attached to the lease goes with it.
             Command::LeaseRevoke { .. } | Command::Expire(_) => true,
-            _ => false,
+            // The first time a queue is asked for, and a place that is found again, are looked for among all of the queue.
+            Command::Enqueue(_) | Command::Ask(_) => false,
+            Command::Coord(coord) => coord.body.may_touch_many(),
+            Command::CoordTimer(timer) => timer.ids.len() > 100,
+            Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::SessionGrant(_) => false,
+            Command::Proclaim(_) | Command::Withdraw(_) | Command::Unlock { .. } | Command::GiveBack(_) => false,
+            Command::Announce(_) | Command::Alarm(_) => false,
         }
     }
 }
@@ -267,6 +275,24 @@ pub struct Proclaim {
 pub struct Withdraw {
     pub key: Bytes,
     pub create_revision: i64,
+}
+
+/// An Enqueue in the name of an attempt: one call, or several of one member for the same place at one time.
+///
+/// One lease may be asked for by way of several members: a connection breaks, the client asks again elsewhere, and the first member
+/// learns only later that nobody listens. Each gives up in the name of its own attempt, and so takes nothing away from the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    pub enqueue: Enqueue,
+    /// Drawn at random; never 0.
+    pub attempt: u64,
+}
+
+/// End the place that this attempt was the last to ask for, unless it was the first of its queue already when it asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveBack {
+    pub key: Bytes,
+    pub attempt: u64,
 }
 
 /// What a member tells about itself once it runs.

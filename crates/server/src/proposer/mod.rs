@@ -20,7 +20,7 @@ mod gather;
 mod work;
 
 use crate::wiring::Wiring;
-use conclave_state::{Command, Op, Outcome};
+use conclave_state::{Ask, Command, Op, Outcome};
 use conclave_storage::Answer;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -179,9 +179,10 @@ fn weight(command: &Command) -> usize {
         Command::Put(put) => put.key.len() + put.value.len(),
         Command::DeleteRange(delete) => delete.range.key.len() + delete.range.end.len(),
         Command::Txn(txn) => txn_weight(txn),
-        Command::Enqueue(enqueue) => enqueue.name.len() + enqueue.value.len(),
+        Command::Enqueue(enqueue) | Command::Ask(Ask { enqueue, .. }) => enqueue.name.len() + enqueue.value.len(),
         Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
         Command::Withdraw(withdraw) => withdraw.key.len(),
+        Command::GiveBack(give_back) => give_back.key.len(),
         Command::Unlock { key } => key.len(),
         Command::Expire(expire) => expire.leases.len() * 9,
         Command::Announce(member) => member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>(),

@@ -60,6 +60,13 @@ pub enum CoordBody {
     SetLimits(SetLimits),
 }
 
+impl CoordBody {
+    /// Whether it may change any number of rows, whatever its own size.
+    pub(crate) fn may_touch_many(&self) -> bool {
+        matches!(self, CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_))
+    }
+}
+
 /// Stand for election under the session's lease, or find one's candidacy again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enter {
