@@ -231,6 +231,25 @@ async fn compacted_history_is_said_to_be_gone() {
 }
 
 #[tokio::test]
+async fn a_burst_that_is_too_long_for_the_topic_costs_nobody_what_was_before_it() {
+    let world = World::new();
+    let mut idle = world.feed.subscribe(lock("a"), None);
+    world.apply(&vec![noise(); 200]);
+    world.compact(world.revision());
+    // The first one is seen, and then nothing happens for long once more.
+    let first = world.acquire("a");
+    let mut busy = world.feed.subscribe(lock("a"), Some(first));
+    assert_eq!(there(&mut busy), [first]);
+    world.apply(&vec![noise(); 200]);
+    let fences: Vec<i64> = (0..MOST_BATCHES * 2).map(|_| world.acquire("a")).collect();
+    for expected in [&[first], &fences[..]].concat() {
+        assert_eq!(idle.next().await.map(|batch| batch.revision), Ok(expected));
+    }
+    world.compact(fences[0]);
+    assert_eq!(there(&mut busy), fences);
+}
+
+#[tokio::test]
 async fn a_snapshot_shows_as_history() {
     let world = World::new();
     let fence = world.acquire("a");
