@@ -52,14 +52,28 @@ impl<'a> Encoder<'a> {
         Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None }
     }
 
-    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes.
-    pub(crate) fn chunks(&mut self, wanted: &[usize], previous: bool, limit: usize) -> Result<Vec<Chunk>, Fault> {
+    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes: whole revisions, until they come to `room`
+    /// bytes. Also, how many events these are.
+    pub(crate) fn chunks(
+        &mut self,
+        wanted: &[usize],
+        previous: bool,
+        limit: usize,
+        room: usize,
+    ) -> Result<(Vec<Chunk>, usize), Fault> {
         let mut chunker = Chunker::new(limit);
-        for &at in wanted {
+        let (mut made, mut newest) = (0, None);
+        for (taken, &at) in wanted.iter().enumerate() {
+            let revision = self.events[at].kv.mod_revision;
+            if made >= room && newest != Some(revision) {
+                return Ok((chunker.finish(), taken));
+            }
+            newest = Some(revision);
             let bytes = if previous { self.with_previous(at)? } else { self.plain(at) };
-            chunker.add(self.events[at].kv.mod_revision, bytes);
+            made += bytes.len();
+            chunker.add(revision, bytes);
         }
-        Ok(chunker.finish())
+        Ok((chunker.finish(), wanted.len()))
     }
 
     fn plain(&mut self, at: usize) -> Bytes {

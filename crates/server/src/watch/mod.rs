@@ -21,7 +21,8 @@
 //! 3. All responses of a stream go through one queue. What is queued first is sent first, so `created` precedes events, and a progress
 //!    response that is queued under the hub's lock follows every event that it vouches for.
 //! 4. `observe` never waits: a stream whose queue is over its bound is not given more, its watchers fall behind instead.
-//! 5. Locks are taken in the order hub, then stream queue; none is held across an await.
+//! 5. What is read on the event loop has a bound in rows and in bytes, however large a revision is; more is read beside it.
+//! 6. Locks are taken in the order hub, then stream queue; none is held across an await.
 
 mod catchup;
 pub mod codec;
@@ -36,7 +37,7 @@ mod registry;
 pub(crate) mod source;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use hub::{WatchConfig, WatchHub, WatchStats};
 pub use outbox::{Frame, Note, Responses};

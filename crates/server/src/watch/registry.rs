@@ -53,7 +53,7 @@ struct Watcher {
     stream: usize,
     outbox: Arc<Outbox>,
     id: i64,
-    interest: Interest,
+    interest: Arc<Interest>,
     start: i64,
     fragment: bool,
     progress: bool,
@@ -93,22 +93,25 @@ struct StreamEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct Late {
     pub(crate) slot: usize,
-    pub(crate) interest: Interest,
+    pub(crate) interest: Arc<Interest>,
     pub(crate) next: i64,
 }
 
-/// Chunks to send, by watcher.
-pub(crate) type Deliveries = Vec<(usize, Arc<Vec<Chunk>>)>;
+/// What a page holds for one watcher.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Its history is gone.
+    Lost,
+    /// With these it was given everything below `next`.
+    Given { chunks: Arc<Vec<Chunk>>, next: i64 },
+}
 
 /// One page of history for the watchers of a stream that are behind.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) chunks: Deliveries,
-    /// Watchers whose history is gone.
-    pub(crate) lost: Vec<usize>,
+    /// For each of those that it was read for, in their order.
+    pub(crate) served: Vec<Served>,
     pub(crate) compacted: i64,
-    /// Everything below was looked at.
-    pub(crate) next: i64,
     /// The header's revision: what was current when the page was asked for.
     pub(crate) header: i64,
 }
@@ -141,7 +144,12 @@ impl Registry {
     }
 
     pub(crate) fn open(&mut self, outbox: Arc<Outbox>) -> usize {
-        self.streams.insert(StreamEntry { outbox, watchers: BTreeMap::new(), behind: BTreeSet::new(), next_id: 0 })
+        self.streams.insert(StreamEntry {
+            outbox,
+            watchers: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            next_id: 0,
+        })
     }
 
     pub(crate) fn close(&mut self, stream: usize) {
@@ -173,7 +181,8 @@ impl Registry {
             return outbox.push(Frame::note(id, revision, Note::Compacted(self.compacted)));
         }
         let start = if create.start == 0 { revision + 1 } else { create.start };
-        let interest = Interest { span, no_put: create.no_put, no_delete: create.no_delete, previous: create.previous };
+        let Create { no_put, no_delete, previous, .. } = create;
+        let interest = Arc::new(Interest { span, no_put, no_delete, previous });
         let slot = self.watchers.insert(Watcher {
             stream,
             outbox,
@@ -186,7 +195,8 @@ impl Registry {
             quiet: true,
             phase: Phase::Waiting,
         });
-        self.streams[stream].watchers.insert(id, slot);
+        let entry = &mut self.streams[stream];
+        entry.watchers.insert(id, slot);
         self.place(slot, start);
     }
 
@@ -217,7 +227,8 @@ impl Registry {
             matches!(watcher.phase, Phase::Live(_)) && watcher.start <= self.revision
         };
         if !entry.watchers.is_empty() && entry.watchers.values().all(reached) {
-            entry.outbox.try_push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
+            // An answer to a request, of which only as many are taken as the queue has room for.
+            entry.outbox.push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
         }
     }
 
@@ -246,8 +257,8 @@ impl Registry {
         let mut late = Vec::new();
         for (group, wanted) in self.groups.matching(&changes.events) {
             let group = self.groups.get(group);
-            let chunks = match encoder.chunks(&wanted, group.interest.previous, self.response_bytes) {
-                Ok(chunks) => chunks,
+            let chunks = match encoder.chunks(&wanted, group.interest.previous, self.response_bytes, usize::MAX) {
+                Ok((chunks, _)) => chunks,
                 Err(fault) => {
                     // Their streams meet the fault again in catch-up, and end by it.
                     tracing::error!(%fault, "reading previous values for watchers failed");
@@ -311,32 +322,33 @@ impl Registry {
     /// Takes a page that was read for `late`. Only the stream's own task calls this, so its watchers are still there.
     pub(crate) fn accept(&mut self, late: &[Late], page: &Page) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        let mut refused = BTreeMap::new();
-        for (slot, chunks) in &page.chunks {
-            let watcher = &mut self.watchers[*slot];
-            watcher.quiet = false;
-            let again = chunks.last().filter(|_| mutant!("watch-doubles"));
-            for chunk in chunks.iter().chain(again) {
-                match watcher.offer(chunk, page.header) {
-                    Ok(waker) => {
-                        self.delivered += chunk.events as u64;
-                        wakers.extend(waker);
-                    }
-                    Err(NoRoom) => {
-                        refused.insert(*slot, chunk.first);
-                        break;
-                    }
+        for (&Late { slot, .. }, served) in late.iter().zip(&page.served) {
+            match served {
+                Served::Lost => self.end(slot, Note::Compacted(page.compacted)),
+                Served::Given { chunks, next } => {
+                    let refused = self.hand(slot, chunks, page.header, &mut wakers);
+                    self.advance(slot, refused.unwrap_or(*next));
                 }
             }
         }
-        for &slot in &page.lost {
-            self.end(slot, Note::Compacted(page.compacted));
-        }
-        for watcher in late.iter().filter(|watcher| !page.lost.contains(&watcher.slot)) {
-            let next = refused.get(&watcher.slot).copied().unwrap_or(page.next);
-            self.advance(watcher.slot, next.max(watcher.next));
-        }
         wakers
+    }
+
+    /// Queues chunks of history until there is no room. Answers with the first revision that was refused.
+    fn hand(&mut self, slot: usize, chunks: &[Chunk], header: i64, wakers: &mut Vec<Waker>) -> Option<i64> {
+        let watcher = &mut self.watchers[slot];
+        let again = chunks.last().filter(|_| mutant!("watch-doubles"));
+        for chunk in chunks.iter().chain(again) {
+            watcher.quiet = false;
+            match watcher.offer(chunk, header) {
+                Ok(waker) => {
+                    self.delivered += chunk.events as u64;
+                    wakers.extend(waker);
+                }
+                Err(NoRoom) => return Some(chunk.first),
+            }
+        }
+        None
     }
 
     /// A watcher behind was given everything below `next`.
