@@ -45,11 +45,13 @@ pub(crate) struct Encoder<'a> {
     with_previous: Vec<Option<Bytes>>,
     open: Open<'a>,
     view: Option<Box<dyn HistoryView>>,
+    /// How many previous values were read.
+    pub(crate) reads: usize,
 }
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(events: &'a [Event], open: Open<'a>) -> Self {
-        Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None }
+        Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None, reads: 0 }
     }
 
     /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes: whole revisions, until they come to `room`
@@ -103,6 +105,7 @@ impl<'a> Encoder<'a> {
             Some(view) => view,
             none => none.insert((self.open)()?),
         };
+        self.reads += 1;
         view.value_at(&kv.key, kv.mod_revision - 1)
     }
 }

@@ -13,6 +13,7 @@ use super::outbox::{Frame, NoRoom, Note, Outbox};
 use super::source::HistorySource;
 use crate::status::text;
 use conclave_state::read::Bounds;
+use conclave_state::view::Fault;
 use conclave_state::{Changes, mutant};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,9 @@ use std::task::Waker;
 
 /// The watch id of what is not about one watcher.
 pub(crate) const NO_WATCHER: i64 = -1;
+
+/// Previous values that a batch may read while it is handed out; apply waits for them. Groups that want more fall behind.
+const MOST_READS: usize = 1024;
 
 // Go clients match these texts.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
@@ -257,14 +261,18 @@ impl Registry {
         let mut late = Vec::new();
         for (group, wanted) in self.groups.matching(&changes.events) {
             let group = self.groups.get(group);
-            let chunks = match encoder.chunks(&wanted, group.interest.previous, self.response_bytes, usize::MAX) {
-                Ok((chunks, _)) => chunks,
-                Err(fault) => {
-                    // Their streams meet the fault again in catch-up, and end by it.
-                    tracing::error!(%fault, "reading previous values for watchers failed");
-                    late.extend(group.members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
-                    continue;
-                }
+            let previous = group.interest.previous;
+            let chunks = if previous && encoder.reads + wanted.len() > MOST_READS {
+                None
+            } else {
+                let chunks = encoder.chunks(&wanted, previous, self.response_bytes, usize::MAX);
+                // Their streams meet the fault again in catch-up, and end by it.
+                let failed = |fault: &Fault| tracing::error!(%fault, "reading previous values for watchers failed");
+                chunks.inspect_err(failed).ok()
+            };
+            let Some((chunks, _)) = chunks else {
+                late.extend(group.members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
+                continue;
             };
             for &slot in &group.members {
                 let watcher = &mut self.watchers[slot];
