@@ -5,7 +5,7 @@
 
 use crate::node::Node;
 use crate::status::text;
-use crate::watch::codec::Reply;
+use crate::watch::codec::{Reply, TooLarge};
 use crate::watch::{Responses, WatchHub};
 use bytes::{Bytes, BytesMut};
 use conclave_api::codec::buffer_settings;
@@ -109,7 +109,7 @@ where
     let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
     let requests = Streaming::new_request(decoder, body, None, None);
     let responses = Some(context.hub().serve(requests, end));
-    let mut response = http::Response::new(WatchBody { context: context.clone(), responses });
+    let mut response = http::Response::new(WatchBody { context: context.clone(), responses, failed: None });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(response)
 }
@@ -119,6 +119,8 @@ pub struct WatchBody<C> {
     context: Arc<C>,
     /// Until the trailers are sent.
     responses: Option<Responses>,
+    /// A response could not be sent: nothing may follow what was before it.
+    failed: Option<TooLarge>,
 }
 
 impl<C> std::fmt::Debug for WatchBody<C> {
@@ -134,23 +136,34 @@ impl<C: WatchContext> HttpBody for WatchBody<C> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let Some(responses) = &mut this.responses else { return Poll::Ready(None) };
+        if let Some(failed) = this.failed {
+            this.responses = None;
+            return Poll::Ready(Some(trailers(&Status::resource_exhausted(failed.to_string()))));
+        }
         let mut data = BytesMut::new();
         let mut header = None;
+        let failed = &mut this.failed;
         let polled = responses.poll_frames(cx, PIECE, |frame| {
             let header = header.get_or_insert_with(|| this.context.header(0));
             let header = ResponseHeader { revision: frame.revision, ..*header };
-            Reply { header, frame }.encode_message(&mut data);
+            if failed.is_none() {
+                *failed = Reply { header, frame }.encode_message(&mut data).err();
+            }
         });
         Poll::Ready(match ready!(polled) {
             Some(Ok(())) => Some(Ok(Frame::data(data.freeze()))),
             Some(Err(status)) => {
                 this.responses = None;
-                let mut trailers = HeaderMap::with_capacity(2);
-                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+                Some(trailers(&status))
             }
             None => None,
         })
     }
+}
+
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::with_capacity(2);
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
 impl WatchContext for Node {
