@@ -90,6 +90,8 @@ struct StreamEntry {
     outbox: Arc<Outbox>,
     watchers: BTreeMap<i64, usize>,
     behind: BTreeSet<i64>,
+    /// Watchers whose start was yet to come when they were created, by that.
+    starts: BTreeSet<(i64, usize)>,
     next_id: i64,
 }
 
@@ -152,6 +154,7 @@ impl Registry {
             outbox,
             watchers: BTreeMap::new(),
             behind: BTreeSet::new(),
+            starts: BTreeSet::new(),
             next_id: 0,
         })
     }
@@ -201,6 +204,9 @@ impl Registry {
         });
         let entry = &mut self.streams[stream];
         entry.watchers.insert(id, slot);
+        if create.start > revision {
+            entry.starts.insert((start, slot));
+        }
         self.place(slot, start);
     }
 
@@ -223,14 +229,11 @@ impl Registry {
         }
     }
 
-    /// Says how far the stream is, if that is one figure for all of it.
+    /// Says how far the stream is, if that is one figure for all of it: every watcher is live, and its start has come.
     pub(crate) fn progress_of_stream(&mut self, stream: usize) {
         let entry = &self.streams[stream];
-        let reached = |slot: &usize| {
-            let watcher = &self.watchers[*slot];
-            matches!(watcher.phase, Phase::Live(_)) && watcher.start <= self.revision
-        };
-        if !entry.watchers.is_empty() && entry.watchers.values().all(reached) {
+        let started = entry.starts.last().is_none_or(|&(start, _)| start <= self.revision);
+        if !entry.watchers.is_empty() && entry.behind.is_empty() && started {
             // An answer to a request, of which only as many are taken as the queue has room for.
             entry.outbox.push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
         }
@@ -422,6 +425,7 @@ impl Registry {
         let entry = &mut self.streams[watcher.stream];
         entry.watchers.remove(&watcher.id);
         entry.behind.remove(&watcher.id);
+        entry.starts.remove(&(watcher.start, slot));
     }
 }
 

@@ -120,6 +120,24 @@ async fn requests_do_not_wait_for_a_reader() {
 }
 
 #[tokio::test]
+async fn asking_for_progress_costs_the_same_however_many_watch() {
+    let world = World::new();
+    let mut client = world.client();
+    for n in 0..20_000 {
+        client.create(watch(&format!("k{n:06}")));
+    }
+    for _ in 0..20_000 {
+        client.responses.next().await.unwrap().unwrap();
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..5000 {
+        world.hub.registry().progress_of_stream(0);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(client.responses.next().await.unwrap().unwrap().watch_id, -1);
+}
+
+#[tokio::test]
 async fn many_watchers_elsewhere_cost_nothing() {
     let world = World::new();
     let mut client = world.client();
