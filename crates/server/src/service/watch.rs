@@ -29,6 +29,9 @@ use tonic_prost::ProstCodec;
 /// What is sent in one piece, about; a larger response goes alone.
 const PIECE: usize = 32 << 10;
 
+/// Around a request of the largest size there is the rest of its message, as with the other services.
+const MESSAGE_OVERHEAD: usize = 512 << 10;
+
 /// Metadata with which a client says that it wants to hear when the cluster has no leader.
 const REQUIRE_LEADER: &str = "hasleader";
 
@@ -41,6 +44,9 @@ pub trait WatchContext: Send + Sync + 'static {
     fn hub(&self) -> &WatchHub;
 
     fn header(&self, revision: i64) -> ResponseHeader;
+
+    /// The largest message that a client may send.
+    fn max_message(&self) -> usize;
 
     /// Comes true when a stream must end, with the status to end it by: the server stops, or, with `require_leader`, there has been no
     /// leader for too long. `Err`: it must not even begin.
@@ -107,7 +113,7 @@ where
     }
     let end = context.stream_end(requires_leader(&MetadataMap::from_headers(head.headers)))?;
     let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
-    let requests = Streaming::new_request(decoder, body, None, None);
+    let requests = Streaming::new_request(decoder, body, None, Some(context.max_message()));
     let responses = Some(context.hub().serve(requests, end));
     let mut response = http::Response::new(WatchBody { context: context.clone(), responses, failed: None });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -173,6 +179,10 @@ impl WatchContext for Node {
 
     fn header(&self, revision: i64) -> ResponseHeader {
         Node::header(self, revision)
+    }
+
+    fn max_message(&self) -> usize {
+        self.config.max_request_bytes + MESSAGE_OVERHEAD
     }
 
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {

@@ -190,7 +190,7 @@ fn create(request: WatchCreateRequest) -> Create {
         id: request.watch_id,
         fragment: request.fragment,
         progress: request.progress_notify,
-        span: Span::new(request.key, request.range_end),
+        span: Span::new(&request.key, &request.range_end),
     }
 }
 
