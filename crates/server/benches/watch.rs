@@ -77,7 +77,7 @@ impl World {
         let mut bytes = 0;
         for responses in &mut self.streams {
             let mut data = BytesMut::new();
-            let show = |frame| Reply { header: ResponseHeader::default(), frame }.encode_message(&mut data);
+            let show = |frame| Reply { header: ResponseHeader::default(), frame }.encode_message(&mut data).unwrap();
             if let Poll::Ready(taken) = responses.poll_frames(&mut context, PIECE, show) {
                 taken.unwrap().unwrap();
                 bytes += data.len();
