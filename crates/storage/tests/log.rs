@@ -8,8 +8,10 @@
 
 mod common;
 
-use common::{Sink, append, blank, identity, numbered, options};
-use conclave_storage::types::{C, Entry, log_id, vote};
+use common::{HeldDisk, Sink, append, blank, eventually, identity, numbered, options};
+use conclave_storage::codec::encode_log_id;
+use conclave_storage::log::disk::{LogOp, Slot};
+use conclave_storage::types::{C, Entry, LogId, log_id, vote};
 use conclave_storage::{LogDisk, LogStore, MemoryDisk, Opened, open_on};
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -24,10 +26,14 @@ struct Rig {
 }
 
 fn rig(disk: &MemoryDisk, change: impl FnOnce(&mut conclave_storage::Options)) -> Rig {
+    rig_on(Arc::new(disk.clone()), change)
+}
+
+fn rig_on(disk: Arc<dyn LogDisk>, change: impl FnOnce(&mut conclave_storage::Options)) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     change(&mut options);
-    let opened = open_on(Arc::new(disk.clone()), options, &identity(), 1, Arc::new(Sink::default())).unwrap();
+    let opened = open_on(disk, options, &identity(), 1, Arc::new(Sink::default())).unwrap();
     Rig { _dir: dir, opened }
 }
 
@@ -106,6 +112,51 @@ async fn committed_never_passes_the_entries_that_are_written() {
     first.opened.log.save_vote(&vote(1, 1, true)).await.unwrap();
     let mut second = super_open(&disk.crash(0));
     assert!(second.opened.log.read_committed().await.unwrap() <= Some(log_id(1, 2)));
+}
+
+/// Where entries of an older term stand at and behind the index, an entry that was never committed must not be taken for one that was.
+#[tokio::test]
+async fn committed_is_believed_only_of_an_entry_that_is_there() {
+    let disk = MemoryDisk::new();
+    let mut first = rig(&disk, |_| {});
+    append(&mut first.opened.log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    drop(first);
+    for (stored, believed) in [(log_id(2, 7), None), (log_id(1, 12), None), (log_id(1, 7), Some(log_id(1, 7)))] {
+        disk.write(vec![LogOp::Set { slot: Slot::Committed, record: encode_log_id(&stored) }]).unwrap();
+        disk.sync().unwrap();
+        let mut again = super_open(&disk.crash(0));
+        assert_eq!(again.opened.log.read_committed().await.unwrap(), believed, "stored was {stored}");
+    }
+}
+
+fn stored_committed(disk: &MemoryDisk) -> Option<LogId> {
+    let record = disk.slot(Slot::Committed).unwrap();
+    record.map(|r| conclave_storage::codec::decode_log_id(&r).unwrap())
+}
+
+/// The writer is at an older group when entries are replaced by those of another term, and these are committed.
+#[tokio::test]
+async fn committed_waits_for_its_entry_where_another_one_stood() {
+    let held = HeldDisk::new();
+    let mut rig = rig_on(held.clone(), |o| o.log.group_bytes = 1);
+    let log = &mut rig.opened.log;
+    append(log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    let hold = held.hold();
+    log.append([blank(1, 10)], IOFlushed::noop()).await.unwrap();
+    log.append([blank(1, 11)], IOFlushed::noop()).await.unwrap();
+    log.truncate_after(Some(log_id(1, 5))).await.unwrap();
+    log.append([blank(2, 6), blank(2, 7)], IOFlushed::noop()).await.unwrap();
+    log.save_committed(Some(log_id(2, 7))).await.unwrap();
+    // Up to the entries that are about to be truncated.
+    hold.permit(2);
+    eventually("they are written", || held.disk.ends(0).unwrap() == Some((0, 11)));
+    let found = held.disk.crash(usize::MAX);
+    assert_eq!(stored_committed(&found), None);
+    assert_eq!(super_open(&found).opened.log.read_committed().await.unwrap(), None);
+    drop(hold);
+    log.save_vote(&vote(2, 1, true)).await.unwrap();
+    log.save_vote(&vote(3, 1, false)).await.unwrap();
+    assert_eq!(stored_committed(&held.disk), Some(log_id(2, 7)));
 }
 
 #[tokio::test]

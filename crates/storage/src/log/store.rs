@@ -66,8 +66,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn committed(&self) -> Option<LogId> {
-        self.tail.lock().committed
+    /// The commit index, as far as it may stand on the disk.
+    pub(super) fn durably_committed(&self) -> Option<LogId> {
+        self.tail.lock().durably_committed()
     }
 
     pub(super) fn durable_up_to(&self, append: u64, entries: u64) {
@@ -135,10 +136,18 @@ impl Found {
         let ends = disk.ends(start)?;
         let last = ends.map(|(_, last)| entry_at(disk, last)).transpose()?.map(|e| e.log_id);
         let vote = disk.slot(Slot::Vote)?.map(|r| codec::decode_vote(&r)).transpose()?;
-        let last = last.max(purged);
-        // Written behind the entries it names, so this holds; a smaller value would only mean a shorter replay.
-        let committed = id(Slot::Committed)?.min(last);
-        Ok(Found { first: ends.map(|(first, _)| first), last, purged, committed, vote })
+        let committed = id(Slot::Committed)?;
+        // What is purged was committed. Beyond it, only an entry that is here is believed to be: another one at its index may never have
+        // been committed. A smaller value means no more than a shorter replay.
+        let there = |id: &LogId| -> io::Result<bool> {
+            let within = ends.is_some_and(|(first, last)| (first..=last).contains(&id.index));
+            Ok(within && entry_at(disk, id.index)?.log_id == *id)
+        };
+        let committed = match committed {
+            Some(id) if there(&id)? => Some(id),
+            _ => purged,
+        };
+        Ok(Found { first: ends.map(|(first, _)| first), last: last.max(purged), purged, committed, vote })
     }
 }
 
@@ -168,7 +177,6 @@ impl LogStore {
     ) -> LogStore {
         let mut tail = Tail::found(found.first, found.last, found.purged, limits.cache_bytes);
         (tail.vote, tail.committed) = (found.vote, found.committed);
-        let end = tail.end();
         let shared = Arc::new(Shared {
             tail: Mutex::new(tail),
             durable: watch::Sender::new(0),
@@ -183,7 +191,6 @@ impl LogStore {
             shared: shared.clone(),
             group_bytes: limits.group_bytes,
             sync,
-            end,
             committed: found.committed,
         };
         let thread = std::thread::Builder::new()
@@ -362,7 +369,7 @@ impl RaftLogStorage<C> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        // Called for every advance of the commit index: it rides with the next group.
+        // Called for every advance of the commit index: it rides with the first group after the one that holds its entry.
         self.shared.tail.lock().committed = committed;
         Ok(())
     }
