@@ -174,6 +174,24 @@ async fn a_broken_disk_fails_everything_after_it_and_is_reported() {
     assert_eq!(rig.opened.registry.holder(5), None);
 }
 
+/// No error tells of a disk that hangs.
+#[tokio::test]
+async fn a_disk_that_hangs_is_seen() {
+    let held = HeldDisk::new();
+    let mut rig = rig_on(held.clone(), |_| {});
+    let step = rig.opened.log.writer_step();
+    append(&mut rig.opened.log, vec![blank(1, 0)]).await.unwrap();
+    eventually("the writer has nothing to do", || step.lasts().is_none());
+    let hold = held.hold();
+    rig.opened.log.append([blank(1, 1)], IOFlushed::noop()).await.unwrap();
+    eventually("it waits", || step.lasts().is_some());
+    let (before, pause) = (step.lasts().unwrap(), Duration::from_millis(50));
+    tokio::time::sleep(pause).await;
+    assert!(step.lasts().unwrap() >= before + pause);
+    drop(hold);
+    eventually("it goes on", || step.lasts().is_none());
+}
+
 #[tokio::test]
 async fn the_queue_is_bounded_by_bytes() {
     let disk = MemoryDisk::new();

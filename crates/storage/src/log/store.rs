@@ -7,6 +7,7 @@
 
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
+use super::step::WriterStep;
 use super::sync_times::SyncTimes;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     fatal: Fatal,
     entries: AtomicU64,
     sync_times: Arc<SyncTimes>,
+    pub(super) step: Arc<WriterStep>,
 }
 
 impl Shared {
@@ -184,6 +186,7 @@ impl LogStore {
             fatal,
             entries: AtomicU64::new(0),
             sync_times: Arc::default(),
+            step: Arc::default(),
         });
         let (queue, rest) = channel();
         let writer = Writer {
@@ -217,6 +220,11 @@ impl LogStore {
     /// How long syncs took, for metrics. Does not keep the log open.
     pub fn sync_times(&self) -> Arc<SyncTimes> {
         self.shared.sync_times.clone()
+    }
+
+    /// How long the writer has been waiting for the disk. Does not keep the log open.
+    pub fn writer_step(&self) -> Arc<WriterStep> {
+        self.shared.step.clone()
     }
 
     fn send(&self, op: Op) -> io::Result<()> {

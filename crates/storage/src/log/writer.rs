@@ -142,6 +142,7 @@ impl Writer {
         if group.ops.is_empty() {
             return Ok(());
         }
+        let _doing = self.shared.step.begin();
         failpoint!("log-before-write");
         self.disk.write(std::mem::take(&mut group.ops))?;
         failpoint!("log-before-sync");
