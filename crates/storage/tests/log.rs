@@ -8,10 +8,10 @@
 
 mod common;
 
-use common::{HeldDisk, Sink, append, blank, eventually, identity, numbered, options};
+use common::{HeldDisk, Sink, append, blank, entry, eventually, identity, numbered, options, put};
 use conclave_storage::codec::encode_log_id;
 use conclave_storage::log::disk::{LogOp, Slot};
-use conclave_storage::types::{C, Entry, LogId, log_id, vote};
+use conclave_storage::types::{C, Entry, LogId, Payload, log_id, vote};
 use conclave_storage::{LogDisk, LogStore, MemoryDisk, Opened, open_on};
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -157,6 +157,22 @@ async fn committed_waits_for_its_entry_where_another_one_stood() {
     log.save_vote(&vote(2, 1, true)).await.unwrap();
     log.save_vote(&vote(3, 1, false)).await.unwrap();
     assert_eq!(stored_committed(&held.disk), Some(log_id(2, 7)));
+}
+
+#[tokio::test]
+async fn an_answer_keeps_to_its_limit_also_where_disk_and_memory_meet() {
+    const LIMIT: usize = 3_000;
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |o| (o.log.cache_bytes, o.log.read_bytes) = (4_000, LIMIT));
+    let log = &mut rig.opened.log;
+    append(log, (0..40).map(|i| entry(1, i, &[put("key", vec![b'x'; 100])])).collect()).await.unwrap();
+    let bytes = |e: &Entry| if let Payload::Normal(pack) = &e.payload { pack.0.len() } else { 0 };
+    for from in 0..40 {
+        let got = log.limited_get_log_entries(from, 40).await.unwrap();
+        assert_eq!(got.first().map(|e| e.log_id), Some(log_id(1, from)));
+        let all: usize = got.iter().map(bytes).sum();
+        assert!(all < LIMIT + bytes(&got[0]), "{all} bytes from {from} on");
+    }
 }
 
 #[tokio::test]

@@ -286,7 +286,12 @@ impl LogStore {
         }
         let complete = entries.len() as u64 == plan.disk.end - plan.disk.start;
         if complete {
-            entries.extend(plan.cached);
+            let room = |entry: &Entry| {
+                let more = bytes < max_bytes;
+                bytes = bytes.saturating_add(super::cache::weight(entry));
+                more
+            };
+            entries.extend(plan.cached.into_iter().take_while(room));
         } else if entries.is_empty() || bytes < max_bytes {
             let missing = plan.disk.start + entries.len() as u64;
             return Err(corrupt(format!("the log has no entry {missing}, though it ends later")));
