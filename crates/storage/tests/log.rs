@@ -13,6 +13,7 @@ use conclave_storage::codec::encode_log_id;
 use conclave_storage::log::disk::{LogOp, Slot};
 use conclave_storage::types::{C, Entry, LogId, Payload, log_id, vote};
 use conclave_storage::{LogDisk, LogStore, MemoryDisk, Opened, open_on};
+use futures::StreamExt;
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
@@ -173,6 +174,22 @@ async fn an_answer_keeps_to_its_limit_also_where_disk_and_memory_meet() {
         let all: usize = got.iter().map(bytes).sum();
         assert!(all < LIMIT + bytes(&got[0]), "{all} bytes from {from} on");
     }
+}
+
+/// A part of what was asked for would be taken for the whole.
+#[tokio::test]
+async fn what_is_purged_is_not_left_out_without_a_word() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |_| {});
+    let log = &mut rig.opened.log;
+    append(log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    log.purge(log_id(1, 4)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(4, 10).await.unwrap(), []);
+    assert_eq!(log.limited_get_log_entries(5, 10).await.unwrap().len(), 5);
+    assert!(log.entries_stream(4..10).await.next().await.unwrap().is_err());
+    assert_eq!(log.entries_stream(5..10).await.filter(|e| std::future::ready(e.is_ok())).count().await, 5);
+    // Here nothing says that the range exists.
+    assert_eq!(log.try_get_log_entries(4..10).await.unwrap().len(), 5);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! 1. When `append` returns, every reader sees its entries; when its callback is called, they are durable.
 //! 2. `append` waits when the queue holds too many bytes: back-pressure on Raft is meant. Nothing else waits for the disk but
 //!    `save_vote`, whose promise must be durable before it is made.
-//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole.
+//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole. What is purged does
+//!    not exist; who asks for it by [`RaftLogReader::limited_get_log_entries`] or `entries_stream` is not given what follows it either.
 
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
@@ -270,6 +271,15 @@ impl LogStore {
         }
     }
 
+    /// The same, but nothing if the first of them is purged: what follows it would be taken for what comes next.
+    fn entries_from(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let mut entries = self.entries(from, to, max_bytes)?;
+        if entries.first().is_some_and(|first| first.log_id.index != from) {
+            entries.clear();
+        }
+        Ok(entries)
+    }
+
     fn complete(&self, plan: Plan, max_bytes: usize) -> io::Result<Vec<Entry>> {
         if plan.disk.is_empty() {
             return Ok(plan.cached);
@@ -329,7 +339,8 @@ impl RaftLogReader<C> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.entries(start, end, self.limits.read_bytes)
+        // Of nothing, replication makes a heartbeat, and asks again or sends a snapshot.
+        self.entries_from(start, end, self.limits.read_bytes)
     }
 
     /// In pieces: a follower that is far behind must not read all of it into memory at once.
@@ -343,7 +354,12 @@ impl RaftLogReader<C> for LogStore {
         let mut piece = Vec::new().into_iter();
         futures::stream::iter(std::iter::from_fn(move || {
             if piece.len() == 0 && next < to {
-                match reader.entries(next, to, reader.limits.read_bytes) {
+                match reader.entries_from(next, to, reader.limits.read_bytes) {
+                    Ok(entries) if entries.is_empty() => {
+                        let gone = corrupt(format!("entry {next} is not in the log any more"));
+                        next = to;
+                        return Some(Err(gone));
+                    }
                     Ok(entries) => piece = entries.into_iter(),
                     Err(e) => {
                         next = to;
