@@ -8,7 +8,7 @@ use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::coordination::Feed;
-use crate::fatal::Fatal;
+use crate::fatal::{self, Fatal};
 use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
@@ -42,6 +42,8 @@ use tokio_util::task::TaskTracker;
 const DRAIN: Duration = Duration::from_secs(1);
 /// The successor gets this long to take over before this node leaves anyway.
 const HAND_OVER: Duration = Duration::from_secs(1);
+/// The last flush may take this long. What it does not bring to the disk, the next start has from the log.
+const FLUSH: Duration = Duration::from_secs(15);
 
 pub struct Node {
     pub identity: Identity,
@@ -370,7 +372,7 @@ impl RunningNode {
             let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
         }
         let state = node.state.clone();
-        tokio::task::spawn_blocking(move || state.flush()).await??;
+        fatal::within(FLUSH, "the disk hangs: the state cannot be flushed", move || state.flush()).await??;
         tracing::info!("stopped");
         Ok(())
     }
