@@ -196,7 +196,15 @@ impl Handler {
         }
     }
 
-    pub(super) async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
+    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
+    pub(super) async fn register(
+        &self,
+        from: u64,
+        request: pb::RegisterRequest,
+    ) -> Result<pb::RegisterReply, PeerError> {
+        if request.member != from {
+            return Err(PeerError::Refused(format!("{from:x} registers another member, {:x}", request.member)));
+        }
         let registry = self.0.registry.clone();
         // Durable before it is answered, so it waits for the disk: not on the event loop.
         let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));

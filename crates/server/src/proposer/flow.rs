@@ -2,6 +2,7 @@
 
 use super::forwarding::Batch;
 use super::gather::When;
+use super::work::Taken;
 use super::{Inner, Proposer};
 use crate::leadership::LeadershipNow;
 use crate::peer::Forwarded;
@@ -53,14 +54,9 @@ impl Proposer {
     /// Joins forwarded and own segments into one entry. The permit comes back when the entry is applied or lost.
     async fn propose_pack(&self, term: u64, permit: OwnedSemaphorePermit) {
         let Some(raft) = self.0.wiring.raft.get() else { return };
-        let batch = {
-            let mut work = self.0.work.lock();
-            let (inbound, refused) = work.take_inbound(Some(term));
-            let (seqs, own) = work.take(term, &inbound, Instant::now());
-            drop(work);
-            refuse(refused);
-            Batch { proposer: self.clone(), term, seqs, own, inbound }
-        };
+        let Taken { seqs, own, inbound, refused, .. } = self.0.work.lock().take_entry(term, Instant::now());
+        refuse(refused);
+        let batch = Batch { proposer: self.clone(), term, seqs, own, inbound };
         if batch.is_empty() {
             return;
         }
@@ -80,10 +76,10 @@ impl Proposer {
 
     /// Hands own segments to the leader, beside this task: the next batch may go while this one is under way.
     fn forward(&self, leader: u64, term: u64, permit: OwnedSemaphorePermit) {
-        let (seqs, segments) = {
+        let Taken { seqs, own: segments, .. } = {
             let mut work = self.0.work.lock();
-            refuse(work.take_inbound(None).1);
-            work.take(term, &[], Instant::now())
+            refuse(work.refuse_inbound());
+            work.take(term, Instant::now())
         };
         if !seqs.is_empty() {
             let under_way = UnderWay::new(self, permit);
@@ -181,7 +177,7 @@ impl Inner {
                     }
                 }
                 None => {
-                    refuse(self.work.lock().take_inbound(None).1);
+                    refuse(self.work.lock().refuse_inbound());
                     tokio::select! {
                         _ = leadership.changed() => {}
                         () = woken => {}

@@ -13,6 +13,7 @@
 //!    outcome unknown ([`ProposeError::TimedOut`]).
 //! 3. After a snapshot replaced the state, what was sent before can no longer be judged: outcome unknown.
 //! 4. Admission is bounded by bytes and by how far apply is behind; what is refused there was surely not proposed.
+//! 5. A leader's own segments and forwarded ones come first by turns: neither waits for the other to run out.
 
 mod flow;
 mod forwarding;
