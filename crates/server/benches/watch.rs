@@ -77,7 +77,7 @@ impl World {
         let mut bytes = 0;
         for responses in &mut self.streams {
             let mut data = BytesMut::new();
-            let show = |frame| Reply { header: ResponseHeader::default(), frame }.encode_message(&mut data);
+            let show = |frame| Reply { header: ResponseHeader::default(), frame }.encode_message(&mut data).unwrap();
             if let Poll::Ready(taken) = responses.poll_frames(&mut context, PIECE, show) {
                 taken.unwrap().unwrap();
                 bytes += data.len();
@@ -100,14 +100,14 @@ fn key(n: usize) -> Bytes {
 
 /// Five hundred watchers of one key.
 #[divan::bench]
-fn one_event_for_500_watchers(bencher: Bencher) {
+fn one_event_for_500_watchers(bencher: Bencher<'_, '_>) {
     let mut world = World::new(500, false);
     bencher.counter(ItemsCount::new(500_usize)).bench_local(|| assert!(world.deliver(1) >= 500));
 }
 
 /// Ten thousand watchers of as many keys, of which a batch changes a hundred.
 #[divan::bench]
-fn a_batch_among_10_000_keys(bencher: Bencher) {
+fn a_batch_among_10_000_keys(bencher: Bencher<'_, '_>) {
     let mut world = World::new(10_000, true);
     bencher.counter(ItemsCount::new(100_usize)).bench_local(|| assert!(world.deliver(100) >= 100));
 }

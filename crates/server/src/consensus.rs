@@ -7,7 +7,7 @@ use crate::peer::Peers;
 use crate::peer::client::Network;
 use conclave_storage::types::Raft;
 use conclave_storage::{
-    ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+    ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, WriterStep,
 };
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
@@ -30,6 +30,11 @@ impl Store {
         let log = self.log.get_log_state().await?;
         let vote = self.log.get_log_reader().await.read_vote().await?;
         Ok(log.last_log_id.is_none() && vote.is_none())
+    }
+
+    /// How long the log's writer has been waiting for its disk.
+    pub fn writer_step(&self) -> Arc<WriterStep> {
+        self.log.writer_step()
     }
 
     /// How long syncs of the log take.

@@ -25,6 +25,7 @@ pub mod reader;
 pub mod serve;
 pub mod service;
 pub mod sink;
+mod stall;
 pub mod status;
 pub mod telemetry;
 pub mod timer_keeper;

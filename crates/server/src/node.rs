@@ -8,7 +8,7 @@ use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::coordination::Feed;
-use crate::fatal::Fatal;
+use crate::fatal::{self, Fatal};
 use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
@@ -22,6 +22,7 @@ use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::serve::{self, Listeners};
 use crate::sink::{Followers, Sink};
+use crate::stall::StallWatch;
 use crate::timer_keeper::TimerKeeper;
 use crate::waiters::Waiters;
 use crate::watch::{WatchConfig, WatchHub};
@@ -41,6 +42,8 @@ use tokio_util::task::TaskTracker;
 const DRAIN: Duration = Duration::from_secs(1);
 /// The successor gets this long to take over before this node leaves anyway.
 const HAND_OVER: Duration = Duration::from_secs(1);
+/// The last flush may take this long. What it does not bring to the disk, the next start has from the log.
+const FLUSH: Duration = Duration::from_secs(15);
 
 pub struct Node {
     pub identity: Identity,
@@ -140,11 +143,27 @@ impl Node {
         }
     }
 
+    /// Who could lead instead of this node, whose log is furthest first; nobody unless this node leads.
+    pub(crate) fn successors(&self) -> Vec<u64> {
+        let me = self.identity.member_id;
+        let voters: Vec<u64> =
+            self.leadership.members().into_iter().filter(|m| m.2 && m.0 != me).map(|m| m.0).collect();
+        let mut followers = self.leadership.replicated();
+        followers.retain(|(id, _)| voters.contains(id));
+        followers.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
+        followers.into_iter().map(|(id, _)| id).collect()
+    }
+
+    /// Has a voter asked to take leadership over. What comes of that, others will say.
+    pub(crate) async fn ask_to_lead(&self, to: u64) -> Result<(), ProposeError> {
+        let raft = self.raft.get().ok_or(ProposeError::NoLeader)?;
+        raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)
+    }
+
     /// Hands leadership to a voter; returns once somebody else leads than this node.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
-        let raft = self.raft.get().ok_or(ProposeError::NoLeader)?;
         let mut leadership = self.leadership.subscribe();
-        raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)?;
+        self.ask_to_lead(to).await?;
         let moved = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.identity.member_id));
         match tokio::time::timeout(self.config.request_timeout(), moved).await {
             Ok(_) => Ok(()),
@@ -272,6 +291,7 @@ impl RunningNode {
         if fresh {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
+        let stall = StallWatch::new(store.writer_step(), &node.config);
         let raft = consensus::start(&node.config, self.plan.identity.member_id, node.peers.clone(), store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
@@ -279,6 +299,7 @@ impl RunningNode {
         self.work.spawn(node.reader.clone().run());
         self.spawn(node.leases.clone().run());
         self.spawn(node.timers.clone().run());
+        self.spawn(stall.run(node.clone()));
         self.spawn(node.clone().announce());
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());
@@ -351,7 +372,7 @@ impl RunningNode {
             let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
         }
         let state = node.state.clone();
-        tokio::task::spawn_blocking(move || state.flush()).await??;
+        fatal::within(FLUSH, "the disk hangs: the state cannot be flushed", move || state.flush()).await??;
         tracing::info!("stopped");
         Ok(())
     }
@@ -359,13 +380,10 @@ impl RunningNode {
     /// To the voter whose log is furthest, so that nobody waits for an election.
     async fn hand_over(&self) {
         let leadership = &self.node.leadership;
-        let me = leadership.me();
-        if leadership.current().leader != Some(me) {
+        if leadership.current().leader != Some(leadership.me()) {
             return;
         }
-        let voters: Vec<u64> = leadership.members().into_iter().filter(|m| m.2 && m.0 != me).map(|m| m.0).collect();
-        let furthest = leadership.replicated().into_iter().filter(|(id, _)| voters.contains(id)).max_by_key(|m| m.1);
-        let Some((to, _)) = furthest else { return };
+        let Some(to) = self.node.successors().into_iter().next() else { return };
         tracing::info!(to = %format_args!("{to:x}"), "handing leadership over");
         if !matches!(tokio::time::timeout(HAND_OVER, self.node.transfer_leader(to)).await, Ok(Ok(()))) {
             tracing::info!("nobody took over in time; the others will elect");

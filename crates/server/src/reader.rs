@@ -16,7 +16,7 @@ use conclave_state::read::{self, ReadStop};
 use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -101,8 +101,8 @@ struct Wants {
     next: Vec<Want>,
     /// For the round that is under way.
     under_way: Vec<Want>,
-    /// Until an index is applied that a round found out. Indexes rise.
-    applying: VecDeque<(u64, Vec<Want>)>,
+    /// Until an index is applied that a round found out. It may never be: a leader that died had entries that were not committed.
+    applying: BTreeMap<u64, Vec<Want>>,
     /// Nobody makes rounds any more.
     stopped: bool,
 }
@@ -134,18 +134,16 @@ impl Want {
 impl Wants {
     /// Those whose time is up, taken out.
     fn overdue(&mut self, now: Instant) -> Vec<Want> {
-        let applying = self.applying.iter_mut().map(|(_, wants)| wants);
-        let lists = [&mut self.next, &mut self.under_way].into_iter().chain(applying);
-        lists.flat_map(|wants| wants.extract_if(.., move |want| want.deadline <= now)).collect()
+        let lists = [&mut self.next, &mut self.under_way].into_iter().chain(self.applying.values_mut());
+        let overdue = lists.flat_map(|wants| wants.extract_if(.., move |want| want.deadline <= now)).collect();
+        self.applying.retain(|_, wants| !wants.is_empty());
+        overdue
     }
 
     /// Those whose index is applied, taken out.
     fn settled(&mut self, applied: u64) -> Vec<Want> {
-        let mut settled = vec![];
-        while self.applying.front().is_some_and(|(index, _)| *index <= applied) {
-            settled.extend(self.applying.pop_front().into_iter().flat_map(|(_, wants)| wants));
-        }
-        settled
+        let later = self.applying.split_off(&applied.saturating_add(1));
+        std::mem::replace(&mut self.applying, later).into_values().flatten().collect()
     }
 }
 
@@ -272,7 +270,7 @@ impl Reader {
         if self.0.wiring.state.applied_index() < round.index {
             let applying = served.extract_if(.., |want| matches!(want.asked, Asked::Applied(_))).collect::<Vec<_>>();
             if !applying.is_empty() {
-                wants.applying.push_back((round.index, applying));
+                wants.applying.entry(round.index).or_default().extend(applying);
                 self.0.reached.notify_one();
             }
         }
@@ -298,12 +296,17 @@ impl Reader {
     async fn settle(&self) {
         let mut applied = self.0.wiring.state.applied();
         loop {
-            let first = self.0.wants.lock().applying.front().map(|(index, _)| *index);
+            let first = self.0.wants.lock().applying.keys().next().copied();
             let Some(first) = first else {
                 self.0.reached.notified().await;
                 continue;
             };
-            let Ok(index) = applied.wait_for(|applied| *applied >= first).await.map(|index| *index) else { return };
+            let index = tokio::select! {
+                reached = applied.wait_for(|applied| *applied >= first) => reached.map(|index| *index),
+                // Perhaps a lower one than is waited for.
+                () = self.0.reached.notified() => continue,
+            };
+            let Ok(index) = index else { return };
             let settled = self.0.wants.lock().settled(index);
             for want in settled {
                 want.served(Round { index, led: None });
@@ -340,10 +343,9 @@ impl Reader {
             return Some(Round { index: self.0.wiring.leadership.committed_index(), led: Some(now.term) });
         }
         let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
-        // Terms only rise: the same term before and after means that it was this one during the round.
-        let after = self.0.wiring.leadership.current();
-        let led = (after.leader == now.leader && after.term == now.term).then_some(now.term);
-        Some(Round { index: linearizer.read_log_id().index(), led })
+        // The term that was confirmed. What this node knows otherwise of who leads may be behind: before the round and after it.
+        let id = linearizer.read_log_id().log_id();
+        Some(Round { index: id.index(), led: Some(id.committed_leader_id().term) })
     }
 }
 
@@ -356,6 +358,10 @@ mod tests {
     fn want(deadline: Instant) -> (Want, Answer) {
         let (tx, rx) = oneshot::channel();
         (Want { deadline, asked: Asked::Applied(tx) }, rx)
+    }
+
+    fn wait_for(wants: &mut Wants, index: u64, more: Vec<Want>) {
+        wants.applying.entry(index).or_default().extend(more);
     }
 
     #[tokio::test(start_paused = true)]
@@ -374,7 +380,7 @@ mod tests {
         add(&mut wants.under_way);
         let mut applying = vec![];
         add(&mut applying);
-        wants.applying.push_back((7, applying));
+        wait_for(&mut wants, 7, applying);
         assert!(wants.overdue(Instant::now()).is_empty());
         assert_eq!(wants.overdue(soon).len(), 3);
         assert_eq!(wants.overdue(soon).len(), 0);
@@ -386,11 +392,24 @@ mod tests {
         let mut wants = Wants::default();
         for index in [5, 7, 7, 9] {
             let (want, _) = want(Instant::now());
-            wants.applying.push_back((index, vec![want]));
+            wait_for(&mut wants, index, vec![want]);
         }
         assert_eq!(wants.settled(4).len(), 0);
         assert_eq!(wants.settled(7).len(), 3);
         assert_eq!(wants.settled(8).len(), 0);
         assert_eq!(wants.settled(100).len(), 1);
+    }
+
+    /// The answer of a leader that died: its last entries may never be committed.
+    #[tokio::test(start_paused = true)]
+    async fn an_index_that_is_never_applied_holds_up_nobody_else() {
+        let mut wants = Wants::default();
+        for index in [9, 5, 7, 5] {
+            let (want, _) = want(Instant::now());
+            wait_for(&mut wants, index, vec![want]);
+        }
+        assert_eq!(wants.settled(5).len(), 2);
+        assert_eq!(wants.settled(8).len(), 1);
+        assert_eq!(wants.settled(9).len(), 1);
     }
 }

@@ -6,6 +6,7 @@ mod authority;
 mod connections;
 mod front;
 mod reply;
+mod requests;
 mod routes;
 mod unary;
 

@@ -115,8 +115,8 @@ impl Waiters {
         LeaderFeed { waiters: self.clone(), prefix: queue_prefix(name), seen: None, subscription: None }
     }
 
-    /// The present leader of a queue, in everything that is applied here.
-    pub fn leader(&self, name: &[u8]) -> Result<Option<KeyValue>, Fault> {
+    /// The present leader of a queue, in everything that is applied here, and the revision at which it leads.
+    pub fn leader(&self, name: &[u8]) -> Result<(Option<KeyValue>, i64), Fault> {
         let prefix = queue_prefix(name);
         let mut view = self.shared.view.lock();
         let look = self.shared.source.look()?;
@@ -124,11 +124,11 @@ impl Waiters {
             // Applied but not yet observed: for this one moment the view cannot be used.
             let mut index = QueueIndex::default();
             look.ensure(&mut index, &prefix)?;
-            return head_of(&index, &prefix, &*look);
+            return Ok((head_of(&index, &prefix, &*look)?, look.revision()));
         }
         view.open(&prefix, &*look)?;
         view.note_idle(&prefix);
-        head_of(&view.index, &prefix, &*look)
+        Ok((head_of(&view.index, &prefix, &*look)?, look.revision()))
     }
 
     /// Takes in a batch. Called from apply, in order, after the batch was written.
@@ -161,12 +161,6 @@ impl Waiters {
     /// The store's revision after what was observed last.
     fn revision(&self) -> i64 {
         self.shared.view.lock().revision
-    }
-
-    /// The create revision of a key in everything that is applied here.
-    fn created_at(&self, key: &[u8]) -> Result<Option<i64>, Fault> {
-        let look = self.shared.source.look()?;
-        Ok(look.version_at(key, look.revision())?.map(|kv| kv.create_revision))
     }
 
     fn register(
@@ -235,7 +229,7 @@ impl QueueView {
         let mut touched = BTreeSet::new();
         let mut look = None;
         for event in &changes.events {
-            let concerned: Vec<Bytes> = prefixes(&event.kv.key, &self.queues);
+            let concerned: Vec<Bytes> = self.index.followed(&event.kv.key).map(|p| event.kv.key.slice_ref(p)).collect();
             if concerned.is_empty() {
                 continue;
             }
@@ -303,12 +297,6 @@ impl QueueView {
             }
         }
     }
-}
-
-/// The queues that `key` belongs to. Their prefixes end with a slash, so only its slashes need a look.
-fn prefixes(key: &Bytes, queues: &HashMap<Bytes, Queue>) -> Vec<Bytes> {
-    let slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes.filter(|(at, _)| queues.contains_key(&key[..=*at])).map(|(at, _)| key.slice(..=at)).collect()
 }
 
 fn head_of(index: &QueueIndex, prefix: &[u8], look: &dyn Look) -> Result<Option<KeyValue>, Fault> {

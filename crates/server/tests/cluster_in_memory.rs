@@ -7,7 +7,10 @@ use conclave_server::bootstrap::Plan;
 use conclave_server::config::{Config, HttpUrl, InitialMember};
 use conclave_server::node::{Node, RunningNode};
 use conclave_server::peer::memory::MemoryNetwork;
+use conclave_server::peer::pb;
+use conclave_server::peer::transport::{PeerError, Transport};
 use conclave_state::{Command, KeyRange, Put, RangeQuery};
+use conclave_storage::types::MemberNode;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,6 +107,22 @@ async fn get(node: &Node, key: &str) -> Option<String> {
     let range = KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end: Bytes::new() };
     let (found, _) = node.reader.range(RangeQuery { range, ..Default::default() }, false).await.unwrap();
     found.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}
+
+/// One that could speak for others could keep them out for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_registers_itself_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 3).await;
+    let ids: Vec<u64> = (0..3).map(|n| cluster.node(n).identity.member_id).collect();
+    let link = cluster.network.transport(ids[0]).link(ids[1], &MemberNode::default());
+    for member in [ids[1], ids[2], 77] {
+        let answer = link.register(pb::RegisterRequest { member, incarnation: 5 }).await;
+        assert!(matches!(answer, Err(PeerError::Refused(_))), "{answer:?}");
+    }
+    let own = pb::RegisterRequest { member: ids[0], incarnation: cluster.node(0).identity.incarnation };
+    assert!(link.register(own).await.unwrap().accepted);
+    cluster.stop().await;
 }
 
 #[tokio::test]

@@ -41,6 +41,27 @@ pub enum Command {
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
     SessionGrant(SessionGrant),
+    Ask(Ask),
+    GiveBack(GiveBack),
+}
+
+impl Command {
+    /// Whether it may read or change any number of keys, whatever its own size: while one is applied, others should not be held up.
+    pub fn may_touch_many(&self) -> bool {
+        match self {
+            Command::DeleteRange(delete) => delete.range.may_be_many(),
+            Command::Txn(txn) => txn.may_touch_many(),
+            // Everything attached to the lease goes with it.
+            Command::LeaseRevoke { .. } | Command::Expire(_) => true,
+            // The first time a queue is asked for, and a place that is found again, are looked for among all of the queue.
+            Command::Enqueue(_) | Command::Ask(_) => false,
+            Command::Coord(coord) => coord.body.may_touch_many(),
+            Command::CoordTimer(timer) => timer.ids.len() > 100,
+            Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::SessionGrant(_) => false,
+            Command::Proclaim(_) | Command::Withdraw(_) | Command::Unlock { .. } | Command::GiveBack(_) => false,
+            Command::Announce(_) | Command::Alarm(_) => false,
+        }
+    }
 }
 
 /// etcd's Put.
@@ -70,6 +91,12 @@ pub struct KeyRange {
     pub end: Bytes,
 }
 
+impl KeyRange {
+    fn may_be_many(&self) -> bool {
+        !self.end.is_empty()
+    }
+}
+
 /// etcd's DeleteRange.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRange {
@@ -83,6 +110,19 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
+}
+
+impl Txn {
+    fn may_touch_many(&self) -> bool {
+        let op = |op: &Op| match op {
+            Op::Range(query) => query.range.may_be_many(),
+            Op::Put(_) => false,
+            Op::DeleteRange(delete) => delete.range.may_be_many(),
+            Op::Txn(txn) => txn.may_touch_many(),
+        };
+        self.compares.iter().any(|compare| compare.range.may_be_many())
+            || self.success.iter().chain(&self.failure).any(op)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +275,24 @@ pub struct Proclaim {
 pub struct Withdraw {
     pub key: Bytes,
     pub create_revision: i64,
+}
+
+/// An Enqueue in the name of an attempt: one call, or several of one member for the same place at one time.
+///
+/// One lease may be asked for by way of several members: a connection breaks, the client asks again elsewhere, and the first member
+/// learns only later that nobody listens. Each gives up in the name of its own attempt, and so takes nothing away from the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    pub enqueue: Enqueue,
+    /// Drawn at random; never 0.
+    pub attempt: u64,
+}
+
+/// End the place that this attempt was the last to ask for, unless it was the first of its queue already when it asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveBack {
+    pub key: Bytes,
+    pub attempt: u64,
 }
 
 /// What a member tells about itself once it runs.

@@ -26,12 +26,12 @@ pub(crate) const STORE: &[u8] = b"state/store";
 pub(crate) const ALARMS: &[u8] = b"state/alarm/";
 pub(crate) const MEMBERS: &[u8] = b"state/member/";
 
-/// The key of a place in the queue `name`: `name/<lease in hex>`, as etcd's recipes write it.
+/// The key of a place in the queue `name`: `name/<lease in hex>`, as etcd's recipes write it (Go puts a sign before negative numbers).
 pub fn queue_key(name: &[u8], lease: LeaseId) -> Bytes {
-    let mut key = Vec::with_capacity(name.len() + 17);
+    let mut key = Vec::with_capacity(name.len() + 18);
     key.extend_from_slice(name);
-    key.push(b'/');
-    key.extend_from_slice(format!("{lease:x}").as_bytes());
+    let sign = if lease < 0 { "-" } else { "" };
+    key.extend_from_slice(format!("/{sign}{:x}", lease.unsigned_abs()).as_bytes());
     key.into()
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
 /// What a row of the kv table shares with all other rows of its key, for filters that are asked about keys: all that stands before the
 /// revision. Given that part alone, it is that part.
 pub fn shared_part(row: &[u8]) -> &[u8] {
-    let end = row.array_windows().position(|pair| *pair == KEY_END);
+    let end = row.windows(KEY_END.len()).position(|pair| pair == KEY_END);
     end.map_or(row, |end| &row[..end + KEY_END.len()])
 }
 
@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn queue_keys_are_those_of_the_recipes() {
         assert_eq!(queue_key(b"lock", 0x1f3a), "lock/1f3a");
-        assert_eq!(queue_key(b"lock", -1), "lock/ffffffffffffffff");
+        assert_eq!(queue_key(b"lock", -1), "lock/-1");
+        assert_eq!(queue_key(b"lock", i64::MIN), "lock/-8000000000000000");
         assert_eq!(queue_prefix(b"lock"), "lock/");
         assert_eq!(successor(b"lock/").unwrap(), b"lock0");
         assert_eq!(successor(b"a\xff\xff").unwrap(), b"b");

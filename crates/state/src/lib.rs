@@ -75,8 +75,9 @@ pub mod view;
 pub use command::*;
 pub use coord::{
     Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,
-    EvictEverywhere, Expect, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo, Release,
-    RequestTransfer, Revoke, SessionGrant, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
+    EvictEverywhere, Expect, GiveUp, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo,
+    Release, RequestTransfer, Revoke, SessionGrant, SetLimits, Stand, Standing, Term, Token, Transfer, Twin, Unclaim,
+    Unpin,
 };
 pub use event::*;
 pub use keys::{queue_key, queue_prefix, shared_part};

@@ -103,13 +103,15 @@ impl Machine {
 /// Whether the command could make the store larger. Deleting writes too, but it is how one gets out.
 fn grows(command: &Command) -> bool {
     match command {
-        Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
+        Command::Put(_) | Command::LeaseGrant(_) | Command::Proclaim(_) => true,
+        Command::Enqueue(_) | Command::Ask(_) => true,
         Command::Txn(txn) => kv::txn::puts(txn),
         Command::Coord(coord) => coord.body.grows(),
         Command::SessionGrant(_) => true,
         Command::CoordTimer(_) => false,
         Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } | Command::Expire(_) => false,
-        Command::Withdraw(_) | Command::Unlock { .. } | Command::Announce(_) | Command::Alarm(_) => false,
+        Command::Withdraw(_) | Command::GiveBack(_) | Command::Unlock { .. } => false,
+        Command::Announce(_) | Command::Alarm(_) => false,
     }
 }
 
@@ -198,9 +200,11 @@ impl<'a, V: View> Batch<'a, V> {
             Command::LeaseGrant(grant) => self.lease_grant(at, grant),
             Command::LeaseRevoke { id } => self.lease_revoke(*id),
             Command::Expire(expire) => self.expire(at, expire),
-            Command::Enqueue(enqueue) => self.enqueue(at, enqueue),
+            Command::Enqueue(enqueue) => self.enqueue(at, enqueue, 0),
+            Command::Ask(ask) => self.enqueue(at, &ask.enqueue, ask.attempt),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
             Command::Withdraw(withdraw) => self.withdraw(withdraw),
+            Command::GiveBack(give_back) => self.give_back(give_back),
             Command::Unlock { key } => self.unlock(key),
             Command::Announce(member) => Ok(self.announce(member)),
             Command::Alarm(change) => Ok(self.alarm(*change)),

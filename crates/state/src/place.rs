@@ -9,16 +9,23 @@
 //! 2. The same lease asked again has the same place.
 //! 3. A place is ended and changed by its create revision, never by its name alone: a late Resign, Proclaim or cancellation does not
 //!    touch a successor's key. Unlock, which names no revision on the wire, touches only keys that a Lock made.
+//! 4. A call that gives up takes only what it was the last to ask for, and never a place that was the first already when it asked: that
+//!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
 
 use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
-use crate::view::{Fault, View};
-use crate::{Enqueue, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, queue_key, queue_prefix};
+use crate::scan::{self, Budget};
+use crate::view::{Fault, Table, View};
+use crate::{
+    Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue_key,
+    queue_prefix,
+};
 use bytes::Bytes;
+use std::ops::ControlFlow;
 
 impl<V: View> Batch<'_, V> {
-    pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
+    pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue, attempt: u64) -> Result<Response, Stop> {
         if enqueue.grant_ttl_seconds > 0 {
             self.check_grant(enqueue.lease)?;
         } else if !self.lease_exists(enqueue.lease)? {
@@ -33,14 +40,14 @@ impl<V: View> Batch<'_, V> {
         if enqueue.grant_ttl_seconds > 0 {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_seconds);
         }
-        let create_revision = self.take_place(enqueue, &key)?;
+        let create_revision = self.take_place(enqueue, &key, attempt)?;
         let first = self.machine.queues.head(&prefix).is_some_and(|(_, head)| *head == key)
             || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 
     /// Creates the key, or brings the one that is there up to date; gives its create revision.
-    fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
+    fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes, attempt: u64) -> Result<i64, Fault> {
         let target = self.target(key)?;
         let mark = match enqueue.kind {
             QueueKind::Lock => LOCK,
@@ -49,9 +56,11 @@ impl<V: View> Batch<'_, V> {
         let Some(old) = &target.current else {
             let created = self.next_revision();
             self.store(target, &enqueue.value, enqueue.lease, mark);
+            self.set_asked(enqueue.lease, key, attempt);
             return Ok(created);
         };
         let (create_revision, flags, lease) = (old.create_revision, old.flags, old.lease);
+        let again = self.asked(lease, key)? == Some(attempt);
         let old_value = self.value_of(&target)?;
         let new_value = enqueue.kind == QueueKind::Election && old_value != enqueue.value;
         if new_value || lease != enqueue.lease {
@@ -61,7 +70,50 @@ impl<V: View> Batch<'_, V> {
         } else if flags | mark != flags {
             self.mark_lock(target)?;
         }
+        // An attempt that asks again, for want of an answer, may have found nobody before it the first time.
+        if !again {
+            let held = self.is_first(&queue_prefix(&enqueue.name), key, create_revision)?;
+            self.set_asked(enqueue.lease, key, if held { 0 } else { attempt });
+        }
         Ok(create_revision)
+    }
+
+    /// Whether nobody stands before this place. For commands that every member decides, whatever queues it follows.
+    fn is_first(&self, prefix: &[u8], key: &[u8], create_revision: i64) -> Result<bool, Fault> {
+        let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) else { return Ok(true) };
+        let mut first = true;
+        scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |found| {
+            let created = found.record.create_revision;
+            first = created > create_revision || (created == create_revision && *keys::user_key(found.prefix)? >= *key);
+            Ok(if first { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(first)
+    }
+
+    /// Who was the last to ask for a place, if it may be given back.
+    fn asked(&self, lease: LeaseId, key: &[u8]) -> Result<Option<u64>, Fault> {
+        let row = self.rows.get(Table::Lease, &keys::attached_row(lease, key))?;
+        Ok(row.and_then(|row| row.first_chunk().map(|attempt| u64::from_be_bytes(*attempt))))
+    }
+
+    /// Notes who was the last to ask for a place; 0: nobody who may give it back. No client can see it, so it is no change of the key.
+    fn set_asked(&mut self, lease: LeaseId, key: &[u8], attempt: u64) {
+        let row = if attempt == 0 { Vec::new() } else { attempt.to_be_bytes().to_vec() };
+        self.rows.put(Table::Lease, keys::attached_row(lease, key), row);
+        self.machine.digest.other(13, key);
+        self.machine.digest.number(attempt.cast_signed());
+    }
+
+    pub(crate) fn give_back(&mut self, give_back: &GiveBack) -> Result<Response, Stop> {
+        let GiveBack { key, attempt } = give_back;
+        self.check_raw(key)?;
+        let target = self.target(key)?;
+        let lease = target.current.map_or(0, |current| current.lease);
+        let deleted = self.asked(lease, key)? == Some(*attempt);
+        if deleted {
+            self.remove(target);
+        }
+        Ok(Response::Withdraw { deleted })
     }
 
     /// Replaces the value of a leader's key; its lease stays.

@@ -23,7 +23,7 @@ const HEAD: usize = 7;
 pub(crate) fn check(what: &'static str, dir: &Path) -> Result<(), OpenError> {
     let journals = journals(dir).map_err(OpenError::io("listing the journals in", dir))?;
     for path in journals {
-        let damage = File::open(&path).and_then(|file| damage(file));
+        let damage = File::open(&path).and_then(damage);
         let damage = match damage {
             // Somebody else has the directory open; opening it will say so.
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -154,11 +154,7 @@ mod tests {
     }
 
     fn journal() -> Vec<u8> {
-        (0..300_u16)
-            .flat_map(|n| record(1, &vec![n.to_le_bytes()[0]; 200]))
-            .take(BLOCK)
-            .chain(record(1, b"a"))
-            .collect()
+        (0..300_u16).flat_map(|n| record(1, &[n.to_le_bytes()[0]; 200])).take(BLOCK).chain(record(1, b"a")).collect()
     }
 
     fn found(journal: &[u8]) -> Option<u64> {

@@ -60,7 +60,9 @@ mod journals;
 pub use error::{OnFatal, OpenError};
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
-pub use log::{DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogStats, LogStore, Registry, SyncTimes};
+pub use log::{
+    DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogStats, LogStore, Registry, SyncTimes, WriterStep,
+};
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};

@@ -102,11 +102,11 @@ fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
     Ok((Segment { origin: long(0), seq: long(8), commands }, HEAD + length))
 }
 
-/// Whether these bytes are exactly one sound segment: asked of what another process sent, before it enters the log. An entry that
-/// cannot be decoded would stop every member.
-pub fn check_segment(bytes: &Bytes) -> Result<(), CodecError> {
+/// How many commands these bytes hold, if they are exactly one sound segment: asked of what another process sent, before it enters the
+/// log. An entry that cannot be decoded would stop every member.
+pub fn check_segment(bytes: &Bytes) -> Result<usize, CodecError> {
     match take_segment(bytes)? {
-        (_, used) if used == bytes.len() => Ok(()),
+        (segment, used) if used == bytes.len() => Ok(segment.commands.len()),
         (_, used) => Err(malformed(format!("{} bytes left over", bytes.len() - used))),
     }
 }

@@ -12,8 +12,8 @@ mod common;
 use bytes::Bytes;
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter, SessionGrant};
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Command, Compare, DeleteRange, Enqueue, Expire, KeyRange, LeaseGrant, Member, Op,
-    Order, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy, Target, Txn, Withdraw,
+    Alarm, AlarmChange, AlarmKind, Ask, Command, Compare, DeleteRange, Enqueue, Expire, GiveBack, KeyRange, LeaseGrant,
+    Member, Op, Order, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy, Target, Txn, Withdraw,
 };
 use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use conclave_storage::{Pack, codec, read_identity, write_identity};
@@ -94,6 +94,17 @@ fn commands() -> Vec<(&'static str, Command)> {
         })),
         Command::CoordTimer(CoordTimer { ids: vec![1, 300], term: 9 }),
         Command::SessionGrant(SessionGrant { id: 5, ttl_millis: 250 }),
+        Command::Ask(Ask {
+            enqueue: Enqueue {
+                kind: QueueKind::Lock,
+                name: bytes("n"),
+                lease: 7,
+                grant_ttl_seconds: 0,
+                value: bytes(""),
+            },
+            attempt: u64::MAX - 1,
+        }),
+        Command::GiveBack(GiveBack { key: bytes("n/7"), attempt: 300 }),
     ];
     let name = |c: &Command| match c {
         Command::Put(_) => "put",
@@ -112,6 +123,8 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Coord(_) => "coord",
         Command::CoordTimer(_) => "coord-timer",
         Command::SessionGrant(_) => "session-grant",
+        Command::Ask(_) => "ask",
+        Command::GiveBack(_) => "give-back",
     };
     all.into_iter().map(|c| (name(&c), c)).collect()
 }

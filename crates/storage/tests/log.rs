@@ -8,9 +8,12 @@
 
 mod common;
 
-use common::{Sink, append, blank, identity, numbered, options};
-use conclave_storage::types::{C, Entry, log_id, vote};
+use common::{HeldDisk, Sink, append, blank, entry, eventually, identity, numbered, options, put};
+use conclave_storage::codec::encode_log_id;
+use conclave_storage::log::disk::{LogOp, Slot};
+use conclave_storage::types::{C, Entry, LogId, Payload, log_id, vote};
 use conclave_storage::{LogDisk, LogStore, MemoryDisk, Opened, open_on};
+use futures::StreamExt;
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
@@ -24,10 +27,14 @@ struct Rig {
 }
 
 fn rig(disk: &MemoryDisk, change: impl FnOnce(&mut conclave_storage::Options)) -> Rig {
+    rig_on(Arc::new(disk.clone()), change)
+}
+
+fn rig_on(disk: Arc<dyn LogDisk>, change: impl FnOnce(&mut conclave_storage::Options)) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(dir.path());
     change(&mut options);
-    let opened = open_on(Arc::new(disk.clone()), options, &identity(), 1, Arc::new(Sink::default())).unwrap();
+    let opened = open_on(disk, options, &identity(), 1, Arc::new(Sink::default())).unwrap();
     Rig { _dir: dir, opened }
 }
 
@@ -108,6 +115,83 @@ async fn committed_never_passes_the_entries_that_are_written() {
     assert!(second.opened.log.read_committed().await.unwrap() <= Some(log_id(1, 2)));
 }
 
+/// Where entries of an older term stand at and behind the index, an entry that was never committed must not be taken for one that was.
+#[tokio::test]
+async fn committed_is_believed_only_of_an_entry_that_is_there() {
+    let disk = MemoryDisk::new();
+    let mut first = rig(&disk, |_| {});
+    append(&mut first.opened.log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    drop(first);
+    for (stored, believed) in [(log_id(2, 7), None), (log_id(1, 12), None), (log_id(1, 7), Some(log_id(1, 7)))] {
+        disk.write(vec![LogOp::Set { slot: Slot::Committed, record: encode_log_id(&stored) }]).unwrap();
+        disk.sync().unwrap();
+        let mut again = super_open(&disk.crash(0));
+        assert_eq!(again.opened.log.read_committed().await.unwrap(), believed, "stored was {stored}");
+    }
+}
+
+fn stored_committed(disk: &MemoryDisk) -> Option<LogId> {
+    let record = disk.slot(Slot::Committed).unwrap();
+    record.map(|r| conclave_storage::codec::decode_log_id(&r).unwrap())
+}
+
+/// The writer is at an older group when entries are replaced by those of another term, and these are committed.
+#[tokio::test]
+async fn committed_waits_for_its_entry_where_another_one_stood() {
+    let held = HeldDisk::new();
+    let mut rig = rig_on(held.clone(), |o| o.log.group_bytes = 1);
+    let log = &mut rig.opened.log;
+    append(log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    let hold = held.hold();
+    log.append([blank(1, 10)], IOFlushed::noop()).await.unwrap();
+    log.append([blank(1, 11)], IOFlushed::noop()).await.unwrap();
+    log.truncate_after(Some(log_id(1, 5))).await.unwrap();
+    log.append([blank(2, 6), blank(2, 7)], IOFlushed::noop()).await.unwrap();
+    log.save_committed(Some(log_id(2, 7))).await.unwrap();
+    // Up to the entries that are about to be truncated.
+    hold.permit(2);
+    eventually("they are written", || held.disk.ends(0).unwrap() == Some((0, 11)));
+    let found = held.disk.crash(usize::MAX);
+    assert_eq!(stored_committed(&found), None);
+    assert_eq!(super_open(&found).opened.log.read_committed().await.unwrap(), None);
+    drop(hold);
+    log.save_vote(&vote(2, 1, true)).await.unwrap();
+    log.save_vote(&vote(3, 1, false)).await.unwrap();
+    assert_eq!(stored_committed(&held.disk), Some(log_id(2, 7)));
+}
+
+#[tokio::test]
+async fn an_answer_keeps_to_its_limit_also_where_disk_and_memory_meet() {
+    const LIMIT: usize = 3_000;
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |o| (o.log.cache_bytes, o.log.read_bytes) = (4_000, LIMIT));
+    let log = &mut rig.opened.log;
+    append(log, (0..40).map(|i| entry(1, i, &[put("key", vec![b'x'; 100])])).collect()).await.unwrap();
+    let bytes = |e: &Entry| if let Payload::Normal(pack) = &e.payload { pack.0.len() } else { 0 };
+    for from in 0..40 {
+        let got = log.limited_get_log_entries(from, 40).await.unwrap();
+        assert_eq!(got.first().map(|e| e.log_id), Some(log_id(1, from)));
+        let all: usize = got.iter().map(bytes).sum();
+        assert!(all < LIMIT + bytes(&got[0]), "{all} bytes from {from} on");
+    }
+}
+
+/// A part of what was asked for would be taken for the whole.
+#[tokio::test]
+async fn what_is_purged_is_not_left_out_without_a_word() {
+    let disk = MemoryDisk::new();
+    let mut rig = rig(&disk, |_| {});
+    let log = &mut rig.opened.log;
+    append(log, (0..10).map(|i| blank(1, i)).collect()).await.unwrap();
+    log.purge(log_id(1, 4)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(4, 10).await.unwrap(), []);
+    assert_eq!(log.limited_get_log_entries(5, 10).await.unwrap().len(), 5);
+    assert!(log.entries_stream(4..10).await.next().await.unwrap().is_err());
+    assert_eq!(log.entries_stream(5..10).await.filter(|e| std::future::ready(e.is_ok())).count().await, 5);
+    // Here nothing says that the range exists.
+    assert_eq!(log.try_get_log_entries(4..10).await.unwrap().len(), 5);
+}
+
 #[tokio::test]
 async fn a_broken_disk_fails_everything_after_it_and_is_reported() {
     let disk = MemoryDisk::new();
@@ -121,6 +205,24 @@ async fn a_broken_disk_fails_everything_after_it_and_is_reported() {
     assert!(rig.opened.log.save_vote(&vote(1, 1, true)).await.is_err());
     assert!(rig.opened.registry.register(5, 5).is_err());
     assert_eq!(rig.opened.registry.holder(5), None);
+}
+
+/// No error tells of a disk that hangs.
+#[tokio::test]
+async fn a_disk_that_hangs_is_seen() {
+    let held = HeldDisk::new();
+    let mut rig = rig_on(held.clone(), |_| {});
+    let step = rig.opened.log.writer_step();
+    append(&mut rig.opened.log, vec![blank(1, 0)]).await.unwrap();
+    eventually("the writer has nothing to do", || step.lasts().is_none());
+    let hold = held.hold();
+    rig.opened.log.append([blank(1, 1)], IOFlushed::noop()).await.unwrap();
+    eventually("it waits", || step.lasts().is_some());
+    let (before, pause) = (step.lasts().unwrap(), Duration::from_millis(50));
+    tokio::time::sleep(pause).await;
+    assert!(step.lasts().unwrap() >= before + pause);
+    drop(hold);
+    eventually("it goes on", || step.lasts().is_none());
 }
 
 #[tokio::test]

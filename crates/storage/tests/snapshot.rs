@@ -11,7 +11,7 @@ mod common;
 use common::*;
 use conclave_state::Command;
 use conclave_state::read;
-use conclave_storage::types::{Membership, Payload, log_id};
+use conclave_storage::types::{Membership, Payload, Snapshot, SnapshotMeta, StoredMembership, log_id};
 use conclave_storage::{CheckpointFile, CheckpointReceiver, Opened, open};
 use openraft::RaftSnapshotBuilder;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
@@ -94,6 +94,31 @@ async fn an_installed_snapshot_may_be_ahead_of_the_log() {
     drop(follower);
     let again = open_at(b.path());
     assert_eq!(again.state.digest(), leader.state.digest());
+}
+
+/// Each of these would end the node if it came as far as an installation.
+#[tokio::test]
+async fn what_is_not_the_announced_state_is_recognized() {
+    let a = tempfile::tempdir().unwrap();
+    let mut leader = leader(a.path()).await;
+    let Snapshot { meta, snapshot } = build(&mut leader).await;
+    snapshot.require(&meta).unwrap();
+    let other = SnapshotMeta { last_log_id: Some(log_id(2, 98)), ..meta.clone() };
+    assert!(snapshot.require(&other).unwrap_err().to_string().contains("announced was index 98"));
+    let other = SnapshotMeta { last_membership: StoredMembership::default(), ..meta.clone() };
+    assert!(snapshot.require(&other).unwrap_err().to_string().contains("membership of nothing"));
+    // Looking has not changed what is installed.
+    let b = tempfile::tempdir().unwrap();
+    let mut follower = open_at(b.path());
+    follower.machine.install_snapshot(&meta, snapshot.clone()).await.unwrap();
+    assert_eq!(follower.state.digest(), leader.state.digest());
+
+    let mut files = std::fs::read_dir(snapshot.path()).unwrap().map(|e| e.unwrap().path());
+    let table = files.find(|p| p.extension().is_some_and(|e| e == "sst")).unwrap();
+    std::fs::remove_file(table).unwrap();
+    assert!(snapshot.require(&meta).unwrap_err().to_string().contains("not a state"));
+    std::fs::write(snapshot.path().join("CURRENT"), "rubbish\n").unwrap();
+    assert!(snapshot.require(&meta).unwrap_err().to_string().contains("not a state"));
 }
 
 #[tokio::test]

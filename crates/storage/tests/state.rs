@@ -10,7 +10,7 @@ mod common;
 
 use common::*;
 use conclave_state::read::{self, ReadStop};
-use conclave_state::{Command, KeyRange, RangeQuery, Rejection, Response, Table, View};
+use conclave_state::{Command, KeyRange, LeaseGrant, Put, RangeQuery, Rejection, Response, Table, View};
 use conclave_storage::types::{C, log_id, vote};
 use conclave_storage::{DumpedPayload, OpenError, Opened, StateView, Stopped, open};
 use openraft::RaftLogReader;
@@ -400,4 +400,76 @@ async fn a_damaged_identity_is_refused() {
 fn shapes(opened: Opened) {
     sendable(opened.state.view());
     sendable(opened);
+}
+
+/// A heartbeat that waits for a deletion of many keys is one that is missed.
+#[tokio::test]
+async fn what_may_take_long_holds_up_nobody_on_this_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let mut opened = open_with(dir.path(), sink.clone()).unwrap();
+    let many: Vec<Command> = (0..5_000).map(|n| put(format!("k{n}"), "v")).collect();
+    commit(&mut opened, vec![entry(1, 0, &many)]).await;
+    let range = KeyRange { key: "k".into(), end: "l".into() };
+    let delete = Command::DeleteRange(conclave_state::DeleteRange { range, prev_kv: false });
+    for (index, command, aside) in [(1, put("other", "1"), false), (2, delete, true), (3, put("other", "2"), false)] {
+        let entry = entry(1, index, &[command]);
+        append(&mut opened.log, vec![entry.clone()]).await.unwrap();
+        let mut applying = std::pin::pin!(opened.machine.apply(futures::stream::iter([Ok((entry, None))])));
+        let mut turns = 0;
+        loop {
+            tokio::select! {
+                biased;
+                applied = &mut applying => break applied.unwrap(),
+                () = tokio::task::yield_now() => turns += 1,
+            }
+        }
+        assert_eq!(turns > 0, aside, "entry {index}: {turns} turns of others");
+    }
+    let answers = std::mem::take(&mut *sink.answers.lock().unwrap());
+    let deleted = &answers.iter().find(|a| a.index == 2).unwrap().outcomes[0].result;
+    assert!(matches!(deleted, Ok(Response::DeleteRange(deleted)) if deleted.deleted == 5_000), "{deleted:?}");
+    let view = opened.state.view();
+    assert_eq!((get(&view, "k7", 0), get(&view, "other", 0)), (Ok(None), Ok(Some("2".into()))));
+}
+
+/// Rows of leases have no revisions: a view that holds more than its numbers say would show a lease before or after its time.
+#[tokio::test]
+async fn views_are_of_one_moment_while_much_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    for round in 0..20_i64 {
+        let (id, first) = (round + 7, round.unsigned_abs() * 2);
+        let mut many = vec![Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 })];
+        many.extend((0..1_000).map(|n| {
+            let (key, value) = (format!("k{n}").into(), "v".into());
+            Command::Put(Put { key, value, lease: id, ..Put::default() })
+        }));
+        commit(&mut opened, vec![entry(1, first, &many)]).await;
+        let before = opened.state.revision();
+        let revoke = entry(1, first + 1, &[Command::LeaseRevoke { id }]);
+        append(&mut opened.log, vec![revoke.clone()]).await.unwrap();
+        let state = opened.state.clone();
+        // Views that are let go would be handed out again.
+        let mut views = Vec::new();
+        let mut look = || {
+            let view = state.view();
+            let there = read::lease_ttl(&view, id).unwrap().is_some();
+            assert_eq!(there, view.bounds().current == before, "round {round}");
+            assert_eq!(there, view.applied_index() == first, "round {round}");
+            assert_eq!(there, get(&view, "k7", 0).unwrap().is_some(), "round {round}");
+            views.push(view);
+            there
+        };
+        assert!(look());
+        let mut applying = std::pin::pin!(opened.machine.apply(futures::stream::iter([Ok((revoke, None))])));
+        loop {
+            tokio::select! {
+                biased;
+                applied = &mut applying => break applied.unwrap(),
+                () = tokio::task::yield_now() => assert!(look(), "round {round}: nothing is told before all is"),
+            }
+        }
+        assert!(!look());
+    }
 }

@@ -42,7 +42,9 @@ pub(super) struct Lines(pub(super) Vec<Line>);
 fn place(kv: KeyValue) -> Option<(String, Place)> {
     let text = std::str::from_utf8(&kv.key).ok()?;
     let (name, suffix) = text.rsplit_once('/')?;
-    let same = kv.lease != 0 && suffix == format!("{:x}", kv.lease) && !name.is_empty();
+    // As Go prints a negative number in hex.
+    let sign = if kv.lease < 0 { "-" } else { "" };
+    let same = kv.lease != 0 && suffix == format!("{sign}{:x}", kv.lease.unsigned_abs()) && !name.is_empty();
     let name = name.to_owned();
     let place = Place {
         key: kv.key.to_vec(),

@@ -13,7 +13,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A topic holds every batch of its span from revision `from` on, up to the hub's revision. All below `from` is in the store.
+//! 1. A topic holds every batch of its span from revision `from` on, up to the hub's revision. All below `from` is in the store. Who has
+//!    missed nothing but what falls out of the topic begins there in the store, not at what it saw last.
 //! 2. Batches are whole revisions, in order; a subscription is given each one once. `next` may be dropped at any point: what was not
 //!    returned is given again.
 //! 3. Apply takes two short locks and waits for nobody. A topic is bounded ([`topic::MOST_BATCHES`], [`topic::MOST_BYTES`]), and holds only

@@ -6,6 +6,7 @@ use super::decode::{self, LockValue};
 use super::topic::MOST_BATCHES;
 use super::{Ended, Feed, Span, Subscription};
 use crate::watch::source::{HistorySource, HistoryView, ViewHistory};
+use crate::watch::tests::counted::{CountedView, Inline};
 use conclave_state::coord::{self, Shown};
 use conclave_state::read::{self, Bounds};
 use conclave_state::*;
@@ -19,15 +20,19 @@ pub(crate) struct Store {
     index: u64,
 }
 
-struct MemorySource(Arc<Mutex<Store>>);
+struct MemorySource {
+    store: Arc<Mutex<Store>>,
+    inline: Inline,
+}
 
 impl HistorySource for MemorySource {
     fn bounds(&self) -> Bounds {
-        read::meta(&self.0.lock().view).unwrap().bounds()
+        read::meta(&self.store.lock().view).unwrap().bounds()
     }
 
     fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
-        Ok(Box::new(ViewHistory::new(self.0.lock().view.clone())?))
+        let (view, inline) = (self.store.lock().view.clone(), self.inline.clone());
+        Ok(Box::new(ViewHistory::new(CountedView { view, inline })?))
     }
 }
 
@@ -35,6 +40,8 @@ impl HistorySource for MemorySource {
 pub(crate) struct World {
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) feed: Feed,
+    /// What subscriptions read on the event loop.
+    inline: Inline,
 }
 
 impl World {
@@ -42,8 +49,9 @@ impl World {
         let view = MemoryView::new();
         let machine = Machine::load(&view).unwrap();
         let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
-        let feed = Feed::new(Arc::new(MemorySource(store.clone())));
-        let world = World { store, feed };
+        let inline = Inline::new();
+        let feed = Feed::new(Arc::new(MemorySource { store: store.clone(), inline: inline.clone() }));
+        let world = World { store, feed, inline };
         world.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_seconds: 60 })]);
         world
     }
@@ -81,7 +89,7 @@ impl World {
         self.store.lock().machine.revision()
     }
 
-    fn compact(&self, revision: i64) {
+    pub(crate) fn compact(&self, revision: i64) {
         self.apply(&[Command::Compact { revision }]);
         let store = &mut *self.store.lock();
         let (rows, _) = sweep::sweep(&store.view, 0, revision, usize::MAX).unwrap();
@@ -228,6 +236,39 @@ async fn compacted_history_is_said_to_be_gone() {
     assert_eq!(there(&mut idle), [next]);
     // The compacted revision itself can be read.
     assert_eq!(there(&mut world.feed.subscribe(lock("b"), Some(revision))), [revision]);
+}
+
+#[tokio::test]
+async fn a_burst_that_is_too_long_for_the_topic_costs_nobody_what_was_before_it() {
+    let world = World::new();
+    let mut idle = world.feed.subscribe(lock("a"), None);
+    world.apply(&vec![noise(); 200]);
+    world.compact(world.revision());
+    // The first one is seen, and then nothing happens for long once more.
+    let first = world.acquire("a");
+    let mut busy = world.feed.subscribe(lock("a"), Some(first));
+    assert_eq!(there(&mut busy), [first]);
+    world.apply(&vec![noise(); 200]);
+    let fences: Vec<i64> = (0..MOST_BATCHES * 2).map(|_| world.acquire("a")).collect();
+    for expected in [&[first], &fences[..]].concat() {
+        assert_eq!(idle.next().await.map(|batch| batch.revision), Ok(expected));
+    }
+    world.compact(fences[0]);
+    assert_eq!(there(&mut busy), fences);
+}
+
+#[tokio::test]
+async fn a_large_revision_is_not_read_on_the_event_loop() {
+    let world = World::new();
+    let from = world.revision() + 1;
+    let key = |n: usize| Put { key: format!("other{n:05}").into(), ..Put::default() };
+    world.apply(&[Command::Txn(Txn { success: (0..5000).map(|n| Op::Put(key(n))).collect(), ..Txn::default() })]);
+    let fence = world.acquire("a");
+    world.inline.take();
+    let mut all = world.feed.subscribe(lock("a"), Some(from));
+    assert_eq!(all.next().await.unwrap().revision, fence);
+    let rows = world.inline.take();
+    assert!(rows < 1000, "{rows}");
 }
 
 #[tokio::test]

@@ -113,8 +113,27 @@ impl State {
     }
 
     fn bound(&mut self) {
-        while self.recent.len() > 1 && (self.recent.len() > MOST_BATCHES || self.bytes > MOST_BYTES) {
+        if self.is_over() {
+            self.advance();
+        }
+        while self.is_over() {
             self.drop_oldest();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.recent.len() > 1 && (self.recent.len() > MOST_BATCHES || self.bytes > MOST_BYTES)
+    }
+
+    /// Moves every subscription that reads here to the next batch there is for it. Nothing of its is before that, so it need not read
+    /// history for it, which may be long, or gone.
+    fn advance(&mut self) {
+        let State { recent, from, cursors, .. } = self;
+        for (_, cursor) in cursors.iter_mut().filter(|(_, cursor)| **cursor >= *from) {
+            let at = recent.partition_point(|batch| batch.revision < *cursor);
+            if let Some(batch) = recent.get(at) {
+                *cursor = batch.revision;
+            }
         }
     }
 

@@ -149,11 +149,13 @@ impl Handler {
 
     pub(super) async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
         // An entry that cannot be decoded would stop every member: it does not get that far.
+        let mut commands = 0;
         for segment in &request.segments {
-            conclave_storage::proposal::check_segment(segment).map_err(|e| PeerError::Refused(e.to_string()))?;
+            let checked = conclave_storage::proposal::check_segment(segment);
+            commands += checked.map_err(|e| PeerError::Refused(e.to_string()))?;
         }
         use pb::forward_reply::Outcome;
-        let outcome = match self.0.proposer.propose_for(request.term, request.segments).await {
+        let outcome = match self.0.proposer.propose_for(request.term, request.segments, commands).await {
             super::Forwarded::Applied => Outcome::Applied,
             super::Forwarded::NotLeader => Outcome::NotLeader,
             super::Forwarded::Unknown => Outcome::Unknown,
@@ -194,7 +196,15 @@ impl Handler {
         }
     }
 
-    pub(super) async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
+    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
+    pub(super) async fn register(
+        &self,
+        from: u64,
+        request: pb::RegisterRequest,
+    ) -> Result<pb::RegisterReply, PeerError> {
+        if request.member != from {
+            return Err(PeerError::Refused(format!("{from:x} registers another member, {:x}", request.member)));
+        }
         let registry = self.0.registry.clone();
         // Durable before it is answered, so it waits for the disk: not on the event loop.
         let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));

@@ -156,6 +156,7 @@ impl Link for MemoryLink {
     }
 
     async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.register(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.register(from, request).await }).await
     }
 }

@@ -98,6 +98,7 @@ impl pb::peer_server::Peer for PeerService {
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
-        self.0.register(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit_from(request)?;
+        self.0.register(from, request).await.map(Response::new).map_err(status)
     }
 }

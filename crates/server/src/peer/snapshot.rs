@@ -1,7 +1,7 @@
 //! A snapshot on its way to a peer: the files of a checkpoint in chunks, one after another.
 //!
 //! How long it takes depends on the size, so there is no deadline for the whole: there is one for progress, at both ends. Checksums
-//! are the storage's; nothing is installed unless every byte of every file arrived.
+//! are the storage's; nothing is installed unless every byte of every file arrived and the whole is the state that was announced.
 
 use super::transport::{Link, PeerError};
 use super::{convert, pb};
@@ -97,7 +97,17 @@ async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError>
     }
 }
 
-/// Receives a snapshot, complete and verified, ready to be installed.
+/// Refuses what openraft would take for its own broken memory.
+fn check_head(vote: &Vote, meta: &SnapshotMeta) -> Result<(), PeerError> {
+    let beyond = meta.last_log_id.is_none_or(|last| last.committed_leader_id().term > vote.leader_id.term);
+    if beyond {
+        Err(PeerError::Refused("a snapshot of nothing, or of a later term than its sender's".into()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Receives a snapshot, complete and verified, ready to be installed: from there on a contradiction ends the node.
 pub(super) async fn receive(
     state: &StateHandle,
     mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
@@ -111,6 +121,7 @@ pub(super) async fn receive(
         last_log_id: head.last.map(convert::from_log_id),
         last_membership: StoredMembership::new(head.membership_at.map(convert::from_log_id), membership),
     };
+    check_head(&vote, &meta)?;
     let file = |f: pb::snapshot_part::File| CheckpointFile { name: f.name, size: f.size, crc32c: f.crc32c };
     let files: Vec<CheckpointFile> = head.files.into_iter().map(file).collect();
     tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "receiving a snapshot");
@@ -127,8 +138,12 @@ pub(super) async fn receive(
         receiver = writing(state, write).await?;
     }
     failpoint!("snapshot-before-finish");
-    let checkpoint = writing(state, move || receiver.finish()).await?;
-    Ok((vote, Snapshot { meta, snapshot: checkpoint }))
+    let finish = move || {
+        let checkpoint = receiver.finish()?;
+        checkpoint.require(&meta)?;
+        Ok(Snapshot { meta, snapshot: checkpoint })
+    };
+    Ok((vote, writing(state, finish).await?))
 }
 
 async fn next(
@@ -152,4 +167,64 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
 ) -> Result<T, PeerError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| PeerError::Unknown)?;
     done.map_err(|e| PeerError::Refused(format!("a snapshot's files: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_storage::types::{Entry, Membership, Payload, log_id, vote};
+    use conclave_storage::{AppliedBatch, ApplySink, Identity, Opened, Options};
+    use openraft::RaftSnapshotBuilder;
+    use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+    use std::path::Path;
+
+    struct Nobody;
+
+    impl ApplySink for Nobody {
+        fn applied(&self, _: AppliedBatch) {}
+
+        fn installed(&self) {}
+    }
+
+    fn open(dir: &Path) -> Opened {
+        let identity = Identity { cluster_id: 1, member_id: 2, name: "a".into(), incarnation: 3 };
+        conclave_storage::open(Options::new(dir), identity, 4, Arc::new(Nobody)).unwrap()
+    }
+
+    /// Of a membership and a few blank entries.
+    async fn snapshot(dir: &Path) -> Snapshot {
+        let mut opened = open(dir);
+        let mut entries: Vec<_> = (0..5).map(|i| Entry { log_id: log_id(3, i), payload: Payload::Blank }).collect();
+        entries[0].payload = Payload::Membership(Membership::new_with_defaults(vec![[1, 2].into()], []));
+        opened.log.append(entries.clone(), IOFlushed::noop()).await.unwrap();
+        opened.machine.apply(stream::iter(entries.into_iter().map(|e| Ok((e, None))))).await.unwrap();
+        opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap()
+    }
+
+    /// What another member says to it.
+    async fn sent(term: u64, change: impl FnOnce(&mut Snapshot)) -> Result<SnapshotMeta, PeerError> {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut snapshot = snapshot(a.path()).await;
+        change(&mut snapshot);
+        let opened = open(b.path());
+        let (parts, far) = mpsc::channel(1);
+        let feed = tokio::spawn(feed(parts, vote(term, 1, true), snapshot));
+        let received = receive(&opened.state, far.map(Ok).boxed()).await;
+        feed.abort();
+        received.map(|(_, snapshot)| snapshot.meta)
+    }
+
+    fn refused(received: Result<SnapshotMeta, PeerError>, word: &str) {
+        assert!(matches!(&received, Err(PeerError::Refused(why)) if why.contains(word)), "{word}: {received:?}");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_is_not_what_it_says_is_refused_before_anything_is_replaced() {
+        assert_eq!(sent(3, |_| {}).await.unwrap().last_log_id, Some(log_id(3, 4)));
+        refused(sent(3, |s| s.meta.last_log_id = Some(log_id(3, 5))).await, "announced");
+        refused(sent(3, |s| s.meta.last_membership = StoredMembership::default()).await, "announced");
+        let rubbish = |s: &mut Snapshot| std::fs::write(s.snapshot.path().join("CURRENT"), "rubbish\n").unwrap();
+        refused(sent(3, rubbish).await, "snapshot");
+        refused(sent(2, |_| {}).await, "term");
+    }
 }

@@ -1,6 +1,8 @@
 //! The task that sends: to the log if this node leads, else to the leader.
 
 use super::forwarding::Batch;
+use super::gather::When;
+use super::work::Taken;
 use super::{Inner, Proposer};
 use crate::leadership::LeadershipNow;
 use crate::peer::Forwarded;
@@ -52,21 +54,16 @@ impl Proposer {
     /// Joins forwarded and own segments into one entry. The permit comes back when the entry is applied or lost.
     async fn propose_pack(&self, term: u64, permit: OwnedSemaphorePermit) {
         let Some(raft) = self.0.wiring.raft.get() else { return };
-        let batch = {
-            let mut work = self.0.work.lock();
-            let (inbound, refused) = work.take_inbound(Some(term));
-            let used = inbound.iter().map(super::work::Inbound::len).sum();
-            let (seqs, own) = work.take(term, used, Instant::now());
-            drop(work);
-            refuse(refused);
-            Batch { proposer: self.clone(), term, seqs, own, inbound }
-        };
+        let Taken { seqs, own, inbound, refused, .. } = self.0.work.lock().take_entry(term, Instant::now());
+        refuse(refused);
+        let batch = Batch { proposer: self.clone(), term, seqs, own, inbound };
         if batch.is_empty() {
             return;
         }
         let pack = Pack::join(batch.segments());
+        let under_way = UnderWay::new(self, permit);
         let done = move |result: ClientWriteResult<C>| {
-            let _permit = permit;
+            drop(under_way);
             batch.done(match result {
                 Ok(_) => Forwarded::Applied,
                 Err(ClientWriteError::ForwardToLeader(_)) => Forwarded::NotLeader,
@@ -79,24 +76,18 @@ impl Proposer {
 
     /// Hands own segments to the leader, beside this task: the next batch may go while this one is under way.
     fn forward(&self, leader: u64, term: u64, permit: OwnedSemaphorePermit) {
-        let (seqs, segments) = {
+        let Taken { seqs, own: segments, .. } = {
             let mut work = self.0.work.lock();
-            refuse(work.take_inbound(None).1);
-            work.take(term, 0, Instant::now())
+            refuse(work.refuse_inbound());
+            work.take(term, Instant::now())
         };
         if !seqs.is_empty() {
-            tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, permit));
+            let under_way = UnderWay::new(self, permit);
+            tokio::spawn(self.clone().forward_batch(leader, term, seqs, segments, under_way));
         }
     }
 
-    async fn forward_batch(
-        self,
-        leader: u64,
-        term: u64,
-        seqs: Vec<u64>,
-        segments: Vec<Bytes>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn forward_batch(self, leader: u64, term: u64, seqs: Vec<u64>, segments: Vec<Bytes>, under_way: UnderWay) {
         use crate::peer::PeerError;
         let mut leadership = self.0.wiring.leadership.subscribe();
         let reply = tokio::select! {
@@ -116,7 +107,7 @@ impl Proposer {
             // Our own apply brings the outcome, or the next term's first entry proves that there is none.
             Ok(Forwarded::Applied | Forwarded::Unknown) | Err(PeerError::Unknown) => {}
         }
-        drop(permit);
+        drop(under_way);
     }
 
     /// Surely not proposed in `term`.
@@ -125,6 +116,27 @@ impl Proposer {
             self.0.work.lock().give_back(seqs, term, Instant::now(), PAUSE);
             self.0.wake.notify_one();
         }
+    }
+}
+
+/// A batch from its sending until it is decided, or nobody will ever say: then the next one may go, perhaps a moment later.
+struct UnderWay {
+    proposer: Proposer,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl UnderWay {
+    fn new(proposer: &Proposer, permit: OwnedSemaphorePermit) -> UnderWay {
+        UnderWay { proposer: proposer.clone(), permit: Some(permit) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.proposer.0.work.lock().batch_done(Instant::now());
+        drop(self.permit.take());
+        // The next one may have waited for this.
+        self.proposer.0.wake.notify_one();
     }
 }
 
@@ -142,9 +154,9 @@ impl Inner {
             // Registered before the book is looked at, so that nothing slips between.
             let woken = self.wake.notified();
             let now = *leadership.borrow_and_update();
-            let (idle, pause) = {
+            let (idle, pause, when) = {
                 let work = self.work.lock();
-                (work.is_idle(), work.pause())
+                (work.is_idle(), work.pause(), work.when(Instant::now()))
             };
             match now.leader {
                 _ if idle => woken.await,
@@ -155,10 +167,17 @@ impl Inner {
                         self.work.lock().end_pause(pause);
                         continue;
                     }
-                    return (now, leader);
+                    match when {
+                        When::Now => return (now, leader),
+                        When::AfterThis => woken.await,
+                        When::At(until) => tokio::select! {
+                            () = woken => {}
+                            () = tokio::time::sleep_until(until) => {}
+                        },
+                    }
                 }
                 None => {
-                    refuse(self.work.lock().take_inbound(None).1);
+                    refuse(self.work.lock().refuse_inbound());
                     tokio::select! {
                         _ = leadership.changed() => {}
                         () = woken => {}

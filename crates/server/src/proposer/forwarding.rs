@@ -11,13 +11,14 @@ pub(crate) type Incoming = Vec<Bytes>;
 
 impl Proposer {
     /// Proposes a follower's segments in `term`, or says that it did not.
-    pub(crate) async fn propose_for(&self, term: u64, segments: Incoming) -> Forwarded {
+    pub(crate) async fn propose_for(&self, term: u64, segments: Incoming, commands: usize) -> Forwarded {
         let now = self.0.wiring.leadership.current();
         if now.leader != Some(self.0.wiring.leadership.me()) || now.term != term {
             return Forwarded::NotLeader;
         }
         let (reply, outcome) = oneshot::channel();
-        let pushed = self.0.work.lock().push_inbound(Inbound { term, segments, reply }, self.0.limits.forwarded_bytes);
+        let pushed =
+            self.0.work.lock().push_inbound(Inbound { term, segments, commands, reply }, self.0.limits.forwarded_bytes);
         match pushed {
             Err(_) => return Forwarded::NotLeader,
             Ok(true) => self.0.wake.notify_one(),

@@ -1,7 +1,7 @@
 //! Commands on their way into the log, and their outcomes on the way back.
 //!
 //! Commands that wait are joined into *segments*; the leader joins segments, its own and those that followers forwarded, into one
-//! proposal. At most a few proposals are under way, so the next fills while they are: under load entries are large and few.
+//! proposal. While one proposal is under way the next fills ([`gather`]): under load entries are large and few.
 //!
 //! A segment is named by this process's random origin and a sequence number. Its outcomes come from this node's own apply
 //! ([`Proposer::observe`]), never from a reply of the leader, so that whoever is answered can read what it wrote here.
@@ -13,13 +13,15 @@
 //!    outcome unknown ([`ProposeError::TimedOut`]).
 //! 3. After a snapshot replaced the state, what was sent before can no longer be judged: outcome unknown.
 //! 4. Admission is bounded by bytes and by how far apply is behind; what is refused there was surely not proposed.
+//! 5. A leader's own segments and forwarded ones come first by turns: neither waits for the other to run out.
 
 mod flow;
 mod forwarding;
+mod gather;
 mod work;
 
 use crate::wiring::Wiring;
-use conclave_state::{Command, Op, Outcome};
+use conclave_state::{Ask, Command, Op, Outcome};
 use conclave_storage::Answer;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -178,9 +180,10 @@ fn weight(command: &Command) -> usize {
         Command::Put(put) => put.key.len() + put.value.len(),
         Command::DeleteRange(delete) => delete.range.key.len() + delete.range.end.len(),
         Command::Txn(txn) => txn_weight(txn),
-        Command::Enqueue(enqueue) => enqueue.name.len() + enqueue.value.len(),
+        Command::Enqueue(enqueue) | Command::Ask(Ask { enqueue, .. }) => enqueue.name.len() + enqueue.value.len(),
         Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
         Command::Withdraw(withdraw) => withdraw.key.len(),
+        Command::GiveBack(give_back) => give_back.key.len(),
         Command::Unlock { key } => key.len(),
         Command::Expire(expire) => expire.leases.len() * 9,
         Command::Announce(member) => member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>(),

@@ -1,5 +1,6 @@
 //! The proposer's book: what waits, what is under way, what came back. No I/O and no tasks; the times are given.
 
+use super::gather::{Gather, Waiting, When};
 use super::{Applied, ProposeError};
 use bytes::Bytes;
 use conclave_state::Command;
@@ -16,12 +17,37 @@ type Waiter = oneshot::Sender<Result<Applied, ProposeError>>;
 pub(super) struct Inbound {
     pub(super) term: u64,
     pub(super) segments: Vec<Bytes>,
+    pub(super) commands: usize,
     pub(super) reply: oneshot::Sender<crate::peer::Forwarded>,
 }
 
 impl Inbound {
     pub(super) fn len(&self) -> usize {
         self.segments.iter().map(Bytes::len).sum()
+    }
+}
+
+/// What is sent at once.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// Own segments, by number and by content.
+    pub(super) seqs: Vec<u64>,
+    pub(super) own: Vec<Bytes>,
+    pub(super) inbound: Vec<Inbound>,
+    /// Not part of it: forwarded for another term.
+    pub(super) refused: Vec<Inbound>,
+    bytes: usize,
+    commands: usize,
+}
+
+impl Taken {
+    fn fits(&self, bytes: usize, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes + bytes <= limit
+    }
+
+    fn add(&mut self, bytes: usize, commands: usize) {
+        self.bytes += bytes;
+        self.commands += commands;
     }
 }
 
@@ -61,9 +87,13 @@ pub(super) struct Work {
     ready: VecDeque<u64>,
     inbound: VecDeque<Inbound>,
     inbound_bytes: usize,
+    inbound_commands: usize,
+    gather: Gather,
     waiting_bytes: usize,
     waiting_commands: usize,
     applied_term: u64,
+    /// Whether own segments come first in the next entry; each time it is the others' turn.
+    own_first: bool,
     /// Nothing is sent before this: the leader just said no.
     pause: Option<Instant>,
 }
@@ -81,9 +111,12 @@ impl Work {
             ready: VecDeque::new(),
             inbound: VecDeque::new(),
             inbound_bytes: 0,
+            inbound_commands: 0,
+            gather: Gather::default(),
             waiting_bytes: 0,
             waiting_commands: 0,
             applied_term: 0,
+            own_first: true,
             pause: None,
         }
     }
@@ -100,14 +133,14 @@ impl Work {
         self.waiting_commands
     }
 
-    /// Adds a command; the flag says that there was nothing to send before.
+    /// Adds a command; the flag says that the sender is to look: there was nothing to send before, or now there is enough.
     pub(super) fn push(
         &mut self,
         command: &Command,
         now: Instant,
     ) -> (oneshot::Receiver<Result<Applied, ProposeError>>, bool) {
         let (tx, rx) = oneshot::channel();
-        let idle = self.is_idle();
+        let before = self.to_send();
         let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now };
         let filling = self.filling.get_or_insert_with(new);
         let bytes = filling.writer.push(command);
@@ -118,7 +151,7 @@ impl Work {
         if filling.bytes >= self.pack_bytes {
             self.close_filling();
         }
-        (rx, idle)
+        (rx, self.is_news(before))
     }
 
     pub(super) fn push_inbound(&mut self, inbound: Inbound, limit: usize) -> Result<bool, Inbound> {
@@ -126,10 +159,35 @@ impl Work {
         if self.closed || (self.inbound_bytes > 0 && self.inbound_bytes + bytes > limit) {
             return Err(inbound);
         }
-        let idle = self.is_idle();
+        let before = self.to_send();
         self.inbound_bytes += bytes;
+        self.inbound_commands += inbound.commands;
         self.inbound.push_back(inbound);
-        Ok(idle)
+        Ok(self.is_news(before))
+    }
+
+    /// About what waits to be sent. A closed segment counts as one command of a whole pack.
+    fn to_send(&self) -> Waiting {
+        let (commands, bytes) = self.filling.as_ref().map_or((0, 0), |filling| (filling.waiters.len(), filling.bytes));
+        Waiting {
+            commands: commands + self.ready.len() + self.inbound_commands,
+            bytes: bytes + self.ready.len() * self.pack_bytes + self.inbound_bytes,
+        }
+    }
+
+    /// Whether what came since `before` is a reason to look.
+    fn is_news(&self, before: Waiting) -> bool {
+        before.commands == 0 || (!self.gather.is_enough(before) && self.gather.is_enough(self.to_send()))
+    }
+
+    /// When what waits should be sent.
+    pub(super) fn when(&self, now: Instant) -> When {
+        self.gather.when(self.to_send(), now)
+    }
+
+    /// What was sent last is decided.
+    pub(super) fn batch_done(&mut self, now: Instant) {
+        self.gather.done(now);
     }
 
     /// Nothing to send.
@@ -159,48 +217,82 @@ impl Work {
         self.ready.push_back(seq);
     }
 
-    /// The next own segments for `term`, at most about a pack of them (at least one if there is one); `used` bytes are taken.
-    pub(super) fn take(&mut self, term: u64, mut used: usize, now: Instant) -> (Vec<u64>, Vec<Bytes>) {
+    /// What goes into the next entry of `term`: at most about a pack, at least something if there is anything. Own segments and forwarded
+    /// ones come first by turns, and the others have the room that is left: however much there is of one kind, the other gets its half.
+    pub(super) fn take_entry(&mut self, term: u64, now: Instant) -> Taken {
+        let mut taken = Taken::default();
+        if self.own_first {
+            self.take_own(term, &mut taken, now);
+            self.take_inbound(term, &mut taken);
+        } else {
+            self.take_inbound(term, &mut taken);
+            self.take_own(term, &mut taken, now);
+        }
+        self.own_first = !self.own_first;
+        self.sent(&taken);
+        taken
+    }
+
+    /// The next own segments, for the leader of `term`.
+    pub(super) fn take(&mut self, term: u64, now: Instant) -> Taken {
+        let mut taken = Taken::default();
+        self.take_own(term, &mut taken, now);
+        self.sent(&taken);
+        taken
+    }
+
+    fn sent(&mut self, taken: &Taken) {
+        if !taken.seqs.is_empty() || !taken.inbound.is_empty() {
+            self.gather.sent(taken.commands);
+        }
+    }
+
+    fn take_own(&mut self, term: u64, taken: &mut Taken, now: Instant) {
         self.close_filling();
         self.pause = None;
-        let (mut seqs, mut bytes) = (vec![], vec![]);
         while let Some(seq) = self.ready.front() {
             let Some(segment) = self.segments.get_mut(seq) else {
                 self.ready.pop_front();
                 continue;
             };
-            if used > 0 && used + segment.bytes.len() > self.pack_bytes {
+            if !taken.fits(segment.bytes.len(), self.pack_bytes) {
                 break;
             }
-            used += segment.bytes.len();
+            taken.add(segment.bytes.len(), segment.waiters.len());
             segment.sent = Some(Sent { term, at: now });
-            seqs.push(*seq);
-            bytes.push(segment.bytes.clone());
+            taken.seqs.push(*seq);
+            taken.own.push(segment.bytes.clone());
             self.ready.pop_front();
         }
-        (seqs, bytes)
     }
 
-    /// The next forwarded batches of `term` within a pack; those of another term come back separately, to be refused.
-    pub(super) fn take_inbound(&mut self, term: Option<u64>) -> (Vec<Inbound>, Vec<Inbound>) {
-        let (mut taken, mut refused, mut used) = (vec![], vec![], 0);
+    /// The next forwarded batches of `term`; those of another term are to be refused.
+    fn take_inbound(&mut self, term: u64, taken: &mut Taken) {
         while let Some(next) = self.inbound.front() {
-            let bytes = next.len();
-            let fits = used == 0 || used + bytes <= self.pack_bytes;
-            let right = Some(next.term) == term;
-            if right && !fits {
+            let (bytes, right) = (next.len(), next.term == term);
+            if right && !taken.fits(bytes, self.pack_bytes) {
                 break;
             }
-            let next = self.inbound.pop_front().expect("it was looked at just now");
-            self.inbound_bytes -= bytes;
+            let Some(next) = self.pop_inbound() else { break };
             if right {
-                used += bytes;
-                taken.push(next);
+                taken.add(bytes, next.commands);
+                taken.inbound.push(next);
             } else {
-                refused.push(next);
+                taken.refused.push(next);
             }
         }
-        (taken, refused)
+    }
+
+    fn pop_inbound(&mut self) -> Option<Inbound> {
+        let next = self.inbound.pop_front()?;
+        self.inbound_bytes -= next.len();
+        self.inbound_commands -= next.commands;
+        Some(next)
+    }
+
+    /// Every forwarded batch, to be refused: this node does not lead.
+    pub(super) fn refuse_inbound(&mut self) -> Vec<Inbound> {
+        std::iter::from_fn(|| self.pop_inbound()).collect()
     }
 
     /// These were surely not proposed in `term`: they may be sent again, after a moment, unless their time is up.
@@ -285,6 +377,7 @@ impl Work {
             let _ = inbound.reply.send(crate::peer::Forwarded::NotLeader);
         }
         self.inbound_bytes = 0;
+        self.inbound_commands = 0;
     }
 
     fn remove(&mut self, seq: u64) -> Option<Segment> {
@@ -332,8 +425,8 @@ mod tests {
         let (a, wake) = work.push(&put(1), now);
         let (b, again) = work.push(&put(1), now);
         assert!(wake && !again, "only the first command finds it idle");
-        let (seqs, bytes) = work.take(1, 0, now);
-        assert_eq!((seqs.as_slice(), bytes.len()), ([1].as_slice(), 1));
+        let taken = work.take(1, now);
+        assert_eq!((taken.seqs.as_slice(), taken.own.len()), ([1].as_slice(), 1));
         assert!(work.is_idle());
         work.observe(vec![answer(1, 2)], 1);
         assert_eq!(a.await.unwrap().unwrap().index, 5);
@@ -345,12 +438,11 @@ mod tests {
     async fn a_later_term_proves_that_a_segment_was_lost() {
         let (mut work, now) = (work(), Instant::now());
         let (rx, _) = work.push(&put(1), now);
-        work.take(3, 0, now);
+        work.take(3, now);
         assert!(!work.observe(vec![], 3), "its own term proves nothing");
         assert!(work.is_idle());
         assert!(work.observe(vec![], 4));
-        let (seqs, _) = work.take(4, 0, now);
-        assert_eq!(seqs, [1]);
+        assert_eq!(work.take(4, now).seqs, [1]);
         // The same entry in one batch with the later term: applied, not lost.
         assert!(!work.observe(vec![answer(1, 1)], 5));
         assert!(rx.await.unwrap().is_ok());
@@ -361,13 +453,13 @@ mod tests {
     async fn what_timed_out_says_whether_it_was_sent() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, now);
         let (unsent, _) = work.push(&put(1), now);
         work.expire(now + TIMEOUT / 2, TIMEOUT / 4);
         work.expire(now + TIMEOUT, TIMEOUT / 4);
         assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
         assert_eq!(unsent.await.unwrap(), Err(ProposeError::NoLeader));
-        assert!(work.take(1, 0, now).0.is_empty(), "what failed is not sent afterwards");
+        assert!(work.take(1, now).seqs.is_empty(), "what failed is not sent afterwards");
     }
 
     #[tokio::test]
@@ -375,7 +467,7 @@ mod tests {
         let (mut work, now) = (work(), Instant::now());
         let (rx, _) = work.push(&put(1), now);
         let late = now + TIMEOUT - PAUSE;
-        assert_eq!(work.take(1, 0, late).0, [1]);
+        assert_eq!(work.take(1, late).seqs, [1]);
         work.expire(now + TIMEOUT, 2 * PAUSE);
         work.give_back(&[1], 1, now + TIMEOUT, PAUSE);
         assert_eq!(rx.await.unwrap(), Err(ProposeError::NoLeader));
@@ -386,29 +478,29 @@ mod tests {
     async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
         let (mut work, now) = (work(), Instant::now());
         let (sent, _) = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, now);
         let (_unsent, _) = work.push(&put(1), now);
         work.lose_sight();
         assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
-        assert_eq!(work.take(2, 0, now).0, [2]);
+        assert_eq!(work.take(2, now).seqs, [2]);
     }
 
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
         let (mut work, now) = (work(), Instant::now());
         let _receivers = [work.push(&put(600), now), work.push(&put(600), now), work.push(&put(5_000), now)];
-        assert_eq!(work.take(1, 0, now).0, [1], "closed when it had enough");
-        assert_eq!(work.take(1, 0, now).0, [2]);
-        assert_eq!(work.take(1, 0, now).0, [] as [u64; 0]);
+        assert_eq!(work.take(1, now).seqs, [1], "closed when it had enough");
+        assert_eq!(work.take(1, now).seqs, [2]);
+        assert_eq!(work.take(1, now).seqs, [] as [u64; 0]);
     }
 
     #[tokio::test]
     async fn given_back_only_if_sent_for_that_term() {
         let (mut work, now) = (work(), Instant::now());
         let _rx = work.push(&put(1), now);
-        work.take(1, 0, now);
+        work.take(1, now);
         work.observe(vec![], 2);
-        work.take(2, 0, now);
+        work.take(2, now);
         work.give_back(&[1], 1, now, PAUSE);
         assert!(work.is_idle(), "a late refusal from the first leader");
         work.give_back(&[1], 2, now, PAUSE);
@@ -420,14 +512,52 @@ mod tests {
         let mut work = work();
         let inbound = |term| {
             let (reply, rx) = oneshot::channel();
-            (Inbound { term, segments: vec![Bytes::from_static(b"x")], reply }, rx)
+            (Inbound { term, segments: vec![Bytes::from_static(b"x")], commands: 1, reply }, rx)
         };
         let (first, _rx1) = inbound(1);
         let (second, _rx2) = inbound(2);
         assert!(work.push_inbound(first, 100).is_ok_and(|idle| idle));
         assert!(work.push_inbound(second, 100).is_ok());
-        let (taken, refused) = work.take_inbound(Some(2));
-        assert_eq!((taken.len(), refused.len()), (1, 1));
+        let taken = work.take_entry(2, Instant::now());
+        assert_eq!((taken.inbound.len(), taken.refused.len()), (1, 1));
         assert!(work.is_idle());
+    }
+
+    /// What goes into the next entry in term 1: how many own segments, and how many forwarded batches.
+    fn next_entry(work: &mut Work, now: Instant) -> (usize, usize) {
+        let taken = work.take_entry(1, now);
+        (taken.seqs.len(), taken.inbound.len())
+    }
+
+    #[tokio::test]
+    async fn neither_own_commands_nor_forwarded_ones_keep_the_others_waiting() {
+        let (mut work, now) = (work(), Instant::now());
+        let forwarded = || {
+            let (reply, _) = oneshot::channel();
+            Inbound { term: 1, segments: vec![vec![0; 700].into()], commands: 1, reply }
+        };
+        let (mut own, mut inbound) = (0, 0);
+        for _ in 0..20 {
+            // Always more of both than one entry takes.
+            let _receivers = [work.push(&put(700), now), work.push(&put(700), now)];
+            assert!((0..2).all(|_| work.push_inbound(forwarded(), 1 << 20).is_ok()));
+            let (mine, theirs) = next_entry(&mut work, now);
+            assert!(mine + theirs > 0);
+            (own, inbound) = (own + mine, inbound + theirs);
+        }
+        assert_eq!((own, inbound), (10, 10));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_turn_leaves_the_room_that_is_left() {
+        let (mut work, now) = (work(), Instant::now());
+        for _ in 0..4 {
+            let _receiver = work.push(&put(100), now);
+            let (reply, _) = oneshot::channel();
+            let inbound = Inbound { term: 1, segments: vec![vec![0; 100].into()], commands: 1, reply };
+            assert!(work.push_inbound(inbound, 1 << 20).is_ok());
+            assert_eq!(next_entry(&mut work, now), (1, 1));
+            assert!(work.is_idle());
+        }
     }
 }

@@ -2,12 +2,14 @@
 
 use super::authority::LenientAuthority;
 use super::front::Front;
+use super::requests::{Requests, Running};
 use super::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use futures::FutureExt;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,7 @@ pub(super) struct Ends {
 
 /// Serves until the last connection has ended.
 pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
-    let (front, builder) = (Arc::new(front), Arc::new(builder()));
+    let front = Arc::new(front);
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -40,7 +42,7 @@ pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, builder.clone(), front.clone(), ends.clone()));
+                connections.spawn(connection(stream, front.clone(), ends.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a client's connection");
@@ -53,8 +55,8 @@ pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
     connections.wait().await;
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(requests: Requests) -> Builder<Requests> {
+    let mut builder = Builder::new(requests);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -74,19 +76,22 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, front: Arc<Front>, ends: Ends) {
+async fn connection(stream: TcpStream, front: Arc<Front>, ends: Ends) {
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "a client's connection ended before it was served");
     }
     let service = service_fn(move |request| front.answer(request).map(Ok::<_, Infallible>));
+    let requests = Requests::new();
+    let builder = builder(requests.clone());
     let mut served = pin!(builder.serve_connection(TokioIo::new(LenientAuthority::new(stream)), service));
+    let mut running = Running::default();
     let mut stopping = pin!(ends.stopping.cancelled());
     let mut closing = pin!(ends.closing.cancelled());
     let mut asked = false;
     loop {
         tokio::select! {
             biased;
-            outcome = &mut served => {
+            outcome = poll_fn(|cx| running.poll(cx, &requests, served.as_mut())) => {
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "a client's connection ended");
                 }

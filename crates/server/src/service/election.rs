@@ -59,8 +59,8 @@ impl Election for ElectionService {
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
         let request = admit(&self.node, request)?;
         self.node.reader.barrier().await?;
-        let revision = self.node.state.revision();
-        let kv = self.node.waiters.leader(&request.name).map_err(fault)?.ok_or(text::ELECTION_NO_LEADER)?;
+        let (kv, revision) = self.node.waiters.leader(&request.name).map_err(fault)?;
+        let kv = kv.ok_or(text::ELECTION_NO_LEADER)?;
         let header = self.node.header(revision.max(kv.mod_revision));
         Ok(Response::new(convert::leader(header, kv)))
     }

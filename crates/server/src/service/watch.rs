@@ -5,7 +5,7 @@
 
 use crate::node::Node;
 use crate::status::text;
-use crate::watch::codec::Reply;
+use crate::watch::codec::{Reply, TooLarge};
 use crate::watch::{Responses, WatchHub};
 use bytes::{Bytes, BytesMut};
 use conclave_api::codec::buffer_settings;
@@ -29,6 +29,9 @@ use tonic_prost::ProstCodec;
 /// What is sent in one piece, about; a larger response goes alone.
 const PIECE: usize = 32 << 10;
 
+/// Around a request of the largest size there is the rest of its message, as with the other services.
+const MESSAGE_OVERHEAD: usize = 512 << 10;
+
 /// Metadata with which a client says that it wants to hear when the cluster has no leader.
 const REQUIRE_LEADER: &str = "hasleader";
 
@@ -41,6 +44,9 @@ pub trait WatchContext: Send + Sync + 'static {
     fn hub(&self) -> &WatchHub;
 
     fn header(&self, revision: i64) -> ResponseHeader;
+
+    /// The largest message that a client may send.
+    fn max_message(&self) -> usize;
 
     /// Comes true when a stream must end, with the status to end it by: the server stops, or, with `require_leader`, there has been no
     /// leader for too long. `Err`: it must not even begin.
@@ -107,9 +113,9 @@ where
     }
     let end = context.stream_end(requires_leader(&MetadataMap::from_headers(head.headers)))?;
     let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
-    let requests = Streaming::new_request(decoder, body, None, None);
+    let requests = Streaming::new_request(decoder, body, None, Some(context.max_message()));
     let responses = Some(context.hub().serve(requests, end));
-    let mut response = http::Response::new(WatchBody { context: context.clone(), responses });
+    let mut response = http::Response::new(WatchBody { context: context.clone(), responses, failed: None });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(response)
 }
@@ -119,6 +125,8 @@ pub struct WatchBody<C> {
     context: Arc<C>,
     /// Until the trailers are sent.
     responses: Option<Responses>,
+    /// A response could not be sent: nothing may follow what was before it.
+    failed: Option<TooLarge>,
 }
 
 impl<C> std::fmt::Debug for WatchBody<C> {
@@ -134,23 +142,34 @@ impl<C: WatchContext> HttpBody for WatchBody<C> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let Some(responses) = &mut this.responses else { return Poll::Ready(None) };
+        if let Some(failed) = this.failed {
+            this.responses = None;
+            return Poll::Ready(Some(trailers(&Status::resource_exhausted(failed.to_string()))));
+        }
         let mut data = BytesMut::new();
         let mut header = None;
+        let failed = &mut this.failed;
         let polled = responses.poll_frames(cx, PIECE, |frame| {
             let header = header.get_or_insert_with(|| this.context.header(0));
             let header = ResponseHeader { revision: frame.revision, ..*header };
-            Reply { header, frame }.encode_message(&mut data);
+            if failed.is_none() {
+                *failed = Reply { header, frame }.encode_message(&mut data).err();
+            }
         });
         Poll::Ready(match ready!(polled) {
             Some(Ok(())) => Some(Ok(Frame::data(data.freeze()))),
             Some(Err(status)) => {
                 this.responses = None;
-                let mut trailers = HeaderMap::with_capacity(2);
-                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+                Some(trailers(&status))
             }
             None => None,
         })
     }
+}
+
+fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::with_capacity(2);
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
 impl WatchContext for Node {
@@ -160,6 +179,10 @@ impl WatchContext for Node {
 
     fn header(&self, revision: i64) -> ResponseHeader {
         Node::header(self, revision)
+    }
+
+    fn max_message(&self) -> usize {
+        self.config.max_request_bytes + MESSAGE_OVERHEAD
     }
 
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {

@@ -2,13 +2,14 @@
 //!
 //! 1. A call that ends without its answer handed over (cancelled, failed, its connection lost) gives its place back, at whatever moment it
 //!    ends: before its command was decided, while waiting, or just after the grant. [`Held`] and [`Stay`] see to that when dropped.
-//! 2. Two exceptions. Another call of this node that asks for the same place (same name, same lease) still wants it: the last to go
-//!    withdraws it. And a place found again that was *already the first*: an earlier call's client holds it.
+//! 2. Three exceptions. Another call of this node that asks for the same place (same name, same lease) still wants it: the last to go
+//!    gives it back. A place found again that was *already the first*: an earlier call's client holds it. And a place that was asked
+//!    for again by way of another node: it is that one's to give back. Calls of one node name their attempt, and apply decides.
 //!    A place found again that still waits is given back like a new one: a client that comes back to another node after its node
 //!    died keeps its place, and if it then gives up it means it.
 //! 3. A node that stops gives nothing back: the clients come back elsewhere and find their places again.
 //! 4. A command whose outcome is unknown is proposed again (it finds what the first one did). A call that was cancelled meanwhile does
-//!    not ask for a place any more: a command without effect tells when the earlier one is decided, and the applied state what it did.
+//!    not ask for a place any more: it gives back, which stands in the log after whatever is left of the earlier command.
 //! 5. With lease 0 the call owns a lease, granted by the same command, kept alive while it waits, renewed to its full TTL at the
 //!    grant, and revoked if the call ends otherwise.
 
@@ -18,7 +19,9 @@ use crate::proposer::{Applied, ProposeError};
 use crate::reader::ReadError;
 use async_trait::async_trait;
 use bytes::Bytes;
-use conclave_state::{Command, Enqueue, LeaseId, Place, QueueKind, Rejection, Response, Withdraw, mutant, queue_key};
+use conclave_state::{
+    Ask, Command, Enqueue, GiveBack, LeaseId, Place, QueueKind, Rejection, Response, mutant, queue_key,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -104,8 +107,6 @@ struct Stay {
     key: Bytes,
     place: Option<Place>,
     own_lease: Option<LeaseId>,
-    /// The store's revision before the call; a place older than that was there before.
-    before: i64,
     /// A proposal of which nothing is known may have been, or may yet be, decided.
     open: bool,
 }
@@ -136,7 +137,7 @@ impl Desk {
 
     async fn enqueue(self, wish: Wish, gone: CancellationToken) -> Result<(Stay, Place, i64), AcquireError> {
         let mut stay = self.begin(&wish);
-        let mut command = Enqueue {
+        let mut enqueue = Enqueue {
             kind: wish.kind,
             name: wish.name.clone(),
             lease: stay.own_lease.unwrap_or(wish.lease),
@@ -145,24 +146,22 @@ impl Desk {
         };
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.host.propose(Command::Enqueue(command.clone())).await {
+            let ask = Ask { enqueue: enqueue.clone(), attempt: stay.asking.attempt() };
+            match self.host.propose(Command::Ask(ask)).await {
                 Ok(applied) => match applied.outcome.result {
                     Ok(Response::Enqueue(place)) => {
-                        stay.take(&place, applied.outcome.revision);
+                        stay.take(&place);
                         return Ok((stay, place, applied.outcome.revision));
                     }
                     Err(Rejection::LeaseExists) if stay.open => {
                         // Granted by the first attempt; the place may or may not be there.
-                        command.grant_ttl_seconds = 0;
+                        enqueue.grant_ttl_seconds = 0;
                     }
                     Err(Rejection::LeaseExists) if stay.own_lease.is_some() => {
                         drop(std::mem::replace(&mut stay, self.begin(&wish)));
-                        command.lease = stay.own_lease.unwrap_or_default();
+                        enqueue.lease = stay.own_lease.unwrap_or_default();
                     }
-                    Err(rejection) => {
-                        stay.open = false;
-                        return Err(AcquireError::Rejected(rejection));
-                    }
+                    Err(rejection) => return Err(AcquireError::Rejected(rejection)),
                     Ok(other) => return Err(AcquireError::Fault(format!("an Enqueue answered with {other:?}"))),
                 },
                 Err(ProposeError::Stopped) => return Err(AcquireError::Stopped),
@@ -192,7 +191,6 @@ impl Desk {
             key,
             place: None,
             own_lease,
-            before: self.waiters.revision(),
             open: false,
         }
     }
@@ -219,28 +217,13 @@ impl Desk {
         }
         None
     }
-
-    /// Gives back what an undecided command of a cancelled call may have taken.
-    async fn give_back_unknown(self, key: Bytes, before: i64) {
-        // In the log this comes after whatever is left of the earlier command, and changes nothing.
-        if self.decide(withdraw(&key, 0)).await.is_none() {
-            return;
-        }
-        match self.waiters.created_at(&key) {
-            Ok(Some(created)) if created > before => drop(self.decide(withdraw(&key, created)).await),
-            Ok(_) => {}
-            Err(fault) => tracing::error!(%fault, "a place may be left behind until its lease ends"),
-        }
-    }
 }
 
 impl Stay {
-    /// The command gave this place.
-    fn take(&mut self, place: &Place, revision: i64) {
-        let new = place.create_revision > self.before && (self.open || place.create_revision == revision);
-        if new || !place.first {
-            self.asking.owe(place.create_revision);
-        }
+    /// The command gave this place, perhaps for the second time. Whether it is this attempt's to give back is decided where it is given
+    /// back.
+    fn take(&mut self, place: &Place) {
+        self.asking.owe(place.create_revision);
         self.open = false;
         self.place = Some(place.clone());
     }
@@ -279,34 +262,29 @@ impl Stay {
     fn settle(mut self) {
         self.own_lease = None;
         if let Some(place) = &self.place {
-            self.asking.settle(place.create_revision);
+            self.asking.keep(place.create_revision);
         }
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        let owed = self.asking.leave();
+        if self.open {
+            self.asking.doubt();
+        }
+        let gives_back = self.asking.leave();
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.desk.stopping.is_cancelled() {
             return;
         }
-        let desk = self.desk.clone();
-        match (self.own_lease, owed) {
+        let command = match self.own_lease {
             // Takes the key along, and is harmless if there is no such lease.
-            (Some(lease), _) if self.open || self.place.is_some() => {
-                runtime.spawn(async move { drop(desk.decide(Command::LeaseRevoke { id: lease }).await) });
-            }
-            (Some(_), _) => {}
-            (None, Some(created)) => {
-                let command = withdraw(&self.key, created);
-                runtime.spawn(async move { drop(desk.decide(command).await) });
-            }
-            (None, None) if self.open => {
-                runtime.spawn(desk.give_back_unknown(self.key.clone(), self.before));
-            }
-            (None, None) => {}
-        }
+            Some(id) if self.open || self.place.is_some() => Command::LeaseRevoke { id },
+            None if gives_back => Command::GiveBack(GiveBack { key: self.key.clone(), attempt: self.asking.attempt() }),
+            _ => return,
+        };
+        let desk = self.desk.clone();
+        runtime.spawn(async move { drop(desk.decide(command).await) });
     }
 }
 
@@ -316,10 +294,6 @@ fn takes_any_wakeup(kind: QueueKind) -> bool {
         QueueKind::Lock => mutant!("lock-unchecked"),
         QueueKind::Election => mutant!("campaign-unchecked"),
     }
-}
-
-fn withdraw(key: &Bytes, create_revision: i64) -> Command {
-    Command::Withdraw(Withdraw { key: key.clone(), create_revision })
 }
 
 /// Keeps a call's own lease alive for as long as it is polled.

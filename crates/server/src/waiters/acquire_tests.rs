@@ -3,7 +3,7 @@
 use super::world::{Fate, World, wish};
 use super::*;
 use conclave_state::QueueKind::{Election, Lock};
-use conclave_state::{QueueKind, Rejection, queue_key};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, QueueKind, Rejection, queue_key};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -86,7 +86,7 @@ async fn cancelled_before_the_command_was_decided_it_leaves_nothing() {
         settle().await;
         decide.notify_one();
         settle().await;
-        world.until("gone", |world| world.revision() == 3 && waiters.leader(b"n").unwrap().is_none()).await;
+        world.until("gone", |world| world.revision() == 3 && waiters.leader(b"n").unwrap().0.is_none()).await;
         assert_eq!(world.leases(), [2], "an own lease goes too");
         assert!(waiters.shared.places.is_empty());
     }
@@ -104,7 +104,7 @@ async fn cancelled_while_the_outcome_is_unknown_it_leaves_nothing_and_asks_for_n
         world.until("gone", |world| world.revision() == 3).await;
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(world.revision(), 3, "taken and given back, once");
-        assert_eq!(waiters.leader(b"n").unwrap(), None);
+        assert_eq!(waiters.leader(b"n").unwrap().0, None);
         assert_eq!(world.leases(), [2]);
     }
 }
@@ -231,4 +231,71 @@ async fn a_node_that_stops_leaves_the_places_to_the_clients() {
     assert_eq!(waiting.await.unwrap(), Err(AcquireError::Stopped));
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(world.get(&queue_key(b"n", 2)).is_some());
+}
+
+/// Its connection to one member broke, the client asked by way of another: what the first one gives up is not the client's any more.
+#[tokio::test(start_paused = true)]
+async fn what_another_member_was_asked_for_since_is_not_given_back() {
+    let (world, _, desk) = start(&[1, 2, 3]);
+    let elsewhere = world.desk(&world.member());
+    let first = call(&desk, Lock, "n", 1).await.unwrap().unwrap();
+    let broken = call(&desk, Lock, "n", 2);
+    settle().await;
+    let behind = call(&elsewhere, Lock, "n", 3);
+    settle().await;
+    let decide = Arc::new(Notify::new());
+    world.fate(Fate::Held(decide.clone()));
+    broken.abort();
+    settle().await;
+    let again = call(&elsewhere, Lock, "n", 2);
+    settle().await;
+    world.delete(&first.place.key);
+    let mine = again.await.unwrap().unwrap();
+    decide.notify_one();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.get(&mine.place.key).map(|kv| kv.create_revision), Some(mine.place.create_revision));
+    assert!(!behind.is_finished(), "two would hold it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_member_found_granted_is_not_given_back() {
+    let (world, _, desk) = start(&[1]);
+    let elsewhere = world.desk(&world.member());
+    world.fate(Fate::AnswerLost);
+    let decide = Arc::new(Notify::new());
+    world.fate(Fate::Held(decide.clone()));
+    let broken = call(&desk, Lock, "n", 1);
+    settle().await;
+    broken.abort();
+    settle().await;
+    let mine = call(&elsewhere, Lock, "n", 1).await.unwrap().unwrap();
+    decide.notify_one();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.get(&mine.place.key).map(|kv| kv.create_revision), Some(mine.place.create_revision));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_was_never_decided_gives_back_nothing_of_others() {
+    let (world, _, desk) = start(&[1]);
+    let elsewhere = world.desk(&world.member());
+    world.fate(Fate::Lost);
+    let broken = call(&desk, Lock, "n", 1);
+    settle().await;
+    broken.abort();
+    let mine = call(&elsewhere, Lock, "n", 1).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.get(&mine.place.key).map(|kv| kv.create_revision), Some(mine.place.create_revision));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_does_not_hide_what_an_attempt_before_it_took() {
+    let (world, _, desk) = start(&[1]);
+    let alarm = |raise| Command::Alarm(AlarmChange { raise, alarm: Alarm { member: 1, kind: AlarmKind::NoSpace } });
+    world.fate(Fate::AnswerLost);
+    let refused = call(&desk, Lock, "n", 1);
+    tokio::task::yield_now().await;
+    world.until("taken", |world| world.get(&queue_key(b"n", 1)).is_some()).await;
+    world.one(alarm(true));
+    assert_eq!(refused.await.unwrap(), Err(AcquireError::Rejected(Rejection::NoSpace)));
+    world.until("given back", |world| world.get(&queue_key(b"n", 1)).is_none()).await;
 }

@@ -19,6 +19,10 @@ struct Asked {
     calls: usize,
     /// The create revision to withdraw when the last call goes without an answer.
     owed: Option<i64>,
+    /// The incarnation whose answer was handed over.
+    kept: Option<i64>,
+    /// A call went that does not know what its command came to.
+    doubt: bool,
     /// Names what these calls ask for together, among those of other members.
     attempt: u64,
 }
@@ -63,31 +67,47 @@ impl Asking {
 
     /// The key's incarnation that goes with the last call.
     pub(crate) fn owe(&self, create_revision: i64) {
-        // An older incarnation is gone if there is a newer one.
-        self.places.change(&self.key, |asked| asked.owed = asked.owed.max(Some(create_revision)));
+        self.places.change(&self.key, |asked| {
+            if asked.kept != Some(create_revision) {
+                // An older incarnation is gone if there is a newer one.
+                asked.owed = asked.owed.max(Some(create_revision));
+            }
+        });
     }
 
-    /// That incarnation is the client's now, or is gone: nobody needs to take it along.
+    /// That incarnation is the client's now: nobody who asked for it here may take it along.
+    pub(crate) fn keep(&self, create_revision: i64) {
+        self.settle(create_revision);
+        self.places.change(&self.key, |asked| asked.kept = Some(create_revision));
+    }
+
+    /// What the call's command came to is not known.
+    pub(crate) fn doubt(&self) {
+        self.places.change(&self.key, |asked| asked.doubt = true);
+    }
+
+    /// That incarnation is gone, or is not to be taken along for other reasons.
     pub(crate) fn settle(&self, create_revision: i64) {
         self.places.change(&self.key, |asked| {
             asked.owed.take_if(|owed| *owed == create_revision);
         });
     }
 
-    /// Ends the call. Returns what the caller must withdraw.
-    pub(crate) fn leave(&self) -> Option<i64> {
-        self.depart().flatten()
+    /// Ends the call. Whether the caller must give back what the attempt took, or may have taken.
+    pub(crate) fn leave(&self) -> bool {
+        self.end().is_some_and(|asked| asked.owed.is_some() || (asked.doubt && asked.kept.is_none()))
     }
 
     /// Ends the call. `None`: other calls ask for the place still. Else the caller must withdraw what is owed, if anything is.
     pub(crate) fn depart(&self) -> Option<Option<i64>> {
+        self.end().map(|asked| asked.owed)
+    }
+
+    fn end(&self) -> Option<Asked> {
         let mut places = self.places.asked.lock();
         let asked = places.get_mut(&self.key)?;
         asked.calls -= 1;
-        if asked.calls > 0 {
-            return None;
-        }
-        places.remove(&self.key).map(|asked| asked.owed)
+        if asked.calls == 0 { places.remove(&self.key) } else { None }
     }
 }
 
@@ -105,8 +125,8 @@ mod tests {
     fn the_last_to_go_takes_the_place_along() {
         let (places, one, other) = two();
         one.owe(5);
-        assert_eq!(one.leave(), None);
-        assert_eq!(other.leave(), Some(5));
+        assert!(!one.leave());
+        assert!(other.leave());
         assert!(places.is_empty());
     }
 
@@ -115,9 +135,11 @@ mod tests {
         let (places, one, other) = two();
         one.owe(5);
         other.owe(5);
-        one.settle(5);
-        assert_eq!(one.leave(), None);
-        assert_eq!(other.leave(), None);
+        one.keep(5);
+        assert!(!one.leave());
+        other.owe(5);
+        other.doubt();
+        assert!(!other.leave());
         assert!(places.is_empty());
     }
 
@@ -126,8 +148,16 @@ mod tests {
         let (_, one, other) = two();
         one.owe(5);
         other.owe(9);
-        one.settle(5);
-        assert_eq!(one.leave(), None);
-        assert_eq!(other.leave(), Some(9));
+        one.keep(5);
+        assert!(!one.leave());
+        assert_eq!(other.depart(), Some(Some(9)));
+    }
+
+    #[test]
+    fn what_one_does_not_know_the_last_to_go_sees_to() {
+        let (_, one, other) = two();
+        one.doubt();
+        assert!(!one.leave());
+        assert!(other.leave());
     }
 }

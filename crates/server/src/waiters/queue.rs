@@ -105,7 +105,7 @@ impl Queue {
             {
                 None
             }
-            Some(head) => leading(&head.key, head.since.max(head.mod_revision), look)?,
+            Some(head) => leading(&head.key, head.create_revision, head.since.max(head.mod_revision), look)?,
             None => None,
         };
         if let (Some(head), Some(first)) = (&mut self.head, &first) {
@@ -149,7 +149,7 @@ impl Queue {
         let news = match look {
             _ if touched => Some(Leading { kv: event.kv.clone(), revision }),
             // Whoever goes in this same revision (an expiry takes many) never led: another event of it says who does.
-            Some(look) => leading(&key, revision, look)?,
+            Some(look) => leading(&key, create_revision, revision, look)?,
             None => None,
         };
         let since = self.head.as_ref().filter(|_| same).map_or(revision, |head| head.since);
@@ -224,19 +224,19 @@ impl Queue {
 
     fn read_head(&self, index: &QueueIndex, look: &dyn Look) -> Result<Option<(Head, Option<Leading>)>, Fault> {
         let Some((create_revision, key)) = index.head(&self.prefix) else { return Ok(None) };
-        let news = leading(key, self.as_of, look)?;
+        let news = leading(key, create_revision, self.as_of, look)?;
         let mod_revision = news.as_ref().map_or(0, |news| news.kv.mod_revision);
         let head = Head { key: key.clone(), create_revision, since: self.as_of, mod_revision };
         Ok(Some((head, news)))
     }
 }
 
-/// What an observer is told of a leader: nothing if its key did not stand at that revision, and does not now.
-fn leading(key: &Bytes, revision: i64, look: &dyn Look) -> Result<Option<Leading>, Fault> {
+/// What an observer is told of a leader: nothing if this life of its key did not last until that revision, and does not last now.
+fn leading(key: &Bytes, created: i64, revision: i64, look: &dyn Look) -> Result<Option<Leading>, Fault> {
     // A version that was compacted away since is replaced by the oldest that is left, which is newer.
     let kv = match look.version_at(key, revision)? {
         Some(kv) => Some(kv),
         None => look.version_at(key, i64::MAX)?,
     };
-    Ok(kv.map(|kv| Leading { kv, revision }))
+    Ok(kv.filter(|kv| kv.create_revision == created).map(|kv| Leading { kv, revision }))
 }

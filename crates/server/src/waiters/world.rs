@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum Fate {
     /// Decided, but the caller does not learn it.
     AnswerLost,
+    /// Never decided, but the caller does not learn it.
+    Lost,
     /// Surely without effect.
     NoLeader,
     /// Decided only when notified.
@@ -61,7 +63,8 @@ struct Store {
     machine: Machine,
     view: SharedView,
     index: u64,
-    waiters: Option<Waiters>,
+    /// One for each member.
+    waiters: Vec<Waiters>,
     fates: VecDeque<Fate>,
     refreshed: Vec<LeaseId>,
     proposals: usize,
@@ -81,15 +84,21 @@ impl World {
             machine,
             view,
             index: 0,
-            waiters: None,
+            waiters: Vec::new(),
             fates: VecDeque::new(),
             refreshed: Vec::new(),
             proposals: 0,
         };
         let world = World { store: Arc::new(Mutex::new(store)), stopping: CancellationToken::new() };
-        let waiters = Waiters::with_source(Arc::new(world.clone()));
-        world.store.lock().waiters = Some(waiters.clone());
+        let waiters = world.member();
         (world, waiters)
+    }
+
+    /// Another member, which sees everything at once.
+    pub(super) fn member(&self) -> Waiters {
+        let waiters = Waiters::with_source(Arc::new(self.clone()));
+        self.store.lock().waiters.push(waiters.clone());
+        waiters
     }
 
     pub(super) fn desk(&self, waiters: &Waiters) -> Desk {
@@ -99,14 +108,12 @@ impl World {
     /// Applies one batch and shows it to the waiters.
     pub(super) fn batch(&self, commands: &[Command]) -> Vec<Outcome> {
         let (outcomes, changes, waiters) = self.apply(commands);
-        if let Some(waiters) = waiters {
-            waiters.observe(&changes);
-        }
+        waiters.iter().for_each(|waiters| waiters.observe(&changes));
         outcomes
     }
 
     /// Applies one batch and leaves it to the test to show it.
-    pub(super) fn apply(&self, commands: &[Command]) -> (Vec<Outcome>, Changes, Option<Waiters>) {
+    pub(super) fn apply(&self, commands: &[Command]) -> (Vec<Outcome>, Changes, Vec<Waiters>) {
         let mut store = self.store.lock();
         let Store { machine, view, index, waiters, .. } = &mut *store;
         *index += 1;
@@ -228,6 +235,7 @@ impl DeskHost for World {
                 decide(self);
                 Err(ProposeError::LeaderFailed)
             }
+            Some(Fate::Lost) => Err(ProposeError::LeaderFailed),
             Some(Fate::NoLeader) => Err(ProposeError::NoLeader),
             Some(Fate::Held(until)) => {
                 until.notified().await;

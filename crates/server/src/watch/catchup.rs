@@ -2,41 +2,23 @@
 //!
 //! A page is read from one view, so it is of one point in time: the view's own compacted revision decides whose history is gone, and
 //! everything above that is complete in it.
+//!
+//! A page is bounded twice: in what is read ([`Portion`]), and in what is made of it for the watchers, whose events may be many times as
+//! much. Nothing is made that the stream's queue has no room for; who gets nothing of a page stays where it is, and is served by the
+//! next one, as those who were served are past it then.
 
 use super::encode::{Chunk, Encoder};
 use super::groups::Groups;
-use super::registry::{Deliveries, Late, Page};
-use super::source::HistorySource;
+use super::registry::{Late, Page, Served};
+use super::source::{HistorySource, INLINE_REVISIONS};
 use conclave_state::Event;
+use conclave_state::read::Portion;
 use conclave_state::view::Fault;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Up to here a page is read on the event loop itself.
-const INLINE_REVISIONS: i64 = 64;
-
-/// How many events to read at once: many if they are small.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace(usize);
-
-impl Pace {
-    const START: usize = 64;
-    const MOST: usize = 1024;
-    const FEW_BYTES: usize = 128 << 10;
-    const MANY_BYTES: usize = 512 << 10;
-
-    pub(crate) fn new() -> Self {
-        Pace(Self::START)
-    }
-
-    fn learn(&mut self, bytes: usize) {
-        if bytes < Self::FEW_BYTES {
-            self.0 = (self.0 * 2).min(Self::MOST);
-        } else if bytes > Self::MANY_BYTES {
-            self.0 = (self.0 / 4).max(1);
-        }
-    }
-}
+/// For more watchers than that nothing is read on the event loop itself.
+const INLINE_WATCHERS: usize = 1024;
 
 /// What to read.
 #[derive(Debug)]
@@ -44,64 +26,93 @@ pub(crate) struct Replay {
     pub(crate) late: Vec<Late>,
     /// The hub's revision: everything up to here is in the store.
     pub(crate) to: i64,
-    pub(crate) pace: Pace,
     pub(crate) response_bytes: usize,
+    /// How many bytes of events the stream's queue may take.
+    pub(crate) room: usize,
+}
+
+/// Responses for all who stand at the same revision.
+#[derive(Clone)]
+struct Made {
+    chunks: Arc<Vec<Chunk>>,
+    /// The revision that comes after them.
+    next: i64,
+}
+
+impl Made {
+    fn bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.data.len()).sum()
+    }
 }
 
 impl Replay {
+    /// Whether it may be little enough to read it on the event loop itself.
     pub(crate) fn is_short(&self) -> bool {
         let from = self.late.iter().map(|late| late.next).min().unwrap_or(self.to);
-        self.to - from < INLINE_REVISIONS
+        self.to - from < INLINE_REVISIONS && self.late.len() <= INLINE_WATCHERS
     }
 
-    /// Reads one page. Changes `pace` by what it saw.
-    pub(crate) fn read(&mut self, source: &dyn HistorySource) -> Result<Page, Fault> {
+    /// Reads one page. `None` if a strict portion is too small for the first revision.
+    pub(crate) fn read(&self, source: &dyn HistorySource, portion: Portion) -> Result<Option<Page>, Fault> {
         let view = source.open()?;
         let compacted = view.bounds().compacted;
-        let lost = self.late.iter().filter(|late| late.next < compacted).map(|late| late.slot).collect();
-        let mut page = Page { chunks: Vec::new(), lost, compacted, next: self.to + 1, header: self.to };
         let Some(from) = self.late.iter().map(|late| late.next).filter(|&next| next >= compacted).min() else {
-            return Ok(page);
+            let served = self.late.iter().map(|_| Served::Lost).collect();
+            return Ok(Some(Page { served, compacted, header: self.to }));
         };
-        let (events, next) = view.events(from, self.to, self.pace.0)?;
+        let (events, next) = view.events(from, self.to, portion)?;
+        if portion.strict && next <= from {
+            return Ok(None);
+        }
         // A store that does not move on would be read for ever.
-        page.next = next.clamp(from + 1, self.to + 1);
-        let read: usize = events.iter().map(|event| event.kv.key.len() + event.kv.value.len()).sum();
-        page.chunks = self.match_up(&events, compacted, source)?;
-        let made: usize = page.chunks.iter().flat_map(|(_, chunks)| chunks.iter()).map(|chunk| chunk.data.len()).sum();
-        self.pace.learn(read.max(made));
-        Ok(page)
+        let next = next.clamp(from + 1, self.to + 1);
+        let served = self.match_up(&events, next, compacted, source)?;
+        Ok(Some(Page { served, compacted, header: self.to }))
     }
 
-    fn match_up(&self, events: &[Event], compacted: i64, source: &dyn HistorySource) -> Result<Deliveries, Fault> {
+    /// What each watcher gets of `events`, which are all below `next`.
+    fn match_up(
+        &self,
+        events: &[Event],
+        next: i64,
+        compacted: i64,
+        source: &dyn HistorySource,
+    ) -> Result<Vec<Served>, Fault> {
         let mut groups = Groups::default();
-        for (at, late) in self.late.iter().enumerate().filter(|(_, late)| late.next >= compacted) {
-            groups.join(&late.interest, at);
+        let mut served = Vec::with_capacity(self.late.len());
+        for (at, late) in self.late.iter().enumerate() {
+            if late.next < compacted {
+                served.push(Served::Lost);
+            } else {
+                groups.join(&late.interest, at);
+                served.push(Served::Given { chunks: Arc::default(), next: next.max(late.next) });
+            }
         }
         let open = || source.open();
         let mut encoder = Encoder::new(events, &open);
-        let mut result = Vec::new();
+        let mut room = self.room;
         for (group, wanted) in groups.matching(events) {
             let group = groups.get(group);
             // Members that stand at the same revision get the same bytes.
-            let mut by_next: BTreeMap<i64, Arc<Vec<Chunk>>> = BTreeMap::new();
+            let mut by_next: BTreeMap<i64, Made> = BTreeMap::new();
             for &member in &group.members {
-                let Late { slot, next, .. } = self.late[member];
-                let chunks = match by_next.get(&next) {
-                    Some(chunks) => chunks.clone(),
+                let from = self.late[member].next;
+                let made = match by_next.get(&from) {
+                    Some(made) => made.clone(),
                     None => {
-                        let rest = wanted.partition_point(|&at| events[at].kv.mod_revision < next);
-                        let previous = group.interest.previous;
-                        let chunks = Arc::new(encoder.chunks(&wanted[rest..], previous, self.response_bytes)?);
-                        by_next.insert(next, chunks.clone());
-                        chunks
+                        let rest = wanted.partition_point(|&at| events[at].kv.mod_revision < from);
+                        let (rest, previous) = (&wanted[rest..], group.interest.previous);
+                        let (chunks, taken) = encoder.chunks(rest, previous, self.response_bytes, room)?;
+                        let next = rest.get(taken).map_or(next, |&at| events[at].kv.mod_revision);
+                        let made = Made { chunks: Arc::new(chunks), next };
+                        by_next.insert(from, made.clone());
+                        made
                     }
                 };
-                if !chunks.is_empty() {
-                    result.push((slot, chunks));
-                }
+                room = room.saturating_sub(made.bytes());
+                served[member] = Served::Given { next: made.next.max(from), chunks: made.chunks };
             }
         }
-        Ok(result)
+        Ok(served)
     }
 }

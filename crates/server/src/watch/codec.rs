@@ -7,11 +7,10 @@ use super::outbox::{Frame, Note};
 use bytes::{BufMut, BytesMut};
 use conclave_api::etcdserverpb::{ResponseHeader, WatchResponse};
 use prost::Message;
+use thiserror::Error;
 
 /// Before every message of a gRPC stream: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// About what stands before the events of a message.
-const HEAD: usize = 64;
 
 /// A frame with the header it goes out with.
 #[derive(Clone, Debug)]
@@ -46,13 +45,38 @@ impl Reply {
         self.head().encode_raw(buffer);
         buffer.put_slice(&self.frame.data);
     }
-    /// Appends it as a message of a gRPC stream.
-    pub fn encode_message(&self, buffer: &mut BytesMut) {
-        let start = buffer.len();
-        buffer.reserve(self.frame.data.len() + HEAD);
-        buffer.put_bytes(0, PREFIX);
-        self.encode(buffer);
-        let length = u32::try_from(buffer.len() - start - PREFIX).expect("a response is far below 4 GiB");
-        buffer[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
+
+    /// Appends it as a message of a gRPC stream; nothing of it if it is too large for one.
+    pub fn encode_message(&self, buffer: &mut BytesMut) -> Result<(), TooLarge> {
+        let head = self.head();
+        let length = head.encoded_len() + self.frame.data.len();
+        let prefix = u32::try_from(length).map_err(|_| TooLarge(length))?;
+        buffer.reserve(PREFIX + length);
+        buffer.put_u8(0);
+        buffer.put_u32(prefix);
+        head.encode_raw(buffer);
+        buffer.put_slice(&self.frame.data);
+        Ok(())
+    }
+}
+
+/// The length of a message has 32 bits. A revision is never divided, so one of as much is possible, and cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a response of {0} bytes is too large for a message")]
+pub struct TooLarge(usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn what_is_too_large_for_a_message_is_refused() {
+        // Never touched, so it takes no memory.
+        let data = Bytes::from(vec![0; u32::MAX as usize + 1]);
+        let frame = Frame { data, ..Frame::note(1, 2, Note::Events) };
+        let mut buffer = BytesMut::new();
+        assert!(Reply { header: ResponseHeader::default(), frame }.encode_message(&mut buffer).is_err());
+        assert!(buffer.is_empty());
     }
 }

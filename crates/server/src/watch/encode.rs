@@ -45,21 +45,37 @@ pub(crate) struct Encoder<'a> {
     with_previous: Vec<Option<Bytes>>,
     open: Open<'a>,
     view: Option<Box<dyn HistoryView>>,
+    /// How many previous values were read.
+    pub(crate) reads: usize,
 }
 
 impl<'a> Encoder<'a> {
     pub(crate) fn new(events: &'a [Event], open: Open<'a>) -> Self {
-        Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None }
+        Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None, reads: 0 }
     }
 
-    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes.
-    pub(crate) fn chunks(&mut self, wanted: &[usize], previous: bool, limit: usize) -> Result<Vec<Chunk>, Fault> {
+    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes: whole revisions, until they come to `room`
+    /// bytes. Also, how many events these are.
+    pub(crate) fn chunks(
+        &mut self,
+        wanted: &[usize],
+        previous: bool,
+        limit: usize,
+        room: usize,
+    ) -> Result<(Vec<Chunk>, usize), Fault> {
         let mut chunker = Chunker::new(limit);
-        for &at in wanted {
+        let (mut made, mut newest) = (0, None);
+        for (taken, &at) in wanted.iter().enumerate() {
+            let revision = self.events[at].kv.mod_revision;
+            if made >= room && newest != Some(revision) {
+                return Ok((chunker.finish(), taken));
+            }
+            newest = Some(revision);
             let bytes = if previous { self.with_previous(at)? } else { self.plain(at) };
-            chunker.add(self.events[at].kv.mod_revision, bytes);
+            made += bytes.len();
+            chunker.add(revision, bytes);
         }
-        Ok(chunker.finish())
+        Ok((chunker.finish(), wanted.len()))
     }
 
     fn plain(&mut self, at: usize) -> Bytes {
@@ -89,6 +105,7 @@ impl<'a> Encoder<'a> {
             Some(view) => view,
             none => none.insert((self.open)()?),
         };
+        self.reads += 1;
         view.value_at(&kv.key, kv.mod_revision - 1)
     }
 }

@@ -5,10 +5,11 @@ use super::interest::Interest;
 use conclave_state::Event;
 use slab::Slab;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub(crate) struct Group {
-    pub(crate) interest: Interest,
+    pub(crate) interest: Arc<Interest>,
     pub(crate) members: Vec<usize>,
     /// Which events of the batch at hand it wants.
     pending: Vec<usize>,
@@ -24,12 +25,12 @@ pub(crate) struct Seat {
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     groups: Slab<Group>,
-    by_interest: HashMap<Interest, usize>,
+    by_interest: HashMap<Arc<Interest>, usize>,
     index: Index,
 }
 
 impl Groups {
-    pub(crate) fn join(&mut self, interest: &Interest, member: usize) -> Seat {
+    pub(crate) fn join(&mut self, interest: &Arc<Interest>, member: usize) -> Seat {
         let group = match self.by_interest.get(interest) {
             Some(&group) => group,
             None => {
@@ -93,8 +94,8 @@ mod tests {
 
     #[test]
     fn seats_are_kept_when_members_leave() {
-        let interest =
-            Interest { span: Span::Key(Bytes::from_static(b"a")), no_put: false, no_delete: false, previous: false };
+        let span = Span::Key(Bytes::from_static(b"a"));
+        let interest = Arc::new(Interest { span, no_put: false, no_delete: false, previous: false });
         let mut groups = Groups::default();
         let seats: Vec<Seat> = (10..14).map(|member| groups.join(&interest, member)).collect();
         assert_eq!(groups.leave(seats[1]), Some(13));

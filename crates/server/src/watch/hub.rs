@@ -1,9 +1,9 @@
 //! The watches of a node, to the rest of the node: apply tells it what happened, the Watch service opens streams on it.
 
-use super::catchup::{Pace, Replay};
+use super::catchup::Replay;
 use super::outbox::{Outbox, Responses};
-use super::registry::Registry;
-use super::source::HistorySource;
+use super::registry::{Page, Registry};
+use super::source::{HistorySource, INLINE, PAGE};
 use super::stream;
 use conclave_api::etcdserverpb::WatchRequest;
 use conclave_state::Changes;
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 /// Catch-up reads that may run beside the event loop at once, for the whole node.
@@ -50,11 +50,23 @@ pub struct WatchStats {
     pub delivered: u64,
 }
 
+/// Leave to read beside the event loop.
+pub(crate) type Reader = Option<OwnedSemaphorePermit>;
+
+/// What came of reading a page on the event loop.
+pub(crate) enum CatchUp {
+    /// Nobody is behind, or the queue has no room: then the task is called when it has.
+    Nothing,
+    Page,
+    /// It is too much for there: ask for a [`Reader`].
+    Long,
+}
+
 struct Shared {
     config: WatchConfig,
     source: Arc<dyn HistorySource>,
     registry: Mutex<Registry>,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
 }
 
 #[derive(Clone)]
@@ -66,7 +78,7 @@ impl WatchHub {
     /// Made before anything is applied, so that the hub's revision and the state's are one.
     pub fn new(source: Arc<dyn HistorySource>, config: WatchConfig) -> Self {
         let registry = Mutex::new(Registry::new(source.bounds(), config.response_bytes));
-        let readers = Semaphore::new(READERS);
+        let readers = Arc::new(Semaphore::new(READERS));
         WatchHub { shared: Arc::new(Shared { config, source, registry, readers }) }
     }
 
@@ -110,29 +122,56 @@ impl WatchHub {
         self.shared.registry.lock()
     }
 
-    /// Reads a page for the watchers of `stream` that are behind. False: there is none.
-    pub(crate) async fn catch_up(&self, stream: usize, outbox: &Outbox, pace: &mut Pace) -> Result<bool, Fault> {
-        if !outbox.is_low() {
-            return Ok(false);
+    /// Reads a page for the watchers of `stream` that are behind, if it is a small one.
+    pub(crate) fn catch_up(&self, stream: usize, outbox: &Outbox) -> Result<CatchUp, Fault> {
+        let Some(replay) = self.replay(stream, outbox) else { return Ok(CatchUp::Nothing) };
+        if replay.is_short()
+            && let Some(page) = replay.read(self.shared.source.as_ref(), INLINE)?
+        {
+            self.accept(&replay, &page);
+            return Ok(CatchUp::Page);
         }
-        let Some((to, late)) = self.registry().late(stream) else { return Ok(false) };
-        let mut replay = Replay { late, to, pace: *pace, response_bytes: self.shared.config.response_bytes };
-        let (replay, page) = if replay.is_short() {
-            let page = replay.read(self.shared.source.as_ref())?;
-            (replay, page)
-        } else {
-            let permit = self.shared.readers.acquire().await;
-            let source = self.shared.source.clone();
-            let read = move || replay.read(source.as_ref()).map(|page| (replay, page));
-            let result = tokio::task::spawn_blocking(read).await;
-            drop(permit);
-            result.map_err(|error| Fault::Read(format!("a catch-up read was lost: {error}")))??
+        Ok(CatchUp::Long)
+    }
+
+    /// Waits for its turn to read beside the event loop.
+    pub(crate) fn reader(&self) -> impl Future<Output = Reader> + Send + 'static {
+        let readers = self.shared.readers.clone();
+        // It is never closed.
+        async move { readers.acquire_owned().await.ok() }
+    }
+
+    /// Reads a page of any size. False: there was none to read.
+    ///
+    /// Meanwhile the stream's task must not take watchers out.
+    pub(crate) async fn catch_up_beside(&self, reader: Reader, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
+        let Some(replay) = self.replay(stream, outbox) else { return Ok(false) };
+        let source = self.shared.source.clone();
+        let read = move || {
+            // Until it is read, also if nobody waits for it any more.
+            let _reader = reader;
+            replay.read(source.as_ref(), PAGE).map(|page| (replay, page))
         };
-        *pace = replay.pace;
-        let wakers = self.registry().accept(&replay.late, &page);
+        let result = tokio::task::spawn_blocking(read).await;
+        let (replay, page) = result.map_err(|error| Fault::Read(format!("a catch-up read was lost: {error}")))??;
+        if let Some(page) = page {
+            self.accept(&replay, &page);
+        }
+        Ok(true)
+    }
+
+    fn replay(&self, stream: usize, outbox: &Outbox) -> Option<Replay> {
+        if !outbox.is_low() {
+            return None;
+        }
+        let (to, late) = self.registry().late(stream)?;
+        Some(Replay { late, to, response_bytes: self.shared.config.response_bytes, room: outbox.limit() })
+    }
+
+    fn accept(&self, replay: &Replay, page: &Page) {
+        let wakers = self.registry().accept(&replay.late, page);
         for waker in wakers {
             waker.wake();
         }
-        Ok(true)
     }
 }

@@ -20,18 +20,20 @@ pub(crate) struct EmptyRange;
 
 impl Span {
     /// From the wire's two fields. An empty key is the smallest key there is.
-    pub(crate) fn new(key: Bytes, range_end: Bytes) -> Result<Span, EmptyRange> {
-        let key = if key.is_empty() { Bytes::from_static(b"\0") } else { key };
+    ///
+    /// They are copied: what was decoded shares the buffer that it came in, which would stay for as long as the watcher does.
+    pub(crate) fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
+        let key = if key.is_empty() { Bytes::from_static(b"\0") } else { Bytes::copy_from_slice(key) };
         if range_end.is_empty() {
             return Ok(Span::Key(key));
         }
-        if range_end.as_ref() == b"\0" {
+        if range_end == b"\0" {
             return Ok(Span::Range { start: key, end: None });
         }
-        if range_end <= key {
+        if *range_end <= key[..] {
             return Err(EmptyRange);
         }
-        Ok(Span::Range { start: key, end: Some(range_end) })
+        Ok(Span::Range { start: key, end: Some(Bytes::copy_from_slice(range_end)) })
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     fn span(key: &'static [u8], end: &'static [u8]) -> Result<Span, EmptyRange> {
-        Span::new(Bytes::from_static(key), Bytes::from_static(end))
+        Span::new(key, end)
     }
 
     #[test]
@@ -71,6 +73,14 @@ mod tests {
             span(b"a", b"b"),
             Ok(Span::Range { start: Bytes::from_static(b"a"), end: Some(Bytes::from_static(b"b")) })
         );
+    }
+
+    #[test]
+    fn a_span_does_not_keep_the_message_that_it_came_in() {
+        let message = Bytes::from(b"from-to and much else".to_vec());
+        let span = Span::new(&message.slice(0..4), &message.slice(5..7)).unwrap();
+        let key = Span::new(&message.slice(0..4), b"").unwrap();
+        assert!(message.is_unique(), "{span:?} {key:?}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The queue of one stream's responses, between whoever makes them and the connection that sends them.
 //!
 //! Bounded in bytes: over the bound nothing that can wait is queued. What refuses to be queued asks for room; when the connection has
-//! sent most of what there was, the stream's task is called to go on.
+//! sent most of what there was, the stream's task is called to go on. Answers to requests have a bound of their own, so that they need
+//! not wait until events have left room for them; the queue may be twice as long for that.
 
 use bytes::Bytes;
 use conclave_storage::failpoint::failpoint;
@@ -54,12 +55,18 @@ impl Frame {
     fn cost(&self) -> usize {
         FRAME_BYTES + self.data.len()
     }
+
+    fn note_cost(&self) -> usize {
+        if self.data.is_empty() { self.cost() } else { 0 }
+    }
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Frame>,
     bytes: usize,
+    /// Those of frames without events.
+    notes: usize,
     /// The connection, waiting for a frame.
     reader: Option<Waker>,
     /// Somebody found no room.
@@ -68,6 +75,21 @@ struct State {
     closed: bool,
     /// Sent after the queue; nothing can be queued any more.
     end: Option<Option<Status>>,
+}
+
+impl State {
+    fn push(&mut self, frame: Frame) {
+        self.bytes += frame.cost();
+        self.notes += frame.note_cost();
+        self.queue.push_back(frame);
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        let frame = self.queue.pop_front()?;
+        self.bytes -= frame.cost();
+        self.notes -= frame.note_cost();
+        Some(frame)
+    }
 }
 
 pub(crate) struct Outbox {
@@ -104,8 +126,7 @@ impl Outbox {
             return Err(NoRoom);
         }
         for frame in frames {
-            state.bytes += frame.cost();
-            state.queue.push_back(frame);
+            state.push(frame);
         }
         Ok(state.reader.take())
     }
@@ -117,8 +138,7 @@ impl Outbox {
             if state.closed || state.end.is_some() {
                 return;
             }
-            state.bytes += frame.cost();
-            state.queue.push_back(frame);
+            state.push(frame);
             state.reader.take()
         };
         if let Some(reader) = reader {
@@ -133,21 +153,24 @@ impl Outbox {
         }
     }
 
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether there is room for answers to requests. If not, the task will be called when there is.
     pub(crate) fn has_room(&self) -> bool {
-        self.below(self.limit)
+        let mut state = self.state.lock();
+        let room = state.notes < self.limit;
+        state.asked |= !room;
+        room
     }
 
     /// Whether little enough is queued to add history. If not, the task will be called when it is so.
     pub(crate) fn is_low(&self) -> bool {
-        self.below(self.low())
-    }
-
-    fn below(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
-        let below = state.bytes < bytes;
-        state.asked |= !below;
-        below
+        let low = state.bytes < self.low();
+        state.asked |= !low;
+        low
     }
 
     fn low(&self) -> usize {
@@ -179,7 +202,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let mut taken = 0;
         while taken < limit
-            && let Some(frame) = state.queue.pop_front()
+            && let Some(frame) = state.pop()
         {
             taken += frame.cost();
             if !frame.data.is_empty() {
@@ -188,7 +211,6 @@ impl Outbox {
             show(frame);
         }
         if taken > 0 {
-            state.bytes -= taken;
             if state.asked && state.bytes < self.low() {
                 state.asked = false;
                 self.task.notify_one();

@@ -13,6 +13,7 @@ use super::outbox::{Frame, NoRoom, Note, Outbox};
 use super::source::HistorySource;
 use crate::status::text;
 use conclave_state::read::Bounds;
+use conclave_state::view::Fault;
 use conclave_state::{Changes, mutant};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,9 @@ use std::task::Waker;
 
 /// The watch id of what is not about one watcher.
 pub(crate) const NO_WATCHER: i64 = -1;
+
+/// Previous values that a batch may read while it is handed out; apply waits for them. Groups that want more fall behind.
+const MOST_READS: usize = 1024;
 
 // Go clients match these texts.
 const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
@@ -53,7 +57,7 @@ struct Watcher {
     stream: usize,
     outbox: Arc<Outbox>,
     id: i64,
-    interest: Interest,
+    interest: Arc<Interest>,
     start: i64,
     fragment: bool,
     progress: bool,
@@ -86,6 +90,8 @@ struct StreamEntry {
     outbox: Arc<Outbox>,
     watchers: BTreeMap<i64, usize>,
     behind: BTreeSet<i64>,
+    /// Watchers whose start was yet to come when they were created, by that.
+    starts: BTreeSet<(i64, usize)>,
     next_id: i64,
 }
 
@@ -93,22 +99,25 @@ struct StreamEntry {
 #[derive(Clone, Debug)]
 pub(crate) struct Late {
     pub(crate) slot: usize,
-    pub(crate) interest: Interest,
+    pub(crate) interest: Arc<Interest>,
     pub(crate) next: i64,
 }
 
-/// Chunks to send, by watcher.
-pub(crate) type Deliveries = Vec<(usize, Arc<Vec<Chunk>>)>;
+/// What a page holds for one watcher.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// Its history is gone.
+    Lost,
+    /// With these it was given everything below `next`.
+    Given { chunks: Arc<Vec<Chunk>>, next: i64 },
+}
 
 /// One page of history for the watchers of a stream that are behind.
 #[derive(Debug)]
 pub(crate) struct Page {
-    pub(crate) chunks: Deliveries,
-    /// Watchers whose history is gone.
-    pub(crate) lost: Vec<usize>,
+    /// For each of those that it was read for, in their order.
+    pub(crate) served: Vec<Served>,
     pub(crate) compacted: i64,
-    /// Everything below was looked at.
-    pub(crate) next: i64,
     /// The header's revision: what was current when the page was asked for.
     pub(crate) header: i64,
 }
@@ -141,7 +150,13 @@ impl Registry {
     }
 
     pub(crate) fn open(&mut self, outbox: Arc<Outbox>) -> usize {
-        self.streams.insert(StreamEntry { outbox, watchers: BTreeMap::new(), behind: BTreeSet::new(), next_id: 0 })
+        self.streams.insert(StreamEntry {
+            outbox,
+            watchers: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            starts: BTreeSet::new(),
+            next_id: 0,
+        })
     }
 
     pub(crate) fn close(&mut self, stream: usize) {
@@ -173,7 +188,8 @@ impl Registry {
             return outbox.push(Frame::note(id, revision, Note::Compacted(self.compacted)));
         }
         let start = if create.start == 0 { revision + 1 } else { create.start };
-        let interest = Interest { span, no_put: create.no_put, no_delete: create.no_delete, previous: create.previous };
+        let Create { no_put, no_delete, previous, .. } = create;
+        let interest = Arc::new(Interest { span, no_put, no_delete, previous });
         let slot = self.watchers.insert(Watcher {
             stream,
             outbox,
@@ -186,7 +202,11 @@ impl Registry {
             quiet: true,
             phase: Phase::Waiting,
         });
-        self.streams[stream].watchers.insert(id, slot);
+        let entry = &mut self.streams[stream];
+        entry.watchers.insert(id, slot);
+        if create.start > revision {
+            entry.starts.insert((start, slot));
+        }
         self.place(slot, start);
     }
 
@@ -209,15 +229,13 @@ impl Registry {
         }
     }
 
-    /// Says how far the stream is, if that is one figure for all of it.
+    /// Says how far the stream is, if that is one figure for all of it: every watcher is live, and its start has come.
     pub(crate) fn progress_of_stream(&mut self, stream: usize) {
         let entry = &self.streams[stream];
-        let reached = |slot: &usize| {
-            let watcher = &self.watchers[*slot];
-            matches!(watcher.phase, Phase::Live(_)) && watcher.start <= self.revision
-        };
-        if !entry.watchers.is_empty() && entry.watchers.values().all(reached) {
-            entry.outbox.try_push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
+        let started = entry.starts.last().is_none_or(|&(start, _)| start <= self.revision);
+        if !entry.watchers.is_empty() && entry.behind.is_empty() && started {
+            // An answer to a request, of which only as many are taken as the queue has room for.
+            entry.outbox.push(Frame::note(NO_WATCHER, self.progress(), Note::Events));
         }
     }
 
@@ -246,14 +264,18 @@ impl Registry {
         let mut late = Vec::new();
         for (group, wanted) in self.groups.matching(&changes.events) {
             let group = self.groups.get(group);
-            let chunks = match encoder.chunks(&wanted, group.interest.previous, self.response_bytes) {
-                Ok(chunks) => chunks,
-                Err(fault) => {
-                    // Their streams meet the fault again in catch-up, and end by it.
-                    tracing::error!(%fault, "reading previous values for watchers failed");
-                    late.extend(group.members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
-                    continue;
-                }
+            let previous = group.interest.previous;
+            let chunks = if previous && encoder.reads + wanted.len() > MOST_READS {
+                None
+            } else {
+                let chunks = encoder.chunks(&wanted, previous, self.response_bytes, usize::MAX);
+                // Their streams meet the fault again in catch-up, and end by it.
+                let failed = |fault: &Fault| tracing::error!(%fault, "reading previous values for watchers failed");
+                chunks.inspect_err(failed).ok()
+            };
+            let Some((chunks, _)) = chunks else {
+                late.extend(group.members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
+                continue;
             };
             for &slot in &group.members {
                 let watcher = &mut self.watchers[slot];
@@ -311,32 +333,33 @@ impl Registry {
     /// Takes a page that was read for `late`. Only the stream's own task calls this, so its watchers are still there.
     pub(crate) fn accept(&mut self, late: &[Late], page: &Page) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        let mut refused = BTreeMap::new();
-        for (slot, chunks) in &page.chunks {
-            let watcher = &mut self.watchers[*slot];
-            watcher.quiet = false;
-            let again = chunks.last().filter(|_| mutant!("watch-doubles"));
-            for chunk in chunks.iter().chain(again) {
-                match watcher.offer(chunk, page.header) {
-                    Ok(waker) => {
-                        self.delivered += chunk.events as u64;
-                        wakers.extend(waker);
-                    }
-                    Err(NoRoom) => {
-                        refused.insert(*slot, chunk.first);
-                        break;
-                    }
+        for (&Late { slot, .. }, served) in late.iter().zip(&page.served) {
+            match served {
+                Served::Lost => self.end(slot, Note::Compacted(page.compacted)),
+                Served::Given { chunks, next } => {
+                    let refused = self.hand(slot, chunks, page.header, &mut wakers);
+                    self.advance(slot, refused.unwrap_or(*next));
                 }
             }
         }
-        for &slot in &page.lost {
-            self.end(slot, Note::Compacted(page.compacted));
-        }
-        for watcher in late.iter().filter(|watcher| !page.lost.contains(&watcher.slot)) {
-            let next = refused.get(&watcher.slot).copied().unwrap_or(page.next);
-            self.advance(watcher.slot, next.max(watcher.next));
-        }
         wakers
+    }
+
+    /// Queues chunks of history until there is no room. Answers with the first revision that was refused.
+    fn hand(&mut self, slot: usize, chunks: &[Chunk], header: i64, wakers: &mut Vec<Waker>) -> Option<i64> {
+        let watcher = &mut self.watchers[slot];
+        let again = chunks.last().filter(|_| mutant!("watch-doubles"));
+        for chunk in chunks.iter().chain(again) {
+            watcher.quiet = false;
+            match watcher.offer(chunk, header) {
+                Ok(waker) => {
+                    self.delivered += chunk.events as u64;
+                    wakers.extend(waker);
+                }
+                Err(NoRoom) => return Some(chunk.first),
+            }
+        }
+        None
     }
 
     /// A watcher behind was given everything below `next`.
@@ -402,6 +425,7 @@ impl Registry {
         let entry = &mut self.streams[watcher.stream];
         entry.watchers.remove(&watcher.id);
         entry.behind.remove(&watcher.id);
+        entry.starts.remove(&(watcher.start, slot));
     }
 }
 

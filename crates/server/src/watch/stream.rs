@@ -1,22 +1,26 @@
 //! The task of one watch stream: takes the client's requests, reads history for watchers that are behind, reports progress.
 //!
-//! Nothing else changes which watchers the stream has. Requests wait while the stream's queue is full.
+//! Nothing else changes which watchers the stream has. Requests wait only for room for their answers, and while a page of history is
+//! being read: those that are there are taken before each page, however much history there is.
 
-use super::catchup::Pace;
-use super::hub::WatchHub;
+use super::hub::{CatchUp, Reader, WatchHub};
 use super::interest::Span;
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
-use futures::StreamExt;
+use conclave_state::view::Fault;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
+
+/// Requests taken, if that many are there, before the next page of history is read.
+const REQUESTS_AT_ONCE: usize = 64;
 
 /// A stream in the hub's registry. Dropping it takes its watchers out, and ends the responses if nothing else did.
 struct Registration {
@@ -37,8 +41,13 @@ pub(crate) struct Task {
     /// None once the client has said that no more come; the watchers go on.
     requests: Option<BoxStream<'static, Result<WatchRequest, Status>>>,
     end: BoxFuture<'static, Status>,
-    pace: Pace,
     next_tick: Instant,
+    /// There may be history to read.
+    behind: bool,
+    /// History is to be read beside the event loop, when it is this stream's turn.
+    reader: Option<BoxFuture<'static, Reader>>,
+    /// Requests taken since the last page.
+    taken: usize,
 }
 
 enum Wake {
@@ -46,6 +55,8 @@ enum Wake {
     Request(Option<Result<WatchRequest, Status>>),
     Tick,
     Called,
+    Page,
+    Turn(Reader),
 }
 
 impl Task {
@@ -59,63 +70,92 @@ impl Task {
         let next_tick = Instant::now() + interval(hub.config().progress_interval);
         let responses = Responses(outbox.clone());
         let registration = Registration { hub, stream, outbox };
-        (Task { registration, requests: Some(requests), end, pace: Pace::new(), next_tick }, responses)
+        let requests = Some(requests);
+        (Task { registration, requests, end, next_tick, behind: false, reader: None, taken: 0 }, responses)
     }
 
     pub(crate) async fn run(mut self) {
-        let status = self.serve().await;
-        if let Some(status) = status {
+        if let Err(status) = self.serve().await {
             self.registration.outbox.finish(status);
         }
     }
 
     /// Until the stream ends: with a status, or because nobody reads the responses any more.
-    async fn serve(&mut self) -> Option<Status> {
+    async fn serve(&mut self) -> Result<(), Status> {
         while !self.registration.outbox.is_closed() {
-            let Registration { hub, stream, outbox } = &self.registration;
-            let busy = match hub.catch_up(*stream, outbox, &mut self.pace).await {
-                Ok(busy) => busy,
-                Err(fault) => {
-                    tracing::error!(%fault, "reading history for a watch stream failed");
-                    return Some(Status::internal(format!("reading history failed: {fault}")));
-                }
-            };
-            match self.wait(busy).await {
-                Wake::Called => {}
-                Wake::Tick => self.tick(),
+            match self.wait().await {
+                Wake::End(status) | Wake::Request(Some(Err(status))) => return Err(status),
+                Wake::Turn(reader) => self.long_page(reader).await?,
                 Wake::Request(Some(Ok(request))) => self.handle(request),
-                Wake::Request(Some(Err(status))) => return Some(status),
                 Wake::Request(None) => self.requests = None,
-                Wake::End(status) => return Some(status),
+                Wake::Tick => self.tick(),
+                // Who waits for a turn looks then.
+                Wake::Called => self.behind = self.reader.is_none(),
+                Wake::Page => self.page()?,
             }
         }
-        None
+        Ok(())
     }
 
-    /// The next thing to do. `busy`: there is more history to read, so only look.
-    async fn wait(&mut self, busy: bool) -> Wake {
+    /// The next thing to do.
+    async fn wait(&mut self) -> Wake {
         let outbox = self.registration.outbox.clone();
-        let room = outbox.has_room();
+        let behind = self.behind;
+        // While it waits for its turn, there is no page that requests could hold up.
+        let take = (!behind || self.taken < REQUESTS_AT_ONCE) && outbox.has_room();
         let next_request = async {
             match &mut self.requests {
-                Some(requests) if room => requests.next().await,
+                Some(requests) if take => requests.next().await,
                 _ => std::future::pending().await,
             }
         };
+        let turn = async {
+            match &mut self.reader {
+                Some(reader) => reader.await,
+                None => std::future::pending().await,
+            }
+        };
         let go_on = async {
-            if busy {
+            if behind {
                 tokio::task::yield_now().await;
+                Wake::Page
             } else {
                 outbox.called().await;
+                Wake::Called
             }
         };
         tokio::select! {
             biased;
             status = &mut self.end => Wake::End(status),
+            reader = turn => Wake::Turn(reader),
             request = next_request => Wake::Request(request),
             () = sleep_until(self.next_tick) => Wake::Tick,
-            () = go_on => Wake::Called,
+            wake = go_on => wake,
         }
+    }
+
+    /// Reads a page of history, or gets in line to read it beside the event loop.
+    fn page(&mut self) -> Result<(), Status> {
+        self.taken = 0;
+        let Registration { hub, stream, outbox } = &self.registration;
+        let read = hub.catch_up(*stream, outbox).map_err(unreadable)?;
+        self.behind = matches!(read, CatchUp::Page);
+        if matches!(read, CatchUp::Long) {
+            self.reader = Some(hub.reader().boxed());
+        }
+        Ok(())
+    }
+
+    async fn long_page(&mut self, reader: Reader) -> Result<(), Status> {
+        self.reader = None;
+        self.taken = 0;
+        let Registration { hub, stream, outbox } = &self.registration;
+        tokio::select! {
+            biased;
+            status = &mut self.end => return Err(status),
+            read = hub.catch_up_beside(reader, *stream, outbox) => self.behind = read.map_err(unreadable)?,
+        }
+        Ok(())
     }
 
     fn tick(&mut self) {
@@ -125,6 +165,11 @@ impl Task {
     }
 
     fn handle(&mut self, request: WatchRequest) {
+        self.taken += 1;
+        if self.taken >= REQUESTS_AT_ONCE {
+            // However many more there are, history is looked at first.
+            self.behind = self.reader.is_none();
+        }
         let Registration { hub, stream, .. } = &self.registration;
         match request.request_union {
             Some(RequestUnion::CreateRequest(request)) => hub.registry().create(*stream, create(request)),
@@ -145,8 +190,14 @@ fn create(request: WatchCreateRequest) -> Create {
         id: request.watch_id,
         fragment: request.fragment,
         progress: request.progress_notify,
-        span: Span::new(request.key, request.range_end),
+        span: Span::new(&request.key, &request.range_end),
     }
+}
+
+#[cold]
+fn unreadable(fault: Fault) -> Status {
+    tracing::error!(%fault, "reading history for a watch stream failed");
+    Status::internal(format!("reading history failed: {fault}"))
 }
 
 /// Streams that began together do not report together.

@@ -12,7 +12,7 @@
 //!    none of the answers that the session's client wants remembered. Given up before it was decided, it stays given up.
 
 use super::row::LockRequest;
-use super::{CoordBody, CoordResponse, Release, keys};
+use super::{CoordBody, CoordResponse, Enter, Release, Stand, keys};
 use crate::LeaseId;
 use crate::machine::Batch;
 use crate::view::{Fault, View};
@@ -23,6 +23,9 @@ const MOST: usize = 8;
 impl<V: View> Batch<'_, V> {
     /// A request that was answered before is asked for again.
     pub(super) fn join(&mut self, body: &CoordBody, answer: &CoordResponse) -> Result<(), Fault> {
+        if let CoordBody::Stand(Stand { enter, attempt }) = body {
+            return self.stand_again(enter, *attempt);
+        }
         let (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, .. }) = (body, answer) else { return Ok(()) };
         let attempt = acquire.attempt;
         let Some(mut request) = self.get_row::<LockRequest>(&keys::request(*fence))? else { return Ok(()) };
@@ -32,6 +35,16 @@ impl<V: View> Batch<'_, V> {
         request.attempts.push(if request.attempts.len() < MOST { attempt } else { 0 });
         self.put_row(keys::request(*fence), &request);
         Ok(())
+    }
+
+    fn stand_again(&mut self, enter: &Enter, attempt: u64) -> Result<(), Fault> {
+        let Enter { election, candidate, instance, .. } = enter;
+        let row = self.candidate(election, candidate)?;
+        if row.is_none_or(|row| row.instance != *instance) {
+            return Ok(());
+        }
+        let leader = self.election_head(election)?.and_then(|head| head.leader);
+        self.attempt_again(election, candidate, attempt, leader.as_ref() == Some(candidate))
     }
 
     /// What came of the attempt before, if it was decided.

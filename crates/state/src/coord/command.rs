@@ -58,6 +58,15 @@ pub enum CoordBody {
     Pin(Pin),
     Unpin(Unpin),
     SetLimits(SetLimits),
+    Stand(Stand),
+    GiveUp(GiveUp),
+}
+
+impl CoordBody {
+    /// Whether it may change any number of rows, whatever its own size.
+    pub(crate) fn may_touch_many(&self) -> bool {
+        matches!(self, CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_))
+    }
 }
 
 /// Stand for election under the session's lease, or find one's candidacy again.
@@ -91,6 +100,25 @@ pub struct Leave {
     pub candidate: String,
     /// Only that instance, if given.
     pub instance: Option<String>,
+}
+
+/// An Enter in the name of an attempt: a call that waits for the win, or several of one member for one candidacy at one time.
+///
+/// One candidacy may be asked for by way of several members: a connection breaks, the client campaigns again elsewhere, and the first
+/// member learns only later that nobody listens. Each gives up in the name of its own attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stand {
+    pub enter: Enter,
+    /// Drawn at random; never 0.
+    pub attempt: u64,
+}
+
+/// Leave, if this attempt was the last to enter the candidate and did not find it leading.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveUp {
+    pub election: Name,
+    pub candidate: String,
+    pub attempt: u64,
 }
 
 /// Make a candidate the leader; the leader before it is first in line.

@@ -25,6 +25,8 @@ pub(crate) struct Candidate {
     priority: i64,
     delay: bool,
     hold: bool,
+    /// Which attempt may give it up; 0: none.
+    attempt: u64,
 }
 
 /// What happened since an operation began.
@@ -33,6 +35,14 @@ struct Since {
     leader: Option<String>,
     renew: bool,
     delay: bool,
+}
+
+impl Candidate {
+    fn join(&mut self, attempt: u64, leads: bool) {
+        if self.attempt != attempt {
+            self.attempt = if leads { 0 } else { attempt };
+        }
+    }
 }
 
 impl Election {
@@ -123,7 +133,7 @@ impl Election {
 
 impl World {
     /// `None` if the operation is refused.
-    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, revision: i64) -> Option<()> {
+    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, attempt: u64, revision: i64) -> Option<()> {
         let Enter { election: name, candidate: id, .. } = enter;
         if session == 0 || self.election_bans.contains(&(name.name.clone(), id.clone())) {
             return None;
@@ -137,16 +147,19 @@ impl World {
             priority: enter.priority,
             delay: enter.lock_delay_ms > 0,
             hold: enter.max_hold_ms > 0,
+            attempt,
         };
+        let leads = election.leader.as_ref() == Some(id);
         match election.all.get_mut(id) {
             Some(old) if old.instance == enter.instance => {
                 old.lease = session;
+                old.join(attempt, leads);
                 return Some(());
             }
             Some(_) if !enter.takeover => return None,
             Some(old) => {
                 *old = candidate;
-                since.renew = election.leader.as_ref() == Some(id);
+                since.renew = leads;
             }
             None => {
                 let leader = election.leader.as_ref().map(|leader| election.all[leader].priority);
@@ -168,6 +181,16 @@ impl World {
         }
         election.end(since, revision);
         Some(())
+    }
+
+    /// A remembered answer is told again, to another attempt.
+    pub(crate) fn stand_again(&mut self, stand: &Stand) {
+        let Enter { election, candidate: id, instance, .. } = &stand.enter;
+        let Some(election) = self.elections.get_mut(&election.name) else { return };
+        let leads = election.leader.as_ref() == Some(id);
+        if let Some(candidate) = election.all.get_mut(id).filter(|candidate| candidate.instance == *instance) {
+            candidate.join(stand.attempt, leads);
+        }
     }
 
     pub(crate) fn order(&mut self, body: &CoordBody, revision: i64) -> Option<()> {
@@ -218,6 +241,13 @@ impl World {
         match body {
             CoordBody::Leave(Leave { election, candidate, .. }) => {
                 self.remove(&election.name, candidate, false, revision);
+                Some(())
+            }
+            CoordBody::GiveUp(GiveUp { election, candidate, attempt }) => {
+                let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
+                if *attempt != 0 && stands.is_some_and(|stands| stands.attempt == *attempt) {
+                    self.remove(&election.name, candidate, false, revision);
+                }
                 Some(())
             }
             CoordBody::Evict(Evict { election, candidate, cooldown_ms, .. }) => {

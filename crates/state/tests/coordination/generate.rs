@@ -52,9 +52,11 @@ fn one_in(n: u8) -> impl Strategy<Value = bool> {
 
 fn enter() -> impl Strategy<Value = CoordBody> {
     let flags = (one_in(5), one_in(2), one_in(4));
-    (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, rarely(10), rarely(20)).prop_map(
-        |(election, candidate, instance, priority, (try_only, takeover, preempt), lock_delay_ms, max_hold_ms)| {
-            CoordBody::Enter(Enter {
+    let spans = (rarely(10), rarely(20));
+    (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, spans, 0..4_u64).prop_map(
+        |(election, candidate, instance, priority, flags, (lock_delay_ms, max_hold_ms), attempt)| {
+            let (try_only, takeover, preempt) = flags;
+            let enter = Enter {
                 election,
                 candidate,
                 instance,
@@ -65,7 +67,8 @@ fn enter() -> impl Strategy<Value = CoordBody> {
                 lock_delay_ms,
                 max_hold_ms,
                 ..Enter::default()
-            })
+            };
+            if attempt == 0 { CoordBody::Enter(enter) } else { CoordBody::Stand(Stand { enter, attempt }) }
         },
     )
 }
@@ -86,12 +89,16 @@ fn order() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    (election(), who(), rarely(30), 0..9_u8).prop_map(|(election, candidate, cooldown_ms, which)| match which {
-        0 => CoordBody::DeleteElection(election),
-        1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
-        2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
-        _ => CoordBody::Leave(Leave { election, candidate, instance: None }),
-    })
+    let which = (0..14_u8, 1..4_u64);
+    (election(), who(), rarely(30), which).prop_map(
+        |(election, candidate, cooldown_ms, (which, attempt))| match which {
+            0 => CoordBody::DeleteElection(election),
+            1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
+            2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
+            5..9 => CoordBody::Leave(Leave { election, candidate, instance: None }),
+            _ => CoordBody::GiveUp(GiveUp { election, candidate, attempt }),
+        },
+    )
 }
 
 fn transfer() -> impl Strategy<Value = CoordBody> {

@@ -86,15 +86,19 @@ impl World {
         if let Some(before) = dedupe.and_then(|id| self.answered.get(&(*session, id))) {
             assert_eq!(Some(before), answer, "the answer that was remembered");
             let before = before.clone();
-            if let CoordBody::Acquire(acquire) = body {
-                self.join(acquire, &before);
+            match body {
+                CoordBody::Acquire(acquire) => self.join(acquire, &before),
+                CoordBody::Stand(stand) => self.stand_again(stand),
+                _ => {}
             }
             return Some(());
         }
         match body {
-            CoordBody::Enter(enter) => self.enter(*session, enter, revision),
+            CoordBody::Enter(enter) => self.enter(*session, enter, 0, revision),
+            CoordBody::Stand(stand) => self.enter(*session, &stand.enter, stand.attempt, revision),
             CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) => self.order(body, revision),
             CoordBody::Leave(_)
+            | CoordBody::GiveUp(_)
             | CoordBody::Evict(_)
             | CoordBody::EvictEverywhere(_)
             | CoordBody::DeleteElection(_) => self.leaving(body, revision),

@@ -12,20 +12,8 @@ pub(crate) const TERM: u64 = 1;
 pub(crate) const QUEUES: [&str; 3] = ["q/", "q/a/", "/"];
 
 fn key() -> impl Strategy<Value = Bytes> {
-    let keys: [&[u8]; 12] = [
-        b"a",
-        b"a\0",
-        b"a\0\xff",
-        b"ab",
-        b"b",
-        b"q/1",
-        b"q/2",
-        b"q/ffffffffffffffff",
-        b"q/a/1",
-        b"q/x",
-        b"/1",
-        b"\xff\xff",
-    ];
+    let keys: [&[u8]; 12] =
+        [b"a", b"a\0", b"a\0\xff", b"ab", b"b", b"q/1", b"q/2", b"q/-1", b"q/a/1", b"q/x", b"/1", b"\xff\xff"];
     select(keys.map(Bytes::from_static).to_vec())
 }
 
@@ -191,6 +179,10 @@ fn enqueue() -> impl Strategy<Value = Enqueue> {
     )
 }
 
+fn attempt() -> impl Strategy<Value = u64> {
+    1..4_u64
+}
+
 fn alarm() -> impl Strategy<Value = AlarmChange> {
     (0..4_u8, 1..3_u64, select(vec![AlarmKind::NoSpace, AlarmKind::NoSpace, AlarmKind::Corrupt]))
         .prop_map(|(raise, member, kind)| AlarmChange { raise: raise == 0, alarm: Alarm { member, kind } })
@@ -209,7 +201,9 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         8 => (lease(), 2..90_i64).prop_map(|(id, ttl_seconds)| Command::LeaseGrant(LeaseGrant { id, ttl_seconds })),
         2 => lease().prop_map(|id| Command::LeaseRevoke { id }),
         2 => expire.prop_map(Command::Expire),
-        12 => enqueue().prop_map(Command::Enqueue),
+        3 => enqueue().prop_map(Command::Enqueue),
+        10 => (enqueue(), attempt()).prop_map(|(enqueue, attempt)| Command::Ask(Ask { enqueue, attempt })),
+        5 => (key(), attempt()).prop_map(|(key, attempt)| Command::GiveBack(GiveBack { key, attempt })),
         2 => (key(), 0..30_i64, value()).prop_map(|(key, create_revision, value)| {
             Command::Proclaim(Proclaim { key, create_revision, value })
         }),

@@ -26,6 +26,8 @@ pub(crate) struct Naive {
     pub(crate) members: BTreeMap<u64, Member>,
     /// Keys whose present life a Lock stands for.
     locks: BTreeSet<Bytes>,
+    /// Which attempt asked last for a place; 0: none that may give it back.
+    asked: BTreeMap<Bytes, u64>,
 }
 
 type Answer = Result<Response, Rejection>;
@@ -42,6 +44,7 @@ impl Naive {
             alarms: BTreeSet::new(),
             members: BTreeMap::new(),
             locks: BTreeSet::new(),
+            asked: BTreeMap::new(),
         }
     }
 
@@ -71,7 +74,8 @@ impl Naive {
         }
         let growing = match command {
             Command::Alarm(_) => return None,
-            Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
+            Command::Put(_) | Command::LeaseGrant(_) | Command::Proclaim(_) => true,
+            Command::Enqueue(_) | Command::Ask(_) => true,
             Command::Txn(txn) => has_put(&Op::Txn(txn.clone())),
             _ => false,
         };
@@ -108,7 +112,9 @@ impl Naive {
                 due.iter().for_each(|id| self.end_lease(*id));
                 Ok(Response::Expire { expired: due.len() })
             }
-            Command::Enqueue(enqueue) => self.enqueue(enqueue),
+            Command::Enqueue(enqueue) => self.enqueue(enqueue, 0),
+            Command::Ask(ask) => self.enqueue(&ask.enqueue, ask.attempt),
+            Command::GiveBack(give_back) => Ok(Response::Withdraw { deleted: self.give_back(give_back) }),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
             Command::Withdraw(withdraw) => Ok(Response::Withdraw { deleted: self.withdraw(withdraw) }),
             Command::Unlock { key } => Ok(Response::Unlock { deleted: self.unlock(key) }),
@@ -212,6 +218,9 @@ impl Naive {
         let mod_revision = self.revision + 1;
         let (create_revision, version) =
             self.now().get(key).map_or((mod_revision, 1), |kv| (kv.create_revision, kv.version + 1));
+        if self.now().get(key).is_none_or(|kv| kv.lease != lease) {
+            self.asked.remove(key);
+        }
         let kv = KeyValue { key: key.clone(), value, create_revision, mod_revision, version, lease };
         self.history.push(Event { kind: EventKind::Put, kv });
     }
@@ -228,6 +237,7 @@ impl Naive {
 
     fn remove(&mut self, key: &Bytes) {
         self.locks.remove(key);
+        self.asked.remove(key);
         let kv = KeyValue { key: key.clone(), mod_revision: self.revision + 1, ..KeyValue::default() };
         self.history.push(Event { kind: EventKind::Delete, kv });
     }

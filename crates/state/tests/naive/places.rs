@@ -5,7 +5,7 @@ use bytes::Bytes;
 use conclave_state::*;
 
 impl Naive {
-    pub(super) fn enqueue(&mut self, enqueue: &Enqueue) -> Answer {
+    pub(super) fn enqueue(&mut self, enqueue: &Enqueue, attempt: u64) -> Answer {
         let Enqueue { kind, name, lease, grant_ttl_seconds, value } = enqueue;
         if *grant_ttl_seconds > 0 {
             self.grant(*lease, *grant_ttl_seconds)?;
@@ -13,7 +13,9 @@ impl Naive {
             return Err(Rejection::LeaseNotFound);
         }
         let prefix = [&name[..], b"/"].concat();
-        let key = Bytes::from([&prefix[..], format!("{lease:x}").as_bytes()].concat());
+        let key = queue_key(name, *lease);
+        let was_first = self.line(&prefix).first().is_some_and(|(_, first)| *first == key);
+        let asked_by = self.asked.get(&key).copied();
         match self.now().get(&key) {
             None => self.store(&key, value.clone(), *lease),
             Some(kv) if *kind == QueueKind::Election && kv.value != value => self.store(&key, value.clone(), *lease),
@@ -23,6 +25,8 @@ impl Naive {
         if *kind == QueueKind::Lock {
             self.locks.insert(key.clone());
         }
+        let held = was_first && asked_by != Some(attempt);
+        self.asked.insert(key.clone(), if held { 0 } else { attempt });
         let line = self.line(&prefix);
         let create_revision = line.iter().find(|(_, other)| *other == key).map(|(created, _)| *created);
         Ok(Response::Enqueue(Place {
@@ -59,6 +63,14 @@ impl Naive {
         let found = self.incarnation(&withdraw.key, withdraw.create_revision).is_some();
         if found {
             self.remove(&withdraw.key);
+        }
+        found
+    }
+
+    pub(super) fn give_back(&mut self, give_back: &GiveBack) -> bool {
+        let found = give_back.attempt != 0 && self.asked.get(&give_back.key) == Some(&give_back.attempt);
+        if found {
+            self.remove(&give_back.key);
         }
         found
     }

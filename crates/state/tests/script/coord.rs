@@ -58,7 +58,8 @@ fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, Stri
     Ok(Some(match verb {
         "enter" => {
             let (election, candidate) = of(words)?;
-            CoordBody::Enter(Enter {
+            let attempt = words.option("attempt")?;
+            let enter = Enter {
                 election,
                 candidate,
                 instance: text(words, "instance")?,
@@ -70,7 +71,16 @@ fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, Stri
                 preempt: words.flag("preempt"),
                 lock_delay_ms: words.or_default("delay")?,
                 max_hold_ms: words.or_default("hold")?,
-            })
+            };
+            match attempt {
+                None => CoordBody::Enter(enter),
+                Some(attempt) => CoordBody::Stand(Stand { enter, attempt }),
+            }
+        }
+        "give-up" => {
+            let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
+            let (election, candidate) = of(words)?;
+            CoordBody::GiveUp(GiveUp { election, candidate, attempt })
         }
         "leave" => {
             let (election, candidate) = of(words)?;

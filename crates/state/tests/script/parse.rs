@@ -187,6 +187,10 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
         }
         "unlock" => Command::Unlock { key: words.bytes("a key")? },
         "lock" | "campaign" | "proclaim" | "withdraw" => place(verb, &mut words)?,
+        "give-back" => {
+            let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
+            Command::GiveBack(GiveBack { attempt, key: words.bytes("a key")? })
+        }
         "announce" => {
             let (id, name) = (words.number("an id")?, words.next("a name")?.to_owned());
             let client_urls = words.next("URLs")?.split(',').map(str::to_owned).collect();
@@ -226,13 +230,18 @@ fn place(verb: &str, words: &mut Words<'_>) -> Result<Command, String> {
         "withdraw" => Command::Withdraw(Withdraw { create_revision: revision()?, key: words.bytes("a key")? }),
         _ => {
             let kind = if verb == "lock" { QueueKind::Lock } else { QueueKind::Election };
-            Command::Enqueue(Enqueue {
+            let attempt = words.option("attempt")?;
+            let enqueue = Enqueue {
                 kind,
                 lease: words.or_default("lease")?,
                 grant_ttl_seconds: words.or_default("ttl")?,
                 name: words.bytes("a name")?,
                 value: if kind == QueueKind::Lock { Bytes::new() } else { words.bytes("a value")? },
-            })
+            };
+            match attempt {
+                None => Command::Enqueue(enqueue),
+                Some(attempt) => Command::Ask(Ask { enqueue, attempt }),
+            }
         }
     })
 }

@@ -117,6 +117,11 @@ impl Tail {
         index < head || self.cached.get((index - head) as usize).is_none_or(|c| c.append <= self.durable)
     }
 
+    /// The commit index, if a crash would leave the entry that it names.
+    pub(super) fn durably_committed(&self) -> Option<LogId> {
+        self.committed.filter(|id| id.index < self.end() && self.is_durable(id.index))
+    }
+
     fn evict(&mut self) {
         while self.bytes > self.budget
             && self.cached.len() > 1

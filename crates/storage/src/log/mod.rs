@@ -16,12 +16,14 @@ mod cache;
 mod dump;
 mod registry;
 mod rocks;
+mod step;
 mod store;
 mod sync_times;
 mod writer;
 
 pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
 pub use registry::Registry;
+pub use step::WriterStep;
 pub use store::{LogLimits, LogStats, LogStore};
 pub use sync_times::SyncTimes;
 

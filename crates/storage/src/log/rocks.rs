@@ -123,7 +123,8 @@ impl LogDisk for RocksLog {
             return Ok(());
         }
         let entries = self.family(ENTRIES);
-        self.db.delete_file_in_range_cf(entries, from.to_be_bytes(), to.to_be_bytes()).map_err(rocks_io)
+        // RocksDB counts the end in: a file that ends with `to` holds an entry that stays.
+        self.db.delete_file_in_range_cf(entries, from.to_be_bytes(), (to - 1).to_be_bytes()).map_err(rocks_io)
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
@@ -173,5 +174,65 @@ impl LogDisk for RocksLog {
         }
         rows.status().map_err(rocks_io)?;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rocksdb::CompactOptions;
+    use std::time::Duration;
+
+    /// A file on a level where a purge may delete it, which begins with `from` and ends with `last`.
+    fn file(log: &RocksLog, from: u64, last: u64) {
+        let ops = (from..=last).map(|index| LogOp::Put { index, record: index.to_be_bytes().to_vec() }).collect();
+        log.write(ops).unwrap();
+        let entries = log.family(ENTRIES);
+        log.db.flush_cf(entries).unwrap();
+        let mut down = CompactOptions::default();
+        down.set_change_level(true);
+        down.set_target_level(6);
+        for _ in 0..100 {
+            log.db.compact_range_cf_opt(entries, Some(from.to_be_bytes()), Some(last.to_be_bytes()), &down);
+            if files(log).iter().all(|f| f.0 > 0) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it stays on level 0: {:?}", files(log));
+    }
+
+    fn files(log: &RocksLog) -> Vec<(i32, u64, u64)> {
+        let key = |key: Option<Vec<u8>>| index_of(&key.unwrap()).unwrap();
+        let files = log.db.live_files().unwrap().into_iter().filter(|f| f.column_family_name == ENTRIES);
+        let mut files: Vec<_> = files.map(|f| (f.level, key(f.start_key), key(f.end_key))).collect();
+        files.sort_by_key(|f| f.1);
+        files
+    }
+
+    /// Purged is up to the entry before the last one of a file, and then with it.
+    #[test]
+    fn a_file_goes_with_its_last_entry_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RocksLog::open(dir.path()).unwrap();
+        let last = 2 * RECLAIM_ENTRIES;
+        file(&log, 0, last);
+        file(&log, last + 1, 2 * last);
+        let ends: Vec<_> = files(&log).iter().map(|f| (f.1, f.2)).collect();
+        assert_eq!(ends, [(0, last), (last + 1, 2 * last)]);
+
+        log.write(vec![LogOp::Purge { from: 0, to: last }]).unwrap();
+        log.sync().unwrap();
+        log.reclaim(0, last).unwrap();
+        let kept = log.read(last, last + 1, 1).unwrap();
+        assert_eq!(kept.first().map(|row| row.0), Some(last), "the first entry that must stay is gone");
+        drop(log);
+        let log = RocksLog::open(dir.path()).unwrap();
+        assert_eq!(log.ends(last).unwrap(), Some((last, 2 * last)));
+
+        log.reclaim(0, last + 1).unwrap();
+        // The purge itself, which was in the journal when the log was opened, is a file on level 0.
+        assert!(files(&log).iter().all(|f| f.0 == 0 || f.1 > last), "{:?}", files(&log));
+        assert_eq!(log.ends(last + 1).unwrap(), Some((last + 1, 2 * last)));
     }
 }

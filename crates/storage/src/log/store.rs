@@ -3,10 +3,12 @@
 //! 1. When `append` returns, every reader sees its entries; when its callback is called, they are durable.
 //! 2. `append` waits when the queue holds too many bytes: back-pressure on Raft is meant. Nothing else waits for the disk but
 //!    `save_vote`, whose promise must be durable before it is made.
-//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole.
+//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole. What is purged does
+//!    not exist; who asks for it by [`RaftLogReader::limited_get_log_entries`] or `entries_stream` is not given what follows it either.
 
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
+use super::step::WriterStep;
 use super::sync_times::SyncTimes;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
@@ -63,11 +65,13 @@ pub(super) struct Shared {
     fatal: Fatal,
     entries: AtomicU64,
     sync_times: Arc<SyncTimes>,
+    pub(super) step: Arc<WriterStep>,
 }
 
 impl Shared {
-    pub(super) fn committed(&self) -> Option<LogId> {
-        self.tail.lock().committed
+    /// The commit index, as far as it may stand on the disk.
+    pub(super) fn durably_committed(&self) -> Option<LogId> {
+        self.tail.lock().durably_committed()
     }
 
     pub(super) fn durable_up_to(&self, append: u64, entries: u64) {
@@ -135,10 +139,18 @@ impl Found {
         let ends = disk.ends(start)?;
         let last = ends.map(|(_, last)| entry_at(disk, last)).transpose()?.map(|e| e.log_id);
         let vote = disk.slot(Slot::Vote)?.map(|r| codec::decode_vote(&r)).transpose()?;
-        let last = last.max(purged);
-        // Written behind the entries it names, so this holds; a smaller value would only mean a shorter replay.
-        let committed = id(Slot::Committed)?.min(last);
-        Ok(Found { first: ends.map(|(first, _)| first), last, purged, committed, vote })
+        let committed = id(Slot::Committed)?;
+        // What is purged was committed. Beyond it, only an entry that is here is believed to be: another one at its index may never have
+        // been committed. A smaller value means no more than a shorter replay.
+        let there = |id: &LogId| -> io::Result<bool> {
+            let within = ends.is_some_and(|(first, last)| (first..=last).contains(&id.index));
+            Ok(within && entry_at(disk, id.index)?.log_id == *id)
+        };
+        let committed = match committed {
+            Some(id) if there(&id)? => Some(id),
+            _ => purged,
+        };
+        Ok(Found { first: ends.map(|(first, _)| first), last: last.max(purged), purged, committed, vote })
     }
 }
 
@@ -168,7 +180,6 @@ impl LogStore {
     ) -> LogStore {
         let mut tail = Tail::found(found.first, found.last, found.purged, limits.cache_bytes);
         (tail.vote, tail.committed) = (found.vote, found.committed);
-        let end = tail.end();
         let shared = Arc::new(Shared {
             tail: Mutex::new(tail),
             durable: watch::Sender::new(0),
@@ -176,6 +187,7 @@ impl LogStore {
             fatal,
             entries: AtomicU64::new(0),
             sync_times: Arc::default(),
+            step: Arc::default(),
         });
         let (queue, rest) = channel();
         let writer = Writer {
@@ -183,7 +195,6 @@ impl LogStore {
             shared: shared.clone(),
             group_bytes: limits.group_bytes,
             sync,
-            end,
             committed: found.committed,
         };
         let thread = std::thread::Builder::new()
@@ -210,6 +221,11 @@ impl LogStore {
     /// How long syncs took, for metrics. Does not keep the log open.
     pub fn sync_times(&self) -> Arc<SyncTimes> {
         self.shared.sync_times.clone()
+    }
+
+    /// How long the writer has been waiting for the disk. Does not keep the log open.
+    pub fn writer_step(&self) -> Arc<WriterStep> {
+        self.shared.step.clone()
     }
 
     fn send(&self, op: Op) -> io::Result<()> {
@@ -255,6 +271,15 @@ impl LogStore {
         }
     }
 
+    /// The same, but nothing if the first of them is purged: what follows it would be taken for what comes next.
+    fn entries_from(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        let mut entries = self.entries(from, to, max_bytes)?;
+        if entries.first().is_some_and(|first| first.log_id.index != from) {
+            entries.clear();
+        }
+        Ok(entries)
+    }
+
     fn complete(&self, plan: Plan, max_bytes: usize) -> io::Result<Vec<Entry>> {
         if plan.disk.is_empty() {
             return Ok(plan.cached);
@@ -271,7 +296,12 @@ impl LogStore {
         }
         let complete = entries.len() as u64 == plan.disk.end - plan.disk.start;
         if complete {
-            entries.extend(plan.cached);
+            let room = |entry: &Entry| {
+                let more = bytes < max_bytes;
+                bytes = bytes.saturating_add(super::cache::weight(entry));
+                more
+            };
+            entries.extend(plan.cached.into_iter().take_while(room));
         } else if entries.is_empty() || bytes < max_bytes {
             let missing = plan.disk.start + entries.len() as u64;
             return Err(corrupt(format!("the log has no entry {missing}, though it ends later")));
@@ -309,7 +339,8 @@ impl RaftLogReader<C> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.entries(start, end, self.limits.read_bytes)
+        // Of nothing, replication makes a heartbeat, and asks again or sends a snapshot.
+        self.entries_from(start, end, self.limits.read_bytes)
     }
 
     /// In pieces: a follower that is far behind must not read all of it into memory at once.
@@ -323,7 +354,12 @@ impl RaftLogReader<C> for LogStore {
         let mut piece = Vec::new().into_iter();
         futures::stream::iter(std::iter::from_fn(move || {
             if piece.len() == 0 && next < to {
-                match reader.entries(next, to, reader.limits.read_bytes) {
+                match reader.entries_from(next, to, reader.limits.read_bytes) {
+                    Ok(entries) if entries.is_empty() => {
+                        let gone = corrupt(format!("entry {next} is not in the log any more"));
+                        next = to;
+                        return Some(Err(gone));
+                    }
                     Ok(entries) => piece = entries.into_iter(),
                     Err(e) => {
                         next = to;
@@ -362,7 +398,7 @@ impl RaftLogStorage<C> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        // Called for every advance of the commit index: it rides with the next group.
+        // Called for every advance of the commit index: it rides with the first group after the one that holds its entry.
         self.shared.tail.lock().committed = committed;
         Ok(())
     }

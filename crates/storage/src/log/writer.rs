@@ -5,7 +5,8 @@
 //!
 //! 1. The disk sees operations in the order of the queue. So a vote is durable only after every append before it.
 //! 2. Nobody is told before the sync that covers their operation has returned.
-//! 3. `committed` is never written ahead of the entries it speaks of.
+//! 3. `committed` is written only when the very entry that it names is durable. (Its index alone says nothing: an entry that is about to be
+//!    truncated may stand there.)
 //! 4. After a failure nothing more is written: every later operation fails.
 
 use super::disk::{LogDisk, LogOp, Slot};
@@ -68,8 +69,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) group_bytes: usize,
     pub(super) sync: bool,
-    /// One past the last index that the disk has been told of.
-    pub(super) end: u64,
+    /// The newest that the disk has been told of.
     pub(super) committed: Option<LogId>,
 }
 
@@ -105,7 +105,6 @@ impl Writer {
                     let mut record = Vec::with_capacity(super::cache::weight(entry));
                     codec::encode_entry(entry, &mut record);
                     group.bytes += record.len();
-                    self.end = entry.log_id.index + 1;
                     group.ops.push(LogOp::Put { index: entry.log_id.index, record });
                 }
                 group.entries += entries.len() as u64;
@@ -120,12 +119,8 @@ impl Writer {
                 group.must_sync = true;
                 group.wait(Waiting::Other(done));
             }
-            Op::Truncate(range) => {
-                self.end = range.start;
-                group.ops.push(LogOp::Truncate { from: range.start, to: range.end });
-            }
+            Op::Truncate(range) => group.ops.push(LogOp::Truncate { from: range.start, to: range.end }),
             Op::Purge { range, upto } => {
-                self.end = self.end.max(range.end);
                 group.ops.push(LogOp::Set { slot: Slot::Purged, record: codec::encode_log_id(&upto) });
                 group.ops.push(LogOp::Purge { from: range.start, to: range.end });
                 // The files of purged entries are deleted only after the purge itself cannot be lost any more.
@@ -135,10 +130,9 @@ impl Writer {
         }
     }
 
-    /// Lets the commit index ride along when it has moved and the log reaches that far.
+    /// Lets the commit index ride along when it has moved.
     fn add_committed(&mut self, group: &mut Group) {
-        let committed = self.shared.committed();
-        if let Some(id) = committed.filter(|id| Some(*id) > self.committed && id.index < self.end) {
+        if let Some(id) = self.shared.durably_committed().filter(|id| Some(*id) > self.committed) {
             group.ops.push(LogOp::Set { slot: Slot::Committed, record: codec::encode_log_id(&id) });
             self.committed = Some(id);
         }
@@ -148,6 +142,7 @@ impl Writer {
         if group.ops.is_empty() {
             return Ok(());
         }
+        let _doing = self.shared.step.begin();
         failpoint!("log-before-write");
         self.disk.write(std::mem::take(&mut group.ops))?;
         failpoint!("log-before-sync");

@@ -12,8 +12,8 @@ use crate::error::rocks_io;
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::disk::Slot;
-use crate::state::{StateShared, read_raft_rows};
-use crate::types::{Snapshot, SnapshotMeta};
+use crate::state::{RaftRows, StateShared, read_machine_rows, read_raft_rows};
+use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, shown};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::fs::{self, File};
@@ -80,6 +80,12 @@ impl Checkpoint {
         Ok(files)
     }
 
+    /// Refuses files that are not a state, or not the one that was announced. To be asked of what was received, before openraft hears of it:
+    /// an installation that fails ends the node. Blocks.
+    pub fn require(&self, announced: &SnapshotMeta) -> io::Result<()> {
+        require_announced(&read_machine_rows(self.path())?, announced)
+    }
+
     /// At most `length` bytes of a file from `offset` on; empty at its end. Blocks for one read.
     pub fn read_chunk(&self, name: &str, offset: u64, length: usize) -> io::Result<Bytes> {
         let file = File::open(self.inner.path.join(plain_name(name)?))?;
@@ -88,6 +94,19 @@ impl Checkpoint {
         file.read_exact_at(&mut chunk, offset)?;
         Ok(Bytes::from(chunk))
     }
+}
+
+pub(super) fn require_announced(rows: &RaftRows, meta: &SnapshotMeta) -> io::Result<()> {
+    if rows.applied == meta.last_log_id && rows.membership == meta.last_membership {
+        return Ok(());
+    }
+    let says = |applied: Option<&LogId>, membership: &StoredMembership| {
+        format!("{} with the membership of {}", shown(applied), shown(membership.log_id().as_ref()))
+    };
+    let holds = says(rows.applied.as_ref(), &rows.membership);
+    let announced = says(meta.last_log_id.as_ref(), &meta.last_membership);
+    let text = format!("the snapshot holds {holds}; announced was {announced}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// Names come from other processes: nothing that leaves the directory.
@@ -177,7 +196,7 @@ pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{StoredMembership, log_id};
+    use crate::types::log_id;
 
     /// One is being built while a newer one arrives and is installed: the log is purged up to the newer one by then, and from an older
     /// one no follower could go on.

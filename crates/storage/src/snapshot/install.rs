@@ -7,12 +7,12 @@
 //! The record lets the start tell a state that is rightly ahead of the log (its snapshot was installed, the log not purged yet)
 //! from a log that has lost its end.
 
-use super::checkpoint::{Checkpoint, fresh_dir};
+use super::checkpoint::{Checkpoint, fresh_dir, require_announced};
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
-use crate::types::{Snapshot, SnapshotMeta, shown};
+use crate::types::{Snapshot, SnapshotMeta};
 use conclave_state::{Table, mutant};
 use std::fs;
 use std::io;
@@ -73,12 +73,7 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
     let dir = new_state_dir(shared.state_dir())?;
     take_over(checkpoint.path(), &dir)?;
     let db = StateDb::open(&dir, &shared.limits).map_err(io::Error::other)?;
-    let rows = db.raft_rows()?;
-    if rows.applied != meta.last_log_id || rows.membership != meta.last_membership {
-        db.retire();
-        let text = format!("the snapshot holds {}, announced was {}", shown(rows.applied.as_ref()), shown(Some(&last)));
-        return Err(io::Error::other(text));
-    }
+    db.raft_rows().and_then(|rows| require_announced(&rows, meta)).inspect_err(|_| db.retire())?;
     if mutant!("snapshot-without-leases") {
         db.clear(Table::Lease)?;
     }

@@ -1,4 +1,5 @@
-//! Receives a checkpoint: writes what a leader sends, and believes none of it until sizes and checksums agree.
+//! Receives a checkpoint: writes what a leader sends, and believes none of it until sizes and checksums agree. Whether it is the state that it
+//! was said to be, [`Checkpoint::require`] finds out.
 //!
 //! Bytes of a file come in order. The directory goes with the receiver unless it was finished, so a transfer that breaks off leaves
 //! nothing behind.

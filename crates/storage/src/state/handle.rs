@@ -3,12 +3,14 @@
 //! Kept: the current database, and the numbers that describe it (revision, compacted revision, digest, applied entry), so that
 //! asking for them costs a load.
 //!
-//! 1. The numbers move after the write they describe, so a view taken after reading them contains it.
-//! 2. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
+//! 1. Rows are written and the numbers moved in one turn, during which no view is taken: what a view shows is what its numbers say, also
+//!    of rows without revisions. If the writing takes long, views of the moment before it are given out meanwhile.
+//! 2. The numbers move after the write they describe, so a view taken after reading them contains it.
+//! 3. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
 
 use super::rocks::StateDb;
 use super::standing::{Standing, Standings};
-use super::view::{Moment, Stash, StateView};
+use super::view::{Moment, Past, Stash, StateView};
 use super::{StateLimits, flusher, sweeper};
 use crate::codec;
 use crate::error::{Fatal, OnFatal};
@@ -50,6 +52,9 @@ pub(crate) struct StateShared {
     applied: watch::Sender<u64>,
     standings: Mutex<Standings>,
     stash: Arc<Stash>,
+    /// Taken for writing while rows and numbers do not belong together. Inside: the moment that views are of, if not the database's own.
+    /// Taken after `db`.
+    turn: RwLock<Option<Past>>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
     /// One flush or checkpoint at a time.
@@ -95,6 +100,7 @@ impl StateShared {
             applied: watch::Sender::new(0),
             standings: Mutex::default(),
             stash: Arc::default(),
+            turn: RwLock::default(),
             unflushed: AtomicU64::new(0),
             flushing: Mutex::new(()),
             log,
@@ -195,24 +201,35 @@ impl StateShared {
         tell(self.workers.lock().sweep.as_ref());
     }
 
+    /// Writes rows and publishes their numbers, while no view is taken. Ends what was held.
+    pub(super) fn turn<T>(&self, step: impl FnOnce() -> T) -> T {
+        let mut turn = self.turn.write();
+        let done = step();
+        let past = turn.take();
+        drop(turn);
+        drop(past);
+        done
+    }
+
+    /// From now until the end of the next turn views show this moment, whatever is written. Only for who writes.
+    pub(super) fn hold(&self) {
+        let past = Past::new(self.db(), self.moment());
+        *self.turn.write() = Some(past);
+    }
+
+    fn moment(&self) -> Moment {
+        let bounds = Bounds { current: self.revision.load(Ordering::Acquire), compacted: self.compacted() };
+        Moment { bounds, applied: self.applied_index.load(Ordering::Acquire) }
+    }
+
     pub(crate) fn view(&self) -> StateView {
-        loop {
-            let db = self.db.read();
-            // Before the snapshot: what these numbers speak of is in it.
-            let (current, applied) =
-                (self.revision.load(Ordering::Acquire), self.applied_index.load(Ordering::Acquire));
-            let moment = |compacted| Moment { bounds: Bounds { current, compacted }, applied };
-            if let Some(view) = self.stash.take(moment(self.compacted())) {
-                return view;
-            }
-            let view = StateView::new(db.clone(), self.stash.clone());
-            // After it: what is swept is below this.
-            let compacted = self.compacted();
-            if compacted <= current {
-                return view.at(moment(compacted));
-            }
-            view.discard();
-        }
+        let db = self.db.read();
+        let turn = self.turn.read();
+        let moment = self.moment();
+        self.stash.take(moment).unwrap_or_else(|| match &*turn {
+            Some(past) => StateView::past(past, self.stash.clone()),
+            None => StateView::now(db.clone(), moment, self.stash.clone()),
+        })
     }
 }
 

@@ -9,16 +9,18 @@
 //!    likes, is never ahead of the log on the disk, and a log that ends before the state has lost something.
 //! 3. Rows, applied id and membership are one write.
 //! 4. `apply` never writes after a fault: machine and rows may differ by then.
+//! 5. Who else runs on this thread, heartbeats among them, is not held up: a group with a command that may touch any number of keys is
+//!    applied and written on a thread of its own, while nothing else is applied and views show the moment before it.
 
 use super::handle::State;
-use super::rocks::RaftRows;
+use super::rocks::{RaftRows, StateDb};
 use super::standing::MARKED;
 use super::view::Rows;
 use crate::failpoint::failpoint;
-use crate::proposal::Pack;
+use crate::proposal::Segment;
 use crate::snapshot::{self, Checkpoint};
 use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
-use conclave_state::{Batch, Changes, Machine, Outcome, Position, View, mutant};
+use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View, mutant};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -57,7 +59,8 @@ pub struct Answer {
 pub struct StateStore {
     shared: Arc<State>,
     sink: Arc<dyn ApplySink>,
-    machine: Machine,
+    /// Away only while another thread applies a group; for good if that thread panicked.
+    machine: Option<Machine>,
     raft: RaftRows,
     /// Segments with this origin were proposed by this process.
     origin: u64,
@@ -70,20 +73,47 @@ pub(crate) struct Parts {
     pub(crate) origin: u64,
 }
 
+/// Entries that are applied together, decoded.
 #[derive(Default)]
 struct Group {
-    entries: Vec<Entry>,
+    steps: Vec<(LogId, Step)>,
     responders: Vec<ApplyResponder<C>>,
     bytes: usize,
+    may_take_long: bool,
 }
 
-/// What applying a group brought about, before it is written.
+enum Step {
+    Nothing,
+    Membership(StoredMembership),
+    Segments(Vec<Segment>),
+}
+
+impl Group {
+    fn push(&mut self, entry: Entry) -> io::Result<()> {
+        let step = match entry.payload {
+            Payload::Blank => Step::Nothing,
+            Payload::Membership(m) => Step::Membership(StoredMembership::new(Some(entry.log_id), m)),
+            Payload::Normal(pack) => {
+                self.bytes += pack.0.len();
+                let segments: Vec<Segment> = pack.segments().collect::<Result<_, _>>()?;
+                self.may_take_long |= segments.iter().flat_map(|s| &s.commands).any(Command::may_touch_many);
+                Step::Segments(segments)
+            }
+        };
+        self.steps.push((entry.log_id, step));
+        Ok(())
+    }
+}
+
+/// What applying a group brought about.
 struct Applied {
     changes: Changes,
     answers: Vec<Answer>,
     membership: Option<StoredMembership>,
     /// Digests at round indexes.
     marks: Vec<(u64, u64)>,
+    /// How much, if it is written.
+    written: Option<usize>,
 }
 
 impl StateStore {
@@ -94,7 +124,7 @@ impl StateStore {
         let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
         shared.publish(&machine, raft.applied.as_ref(), Vec::new());
         shared.wake_applied();
-        Ok(StateStore { shared, sink, machine, raft, origin })
+        Ok(StateStore { shared, sink, machine: Some(machine), raft, origin })
     }
 
     fn require_next(&self, previous: Option<&LogId>, entry: &Entry) -> io::Result<()> {
@@ -107,35 +137,48 @@ impl StateStore {
     }
 
     async fn apply_group(&mut self, group: Group) -> io::Result<()> {
-        let Some(last) = group.entries.last().map(|e| e.log_id) else { return Ok(()) };
+        let Some((last, _)) = group.steps.last() else { return Ok(()) };
+        let last = *last;
         self.shared.log.durable(last.index).await?;
-        let result = self.apply_durable(&group.entries, last);
+        let result = self.apply_durable(group.steps, last, group.may_take_long).await;
         result.map_err(|e| self.shared.fatal.raise(&format!("applying entries up to {}", last.index), e))?;
         group.responders.into_iter().for_each(|r| r.send(()));
         Ok(())
     }
 
-    fn apply_durable(&mut self, entries: &[Entry], last: LogId) -> io::Result<()> {
-        let db = self.shared.db();
-        let rows = Rows::now(&db);
-        let Applied { mut changes, answers, membership, marks } =
-            execute(&mut self.machine, &rows, entries, self.origin)?;
-        failpoint!("apply-before-write");
-        if membership.is_some() {
-            failpoint!("membership-before-apply");
-        }
+    async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
         let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
-        let written = db.write_applied(&std::mem::take(&mut changes.writes), &marked, membership.as_ref())?;
-        failpoint!("apply-after-write");
+        let (db, origin) = (self.shared.db(), self.origin);
+        let mut machine =
+            self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
+        let (machine, mut applied) = if aside {
+            self.shared.hold();
+            let db = db.clone();
+            let work = move || {
+                let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
+                applied.write(&db, &marked)?;
+                Ok((machine, applied))
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))?
+        } else {
+            let applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
+            (machine, applied)
+        };
+        let machine = &*self.machine.insert(machine);
+        self.shared.turn(|| {
+            applied.write(&db, &marked)?;
+            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.marks));
+            io::Result::Ok(())
+        })?;
         self.raft.applied = Some(last);
+        let Applied { changes, answers, membership, written, .. } = applied;
         if let Some(membership) = membership {
             failpoint!("membership-after-apply");
             self.raft.membership = membership;
         }
-        self.shared.publish(&self.machine, Some(&last), marks);
         self.sink.applied(AppliedBatch { last, changes, answers });
         self.shared.wake_applied();
-        self.shared.wrote(written);
+        self.shared.wrote(written.unwrap_or_default());
         Ok(())
     }
 
@@ -143,7 +186,7 @@ impl StateStore {
     fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
         let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
         self.shared.replace(db, &machine, meta.last_log_id.as_ref());
-        self.machine = machine;
+        self.machine = Some(machine);
         self.raft = RaftRows { applied: meta.last_log_id, membership: meta.last_membership.clone() };
         self.sink.installed();
         self.shared.wake_applied();
@@ -151,33 +194,49 @@ impl StateStore {
     }
 }
 
-/// Applies a group to the machine. Nothing is written yet.
-fn execute<V: View>(machine: &mut Machine, rows: &V, entries: &[Entry], origin: u64) -> io::Result<Applied> {
-    let mut batch = machine.begin(rows);
-    let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
-    for entry in entries {
-        match &entry.payload {
-            Payload::Blank => {}
-            Payload::Membership(m) => membership = Some(StoredMembership::new(Some(entry.log_id), m.clone())),
-            Payload::Normal(pack) => execute_pack(&mut batch, &entry.log_id, pack, origin, &mut answers)?,
+impl Applied {
+    /// Once.
+    fn write(&mut self, db: &StateDb, marked: &LogId) -> io::Result<()> {
+        if self.written.is_some() {
+            return Ok(());
         }
-        if entry.log_id.index.is_multiple_of(MARKED) {
-            marks.push((entry.log_id.index, batch.digest()));
+        failpoint!("apply-before-write");
+        if self.membership.is_some() {
+            failpoint!("membership-before-apply");
         }
+        let writes = std::mem::take(&mut self.changes.writes);
+        self.written = Some(db.write_applied(&writes, marked, self.membership.as_ref())?);
+        failpoint!("apply-after-write");
+        Ok(())
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, marks })
 }
 
-fn execute_pack<V: View>(
+/// Applies a group to the machine. Nothing is written yet.
+fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
+    let mut batch = machine.begin(rows);
+    let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
+    for (id, step) in steps {
+        match step {
+            Step::Nothing => {}
+            Step::Membership(m) => membership = Some(m.clone()),
+            Step::Segments(segments) => execute_segments(&mut batch, id, segments, origin, &mut answers)?,
+        }
+        if id.index.is_multiple_of(MARKED) {
+            marks.push((id.index, batch.digest()));
+        }
+    }
+    Ok(Applied { changes: batch.finish(), answers, membership, marks, written: None })
+}
+
+fn execute_segments<V: View>(
     batch: &mut Batch<'_, V>,
     id: &LogId,
-    pack: &Pack,
+    segments: &[Segment],
     origin: u64,
     answers: &mut Vec<Answer>,
 ) -> io::Result<()> {
     let at = Position { index: id.index, term: id.leader_id.term };
-    for segment in pack.segments() {
-        let segment = segment?;
+    for segment in segments {
         let own = segment.origin == origin;
         let mut outcomes = Vec::with_capacity(if own { segment.commands.len() } else { 0 });
         for command in &segment.commands {
@@ -212,12 +271,11 @@ impl RaftStateMachine<C> for StateStore {
             let (entry, responder) = item.map_err(|e| self.shared.fatal.raise("reading the log", e))?;
             self.require_next(previous.as_ref(), &entry)?;
             previous = Some(entry.log_id);
-            if let Payload::Normal(pack) = &entry.payload {
-                group.bytes += pack.0.len();
-            }
-            group.entries.push(entry);
+            let index = entry.log_id.index;
+            let pushed = group.push(entry);
+            pushed.map_err(|e| self.shared.fatal.raise(&format!("decoding entry {index}"), e))?;
             group.responders.extend(responder);
-            if group.bytes >= limits.apply_bytes || group.entries.len() >= limits.apply_commands {
+            if group.bytes >= limits.apply_bytes || group.steps.len() >= limits.apply_commands {
                 self.apply_group(std::mem::take(&mut group)).await?;
             }
         }

@@ -11,7 +11,7 @@ use crate::error::{OpenError, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
 use crate::{files, journals};
-use conclave_state::{Table, Writes, read};
+use conclave_state::{Machine, Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
     SliceTransform, WriteBatch, WriteOptions,
@@ -112,13 +112,18 @@ pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
     raft_rows(&db)
 }
 
+/// The same of files that came from elsewhere: opened and read as an installation will, but for writing.
+pub(crate) fn read_machine_rows(dir: &Path) -> io::Result<RaftRows> {
+    let text = |e: OpenError| if let OpenError::Corrupt { reason, .. } = e { reason } else { e.to_string() };
+    let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("it is not a state: {why}"));
+    let db = StateDb::open_read_only(dir).map_err(|e| refused(text(e)))?;
+    Machine::load(&Rows::now(&db)).map_err(|e| refused(e.to_string()))?;
+    db.raft_rows().map_err(|e| refused(e.to_string()))
+}
+
 /// What the state in a directory holds, without changing it.
 pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
-    let limits = StateLimits::default();
-    journals::check("the state", dir)?;
-    let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
-        .map_err(|e| OpenError::rocks("the state", dir, &e))?;
-    let db = StateDb::around(db, dir);
+    let db = StateDb::open_read_only(dir)?;
     let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), what: "the state", reason };
     let raft = db.raft_rows().map_err(|e| corrupt(e.to_string()))?;
     let meta = read::meta(&Rows::now(&db)).map_err(|e| corrupt(e.to_string()))?;
@@ -135,6 +140,14 @@ impl StateDb {
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
         journals::check("the state", dir)?;
         let db = DB::open_cf_descriptors(&options(limits), dir, families(limits))
+            .map_err(|e| OpenError::rocks("the state", dir, &e))?;
+        Ok(StateDb::around(db, dir))
+    }
+
+    fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
+        let limits = StateLimits::default();
+        journals::check("the state", dir)?;
+        let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
         Ok(StateDb::around(db, dir))
     }

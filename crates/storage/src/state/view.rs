@@ -34,10 +34,16 @@ const MARKERS: u64 = 256;
 /// The rows of a database, as they are or as they were.
 pub(super) struct Rows<'a> {
     state: &'a StateDb,
-    snapshot: Option<SnapshotWithThreadMode<'a, DB>>,
+    snapshot: Snapshot<'a>,
     kept: [Cell<Option<Iter<'a>>>; Table::ALL.len()],
     /// The one for questions about one key.
     versions: Cell<Option<Iter<'a>>>,
+}
+
+enum Snapshot<'a> {
+    Now,
+    Own(SnapshotWithThreadMode<'a, DB>),
+    Held(&'a Held),
 }
 
 fn fault(e: &rocksdb::Error) -> Fault {
@@ -49,17 +55,24 @@ fn fault(e: &rocksdb::Error) -> Fault {
 
 impl<'a> Rows<'a> {
     pub(super) fn now(state: &'a StateDb) -> Rows<'a> {
-        Rows { state, snapshot: None, kept: Default::default(), versions: Cell::default() }
+        Rows { state, snapshot: Snapshot::Now, kept: Default::default(), versions: Cell::default() }
     }
 
-    fn frozen(state: &'a StateDb) -> Rows<'a> {
-        Rows { snapshot: Some(state.db().snapshot()), ..Rows::now(state) }
+    fn frozen(source: &'a Source) -> Rows<'a> {
+        let state = source.state();
+        let snapshot = match source {
+            Source::Now(_) => Snapshot::Own(state.db().snapshot()),
+            Source::Held(held) => Snapshot::Held(held),
+        };
+        Rows { snapshot, ..Rows::now(state) }
     }
 
     fn options(&self) -> ReadOptions {
         let mut options = ReadOptions::default();
-        if let Some(snapshot) = &self.snapshot {
-            options.set_snapshot(snapshot);
+        match &self.snapshot {
+            Snapshot::Now => {}
+            Snapshot::Own(snapshot) => options.set_snapshot(snapshot),
+            Snapshot::Held(held) => held.with_dependent(|_, snapshot| options.set_snapshot(snapshot)),
         }
         // Filters speak of single keys (rocks.rs); whoever walks over many must not ask them.
         options.set_total_order_seek(true);
@@ -181,9 +194,47 @@ impl View for Rows<'_> {
     }
 }
 
+type SnapshotOf<'a> = SnapshotWithThreadMode<'a, DB>;
+
+self_cell::self_cell!(
+    /// A snapshot that many views share.
+    struct Held {
+        owner: Arc<StateDb>,
+        #[not_covariant]
+        dependent: SnapshotOf,
+    }
+);
+
+/// Where a view comes from.
+enum Source {
+    Now(Arc<StateDb>),
+    Held(Arc<Held>),
+}
+
+impl Source {
+    fn state(&self) -> &StateDb {
+        match self {
+            Source::Now(state) => state,
+            Source::Held(held) => held.borrow_owner(),
+        }
+    }
+}
+
+/// A moment that views are taken of while rows of the next one are being written.
+pub(super) struct Past {
+    rows: Arc<Held>,
+    moment: Moment,
+}
+
+impl Past {
+    pub(super) fn new(state: Arc<StateDb>, moment: Moment) -> Past {
+        Past { rows: Arc::new(Held::new(state, |state| state.db().snapshot())), moment }
+    }
+}
+
 self_cell::self_cell!(
     struct Frozen {
-        owner: Arc<StateDb>,
+        owner: Source,
         #[not_covariant]
         dependent: Rows,
     }
@@ -223,7 +274,7 @@ impl Stash {
     }
 
     fn put(&self, moment: Moment, frozen: Frozen) {
-        if frozen.borrow_owner().is_retired() {
+        if frozen.borrow_owner().state().is_retired() {
             return;
         }
         let mut views = self.0.lock();
@@ -242,17 +293,20 @@ pub struct StateView {
 }
 
 impl StateView {
-    pub(super) fn new(state: Arc<StateDb>, stash: Arc<Stash>) -> StateView {
-        let moment = Moment { bounds: Bounds { current: 1, compacted: -1 }, applied: 0 };
-        StateView { frozen: Some(Frozen::new(state, |state| Rows::frozen(state))), moment, stash }
+    /// Of what the database holds, which is this moment.
+    pub(super) fn now(state: Arc<StateDb>, moment: Moment, stash: Arc<Stash>) -> StateView {
+        StateView::of(Source::Now(state), moment, stash)
     }
 
-    pub(super) fn at(mut self, moment: Moment) -> StateView {
-        self.moment = moment;
-        self
+    pub(super) fn past(past: &Past, stash: Arc<Stash>) -> StateView {
+        StateView::of(Source::Held(past.rows.clone()), past.moment, stash)
     }
 
-    pub(super) fn discard(mut self) {
+    fn of(source: Source, moment: Moment, stash: Arc<Stash>) -> StateView {
+        StateView { frozen: Some(Frozen::new(source, |source| Rows::frozen(source))), moment, stash }
+    }
+
+    fn discard(mut self) {
         self.frozen = None;
     }
 
@@ -261,7 +315,7 @@ impl StateView {
         self.moment.bounds
     }
 
-    /// At least this entry is in the view.
+    /// The last entry that is in the view.
     pub fn applied_index(&self) -> u64 {
         self.moment.applied
     }

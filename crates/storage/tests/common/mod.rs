@@ -1,15 +1,19 @@
 //! What the tests share: an identity, a sink that remembers, and shorthand for entries.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use bytes::Bytes;
 use conclave_state::{Command, Put};
+use conclave_storage::log::disk::{LogOp, Slot};
 use conclave_storage::types::{C, Entry, Payload, log_id};
 use conclave_storage::{
-    Answer, AppliedBatch, ApplySink, Identity, OpenError, Opened, Options, Pack, SegmentWriter, StateStore, open,
+    Answer, AppliedBatch, ApplySink, Identity, LogDisk, MemoryDisk, OpenError, Opened, Options, Pack, SegmentWriter,
+    StateStore, open,
 };
 use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 pub(crate) const ORIGIN: u64 = 0xc0ffee;
@@ -137,4 +141,79 @@ pub(crate) fn transfer(
         }
     }
     receiver.finish()
+}
+
+/// A disk in memory whose writes can be held: each waits for a permit.
+pub(crate) struct HeldDisk {
+    pub(crate) disk: MemoryDisk,
+    permits: Mutex<u64>,
+    more: Condvar,
+}
+
+impl HeldDisk {
+    /// Holds nothing yet.
+    pub(crate) fn new() -> Arc<HeldDisk> {
+        Arc::new(HeldDisk { disk: MemoryDisk::new(), permits: Mutex::new(u64::MAX), more: Condvar::new() })
+    }
+
+    /// Holds the next write, until what is returned goes.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        self.permit(0);
+        Hold(self)
+    }
+
+    fn permit(&self, writes: u64) {
+        *self.permits.lock().unwrap() = writes;
+        self.more.notify_all();
+    }
+}
+
+/// To be declared behind the log: a log that is dropped waits for its writer.
+pub(crate) struct Hold<'a>(&'a HeldDisk);
+
+impl Hold<'_> {
+    /// Lets so many more writes through.
+    pub(crate) fn permit(&self, writes: u64) {
+        self.0.permit(writes);
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.permit(u64::MAX);
+    }
+}
+
+impl LogDisk for HeldDisk {
+    fn write(&self, ops: Vec<LogOp>) -> io::Result<()> {
+        let mut permits = self.permits.lock().unwrap();
+        while *permits == 0 {
+            permits = self.more.wait(permits).unwrap();
+        }
+        if *permits < u64::MAX {
+            *permits -= 1;
+        }
+        drop(permits);
+        self.disk.write(ops)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        self.disk.read(from, to, max_bytes)
+    }
+
+    fn ends(&self, from: u64) -> io::Result<Option<(u64, u64)>> {
+        self.disk.ends(from)
+    }
+
+    fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>> {
+        self.disk.slot(slot)
+    }
+
+    fn registered(&self) -> io::Result<Vec<(u64, Bytes)>> {
+        self.disk.registered()
+    }
 }

@@ -73,7 +73,8 @@ async fn following(node: &Node, tenures: &mut Subscription) -> Result<ClaimEvent
     }
 }
 
-/// Of a tenure that ended there and was followed by none: its time was over, unless the revision notes a revocation.
+/// Of a tenure that ended there and was followed by none: its time was over, unless the revision notes a revocation. Why it was is not
+/// known if that revision is compacted: the note may be gone.
 fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEvent, Fault> {
     // Not there any more if it was compacted meanwhile.
     let before = store::version_at(view, tenure, revision - 1)?;
@@ -82,8 +83,11 @@ fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEven
         Some(Shown::Tenure { claim, .. }) => store::version_at(view, &revoked_key(&claim.namespace), revision)?,
         _ => None,
     };
-    let revoked = noted.is_some_and(|note| note.mod_revision == revision);
-    let cause = if revoked { Cause::Revoked } else { Cause::Expired };
+    let cause = match noted {
+        Some(note) if note.mod_revision == revision => Cause::Revoked,
+        _ if revision < store::meta(view)?.compacted => Cause::Unspecified,
+        _ => Cause::Expired,
+    };
     Ok(ClaimEvent {
         r#type: Type::Vacant.into(),
         cause: cause.into(),
@@ -113,5 +117,44 @@ fn of_tenure(r#type: Type, holder: Option<HolderState>, value: TenureValue) -> C
     match holder {
         Some(HolderState { holder, instance, fence, .. }) => ClaimEvent { holder, instance, fence, ..event },
         None => event,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordination::tests::{World, coord_command, name};
+    use conclave_state::{Claim, CoordBody, Revoke};
+
+    fn cause_of_end(world: &World, fence: i64, revision: i64) -> Cause {
+        let store = world.store.lock();
+        ended_at(&store.view, &tenure_key(&name("c"), fence), revision).unwrap().cause()
+    }
+
+    fn claim_and_revoke(world: &World, of: &str) -> (i64, i64) {
+        let claim = Claim {
+            claim: name(of),
+            holder: "h".into(),
+            instance: "i".into(),
+            duration_ms: 60_000,
+            ..Claim::default()
+        };
+        let revoke = Revoke { claim: name(of), ..Revoke::default() };
+        let commands = [CoordBody::Claim(vec![claim]), CoordBody::Revoke(revoke)].map(coord_command);
+        let outcomes = world.apply(&commands);
+        (outcomes[0].revision, outcomes[1].revision)
+    }
+
+    #[test]
+    fn why_a_tenure_ended_is_not_guessed_once_it_is_compacted() {
+        let world = World::new();
+        let (fence, end) = claim_and_revoke(&world, "c");
+        assert_eq!(cause_of_end(&world, fence, end), Cause::Revoked);
+        assert_eq!(cause_of_end(&world, fence, fence), Cause::Expired);
+        claim_and_revoke(&world, "other");
+        world.compact(end);
+        assert_eq!(cause_of_end(&world, fence, end), Cause::Revoked);
+        world.compact(world.revision());
+        assert_eq!(cause_of_end(&world, fence, end), Cause::Unspecified);
     }
 }

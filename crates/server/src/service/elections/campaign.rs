@@ -2,9 +2,9 @@
 //!
 //! 1. A call that ends before its win was handed over leaves the election, at whatever moment it ends: before its command was decided,
 //!    while waiting, or just after the grant. [`Candidacy`] sees to that when dropped. Unless the caller wants to stay.
-//! 2. Three exceptions. As with native queues: another call of this node for the same candidacy still wants it (the last to go leaves);
-//!    and who was found *leading already* stays: an earlier call's client leads. And a candidacy that another session has entered again is
-//!    that session's.
+//! 2. Three exceptions, as with native queues. Another call of this node for the same candidacy still wants it: the last to go gives it
+//!    up. Who was found *leading already* stays: an earlier call's client leads. And a candidacy that was entered again by way of another
+//!    member, whatever the session, is that one's to give up. Calls of one node name their attempt, and apply decides.
 //! 3. A node that stops leaves nothing: the clients come back elsewhere and find their candidacies again.
 //! 4. A win is told only of the candidacy that was entered: the row is looked at, in one view with the term, when it is told. A candidate
 //!    that went and came back in between is another one.
@@ -26,7 +26,8 @@ use conclave_api::conclave::v1::{self, CampaignResponse};
 use conclave_state::coord::read;
 use conclave_state::coord::{candidate_key, election_prefix, term_key, token};
 use conclave_state::{
-    Command, CoordBody, CoordResponse, EventKind, LeaseId, Leave, Name, Response as Answer, Standing, read as store,
+    Command, CoordBody, CoordResponse, EventKind, GiveUp, LeaseId, Name, Response as Answer, Stand, Standing,
+    read as store,
 };
 use conclave_storage::StateView;
 use futures::StreamExt;
@@ -86,8 +87,12 @@ struct Candidacy {
     election: Name,
     candidate: String,
     instance: String,
+    /// It is not given up with the call.
     stay: bool,
-    owes: bool,
+    /// A proposal of which nothing is known may have been, or may yet be, decided.
+    open: bool,
+    /// Which candidacy of this name was entered.
+    joined: i64,
     /// What entering came to.
     changed: bool,
     revision: i64,
@@ -110,23 +115,22 @@ async fn enter(
         candidate: enter.candidate.clone(),
         instance: enter.instance.clone(),
         stay,
-        owes: false,
+        open: false,
+        joined: 0,
         changed: false,
         revision: 0,
         node: node.clone(),
     };
-    let was_there = candidacy.row(&node.state.view())?.is_some();
-    let command = caller.command(CoordBody::Enter(enter));
+    let attempt = candidacy.call.asking.attempt();
+    let command = caller.command(CoordBody::Stand(Stand { enter, attempt }));
     let mut pause = FIRST_PAUSE;
     loop {
         match node.proposer.propose(command.clone()).await {
             Ok(applied) => {
-                candidacy.owes = false;
                 candidacy.revision = applied.outcome.revision;
                 return match response(applied.outcome)? {
-                    Answer::Coord(CoordResponse::Election { changed, standing, .. }) => {
-                        candidacy.changed = changed;
-                        candidacy.owes = changed || standing != Standing::Leads {};
+                    Answer::Coord(CoordResponse::Election { changed, .. }) => {
+                        candidacy.take(changed)?;
                         Ok(candidacy)
                     }
                     other => Err(unexpected(&other)),
@@ -135,7 +139,7 @@ async fn enter(
             Err(error @ (ProposeError::Stopped | ProposeError::TooLarge | ProposeError::TooManyRequests)) => {
                 return Err(error.into());
             }
-            Err(error) => candidacy.owes |= error.outcome_unknown() && !was_there,
+            Err(error) => candidacy.open |= error.outcome_unknown(),
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -153,34 +157,43 @@ impl Candidacy {
         Ok(row.filter(|row| row.instance == self.instance && row.lease == self.session))
     }
 
-    /// Nothing is to be left any more.
-    fn settle(&mut self) {
-        self.owes = false;
+    /// The command was decided. Whether the candidacy is this attempt's to give up is decided where it is given up.
+    fn take(&mut self, changed: bool) -> Result<(), Status> {
+        (self.changed, self.open) = (changed, false);
+        self.joined = self.row(&self.node.state.view())?.map_or(0, |row| row.joined);
+        if !self.stay {
+            self.call.asking.owe(self.joined);
+        }
+        Ok(())
     }
 
-    /// It was entered again under another session meanwhile, perhaps by way of another member: it is no longer this call's to give up. Its
-    /// connection may have been dead for long before it was found to be.
-    fn is_of_another_session(&self) -> bool {
-        let row = read::candidate(&self.node.state.view(), &self.election, &self.candidate);
-        row.is_ok_and(|row| row.is_some_and(|row| row.lease != self.session))
+    /// The win is handed over: nothing is to be given up any more.
+    fn keep(&mut self) {
+        self.call.asking.keep(self.joined);
+    }
+
+    /// The candidacy is over.
+    fn settle(&mut self) {
+        self.call.asking.settle(self.joined);
     }
 
     /// Leaves, if that is owed and nobody else on this node wants to stay.
     fn leave(&mut self) -> Option<tokio::task::JoinHandle<()>> {
-        let last = self.call.end();
-        let owed = std::mem::replace(&mut self.owes, false) && last && !self.stay;
-        if !owed || self.node.stopping.is_cancelled() || self.is_of_another_session() {
+        if self.open && !self.stay {
+            self.call.asking.doubt();
+        }
+        if !self.call.end() || self.node.stopping.is_cancelled() {
             return None;
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;
-        let leave = Leave {
+        let give_up = GiveUp {
             election: self.election.clone(),
             candidate: self.candidate.clone(),
-            instance: Some(self.instance.clone()),
+            attempt: self.call.asking.attempt(),
         };
-        // Under the session's memory: repeated, it does not take away what was entered again meanwhile.
-        let caller = Caller { session: self.session, dedupe: Some(rand::random()), expect: None };
-        Some(runtime.spawn(until_decided(self.node.clone(), caller.command(CoordBody::Leave(leave)))))
+        // Of no session: that of the call may be over.
+        let caller = Caller { session: 0, dedupe: None, expect: None };
+        Some(runtime.spawn(until_decided(self.node.clone(), caller.command(CoordBody::GiveUp(give_up)))))
     }
 }
 
@@ -272,7 +285,7 @@ impl Waiting {
             // Over already; how it went comes with the next change.
             return Ok(None);
         };
-        candidacy.settle();
+        candidacy.keep();
         let header = Some(candidacy.node.header(revision));
         let token = token::leadership(&candidacy.election, state.term.id);
         let won = v1::ElectionResponse {

@@ -5,10 +5,11 @@
 //!
 //! 1. A line is kept while a campaign of this node is in it, and read anew by the first that wants a later one, once in a [`step`].
 //! 2. A change of leader is never older than what whoever asks has seen; a place may be, until the step is over.
-//! 3. Calls for the same candidacy are counted: it is given up by the last that goes.
+//! 3. Calls for the same candidacy are counted: it is given up by the last that goes ([`Places`]).
 
 use crate::node::Node;
-use conclave_state::coord::read;
+use crate::waiters::places::{Asking, Places};
+use conclave_state::coord::{candidate_key, read};
 use conclave_state::{Fault, Name};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -17,11 +18,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Default)]
-pub(super) struct Lines(Mutex<BTreeMap<Name, Waiting>>);
+pub(super) struct Lines {
+    waiting: Mutex<BTreeMap<Name, Waiting>>,
+    candidacies: Places,
+}
 
 #[derive(Default)]
 struct Waiting {
-    calls: HashMap<String, usize>,
+    calls: usize,
     lead: Option<Arc<Lead>>,
     line: Option<Arc<Line>>,
 }
@@ -58,23 +62,23 @@ impl Line {
 pub(super) struct Call {
     lines: Arc<Lines>,
     election: Name,
-    candidate: String,
+    /// What it owes the election.
+    pub(super) asking: Asking,
     ended: bool,
 }
 
 impl Lines {
     pub(super) fn call(self: &Arc<Lines>, election: &Name, candidate: &str) -> Call {
-        let mut lines = self.0.lock();
-        *lines.entry(election.clone()).or_default().calls.entry(candidate.to_owned()).or_default() += 1;
-        drop(lines);
-        Call { lines: self.clone(), election: election.clone(), candidate: candidate.to_owned(), ended: false }
+        self.waiting.lock().entry(election.clone()).or_default().calls += 1;
+        let asking = self.candidacies.ask(candidate_key(election, candidate).into());
+        Call { lines: self.clone(), election: election.clone(), asking, ended: false }
     }
 }
 
 impl Call {
     /// Who leads at `revision` or later.
     pub(super) fn lead(&self, node: &Node, revision: i64) -> Result<Arc<Lead>, Fault> {
-        let mut lines = self.lines.0.lock();
+        let mut lines = self.lines.waiting.lock();
         let waiting = lines.entry(self.election.clone()).or_default();
         if let Some(lead) = waiting.lead.as_ref().filter(|lead| lead.revision >= revision) {
             return Ok(lead.clone());
@@ -89,7 +93,7 @@ impl Call {
     /// The line at `revision` or later; an earlier one if it was read a moment ago.
     pub(super) fn line(&self, node: &Node, revision: i64) -> Result<Arc<Line>, Fault> {
         let now = Instant::now();
-        let mut lines = self.lines.0.lock();
+        let mut lines = self.lines.waiting.lock();
         let waiting = lines.entry(self.election.clone()).or_default();
         if let Some(line) = waiting.line.as_ref().filter(|line| line.revision >= revision || now < line.until) {
             return Ok(line.clone());
@@ -99,24 +103,20 @@ impl Call {
         Ok(line)
     }
 
-    /// Ends the call's part. Whether it was the last of this node for the candidacy.
+    /// Ends the call's part. Whether the candidacy is to be given up.
     pub(super) fn end(&mut self) -> bool {
         if std::mem::replace(&mut self.ended, true) {
             return false;
         }
-        let mut lines = self.lines.0.lock();
-        let Some(waiting) = lines.get_mut(&self.election) else { return false };
-        let left = waiting.calls.get_mut(&self.candidate).map_or(0, |calls| {
-            *calls -= 1;
-            *calls
-        });
-        if left == 0 {
-            waiting.calls.remove(&self.candidate);
+        let mut lines = self.lines.waiting.lock();
+        if let Some(waiting) = lines.get_mut(&self.election) {
+            waiting.calls -= 1;
+            if waiting.calls == 0 {
+                lines.remove(&self.election);
+            }
         }
-        if waiting.calls.is_empty() {
-            lines.remove(&self.election);
-        }
-        left == 0
+        drop(lines);
+        self.asking.leave()
     }
 }
 

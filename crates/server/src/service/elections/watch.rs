@@ -33,7 +33,7 @@ struct Watching {
     changes: Subscription,
     candidates: bool,
     leaders_only: bool,
-    /// What was before the next change; `None` until it is needed.
+    /// What was before the next change; `None` if it is not known yet.
     last: Option<TermValue>,
     /// The first revision that is told of.
     from: i64,
@@ -56,8 +56,9 @@ pub(super) async fn run(
     let changes = node.coordination.subscribe(Span::key(key.clone()), resume);
     let from = resume.unwrap_or_default();
     let mut watching = Watching { node, name, key, changes, candidates, leaders_only, last: None, from, first: None };
-    if resume.is_none() {
-        watching.begin_now(snapshot).await?;
+    match resume {
+        None => watching.begin_now(snapshot).await?,
+        Some(from) => watching.begin_after(from - 1).map_err(fault)?,
     }
     let events = stream::unfold(Some((watching, end)), |live| async {
         let (mut watching, mut end) = live?;
@@ -84,6 +85,16 @@ impl Watching {
                 Some(ElectionEvent { header, r#type, term: Some(term), cause, subject, previous_leader, reason });
         }
         self.last = Some(now);
+        Ok(())
+    }
+
+    /// What was before is read now, as it may be compacted by the time of the first change.
+    fn begin_after(&mut self, revision: i64) -> Result<(), Fault> {
+        let (view, current) = snapshot(&self.node.state)?;
+        // There may be changes up to a revision that is yet to come.
+        if revision <= current {
+            self.last = self.known_at(&view, revision)?;
+        }
         Ok(())
     }
 
@@ -136,10 +147,14 @@ impl Watching {
     /// How things stood before the first change that is told of; nothing is known if that is compacted.
     fn before(&self) -> Result<TermValue, Fault> {
         let (view, _) = snapshot(&self.node.state)?;
-        if self.from - 1 < read::meta(&view)?.compacted {
-            return Ok(TermValue::default());
+        Ok(self.known_at(&view, self.from - 1)?.unwrap_or_default())
+    }
+
+    fn known_at(&self, view: &StateView, revision: i64) -> Result<Option<TermValue>, Fault> {
+        if revision < read::meta(view)?.compacted {
+            return Ok(None);
         }
-        value_at(&view, &self.key, self.from - 1)
+        value_at(view, &self.key, revision).map(Some)
     }
 
     async fn term(&self, value: &TermValue, revision: i64) -> Result<v1::Term, Status> {
@@ -214,4 +229,57 @@ fn candidate(kv: KeyValue, term: &TermValue) -> Option<Placed> {
     let labels = labels.into_iter().collect();
     let session = kv.lease;
     Some((place, v1::Candidate { id, instance, session, priority, labels, joined, ..Default::default() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use conclave_state::{Command, Coord, CoordBody, Enter, LeaseGrant, Leave, Put};
+    use std::net::SocketAddr;
+
+    async fn apply(node: &Node, command: Command) -> i64 {
+        node.proposer.propose(command).await.unwrap().outcome.revision
+    }
+
+    async fn coord(node: &Node, body: CoordBody) -> i64 {
+        apply(node, Command::Coord(Box::new(Coord { session: 1, dedupe: None, expect: None, body }))).await
+    }
+
+    fn enter(candidate: &str) -> CoordBody {
+        let election = Name { namespace: "n".into(), name: "e".into() };
+        CoordBody::Enter(Enter { election, candidate: candidate.into(), ..Enter::default() })
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_line_is_left_out_also_when_what_was_before_is_compacted_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let running = Node::start(Config::single("solo", dir.path(), any, any)).await.unwrap();
+        running.ready().await;
+        let node = running.node.clone();
+        apply(&node, Command::LeaseGrant(LeaseGrant { id: 1, ttl_seconds: 600 })).await;
+        let election = Name { namespace: "n".into(), name: "e".into() };
+        let first = coord(&node, enter("a")).await;
+        let watch = Watch {
+            election: election.clone(),
+            resume: Some(first + 1),
+            snapshot: false,
+            leaders_only: true,
+            candidates: false,
+        };
+        let mut events = run(node.clone(), watch, false).await.unwrap();
+        let noise = Put { key: "other".into(), ..Put::default() };
+        apply(&node, Command::Put(noise.clone())).await;
+        let last = apply(&node, Command::Put(noise)).await;
+        apply(&node, Command::Compact { revision: last }).await;
+        coord(&node, enter("b")).await;
+        let leave = Leave { election, candidate: "a".into(), instance: None };
+        let left = coord(&node, CoordBody::Leave(leave)).await;
+        let event = events.next().await.unwrap().unwrap();
+        assert_eq!((event.header.unwrap().revision, event.term.unwrap().leader.as_str()), (left, "b"));
+        drop(events);
+        drop(node);
+        running.stop().await.unwrap();
+    }
 }

@@ -40,6 +40,10 @@ impl WatchContext for Fake {
         ResponseHeader { cluster_id: 7, member_id: 8, revision, raft_term: 9 }
     }
 
+    fn max_message(&self) -> usize {
+        6 << 20
+    }
+
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {
         if require_leader {
             return Err(text::NO_LEADER.into());
@@ -164,4 +168,18 @@ async fn leaderless_only_after_its_patience() {
     assert!(!waiting.is_finished());
     pause(20).await;
     assert!(waiting.is_finished());
+}
+
+#[tokio::test]
+async fn a_request_may_be_as_large_as_the_context_says() {
+    let (_fake, mut client) = serve().await;
+    let sized = |bytes: usize| {
+        let request = WatchCreateRequest { key: Bytes::from(vec![b'k'; bytes]), ..Default::default() };
+        WatchRequest { request_union: Some(RequestUnion::CreateRequest(request)) }
+    };
+    let (requests, mut responses) = open(&mut client).await;
+    requests.send(sized(5 << 20)).unwrap();
+    assert!(responses.message().await.unwrap().unwrap().created);
+    requests.send(sized(7 << 20)).unwrap();
+    assert_eq!(responses.message().await.unwrap_err().code(), tonic::Code::OutOfRange);
 }

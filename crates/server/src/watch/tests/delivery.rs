@@ -157,3 +157,30 @@ async fn watchers_of_one_interest_share_their_bytes() {
     }
     assert_eq!(at, vec![at[0]; 3]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn previous_values_of_a_large_batch_are_not_read_by_apply() {
+    const MANY: usize = 3000;
+    let world = World::new();
+    let name = |n| format!("k{n:05}");
+    world.apply(&(0..MANY).map(|n| put(&name(n), "before")).collect::<Vec<_>>());
+    let mut client = world.client();
+    client.created(WatchCreateRequest { prev_kv: true, ..watch_all() }).await;
+    client.created(watch(&name(7))).await;
+    world.inline.take();
+    world.apply(&[txn((0..MANY).map(|n| Op::DeleteRange(op_delete(&name(n)))).collect())]);
+    assert_eq!(world.inline.take(), 0);
+    assert_eq!((world.hub.stats().behind, world.hub.stats().delivered), (1, 1));
+    let mut seen = 0;
+    while seen < MANY {
+        let response = client.responses.next().await.unwrap().unwrap();
+        let mut wire = Vec::new();
+        Reply { header: ResponseHeader::default(), frame: response }.encode(&mut wire);
+        let response = WatchResponse::decode(&wire[..]).unwrap();
+        if response.watch_id == 0 {
+            seen += response.events.len();
+            assert!(response.events.iter().all(|event| event.prev_kv.as_ref().unwrap().value == "before"));
+        }
+    }
+    assert_eq!(seen, MANY);
+}

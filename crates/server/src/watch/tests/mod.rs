@@ -1,8 +1,10 @@
 //! The hub against the real state machine over a [`MemoryView`], read back through the wire's own encoding.
 
 mod compaction;
+pub(crate) mod counted;
 mod delivery;
 mod model;
+mod pages;
 mod progress;
 mod requests;
 mod slow;
@@ -20,6 +22,7 @@ use conclave_state::read::{self, Bounds};
 use conclave_state::{
     Changes, Command, DeleteRange, Fault, KeyRange, Machine, MemoryView, Op, Position, Put, Txn, sweep,
 };
+use counted::{CountedView, Inline};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use prost::Message;
@@ -49,21 +52,27 @@ impl Store {
     }
 }
 
-struct MemorySource(Arc<Mutex<Store>>);
+struct MemorySource {
+    store: Arc<Mutex<Store>>,
+    inline: Inline,
+}
 
 impl HistorySource for MemorySource {
     fn bounds(&self) -> Bounds {
-        read::meta(&self.0.lock().view).unwrap().bounds()
+        read::meta(&self.store.lock().view).unwrap().bounds()
     }
 
     fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
-        Ok(Box::new(ViewHistory::new(self.0.lock().view.clone())?))
+        let (view, inline) = (self.store.lock().view.clone(), self.inline.clone());
+        Ok(Box::new(ViewHistory::new(CountedView { view, inline })?))
     }
 }
 
 struct World {
     store: Arc<Mutex<Store>>,
     hub: WatchHub,
+    /// What the hub reads on the event loop.
+    inline: Inline,
 }
 
 impl World {
@@ -75,8 +84,9 @@ impl World {
         let view = MemoryView::new();
         let machine = Machine::load(&view).unwrap();
         let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
-        let hub = WatchHub::new(Arc::new(MemorySource(store.clone())), config);
-        World { store, hub }
+        let inline = Inline::new();
+        let hub = WatchHub::new(Arc::new(MemorySource { store: store.clone(), inline: inline.clone() }), config);
+        World { store, hub, inline }
     }
 
     fn apply(&self, commands: &[Command]) -> Changes {

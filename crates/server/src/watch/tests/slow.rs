@@ -1,5 +1,6 @@
 //! Consumers that do not keep up.
 
+use super::super::outbox::Note;
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -58,6 +59,82 @@ async fn requests_wait_while_the_queue_is_full() {
     for id in 0..1000 {
         assert_eq!(client.next().await.watch_id, id);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_do_not_wait_for_history_to_end() {
+    let world = World::with(WatchConfig { buffer_bytes: 4000, response_bytes: 1000, ..Default::default() });
+    let value = "v".repeat(500);
+    for _ in 0..2000 {
+        world.apply(&[put("a", &value)]);
+    }
+    let mut client = world.client();
+    client.created(from(2, watch("a"))).await;
+    client.create(watch("b"));
+    client.cancel(0);
+    let (mut seen, mut created) = (0, false);
+    loop {
+        let response = client.next().await;
+        created |= response.created;
+        if response.canceled {
+            break;
+        }
+        seen += response.events.len();
+    }
+    assert!(created);
+    assert!(seen < 30, "what was queued already, not {seen} events");
+    client.ask_progress();
+    assert_eq!(client.next().await.watch_id, -1);
+}
+
+#[tokio::test]
+async fn requests_do_not_wait_for_a_reader() {
+    let world = World::new();
+    for n in 0..300 {
+        world.apply(&[put("a", &n.to_string())]);
+    }
+    let mut clients: Vec<Client> = (0..3).map(|_| world.client()).collect();
+    // While this is held, no history can be read.
+    let store = world.store.clone();
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let holder = std::thread::spawn(move || {
+        let _guard = store.lock();
+        held.send(()).unwrap();
+        let _ = released.recv();
+    });
+    is_held.await.unwrap();
+    let second = Duration::from_secs(5);
+    for client in &mut clients {
+        client.create(from(2, watch("a")));
+        let frame = tokio::time::timeout(second, client.responses.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(frame.note, Note::Created);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    clients[2].cancel(0);
+    let answer = tokio::time::timeout(second, clients[2].responses.next()).await;
+    release.send(()).unwrap();
+    holder.join().unwrap();
+    let frame = answer.expect("an answer while others read").unwrap().unwrap();
+    assert_eq!(frame.note, Note::Canceled);
+}
+
+#[tokio::test]
+async fn asking_for_progress_costs_the_same_however_many_watch() {
+    let world = World::new();
+    let mut client = world.client();
+    for n in 0..20_000 {
+        client.create(watch(&format!("k{n:06}")));
+    }
+    for _ in 0..20_000 {
+        client.responses.next().await.unwrap().unwrap();
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..5000 {
+        world.hub.registry().progress_of_stream(0);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(client.responses.next().await.unwrap().unwrap().watch_id, -1);
 }
 
 #[tokio::test]

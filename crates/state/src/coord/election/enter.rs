@@ -4,16 +4,23 @@
 //!    with; so the end of its old lease does not touch it.
 //! 2. Another instance is refused as long as the first one's lease lives, or takes over its place, with a term of its own.
 //! 3. Who only tries leaves no trace unless it leads.
+//! 4. The row that a candidate stands says which attempt was the last to enter it, if that may give it up: who was found leading was told
+//!    so by somebody else, and stays.
 
 use super::{Edit, Told};
 use crate::coord::row::{Candidate, Cause, Dependent, Place, must};
-use crate::coord::{CoordResponse, Enter, Kind, keys};
+use crate::coord::{CoordResponse, Enter, Kind, Name, field, keys};
 use crate::machine::{Batch, Stop};
-use crate::view::{Fault, View};
+use crate::view::{Fault, Table, View};
 use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
-    pub(in crate::coord) fn enter(&mut self, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Stop> {
+    pub(in crate::coord) fn enter(
+        &mut self,
+        session: LeaseId,
+        enter: &Enter,
+        attempt: u64,
+    ) -> Result<CoordResponse, Stop> {
         let Enter { election: name, candidate: id, .. } = enter;
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
@@ -25,15 +32,39 @@ impl<V: View> Batch<'_, V> {
         match self.candidate(name, id)? {
             Some(row) if row.instance == enter.instance => {
                 self.bind_again(&edit, id, row, session);
+                self.attempt_again(name, id, attempt, edit.leads(id))?;
                 Ok(self.tell(&edit, false, id)?)
             }
             Some(_) if !enter.takeover => Err(Rejection::AlreadyExists.into()),
             Some(row) => {
                 self.take_over(&mut edit, session, enter, &row)?;
+                self.put_row(keys::stands_at(id, name), &attempt);
                 Ok(self.tell(&edit, true, id)?)
             }
-            None => Ok(self.enter_anew(&mut edit, session, enter)?),
+            None => Ok(self.enter_anew(&mut edit, session, enter, attempt)?),
         }
+    }
+
+    /// The candidacy is entered again, or the answer to that told again.
+    pub(in crate::coord) fn attempt_again(
+        &mut self,
+        name: &Name,
+        id: &str,
+        attempt: u64,
+        leads: bool,
+    ) -> Result<(), Fault> {
+        // An attempt that asks again, for want of an answer, may have come to lead the first time.
+        if self.attempt_at(name, id)? != Some(attempt) {
+            self.put_row(keys::stands_at(id, name), &if leads { 0 } else { attempt });
+        }
+        Ok(())
+    }
+
+    /// The attempt that may give a candidacy up; 0: none.
+    pub(in crate::coord) fn attempt_at(&self, name: &Name, id: &str) -> Result<Option<u64>, Fault> {
+        let row = self.rows.get(Table::Coord, &keys::stands_at(id, name))?;
+        // A row that was written before attempts had names says nothing.
+        Ok(row.map(|row| field::decode(&row).unwrap_or(0)))
     }
 
     fn bind_again(&mut self, edit: &Edit<'_>, id: &str, mut row: Candidate, session: LeaseId) {
@@ -67,7 +98,13 @@ impl<V: View> Batch<'_, V> {
         self.close(edit, &Told::new(Cause::TakenOver, id))
     }
 
-    fn enter_anew(&mut self, edit: &mut Edit<'_>, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Fault> {
+    fn enter_anew(
+        &mut self,
+        edit: &mut Edit<'_>,
+        session: LeaseId,
+        enter: &Enter,
+        attempt: u64,
+    ) -> Result<CoordResponse, Fault> {
         let id = &enter.candidate;
         let preempts = enter.preempt && self.leader_priority(edit)?.is_some_and(|priority| enter.priority > priority);
         let free = edit.head.leader.is_none() && edit.head.delay_timer == 0 && edit.head.waiting == 0;
@@ -78,7 +115,7 @@ impl<V: View> Batch<'_, V> {
         edit.head.next_rank += 1;
         let row = Candidate { place, joined: self.next_revision(), ..candidate(session, enter) };
         self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() });
-        self.put_row(keys::stands_at(id, edit.name), &());
+        self.put_row(keys::stands_at(id, edit.name), &attempt);
         self.put_candidate(edit.name, id, &row);
         self.join_line(edit, place, id);
         if preempts {

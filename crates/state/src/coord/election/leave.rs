@@ -3,7 +3,7 @@
 use super::Told;
 use crate::Rejection;
 use crate::coord::row::{self, Cause, must};
-use crate::coord::{CoordResponse, Evict, EvictEverywhere, Kind, Leave, Name, keys};
+use crate::coord::{CoordResponse, Evict, EvictEverywhere, GiveUp, Kind, Leave, Name, keys};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, Table, View};
 
@@ -17,6 +17,15 @@ impl<V: View> Batch<'_, V> {
         self.take_out(&mut edit, id, &row, Cause::Left)?;
         self.close(&mut edit, &Told::new(Cause::Left, id))?;
         Ok(self.tell(&edit, true, id)?)
+    }
+
+    pub(in crate::coord) fn give_up(&mut self, give_up: &GiveUp) -> Result<CoordResponse, Stop> {
+        let GiveUp { election, candidate, attempt } = give_up;
+        if *attempt != 0 && self.attempt_at(election, candidate)? == Some(*attempt) {
+            let (election, candidate) = (election.clone(), candidate.clone());
+            return self.leave(&Leave { election, candidate, instance: None });
+        }
+        Ok(self.tell(&self.open(election)?, false, candidate)?)
     }
 
     pub(in crate::coord) fn evict(&mut self, evict: &Evict) -> Result<CoordResponse, Stop> {

@@ -65,7 +65,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Edit { name, head, leader, term_id, renew: false, delay_ms: 0 })
     }
 
-    fn candidate(&self, name: &Name, id: &str) -> Result<Option<Candidate>, Fault> {
+    pub(in crate::coord) fn candidate(&self, name: &Name, id: &str) -> Result<Option<Candidate>, Fault> {
         self.get_row(&keys::candidate(name, id))
     }
 
