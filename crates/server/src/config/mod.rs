@@ -114,6 +114,11 @@ impl Config {
         Ok(config)
     }
 
+    /// The longest gRPC message that a client may send: around a request of the largest size there is the rest of its message.
+    pub fn max_message(&self) -> usize {
+        self.max_request_bytes + (512 << 10)
+    }
+
     /// The longest time a member waits before it stands for election: each draws its own between the two.
     pub fn election_timeout_max_ms(&self) -> u64 {
         self.election_timeout_ms * 5 / 3

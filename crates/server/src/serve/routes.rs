@@ -17,9 +17,6 @@ use conclave_api::v3lockpb::lock_server::LockServer;
 use std::sync::Arc;
 use tonic::service::Routes;
 
-/// Around a request of the largest size there is the rest of its message.
-const MESSAGE_OVERHEAD: usize = 512 << 10;
-
 /// The services that have methods which are called without the router.
 pub(super) struct Services {
     pub(super) kv: Arc<kv::KvService>,
@@ -41,7 +38,7 @@ impl Services {
             election: Arc::new(election::ElectionService::new(node.clone())),
             elections: Arc::new(elections::ElectionsService::new(node.clone())),
             locks: Arc::new(locks::LocksService::new(node.clone())),
-            max_message: node.config.max_request_bytes + MESSAGE_OVERHEAD,
+            max_message: node.config.max_message(),
         }
     }
 

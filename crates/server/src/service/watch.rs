@@ -29,9 +29,6 @@ use tonic_prost::ProstCodec;
 /// What is sent in one piece, about; a larger response goes alone.
 const PIECE: usize = 32 << 10;
 
-/// Around a request of the largest size there is the rest of its message, as with the other services.
-const MESSAGE_OVERHEAD: usize = 512 << 10;
-
 /// Metadata with which a client says that it wants to hear when the cluster has no leader.
 const REQUIRE_LEADER: &str = "hasleader";
 
@@ -182,7 +179,7 @@ impl WatchContext for Node {
     }
 
     fn max_message(&self) -> usize {
-        self.config.max_request_bytes + MESSAGE_OVERHEAD
+        self.config.max_message()
     }
 
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {
