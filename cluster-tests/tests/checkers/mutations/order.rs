@@ -212,14 +212,12 @@ pub(super) fn no_more_writes(run: &Run) -> Option<Vec<Record>> {
     let mut records = run.records.clone();
     for op in &run.ops {
         let written = matches!(
-            op.answer(),
-            Some(
-                Answer::Kv(KvAnswer::Written { .. } | KvAnswer::Deleted { .. })
-                    | Answer::Set(SetAnswer::Added { .. })
-                    | Answer::Lease(LeaseAnswer::Granted { .. })
-                    | Answer::Fenced(FencedAnswer::Accepted { .. })
-            )
-        );
+            op.call,
+            Call::Kv(KvCall::Put { .. } | KvCall::Cas { .. } | KvCall::Delete { .. })
+                | Call::Set(SetCall::Add { .. })
+                | Call::Lease(LeaseCall::Grant { .. })
+                | Call::Fenced(_)
+        ) && op.answer().is_some();
         if written && op.returned > run.span().0 + 150 * MS {
             let failure = Failure { code: "timeout".into(), error: "no answer".into() };
             records[op.completed].entry = Entry::Info(failure);
