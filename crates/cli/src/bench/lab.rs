@@ -1,11 +1,12 @@
 //! What a run works with: connections, keys, and what is to be cleaned up.
 //!
-//! 1. Generated clients on plain channels: one attempt an operation, nothing tried again, as little of the processor as possible.
+//! 1. Generated clients on plain connections (`wire`): one attempt an operation, nothing tried again, as little of the processor as possible.
 //! 2. What a run made goes at its end, also when it fails or is interrupted, unless it is to be kept.
 
 use super::{
     keys::{Draw, Keys},
     options::Options,
+    wire::{Windows, Wire},
 };
 use crate::{
     exit::Exit,
@@ -24,10 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::timeout;
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::Status;
 
 /// Requests under way at once while preparing and cleaning up.
 const SETUP_WIDTH: usize = 64;
@@ -47,22 +45,22 @@ pub(super) struct Lab {
     pub(super) patience: Duration,
     endpoints: Vec<String>,
     dial_timeout: Duration,
-    channels: Vec<Channel>,
+    wires: Vec<Wire>,
     leases: Mutex<Vec<i64>>,
 }
 
-/// The channels of one client, used in turn.
+/// The connections of one client, used in turn.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
-    channels: Vec<Channel>,
+    wires: Vec<Wire>,
     next: usize,
 }
 
 impl Lanes {
-    /// The channel of the next operation.
-    pub(super) fn next(&mut self) -> Channel {
-        self.next = (self.next + 1) % self.channels.len();
-        self.channels[self.next].clone()
+    /// The connection of the next operation.
+    pub(super) fn next(&mut self) -> Wire {
+        self.next = (self.next + 1) % self.wires.len();
+        self.wires[self.next].clone()
     }
 }
 
@@ -75,17 +73,17 @@ impl Lab {
             patience: settings.command_timeout,
             endpoints: settings.endpoints.iter().map(|endpoint| link::url(endpoint)).collect(),
             dial_timeout: settings.dial_timeout,
-            channels: Vec::new(),
+            wires: Vec::new(),
             leases: Mutex::default(),
             options,
         };
-        lab.channels = lab.connect(lab.options.connections, |endpoint| endpoint).await?;
+        lab.wires = lab.connect(lab.options.connections, Windows::default()).await?;
         Ok(Arc::new(lab))
     }
 
     /// Further connections, spread over the endpoints.
-    pub(super) async fn connect(&self, count: usize, set: impl Fn(Endpoint) -> Endpoint) -> Result<Vec<Channel>> {
-        let mut channels = Vec::with_capacity(count);
+    pub(super) async fn connect(&self, count: usize, windows: Windows) -> Result<Vec<Wire>> {
+        let mut wires = Vec::with_capacity(count);
         for i in 0..count {
             let address = &self.endpoints[i % self.endpoints.len()];
             let refused = |why: String| {
@@ -93,37 +91,32 @@ impl Lab {
                     "a load is spread over all endpoints, so each must answer; give those that run with --endpoints",
                 )
             };
-            let endpoint = Endpoint::from_shared(address.clone()).map_err(|error| refused(error.to_string()))?;
-            let endpoint = set(endpoint.tcp_nodelay(true).connect_timeout(self.dial_timeout));
-            match timeout(self.dial_timeout, endpoint.connect()).await {
-                Ok(Ok(channel)) => channels.push(channel),
-                Ok(Err(error)) => {
-                    let source = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
-                    return Err(refused(source));
-                }
+            match timeout(self.dial_timeout, Wire::connect(address, windows)).await {
+                Ok(Ok(wire)) => wires.push(wire),
+                Ok(Err(error)) => return Err(refused(error.to_string())),
                 Err(_) => return Err(refused(format!("no connection within {:?}", self.dial_timeout))),
             }
         }
-        Ok(channels)
+        Ok(wires)
     }
 
-    /// The channels of client `i`: one, or, if there are fewer clients than connections, its share of them, so that a
+    /// The connections of client `i`: one, or, if there are fewer clients than connections, its share of them, so that a
     /// single client's figure does not depend on which member it happens to talk to.
     pub(super) fn lanes(&self, i: usize) -> Lanes {
-        let (channels, clients) = (&self.channels, self.options.clients.max(1));
-        let own = channels.iter().skip(i % channels.len()).step_by(clients).cloned().collect();
-        Lanes { channels: own, next: 0 }
+        let (wires, clients) = (&self.wires, self.options.clients.max(1));
+        let own = wires.iter().skip(i % wires.len()).step_by(clients).cloned().collect();
+        Lanes { wires: own, next: 0 }
     }
 
-    /// Any channel, for what is not measured.
-    pub(super) fn channel(&self, i: usize) -> Channel {
-        self.channels[i % self.channels.len()].clone()
+    /// Any connection, for what is not measured.
+    pub(super) fn wire(&self, i: usize) -> Wire {
+        self.wires[i % self.wires.len()].clone()
     }
 
     /// The first answer to what each member says of itself.
     pub(super) async fn status(&self) -> Option<StatusResponse> {
-        for i in 0..self.endpoints.len().min(self.channels.len()) {
-            let mut client = MaintenanceClient::new(self.channel(i));
+        for i in 0..self.endpoints.len().min(self.wires.len()) {
+            let mut client = MaintenanceClient::new(self.wire(i));
             if let Ok(Ok(response)) = timeout(self.patience, client.status(StatusRequest {})).await {
                 return Some(response.into_inner());
             }
@@ -140,12 +133,12 @@ impl Lab {
 
     /// A lease that goes at the end.
     pub(super) async fn grant(&self, i: usize, ttl: i64) -> Result<i64, Status> {
-        self.grant_on(self.channel(i), ttl).await
+        self.grant_on(self.wire(i), ttl).await
     }
 
-    pub(super) async fn grant_on(&self, channel: Channel, ttl: i64) -> Result<i64, Status> {
+    pub(super) async fn grant_on(&self, wire: Wire, ttl: i64) -> Result<i64, Status> {
         let request = LeaseGrantRequest { ttl, id: 0 };
-        let id = LeaseClient::new(channel).lease_grant(request).await?.into_inner().id;
+        let id = LeaseClient::new(wire).lease_grant(request).await?.into_inner().id;
         self.remember(id);
         Ok(id)
     }
@@ -200,9 +193,9 @@ impl Lab {
         const COMMITTED: Duration = Duration::from_millis(250);
         tokio::time::sleep(COMMITTED).await;
         let grant = LeaseGrantRequest { ttl: 60, ..Default::default() };
-        let lease = LeaseClient::new(self.channel(0)).lease_grant(grant).await?.into_inner();
+        let lease = LeaseClient::new(self.wire(0)).lease_grant(grant).await?.into_inner();
         tokio::time::sleep(COMMITTED).await;
-        LeaseClient::new(self.channel(0)).lease_revoke(LeaseRevokeRequest { id: lease.id }).await?;
+        LeaseClient::new(self.wire(0)).lease_revoke(LeaseRevokeRequest { id: lease.id }).await?;
         tokio::time::sleep(COMMITTED).await;
         Ok(())
     }
@@ -212,7 +205,7 @@ impl Lab {
         let put = |number| RequestOp { request: Some(Op::RequestPut(self.put(number, &mut draw, 0))) };
         let success = (first..first + count).map(put).collect();
         let request = TxnRequest { success, ..Default::default() };
-        KvClient::new(self.channel(i)).txn(request).await.map(|_| count)
+        KvClient::new(self.wire(i)).txn(request).await.map(|_| count)
     }
 
     /// A put of the key with this number.
@@ -237,7 +230,7 @@ impl Lab {
             self.say(&format!("cleaning up: {count} leases"));
         }
         let revoke = |(i, id): (usize, i64)| async move {
-            LeaseClient::new(self.channel(i)).lease_revoke(LeaseRevokeRequest { id }).await
+            LeaseClient::new(self.wire(i)).lease_revoke(LeaseRevokeRequest { id }).await
         };
         let calls = leases.into_iter().enumerate().map(revoke);
         // A lease that has run out already is none to be sorry for.
@@ -248,7 +241,7 @@ impl Lab {
         let (key, range_end) = (self.keys.prefix(), self.keys.prefix_end());
         let request = DeleteRangeRequest { key, range_end, prev_kv: false };
         for i in 0..self.endpoints.len() {
-            if KvClient::new(self.channel(i)).delete_range(request.clone()).await.is_ok() {
+            if KvClient::new(self.wire(i)).delete_range(request.clone()).await.is_ok() {
                 break;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! `options` (what was asked for) → `lab` (connections, keys, cleaning up) → `workloads` (what a client does) → `drive` (runs the
 //! clients, opens and closes the window; `pace` for an open loop) → `tally` and `process` (what is counted) → `verdict` (what is printed).
-//! `report` makes a document of many results.
+//! `wire` is what requests go over. `report` makes a document of many results.
 //!
 //! 1. What a workload needs (keys, leases, watchers) is made before anything is measured, and taken away afterwards.
 //! 2. The load is as cheap as it can be: it shares the machine with the servers more often than not. One thread, generated clients,
@@ -18,6 +18,7 @@ mod progress;
 mod report;
 mod tally;
 mod verdict;
+mod wire;
 mod workloads;
 
 use crate::{commands::Context, exit::Exit, failure::Result};

@@ -32,7 +32,7 @@ fn options() -> Options {
     o.create_missing_column_families(true);
     o.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     o.set_track_and_verify_wals_in_manifest(true);
-    o.set_write_buffer_size(32 << 20);
+    o.set_write_buffer_size(16 << 20);
     o.set_max_write_buffer_number(3);
     // The slots are rewritten in place and rarely fill a buffer: this is what lets old log files go all the same.
     o.set_max_total_wal_size(128 << 20);

@@ -82,13 +82,13 @@ impl<const WAIT: bool> Operate for Turns<WAIT> {
     const WAITS: bool = WAIT;
 
     async fn operate(&mut self) -> Result<Option<Duration>, Status> {
-        let (channel, name, lease) = (self.lanes.next(), self.name.clone(), self.lease);
+        let (wire, name, lease) = (self.lanes.next(), self.name.clone(), self.lease);
         if self.lock {
-            let mut client = LockClient::new(channel);
+            let mut client = LockClient::new(wire);
             let key = client.lock(LockRequest { name, lease }).await?.into_inner().key;
             client.unlock(UnlockRequest { key }).await?;
         } else {
-            let mut client = ElectionClient::new(channel);
+            let mut client = ElectionClient::new(wire);
             let request = CampaignRequest { name, lease, value: self.value.clone() };
             let leader = client.campaign(request).await?.into_inner().leader;
             client.resign(ResignRequest { leader }).await?;

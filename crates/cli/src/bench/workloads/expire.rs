@@ -112,7 +112,7 @@ async fn granted(lab: &Arc<Lab>, count: usize, end: Instant) -> Result<Vec<(i64,
         // Whole seconds: rounded down, so all end within the last second before `end`, and none is granted twice.
         let ttl = end.saturating_duration_since(Instant::now()).as_secs().max(1);
         let request = LeaseGrantRequest { ttl: ttl as i64, id: 0 };
-        let response = LeaseClient::new(lab.channel(i)).lease_grant(request).await?.into_inner();
+        let response = LeaseClient::new(lab.wire(i)).lease_grant(request).await?.into_inner();
         lab.remember(response.id);
         Ok::<_, Status>((response.id, Instant::now() + Duration::from_secs(response.ttl.unsigned_abs())))
     };
@@ -137,7 +137,7 @@ async fn attach(lab: &Arc<Lab>, leases: &[i64]) -> Result<i64> {
         };
         let success = batch.iter().enumerate().map(put).collect();
         let request = TxnRequest { success, ..Default::default() };
-        let response = KvClient::new(lab.channel(i)).txn(request).await?.into_inner();
+        let response = KvClient::new(lab.wire(i)).txn(request).await?.into_inner();
         Ok::<_, Status>(response.header.map_or(0, |header| header.revision))
     });
     let mut putting = stream::iter(batches).buffer_unordered(16);
@@ -159,7 +159,7 @@ async fn watch(lab: &Lab, start_revision: i64) -> Result<Streaming<WatchResponse
     };
     let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
     let requests = stream::iter([request]).chain(stream::pending());
-    let mut client = WatchClient::new(lab.channel(0)).max_decoding_message_size(usize::MAX);
+    let mut client = WatchClient::new(lab.wire(0)).max_decoding_message_size(usize::MAX);
     Ok(client.watch(requests).await?.into_inner())
 }
 

@@ -101,12 +101,12 @@ struct Churner {
 
 impl Operate for Churner {
     async fn operate(&mut self) -> Result<Option<Duration>, Status> {
-        let channel = self.lanes.next();
-        let mut leases = LeaseClient::new(channel.clone());
+        let wire = self.lanes.next();
+        let mut leases = LeaseClient::new(wire.clone());
         let request = LeaseGrantRequest { ttl: TTL, id: 0 };
         let id = leases.lease_grant(request).await?.into_inner().id;
         let put = self.lab.put(self.number, &mut self.draw, id);
-        let done = match KvClient::new(channel).put(put).await {
+        let done = match KvClient::new(wire).put(put).await {
             Ok(_) => leases.lease_revoke(LeaseRevokeRequest { id }).await.map(drop),
             Err(status) => Err(status),
         };

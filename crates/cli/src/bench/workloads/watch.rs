@@ -13,6 +13,7 @@ use crate::{
         options::LoadArgs,
         tally::Tally,
         verdict::Verdict,
+        wire::{Windows, Wire},
     },
     failure::{Failure, Result},
     settings::Settings,
@@ -29,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 /// The bytes of a value that say when it was sent.
 const STAMP: usize = 8;
@@ -78,12 +79,12 @@ impl Operate for Writer {
 }
 
 /// A watcher that has been told that it watches.
-async fn watcher(lab: &Lab, channel: Channel) -> Result<Streaming<WatchResponse>, Status> {
+async fn watcher(lab: &Lab, wire: Wire) -> Result<Streaming<WatchResponse>, Status> {
     let create = WatchCreateRequest { key: lab.keys.prefix(), range_end: lab.keys.prefix_end(), ..Default::default() };
     let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
     // The stream lasts as long as its requests do.
     let requests = stream::iter([request]).chain(stream::pending());
-    let mut client = WatchClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut client = WatchClient::new(wire).max_decoding_message_size(usize::MAX);
     let mut events = client.watch(requests).await?.into_inner();
     match events.message().await? {
         Some(response) if response.created && !response.canceled => Ok(events),
@@ -132,7 +133,7 @@ impl WatchArgs {
         let run = async {
             let (tally, epoch) = (tally(&lab), Instant::now());
             let _stalled = stalled(&lab, self.stalled as usize).await?;
-            let opening = (0..watchers).map(|i| watcher(&lab, lab.channel(i)));
+            let opening = (0..watchers).map(|i| watcher(&lab, lab.wire(i)));
             let streams = try_join_all(opening).await.map_err(|status| preparing(&status))?;
             let mut reading = JoinSet::new();
             for events in streams {
@@ -160,11 +161,9 @@ async fn stalled(lab: &Lab, count: usize) -> Result<Vec<Streaming<WatchResponse>
     if count == 0 {
         return Ok(Vec::new());
     }
-    let set = |endpoint: tonic::transport::Endpoint| {
-        endpoint.initial_stream_window_size(STALLED_WINDOW).initial_connection_window_size(STALLED_WINDOW)
-    };
-    let channels = lab.connect(count.div_ceil(STALLED_TOGETHER), set).await?;
-    let opening = (0..count).map(|i| watcher(lab, channels[i / STALLED_TOGETHER].clone()));
+    let windows = Windows { stream: STALLED_WINDOW, connection: STALLED_WINDOW };
+    let wires = lab.connect(count.div_ceil(STALLED_TOGETHER), windows).await?;
+    let opening = (0..count).map(|i| watcher(lab, wires[i / STALLED_TOGETHER].clone()));
     try_join_all(opening).await.map_err(|status| preparing(&status))
 }
 
