@@ -84,7 +84,7 @@ async fn connection(stream: TcpStream, front: Arc<Front>, ends: Ends) {
     let requests = Requests::new();
     let builder = builder(requests.clone());
     let mut served = pin!(builder.serve_connection(TokioIo::new(LenientAuthority::new(stream)), service));
-    let mut running = Running::default();
+    let mut running = Running::new();
     let mut stopping = pin!(ends.stopping.cancelled());
     let mut closing = pin!(ends.closing.cancelled());
     let mut asked = false;
