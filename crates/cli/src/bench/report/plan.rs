@@ -58,7 +58,7 @@ const fn work(case: &'static str, title: &'static str, throughput: Aim, cpu: Aim
 }
 
 /// On disk, with real syncs.
-pub(super) const ON_DISK: [Work; 16] = {
+pub(super) const ON_DISK: [Work; 17] = {
     use Aim::{AtLeastTimes as Least, AtMostTimes as Most, None};
     [
         work("put-256", "put, 256 clients", Least(2.5), Most(0.3)),
@@ -67,6 +67,7 @@ pub(super) const ON_DISK: [Work; 16] = {
         work("get-256", "linearizable get, 256 clients", Least(3.8), Most(0.17)),
         work("get-serializable-256", "serializable get, 256 clients", None, None),
         work("range-64", "range of 100 keys, 64 clients", None, None),
+        work("range-rest-64", "100 keys of many, which are counted, 64 clients", None, None),
         work("txn-64", "compare, put, get in one, 64 clients", None, None),
         work("mixed-256", "80 % get, 20 % put, 256 clients", None, None),
         work("campaign-64", "campaign + resign, 64 clients", Least(6.0), Most(0.12)),

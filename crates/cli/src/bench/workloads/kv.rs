@@ -56,16 +56,21 @@ pub(crate) struct GetArgs {
 
 /// Read ranges of keys
 ///
-/// The key space is written first. Each operation reads --limit keys in order, from a key that is drawn.
+/// The key space is written first. Each operation reads --limit keys in a row, from a key that is drawn. With --rest it asks for all
+/// keys from there on and takes as many: servers count what they do not give, so this costs as much as there are keys.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
   conclavectl bench range
-  conclavectl bench range --limit 1000 --clients 8")]
+  conclavectl bench range --limit 1000 --clients 8
+  conclavectl bench range --rest            the first page of many")]
 pub(crate) struct RangeArgs {
     /// Keys an operation
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Ask for all keys up to the last, and take only --limit of them
+    #[arg(long)]
+    rest: bool,
     /// Whatever the member that is asked has
     #[arg(long)]
     serializable: bool,
@@ -128,7 +133,7 @@ pub(crate) struct FillArgs {
 enum What {
     Put,
     Get { serializable: bool },
-    Range { limit: i64, serializable: bool },
+    Range { limit: u32, rest: bool, serializable: bool },
     Txn { puts: u32 },
     Mixed { reads: u64 },
 }
@@ -146,7 +151,7 @@ impl Operate for KvLoop {
         match self.what {
             What::Put => self.put().await,
             What::Get { serializable } => self.get(serializable).await,
-            What::Range { limit, serializable } => self.range(limit, serializable).await,
+            What::Range { limit, rest, serializable } => self.range(limit, rest, serializable).await,
             What::Txn { puts } => self.txn(puts).await,
             What::Mixed { reads } if self.draw.below(100) < reads => self.get(false).await,
             What::Mixed { .. } => self.put().await,
@@ -169,16 +174,19 @@ impl KvLoop {
         expect(serializable || response.kvs.len() == 1, "a key that was written is not there")
     }
 
-    async fn range(&mut self, limit: i64, serializable: bool) -> Result<(), Status> {
+    async fn range(&mut self, limit: u32, rest: bool, serializable: bool) -> Result<(), Status> {
+        let (keys, count) = (&self.lab.keys, u64::from(limit));
+        let first = self.draw.below(keys.space.saturating_sub(count) + 1);
         let request = RangeRequest {
-            key: self.lab.keys.any(&mut self.draw),
-            range_end: self.lab.keys.prefix_end(),
-            limit,
+            key: keys.key(first),
+            range_end: if rest || first + count >= keys.space { keys.prefix_end() } else { keys.key(first + count) },
+            limit: limit.into(),
             serializable,
             ..Default::default()
         };
         let response = KvClient::new(self.lanes.next()).max_decoding_message_size(usize::MAX).range(request).await?;
-        expect(serializable || !response.into_inner().kvs.is_empty(), "keys that were written are not there")
+        let there = response.into_inner().kvs.len() as u64;
+        expect(serializable || there == count.min(keys.space), "keys that were written are not there")
     }
 
     async fn txn(&mut self, puts: u32) -> Result<(), Status> {
@@ -241,8 +249,9 @@ impl GetArgs {
 
 impl RangeArgs {
     pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
-        let what = What::Range { limit: self.limit.into(), serializable: self.serializable };
-        let workload = if self.serializable { "range-serializable" } else { "range" };
+        let Self { limit, rest, serializable, .. } = self;
+        let what = What::Range { limit, rest, serializable };
+        let workload = if serializable { "range-serializable" } else { "range" };
         Ok(run(settings, &self.load, workload, 64, what).await?.with("keys_per_operation", self.limit))
     }
 }
