@@ -4,7 +4,7 @@
 //! anything runs; all members of a cluster are given the same one, so that the state is as deterministic as ever.
 //!
 //! 1. What ships contains none: without debug assertions the feature does not compile, and a test looks for the names in the binary.
-//! 2. A name that is not in [`NAMES`] does not compile either.
+//! 2. A name that is not in `NAMES` does not compile either.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!(
