@@ -87,7 +87,7 @@ impl Builder {
             let (client, peer) = (crate::ports::free()?, crate::ports::free()?);
             let url = |port: u16| format!("http://127.0.0.1:{port}");
             let of = Arc::clone(&self.pids);
-            let who = move |from: SocketAddr| owner_of(from, &super::tools::lock(&of));
+            let who = move |from: SocketAddr| owner_of(from, || super::tools::lock(&of).clone());
             let before_peer = proxies.open(node, peer, who)?;
             for (i, list) in endpoints.iter_mut().enumerate() {
                 // The last is the harness, which goes straight.

@@ -11,23 +11,27 @@ use super::{
     fabric::rules::{HostNo, Packet, Packets, Rule, Rules},
     tools::lock,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const PIECE: usize = 16 * 1024;
 /// How often a held stream looks whether its link is open again, and a listener whether it shall end.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How long the owner of a connection is looked for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who is at the other end of a new connection.
 type Who = Arc<dyn Fn(SocketAddr) -> Option<HostNo> + Send + Sync>;
@@ -102,9 +106,9 @@ impl Drop for Proxies {
 }
 
 impl Shared {
+    /// A connection of nobody known is not taken: no rule would hold for it, and it would lead through every cut.
     fn join(self: Arc<Self>, node: HostNo, target: u16, near: TcpStream, from: Option<HostNo>) {
-        // Nobody known: the harness itself, whose links have no rules.
-        let from = from.unwrap_or(HostNo::MAX);
+        let Some(from) = from else { return };
         let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { return };
         let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { return };
         let back = Arc::clone(&self);
@@ -151,26 +155,85 @@ impl Shared {
     }
 }
 
-/// The processes, of these, that has the socket with this local address open.
-pub(crate) fn owner_of(peer: SocketAddr, candidates: &BTreeMap<HostNo, u32>) -> Option<HostNo> {
-    let inode = inode_of(peer).ok()?;
-    let link = format!("socket:[{inode}]");
+/// The process, of these, that has the socket with this local address open. Asked for a while: a process may connect before it stands among
+/// them, and the kernel's table may leave out a line while others come and go.
+pub(crate) fn owner_of(peer: SocketAddr, candidates: impl Fn() -> BTreeMap<HostNo, u32>) -> Option<HostNo> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let owner = look_for_owner(peer, &candidates());
+        if owner.is_some() || Instant::now() >= end {
+            return owner;
+        }
+        sleep(LOOK);
+    }
+}
+
+fn look_for_owner(peer: SocketAddr, candidates: &BTreeMap<HostNo, u32>) -> Option<HostNo> {
+    let links = inodes_of(peer).ok()?.into_iter().map(|inode| format!("socket:[{inode}]")).collect::<Vec<_>>();
     candidates.iter().find_map(|(host, pid)| {
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-        let has = fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == link.as_str()));
+        let is_one = |to: PathBuf| links.iter().any(|link| to.as_os_str() == link.as_str());
+        let has = fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(is_one));
         has.then_some(*host)
     })
 }
 
-fn inode_of(peer: SocketAddr) -> Result<u64> {
+/// The sockets with this local address. Several: that of an earlier connection to somebody else stays in the table for a minute, without an inode.
+fn inodes_of(peer: SocketAddr) -> Result<Vec<u64>> {
     let table = std::fs::read_to_string("/proc/net/tcp")?;
     // Addresses are hexadecimal and in the machine's byte order, ports in the network's.
     let local = format!("0100007F:{:04X}", peer.port());
-    let line = table.lines().skip(1).find(|line| line.split_whitespace().nth(1) == Some(local.as_str()));
-    let inode = line.and_then(|line| line.split_whitespace().nth(9)).context("no such socket")?;
-    Ok(inode.parse()?)
+    let lines = table.lines().skip(1).filter(|line| line.split_whitespace().nth(1) == Some(local.as_str()));
+    let inodes = lines.filter_map(|line| line.split_whitespace().nth(9)?.parse().ok());
+    Ok(inodes.filter(|inode| *inode != 0).collect())
 }
 
 fn thread(name: &str, job: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
     Ok(std::thread::Builder::new().name(name.into()).spawn(job)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxied(proxies: &Proxies, who: impl Fn(SocketAddr) -> Option<HostNo> + Send + Sync + 'static) -> TcpStream {
+        let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let target = server.local_addr().unwrap().port();
+        thread("echo", move || {
+            for stream in server.incoming().flatten() {
+                let _ = thread("echo", move || {
+                    let (mut reading, mut writing) = (stream.try_clone().unwrap(), stream);
+                    let _ = std::io::copy(&mut reading, &mut writing);
+                });
+            }
+        })
+        .unwrap();
+        let port = proxies.open(0, target, who).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    #[test]
+    fn whoever_is_known_is_let_through_also_if_that_takes_a_while() {
+        let (proxies, began) = (Proxies::new(1), Instant::now());
+        let known = move || match began.elapsed() > Duration::from_millis(100) {
+            true => BTreeMap::from([(1, std::process::id())]),
+            false => BTreeMap::new(),
+        };
+        let mut stream = proxied(&proxies, move |peer| owner_of(peer, known));
+        stream.write_all(b"hello").unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+    }
+
+    #[test]
+    fn a_connection_of_nobody_known_would_pass_every_cut_and_is_closed() {
+        let proxies = Proxies::new(1);
+        let mut stream = proxied(&proxies, |_| None);
+        let _ = stream.write_all(b"hello");
+        // Its end, or a reset, and no answer.
+        assert!(!stream.read(&mut [0; 5]).is_ok_and(|length| length > 0));
+    }
 }
