@@ -58,3 +58,14 @@ impl ApplySink for Sink {
         followers.proposer.reset();
     }
 }
+
+/// For tests of what stands below.
+#[cfg(test)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl ApplySink for Nobody {
+    fn applied(&self, _: AppliedBatch) {}
+
+    fn installed(&self) {}
+}

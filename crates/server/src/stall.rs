@@ -68,15 +68,8 @@ impl StallWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use conclave_storage::{AppliedBatch, ApplySink, Identity, MemoryDisk, Options};
-
-    struct Nobody;
-
-    impl ApplySink for Nobody {
-        fn applied(&self, _: AppliedBatch) {}
-
-        fn installed(&self) {}
-    }
+    use crate::sink::Nobody;
+    use conclave_storage::{Identity, MemoryDisk, Options};
 
     async fn eventually(mut holds: impl FnMut() -> bool) {
         for _ in 0..1_000 {

@@ -46,14 +46,16 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it may read or change any number of keys, whatever its own size: while one is applied, others should not be held up.
+    /// Whether it is of a kind that may read or change any number of keys, whatever its own size: while one is applied, others should not be
+    /// held up.
     pub fn may_touch_many(&self) -> bool {
         match self {
             Command::DeleteRange(delete) => delete.range.may_be_many(),
             Command::Txn(txn) => txn.may_touch_many(),
             // Everything attached to the lease goes with it.
             Command::LeaseRevoke { .. } | Command::Expire(_) => true,
-            // The first time a queue is asked for, and a place that is found again, are looked for among all of the queue.
+            // Only for a queue that is not followed yet, or a place that is found again, all of the queue is looked at: too seldom for each
+            // of them to go another way.
             Command::Enqueue(_) | Command::Ask(_) => false,
             Command::Coord(coord) => coord.body.may_touch_many(),
             Command::CoordTimer(timer) => timer.ids.len() > 100,

@@ -79,6 +79,13 @@ impl Shared {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         requests.ok_or_else(|| Status::unavailable(format!("{}: the connection is lost", self.authority)))
     }
+
+    /// The path that a generated client gives, at this server.
+    fn at(&self, uri: Uri) -> Result<Uri, Status> {
+        let path = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path);
+        uri.build().map_err(|error| Status::internal(error.to_string()))
+    }
 }
 
 async fn open(authority: &Authority, windows: Windows) -> io::Result<(SendRequest<Bytes>, Connection)> {
@@ -133,15 +140,6 @@ impl GrpcService<Body> for Wire {
             }
             Ok(response.await.map_err(failed)?.map(Answer))
         })
-    }
-}
-
-impl Shared {
-    /// The path that a generated client gives, at this server.
-    fn at(&self, uri: Uri) -> Result<Uri, Status> {
-        let path = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(self.authority.clone()).path_and_query(path);
-        uri.build().map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -205,5 +203,57 @@ impl http_body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use tokio::net::TcpListener;
+
+    /// Answers as many calls as it is told, then ends the connection.
+    async fn serve(listener: &TcpListener, calls: usize) {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(socket).await.unwrap();
+        for left in (0..calls).rev() {
+            let (_, mut respond) = connection.accept().await.unwrap().unwrap();
+            respond.send_response(Response::new(()), true).unwrap();
+            if left == 0 {
+                connection.graceful_shutdown();
+            }
+        }
+        while connection.accept().await.is_some() {}
+    }
+
+    async fn call(wire: &mut Wire) -> Result<(), Status> {
+        wire.call(Request::builder().uri("/service/method").body(Body::empty()).unwrap()).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_lost_is_opened_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            serve(&listener, 2).await;
+            serve(&listener, 1).await;
+        });
+        let mut wire = Wire::connect(&address, Windows::default()).await.unwrap();
+        call(&mut wire).await.unwrap();
+        call(&mut wire.clone()).await.unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while let Err(lost) = call(&mut wire).await {
+            assert!(Instant::now() < end, "{lost}");
+            sleep(AGAIN).await;
+        }
+        drop(wire);
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_plain_http_is_spoken() {
+        for address in ["https://127.0.0.1:1", "127.0.0.1:1", "http://", "no url"] {
+            assert!(Wire::connect(address, Windows::default()).await.is_err(), "{address}");
+        }
     }
 }

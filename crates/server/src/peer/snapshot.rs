@@ -172,19 +172,12 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::Nobody;
     use conclave_storage::types::{Entry, Membership, Payload, log_id, vote};
-    use conclave_storage::{AppliedBatch, ApplySink, Identity, Opened, Options};
+    use conclave_storage::{Identity, Opened, Options};
     use openraft::RaftSnapshotBuilder;
     use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
     use std::path::Path;
-
-    struct Nobody;
-
-    impl ApplySink for Nobody {
-        fn applied(&self, _: AppliedBatch) {}
-
-        fn installed(&self) {}
-    }
 
     fn open(dir: &Path) -> Opened {
         let identity = Identity { cluster_id: 1, member_id: 2, name: "a".into(), incarnation: 3 };
