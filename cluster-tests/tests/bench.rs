@@ -102,11 +102,13 @@ async fn nothing_is_left(ctl: &Ctl) -> Result<()> {
 
 async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
     let (_cluster, ctl) = one(server).await?;
-    let value = bench(&ctl, &[&["put", "--rate", "200", "--clients", "200"][..], &SHORT].concat()).await?;
-    let operations = number(&value, "operations")?;
-    // What ends just beyond either edge of the second counts elsewhere.
-    ensure!((198.0..=202.0).contains(&operations), "200 were due: {value}");
-    ensure!(value["offered_per_second"] == 200.0, "{value}");
+    // The first of the window is due at the moment it opens, and may be answered before anything else wakes.
+    let args = ["put", "--rate", "1000", "--clients", "200", "--warm-up", "100ms", "--duration", "200ms"];
+    for _ in 0..10 {
+        let value = bench(&ctl, &args).await?;
+        ensure!(value["operations"] == 200 && value["errors"] == serde_json::json!({}), "200 were due: {value}");
+        ensure!(value["offered_per_second"] == 1000.0, "{value}");
+    }
     Ok(())
 }
 
@@ -151,17 +153,25 @@ on_both!(
 async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
     let (mut cluster, ctl) = one(Server::Conclave).await?;
     let args =
-        ["bench", "put", "--rate", "100", "--clients", "500", "--duration", "3s", "--warm-up", "200ms", "-w", "json"];
+        ["bench", "put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
     let mut running = ctl.start(&args)?;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let now = &ctl;
+    eventually("the first writes", LONG, || async move {
+        let keys = now.ok(&["get", "bench/", "--prefix", "--keys-only", "--limit", "1"]).await?;
+        ensure!(!keys.is_empty(), "no key is there");
+        Ok(())
+    })
+    .await?;
+    // The warm-up ends.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     cluster.node(0).pause()?;
     tokio::time::sleep(Duration::from_millis(800)).await;
     cluster.node(0).resume()?;
     let value: Value = serde_json::from_str(&running.line_within(LONG).await?)?;
-    // About 80 of 300 were due during the stall; a closed loop would tell of one slow answer a client.
+    // About 80 of 500 were due during the stall; a closed loop would tell of one slow answer a client.
     ensure!(number(&value, "latency_ms.p90")? > 200.0, "{value}");
     ensure!(number(&value, "longest_gap_ms")? > 700.0, "{value}");
-    ensure!((300.0..=301.0).contains(&number(&value, "operations")?), "none is left out: {value}");
+    ensure!(value["operations"] == 500, "none is left out: {value}");
     Ok(())
 }
 

@@ -143,15 +143,21 @@ async fn measure(
     let (options, tally) = (&lab.options, &*shared.tally);
     let term_before = lab.status().await.map(|status| status.raft_term);
     let warm = shared.started + options.warm_up;
-    sleep_until(warm.into()).await;
-    let before = process::sample(&options.pids)?;
-    // The open loop's schedule began before the warm-up, and knows nothing of when this goes on.
-    let opened = if shared.pace.is_some() { warm } else { Instant::now() };
-    let until = match options.end {
+    let until = |opened: Instant| match options.end {
         End::After(duration) => Some(opened + duration),
         End::Operations(_) => None,
     };
-    tally.open(opened, until);
+    // An open loop's schedule knows nothing of when this goes on: what is due first may be answered before this wakes.
+    if shared.pace.is_some() {
+        tally.open(warm, until(warm));
+    }
+    sleep_until(warm.into()).await;
+    let before = process::sample(&options.pids)?;
+    let opened = if shared.pace.is_some() { warm } else { Instant::now() };
+    let until = until(opened);
+    if shared.pace.is_none() {
+        tally.open(opened, until);
+    }
     shared.opened.store(true, Ordering::Relaxed);
     let finish = async {
         match until {

@@ -91,11 +91,11 @@ impl Tally {
         self.0.lock().expect("nothing panics while counting")
     }
 
-    /// Opens the window.
-    pub(super) fn open(&self, now: Instant, until: Option<Instant>) {
+    /// Opens the window, now or at a time to come.
+    pub(super) fn open(&self, at: Instant, until: Option<Instant>) {
         let mut counts = self.counts();
         counts.recent.reset();
-        (counts.opened, counts.until, counts.last) = (Some(now), until, Some(now));
+        (counts.opened, counts.until, counts.last) = (Some(at), until, Some(at));
     }
 
     /// Counts what was done, or not; `latency` if it is another than from start to end.
