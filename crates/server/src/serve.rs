@@ -5,6 +5,7 @@
 mod authority;
 mod connections;
 mod front;
+mod peers;
 mod reply;
 mod requests;
 mod routes;
@@ -12,16 +13,14 @@ mod unary;
 
 use crate::config::Config;
 use crate::node::{Addresses, Node};
-use crate::peer::handler::Handler;
 use connections::Ends;
 use front::Front;
+pub use peers::peers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Half of this is what h2 allows in small frames that are not read yet; many small requests share a connection.
@@ -29,6 +28,8 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 4_096;
+/// After a connection could not be accepted: mostly for want of file descriptors, of which some may come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// All sockets of a node, bound before anything else is done.
 pub struct Listeners {
@@ -70,28 +71,6 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// The peer service, until `closing`.
-pub async fn peers(listener: TcpListener, handler: Handler, closing: CancellationToken) {
-    let served = Server::builder()
-        .max_concurrent_streams(u32::MAX)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(PING_EVERY))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .add_service(crate::peer::service::server(handler))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            closing.clone().cancelled_owned(),
-        );
-    tokio::select! {
-        served = served => if let Err(error) = served {
-            tracing::error!(%error, "serving peers ended");
-        },
-        // Append streams of peers do not end by themselves, and nobody waits for them.
-        () = closing.cancelled() => {}
-    }
 }
 
 /// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off.

@@ -11,6 +11,7 @@ use conclave_server::peer::pb;
 use conclave_server::peer::transport::{PeerError, Transport};
 use conclave_state::{Command, KeyRange, Put, RangeQuery};
 use conclave_storage::types::MemberNode;
+use futures::StreamExt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,6 +123,31 @@ async fn a_member_registers_itself_and_nobody_else() {
     }
     let own = pb::RegisterRequest { member: ids[0], incarnation: cluster.node(0).identity.incarnation };
     assert!(link.register(own).await.unwrap().accepted);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_quiet_request_is_answered_only_if_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 3).await;
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let (leader, follower) = (cluster.node(leader), cluster.node((leader + 1) % 3));
+    let (me, to) = (leader.identity.member_id, follower.identity.member_id);
+    let link = cluster.network.transport(me).link(to, &MemberNode::default());
+    let term = leader.leadership.current().term;
+    let request = |quiet, index: Option<u64>| pb::AppendRequest {
+        vote: Some(pb::BallotVote { term, node: me, committed: true }),
+        previous: index.map(|index| pb::LogId { term, index }),
+        quiet,
+        ..Default::default()
+    };
+    let accepted = pb::AppendReply::default();
+    // The last names an entry that is not there.
+    let requests = [request(false, None), request(true, None), request(false, None), request(true, Some(1 << 40))];
+    let replies = link.append(futures::stream::iter(requests).boxed()).await.unwrap();
+    let replies: Vec<_> = tokio::time::timeout(PATIENCE, replies.take(3).collect()).await.unwrap();
+    assert_eq!(replies[..2], [Ok(accepted.clone()), Ok(accepted)]);
+    assert!(replies[2].as_ref().is_ok_and(|reply| reply.conflict.is_some()), "{replies:?}");
     cluster.stop().await;
 }
 

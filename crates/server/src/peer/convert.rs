@@ -81,6 +81,7 @@ pub(super) fn append(request: AppendEntriesRequest<C>) -> pb::AppendRequest {
         previous: request.prev_log_id.as_ref().map(log_id),
         commit: request.leader_commit.as_ref().map(log_id),
         entries: request.entries.into_iter().map(entry).collect(),
+        quiet: false,
     }
 }
 

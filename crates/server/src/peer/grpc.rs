@@ -1,6 +1,6 @@
-//! Peers over gRPC: three connections to each.
+//! Peers over the network: gRPC for calls, and [`super::log`] for the log.
 //!
-//! The log and forwarded commands share one, the snapshot has its own, and the small calls that must never wait behind bulk data
+//! Forwarded commands have a connection, snapshots have one, and the small calls that must never wait behind bulk data
 //! (heartbeats, votes, read-index, keep-alives) have the third. All connect when first used and again whenever they are used after
 //! a failure, without back-off: a peer that comes back is reached by the next heartbeat.
 
@@ -38,7 +38,9 @@ impl Transport for GrpcTransport {
     fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link> {
         let ids = Ids { cluster: self.cluster, from: self.me, to };
         Arc::new(GrpcLink {
-            log: client(node, ids),
+            ids,
+            address: address(node),
+            commands: client(node, ids),
             quick: client(node, ids),
             snapshots: client(node, ids),
             peer: node.to_string(),
@@ -50,7 +52,10 @@ impl Transport for GrpcTransport {
 type Client = PeerClient<InterceptedService<Channel, Stamp>>;
 
 struct GrpcLink {
-    log: Client,
+    ids: Ids,
+    /// Where the log goes, as `host:port`.
+    address: String,
+    commands: Client,
     quick: Client,
     snapshots: Client,
     /// For logs.
@@ -71,10 +76,15 @@ impl GrpcLink {
     }
 }
 
+/// Member URLs are checked when the configuration is read: `http://host:port`, at least one.
+fn address(node: &MemberNode) -> String {
+    let url = node.peer_urls.first().map_or("", String::as_str);
+    url.strip_prefix("http://").unwrap_or(url).to_owned()
+}
+
 fn client(node: &MemberNode, ids: Ids) -> Client {
-    // Member URLs are checked when the configuration is read; a member has at least one.
-    let url = node.peer_urls.first().cloned().unwrap_or_default();
-    let endpoint = Endpoint::from_shared(url).unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"));
+    let endpoint = Endpoint::from_shared(format!("http://{}", address(node)))
+        .unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"));
     let channel = endpoint
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
@@ -125,8 +135,7 @@ fn never_sent(status: &Status) -> bool {
 #[async_trait::async_trait]
 impl Link for GrpcLink {
     async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
-        let replies = self.log.clone().append(Requests(requests)).await.map_err(failed)?.into_inner();
-        Ok(replies.map(|reply| reply.map_err(failed)).boxed())
+        super::log::open(&self.address, self.ids, requests).await
     }
 
     async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
@@ -148,7 +157,7 @@ impl Link for GrpcLink {
     }
 
     async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
-        self.log.clone().forward(request).await.map(tonic::Response::into_inner).map_err(failed)
+        self.commands.clone().forward(request).await.map(tonic::Response::into_inner).map_err(failed)
     }
 
     async fn read_index(&self, request: pb::ReadIndexRequest) -> Result<pb::ReadIndexReply, PeerError> {

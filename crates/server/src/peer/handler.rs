@@ -3,6 +3,8 @@
 //! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
 //! are refused, which is the same to the caller as a member that does not listen yet.
 
+use super::identity::Ids;
+use super::log::Requests;
 use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, PeerError};
 use super::{convert, pb, snapshot};
@@ -20,7 +22,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -74,7 +76,7 @@ impl Handler {
         }))
     }
 
-    pub(super) fn check(&self, ids: super::identity::Ids) -> Result<(), PeerError> {
+    pub(super) fn check(&self, ids: Ids) -> Result<(), PeerError> {
         let Identity { cluster_id, member_id, .. } = self.0.identity;
         ids.check(cluster_id, member_id, |id| self.0.members.contains(&id))
     }
@@ -83,23 +85,35 @@ impl Handler {
         self.0.raft.get().ok_or_else(|| PeerError::Refused("this member is starting".into()))
     }
 
-    pub(super) fn append(
-        &self,
-        from: u64,
-        requests: BoxStream<'static, Result<pb::AppendRequest, PeerError>>,
-    ) -> Result<AppendReplies, PeerError> {
+    /// As [`Handler::append`], if the ids are right.
+    pub(crate) fn append_from(&self, ids: Ids, requests: Requests) -> Result<AppendReplies, PeerError> {
+        self.check(ids)?;
+        self.append(ids.from, requests)
+    }
+
+    pub(super) fn append(&self, from: u64, requests: Requests) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
         // What ended the requests, if it was not the sender's will: told after the replies that are still due.
         let broken = Arc::new(Mutex::new(None));
         let (note, suspicion) = (broken.clone(), self.0.suspicion.clone());
-        let requests = requests.map(|r| r.and_then(convert::from_append)).scan((), move |(), request| {
+        let quiet = Arc::new(Quiet::default());
+        let asked = quiet.clone();
+        let requests = requests.scan((), move |(), request| {
+            let request = request.and_then(|request| {
+                asked.asked(request.quiet);
+                convert::from_append(request)
+            });
             let request = request.map_err(|error| {
                 suspicion.broken(from);
                 *note.lock() = Some(error);
             });
             std::future::ready(request.ok())
         });
-        let replies = raft.stream_append(requests).map(|r| r.map(convert::append_reply).map_err(stopped));
+        let replies = raft.stream_append(requests).filter_map(move |reply| {
+            let accepted = matches!(reply, Ok(Ok(_)));
+            let told = !(quiet.answered() && accepted);
+            std::future::ready(told.then(|| reply.map(convert::append_reply).map_err(stopped)))
+        });
         let end = futures::stream::once(async move { broken.lock().take() }).filter_map(|e| async move { e.map(Err) });
         Ok(replies.chain(end).boxed())
     }
@@ -211,6 +225,21 @@ impl Handler {
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
         let accepted = recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))?;
         Ok(pb::RegisterReply { accepted })
+    }
+}
+
+/// Which requests of a stream are quiet, of those that were not answered yet; consensus answers in order.
+#[derive(Default)]
+struct Quiet(Mutex<VecDeque<bool>>);
+
+impl Quiet {
+    fn asked(&self, quiet: bool) {
+        self.0.lock().push_back(quiet);
+    }
+
+    /// Whether the next answer is to a quiet one.
+    fn answered(&self) -> bool {
+        self.0.lock().pop_front().unwrap_or(false)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Between the members of the cluster.
 //!
 //! ```text
-//! openraft ─ client ─┐                          ┌─ service (gRPC) ─┐
-//! proposer, reader ──┴─ Peers ─ Transport/Link ─┤                  ├─ Handler ─ openraft, proposer, reader, leases, registry
-//!                                               └─ memory ─────────┘
+//! openraft ─ client ─┐                          ┌─ grpc, log ─ service ─┐
+//! proposer, reader ──┴─ Peers ─ Transport/Link ─┤                       ├─ Handler ─ openraft, proposer, reader, leases, registry
+//!                                               └─ memory ──────────────┘
 //! ```
 //!
 //! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs everything but the sockets.
@@ -15,6 +15,7 @@ mod convert;
 pub mod grpc;
 pub mod handler;
 pub mod identity;
+pub(crate) mod log;
 pub mod memory;
 pub mod service;
 mod session;

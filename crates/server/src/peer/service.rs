@@ -47,17 +47,6 @@ fn messages<T: Send + 'static>(stream: Streaming<T>) -> BoxStream<'static, Resul
 
 #[tonic::async_trait]
 impl pb::peer_server::Peer for PeerService {
-    type AppendStream = BoxStream<'static, Result<pb::AppendReply, Status>>;
-
-    async fn append(
-        &self,
-        request: Request<Streaming<pb::AppendRequest>>,
-    ) -> Result<Response<Self::AppendStream>, Status> {
-        let (from, requests) = self.admit_from(request)?;
-        let replies = self.0.append(from, messages(requests)).map_err(status)?;
-        Ok(Response::new(replies.map(|r| r.map_err(status)).boxed()))
-    }
-
     async fn heartbeat(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
         self.0.heartbeat(self.admit(request)?).await.map(Response::new).map_err(status)
     }

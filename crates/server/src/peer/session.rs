@@ -5,6 +5,8 @@
 //! 2. While a reply is due, some reply must come within [`Session::patience`], or the session ends with an error. Without it a
 //!    hung peer would keep the leader's log from being purged for ever.
 //! 3. At most a few requests wait for the transport; the rest waits in openraft.
+//! 4. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
+//!    request, and each reply would wake the leader.
 
 use super::pb;
 use super::transport::{AppendReplies, PeerError};
@@ -23,9 +25,19 @@ pub(super) struct Session<S> {
     out: mpsc::Sender<pb::AppendRequest>,
     replies: AppendReplies,
     due: usize,
+    /// Where the last request ended.
+    sent: Option<pb::LogId>,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     ended: bool,
+}
+
+/// The log ends here, if the request is accepted.
+fn last(request: &pb::AppendRequest) -> Option<pb::LogId> {
+    match request.entries.last() {
+        Some(entry) => Some(pb::LogId { term: entry.term, index: entry.index }),
+        None => request.previous,
+    }
 }
 
 /// The two ends of a session's request channel.
@@ -41,7 +53,12 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         patience: Duration,
     ) -> Session<S> {
         let timer = Box::pin(tokio::time::sleep(patience));
-        Session { requests: Some(requests), out, replies, due: 0, patience, timer, ended: false }
+        Session { requests: Some(requests), out, replies, due: 0, sent: None, patience, timer, ended: false }
+    }
+
+    /// Whether the reply to an earlier request says all that this one's could.
+    fn covers(&self, request: &pb::AppendRequest) -> bool {
+        request.entries.is_empty() && self.sent.is_some() && self.sent == request.previous
     }
 
     /// Moves requests to the transport until it has enough or there are none.
@@ -66,11 +83,15 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
                     self.requests = None;
                     self.out.close_channel();
                 }
-                Poll::Ready(Some(request)) => {
-                    if self.due == 0 {
-                        self.timer.as_mut().reset(Instant::now() + self.patience);
+                Poll::Ready(Some(mut request)) => {
+                    request.quiet = self.covers(&request);
+                    self.sent = last(&request);
+                    if !request.quiet {
+                        if self.due == 0 {
+                            self.timer.as_mut().reset(Instant::now() + self.patience);
+                        }
+                        self.due += 1;
                     }
-                    self.due += 1;
                     if self.out.start_send(request).is_err() {
                         self.requests = None;
                     }
@@ -145,6 +166,37 @@ mod tests {
         let mut hung = Session::new(requests, out, stream::pending().boxed(), patience);
         assert_eq!(hung.next().await, Some(Err(PeerError::Unknown)));
         assert_eq!(hung.next().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_brings_only_a_commit_is_quiet_and_nobody_waits_for_its_reply() {
+        let with_entry = |index| pb::AppendRequest {
+            entries: vec![pb::Entry { term: 1, index: index + 1, payload: None }],
+            ..request(index)
+        };
+        // The first of a session is a question, whatever it brings; an empty one further on is one, too.
+        let requests = [request(4), request(4), with_entry(4), request(5), request(5), request(6), with_entry(6)];
+        let (out, mut far) = channel();
+        let requests = stream::iter(requests).chain(stream::pending());
+        let (replies, answers) = mpsc::unbounded();
+        let mut session = Session::new(requests, out, answers.boxed(), Duration::from_secs(1));
+        let mut seen = Vec::new();
+        for _ in 0..7 {
+            let pump = tokio::time::timeout(Duration::from_millis(1), session.next());
+            assert!(pump.await.is_err(), "no reply was sent");
+            seen.push(far.next().await.unwrap().quiet);
+        }
+        assert_eq!(seen, [false, true, false, true, true, false, false]);
+        // Four replies, and the session rests as long as it likes.
+        for _ in 0..4 {
+            replies.unbounded_send(Ok(pb::AppendReply::default())).unwrap();
+            assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
+        }
+        assert!(tokio::time::timeout(Duration::from_secs(60), session.next()).await.is_err());
+        // A refusal comes whether or not it was waited for.
+        let refusal = pb::AppendReply { conflict: Some(pb::LogId { term: 1, index: 2 }), ..Default::default() };
+        replies.unbounded_send(Ok(refusal.clone())).unwrap();
+        assert_eq!(session.next().await, Some(Ok(refusal)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use super::authority::LenientAuthority;
 use super::front::Front;
 use super::requests::{Requests, Running};
-use super::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use super::{ACCEPT_PAUSE, CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,13 +12,9 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// After a connection could not be accepted: mostly for want of file descriptors, of which some may come back.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Requests of one connection that were taken back before they were looked at: beyond, somebody means harm.
 const RESETS: usize = 10_000;
@@ -46,7 +42,7 @@ pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a client's connection");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

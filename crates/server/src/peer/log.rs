@@ -1,0 +1,211 @@
+//! The log between two members: a TCP connection for each append session, with plain frames.
+//!
+//! ```text
+//! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end
+//! follower                                AppendReply …
+//! ```
+//!
+//! A write that comes alone is two messages to each follower and one back, and half of what they cost is what carries them. As frames
+//! they are written and read where they are made and used; as HTTP/2 each of them passes through the task of a stream and that of a
+//! connection, at both ends.
+//!
+//! 1. A frame is a length of four bytes and one message of the peer protocol.
+//! 2. The replies own the leader's end of the connection: it is closed when they are dropped.
+//! 3. A connection that ends without the empty frame broke: the follower's side of it says so ([`super::suspicion`] wants to know).
+
+use super::identity::Ids;
+use super::pb;
+use super::transport::{AppendReplies, PeerError};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use prost::Message;
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::timeout;
+use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
+
+/// The first bytes of a connection, up to the line's end: what it is for, and in which version.
+const MAGIC: &[u8] = b"conclave log 1\n";
+
+const CONNECT: Duration = Duration::from_millis(300);
+/// For whoever connects to say who it is.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+/// A follower notices in this time (and three probes) that the leader's machine is gone; the leader itself has [`super::session`] for that.
+const IDLE: Duration = Duration::from_secs(10);
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Whether a connection that begins with this byte is one of these.
+pub(crate) fn begins_with(byte: u8) -> bool {
+    MAGIC[0] == byte
+}
+
+fn codec() -> LengthDelimitedCodec {
+    LengthDelimitedCodec::builder().max_frame_length(super::grpc::MAX_MESSAGE).new_codec()
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(PROBE))
+}
+
+fn frame(message: &impl Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+// ---- the leader's end ----
+
+/// Connects to the member at `address` (`host:port`) and sends it the requests.
+pub(super) async fn open(
+    address: &str,
+    ids: Ids,
+    requests: BoxStream<'static, pb::AppendRequest>,
+) -> Result<AppendReplies, PeerError> {
+    let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+    let mut stream = connected.map_err(|_| PeerError::Unreachable)?.map_err(|_| PeerError::Unreachable)?;
+    prepare(&stream).map_err(broken)?;
+    stream.write_all(MAGIC).await.map_err(broken)?;
+    let mut frames = Framed::new(stream, codec());
+    let hello = pb::LogHello { cluster: ids.cluster, from: ids.from, to: ids.to };
+    frames.feed(frame(&hello)).await.map_err(broken)?;
+    Ok(Sending { requests: Some(requests), frames, ended: false }.boxed())
+}
+
+fn broken(_: io::Error) -> PeerError {
+    PeerError::Unknown
+}
+
+/// Sends requests and yields replies, all in the task that asks for these.
+struct Sending {
+    requests: Option<BoxStream<'static, pb::AppendRequest>>,
+    frames: Framed<TcpStream, LengthDelimitedCodec>,
+    ended: bool,
+}
+
+impl Sending {
+    /// Writes what there is.
+    fn send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while let Some(requests) = &mut self.requests {
+            if Sink::<Bytes>::poll_ready(Pin::new(&mut self.frames), cx)?.is_pending() {
+                return Ok(());
+            }
+            let message = match requests.poll_next_unpin(cx) {
+                Poll::Ready(Some(request)) => frame(&request),
+                Poll::Ready(None) => {
+                    self.requests = None;
+                    Bytes::new()
+                }
+                Poll::Pending => break,
+            };
+            Pin::new(&mut self.frames).start_send(message)?;
+        }
+        // What cannot be written now is when there is room again.
+        let _ = Sink::<Bytes>::poll_flush(Pin::new(&mut self.frames), cx)?;
+        Ok(())
+    }
+}
+
+impl Stream for Sending {
+    type Item = Result<pb::AppendReply, PeerError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        // A connection that cannot be written to may have a last word to be read.
+        let sent = this.send(cx);
+        let reply = match this.frames.poll_next_unpin(cx) {
+            Poll::Pending if sent.is_ok() => return Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => reply(&frame),
+            Poll::Ready(None) if sent.is_ok() && this.requests.is_none() => {
+                this.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Pending | Poll::Ready(_) => Err(PeerError::Unknown),
+        };
+        this.ended = reply.is_err();
+        Poll::Ready(Some(reply))
+    }
+}
+
+fn reply(frame: &[u8]) -> Result<pb::AppendReply, PeerError> {
+    let mut reply = pb::AppendReply::decode(frame).map_err(|_| PeerError::Unknown)?;
+    match reply.refused.take() {
+        None => Ok(reply),
+        Some(reason) => Err(PeerError::Refused(reason)),
+    }
+}
+
+// ---- the follower's end ----
+
+/// Requests as they come, and last what ended them if it was not the leader's will.
+pub(crate) type Requests = BoxStream<'static, Result<pb::AppendRequest, PeerError>>;
+
+/// Answers one connection until it ends. `append` decides by the ids whether it is answered at all.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    append: impl FnOnce(Ids, Requests) -> Result<AppendReplies, PeerError>,
+) -> io::Result<()> {
+    prepare(&stream)?;
+    let peer = stream.peer_addr()?;
+    let (mut reader, writer) = stream.into_split();
+    let mut writer = FramedWrite::new(writer, codec());
+    let introduced = timeout(INTRODUCTION, async {
+        let mut magic = [0; MAGIC.len()];
+        reader.read_exact(&mut magic).await?;
+        if magic != MAGIC {
+            tracing::warn!(from = %peer, "refused a peer's log: it speaks another version of the protocol");
+            return Err(io::Error::other("another version of the protocol"));
+        }
+        let mut frames = FramedRead::new(reader, codec());
+        let hello = frames.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+        Ok((pb::LogHello::decode(hello)?, frames))
+    });
+    let (hello, frames) = introduced.await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let ids = Ids { cluster: hello.cluster, from: hello.from, to: hello.to };
+    match append(ids, requests(frames)) {
+        Ok(replies) => replies.map(|reply| Ok(answer(reply))).forward(&mut writer).await,
+        Err(error) => {
+            tracing::warn!(%error, from = %peer, "refused a peer's log");
+            writer.send(answer(Err(error))).await
+        }
+    }
+}
+
+fn answer(reply: Result<pb::AppendReply, PeerError>) -> Bytes {
+    frame(&reply.unwrap_or_else(|error| {
+        let reason = match error {
+            PeerError::Refused(reason) => reason,
+            other => other.to_string(),
+        };
+        pb::AppendReply { refused: Some(reason), ..Default::default() }
+    }))
+}
+
+fn requests(frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Requests {
+    let refused = |reason: String| PeerError::Refused(format!("a broken log stream: {reason}"));
+    let requests = stream::unfold(Some(frames), move |frames| async move {
+        let mut frames = frames?;
+        let request = match frames.next().await {
+            Some(Ok(frame)) if frame.is_empty() => return None,
+            // The message keeps slices of the frame. One that cannot be read ends the stream; it is never skipped.
+            Some(Ok(frame)) => pb::AppendRequest::decode(frame.freeze()).map_err(|error| refused(error.to_string())),
+            Some(Err(error)) => Err(refused(error.to_string())),
+            None => Err(refused("it broke off".into())),
+        };
+        let frames = request.is_ok().then_some(frames);
+        Some((request, frames))
+    });
+    requests.boxed()
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;
