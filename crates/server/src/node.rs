@@ -228,7 +228,7 @@ fn watch_config(config: &Config) -> WatchConfig {
 /// A node with its tasks.
 pub struct RunningNode {
     pub node: Arc<Node>,
-    /// For transports that are not gRPC.
+    /// For transports that are no network.
     pub handler: Handler,
     plan: Plan,
     store: Option<consensus::Store>,

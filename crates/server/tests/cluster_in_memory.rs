@@ -152,6 +152,25 @@ async fn a_quiet_request_is_answered_only_if_it_is_refused() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_gone_is_not_called_without_a_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 3).await;
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let node = cluster.node(leader);
+    cluster.network.unlisten(cluster.node((leader + 1) % 3).identity.member_id);
+    let (before, start) = (cluster.network.sessions(), Instant::now());
+    for n in 0..20 {
+        node.proposer.propose(put("k", &n.to_string())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Twenty a second for one that is gone.
+    let allowed = 5 + 25 * usize::try_from(start.elapsed().as_secs() + 1).unwrap();
+    let tried = cluster.network.sessions() - before;
+    assert!((5..allowed).contains(&tried), "{tried} sessions, {allowed} allowed");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn every_node_writes_and_reads_what_any_other_wrote() {
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(dir.path(), 3).await;

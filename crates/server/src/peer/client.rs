@@ -3,13 +3,14 @@
 //! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
 //! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
 
+use super::pace::Pace;
 use super::session::{self, Session};
 use super::transport::{Link, PeerError};
 use super::{Peers, convert, snapshot};
 use conclave_storage::Checkpoint;
 use conclave_storage::types::{C, MemberNode, Vote};
 use futures::stream::{self, StreamExt};
-use futures::{FutureExt, Stream};
+use futures::{FutureExt, Stream, TryFutureExt, TryStreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
@@ -26,7 +27,7 @@ use std::time::Duration;
 /// not this, find a dead peer.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails costs next to nothing, and a peer
+/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails costs a connection at most, and a peer
 /// that restarts is to take part at once.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -54,7 +55,7 @@ impl RaftNetworkFactory<C> for Network {
 
 impl Network {
     fn client(&self, target: u64, used_for: Use) -> PeerClient {
-        PeerClient { link: self.0.link(target).ok().cloned(), used_for }
+        PeerClient { link: self.0.link(target).ok().cloned(), used_for, pace: Pace::new(RETRY) }
     }
 }
 
@@ -69,6 +70,7 @@ pub struct PeerClient {
     /// `None`: the membership names somebody whom the configuration does not know.
     link: Option<Arc<dyn Link>>,
     used_for: Use,
+    pace: Pace,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -78,7 +80,7 @@ fn rpc(error: PeerError) -> RPCError<C> {
     }
 }
 
-/// Like [`rpc`], for calls that openraft repeats at once after a network error: a broken log stream waits its turn.
+/// Like [`rpc`], for sessions of the log: whatever ended one, openraft begins another, and [`Pace`] says when.
 fn session_failed(error: PeerError) -> RPCError<C> {
     RPCError::Unreachable(Unreachable::new(&error))
 }
@@ -116,11 +118,25 @@ impl NetStreamAppend<C> for PeerClient {
                 let reply = reply.and_then(convert::from_append_reply).map_err(rpc)?;
                 return Ok(stream::iter([Ok(reply)]).boxed());
             }
-            let (out, far) = session::channel();
-            let opened = tokio::time::timeout(APPEND_PATIENCE, link.append(far.boxed())).await;
-            let replies = opened.unwrap_or(Err(PeerError::Unknown)).map_err(session_failed)?;
-            let session = Session::new(input.map(convert::append), out, replies, APPEND_PATIENCE);
-            Ok(session.map(|r| r.and_then(convert::from_append_reply).map_err(session_failed)).boxed())
+            let (link, pace) = (link.clone(), &self.pace);
+            // Waiting and connecting are part of the replies: openraft gives those up when it stops.
+            let session = async move {
+                let turn = Arc::new(pace.turn().await);
+                let (out, far) = session::channel();
+                let opened = tokio::time::timeout(APPEND_PATIENCE, link.append(far.boxed())).await;
+                let replies = opened.unwrap_or(Err(PeerError::Unknown))?;
+                let asked = turn.clone();
+                let requests = input.map(convert::append).inspect(move |request| {
+                    if !request.entries.is_empty() {
+                        asked.brings();
+                    }
+                });
+                Ok(Session::new(requests, out, replies, APPEND_PATIENCE).inspect_ok(move |reply| {
+                    turn.replied(reply.conflict.is_some());
+                }))
+            };
+            let replies = session.try_flatten_stream();
+            Ok(replies.map(|r| r.and_then(convert::from_append_reply).map_err(session_failed)).boxed())
         }
         .boxed()
     }
@@ -138,7 +154,12 @@ impl NetVote<C> for PeerClient {
 
 impl NetBackoff<C> for PeerClient {
     fn backoff(&self) -> Option<Backoff> {
-        let pause = if self.used_for == Use::Snapshots { RETRY_SNAPSHOT } else { RETRY };
+        let pause = match self.used_for {
+            // [`Pace`] has it.
+            Use::Log => Duration::ZERO,
+            Use::Heartbeats => RETRY,
+            Use::Snapshots => RETRY_SNAPSHOT,
+        };
         Some(Backoff::new(std::iter::repeat(pause)))
     }
 }

@@ -87,7 +87,7 @@ impl Handler {
 
     /// As [`Handler::append`], if the ids are right.
     pub(crate) fn append_from(&self, ids: Ids, requests: Requests) -> Result<AppendReplies, PeerError> {
-        self.check(ids)?;
+        self.check(ids).inspect_err(|error| tracing::warn!(%error, "refused a peer's log"))?;
         self.append(ids.from, requests)
     }
 

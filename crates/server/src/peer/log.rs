@@ -9,10 +9,11 @@
 //! they are written and read where they are made and used; as HTTP/2 each of them passes through the task of a stream and that of a
 //! connection, at both ends.
 //!
-//! 1. A frame is a length of four bytes and one message of the peer protocol.
+//! 1. A frame is a length of four bytes and one message of the peer protocol. (An empty reply is one, too: it matches nothing.)
 //! 2. The replies own the leader's end of the connection: it is closed when they are dropped.
 //! 3. A connection that ends without the empty frame broke: the follower's side of it says so ([`super::suspicion`] wants to know).
 
+use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
 use super::pb;
 use super::transport::{AppendReplies, PeerError};
@@ -25,9 +26,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
 
@@ -37,9 +38,14 @@ const MAGIC: &[u8] = b"conclave log 1\n";
 const CONNECT: Duration = Duration::from_millis(300);
 /// For whoever connects to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(5);
-/// A follower notices in this time (and three probes) that the leader's machine is gone; the leader itself has [`super::session`] for that.
+/// For an introduction: three numbers.
+const MAX_HELLO: usize = 64;
+/// Either end notices in a quarter of a minute that the other one's machine is gone, and sooner if it has sent something. While a reply is due, the
+/// leader has [`super::session`] for that.
 const IDLE: Duration = Duration::from_secs(10);
-const PROBE: Duration = Duration::from_secs(5);
+const PROBE: Duration = Duration::from_secs(2);
+const PROBES: u32 = 3;
+const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 
 /// Whether a connection that begins with this byte is one of these.
 pub(crate) fn begins_with(byte: u8) -> bool {
@@ -47,12 +53,18 @@ pub(crate) fn begins_with(byte: u8) -> bool {
 }
 
 fn codec() -> LengthDelimitedCodec {
-    LengthDelimitedCodec::builder().max_frame_length(super::grpc::MAX_MESSAGE).new_codec()
+    LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE).new_codec()
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(PROBE))
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(PROBE).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // What is not acknowledged holds back the probes, and would be sent again for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    Ok(())
 }
 
 fn frame(message: &impl Message) -> Bytes {
@@ -67,14 +79,23 @@ pub(super) async fn open(
     ids: Ids,
     requests: BoxStream<'static, pb::AppendRequest>,
 ) -> Result<AppendReplies, PeerError> {
-    let connected = timeout(CONNECT, TcpStream::connect(address)).await;
-    let mut stream = connected.map_err(|_| PeerError::Unreachable)?.map_err(|_| PeerError::Unreachable)?;
+    let stream = connect(address).await.ok_or(PeerError::Unreachable)?;
     prepare(&stream).map_err(broken)?;
-    stream.write_all(MAGIC).await.map_err(broken)?;
     let mut frames = Framed::new(stream, codec());
+    frames.write_buffer_mut().extend_from_slice(MAGIC);
     let hello = pb::LogHello { cluster: ids.cluster, from: ids.from, to: ids.to };
     frames.feed(frame(&hello)).await.map_err(broken)?;
     Ok(Sending { requests: Some(requests), frames, ended: false }.boxed())
+}
+
+/// To the first address of the name that answers. The caller bounds the whole.
+async fn connect(address: &str) -> Option<TcpStream> {
+    for address in lookup_host(address).await.ok()? {
+        if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(address)).await {
+            return Some(stream);
+        }
+    }
+    None
 }
 
 fn broken(_: io::Error) -> PeerError {
@@ -164,8 +185,11 @@ pub(crate) async fn serve(
             tracing::warn!(from = %peer, "refused a peer's log: it speaks another version of the protocol");
             return Err(io::Error::other("another version of the protocol"));
         }
+        // Nobody says how much memory to take before it is known who it is.
         let mut frames = FramedRead::new(reader, codec());
+        frames.decoder_mut().set_max_frame_length(MAX_HELLO);
         let hello = frames.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+        frames.decoder_mut().set_max_frame_length(MAX_MESSAGE);
         Ok((pb::LogHello::decode(hello)?, frames))
     });
     let (hello, frames) = introduced.await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -173,7 +197,7 @@ pub(crate) async fn serve(
     match append(ids, requests(frames)) {
         Ok(replies) => replies.map(|reply| Ok(answer(reply))).forward(&mut writer).await,
         Err(error) => {
-            tracing::warn!(%error, from = %peer, "refused a peer's log");
+            tracing::debug!(%error, from = %peer, "refused a peer's log");
             writer.send(answer(Err(error))).await
         }
     }

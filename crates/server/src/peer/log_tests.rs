@@ -2,6 +2,7 @@ use super::*;
 use futures::channel::{mpsc, oneshot};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 #[derive(Clone, Default)]
@@ -22,11 +23,11 @@ struct Wiring {
 
 /// The network of one test cluster.
 #[derive(Clone)]
-pub struct MemoryNetwork(Arc<watch::Sender<Wiring>>);
+pub struct MemoryNetwork(Arc<watch::Sender<Wiring>>, Arc<AtomicUsize>);
 
 impl Default for MemoryNetwork {
     fn default() -> MemoryNetwork {
-        MemoryNetwork(Arc::new(watch::Sender::default()))
+        MemoryNetwork(Arc::new(watch::Sender::default()), Arc::default())
     }
 }
 
@@ -51,6 +52,11 @@ impl MemoryNetwork {
 
     pub fn heal(&self) {
         self.0.send_modify(|w| w.cut.clear());
+    }
+
+    /// How many append sessions were tried.
+    pub fn sessions(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 
     /// This network as one member sees it.
@@ -116,6 +122,7 @@ impl MemoryLink {
 #[async_trait::async_trait]
 impl Link for MemoryLink {
     async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
+        self.network.1.fetch_add(1, Ordering::Relaxed);
         let requests = requests.take_until(self.broken()).map(Ok).boxed();
         let replies = self.peer()?.append(self.from, requests)?;
         let broken = futures::stream::once(async { Err(PeerError::Unknown) });

@@ -17,6 +17,7 @@ pub mod handler;
 pub mod identity;
 pub(crate) mod log;
 pub mod memory;
+mod pace;
 pub mod service;
 mod session;
 mod snapshot;

@@ -2,8 +2,8 @@
 //!
 //! 1. The request stream that openraft gives holds a lock which the next session needs. It lives in here and dies with the reply
 //!    stream, at once: the transport only ever holds the far end of a small channel, however long it takes to notice.
-//! 2. While a reply is due, some reply must come within [`Session::patience`], or the session ends with an error. Without it a
-//!    hung peer would keep the leader's log from being purged for ever.
+//! 2. While a reply is due (or the end of them, after the last request), some reply must come within [`Session::patience`], or the session ends
+//!    with an error. Without it a hung peer would keep the leader's log from being purged for ever.
 //! 3. At most a few requests wait for the transport; the rest waits in openraft.
 //! 4. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
 //!    request, and each reply would wake the leader.
@@ -56,6 +56,14 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         Session { requests: Some(requests), out, replies, due: 0, sent: None, patience, timer, ended: false }
     }
 
+    /// One more reply is due.
+    fn owe(&mut self) {
+        if self.due == 0 {
+            self.timer.as_mut().reset(Instant::now() + self.patience);
+        }
+        self.due += 1;
+    }
+
     /// Whether the reply to an earlier request says all that this one's could.
     fn covers(&self, request: &pb::AppendRequest) -> bool {
         request.entries.is_empty() && self.sent.is_some() && self.sent == request.previous
@@ -82,15 +90,13 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
                 Poll::Ready(None) => {
                     self.requests = None;
                     self.out.close_channel();
+                    self.owe();
                 }
                 Poll::Ready(Some(mut request)) => {
                     request.quiet = self.covers(&request);
                     self.sent = last(&request);
                     if !request.quiet {
-                        if self.due == 0 {
-                            self.timer.as_mut().reset(Instant::now() + self.patience);
-                        }
-                        self.due += 1;
+                        self.owe();
                     }
                     if self.out.start_send(request).is_err() {
                         self.requests = None;
@@ -117,9 +123,11 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Stream for Session<S> {
                 return Poll::Ready(Some(Ok(reply)));
             }
             Poll::Ready(other) => {
+                // Nothing is owed but the end itself, or what is owed will not come.
+                let ended = other.is_none() && this.requests.is_none() && this.due <= 1;
                 this.ended = true;
                 this.requests = None;
-                return Poll::Ready(other);
+                return Poll::Ready(if ended { None } else { other.or(Some(Err(PeerError::Unknown))) });
             }
             Poll::Pending if this.due == 0 => return Poll::Pending,
             Poll::Pending => {}
@@ -197,6 +205,27 @@ mod tests {
         let refusal = pb::AppendReply { conflict: Some(pb::LogId { term: 1, index: 2 }), ..Default::default() };
         replies.unbounded_send(Ok(refusal.clone())).unwrap();
         assert_eq!(session.next().await, Some(Ok(refusal)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_waited_for_no_longer_than_a_reply_and_comes_after_all_of_them() {
+        let patience = Duration::from_secs(1);
+        let (out, _far) = channel();
+        let silent = stream::iter([Ok(pb::AppendReply::default())]).chain(stream::pending());
+        let mut session = Session::new(stream::iter([request(1)]), out, silent.boxed(), patience);
+        assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
+        assert_eq!(session.next().await, Some(Err(PeerError::Unknown)), "the far end never closes");
+
+        for (requests, pending) in [(2, false), (1, true)] {
+            let (out, _far) = channel();
+            let more = if pending { stream::pending().boxed() } else { stream::empty().boxed() };
+            let requests = stream::iter((0..requests).map(request)).chain(more);
+            let replies = stream::iter([Ok(pb::AppendReply::default())]);
+            let mut session = Session::new(requests, out, replies.boxed(), patience);
+            assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
+            assert_eq!(session.next().await, Some(Err(PeerError::Unknown)), "it ends too early");
+            assert_eq!(session.next().await, None);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What carries peer messages: gRPC in production, function calls in a test cluster.
+//! What carries peer messages: the network in production, function calls in a test cluster.
 
 use super::pb;
 use conclave_storage::types::MemberNode;

@@ -1,0 +1,87 @@
+//! How soon the next session to a peer may begin.
+//!
+//! openraft begins again at once when a session failed: its own pause sits in the stream of requests, which nobody asks before there is a
+//! connection. And while a snapshot is on its way, it makes a session of every commit.
+//!
+//! 1. After a session without a reply the next one waits.
+//! 2. So it does after a few that brought nothing. A few, since a leader begins by asking where the peer's log ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Sessions in a row that may bring nothing.
+const FEW: u32 = 4;
+
+pub(super) struct Pace {
+    pause: Duration,
+    in_vain: Arc<AtomicU32>,
+}
+
+/// One session.
+pub(super) struct Turn {
+    in_vain: Arc<AtomicU32>,
+    before: u32,
+    brings: AtomicBool,
+}
+
+impl Pace {
+    pub(super) fn new(pause: Duration) -> Pace {
+        Pace { pause, in_vain: Arc::default() }
+    }
+
+    /// Waits until a session may begin.
+    pub(super) async fn turn(&self) -> Turn {
+        if self.in_vain.load(Ordering::Relaxed) >= FEW {
+            tokio::time::sleep(self.pause).await;
+        }
+        let before = self.in_vain.swap(FEW, Ordering::Relaxed);
+        Turn { in_vain: self.in_vain.clone(), before, brings: AtomicBool::new(false) }
+    }
+}
+
+impl Turn {
+    /// Entries are being sent.
+    pub(super) fn brings(&self) {
+        self.brings.store(true, Ordering::Relaxed);
+    }
+
+    /// The peer replied; `news` if it said more than that it is there.
+    pub(super) fn replied(&self, news: bool) {
+        let brought = news || self.brings.load(Ordering::Relaxed);
+        self.in_vain.store(if brought { 0 } else { self.before.saturating_add(1) }, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    const PAUSE: Duration = Duration::from_millis(50);
+
+    /// How many sessions begin within a second.
+    async fn sessions(run: impl Fn(&Turn)) -> usize {
+        let (pace, start) = (Pace::new(PAUSE), Instant::now());
+        for n in 0..1000 {
+            run(&pace.turn().await);
+            if start.elapsed() > Duration::from_secs(1) {
+                return n;
+            }
+        }
+        1000
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_brings_something_may_go_on_at_once() {
+        assert_eq!(sessions(|_| {}).await, 21, "no reply");
+        assert_eq!(sessions(Turn::brings).await, 21, "no reply to entries");
+        assert_eq!(sessions(|turn| turn.replied(false)).await, 24, "replies that say nothing");
+        assert_eq!(sessions(|turn| turn.replied(true)).await, 1000, "a peer that says where its log ends");
+        let entries = |turn: &Turn| {
+            turn.brings();
+            turn.replied(false);
+        };
+        assert_eq!(sessions(entries).await, 1000, "entries that arrive");
+    }
+}
