@@ -4,9 +4,8 @@
 //! are refused, which is the same to the caller as a member that does not listen yet.
 
 use super::identity::Ids;
-use super::log::Requests;
 use super::suspicion::Suspicion;
-use super::transport::{AppendReplies, PeerError};
+use super::transport::{AppendReplies, AppendRequests, PeerError};
 use super::{convert, pb, snapshot};
 use crate::keeper::Keeper;
 use crate::leadership::RaftCell;
@@ -86,12 +85,12 @@ impl Handler {
     }
 
     /// As [`Handler::append`], if the ids are right.
-    pub(crate) fn append_from(&self, ids: Ids, requests: Requests) -> Result<AppendReplies, PeerError> {
+    pub(crate) fn append_from(&self, ids: Ids, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         self.check(ids).inspect_err(|error| tracing::warn!(%error, "refused a peer's log"))?;
         self.append(ids.from, requests)
     }
 
-    pub(super) fn append(&self, from: u64, requests: Requests) -> Result<AppendReplies, PeerError> {
+    pub(super) fn append(&self, from: u64, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
         // What ended the requests, if it was not the sender's will: told after the replies that are still due.
         let broken = Arc::new(Mutex::new(None));

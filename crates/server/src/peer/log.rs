@@ -16,7 +16,7 @@
 use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
 use super::pb;
-use super::transport::{AppendReplies, PeerError};
+use super::transport::{AppendReplies, AppendRequests, PeerError};
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Sink, SinkExt, Stream, StreamExt};
@@ -166,13 +166,10 @@ fn reply(frame: &[u8]) -> Result<pb::AppendReply, PeerError> {
 
 // ---- the follower's end ----
 
-/// Requests as they come, and last what ended them if it was not the leader's will.
-pub(crate) type Requests = BoxStream<'static, Result<pb::AppendRequest, PeerError>>;
-
 /// Answers one connection until it ends. `append` decides by the ids whether it is answered at all.
 pub(crate) async fn serve(
     stream: TcpStream,
-    append: impl FnOnce(Ids, Requests) -> Result<AppendReplies, PeerError>,
+    append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
 ) -> io::Result<()> {
     prepare(&stream)?;
     let peer = stream.peer_addr()?;
@@ -213,7 +210,7 @@ fn answer(reply: Result<pb::AppendReply, PeerError>) -> Bytes {
     }))
 }
 
-fn requests(frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> Requests {
+fn requests(frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> AppendRequests {
     let refused = |reason: String| PeerError::Refused(format!("a broken log stream: {reason}"));
     let requests = stream::unfold(Some(frames), move |frames| async move {
         let mut frames = frames?;

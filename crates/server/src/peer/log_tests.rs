@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 const PATIENCE: Duration = Duration::from_secs(20);
 const IDS: Ids = Ids { cluster: 1, from: 2, to: 3 };
 
-type Append = Box<dyn FnOnce(Ids, Requests) -> Result<AppendReplies, PeerError> + Send>;
+type Append = Box<dyn FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError> + Send>;
 
 /// A follower that answers one connection; tells how that ended.
 async fn follower(append: Append) -> (String, oneshot::Receiver<io::Result<()>>) {

@@ -23,40 +23,44 @@ struct Wiring {
 
 /// The network of one test cluster.
 #[derive(Clone)]
-pub struct MemoryNetwork(Arc<watch::Sender<Wiring>>, Arc<AtomicUsize>);
+pub struct MemoryNetwork {
+    wiring: Arc<watch::Sender<Wiring>>,
+    /// How many append sessions were tried.
+    sessions: Arc<AtomicUsize>,
+}
 
 impl Default for MemoryNetwork {
     fn default() -> MemoryNetwork {
-        MemoryNetwork(Arc::new(watch::Sender::default()), Arc::default())
+        MemoryNetwork { wiring: Arc::new(watch::Sender::default()), sessions: Arc::default() }
     }
 }
 
 impl MemoryNetwork {
     /// The member can be called from now on.
     pub fn listen(&self, id: u64, handler: Handler) {
-        self.0.send_modify(|w| drop(w.members.insert(id, handler)));
+        self.wiring.send_modify(|w| drop(w.members.insert(id, handler)));
     }
 
     /// The member is gone: calls to it fail.
     pub fn unlisten(&self, id: u64) {
-        self.0.send_modify(|w| drop(w.members.remove(&id)));
+        self.wiring.send_modify(|w| drop(w.members.remove(&id)));
     }
 
     /// Nothing passes between the member and the others, in either direction.
     pub fn isolate(&self, id: u64) {
-        self.0.send_modify(|w| {
+        self.wiring.send_modify(|w| {
             let others: Vec<u64> = w.members.keys().copied().filter(|other| *other != id).collect();
             w.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
         });
     }
 
     pub fn heal(&self) {
-        self.0.send_modify(|w| w.cut.clear());
+        self.wiring.send_modify(|w| w.cut.clear());
     }
 
     /// How many append sessions were tried.
     pub fn sessions(&self) -> usize {
-        self.1.load(Ordering::Relaxed)
+        self.sessions.load(Ordering::Relaxed)
     }
 
     /// This network as one member sees it.
@@ -88,7 +92,7 @@ impl MemoryLink {
     }
 
     fn peer(&self) -> Result<Handler, PeerError> {
-        let wiring = self.network.0.borrow();
+        let wiring = self.network.wiring.borrow();
         match wiring.members.get(&self.to) {
             Some(handler) if !self.is_cut(&wiring) => Ok(handler.clone()),
             _ => Err(PeerError::Unreachable),
@@ -97,7 +101,7 @@ impl MemoryLink {
 
     /// Resolves when the link is cut in either direction.
     fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut wiring = self.network.0.subscribe();
+        let mut wiring = self.network.wiring.subscribe();
         let link = MemoryLink { network: self.network.clone(), from: self.from, to: self.to };
         async move {
             let back = (link.to, link.from);
@@ -122,7 +126,7 @@ impl MemoryLink {
 #[async_trait::async_trait]
 impl Link for MemoryLink {
     async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
-        self.network.1.fetch_add(1, Ordering::Relaxed);
+        self.network.sessions.fetch_add(1, Ordering::Relaxed);
         let requests = requests.take_until(self.broken()).map(Ok).boxed();
         let replies = self.peer()?.append(self.from, requests)?;
         let broken = futures::stream::once(async { Err(PeerError::Unknown) });

@@ -25,6 +25,9 @@ pub trait Transport: Send + Sync {
     fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link>;
 }
 
+/// As they come, and last what ended them if it was not the leader's will.
+pub type AppendRequests = BoxStream<'static, Result<pb::AppendRequest, PeerError>>;
+
 pub type AppendReplies = BoxStream<'static, Result<pb::AppendReply, PeerError>>;
 
 /// The calls to one peer.
