@@ -30,6 +30,29 @@ pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: imp
     sync_dir(dir)
 }
 
+/// Whether files in this directory can be written past the system's memory. Some file systems cannot.
+pub(crate) fn take_direct(dir: &Path) -> bool {
+    /// As RocksDB will align what it writes.
+    #[repr(align(4096))]
+    struct Block([u8; 4096]);
+    let probe = dir.join("direct.tmp");
+    let written = write_direct(&probe, &Block([0; 4096]).0);
+    let _ = fs::remove_file(&probe);
+    written.is_ok()
+}
+
+#[cfg(target_os = "linux")]
+fn write_direct(path: &Path, block: &[u8]) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?).write_all(block)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_direct(_: &Path, _: &[u8]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Removes a directory with everything in it; one that is not there is fine.
 pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {

@@ -26,6 +26,7 @@
 //! | [`identity`], [`open`](mod@open) | whose directory this is, and whether it can be believed |
 //! | [`stopped`] | looking at what a stopped member has |
 //! | `journals` | damage that RocksDB would not notice |
+//! | `background` | flushes and compactions, out of the way |
 //! | [`failpoint`] | crash points for the tests |
 //!
 //! # Invariants
@@ -53,6 +54,7 @@ pub mod state;
 pub mod stopped;
 pub mod types;
 
+mod background;
 mod error;
 mod files;
 mod journals;

@@ -5,6 +5,7 @@
 //! no longer written are tracked in the manifest, so that one that is missing or short is noticed too.
 
 use super::disk::{LogDisk, LogOp, Slot};
+use crate::background;
 use crate::error::{OpenError, rocks_io};
 use crate::journals;
 use bytes::Bytes;
@@ -62,8 +63,11 @@ fn families() -> [ColumnFamilyDescriptor; 3] {
 impl RocksLog {
     pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
         journals::check("the log", dir)?;
-        let db =
-            DB::open_cf_descriptors(&options(), dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
+        background::yielding_threads();
+        let mut o = options();
+        // Whoever needs an entry finds it in memory (`cache`), but for a member that was away.
+        background::direct(&mut o, dir);
+        let db = DB::open_cf_descriptors(&o, dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
         Ok(RocksLog { db })
     }
 

@@ -1,4 +1,5 @@
-//! Bounds what a restart has to replay: flushes after so many bytes of changes, or so long after the first one.
+//! Bounds what a restart has to replay: flushes after so many bytes of changes, or so long after the first one; not in all members at once,
+//! which change by the same bytes at the same time.
 
 use super::handle::StateShared;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,7 +18,7 @@ pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
         }
         let unflushed = state.unflushed();
         let now = Instant::now();
-        if unflushed >= state.limits.flush_bytes || (unflushed > 0 && due.is_some_and(|at| now >= at)) {
+        if unflushed >= state.flush_at() || (unflushed > 0 && due.is_some_and(|at| now >= at)) {
             if let Err(e) = state.flush() {
                 state.fatal.raise("flushing the state", e);
                 return;

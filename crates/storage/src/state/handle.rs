@@ -12,6 +12,7 @@ use super::rocks::StateDb;
 use super::standing::{Standing, Standings};
 use super::view::{Moment, Past, Stash, StateView};
 use super::{StateLimits, flusher, sweeper};
+use crate::background::apart;
 use crate::codec;
 use crate::error::{Fatal, OnFatal};
 use crate::failpoint::failpoint;
@@ -57,6 +58,8 @@ pub(crate) struct StateShared {
     turn: RwLock<Option<Past>>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
+    /// The next one comes when they are so many.
+    flush_at: AtomicU64,
     /// One flush or checkpoint at a time.
     flushing: Mutex<()>,
     pub(super) log: LogStore,
@@ -102,6 +105,7 @@ impl StateShared {
             stash: Arc::default(),
             turn: RwLock::default(),
             unflushed: AtomicU64::new(0),
+            flush_at: AtomicU64::new(apart(limits.flush_bytes)),
             flushing: Mutex::new(()),
             log,
             fatal: Fatal(on_fatal),
@@ -151,11 +155,15 @@ impl StateShared {
     /// Counts what was written; at the limit the flusher is told.
     pub(super) fn wrote(&self, bytes: usize) {
         let before = self.unflushed.fetch_add(bytes as u64, Ordering::Relaxed);
-        let (limit, now) = (self.limits.flush_bytes, before + bytes as u64);
+        let (limit, now) = (self.flush_at(), before + bytes as u64);
         // The flusher is told of the first change, so that its clock starts, and again at the limit.
         if before == 0 || (before < limit && now >= limit) {
             tell(self.workers.lock().flush.as_ref());
         }
+    }
+
+    pub(super) fn flush_at(&self) -> u64 {
+        self.flush_at.load(Ordering::Relaxed)
     }
 
     pub(super) fn unflushed(&self) -> u64 {
@@ -171,6 +179,7 @@ impl StateShared {
     fn flush_alone(&self) -> io::Result<()> {
         let db = self.db();
         self.unflushed.store(0, Ordering::Relaxed);
+        self.flush_at.store(apart(self.limits.flush_bytes), Ordering::Relaxed);
         let applied = db.raft_rows()?.applied;
         db.flush()?;
         // A stashed view would hold on to the write buffers that were just written out.

@@ -28,7 +28,7 @@ pub struct StateLimits {
     /// One memtable; a few can exist.
     pub write_buffer_bytes: usize,
     pub block_cache_bytes: usize,
-    /// Flush after this many bytes of changes ...
+    /// Flush after this many bytes of changes, or up to a quarter less ...
     pub flush_bytes: u64,
     /// ... or this long after the first one.
     pub flush_interval: std::time::Duration,
