@@ -312,6 +312,8 @@ async fn garbage_on_every_port() -> Result<()> {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut random = vec![0; 20_000];
     rand::rng().fill(&mut random[..]);
+    // How members begin a connection for their log.
+    let log = b"conclave log 1\n";
     let garbage: Vec<Vec<u8>> = vec![
         vec![],
         b"\0".to_vec(),
@@ -324,6 +326,15 @@ async fn garbage_on_every_port() -> Result<()> {
         [&preface[..], &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat(),
         random.clone(),
         "A".repeat(200_000).into_bytes(),
+        log[..5].to_vec(),
+        b"conclave log 2\n".to_vec(),
+        log.to_vec(),
+        [&log[..], &random[..]].concat(),
+        // A frame that claims 4 GB; an introduction of nobody, of another cluster, and one that is much too long.
+        [&log[..], &[0xff; 4]].concat(),
+        [&log[..], &[0; 4]].concat(),
+        [&log[..], &[0, 0, 0, 6, 8, 1, 16, 2, 24, 3]].concat(),
+        [&log[..], &[0, 0, 1, 0], &[8; 256]].concat(),
     ];
     for i in 0..3 {
         for port in [cluster.address(i).client, cluster.address(i).peer] {

@@ -11,6 +11,7 @@ use cluster_tests::{
 };
 use conclave_client::api::etcdserverpb::WatchCreateRequest;
 use std::time::Duration;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// How long a stop may take on a busy machine.
 const QUICKLY: Duration = Duration::from_secs(5);
@@ -71,6 +72,32 @@ async fn open_streams_hold_up_nothing() -> Result<()> {
         ensure!(status.success() && took < QUICKLY, "n{} ended with {status} after {took:?}", i + 1);
         let ended = tokio::time::timeout(SOON, waiting).await??;
         ensure!(ended.is_err(), "a waiter at a node that is gone holds a lock");
+        cluster.restart(i).await?;
+    }
+    Ok(())
+}
+
+/// Nor do connections at the peers' port, whatever they have said so far.
+#[tokio::test]
+async fn half_open_connections_hold_up_nothing() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    for i in 0..3 {
+        let mut open = Vec::new();
+        for said in [
+            &b""[..],
+            b"P",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"conc",
+            b"conclave log 1\n",
+            b"conclave log 1\n\0\0\0\x06\x08",
+        ] {
+            let mut connection = TcpStream::connect(("127.0.0.1", cluster.address(i).peer)).await?;
+            connection.write_all(said).await?;
+            open.push(connection);
+        }
+        put(&cluster.client(i)?, "k", "v").await?;
+        let (status, took) = cluster.node(i).terminate(SOON).await?;
+        ensure!(status.success() && took < QUICKLY, "n{} ended with {status} after {took:?}", i + 1);
         cluster.restart(i).await?;
     }
     Ok(())
