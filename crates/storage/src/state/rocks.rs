@@ -296,6 +296,7 @@ mod tests {
         write("new");
         db.flush().unwrap();
         let written = files();
+        write("newest");
         drop(view);
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(files(), written);
