@@ -1,4 +1,4 @@
-//! A member's `/status`: how far its state has come, and its digest.
+//! A member's pages: `/status`, how far its state has come, and its digest; `/metrics`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -27,8 +27,17 @@ pub struct Standing {
 /// # Errors
 /// It does not answer with that, or takes longer than `patience`.
 pub fn standing(url: &str, patience: Duration) -> Result<Standing> {
-    let address = url.strip_prefix("http://").context("an address without http")?;
-    read(&page(address.trim_end_matches('/').parse()?, "/status", patience)?)
+    read(&serde_json::from_str(&page(url, "/status", patience)?)?)
+}
+
+/// One number of a member's metrics.
+///
+/// # Errors
+/// It does not answer with that, or takes longer than `patience`.
+pub fn metric(url: &str, name: &str, patience: Duration) -> Result<u64> {
+    let page = page(url, "/metrics", patience)?;
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("no {name}"))?.parse()?)
 }
 
 fn read(status: &Value) -> Result<Standing> {
@@ -42,8 +51,10 @@ fn read(status: &Value) -> Result<Standing> {
     })
 }
 
-/// Gets a JSON page, in the few words of HTTP that it takes.
-fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value> {
+/// Gets a page, in the few words of HTTP that it takes.
+fn page(url: &str, path: &str, patience: Duration) -> Result<String> {
+    let address = url.strip_prefix("http://").context("an address without http")?;
+    let address: SocketAddr = address.trim_end_matches('/').parse()?;
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
@@ -52,7 +63,7 @@ fn page(address: SocketAddr, path: &str, patience: Duration) -> Result<Value> {
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
-    Ok(serde_json::from_str(body)?)
+    Ok(body.to_owned())
 }
 
 #[cfg(test)]

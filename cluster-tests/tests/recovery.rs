@@ -8,6 +8,7 @@ use cluster_tests::{
     history::History,
     load::Load,
     report,
+    status::metric,
     wait::{LONG, SOON, eventually, within},
 };
 use std::time::{Duration, Instant};
@@ -190,6 +191,46 @@ async fn down_for_long_it_comes_back_by_snapshot() -> Result<()> {
     let kept = eventually("a read", SOON, async || Ok(get(&cluster.client(away)?, "before").await?)).await?;
     ensure!(kept.is_some(), "the snapshot does not outlive a restart");
     cluster.restart((leader + 2) % 3).await?;
+    check::digests_equal(&cluster).await.map(drop)
+}
+
+/// Far fewer than between two snapshots. The member that was away finds that what it misses is gone.
+#[tokio::test]
+async fn a_log_of_few_large_entries_is_cut() -> Result<()> {
+    let mut cluster = Cluster::start_with(3, &["--max-log-bytes", &(16 << 20).to_string()]).await?;
+    let leader = cluster.leader().await?;
+    let away = (leader + 1) % 3;
+    let client = cluster.client(leader)?;
+    put(&client, "before", "x").await?;
+    cluster.node(away).kill()?;
+    let value = "x".repeat(1 << 20);
+    for i in 0..60 {
+        put(&client, &format!("k{}", i % 3), &value).await?;
+    }
+    let cut = async |cluster: &Cluster, i: usize| {
+        let bytes = metric(&cluster.endpoint(i), "conclave_log_bytes", SOON)?;
+        // A megabyte is counted at once, and one entry may have begun it.
+        ensure!(bytes <= 18 << 20, "n{} has {bytes} bytes of log", i + 1);
+        ensure!(bytes > 6 << 20, "n{} kept only {bytes} bytes of log", i + 1);
+        Ok(())
+    };
+    for i in [leader, (leader + 2) % 3] {
+        eventually("a shorter log", LONG, async || cut(&cluster, i).await).await?;
+    }
+    cluster.restart(away).await?;
+    check::digests_equal(&cluster).await?;
+    ensure!(cluster.node(away).life()?.contains("receiving a snapshot"), "it came back, but not by a snapshot");
+    // What a restart finds on the disk is no more than that either.
+    cluster.terminate_all().await?;
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    for i in 0..40 {
+        put(&cluster.client(away)?, &format!("k{}", i % 3), &value).await?;
+    }
+    for i in 0..3 {
+        eventually("a shorter log", LONG, async || cut(&cluster, i).await).await?;
+    }
+    ensure!(get(&cluster.client(away)?, "before").await?.is_some(), "a write is gone");
     check::digests_equal(&cluster).await.map(drop)
 }
 

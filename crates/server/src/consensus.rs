@@ -5,18 +5,17 @@ use crate::config::Config;
 use crate::fatal::Fatal;
 use crate::peer::Peers;
 use crate::peer::client::Network;
+use crate::peer::sending::Sending;
 use conclave_storage::types::Raft;
 use conclave_storage::{
-    ApplySink, Identity, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, WriterStep,
+    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+    WriterStep,
 };
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::storage::{RaftLogReader, RaftLogStorage};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A purge is a range deletion: few and large ones.
-const PURGE_ENTRIES: u64 = 8_192;
 
 /// The halves of the storage that openraft takes.
 pub struct Store {
@@ -35,6 +34,11 @@ impl Store {
     /// How long the log's writer has been waiting for its disk.
     pub fn writer_step(&self) -> Arc<WriterStep> {
         self.log.writer_step()
+    }
+
+    /// What the log takes.
+    pub fn log_size(&self) -> LogSize {
+        self.log.size()
     }
 
     /// How long syncs of the log take.
@@ -84,10 +88,8 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
         max_payload_entries: 2_048,
         max_append_entries: Some(4_096),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_count),
-        // A member that was away for less than this catches up from the log, and one that receives a snapshot still finds what
-        // was written meanwhile.
-        max_in_snapshot_log_to_keep: config.snapshot_count / 2,
-        purge_batch_size: (config.snapshot_count / 10).clamp(1, PURGE_ENTRIES),
+        // What of the log goes is asked for (trim.rs), and never decided here.
+        max_in_snapshot_log_to_keep: u64::MAX,
         // The transfer itself has a deadline for progress (peer/snapshot.rs).
         install_snapshot_timeout: 600_000,
         state_machine_channel_size: Some(256),
@@ -96,9 +98,9 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
     .validate()
 }
 
-pub async fn start(config: &Config, me: u64, peers: Peers, store: Store) -> anyhow::Result<Raft> {
+pub async fn start(config: &Config, me: u64, peers: Peers, sending: Sending, store: Store) -> anyhow::Result<Raft> {
     let raft_config = Arc::new(raft_config(config, me)?);
-    Ok(Raft::new(me, raft_config, Network(peers), store.log, store.machine).await?)
+    Ok(Raft::new(me, raft_config, Network::new(peers, sending), store.log, store.machine).await?)
 }
 
 /// Writes the first membership, the same on every member, unless there is one. The lowest id begins, so that the first

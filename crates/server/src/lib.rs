@@ -29,6 +29,7 @@ mod stall;
 pub mod status;
 pub mod telemetry;
 pub mod timer_keeper;
+mod trim;
 pub mod waiters;
 pub mod watch;
 pub mod wiring;

@@ -57,6 +57,7 @@ pub struct Live {
     pub leases: u64,
     /// Names that somebody waits for on this node.
     pub queues: u64,
+    pub log_bytes: u64,
     pub log_syncs: Durations,
 }
 
@@ -141,6 +142,7 @@ impl Live {
         gauge("etcd_debugging_mvcc_watcher_total", "Watchers", self.watchers);
         gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read history", self.slow_watchers);
         gauge("conclave_leases", "Leases", self.leases);
+        gauge("conclave_log_bytes", "Bytes of the entries in the log, about", self.log_bytes);
         gauge("conclave_queues_waited_in", "Elections and locks that somebody waits for here", self.queues);
 
         let mut signed = |name: &str, help: &str, value: i64| registry.register(name, help, ConstGauge::new(value));

@@ -16,6 +16,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
+use crate::peer::sending::Sending;
 use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
 use crate::proposer::{Limits, ProposeError, Proposer};
@@ -27,11 +28,11 @@ use crate::timer_keeper::TimerKeeper;
 use crate::waiters::Waiters;
 use crate::watch::{WatchConfig, WatchHub};
 use crate::wiring::Wiring;
-use crate::{clock, compactor};
+use crate::{clock, compactor, trim};
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::{Command, Member, read};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Identity, Registry, StateHandle, SyncTimes};
+use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +62,13 @@ pub struct Node {
     pub peers: Peers,
     pub metrics: Arc<Metrics>,
     pub log_syncs: Arc<SyncTimes>,
+    pub log_size: LogSize,
     pub stopping: CancellationToken,
     raft: RaftCell,
 }
 
 impl Node {
-    fn wire(config: Config, identity: Identity, origin: u64, wiring: Wiring, log_syncs: Arc<SyncTimes>) -> Node {
+    fn wire(config: Config, identity: Identity, origin: u64, wiring: Wiring, store: &consensus::Store) -> Node {
         let timeout = config.request_timeout();
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), wiring.clone());
         let reader = Reader::new(wiring.clone(), timeout);
@@ -98,7 +100,8 @@ impl Node {
             leadership,
             peers,
             metrics: Arc::new(Metrics::new()),
-            log_syncs,
+            log_syncs: store.sync_times(),
+            log_size: store.log_size(),
             stopping: CancellationToken::new(),
             raft,
         }
@@ -266,8 +269,7 @@ impl RunningNode {
             fatal: fatal.clone(),
             closing: closing.clone(),
         };
-        let syncs = opened.store.sync_times();
-        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, syncs));
+        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
         sink.join(node.followers());
         Ok(RunningNode {
             handler: node.handler(&plan, opened.registry),
@@ -292,7 +294,8 @@ impl RunningNode {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
         let stall = StallWatch::new(store.writer_step(), &node.config);
-        let raft = consensus::start(&node.config, self.plan.identity.member_id, node.peers.clone(), store).await?;
+        let (me, sending) = (self.plan.identity.member_id, Sending::default());
+        let raft = consensus::start(&node.config, me, node.peers.clone(), sending.clone(), store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
         self.work.spawn(node.proposer.clone().run());
@@ -301,6 +304,8 @@ impl RunningNode {
         self.spawn(node.timers.clone().run());
         self.spawn(stall.run(node.clone()));
         self.spawn(node.clone().announce());
+        let bounds = trim::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
+        self.spawn(bounds.keep(raft.clone(), node.log_size.clone(), sending));
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());
         self.spawn(compactor::run(policy, state, node.leadership.clone(), proposer, node.stopping.clone()));

@@ -158,19 +158,46 @@ pub(crate) fn at_revision(prefix: &[u8], revision: i64) -> Vec<u8> {
     row
 }
 
+/// Where the rows of the rev table for a revision begin.
+pub(crate) fn revision_row(main: i64) -> [u8; REVISION_LEN] {
+    main.max(0).to_be_bytes()
+}
+
+/// What was there when a key changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    Nothing,
+    /// The version that this revision made.
+    Version(i64),
+    /// Not in the row: the rows of the key tell.
+    Untold,
+}
+
 /// The row of the rev table for the change number `sub` of a revision.
-pub(crate) fn revision_row(main: i64, sub: u32) -> [u8; 12] {
-    let mut row = [0; 12];
-    row[..8].copy_from_slice(&main.max(0).to_be_bytes());
-    row[8..].copy_from_slice(&sub.to_be_bytes());
+pub(crate) fn change_row(main: i64, sub: u32, before: Before) -> Vec<u8> {
+    let mut row = Vec::with_capacity(2 * REVISION_LEN + 4);
+    row.extend_from_slice(&revision_row(main));
+    row.extend_from_slice(&sub.to_be_bytes());
+    match before {
+        Before::Nothing => row.extend_from_slice(&revision_row(0)),
+        Before::Version(revision) => row.extend_from_slice(&revision_row(revision)),
+        Before::Untold => {}
+    }
     row
 }
 
-pub(crate) fn split_revision_row(row: &[u8]) -> Result<i64, Fault> {
-    match row.first_chunk::<8>() {
-        Some(main) if row.len() == 12 => Ok(i64::from_be_bytes(*main)),
-        _ => Err(short("rev")),
-    }
+/// The revision of a change, and what was there before.
+pub(crate) fn split_change_row(row: &[u8]) -> Result<(i64, Before), Fault> {
+    let (main, rest) = row.split_first_chunk().ok_or_else(|| short("rev"))?;
+    let before = match rest.get(4..).map(<[u8; REVISION_LEN]>::try_from) {
+        Some(Ok(revision)) => match i64::from_be_bytes(revision) {
+            0 => Before::Nothing,
+            revision => Before::Version(revision),
+        },
+        Some(Err(_)) if rest.len() == 4 => Before::Untold,
+        _ => return Err(short("rev")),
+    };
+    Ok((i64::from_be_bytes(*main), before))
 }
 
 pub(crate) fn lease_row(id: LeaseId) -> [u8; 9] {

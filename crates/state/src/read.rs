@@ -137,9 +137,9 @@ pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) 
 fn changes<V: View>(view: &V, from: i64, to: i64, portion: Portion) -> Result<(Vec<(i64, Bytes)>, i64), Fault> {
     let mut changes: Vec<(i64, Bytes)> = Vec::new();
     let mut next = to.saturating_add(1);
-    let (first, past) = (keys::revision_row(from, 0), keys::revision_row(next, 0));
+    let (first, past) = (keys::revision_row(from), keys::revision_row(next));
     view.scan(Table::Rev, &first, &past, &mut |row, key| {
-        let revision = keys::split_revision_row(row)?;
+        let (revision, _) = keys::split_change_row(row)?;
         let goes_on = changes.last().is_some_and(|(last, _)| *last == revision);
         if changes.len() >= portion.events.max(1) && (portion.strict || !goes_on) {
             next = revision;

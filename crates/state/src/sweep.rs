@@ -9,7 +9,7 @@
 //!    removed and the process died, the next sweep goes on from the rows that are left: starting from 0 is always right.
 //! 3. It removes only rows that no command reads: it may run beside `apply`, on an older view.
 
-use crate::keys::{self, KeyRows};
+use crate::keys::{self, Before, KeyRows};
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
@@ -26,8 +26,12 @@ pub fn sweep<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Resu
     }
     let (changes, next) = changes(view, from, compacted, limit)?;
     let mut rows = Vec::new();
-    for (revision, row, key) in changes {
-        obsolete(view, &key, revision, compacted, &mut rows)?;
+    for Change { revision, before, row, key } in changes {
+        match before {
+            Before::Nothing => {}
+            Before::Version(version) => rows.push((Table::Kv, keys::version_row(&key, version))),
+            Before::Untold => obsolete(view, &key, revision, compacted, &mut rows)?,
+        }
         if revision < compacted {
             rows.push((Table::Rev, row));
         }
@@ -35,20 +39,25 @@ pub fn sweep<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Resu
     Ok((rows, next))
 }
 
-type Change = (i64, Vec<u8>, Bytes);
+struct Change {
+    revision: i64,
+    before: Before,
+    row: Vec<u8>,
+    key: Bytes,
+}
 
 /// Changes in whole revisions, as far as the limit goes, and the revision after them.
 fn changes<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Result<(Vec<Change>, Option<i64>), Fault> {
     let mut changes: Vec<Change> = Vec::new();
     let mut next = None;
-    let (first, past) = (keys::revision_row(from, 0), keys::revision_row(compacted.saturating_add(1), 0));
+    let (first, past) = (keys::revision_row(from), keys::revision_row(compacted.saturating_add(1)));
     view.scan(Table::Rev, &first, &past, &mut |row, key| {
-        let revision = keys::split_revision_row(row)?;
-        if changes.len() >= limit.max(1) && changes.last().is_some_and(|(last, ..)| *last != revision) {
+        let (revision, before) = keys::split_change_row(row)?;
+        if changes.len() >= limit.max(1) && changes.last().is_some_and(|last| last.revision != revision) {
             next = Some(revision);
             return Ok(Step::Stop);
         }
-        changes.push((revision, row.to_vec(), Bytes::copy_from_slice(key)));
+        changes.push(Change { revision, before, row: row.to_vec(), key: Bytes::copy_from_slice(key) });
         Ok(Step::Next)
     })?;
     Ok((changes, next))

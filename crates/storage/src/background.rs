@@ -12,9 +12,10 @@ use rocksdb::{Env, Options};
 use std::path::Path;
 use std::sync::Once;
 
-/// How much less than the others a thread in the background gets while there is not enough for all: at 10, a tenth. It is not the least there
-/// is (19, a sixtieth): such a thread could hold a lock for long that others wait for, and fall so far behind that writes have to wait.
-const NICE: i32 = 10;
+/// How much less than the others a thread in the background gets while there is not enough for all: at 5, a third. With a tenth (10), compaction
+/// fell behind for good where all cores were taken for long: files piled up, and what was deleted kept its space. With the least there is
+/// (19, a sixtieth), a thread could also hold a lock for long that others wait for.
+const NICE: i32 = 5;
 
 /// Written before the disk is asked to begin with it.
 const PIECE: u64 = 1 << 20;

@@ -63,7 +63,7 @@ pub use error::{OnFatal, OpenError};
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{
-    DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogStats, LogStore, Registry, SyncTimes, WriterStep,
+    DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogSize, LogStats, LogStore, Registry, SyncTimes, WriterStep,
 };
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};

@@ -71,7 +71,7 @@ impl Stopped {
         let read = || -> io::Result<StoredLog> {
             let found = Found::on(&*self.log)?;
             let flushed = self.log.slot(Slot::Flushed)?.map(|r| codec::decode_log_id(&r)).transpose()?;
-            let Found { first, last, purged, committed, vote } = found;
+            let Found { first, last, purged, committed, vote, .. } = found;
             Ok(StoredLog { first, last, purged, committed, flushed, vote })
         };
         read().map_err(|e| self.corrupt("the log", &e))

@@ -192,6 +192,62 @@ async fn what_is_purged_is_not_left_out_without_a_word() {
     assert_eq!(log.try_get_log_entries(4..10).await.unwrap().len(), 5);
 }
 
+/// Entries `from..to` of a megabyte each; there is not one command behind them.
+async fn append_megabytes(log: &mut LogStore, range: std::ops::Range<u64>) {
+    let value = vec![7; 1 << 20];
+    for index in range {
+        append(log, vec![entry(1, index, &[put("key", &value)])]).await.unwrap();
+    }
+}
+
+/// What `dir` takes, without the journals: they come and go by their own bound.
+fn table_bytes(dir: &std::path::Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    files
+        .filter(|file| file.extension().is_some_and(|e| e == "sst"))
+        .filter_map(|f| Some(f.metadata().ok()?.len()))
+        .sum()
+}
+
+#[tokio::test]
+async fn the_log_knows_what_it_takes() {
+    let close = |bytes: u64, megabytes: u64| bytes.abs_diff(megabytes << 20) < 3 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = common::open_at(dir.path());
+    let size = opened.log.size();
+    assert_eq!(size.bytes(), 0);
+    append_megabytes(&mut opened.log, 0..110).await;
+    assert!(close(size.bytes(), 110), "{}", size.bytes());
+    opened.log.truncate_after(Some(log_id(1, 99))).await.unwrap();
+    assert!(close(size.bytes(), 100), "{}", size.bytes());
+    assert_eq!((size.beyond(40 << 20), size.beyond(200 << 20)), (Some(59), None));
+    drop((opened, size));
+
+    // Of what was truncated some may still be on the disk.
+    let mut again = common::open_at(dir.path());
+    let size = again.log.size();
+    assert!((98 << 20..115 << 20).contains(&size.bytes()), "{}", size.bytes());
+    let upto = size.beyond(40 << 20).unwrap();
+    assert!((55..70).contains(&upto), "{upto}");
+    again.log.purge(log_id(1, upto)).await.unwrap();
+    assert!(close(size.bytes(), 40), "{}", size.bytes());
+    append_megabytes(&mut again.log, 100..110).await;
+    assert!(close(size.bytes(), 50), "{}", size.bytes());
+}
+
+/// However few the entries are, and wherever in a file the purges end.
+#[tokio::test]
+async fn what_is_purged_leaves_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = common::open_at(dir.path());
+    for begin in (0..600).step_by(15) {
+        append_megabytes(&mut opened.log, begin..begin + 15).await;
+        opened.log.purge(log_id(1, begin + 10)).await.unwrap();
+    }
+    let files = dir.path().join("log");
+    eventually("the files go", || table_bytes(&files) < 100 << 20);
+}
+
 #[tokio::test]
 async fn a_broken_disk_fails_everything_after_it_and_is_reported() {
     let disk = MemoryDisk::new();

@@ -14,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const DEFAULT_SNAPSHOT_COUNT: u64 = 100_000;
+const DEFAULT_LOG_BYTES: u64 = 1 << 30;
+/// Purges go by megabytes.
+const LEAST_LOG_BYTES: u64 = 16 << 20;
 /// Half of what a log record may hold (`storage::codec::MAX_RECORD`).
 const MAX_REQUEST_BYTES_LIMIT: usize = 32 << 20;
 const MAX_ELECTION_TIMEOUT_MS: u64 = 50_000;
@@ -130,6 +133,10 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     p.require(max_txn_ops > 0, "max-txn-ops", || "at least 1".to_owned());
     let quota: i64 = p.number("quota-backend-bytes", s.quota_backend_bytes.as_ref(), 0, "bytes");
     let snapshot_count = p.number("snapshot-count", s.snapshot_count.as_ref(), 0, "entries");
+    let max_log_bytes: u64 = p.number("max-log-bytes", s.max_log_bytes.as_ref(), 0, "bytes");
+    p.require(max_log_bytes == 0 || max_log_bytes >= LEAST_LOG_BYTES, "max-log-bytes", || {
+        format!("{max_log_bytes} is less than {LEAST_LOG_BYTES} (16 MiB)")
+    });
 
     let config = Config {
         data_dir: s.data_dir.clone().map_or_else(|| PathBuf::from(format!("{name}.conclave")), PathBuf::from),
@@ -149,6 +156,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         heartbeat_interval_ms,
         election_timeout_ms,
         snapshot_count: if snapshot_count == 0 { DEFAULT_SNAPSHOT_COUNT } else { snapshot_count },
+        max_log_bytes: if max_log_bytes == 0 { DEFAULT_LOG_BYTES } else { max_log_bytes },
         quota_backend_bytes: match quota {
             ..0 => None,
             0 => Some(DEFAULT_QUOTA_BYTES),

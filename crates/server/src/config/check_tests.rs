@@ -29,7 +29,7 @@ fn defaults() {
     assert_eq!((config.heartbeat_interval_ms, config.election_timeout_ms), (50, 150));
     assert_eq!(config.election_timeout_max_ms(), 250);
     assert_eq!((config.snapshot_count, config.max_txn_ops, config.max_request_bytes), (100_000, 128, 1_572_864));
-    assert_eq!(config.quota_backend_bytes, Some(2 << 30));
+    assert_eq!((config.max_log_bytes, config.quota_backend_bytes), (1 << 30, Some(2 << 30)));
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.watch_progress_notify_interval, Duration::from_secs(600));
     assert!(config.listen_metrics.is_empty() && !config.unsafe_no_fsync && config.worker_threads == 0);
@@ -92,6 +92,7 @@ fn numbers_and_choices() {
     refused(&["--election-timeout=60000"], "--election-timeout", "at most");
     refused(&["--snapshot-count=-1"], "--snapshot-count", "entries");
     refused(&["--max-request-bytes=0"], "--max-request-bytes", "between");
+    refused(&["--max-log-bytes=1"], "--max-log-bytes", "16 MiB");
     refused(&["--max-txn-ops=0"], "--max-txn-ops", "at least 1");
     refused(&["--quota-backend-bytes=2GiB"], "--quota-backend-bytes", "bytes");
     refused(&["--initial-cluster-state=old"], "--initial-cluster-state", "new, existing");
@@ -99,6 +100,8 @@ fn numbers_and_choices() {
     refused(&["--log-format=xml"], "--log-format", "text, json");
     refused(&["--watch-progress-notify-interval=10ms"], "--watch-progress-notify-interval", "at least 100ms");
     assert_eq!(valid(&["--snapshot-count=0"]).snapshot_count, 100_000);
+    assert_eq!(valid(&["--max-log-bytes=0"]).max_log_bytes, 1 << 30);
+    assert_eq!(valid(&["--max-log-bytes=16777216"]).max_log_bytes, 16 << 20);
     assert_eq!(valid(&["--log-level=info,conclave_server=debug"]).log.filter, "info,conclave_server=debug");
     assert_eq!(valid(&["--log-level=fatal"]).log.filter, "error");
 }

@@ -50,6 +50,8 @@ pub struct Config {
     pub election_timeout_ms: u64,
     /// Entries between two snapshots (the log is purged behind a snapshot).
     pub snapshot_count: u64,
+    /// A log with more bytes of entries is cut to half of this, behind a snapshot.
+    pub max_log_bytes: u64,
     /// `None`: no limit.
     pub quota_backend_bytes: Option<u64>,
     pub max_request_bytes: usize,

@@ -83,6 +83,9 @@ settings! {
 
     /// Log entries between two snapshots; the log behind a snapshot is deleted. 0 is the default [default: 100000]
     snapshot_count: "ENTRIES", LIMITS;
+    /// Bytes that the log's entries may take: beyond, the log is cut to half of that, with a snapshot before if it takes one. 0 is the
+    /// default, the least is 16777216 [default: 1073741824]
+    max_log_bytes: "BYTES", LIMITS;
     /// Bytes the state may take on disk before writes that grow it are refused and the NOSPACE alarm is raised. 0 is the default,
     /// negative is no limit [default: 2147483648]
     quota_backend_bytes: "BYTES", LIMITS, arg(allow_negative_numbers = true);

@@ -38,6 +38,7 @@ impl Probe for Node {
             watch_events: watches.delivered,
             leases: self.leases.len() as u64,
             queues: self.waiters.queues() as u64,
+            log_bytes: self.log_size.bytes(),
             log_syncs: durations(&self.log_syncs),
         }
     }

@@ -4,6 +4,7 @@
 //! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
 
 use super::pace::Pace;
+use super::sending::Sending;
 use super::session::{self, Session};
 use super::transport::{Link, PeerError};
 use super::{Peers, convert, snapshot};
@@ -35,7 +36,10 @@ const RETRY: Duration = Duration::from_millis(50);
 const RETRY_SNAPSHOT: Duration = Duration::from_millis(500);
 
 /// Makes openraft's clients.
-pub struct Network(pub Peers);
+pub struct Network {
+    peers: Peers,
+    sending: Sending,
+}
 
 impl RaftNetworkFactory<C> for Network {
     type Network = PeerClient;
@@ -54,8 +58,13 @@ impl RaftNetworkFactory<C> for Network {
 }
 
 impl Network {
+    pub fn new(peers: Peers, sending: Sending) -> Network {
+        Network { peers, sending }
+    }
+
     fn client(&self, target: u64, used_for: Use) -> PeerClient {
-        PeerClient { link: self.0.link(target).ok().cloned(), used_for, pace: Pace::new(RETRY) }
+        let link = self.peers.link(target).ok().cloned();
+        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone() }
     }
 }
 
@@ -71,6 +80,7 @@ pub struct PeerClient {
     link: Option<Arc<dyn Link>>,
     used_for: Use,
     pace: Pace,
+    sending: Sending,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -176,6 +186,7 @@ impl NetSnapshot<C> for PeerClient {
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
         let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
+        let _on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
             sent = snapshot::send(&*link, vote, snapshot) => sent,
             closed = cancel => return Err(StreamingError::Closed(closed)),

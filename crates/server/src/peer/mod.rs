@@ -18,6 +18,7 @@ pub mod identity;
 pub(crate) mod log;
 pub mod memory;
 mod pace;
+pub mod sending;
 pub mod service;
 mod session;
 mod snapshot;

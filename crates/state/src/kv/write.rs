@@ -7,7 +7,7 @@
 //!    later change replaces the earlier one, on every member alike.
 
 use crate::event::{Event, EventKind};
-use crate::keys::{self, KeyRows};
+use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
 use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
 use crate::scan::{self, Budget};
@@ -103,6 +103,9 @@ impl<V: View> Batch<'_, V> {
             None => (main, 1, 0),
         };
         let head = Head { create_revision, mod_revision: main, version, lease, flags };
+        // What this revision itself made is not before it.
+        let before = current.map(|old| old.mod_revision).filter(|revision| *revision < main);
+        let before = before.map_or(Before::Nothing, Before::Version);
         let (row, record) = (Bytes::from(rows.into_row(main)), Bytes::from(head.record(value).encode()));
         let (shared_key, value) = (keys::shared_key(&row, key), record.slice(record::HEAD..));
         self.rows.put(Table::Kv, row, record);
@@ -112,7 +115,7 @@ impl<V: View> Batch<'_, V> {
             self.attach(lease, key);
         }
         let kv = KeyValue { key: shared_key, value, create_revision, mod_revision: main, version, lease };
-        self.changed(Event { kind: EventKind::Put, kv }, current.is_none());
+        self.changed(Event { kind: EventKind::Put, kv }, before, current.is_none());
     }
 
     /// Writes the tombstone of a key that is alive.
@@ -125,7 +128,8 @@ impl<V: View> Batch<'_, V> {
         self.machine.heads.set(key, Record::DELETED.head(main));
         self.detach(current.map_or(0, |old| old.lease), key);
         let kv = KeyValue { key: shared_key, mod_revision: main, ..KeyValue::default() };
-        self.changed(Event { kind: EventKind::Delete, kv }, true);
+        // Two rows come to an end with it, and whether one of them is this tombstone depends on what else this revision does.
+        self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold, true);
     }
 
     /// Marks the present life of a key as one that a Lock stands for. No client can see the mark, so this is no change of the key.
@@ -160,9 +164,9 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// Books one change of one key. `life`: the key began or ended.
-    fn changed(&mut self, event: Event, life: bool) {
-        let row = keys::revision_row(event.kv.mod_revision, self.sub);
-        self.rows.put(Table::Rev, row.to_vec(), event.kv.key.clone());
+    fn changed(&mut self, event: Event, before: Before, life: bool) {
+        let row = keys::change_row(event.kv.mod_revision, self.sub, before);
+        self.rows.put(Table::Rev, row, event.kv.key.clone());
         self.sub += 1;
         self.machine.digest.event(&event);
         if life {

@@ -9,6 +9,8 @@
 //! 3. Each append has a number. Durability is a watermark on these numbers, not on indexes: an index can be written more than once.
 //! 4. `epoch` changes when entries disappear. A reader that was on the disk meanwhile starts again.
 
+use super::sizes::Sizes;
+use super::store::Found;
 use crate::types::{Entry, LogId, Payload, Vote};
 use std::collections::VecDeque;
 use std::io;
@@ -35,6 +37,8 @@ pub(super) struct Tail {
     appended: u64,
     durable: u64,
     epoch: u64,
+    /// Of all entries, wherever they are.
+    pub(super) sizes: Sizes,
 }
 
 /// Where to find a range: first what the disk has, then what was in memory.
@@ -57,15 +61,13 @@ fn after(id: Option<&LogId>) -> u64 {
 }
 
 impl Tail {
-    /// A log found on the disk, with entries from `first` on (or none).
-    pub(super) fn found(first: Option<u64>, last: Option<LogId>, purged: Option<LogId>, budget: usize) -> Tail {
-        Tail {
-            first: first.unwrap_or(after(purged.as_ref())),
-            last: last.max(purged),
-            purged,
-            budget,
-            ..Tail::default()
-        }
+    /// A log found on the disk.
+    pub(super) fn found(found: &Found, budget: usize) -> Tail {
+        let (purged, last) = (found.purged, found.last.max(found.purged));
+        let first = found.first.unwrap_or(after(purged.as_ref()));
+        let sizes = Sizes::found(&(first..after(last.as_ref())), found.bytes);
+        let (vote, committed) = (found.vote, found.committed);
+        Tail { first, last, purged, vote, committed, budget, sizes, ..Tail::default() }
     }
 
     /// One past the last index.
@@ -97,6 +99,7 @@ impl Tail {
             }
             let bytes = weight(entry);
             self.cached.push_back(Cached { entry: entry.clone(), bytes, append: self.appended });
+            self.sizes.append(index, bytes as u64);
             self.last = Some(entry.log_id);
             added += bytes;
         }
@@ -142,6 +145,7 @@ impl Tail {
             let gone = self.cached.pop_back();
             self.bytes -= gone.map_or(0, |c| c.bytes);
         }
+        self.sizes.truncate(from);
         self.last = last.max(self.purged);
         self.epoch += 1;
         from..to
@@ -153,6 +157,10 @@ impl Tail {
         while self.cached.front().is_some_and(|c| c.entry.log_id.index <= upto.index) {
             let gone = self.cached.pop_front();
             self.bytes -= gone.map_or(0, |c| c.bytes);
+        }
+        match after(self.last.as_ref()) > upto.index + 1 {
+            true => self.sizes.purge(upto.index + 1),
+            false => self.sizes = Sizes::default(),
         }
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(Some(upto));
@@ -201,7 +209,7 @@ mod tests {
 
     /// Room for `n` blank entries.
     fn tail(n: usize) -> Tail {
-        Tail::found(None, None, None, n * weight(&blanks(1, 0..1)[0]))
+        Tail { budget: n * weight(&blanks(1, 0..1)[0]), ..Tail::default() }
     }
 
     #[test]

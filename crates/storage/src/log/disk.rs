@@ -68,7 +68,7 @@ pub trait LogDisk: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 
     /// Gives back the space of entries below `to`, whose purge is synced. May do nothing.
-    fn reclaim(&self, _from: u64, _to: u64) -> io::Result<()> {
+    fn reclaim(&self, _to: u64) -> io::Result<()> {
         Ok(())
     }
 
@@ -77,6 +77,9 @@ pub trait LogDisk: Send + Sync + 'static {
 
     /// The first and the last index at or above `from`.
     fn ends(&self, from: u64) -> io::Result<Option<(u64, u64)>>;
+
+    /// What the entries in `[from, to)` take, about.
+    fn bytes(&self, from: u64, to: u64) -> io::Result<u64>;
 
     fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>>;
 
@@ -197,6 +200,11 @@ impl LogDisk for MemoryDisk {
         let first = range.next().map(|(index, _)| *index);
         let last = range.next_back().map(|(index, _)| *index);
         Ok(first.map(|first| (first, last.unwrap_or(first))))
+    }
+
+    fn bytes(&self, from: u64, to: u64) -> io::Result<u64> {
+        let disk = self.0.lock();
+        Ok(disk.written.entries.range(from..to.max(from)).map(|(_, record)| record.len() as u64).sum())
     }
 
     fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>> {

@@ -16,6 +16,7 @@ mod cache;
 mod dump;
 mod registry;
 mod rocks;
+mod sizes;
 mod step;
 mod store;
 mod sync_times;
@@ -24,7 +25,7 @@ mod writer;
 pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
 pub use registry::Registry;
 pub use step::WriterStep;
-pub use store::{LogLimits, LogStats, LogStore};
+pub use store::{LogLimits, LogSize, LogStats, LogStore};
 pub use sync_times::SyncTimes;
 
 pub(crate) use dump::entries;

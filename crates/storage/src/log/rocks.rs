@@ -10,8 +10,8 @@ use crate::error::{OpenError, rocks_io};
 use crate::journals;
 use bytes::Bytes;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, Range, ReadOptions,
+    WriteBatch, WriteOptions, properties,
 };
 use std::io;
 use std::path::Path;
@@ -19,9 +19,6 @@ use std::path::Path;
 const ENTRIES: &str = "entries";
 const SLOTS: &str = "slots";
 const REGISTERED: &[u8] = b"registered/";
-
-/// Below this many entries a purge leaves its files to compaction.
-const RECLAIM_ENTRIES: u64 = 1024;
 
 pub(crate) struct RocksLog {
     db: DB,
@@ -122,13 +119,13 @@ impl LogDisk for RocksLog {
         self.db.flush_wal(true).map_err(rocks_io)
     }
 
-    fn reclaim(&self, from: u64, to: u64) -> io::Result<()> {
-        if to.saturating_sub(from) < RECLAIM_ENTRIES {
-            return Ok(());
-        }
+    fn reclaim(&self, to: u64) -> io::Result<()> {
+        let Some(last) = to.checked_sub(1) else { return Ok(()) };
+        // From the very first index: a file in which an earlier purge ended has been left behind. RocksDB counts the end in: a file that ends
+        // with `to` holds an entry that stays.
+        let first: u64 = 0;
         let entries = self.family(ENTRIES);
-        // RocksDB counts the end in: a file that ends with `to` holds an entry that stays.
-        self.db.delete_file_in_range_cf(entries, from.to_be_bytes(), (to - 1).to_be_bytes()).map_err(rocks_io)
+        self.db.delete_file_in_range_cf(entries, first.to_be_bytes(), last.to_be_bytes()).map_err(rocks_io)
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
@@ -161,6 +158,14 @@ impl LogDisk for RocksLog {
         let last = rows.key().map(index_of).transpose()?;
         rows.status().map_err(rocks_io)?;
         Ok(Some((first, last.unwrap_or(first))))
+    }
+
+    fn bytes(&self, from: u64, to: u64) -> io::Result<u64> {
+        let entries = self.family(ENTRIES);
+        let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+        let files: u64 = self.db.get_approximate_sizes_cf(entries, &[Range::new(&from, &to)]).iter().sum();
+        let buffers = self.db.property_int_value_cf(entries, properties::CUR_SIZE_ALL_MEM_TABLES).map_err(rocks_io)?;
+        Ok(files + buffers.unwrap_or(0))
     }
 
     fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>> {
@@ -219,7 +224,7 @@ mod tests {
     fn a_file_goes_with_its_last_entry_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let log = RocksLog::open(dir.path()).unwrap();
-        let last = 2 * RECLAIM_ENTRIES;
+        let last = 2_000;
         file(&log, 0, last);
         file(&log, last + 1, 2 * last);
         let ends: Vec<_> = files(&log).iter().map(|f| (f.1, f.2)).collect();
@@ -227,14 +232,14 @@ mod tests {
 
         log.write(vec![LogOp::Purge { from: 0, to: last }]).unwrap();
         log.sync().unwrap();
-        log.reclaim(0, last).unwrap();
+        log.reclaim(last).unwrap();
         let kept = log.read(last, last + 1, 1).unwrap();
         assert_eq!(kept.first().map(|row| row.0), Some(last), "the first entry that must stay is gone");
         drop(log);
         let log = RocksLog::open(dir.path()).unwrap();
         assert_eq!(log.ends(last).unwrap(), Some((last, 2 * last)));
 
-        log.reclaim(0, last + 1).unwrap();
+        log.reclaim(last + 1).unwrap();
         // The purge itself, which was in the journal when the log was opened, is a file on level 0.
         assert!(files(&log).iter().all(|f| f.0 == 0 || f.1 > last), "{:?}", files(&log));
         assert_eq!(log.ends(last + 1).unwrap(), Some((last + 1, 2 * last)));

@@ -21,7 +21,7 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -91,6 +91,26 @@ impl Shared {
     }
 }
 
+/// What the entries of a log take: to a megabyte or so, of those that were there at the start to some more.
+#[derive(Clone)]
+pub struct LogSize(Arc<Shared>);
+
+impl LogSize {
+    pub fn bytes(&self) -> u64 {
+        self.0.tail.lock().sizes.bytes()
+    }
+
+    /// The index up to which entries can go while the others still have `keep` bytes, or `None` if all are needed for that.
+    pub fn beyond(&self, keep: u64) -> Option<u64> {
+        self.0.tail.lock().sizes.beyond(keep)
+    }
+
+    /// The bytes of the entries with these indexes.
+    pub fn between(&self, indexes: Range<u64>) -> u64 {
+        self.0.tail.lock().sizes.between(&indexes)
+    }
+}
+
 /// Ends the writer with the last store.
 struct WriterHandle {
     queue: Option<Sender<Op>>,
@@ -129,6 +149,8 @@ pub(crate) struct Found {
     pub(crate) purged: Option<LogId>,
     pub(crate) committed: Option<LogId>,
     pub(crate) vote: Option<Vote>,
+    /// What the entries take.
+    pub(crate) bytes: u64,
 }
 
 impl Found {
@@ -150,7 +172,9 @@ impl Found {
             Some(id) if there(&id)? => Some(id),
             _ => purged,
         };
-        Ok(Found { first: ends.map(|(first, _)| first), last: last.max(purged), purged, committed, vote })
+        let bytes = ends.map_or(Ok(0), |(first, last)| disk.bytes(first, last + 1))?;
+        let (first, last) = (ends.map(|(first, _)| first), last.max(purged));
+        Ok(Found { first, last, purged, committed, vote, bytes })
     }
 }
 
@@ -178,10 +202,8 @@ impl LogStore {
         sync: bool,
         fatal: Fatal,
     ) -> LogStore {
-        let mut tail = Tail::found(found.first, found.last, found.purged, limits.cache_bytes);
-        (tail.vote, tail.committed) = (found.vote, found.committed);
         let shared = Arc::new(Shared {
-            tail: Mutex::new(tail),
+            tail: Mutex::new(Tail::found(found, limits.cache_bytes)),
             durable: watch::Sender::new(0),
             failed: AtomicBool::new(false),
             fatal,
@@ -226,6 +248,11 @@ impl LogStore {
     /// How long the writer has been waiting for the disk. Does not keep the log open.
     pub fn writer_step(&self) -> Arc<WriterStep> {
         self.shared.step.clone()
+    }
+
+    /// How much the entries take. Does not keep the log open.
+    pub fn size(&self) -> LogSize {
+        LogSize(self.shared.clone())
     }
 
     fn send(&self, op: Op) -> io::Result<()> {

@@ -60,7 +60,7 @@ struct Group {
     rooms: Vec<OwnedSemaphorePermit>,
     newest_append: Option<u64>,
     entries: u64,
-    purged: Option<Range<u64>>,
+    purged: Option<u64>,
     must_sync: bool,
 }
 
@@ -125,7 +125,7 @@ impl Writer {
                 group.ops.push(LogOp::Purge { from: range.start, to: range.end });
                 // The files of purged entries are deleted only after the purge itself cannot be lost any more.
                 group.must_sync = true;
-                group.purged = Some(group.purged.take().map_or(range.clone(), |p| p.start.min(range.start)..range.end));
+                group.purged = group.purged.max(Some(range.end));
             }
         }
     }
@@ -152,8 +152,8 @@ impl Writer {
             self.shared.count_sync(begin.elapsed());
         }
         failpoint!("log-after-sync");
-        if let Some(range) = group.purged.take() {
-            self.disk.reclaim(range.start, range.end)?;
+        if let Some(to) = group.purged.take() {
+            self.disk.reclaim(to)?;
         }
         Ok(())
     }

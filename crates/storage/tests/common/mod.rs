@@ -209,6 +209,10 @@ impl LogDisk for HeldDisk {
         self.disk.ends(from)
     }
 
+    fn bytes(&self, from: u64, to: u64) -> io::Result<u64> {
+        self.disk.bytes(from, to)
+    }
+
     fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>> {
         self.disk.slot(slot)
     }

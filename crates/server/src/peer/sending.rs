@@ -1,0 +1,56 @@
+//! Which snapshots are on their way to peers: who receives one goes on with the entry behind it, which must still be there then.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// By their last index, how many are sent.
+#[derive(Clone, Default)]
+pub struct Sending(Arc<Mutex<BTreeMap<u64, usize>>>);
+
+/// On its way until dropped.
+pub(super) struct OnItsWay {
+    sending: Sending,
+    last: u64,
+}
+
+impl Sending {
+    pub(super) fn begin(&self, last: u64) -> OnItsWay {
+        *self.0.lock().entry(last).or_default() += 1;
+        OnItsWay { sending: self.clone(), last }
+    }
+
+    /// The last index of the oldest one.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.0.lock().keys().next().copied()
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        let mut sent = self.sending.0.lock();
+        if let Some(count) = sent.get_mut(&self.last) {
+            *count -= 1;
+            if *count == 0 {
+                sent.remove(&self.last);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_known_until_its_last_transfer_ends() {
+        let sending = Sending::default();
+        let (a, b, c) = (sending.begin(9), sending.begin(5), sending.begin(5));
+        drop(b);
+        assert_eq!(sending.oldest(), Some(5));
+        drop(c);
+        assert_eq!(sending.oldest(), Some(9));
+        drop(a);
+        assert_eq!(sending.oldest(), None);
+    }
+}
