@@ -58,12 +58,16 @@ impl Bounds {
         let by_count = log.snapshot.saturating_sub(self.snapshot_count / 2);
         let by_count = if by_count >= log.purged + batch { by_count } else { 0 };
         let by_bytes = log.beyond.unwrap_or(0);
-        let mut upto = by_count.max(by_bytes.min(log.snapshot));
-        if let Some(sending) = log.sending.filter(|_| log.bytes <= 2 * self.bytes) {
-            upto = upto.min(sending);
-        }
+        let held = log.sending.filter(|_| log.bytes <= self.bytes.saturating_mul(2));
+        let upto = by_count.max(by_bytes.min(log.snapshot)).min(held.unwrap_or(u64::MAX));
         if upto > log.purged {
-            return Some(Act::Purge(upto));
+            // What was asked for in vain while it led is not begun by asking again, but by the next snapshot.
+            let news = upto > log.asked;
+            return if news { Some(Act::Purge(upto)) } else { (log.applied > log.snapshot).then_some(Act::Snapshot) };
+        }
+        // A newer one would let nothing go that is held for an older one.
+        if held.is_some() {
+            return None;
         }
         let reach = by_bytes.min(log.applied);
         let worth = reach > log.snapshot && between(log.snapshot, reach) >= self.bytes / WORTH;
@@ -150,6 +154,8 @@ mod tests {
         };
         assert_eq!(act(log, 0), Some(Act::Purge(60)));
         assert_eq!(act(Standing { purged: 60, ..log }, 0), None);
+        assert_eq!(act(Standing { purged: 60, snapshot: 60, ..log }, 500), None, "a snapshot that frees nothing");
+        assert_eq!(act(Standing { purged: 60, snapshot: 60, sending: None, ..log }, 500), Some(Act::Snapshot));
         assert_eq!(act(Standing { purged: 60, bytes: 2_001, ..log }, 0), Some(Act::Purge(80)));
     }
 
@@ -167,5 +173,22 @@ mod tests {
         assert_eq!(act(log, 0), None);
         assert_eq!(act(Standing { leads: false, ..log }, 0), Some(Act::Purge(80)));
         assert_eq!(act(Standing { purged: 40, ..log }, 0), Some(Act::Purge(80)));
+    }
+
+    /// openraft takes a purge that it has put off for done, and goes on with it after the next snapshot.
+    #[test]
+    fn one_that_leads_no_more_goes_on_with_what_it_had_asked_for() {
+        let log = Standing {
+            snapshot: 40,
+            applied: 50,
+            purged: 10,
+            asked: 40,
+            bytes: 1_500,
+            beyond: Some(80),
+            ..Standing::default()
+        };
+        assert_eq!(act(log, 0), Some(Act::Snapshot));
+        assert_eq!(act(Standing { applied: 40, ..log }, 0), None);
+        assert_eq!(act(Standing { snapshot: 50, ..log }, 0), Some(Act::Purge(50)));
     }
 }

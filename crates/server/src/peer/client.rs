@@ -186,12 +186,13 @@ impl NetSnapshot<C> for PeerClient {
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
         let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
-        let _on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
+        let on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
             sent = snapshot::send(&*link, vote, snapshot) => sent,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let reply = sent.map_err(unreachable)?;
+        on_its_way.arrived();
         Ok(SnapshotResponse::new(convert::from_vote(reply.vote).map_err(unreachable)?))
     }
 }

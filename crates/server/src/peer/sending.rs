@@ -3,12 +3,16 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// By their last index, how many are sent.
 #[derive(Clone, Default)]
 pub struct Sending(Arc<Mutex<BTreeMap<u64, usize>>>);
 
-/// On its way until dropped.
+/// From the moment at which a peer has a snapshot to that at which openraft feeds it what follows, and for the first attempts to do so.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// On its way until dropped, or for a while longer if it has arrived.
 pub(super) struct OnItsWay {
     sending: Sending,
     last: u64,
@@ -23,6 +27,15 @@ impl Sending {
     /// The last index of the oldest one.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.0.lock().keys().next().copied()
+    }
+}
+
+impl OnItsWay {
+    pub(super) fn arrived(self) {
+        tokio::spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            drop(self);
+        });
     }
 }
 
@@ -51,6 +64,16 @@ mod tests {
         drop(c);
         assert_eq!(sending.oldest(), Some(9));
         drop(a);
+        assert_eq!(sending.oldest(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrived_is_remembered_for_a_while() {
+        let sending = Sending::default();
+        sending.begin(7).arrived();
+        tokio::time::sleep(LINGER - Duration::from_millis(1)).await;
+        assert_eq!(sending.oldest(), Some(7));
+        tokio::time::sleep(Duration::from_millis(2)).await;
         assert_eq!(sending.oldest(), None);
     }
 }

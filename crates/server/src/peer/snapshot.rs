@@ -20,6 +20,8 @@ use tokio::time::timeout;
 const CHUNK: usize = 512 << 10;
 /// Without a step forward for this long, the transfer has failed.
 const PROGRESS: Duration = Duration::from_secs(10);
+/// Until the head: the sender reads every file first, for its checksum.
+const HEAD: Duration = Duration::from_secs(120);
 /// From the last chunk to the peer's word that it stands on the new state.
 const INSTALL: Duration = Duration::from_secs(120);
 
@@ -112,7 +114,7 @@ pub(super) async fn receive(
     state: &StateHandle,
     mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
 ) -> Result<(Vote, Snapshot), PeerError> {
-    let Some(pb::snapshot_part::Part::Head(head)) = next(&mut parts).await?.and_then(|p| p.part) else {
+    let Some(pb::snapshot_part::Part::Head(head)) = next(&mut parts, HEAD).await?.and_then(|p| p.part) else {
         return Err(PeerError::Refused("a snapshot that does not begin with its head".into()));
     };
     let vote = convert::from_vote(head.vote)?;
@@ -128,7 +130,7 @@ pub(super) async fn receive(
 
     let (dir, begun) = (state.snapshot_dir(), files.clone());
     let mut receiver = writing(state, move || CheckpointReceiver::begin(&dir, begun)).await?;
-    while let Some(part) = next(&mut parts).await? {
+    while let Some(part) = next(&mut parts, PROGRESS).await? {
         let Some(pb::snapshot_part::Part::Chunk(chunk)) = part.part else {
             return Err(PeerError::Refused("a snapshot with two heads".into()));
         };
@@ -148,8 +150,9 @@ pub(super) async fn receive(
 
 async fn next(
     parts: &mut BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
+    within: Duration,
 ) -> Result<Option<pb::SnapshotPart>, PeerError> {
-    timeout(PROGRESS, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
+    timeout(within, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
 }
 
 /// A step of receiving. Its failure is the end of the transfer, and of the node if the disk is the cause.
