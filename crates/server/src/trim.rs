@@ -15,7 +15,8 @@ use openraft::errors::Fatal;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-const LOOK: Duration = Duration::from_millis(500);
+/// Soon after each snapshot, without looking at every step of consensus.
+const LOOK: Duration = Duration::from_millis(100);
 /// A purge is a range deletion: few and large ones.
 const BATCH_ENTRIES: u64 = 8_192;
 /// A snapshot is made out of turn if as much as this part of the bound goes with it.

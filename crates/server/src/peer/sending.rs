@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct Sending(Arc<Mutex<BTreeMap<u64, usize>>>);
 
 /// From the moment at which a peer has a snapshot to that at which openraft feeds it what follows, and for the first attempts to do so.
-const LINGER: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(3);
 
 /// On its way until dropped, or for a while longer if it has arrived.
 pub(super) struct OnItsWay {
