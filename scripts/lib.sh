@@ -77,7 +77,7 @@ ensure_build_packages() {
   ensure_cargo
   local wanted=(build-essential clang libclang-dev pkg-config protobuf-compiler libprotobuf-dev curl ca-certificates) missing=() package
   if ! command -v dpkg-query >/dev/null; then
-    for package in c++ clang protoc curl; do
+    for package in c++ make clang protoc curl; do
       command -v "$package" >/dev/null || die "$package is missing; of Debian's packages these are needed: ${wanted[*]}"
     done
     return

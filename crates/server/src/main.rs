@@ -14,6 +14,10 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+/// For Rust and for RocksDB alike: what one thread allocates and another frees costs no lock here (docs/decisions/0014).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const FAILED: u8 = 1;
 const MISCONFIGURED: u8 = 2;
 
