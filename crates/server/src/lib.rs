@@ -17,6 +17,7 @@ pub mod http;
 pub mod keeper;
 pub mod leadership;
 pub mod lease_keeper;
+mod long;
 pub mod metrics;
 pub mod node;
 pub mod peer;

@@ -11,6 +11,7 @@
 //! 2. A round that fails is repeated, while anybody waits: a change of leaders costs a read time, not an error.
 //! 3. A read takes its view once and reads it at one revision.
 
+use crate::long;
 use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
 use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
@@ -203,7 +204,7 @@ impl Reader {
         let bounds = view.bounds();
         let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => {
-                let long = tokio::task::spawn_blocking(move || read::range(&view, &query, bounds, None));
+                let long = long::read(move || read::range(&view, &query, bounds, None));
                 long.await.map_err(|_| ReadError::Stopped)?
             }
             found => found,

@@ -5,6 +5,7 @@
 //! 2. Only the last piece carries the header, `more` and `count`.
 
 use crate::convert;
+use crate::long;
 use crate::node::Node;
 use crate::status::{Text, fault, internal, rejected, text};
 use bytes::Bytes;
@@ -40,11 +41,10 @@ pub(super) fn open(node: Arc<Node>, query: RangeQuery, piece_bytes: usize) -> Ra
         async move {
             let Some(mut cursor) = cursor else { return Ok(None) };
             let view = node.state.view();
-            let (piece, cursor) =
-                tokio::task::spawn_blocking(move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor)))
-                    .await
-                    .map_err(internal)?
-                    .map_err(fault)?;
+            let (piece, cursor) = long::read(move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor)))
+                .await
+                .map_err(internal)?
+                .map_err(fault)?;
             let response = match piece.map_err(rejected)? {
                 Piece::Part(kvs) => (convert::part(kvs), Some(cursor)),
                 Piece::Last(revision, result) => (convert::range_response(node.header(revision), result), None),
