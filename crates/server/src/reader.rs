@@ -11,7 +11,7 @@
 //! 2. A round that fails is repeated, while anybody waits: a change of leaders costs a read time, not an error.
 //! 3. A read takes its view once and reads it at one revision.
 
-use crate::long;
+use crate::turns::Turns;
 use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
 use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 /// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
@@ -151,7 +152,8 @@ impl Wants {
 impl Reader {
     pub fn new(wiring: Wiring, timeout: Duration) -> Reader {
         let (arrived, reached) = (Notify::new(), Notify::new());
-        Reader(Arc::new(Inner { wiring, timeout, wants: Mutex::default(), arrived, reached }))
+        let long = Turns::of_processors();
+        Reader(Arc::new(Inner { wiring, timeout, wants: Mutex::default(), arrived, reached, long }))
     }
 
     /// Returns when everything that was committed before the call is applied here.
@@ -195,6 +197,14 @@ impl Reader {
         }
     }
 
+    /// Runs a read that takes long beside the event loop, when its turn has come.
+    pub(crate) async fn long<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        self.0.long.read(work).await
+    }
+
     /// A range at one point in time, and the store's revision at that point.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
         if !serializable {
@@ -204,7 +214,7 @@ impl Reader {
         let bounds = view.bounds();
         let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => {
-                let long = long::read(move || read::range(&view, &query, bounds, None));
+                let long = self.long(move || read::range(&view, &query, bounds, None));
                 long.await.map_err(|_| ReadError::Stopped)?
             }
             found => found,

@@ -2,17 +2,17 @@
 
 use super::topic::batches;
 use super::{Batch, Ended, Span};
+use crate::turns::Turns;
 use crate::watch::source::{HistorySource, INLINE, INLINE_REVISIONS, PAGE};
 use conclave_state::read::Portion;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Reads that may run beside the event loop at once, for the whole node.
 const READERS: usize = 2;
 
 pub(super) struct History {
     source: Arc<dyn HistorySource>,
-    readers: Arc<Semaphore>,
+    readers: Turns,
 }
 
 /// What was found, and the revision that comes next.
@@ -23,7 +23,7 @@ pub(super) struct Page {
 
 impl History {
     pub(super) fn new(source: Arc<dyn HistorySource>) -> History {
-        History { source, readers: Arc::new(Semaphore::new(READERS)) }
+        History { source, readers: Turns::new(READERS) }
     }
 
     pub(super) fn current(&self) -> i64 {
@@ -37,13 +37,8 @@ impl History {
         {
             return Ok(page);
         }
-        let permit = self.readers.clone().acquire_owned().await;
         let (source, span) = (self.source.clone(), span.clone());
-        let page = tokio::task::spawn_blocking(move || {
-            // Until it is read, also if nobody waits for it any more.
-            let _permit = permit;
-            read(&*source, &span, from, to, PAGE)
-        });
+        let page = self.readers.read(move || read(&*source, &span, from, to, PAGE));
         let lost = || Ended::Fault("a read of history was lost".into());
         page.await.map_err(|_| lost())??.ok_or_else(lost)
     }

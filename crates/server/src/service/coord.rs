@@ -68,6 +68,6 @@ pub(crate) async fn look<T: Send + 'static>(
     }
     let (view, revision) = crate::coordination::snapshot(&node.state).map_err(fault)?;
     let found =
-        if long { tokio::task::spawn_blocking(move || read(&view)).await.map_err(internal)? } else { read(&view) };
+        if long { node.reader.long(move || read(&view)).await.map_err(internal)? } else { read(&view) };
     Ok((found.map_err(fault)?, revision))
 }

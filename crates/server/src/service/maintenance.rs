@@ -113,7 +113,7 @@ impl Maintenance for MaintenanceService {
         let revision = admit(&self.0, request)?.revision;
         let view = self.0.state.view();
         let bounds = view.bounds();
-        let hashing = tokio::task::spawn_blocking(move || read::hash_kv(&view, revision, bounds));
+        let hashing = self.0.reader.long(move || read::hash_kv(&view, revision, bounds));
         let hashed = hashing.await.map_err(internal)?.map_err(fault)?.map_err(rejected)?;
         Ok(Response::new(HashKvResponse {
             header: Some(self.0.header(bounds.current)),

@@ -5,7 +5,6 @@
 //! 2. Only the last piece carries the header, `more` and `count`.
 
 use crate::convert;
-use crate::long;
 use crate::node::Node;
 use crate::status::{Text, fault, internal, rejected, text};
 use bytes::Bytes;
@@ -41,8 +40,8 @@ pub(super) fn open(node: Arc<Node>, query: RangeQuery, piece_bytes: usize) -> Ra
         async move {
             let Some(mut cursor) = cursor else { return Ok(None) };
             let view = node.state.view();
-            let (piece, cursor) = long::read(move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor)))
-                .await
+            let read = move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor));
+            let (piece, cursor) = node.reader.long(read).await
                 .map_err(internal)?
                 .map_err(fault)?;
             let response = match piece.map_err(rejected)? {

@@ -2,7 +2,6 @@
 //!
 //! All compares and all ranges look at the same point in time, so the answer is that of a transaction that ran at that moment.
 
-use crate::long;
 use crate::node::Node;
 use crate::status::{fault, internal, rejected};
 use conclave_state::read::{self, Bounds, ReadStop};
@@ -25,7 +24,7 @@ pub(super) async fn read(node: &Node, txn: Txn, serializable: bool) -> Result<(i
     let parts = txn.compares.len() + txn.success.len().max(txn.failure.len());
     let result = match evaluate(&view, &txn, bounds, Some(BUDGET / parts.max(1))) {
         Ok(Err(ReadStop::OverBudget)) => {
-            let long = long::read(move || evaluate(&view, &txn, bounds, None));
+            let long = node.reader.long(move || evaluate(&view, &txn, bounds, None));
             long.await.map_err(internal)?
         }
         done => done,

@@ -5,6 +5,7 @@ use super::outbox::{Outbox, Responses};
 use super::registry::{Page, Registry};
 use super::source::{HistorySource, INLINE, PAGE};
 use super::stream;
+use crate::turns::{Turn, Turns};
 use conclave_api::etcdserverpb::WatchRequest;
 use conclave_state::Changes;
 use conclave_state::view::Fault;
@@ -13,7 +14,6 @@ use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 /// Catch-up reads that may run beside the event loop at once, for the whole node.
@@ -50,15 +50,12 @@ pub struct WatchStats {
     pub delivered: u64,
 }
 
-/// Leave to read beside the event loop.
-pub(crate) type Reader = Option<OwnedSemaphorePermit>;
-
 /// What came of reading a page on the event loop.
 pub(crate) enum CatchUp {
     /// Nobody is behind, or the queue has no room: then the task is called when it has.
     Nothing,
     Page,
-    /// It is too much for there: ask for a [`Reader`].
+    /// It is too much for there: ask for a [`Turn`].
     Long,
 }
 
@@ -66,7 +63,7 @@ struct Shared {
     config: WatchConfig,
     source: Arc<dyn HistorySource>,
     registry: Mutex<Registry>,
-    readers: Arc<Semaphore>,
+    readers: Turns,
 }
 
 #[derive(Clone)]
@@ -78,7 +75,7 @@ impl WatchHub {
     /// Made before anything is applied, so that the hub's revision and the state's are one.
     pub fn new(source: Arc<dyn HistorySource>, config: WatchConfig) -> Self {
         let registry = Mutex::new(Registry::new(source.bounds(), config.response_bytes));
-        let readers = Arc::new(Semaphore::new(READERS));
+        let readers = Turns::new(READERS);
         WatchHub { shared: Arc::new(Shared { config, source, registry, readers }) }
     }
 
@@ -135,24 +132,17 @@ impl WatchHub {
     }
 
     /// Waits for its turn to read beside the event loop.
-    pub(crate) fn reader(&self) -> impl Future<Output = Reader> + Send + 'static {
-        let readers = self.shared.readers.clone();
-        // It is never closed.
-        async move { readers.acquire_owned().await.ok() }
+    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
+        self.shared.readers.turn()
     }
 
     /// Reads a page of any size. False: there was none to read.
     ///
     /// Meanwhile the stream's task must not take watchers out.
-    pub(crate) async fn catch_up_beside(&self, reader: Reader, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
+    pub(crate) async fn catch_up_beside(&self, turn: Turn, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
         let Some(replay) = self.replay(stream, outbox) else { return Ok(false) };
         let source = self.shared.source.clone();
-        let read = move || {
-            // Until it is read, also if nobody waits for it any more.
-            let _reader = reader;
-            replay.read(source.as_ref(), PAGE).map(|page| (replay, page))
-        };
-        let result = tokio::task::spawn_blocking(read).await;
+        let result = turn.read(move || replay.read(source.as_ref(), PAGE).map(|page| (replay, page))).await;
         let (replay, page) = result.map_err(|error| Fault::Read(format!("a catch-up read was lost: {error}")))??;
         if let Some(page) = page {
             self.accept(&replay, &page);

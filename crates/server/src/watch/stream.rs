@@ -3,7 +3,7 @@
 //! Nothing else changes which watchers the stream has. Requests wait only for room for their answers, and while a page of history is
 //! being read: those that are there are taken before each page, however much history there is.
 
-use super::hub::{CatchUp, Reader, WatchHub};
+use super::hub::{CatchUp, WatchHub};
 use super::interest::Span;
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
@@ -45,7 +45,7 @@ pub(crate) struct Task {
     /// There may be history to read.
     behind: bool,
     /// History is to be read beside the event loop, when it is this stream's turn.
-    reader: Option<BoxFuture<'static, Reader>>,
+    turn: Option<BoxFuture<'static, Turn>>,
     /// Requests taken since the last page.
     taken: usize,
 }
@@ -56,7 +56,7 @@ enum Wake {
     Tick,
     Called,
     Page,
-    Turn(Reader),
+    Turn(Turn),
 }
 
 impl Task {
@@ -71,7 +71,7 @@ impl Task {
         let responses = Responses(outbox.clone());
         let registration = Registration { hub, stream, outbox };
         let requests = Some(requests);
-        (Task { registration, requests, end, next_tick, behind: false, reader: None, taken: 0 }, responses)
+        (Task { registration, requests, end, next_tick, behind: false, turn: None, taken: 0 }, responses)
     }
 
     pub(crate) async fn run(mut self) {
@@ -85,12 +85,12 @@ impl Task {
         while !self.registration.outbox.is_closed() {
             match self.wait().await {
                 Wake::End(status) | Wake::Request(Some(Err(status))) => return Err(status),
-                Wake::Turn(reader) => self.long_page(reader).await?,
+                Wake::Turn(turn) => self.long_page(turn).await?,
                 Wake::Request(Some(Ok(request))) => self.handle(request),
                 Wake::Request(None) => self.requests = None,
                 Wake::Tick => self.tick(),
                 // Who waits for a turn looks then.
-                Wake::Called => self.behind = self.reader.is_none(),
+                Wake::Called => self.behind = self.turn.is_none(),
                 Wake::Page => self.page()?,
             }
         }
@@ -110,8 +110,8 @@ impl Task {
             }
         };
         let turn = async {
-            match &mut self.reader {
-                Some(reader) => reader.await,
+            match &mut self.turn {
+                Some(turn) => turn.await,
                 None => std::future::pending().await,
             }
         };
@@ -127,7 +127,7 @@ impl Task {
         tokio::select! {
             biased;
             status = &mut self.end => Wake::End(status),
-            reader = turn => Wake::Turn(reader),
+            turn = turn => Wake::Turn(turn),
             request = next_request => Wake::Request(request),
             () = sleep_until(self.next_tick) => Wake::Tick,
             wake = go_on => wake,
@@ -141,19 +141,19 @@ impl Task {
         let read = hub.catch_up(*stream, outbox).map_err(unreadable)?;
         self.behind = matches!(read, CatchUp::Page);
         if matches!(read, CatchUp::Long) {
-            self.reader = Some(hub.reader().boxed());
+            self.turn = Some(hub.turn().boxed());
         }
         Ok(())
     }
 
-    async fn long_page(&mut self, reader: Reader) -> Result<(), Status> {
-        self.reader = None;
+    async fn long_page(&mut self, turn: Turn) -> Result<(), Status> {
+        self.turn = None;
         self.taken = 0;
         let Registration { hub, stream, outbox } = &self.registration;
         tokio::select! {
             biased;
             status = &mut self.end => return Err(status),
-            read = hub.catch_up_beside(reader, *stream, outbox) => self.behind = read.map_err(unreadable)?,
+            read = hub.catch_up_beside(turn, *stream, outbox) => self.behind = read.map_err(unreadable)?,
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Task {
         self.taken += 1;
         if self.taken >= REQUESTS_AT_ONCE {
             // However many more there are, history is looked at first.
-            self.behind = self.reader.is_none();
+            self.behind = self.turn.is_none();
         }
         let Registration { hub, stream, .. } = &self.registration;
         match request.request_union {

@@ -177,7 +177,7 @@ impl Watching {
         if value.waiting <= FEW {
             return candidates_at(&view, &name, &term, revision);
         }
-        let read = tokio::task::spawn_blocking(move || candidates_at(&view, &name, &term, revision));
+        let read = self.node.reader.long(move || candidates_at(&view, &name, &term, revision));
         read.await.map_err(internal)?
     }
 }
