@@ -11,6 +11,7 @@
 
 use crate::convert::coord::BadField;
 use crate::coordination::Ended;
+use crate::pending::CallError;
 use crate::proposer::ProposeError;
 use crate::reader::{ReadError, ReadFailure};
 use conclave_state::{Fault, Rejection};
@@ -230,6 +231,16 @@ pub fn dedupe_id_reused() -> Status {
 /// What etcd has no text for.
 fn coordination(code: Code, rejection: Rejection) -> Status {
     Status::new(code, format!("conclave: {rejection}"))
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Status {
+        match error {
+            CallError::NotProposed(error) => error.into(),
+            CallError::Stopped => text::STOPPED.status(),
+            CallError::Cancelled => Status::cancelled("conclave: the call was cancelled"),
+        }
+    }
 }
 
 impl From<ProposeError> for Status {

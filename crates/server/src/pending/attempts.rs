@@ -1,8 +1,9 @@
-//! Who, on this node, asks for which place, so that a place leaves the queue with the last one who wants it and not before.
+//! The calls of this node that ask for the same place, and what they owe together.
 //!
-//! The same lease asked twice is one place. Several calls can therefore stand behind one key; a call counts from before its command
-//! is proposed until its answer is handed over or it gives up. What a call obtained for its client is *owed* to the queue until an answer
-//! was handed over: whoever is the last to go takes it along.
+//! Two calls may ask for one place: a client asks again after a time-out, or two of its tasks do. They
+//! make one *attempt*, named by a random number that their commands carry. A call counts from before
+//! its command is proposed until it ends. What a call obtained is *owed* until an answer was handed
+//! over; the last call to end releases it.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,104 +11,111 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Clone, Default)]
-pub(crate) struct Places {
-    asked: Arc<Mutex<HashMap<Bytes, Asked>>>,
+pub(super) struct Attempts {
+    by_key: Arc<Mutex<HashMap<Bytes, Attempt>>>,
 }
 
 #[derive(Default)]
-struct Asked {
+struct Attempt {
     calls: usize,
-    /// The create revision to withdraw when the last call goes without an answer.
+    /// The incarnation of the place that the last call releases.
     owed: Option<i64>,
-    /// The incarnation whose answer was handed over.
+    /// The incarnation that a client was told of.
     kept: Option<i64>,
-    /// A call went that does not know what its command came to.
+    /// A call ended that does not know whether its command had an effect.
     doubt: bool,
-    /// Names what these calls ask for together, among those of other members.
-    attempt: u64,
+    /// Never 0.
+    id: u64,
 }
 
-/// One call that asks for the place `key`.
-pub(crate) struct Asking {
-    places: Places,
+/// One call's part in an attempt.
+pub(super) struct Membership {
+    attempts: Attempts,
     key: Bytes,
     attempt: u64,
 }
 
-impl Places {
-    pub(crate) fn ask(&self, key: Bytes) -> Asking {
-        let mut places = self.asked.lock();
-        let asked = places.entry(key.clone()).or_default();
-        if asked.calls == 0 {
-            asked.attempt = rand::random_range(1..=u64::MAX);
+/// What is to be released after a call has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing, or another call sees to it.
+    Nothing,
+    Owing(i64),
+    InDoubt,
+}
+
+impl Attempts {
+    pub(super) fn join(&self, key: Bytes) -> Membership {
+        let mut by_key = self.by_key.lock();
+        let attempt = by_key.entry(key.clone()).or_default();
+        if attempt.calls == 0 {
+            attempt.id = rand::random_range(1..=u64::MAX);
         }
-        asked.calls += 1;
-        let attempt = asked.attempt;
-        drop(places);
-        Asking { places: self.clone(), key, attempt }
+        attempt.calls += 1;
+        let id = attempt.id;
+        drop(by_key);
+        Membership { attempts: self.clone(), key, attempt: id }
     }
 
     #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.asked.lock().is_empty()
-    }
-
-    fn change(&self, key: &Bytes, change: impl FnOnce(&mut Asked)) {
-        if let Some(asked) = self.asked.lock().get_mut(key) {
-            change(asked);
-        }
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_key.lock().is_empty()
     }
 }
 
-impl Asking {
-    /// The same for all calls that ask for the place at one time; never 0.
-    pub(crate) fn attempt(&self) -> u64 {
+impl Membership {
+    pub(super) fn attempt(&self) -> u64 {
         self.attempt
     }
 
-    /// The key's incarnation that goes with the last call.
-    pub(crate) fn owe(&self, create_revision: i64) {
-        self.places.change(&self.key, |asked| {
-            if asked.kept != Some(create_revision) {
+    /// The command gave this incarnation of the place.
+    pub(super) fn owe(&self, incarnation: i64) {
+        self.change(|attempt| {
+            if attempt.kept != Some(incarnation) {
                 // An older incarnation is gone if there is a newer one.
-                asked.owed = asked.owed.max(Some(create_revision));
+                attempt.owed = attempt.owed.max(Some(incarnation));
             }
         });
     }
 
-    /// That incarnation is the client's now: nobody who asked for it here may take it along.
-    pub(crate) fn keep(&self, create_revision: i64) {
-        self.settle(create_revision);
-        self.places.change(&self.key, |asked| asked.kept = Some(create_revision));
+    /// That incarnation is the client's now.
+    pub(super) fn keep(&self, incarnation: i64) {
+        self.settle(incarnation);
+        self.change(|attempt| attempt.kept = Some(incarnation));
     }
 
-    /// What the call's command came to is not known.
-    pub(crate) fn doubt(&self) {
-        self.places.change(&self.key, |asked| asked.doubt = true);
+    /// It is not known whether the call's command had an effect.
+    pub(super) fn doubt(&self) {
+        self.change(|attempt| attempt.doubt = true);
     }
 
-    /// That incarnation is gone, or is not to be taken along for other reasons.
-    pub(crate) fn settle(&self, create_revision: i64) {
-        self.places.change(&self.key, |asked| {
-            asked.owed.take_if(|owed| *owed == create_revision);
+    /// That incarnation needs no release.
+    pub(super) fn settle(&self, incarnation: i64) {
+        self.change(|attempt| {
+            attempt.owed.take_if(|owed| *owed == incarnation);
         });
     }
 
-    /// Ends the call. Whether the caller must give back what the attempt took, or may have taken.
-    pub(crate) fn leave(&self) -> bool {
-        self.end().is_some_and(|asked| asked.owed.is_some() || (asked.doubt && asked.kept.is_none()))
+    /// Ends the call's part. To be called once.
+    pub(super) fn leave(&self) -> Left {
+        let mut by_key = self.attempts.by_key.lock();
+        let Some(attempt) = by_key.get_mut(&self.key) else { return Left::Nothing };
+        attempt.calls -= 1;
+        if attempt.calls > 0 {
+            return Left::Nothing;
+        }
+        let Attempt { owed, kept, doubt, .. } = by_key.remove(&self.key).unwrap_or_default();
+        match owed {
+            Some(incarnation) => Left::Owing(incarnation),
+            None if doubt && kept.is_none() => Left::InDoubt,
+            None => Left::Nothing,
+        }
     }
 
-    /// Ends the call. `None`: other calls ask for the place still. Else the caller must withdraw what is owed, if anything is.
-    pub(crate) fn depart(&self) -> Option<Option<i64>> {
-        self.end().map(|asked| asked.owed)
-    }
-
-    fn end(&self) -> Option<Asked> {
-        let mut places = self.places.asked.lock();
-        let asked = places.get_mut(&self.key)?;
-        asked.calls -= 1;
-        if asked.calls == 0 { places.remove(&self.key) } else { None }
+    fn change(&self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.attempts.by_key.lock().get_mut(&self.key) {
+            change(attempt);
+        }
     }
 }
 
@@ -115,32 +123,32 @@ impl Asking {
 mod tests {
     use super::*;
 
-    fn two() -> (Places, Asking, Asking) {
-        let places = Places::default();
-        let (one, other) = (places.ask(Bytes::from_static(b"k")), places.ask(Bytes::from_static(b"k")));
-        (places, one, other)
+    fn two() -> (Attempts, Membership, Membership) {
+        let attempts = Attempts::default();
+        let (one, other) = (attempts.join(Bytes::from_static(b"k")), attempts.join(Bytes::from_static(b"k")));
+        (attempts, one, other)
     }
 
     #[test]
-    fn the_last_to_go_takes_the_place_along() {
-        let (places, one, other) = two();
+    fn the_last_to_leave_releases() {
+        let (attempts, one, other) = two();
         one.owe(5);
-        assert!(!one.leave());
-        assert!(other.leave());
-        assert!(places.is_empty());
+        assert_eq!(one.leave(), Left::Nothing);
+        assert_eq!(other.leave(), Left::Owing(5));
+        assert!(attempts.is_empty());
     }
 
     #[test]
     fn an_answer_that_was_handed_over_keeps_the_place() {
-        let (places, one, other) = two();
+        let (attempts, one, other) = two();
         one.owe(5);
         other.owe(5);
         one.keep(5);
-        assert!(!one.leave());
+        assert_eq!(one.leave(), Left::Nothing);
         other.owe(5);
         other.doubt();
-        assert!(!other.leave());
-        assert!(places.is_empty());
+        assert_eq!(other.leave(), Left::Nothing);
+        assert!(attempts.is_empty());
     }
 
     #[test]
@@ -149,15 +157,15 @@ mod tests {
         one.owe(5);
         other.owe(9);
         one.keep(5);
-        assert!(!one.leave());
-        assert_eq!(other.depart(), Some(Some(9)));
+        assert_eq!(one.leave(), Left::Nothing);
+        assert_eq!(other.leave(), Left::Owing(9));
     }
 
     #[test]
-    fn what_one_does_not_know_the_last_to_go_sees_to() {
+    fn the_last_to_leave_clears_up_the_doubt_of_another() {
         let (_, one, other) = two();
         one.doubt();
-        assert!(!one.leave());
-        assert!(other.leave());
+        assert_eq!(one.leave(), Left::Nothing);
+        assert_eq!(other.leave(), Left::InDoubt);
     }
 }
