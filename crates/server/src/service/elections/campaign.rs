@@ -24,7 +24,7 @@ use crate::status::{fault, text};
 use conclave_api::conclave::v1::campaign_response::Now;
 use conclave_api::conclave::v1::{self, CampaignResponse};
 use conclave_state::coord::read;
-use conclave_state::coord::{candidate_key, election_prefix, term_key, token};
+use conclave_state::coord::{candidate_key, election_prefix, instance_of, term_key, token};
 use conclave_state::{
     Command, CoordBody, CoordResponse, EventKind, GiveUp, LeaseId, Name, Response as Answer, Stand, Standing,
     read as store,
@@ -86,6 +86,7 @@ struct Candidacy {
     session: LeaseId,
     election: Name,
     candidate: String,
+    /// The session's own if the caller named none.
     instance: String,
     /// It is not given up with the call.
     stay: bool,
@@ -113,7 +114,7 @@ async fn enter(
         session: caller.session,
         election: enter.election.clone(),
         candidate: enter.candidate.clone(),
-        instance: enter.instance.clone(),
+        instance: instance_of(caller.session, &enter.instance),
         stay,
         open: false,
         joined: 0,
