@@ -215,7 +215,7 @@ impl EnterArgs {
 
     /// Stands until it leads; again with another member if a connection is lost, at the same place.
     async fn campaign(&self, context: &Context, candidate: &str, session: &Session) -> Result<ElectionResponse> {
-        let mut enter = self.request(candidate, session.lease());
+        let enter = self.request(candidate, session.lease());
         if self.try_only {
             let response = context.link.repeat(|channel| wire::enter(channel, enter.clone())).await?;
             return if response.standing() == Standing::Leads { Ok(response) } else { Err(self.taken()) };
@@ -227,8 +227,6 @@ impl EnterArgs {
                 let channel = context.link.node().await?.channel;
                 let failed = |status| Failure::of(&status, Effect::Reads);
                 let mut stream = ElectionsClient::new(channel).campaign(request).await.map_err(failed)?.into_inner();
-                // Once: if it is replaced in its turn, it does not take its place back when a connection is lost.
-                enter.takeover = false;
                 while let Some(message) = stream.message().await.map_err(failed)? {
                     match message.now {
                         Some(Now::Won(won)) => return Ok(won),

@@ -36,7 +36,8 @@ pub fn claim(request: v1::ClaimRequest) -> Result<(Caller, Vec<Claim>), BadField
         _ => {}
     }
     let items = items.into_iter().enumerate();
-    let checked = |one| item(one).and_then(|one| told_apart(caller.session, one));
+    let session = caller.session;
+    let checked = |one| item(one).and_then(|one| told_apart(session, one));
     let items = items.map(|(at, one)| checked(one).map_err(|bad| bad.within(format_args!("items[{at}]"))));
     Ok((caller, items.collect::<Result<_, _>>()?))
 }

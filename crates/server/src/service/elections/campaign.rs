@@ -109,12 +109,13 @@ async fn enter(
     if caller.dedupe.is_none() && (caller.expect.is_some() || enter.takeover) {
         caller.dedupe = Some(rand::random());
     }
+    let instance = instance_of(caller.session, &enter.instance);
     let mut candidacy = Candidacy {
-        call: lines.call(&enter.election, &enter.candidate),
+        call: lines.call(&enter.election, &enter.candidate, (caller.session, &instance)),
         session: caller.session,
         election: enter.election.clone(),
         candidate: enter.candidate.clone(),
-        instance: instance_of(caller.session, &enter.instance),
+        instance,
         stay,
         open: false,
         joined: 0,

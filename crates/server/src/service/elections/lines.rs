@@ -5,12 +5,14 @@
 //!
 //! 1. A line is kept while a campaign of this node is in it, and read anew by the first that wants a later one, once in a [`step`].
 //! 2. A change of leader is never older than what whoever asks has seen; a place may be, until the step is over.
-//! 3. Calls for the same candidacy are counted: it is given up by the last that goes ([`Places`]).
+//! 3. Calls for the same candidacy are counted: it is given up by the last that goes ([`Places`]). A candidacy is one party's: calls of two
+//!    sessions under one candidate's id are counted apart, and neither gives up what the other entered.
 
 use crate::node::Node;
 use crate::waiters::places::{Asking, Places};
+use bytes::Bytes;
 use conclave_state::coord::{candidate_key, read};
-use conclave_state::{Fault, Name};
+use conclave_state::{Fault, LeaseId, Name};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -68,11 +70,18 @@ pub(super) struct Call {
 }
 
 impl Lines {
-    pub(super) fn call(self: &Arc<Lines>, election: &Name, candidate: &str) -> Call {
+    pub(super) fn call(self: &Arc<Lines>, election: &Name, candidate: &str, party: (LeaseId, &str)) -> Call {
         self.waiting.lock().entry(election.clone()).or_default().calls += 1;
-        let asking = self.candidacies.ask(candidate_key(election, candidate).into());
+        let asking = self.candidacies.ask(candidacy(election, candidate, party));
         Call { lines: self.clone(), election: election.clone(), asking, ended: false }
     }
+}
+
+/// What calls for one candidacy have in common.
+fn candidacy(election: &Name, candidate: &str, (session, instance): (LeaseId, &str)) -> Bytes {
+    let key = candidate_key(election, candidate);
+    // No part of a projected key has this byte.
+    [&key[..], b"\0", &session.to_be_bytes(), instance.as_bytes()].concat().into()
 }
 
 impl Call {
@@ -137,6 +146,20 @@ fn read_line(node: &Node, election: &Name, now: Instant) -> Result<Line, Fault> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_of_two_sessions_under_one_id_are_counted_apart() {
+        let election = Name { namespace: "n".into(), name: "e".into() };
+        let lines = Arc::new(Lines::default());
+        let call = |session, instance| lines.call(&election, "host-7", (session, instance));
+        let (mut one, mut again, mut other) = (call(1, "1"), call(1, "1"), call(2, "2"));
+        assert_eq!(one.asking.attempt(), again.asking.attempt());
+        assert_ne!(one.asking.attempt(), other.asking.attempt());
+        // The other one's doubt takes nothing from the calls that want to stay.
+        other.asking.doubt();
+        assert!(other.end() && !again.end() && !one.end());
+        assert_ne!(candidacy(&election, "a", (1, "x")), candidacy(&election, "a", (1, "y")));
+    }
 
     #[test]
     fn short_lines_are_told_at_once_and_long_ones_in_steps() {
