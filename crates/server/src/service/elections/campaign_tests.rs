@@ -193,3 +193,19 @@ async fn what_was_entered_again_elsewhere_is_not_given_up() {
     assert!(node.is_candidate("c"));
     assert!(!again.is_finished());
 }
+
+/// The second is refused, and takes nothing from the first when its call ends in doubt.
+#[tokio::test(start_paused = true)]
+async fn calls_of_two_sessions_under_one_id_are_apart() {
+    let (node, campaigns) = start();
+    leads(&node, 1, "first");
+    let (one, other) = (campaigns.clone(), campaigns.clone());
+    let waiting = tokio::spawn(async move { win(&one, campaign(1, "c")).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.log.fate(Fate::Lost);
+    let refused = tokio::spawn(async move { win(&other, campaign(2, "c")).await });
+    assert_eq!(refused.await.unwrap().unwrap_err().code(), Code::AlreadyExists);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(node.is_candidate("c"));
+    assert!(!waiting.is_finished());
+}

@@ -7,7 +7,9 @@
 //!    the call's own makes it so.
 //! 2. A candidate that was found *leading already* is never released: an earlier call's client leads.
 //!    `apply` decides that, and knows by the attempt whether another member entered it since.
-//! 3. With `stay` the call owes nothing: its candidate stays when the call ends.
+//! 3. A candidate belongs to one session and one instance in it. Calls of two sessions under one id are
+//!    counted apart, and neither releases what the other entered.
+//! 4. With `stay` the call owes nothing: its candidate stays when the call ends.
 
 use super::state::{Seen, State};
 use crate::convert::coord::{Caller, election::Campaign};
@@ -15,7 +17,7 @@ use crate::pending::{Decided, Owed, Request};
 use crate::service::{response, unexpected};
 use crate::status::fault;
 use bytes::Bytes;
-use conclave_state::coord::{candidate_key, read::CandidateState};
+use conclave_state::coord::{candidate_key, instance_of, read::CandidateState};
 use conclave_state::{
     Command, CoordBody, CoordResponse, Enter, GiveUp, LeaseId, Name, Outcome, Response as Answer, Stand,
 };
@@ -27,6 +29,8 @@ pub(super) struct Candidacy {
     state: Arc<dyn State>,
     caller: Caller,
     enter: Enter,
+    /// The session's own if the caller named none.
+    instance: String,
     stay: bool,
     /// Which life of the candidate was entered; 0 if it was over at once.
     pub(super) joined: i64,
@@ -41,7 +45,8 @@ impl Candidacy {
         if caller.dedupe.is_none() && (caller.expect.is_some() || enter.takeover) {
             caller.dedupe = Some(rand::random());
         }
-        Candidacy { state, caller, enter, stay, joined: 0, changed: false, revision: 0 }
+        let instance = instance_of(caller.session, &enter.instance);
+        Candidacy { state, caller, enter, instance, stay, joined: 0, changed: false, revision: 0 }
     }
 
     pub(super) fn election(&self) -> &Name {
@@ -62,7 +67,7 @@ impl Candidacy {
 
     /// Whether the row is this call's: this instance, under this session.
     pub(super) fn is_own(&self, row: &CandidateState) -> bool {
-        row.instance == self.enter.instance && row.lease == self.caller.session
+        row.instance == self.instance && row.lease == self.caller.session
     }
 
     fn take(&mut self, changed: bool, revision: i64) -> Result<Option<i64>, Status> {
@@ -77,7 +82,9 @@ impl Request for Candidacy {
     type Error = Status;
 
     fn key(&self) -> Bytes {
-        candidate_key(self.election(), self.candidate()).into()
+        let key = candidate_key(self.election(), self.candidate());
+        // No part of a projected key has the byte 0.
+        [&key[..], b"\0", &self.session().to_be_bytes(), self.instance.as_bytes()].concat().into()
     }
 
     fn command(&self, attempt: u64) -> Command {
