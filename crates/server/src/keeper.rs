@@ -32,6 +32,7 @@ pub use host::{Ending, KeeperHost, Kind, Loaded, NodeHost};
 use crate::clock::Clock;
 use crate::leadership::LeadershipNow;
 use crate::reader::ReadError;
+use conclave_state::Deadline;
 use parking_lot::Mutex;
 use renewal::Renewals;
 use std::sync::Arc;
@@ -45,20 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A lease id, or the id of a timer.
 pub type Id = i64;
-
-/// What apply tells a keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An id that is there already begins anew.
-    Armed {
-        id: Id,
-        span: Duration,
-    },
-    Gone {
-        id: Id,
-    },
-}
-
 /// A renewal that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -125,7 +112,7 @@ impl Keeper {
     }
 
     /// Takes in what the entries did that were applied, up to `index`. Called from apply, in order.
-    pub fn observe(&self, index: u64, changes: impl IntoIterator<Item = Change>) {
+    pub fn observe(&self, index: u64, changes: impl IntoIterator<Item = Deadline<Id>>) {
         let mut changes = changes.into_iter().peekable();
         if changes.peek().is_none() {
             return;

@@ -1,7 +1,7 @@
 //! Leases, as the [`Keeper`] keeps them: granted, revoked and expired by commands, renewed in the leader's memory.
 
 use crate::clock::Clock;
-use crate::keeper::{Change, Keeper, KeeperHost, Wish};
+use crate::keeper::{Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
 use crate::sink::ApplyObserver;
 use conclave_state::{LeaseChange, LeaseId};
@@ -40,16 +40,7 @@ impl LeaseKeeper {
 
     /// Takes in what the entries did to leases that were applied, up to `index`. Called from apply, in order.
     pub fn observe(&self, index: u64, changes: &[LeaseChange]) {
-        let changes = changes.iter().map(|change| match *change {
-            LeaseChange::Granted { id, ttl_seconds } => {
-                Change::Armed { id, span: Duration::from_secs(u64::try_from(ttl_seconds).unwrap_or(0)) }
-            }
-            LeaseChange::SessionGranted { id, ttl_millis } => {
-                Change::Armed { id, span: Duration::from_millis(ttl_millis) }
-            }
-            LeaseChange::Gone { id } => Change::Gone { id },
-        });
-        self.0.observe(index, changes);
+        self.0.observe(index, changes.iter().copied());
     }
 
     pub fn reset(&self) {

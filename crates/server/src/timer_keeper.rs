@@ -5,10 +5,10 @@
 //! 2. A claim's timer may be renewed within its span: that is how a claim is extended without a command. All others just run.
 
 use crate::clock::Clock;
-use crate::keeper::{Change, Keeper, KeeperHost, Wish};
+use crate::keeper::{Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
 use crate::sink::ApplyObserver;
-use conclave_state::TimerChange;
+use conclave_state::{Deadline, TimerChange};
 use conclave_storage::AppliedBatch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,10 +43,8 @@ impl TimerKeeper {
     /// Takes in what the entries did to timers that were applied, up to `index`. Called from apply, in order.
     pub fn observe(&self, index: u64, changes: &[TimerChange]) {
         let changes = changes.iter().map(|change| match *change {
-            TimerChange::Armed { id, millis } => {
-                Change::Armed { id: id.cast_signed(), span: Duration::from_millis(millis) }
-            }
-            TimerChange::Disarmed { id } => Change::Gone { id: id.cast_signed() },
+            Deadline::Armed { id, ms } => Deadline::Armed { id: id.cast_signed(), ms },
+            Deadline::Gone { id } => Deadline::Gone { id: id.cast_signed() },
         });
         self.0.observe(index, changes);
     }

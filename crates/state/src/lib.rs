@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
 //! | rev | revision, sub-revision | user key |
-//! | lease | `l`, lease | TTL in seconds, and in milliseconds if it is not whole seconds |
+//! | lease | `l`, lease | TTL in milliseconds, log index of the grant |
 //! | lease | `k`, lease, user key | nothing |
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
@@ -65,6 +65,7 @@ pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;
+mod properties;
 mod queue;
 pub mod read;
 mod record;
@@ -76,15 +77,15 @@ pub mod view;
 pub use command::*;
 pub use coord::{
     Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,
-    EvictEverywhere, Expect, GiveUp, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo,
-    Release, RequestTransfer, Revoke, SessionGrant, SetLimits, Stand, Standing, Term, Token, Transfer, Twin, Unclaim,
-    Unpin,
+    EvictEverywhere, Expect, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo, Release,
+    RequestTransfer, Revoke, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
 };
 pub use event::*;
 pub use keys::{queue_key, queue_prefix, shared_part};
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;
+pub use properties::Size;
 pub use queue::QueueIndex;
 pub use shared::shared;
 pub use view::{Fault, Step, Table, View};

@@ -13,10 +13,10 @@ use crate::coord::Projected;
 use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
+use crate::member;
 use crate::overlay::Overlay;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
-use crate::{kv, member};
 use std::collections::BTreeSet;
 
 /// Where in the log the command being applied stands.
@@ -111,22 +111,7 @@ impl Machine {
         if raised(AlarmKind::Corrupt) {
             return Some(Rejection::Corrupt);
         }
-        (raised(AlarmKind::NoSpace) && grows(command)).then_some(Rejection::NoSpace)
-    }
-}
-
-/// Whether the command could make the store larger. Deleting writes too, but it is how one gets out.
-fn grows(command: &Command) -> bool {
-    match command {
-        Command::Put(_) | Command::LeaseGrant(_) | Command::Proclaim(_) => true,
-        Command::Enqueue(_) | Command::Ask(_) => true,
-        Command::Txn(txn) => kv::txn::puts(txn),
-        Command::Coord(coord) => coord.body.grows(),
-        Command::SessionGrant(_) => true,
-        Command::CoordTimer(_) => false,
-        Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } | Command::Expire(_) => false,
-        Command::Withdraw(_) | Command::GiveBack(_) | Command::Unlock { .. } => false,
-        Command::Announce(_) | Command::Alarm(_) => false,
+        (raised(AlarmKind::NoSpace) && command.grows()).then_some(Rejection::NoSpace)
     }
 }
 
@@ -226,20 +211,16 @@ impl<'a, V: View> Batch<'a, V> {
             Command::DeleteRange(delete) => self.delete_range(delete).map(Response::DeleteRange),
             Command::Txn(txn) => self.txn(txn).map(Response::Txn),
             Command::Compact { revision } => self.compact(*revision),
-            Command::LeaseGrant(grant) => self.lease_grant(at, grant),
+            Command::LeaseGrant(grant) => self.lease_grant(at, *grant),
             Command::LeaseRevoke { id } => self.lease_revoke(*id),
             Command::Expire(expire) => self.expire(at, expire),
-            Command::Enqueue(enqueue) => self.enqueue(at, enqueue, 0),
-            Command::Ask(ask) => self.enqueue(at, &ask.enqueue, ask.attempt),
+            Command::Enqueue(enqueue) => self.enqueue(at, enqueue),
+            Command::Dequeue(dequeue) => self.dequeue(dequeue),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
-            Command::Withdraw(withdraw) => self.withdraw(withdraw),
-            Command::GiveBack(give_back) => self.give_back(give_back),
-            Command::Unlock { key } => self.unlock(key),
             Command::Announce(member) => Ok(self.announce(member)),
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
-            Command::SessionGrant(grant) => self.session_grant(at, *grant),
         }
     }
 

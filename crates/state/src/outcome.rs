@@ -33,7 +33,7 @@ pub enum Response {
     Compact,
     LeaseGrant {
         id: LeaseId,
-        ttl_seconds: i64,
+        ttl_ms: u64,
     },
     LeaseRevoke,
     /// How many of the named leases were still there to expire.
@@ -42,11 +42,8 @@ pub enum Response {
     },
     Enqueue(Place),
     Proclaim,
-    /// Whether that incarnation was there to delete.
-    Withdraw {
-        deleted: bool,
-    },
-    Unlock {
+    /// Whether the place that was meant was there to delete.
+    Dequeue {
         deleted: bool,
     },
     Announce,
@@ -57,10 +54,6 @@ pub enum Response {
     /// How many of the named timers were still armed.
     CoordTimer {
         ended: usize,
-    },
-    SessionGrant {
-        id: LeaseId,
-        ttl_millis: u64,
     },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,

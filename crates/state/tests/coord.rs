@@ -166,7 +166,7 @@ impl Watcher {
                     self.last_timer = id;
                     self.timers.insert(id);
                 }
-                TimerChange::Disarmed { id } => prop_assert!(self.timers.remove(&id), "{} was armed", id),
+                TimerChange::Gone { id } => prop_assert!(self.timers.remove(&id), "{} was armed", id),
             }
         }
         Ok(())
@@ -198,7 +198,7 @@ fn a_hand_over_does_not_grow_with_the_line() {
         coord(1, CoordBody::Claim(vec![Claim { claim, holder, duration_ms: 9000, wait: true, ..Claim::default() }]))
     };
     let mut node = Node::new();
-    node.apply(&[Command::SessionGrant(SessionGrant { id: 1, ttl_millis: 900 })], false);
+    node.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 900 })], false);
     let all: Vec<Command> = (0..MANY).flat_map(|number| [acquire(), enter(number), claim(number)]).collect();
     let (outcomes, _) = node.apply(&all, true);
     let fence = |outcome: &Outcome| match outcome.result {
@@ -212,7 +212,7 @@ fn a_hand_over_does_not_grow_with_the_line() {
         let leader = read::candidates(&node.view, &generate::name("e"), 0, 1).expect("memory can be read");
         assert_eq!(leader[0].id, format!("candidate-{number:05}"));
         let release = Release { fence, ..Release::default() };
-        let leave = Leave { election: generate::name("e"), candidate: leader[0].id.clone(), instance: None };
+        let leave = Leave { election: generate::name("e"), candidate: leader[0].id.clone(), ..Leave::default() };
         let revoke = Revoke { claim: generate::name("c"), ..Revoke::default() };
         for body in [CoordBody::Release(release), CoordBody::Leave(leave), CoordBody::Revoke(revoke)] {
             let (rows, bytes) = size(&node.apply(&[coord(1, body)], false).1);
@@ -233,7 +233,7 @@ fn what_is_remembered_is_bounded() {
         let (election, candidate) = (generate::name("e"), candidate.to_owned());
         coord(1, CoordBody::Enter(Enter { election, candidate, ..Enter::default() }))
     };
-    node.apply(&[Command::SessionGrant(SessionGrant { id: 1, ttl_millis: 900 }), enter("a"), enter("b")], false);
+    node.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 900 }), enter("a"), enter("b")], false);
     let mut swap = |number: u8| {
         let promote = Promote {
             election: generate::name("e"),

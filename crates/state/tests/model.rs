@@ -244,7 +244,7 @@ proptest! {
         let mut index = QueueIndex::default();
         let mut built = BTreeMap::new();
         let mut shown = 0;
-        for (number, command) in commands.iter().chain([&Command::Unlock { key: "none".into() }]).enumerate() {
+        for (number, command) in commands.iter().chain([&Command::Dequeue(Dequeue { key: "none".into(), by: DequeueBy::Lock })]).enumerate() {
             node.apply(&mut machine, std::slice::from_ref(command), |_| true);
             model.apply(TERM, command);
             let prefix = QUEUES[number % QUEUES.len()].as_bytes();

@@ -9,7 +9,7 @@ use conclave_api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderResponse, ProclaimRequest, ResignRequest,
 };
 use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
-use conclave_state::{Command, KeyValue, Proclaim, QueueKind, Withdraw};
+use conclave_state::{Command, Dequeue, DequeueBy, KeyValue, Proclaim, QueueKind};
 use prost::Message;
 
 pub fn lock(request: LockRequest, limits: Limits) -> Result<AcquireRequest, Invalid> {
@@ -25,7 +25,7 @@ pub fn campaign(request: CampaignRequest, limits: Limits) -> Result<AcquireReque
 pub fn unlock(request: UnlockRequest, limits: Limits) -> Result<Command, Invalid> {
     limits.admit(request.encoded_len())?;
     let key = some(request.key)?;
-    Ok(Command::Unlock { key })
+    Ok(Command::Dequeue(Dequeue { key, by: DequeueBy::Lock }))
 }
 
 /// The lease in the request is not looked at: the key keeps the one it has.
@@ -40,7 +40,7 @@ pub fn resign(request: ResignRequest, limits: Limits) -> Result<Command, Invalid
     limits.admit(request.encoded_len())?;
     let leader = request.leader.ok_or(Invalid::LeaderMissing)?;
     let (key, create_revision) = (some(leader.key)?, leader.rev);
-    Ok(Command::Withdraw(Withdraw { key, create_revision }))
+    Ok(Command::Dequeue(Dequeue { key, by: DequeueBy::CreateRevision(create_revision) }))
 }
 
 fn some(key: Bytes) -> Result<Bytes, Invalid> {

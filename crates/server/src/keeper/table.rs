@@ -12,8 +12,8 @@
 //! 5. A deadline only moves forward.
 //! 6. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
 
-use super::{Change, Id, Loaded, Wish};
-use conclave_state::mutant;
+use super::{Id, Loaded, Wish};
+use conclave_state::{Deadline, mutant};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -116,12 +116,12 @@ impl Table {
     }
 
     /// All that the entries up to `index` changed since the last time.
-    pub(super) fn observe(&mut self, index: u64, changes: impl IntoIterator<Item = Change>, clock: Duration) {
+    pub(super) fn observe(&mut self, index: u64, changes: impl IntoIterator<Item = Deadline<Id>>, clock: Duration) {
         let now = self.kept_time(clock);
         for change in changes {
             match change {
-                Change::Armed { id, span } => self.insert(id, span, now),
-                Change::Gone { id } => drop(self.lives.remove(&id)),
+                Deadline::Armed { id, ms } => self.insert(id, Duration::from_millis(ms), now),
+                Deadline::Gone { id } => drop(self.lives.remove(&id)),
             }
         }
         self.told = self.told.max(index);
@@ -247,11 +247,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn granted(table: &mut Table, id: Id, seconds: u64, clock: Duration) {
-        observe(table, Change::Armed { id, span: Duration::from_secs(seconds) }, clock);
+        observe(table, Deadline::Armed { id, ms: seconds.saturating_mul(1000) }, clock);
     }
 
     /// Each in the entry after the last.
-    fn observe(table: &mut Table, change: Change, clock: Duration) {
+    fn observe(table: &mut Table, change: Deadline<Id>, clock: Duration) {
         table.observe(table.told + 1, [change], clock);
     }
 
@@ -345,7 +345,7 @@ mod tests {
         pass(&mut table, &mut clock, 3 * SECOND);
         let taken = table.take_due(clock, 10);
         assert_eq!(taken.len(), 1);
-        observe(&mut table, Change::Gone { id: 7 }, clock);
+        observe(&mut table, Deadline::Gone { id: 7 }, clock);
         assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown);
         table.release(&taken);
         assert_eq!(table.next_due(clock), None);
@@ -357,7 +357,7 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, SECOND);
-        observe(&mut table, Change::Gone { id: 7 }, clock);
+        observe(&mut table, Deadline::Gone { id: 7 }, clock);
         granted(&mut table, 7, 60, clock);
         pass(&mut table, &mut clock, 30 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
@@ -394,7 +394,7 @@ mod tests {
         pass(&mut table, &mut clock, 3 * SECOND);
         let taken = table.take_due(clock, 10);
         assert_eq!(table.still_due(taken.clone()), (taken.clone(), 40));
-        table.observe(52, [Change::Gone { id: 8 }], clock);
+        table.observe(52, [Deadline::Gone { id: 8 }], clock);
         assert_eq!(table.still_due(taken.clone()), (taken.clone(), 52));
         table.load(Loaded { applied: 60, spans: vec![(7, 2 * SECOND)] }, clock);
         assert_eq!(table.still_due(taken), (vec![], 60), "it may be another one");
@@ -418,7 +418,7 @@ mod tests {
         table.assume(1, clock);
         for id in 0..100_000 {
             granted(&mut table, id, 3600, clock);
-            observe(&mut table, Change::Gone { id }, clock);
+            observe(&mut table, Deadline::Gone { id }, clock);
         }
         assert!(table.queue.len() <= 1025);
         assert_eq!(table.len(), 0);
@@ -438,7 +438,7 @@ mod tests {
     fn a_life_of_milliseconds_ends_to_the_millisecond() {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
         table.assume(1, clock);
-        observe(&mut table, Change::Armed { id: 7, span: Duration::from_millis(500) }, clock);
+        observe(&mut table, Deadline::Armed { id: 7, ms: 500 }, clock);
         pass(&mut table, &mut clock, Duration::from_millis(509));
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, Duration::from_millis(1));

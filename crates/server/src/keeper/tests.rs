@@ -95,7 +95,7 @@ impl KeeperHost for Host {
         if !expires {
             return Ok(Outcome { revision: 1, result: Err(Rejection::StaleTerm) });
         }
-        self.0.observe(&self.0.keeper(), ids.iter().map(|id| Change::Gone { id: *id }));
+        self.0.observe(&self.0.keeper(), ids.iter().map(|id| Deadline::Gone { id: *id }));
         let expired = ids.len();
         self.0.expired.lock().push((ids, term));
         Ok(Outcome { revision: 1, result: Ok(Response::Expire { expired }) })
@@ -121,7 +121,7 @@ impl Test {
     }
 
     /// The changes of one entry.
-    fn observe(&self, keeper: &Keeper, changes: impl IntoIterator<Item = Change>) {
+    fn observe(&self, keeper: &Keeper, changes: impl IntoIterator<Item = Deadline<Id>>) {
         let mut index = self.index.lock();
         *index += 1;
         keeper.observe(*index, changes);
@@ -142,8 +142,8 @@ impl Test {
     }
 }
 
-fn granted(id: Id, seconds: u64) -> Change {
-    Change::Armed { id, span: Duration::from_secs(seconds) }
+fn granted(id: Id, seconds: u64) -> Deadline<Id> {
+    Deadline::Armed { id, ms: seconds.saturating_mul(1000) }
 }
 
 fn full(id: Id) -> Wish {
@@ -266,7 +266,7 @@ async fn a_lease_revoked_before_the_renewal_was_confirmed_is_not_renewed() {
     let (test, keeper) = start(&[(9, 5)]);
     test.leads(1);
     let (applies, applied) = (test.clone(), keeper.clone());
-    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [Change::Gone { id: 9 }])));
+    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [Deadline::Gone { id: 9 }])));
     assert_eq!(renewed(&keeper, 9).await, 0);
 }
 
@@ -316,7 +316,7 @@ async fn an_expiry_proposed_again_speaks_of_the_same_index() {
         sleep(MILLISECOND).await;
     }
     // What may be in the log was not said of this one.
-    test.observe(&keeper, [Change::Gone { id: 7 }, granted(7, 60)]);
+    test.observe(&keeper, [Deadline::Gone { id: 7 }, granted(7, 60)]);
     sleep(SECOND).await;
     let expected = Ending { ids: vec![7], term: 1, told: 41 };
     assert_eq!(*test.proposed.lock(), [expected.clone(), expected.clone(), expected]);
@@ -372,7 +372,7 @@ async fn an_id_granted_anew_while_it_was_due_is_left_alone() {
     let (test, keeper) = start(&[(7, 2), (8, 2)]);
     test.leads(1);
     let (applies, applied) = (test.clone(), keeper.clone());
-    let again = [Change::Gone { id: 7 }, granted(7, 60)];
+    let again = [Deadline::Gone { id: 7 }, granted(7, 60)];
     *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, again)));
     sleep(3 * SECOND).await;
     assert_eq!(test.expired.lock().as_slice(), [(vec![8], 1)]);
@@ -436,7 +436,7 @@ async fn milliseconds_are_kept_also_when_the_task_meant_to_sleep_longer() {
     test.leads(1);
     sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
-    test.observe(&keeper, [Change::Armed { id: 8, span: 20 * MILLISECOND }]);
+    test.observe(&keeper, [Deadline::Armed { id: 8, ms: 20 }]);
     while test.expired() == 0 {
         sleep(MILLISECOND).await;
     }

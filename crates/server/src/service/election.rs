@@ -88,7 +88,7 @@ impl Election for ElectionService {
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
             // A place that is gone already was given up before: nothing to complain about.
-            Answer::Withdraw { .. } => Ok(Response::new(ResignResponse { header: Some(header) })),
+            Answer::Dequeue { .. } => Ok(Response::new(ResignResponse { header: Some(header) })),
             other => Err(unexpected(&other)),
         }
     }

@@ -41,7 +41,8 @@ impl LeaseService {
     async fn life(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseLife>, Status> {
         self.node.reader.barrier().await?;
         let view = self.node.state.view();
-        let Some(granted_seconds) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok(None) };
+        let Some(granted_ms) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok(None) };
+        let granted_seconds = convert::whole_seconds(granted_ms);
         let keys = if keys { read::lease_keys(&view, id).map_err(fault)? } else { Vec::new() };
         let remaining = self.node.leases.remaining(id).await?;
         Ok(remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys }))
@@ -58,15 +59,13 @@ impl Lease for LeaseService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome = self.propose(Command::LeaseGrant(grant.clone())).await?;
+            let outcome = self.propose(Command::LeaseGrant(grant)).await?;
             if chosen_here && outcome.result == Err(Rejection::LeaseExists) {
                 continue;
             }
             let header = self.node.header(outcome.revision);
             return match response(outcome)? {
-                Answer::LeaseGrant { id, ttl_seconds } => {
-                    Ok(Response::new(convert::lease_granted(header, id, ttl_seconds)))
-                }
+                Answer::LeaseGrant { id, ttl_ms } => Ok(Response::new(convert::lease_granted(header, id, ttl_ms))),
                 other => Err(unexpected(&other)),
             };
         }

@@ -41,7 +41,7 @@ impl Lock for LockService {
         let outcome = self.node.proposer.propose(command).await?.outcome;
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
-            Answer::Unlock { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),
+            Answer::Dequeue { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),
             other => Err(unexpected(&other)),
         }
     }

@@ -44,12 +44,10 @@ impl Sessions for SessionsService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome = self.node.proposer.propose(Command::SessionGrant(grant)).await?.outcome;
+            let outcome = self.node.proposer.propose(Command::LeaseGrant(grant)).await?.outcome;
             let header = self.node.header(outcome.revision);
             return match outcome.result {
-                Ok(Answer::SessionGrant { id, ttl_millis }) => {
-                    Ok(Response::new(convert::opened(header, id, ttl_millis)))
-                }
+                Ok(Answer::LeaseGrant { id, ttl_ms }) => Ok(Response::new(convert::opened(header, id, ttl_ms))),
                 Ok(other) => Err(unexpected(&other)),
                 Err(Rejection::LeaseExists) if chosen_here => continue,
                 Err(rejection) => Err(opening_refused(rejection)),

@@ -17,7 +17,7 @@ use crate::reader::ReadError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use conclave_state::{
-    Ask, Command, Enqueue, GiveBack, LeaseId, Outcome, Place, QueueKind, Rejection, Response, mutant, queue_key,
+    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, mutant, queue_key,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 /// TTL of a lease granted for a call that brings none.
-const OWN_LEASE_TTL_SECONDS: i64 = 60;
+const OWN_LEASE_TTL_MS: u64 = 60_000;
 const OWN_LEASE_REFRESH: Duration = Duration::from_secs(20);
 /// After a renewal that failed.
 const REFRESH_PAUSE: Duration = Duration::from_millis(500);
@@ -201,8 +201,9 @@ impl Entry {
             kind: request.kind,
             name: request.name.clone(),
             lease: own_lease.unwrap_or(request.lease),
-            grant_ttl_seconds: if own_lease.is_some() { OWN_LEASE_TTL_SECONDS } else { 0 },
+            grant_ttl_ms: if own_lease.is_some() { OWN_LEASE_TTL_MS } else { 0 },
             value: request.value.clone(),
+            attempt: 0,
         };
         Entry { enqueue, own_lease, taken: None }
     }
@@ -221,7 +222,7 @@ impl Request for Entry {
     }
 
     fn command(&self, attempt: u64) -> Command {
-        Command::Ask(Ask { enqueue: self.enqueue.clone(), attempt })
+        Command::Enqueue(Enqueue { attempt, ..self.enqueue.clone() })
     }
 
     fn decided(&mut self, outcome: Outcome, unknown: bool) -> Decided<AcquireError> {
@@ -232,8 +233,8 @@ impl Request for Entry {
                 Decided::Taken(Some(incarnation))
             }
             // An earlier proposal granted the lease; its place may or may not be there.
-            Err(Rejection::LeaseExists) if unknown && self.enqueue.grant_ttl_seconds != 0 => {
-                self.enqueue.grant_ttl_seconds = 0;
+            Err(Rejection::LeaseExists) if unknown && self.enqueue.grant_ttl_ms != 0 => {
+                self.enqueue.grant_ttl_ms = 0;
                 Decided::Again
             }
             Err(rejection) => Decided::Refused(AcquireError::Rejected(rejection)),
@@ -245,7 +246,7 @@ impl Request for Entry {
         match self.own_lease {
             // Takes the key along.
             Some(id) => Command::LeaseRevoke { id },
-            None => Command::GiveBack(GiveBack { key: self.queue_key(), attempt }),
+            None => Command::Dequeue(Dequeue { key: self.queue_key(), by: DequeueBy::Attempt(attempt) }),
         }
     }
 }

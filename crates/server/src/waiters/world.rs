@@ -115,7 +115,7 @@ impl World {
     }
 
     pub(super) fn grant(&self, id: LeaseId) {
-        self.one(Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 }));
+        self.one(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 }));
     }
 
     /// Grants the lease too.
@@ -124,8 +124,9 @@ impl World {
             kind: QueueKind::Election,
             name: Bytes::copy_from_slice(name.as_bytes()),
             lease,
-            grant_ttl_seconds: 60,
+            grant_ttl_ms: 60_000,
             value: format!("v{lease}").into(),
+            attempt: 0,
         };
         match self.one(Command::Enqueue(enqueue)) {
             Response::Enqueue(place) => place,

@@ -8,8 +8,8 @@
 
 use super::field::fields;
 use super::{
-    Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, GiveUp, Leave, Name, Pin,
-    ProclaimTerm, Promote, Release, RequestTransfer, Revoke, SetLimits, Stand, Transfer, Unclaim, Unpin, keys,
+    Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
+    ProclaimTerm, Promote, Release, RequestTransfer, Revoke, SetLimits, Transfer, Unclaim, Unpin, keys,
 };
 use crate::digest::Digest;
 use crate::machine::{Batch, Stop};
@@ -91,11 +91,8 @@ impl<V: View> Batch<'_, V> {
 fn about(body: &CoordBody) -> u64 {
     let none = "";
     match body {
-        CoordBody::Enter(enter) | CoordBody::Stand(Stand { enter, .. }) => {
-            let Enter { election, candidate, instance, .. } = enter;
-            said(1, election, &[candidate, instance])
-        }
-        CoordBody::Leave(Leave { election, candidate, instance }) => {
+        CoordBody::Enter(Enter { election, candidate, instance, .. }) => said(1, election, &[candidate, instance]),
+        CoordBody::Leave(Leave { election, candidate, instance, .. }) => {
             said(2, election, &[candidate, instance.as_deref().unwrap_or(none)])
         }
         CoordBody::Anoint(Anoint { election, candidate, .. }) => said(3, election, &[candidate]),
@@ -127,7 +124,6 @@ fn about(body: &CoordBody) -> u64 {
         CoordBody::SetLimits(SetLimits { namespace, .. }) => {
             said(19, &Name { namespace: namespace.clone(), name: String::new() }, &[])
         }
-        CoordBody::GiveUp(GiveUp { election, candidate, .. }) => said(20, election, &[candidate]),
     }
 }
 

@@ -82,26 +82,10 @@ pub(crate) enum Kind {
 }
 
 impl CoordBody {
-    /// Whether the operation could make the store larger.
-    pub(crate) fn grows(&self) -> bool {
-        match self {
-            CoordBody::Enter(_) | CoordBody::Stand(_) | CoordBody::ProclaimTerm(_) | CoordBody::RequestTransfer(_) => {
-                true
-            }
-            CoordBody::Acquire(_) | CoordBody::Claim(_) | CoordBody::Pin(_) | CoordBody::SetLimits(_) => true,
-            CoordBody::Leave(_) | CoordBody::Evict(_) | CoordBody::EvictEverywhere(_) => false,
-            CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) | CoordBody::Transfer(_) => false,
-            CoordBody::DeleteElection(_) | CoordBody::Release(_) | CoordBody::Unclaim(_) => false,
-            CoordBody::Revoke(_) | CoordBody::Unpin(_) | CoordBody::GiveUp(_) => false,
-        }
-    }
-
     /// The one election that the operation is about.
     pub fn election(&self) -> Option<&Name> {
         match self {
             CoordBody::Enter(Enter { election, .. })
-            | CoordBody::Stand(Stand { enter: Enter { election, .. }, .. })
-            | CoordBody::GiveUp(GiveUp { election, .. })
             | CoordBody::Leave(Leave { election, .. })
             | CoordBody::Anoint(Anoint { election, .. })
             | CoordBody::Promote(Promote { election, .. })
@@ -156,9 +140,7 @@ impl<V: View> Batch<'_, V> {
 
     fn coord_body(&mut self, session: i64, body: &CoordBody, remembered: bool) -> Result<CoordResponse, Stop> {
         match body {
-            CoordBody::Enter(enter) => self.enter(session, enter, 0),
-            CoordBody::Stand(stand) => self.enter(session, &stand.enter, stand.attempt),
-            CoordBody::GiveUp(give_up) => self.give_up(give_up),
+            CoordBody::Enter(enter) => self.enter(session, enter),
             CoordBody::Leave(leave) => self.leave(session, leave),
             CoordBody::Anoint(anoint) => self.anoint(anoint),
             CoordBody::Promote(promote) => self.promote(promote),

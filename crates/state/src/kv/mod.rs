@@ -10,7 +10,7 @@ mod hash;
 mod history;
 mod page;
 mod range;
-pub(crate) mod txn;
+mod txn;
 mod write;
 
 pub use hash::{KvHash, hash_kv};

@@ -14,15 +14,6 @@ use crate::{Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Txn,
 /// Which branches are taken: of the transaction itself, then of those nested in that branch, in order.
 type Path<'p> = std::slice::Iter<'p, bool>;
 
-/// Whether the transaction holds a Put, in any branch.
-pub(crate) fn puts(txn: &Txn) -> bool {
-    txn.success.iter().chain(&txn.failure).any(|op| match op {
-        Op::Put(_) => true,
-        Op::Txn(txn) => puts(txn),
-        Op::Range(_) | Op::DeleteRange(_) => false,
-    })
-}
-
 /// Answers a transaction for which [`Txn::only_reads`] holds, without the log: as of the view's
 /// revision, by the code that decides all transactions. `budget` is the number of rows that all its
 /// parts together may visit; `None` is no bound.

@@ -133,8 +133,9 @@ impl Election {
 
 impl World {
     /// `None` if the operation is refused.
-    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, attempt: u64, revision: i64) -> Option<()> {
-        let Enter { election: name, candidate: id, .. } = enter;
+    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, revision: i64) -> Option<()> {
+        let Enter { election: name, candidate: id, attempt, .. } = enter;
+        let attempt = *attempt;
         if session == 0 || self.election_bans.contains(&(name.name.clone(), id.clone())) {
             return None;
         }
@@ -183,14 +184,14 @@ impl World {
     }
 
     /// A remembered answer is told again, to another attempt.
-    pub(crate) fn stand_again(&mut self, session: i64, stand: &Stand) {
-        let Enter { election, candidate: id, instance, .. } = &stand.enter;
+    pub(crate) fn enter_again(&mut self, session: i64, enter: &Enter) {
+        let Enter { election, candidate: id, instance, attempt, .. } = enter;
         let instance = own(session, instance);
         let Some(election) = self.elections.get_mut(&election.name) else { return };
         let leads = election.leader.as_ref() == Some(id);
         let its = |candidate: &&mut Candidate| candidate.lease == session && candidate.instance == instance;
         if let Some(candidate) = election.all.get_mut(id).filter(its) {
-            candidate.join(stand.attempt, leads);
+            candidate.join(*attempt, leads);
         }
     }
 
@@ -240,21 +241,15 @@ impl World {
 
     pub(crate) fn leaving(&mut self, session: i64, body: &CoordBody, revision: i64) -> Option<()> {
         match body {
-            CoordBody::Leave(Leave { election, candidate, instance }) => {
+            CoordBody::Leave(Leave { election, candidate, instance, attempt }) => {
                 let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
                 let Some(stands) = stands else { return Some(()) };
                 let named = instance.as_ref().is_none_or(|instance| stands.instance == own(session, instance));
-                if !named || (session != 0 && stands.lease != session) {
+                let meant = *attempt == 0 || stands.attempt == *attempt;
+                if !meant || !named || (session != 0 && stands.lease != session) {
                     return Some(());
                 }
                 self.remove(&election.name, candidate, false, revision);
-                Some(())
-            }
-            CoordBody::GiveUp(GiveUp { election, candidate, attempt }) => {
-                let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
-                if *attempt != 0 && stands.is_some_and(|stands| stands.attempt == *attempt) {
-                    self.remove(&election.name, candidate, false, revision);
-                }
                 Some(())
             }
             CoordBody::Evict(Evict { election, candidate, cooldown_ms, .. }) => {

@@ -57,7 +57,7 @@ fn enter() -> impl Strategy<Value = CoordBody> {
     (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, spans, 0..4_u64).prop_map(
         |(election, candidate, instance, priority, flags, (lock_delay_ms, max_hold_ms), attempt)| {
             let (try_only, takeover, preempt) = flags;
-            let enter = Enter {
+            CoordBody::Enter(Enter {
                 election,
                 candidate,
                 instance,
@@ -67,9 +67,9 @@ fn enter() -> impl Strategy<Value = CoordBody> {
                 preempt,
                 lock_delay_ms,
                 max_hold_ms,
+                attempt,
                 ..Enter::default()
-            };
-            if attempt == 0 { CoordBody::Enter(enter) } else { CoordBody::Stand(Stand { enter, attempt }) }
+            })
         },
     )
 }
@@ -96,9 +96,9 @@ fn leaving() -> impl Strategy<Value = CoordBody> {
             0 => CoordBody::DeleteElection(election),
             1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
             2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
-            5..8 => CoordBody::Leave(Leave { election, candidate, instance: None }),
-            8 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
-            _ => CoordBody::GiveUp(GiveUp { election, candidate, attempt }),
+            5..8 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
+            8 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
+            _ => CoordBody::Leave(Leave { election, candidate, instance: None, attempt }),
         }
     })
 }
@@ -189,7 +189,7 @@ fn coord() -> impl Strategy<Value = Command> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => coord().prop_map(Step::Command),
-        4 => lease().prop_map(|id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 }))),
+        4 => lease().prop_map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }))),
         1 => lease().prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, told: u64::MAX }))),
         4 => vec(any::<Index>(), 1..4).prop_map(Step::Fire),
@@ -198,7 +198,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..70).prop_map(|steps| {
-        let grants = (1..4).map(|id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 })));
+        let grants = (1..4).map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 })));
         grants.chain(steps).collect()
     })
 }

@@ -40,14 +40,12 @@ fn asked(body: &CoordBody) -> Asked {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     match body {
-        CoordBody::Enter(Enter { election, candidate, instance, .. })
-        | CoordBody::Stand(Stand { enter: Enter { election, candidate, instance, .. }, .. }) => {
+        CoordBody::Enter(Enter { election, candidate, instance, .. }) => {
             ("enter", texts(&[&election.name, candidate, instance]))
         }
-        CoordBody::Leave(Leave { election, candidate, instance }) => {
+        CoordBody::Leave(Leave { election, candidate, instance, .. }) => {
             ("leave", texts(&[&election.name, candidate, &text(instance)]))
         }
-        CoordBody::GiveUp(GiveUp { election, candidate, .. }) => ("give up", texts(&[&election.name, candidate])),
         CoordBody::Anoint(Anoint { election, candidate, .. }) => ("anoint", texts(&[&election.name, candidate])),
         CoordBody::Promote(Promote { election, candidate, .. }) => ("promote", texts(&[&election.name, candidate])),
         CoordBody::Demote(Demote { election, candidate, .. }) => ("demote", texts(&[&election.name, candidate])),
@@ -83,7 +81,7 @@ impl World {
     /// Follows a command that may get `revision`, and says whether it was right to be refused.
     pub(crate) fn apply(&mut self, command: &Command, fired: &[Purpose], outcome: &Outcome, revision: i64) -> bool {
         match command {
-            Command::SessionGrant(grant) => self.leases.insert(grant.id),
+            Command::LeaseGrant(grant) => self.leases.insert(grant.id),
             Command::LeaseRevoke { id } => {
                 let found = self.leases.contains(id);
                 self.settle([*id].into(), &[], false, revision);
@@ -137,17 +135,15 @@ impl World {
             let before = before.clone();
             match body {
                 CoordBody::Acquire(acquire) => self.join(acquire, &before),
-                CoordBody::Stand(stand) => self.stand_again(*session, stand),
+                CoordBody::Enter(enter) if enter.attempt != 0 => self.enter_again(*session, enter),
                 _ => {}
             }
             return Some(());
         }
         match body {
-            CoordBody::Enter(enter) => self.enter(*session, enter, 0, revision),
-            CoordBody::Stand(stand) => self.enter(*session, &stand.enter, stand.attempt, revision),
+            CoordBody::Enter(enter) => self.enter(*session, enter, revision),
             CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) => self.order(body, revision),
             CoordBody::Leave(_)
-            | CoordBody::GiveUp(_)
             | CoordBody::Evict(_)
             | CoordBody::EvictEverywhere(_)
             | CoordBody::DeleteElection(_) => self.leaving(*session, body, revision),

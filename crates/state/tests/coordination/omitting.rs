@@ -26,9 +26,8 @@ fn enter() -> impl Strategy<Value = CoordBody> {
         |(candidate, instance, takeover, try_only, preempt, attempt)| {
             let priority = i64::from(preempt);
             let election = generate::name("e");
-            let enter =
-                Enter { election, candidate, instance, takeover, try_only, preempt, priority, ..Enter::default() };
-            if attempt == 0 { CoordBody::Enter(enter) } else { CoordBody::Stand(Stand { enter, attempt }) }
+            let who = Enter { election, candidate, instance, attempt, ..Enter::default() };
+            CoordBody::Enter(Enter { takeover, try_only, preempt, priority, ..who })
         },
     )
 }
@@ -37,9 +36,9 @@ fn leaving() -> impl Strategy<Value = CoordBody> {
     (instance(), 0..4_u8, 0..3_u64).prop_map(|(instance, which, attempt)| {
         let (election, candidate) = (generate::name("e"), "a".to_owned());
         match which {
-            0 => CoordBody::GiveUp(GiveUp { election, candidate, attempt }),
-            1 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
-            2 => CoordBody::Leave(Leave { election, candidate, instance: None }),
+            0 => CoordBody::Leave(Leave { election, candidate, instance: None, attempt: attempt + 1 }),
+            1 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
+            2 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
             _ => CoordBody::Anoint(Anoint { election, candidate, ignore_missing: true }),
         }
     })
@@ -87,7 +86,7 @@ fn coord() -> impl Strategy<Value = Command> {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let grant = |id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 }));
+    let grant = |id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }));
     let step = prop_oneof![
         24 => coord().prop_map(Step::Command),
         2 => (1..4_i64).prop_map(grant),

@@ -134,10 +134,7 @@ impl Owners {
         let (Command::Coord(coord), Ok(Response::Coord(answer))) = (command, &outcome.result) else { return Ok(()) };
         let session = coord.session;
         match (&coord.body, answer) {
-            (
-                CoordBody::Enter(enter) | CoordBody::Stand(Stand { enter, .. }),
-                CoordResponse::Election { term, standing: Standing::Leads {}, .. },
-            ) => {
+            (CoordBody::Enter(enter), CoordResponse::Election { term, standing: Standing::Leads {}, .. }) => {
                 let party = (session, own(session, &enter.instance));
                 let token = coord::token::leadership(&enter.election, term.id);
                 self.note(view, Owned::Term(enter.election.clone(), term.id), party, &token)

@@ -72,7 +72,7 @@ impl Node {
 /// Sessions 1 and 2.
 fn start() -> (Node, Campaigns) {
     let world = World::new();
-    world.apply(&[Command::LeaseGrant(LeaseGrant { id: 2, ttl_seconds: 60 })]);
+    world.apply(&[Command::LeaseGrant(LeaseGrant { id: 2, ttl_ms: 60_000 })]);
     let decided = world.clone();
     let log = TestLog::new(move |command| decided.apply(std::slice::from_ref(command)).remove(0));
     let node = Node { world, log: log.clone() };

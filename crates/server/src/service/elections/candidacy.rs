@@ -18,9 +18,7 @@ use crate::service::{response, unexpected};
 use crate::status::fault;
 use bytes::Bytes;
 use conclave_state::coord::{candidate_key, instance_of, read::CandidateState};
-use conclave_state::{
-    Command, CoordBody, CoordResponse, Enter, GiveUp, LeaseId, Name, Outcome, Response as Answer, Stand,
-};
+use conclave_state::{Command, CoordBody, CoordResponse, Enter, LeaseId, Leave, Name, Outcome, Response as Answer};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -88,7 +86,7 @@ impl Request for Candidacy {
     }
 
     fn command(&self, attempt: u64) -> Command {
-        self.caller.clone().command(CoordBody::Stand(Stand { enter: self.enter.clone(), attempt }))
+        self.caller.clone().command(CoordBody::Enter(Enter { attempt, ..self.enter.clone() }))
     }
 
     fn decided(&mut self, outcome: Outcome, _unknown: bool) -> Decided<Status> {
@@ -105,8 +103,8 @@ impl Request for Candidacy {
     }
 
     fn release(&self, attempt: u64, _owed: Owed) -> Command {
-        let give_up = GiveUp { election: self.election().clone(), candidate: self.candidate().to_owned(), attempt };
+        let (election, candidate) = (self.election().clone(), self.candidate().to_owned());
         // Of no session: that of the call may be over.
-        Caller::default().command(CoordBody::GiveUp(give_up))
+        Caller::default().command(CoordBody::Leave(Leave { election, candidate, instance: None, attempt }))
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn order<V: View>(view: &V, election: &Name) -> Result<Order, Fault> 
 }
 
 pub(super) fn session_lives<V: View>(view: &V, session: LeaseId) -> Result<bool, Fault> {
-    Ok(store::lease_ttl_millis(view, session)?.is_some())
+    Ok(store::lease_ttl(view, session)?.is_some())
 }
 
 /// The state of this node.

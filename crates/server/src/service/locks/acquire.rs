@@ -62,7 +62,7 @@ pub(super) fn standing<V: View>(view: &V, fence: i64, session: LeaseId) -> Resul
             since => Standing::Held { since, revision },
         });
     }
-    let lives = conclave_state::read::lease_ttl_millis(view, session)?.is_some();
+    let lives = conclave_state::read::lease_ttl(view, session)?.is_some();
     Ok(if lives { Standing::Gone } else { Standing::SessionGone })
 }
 

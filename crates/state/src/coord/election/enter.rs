@@ -15,13 +15,8 @@ use crate::view::{Fault, Table, View};
 use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
-    pub(in crate::coord) fn enter(
-        &mut self,
-        session: LeaseId,
-        enter: &Enter,
-        attempt: u64,
-    ) -> Result<CoordResponse, Stop> {
-        let Enter { election: name, candidate: id, .. } = enter;
+    pub(in crate::coord) fn enter(&mut self, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Stop> {
+        let Enter { election: name, candidate: id, attempt, .. } = enter;
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
         }
@@ -31,16 +26,16 @@ impl<V: View> Batch<'_, V> {
         let mut edit = self.open(name)?;
         match self.candidate(name, id)? {
             Some(row) if row.is_of(session, &enter.instance) => {
-                self.attempt_again(name, id, attempt, edit.leads(id))?;
+                self.attempt_again(name, id, *attempt, edit.leads(id))?;
                 Ok(self.tell(&edit, false, id)?)
             }
             Some(row) if !enter.takeover => Err(Rejection::AlreadyExists { session: row.lease }.into()),
             Some(row) => {
                 self.take_over(&mut edit, session, enter, &row)?;
-                self.put_row(keys::stands_at(id, name), &attempt);
+                self.put_row(keys::stands_at(id, name), attempt);
                 Ok(self.tell(&edit, true, id)?)
             }
-            None => Ok(self.enter_anew(&mut edit, session, enter, attempt)?),
+            None => Ok(self.enter_anew(&mut edit, session, enter)?),
         }
     }
 
@@ -83,13 +78,7 @@ impl<V: View> Batch<'_, V> {
         self.close(edit, &Told::new(Cause::TakenOver, id))
     }
 
-    fn enter_anew(
-        &mut self,
-        edit: &mut Edit<'_>,
-        session: LeaseId,
-        enter: &Enter,
-        attempt: u64,
-    ) -> Result<CoordResponse, Fault> {
+    fn enter_anew(&mut self, edit: &mut Edit<'_>, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Fault> {
         let id = &enter.candidate;
         let preempts = enter.preempt && self.leader_priority(edit)?.is_some_and(|priority| enter.priority > priority);
         let free = edit.head.leader.is_none() && edit.head.delay_timer == 0 && edit.head.waiting == 0;
@@ -100,7 +89,7 @@ impl<V: View> Batch<'_, V> {
         edit.head.next_rank += 1;
         let row = Candidate { place, joined: self.next_revision(), ..candidate(session, enter) };
         self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() });
-        self.put_row(keys::stands_at(id, edit.name), &attempt);
+        self.put_row(keys::stands_at(id, edit.name), &enter.attempt);
         self.put_candidate(edit.name, id, &row);
         self.join_line(edit, place, id);
         if preempts {
