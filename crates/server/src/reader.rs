@@ -74,6 +74,7 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
+    long: Turns,
 }
 
 /// What a round found out.
