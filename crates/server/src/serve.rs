@@ -5,6 +5,7 @@
 mod authority;
 mod connections;
 mod front;
+mod metadata;
 mod peers;
 mod reply;
 mod requests;

@@ -4,7 +4,7 @@ use super::quota::Quota;
 use super::{admit, require_leader, response, unexpected, until_stopped};
 use crate::convert::{self, LeaseLife};
 use crate::node::Node;
-use crate::status::fault;
+use crate::status::{fault, received};
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
@@ -96,7 +96,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         require_leader(&self.node, request.metadata())?;
         let node = self.node.clone();
-        let answers = request.into_inner().map_ok(move |request| renew(node.clone(), request.id));
+        let answers = request.into_inner().map_err(received).map_ok(move |request| renew(node.clone(), request.id));
         Ok(Response::new(until_stopped(&self.node, answers.try_buffered(PIPELINE).boxed())))
     }
 
