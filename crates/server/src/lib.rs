@@ -20,6 +20,7 @@ pub mod leadership;
 pub mod lease_keeper;
 pub mod metrics;
 pub mod node;
+mod outflow;
 pub mod peer;
 pub mod proposer;
 pub mod reader;

@@ -14,7 +14,7 @@
 use crate::turns::Turns;
 use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
-use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
+use conclave_state::{Fault, RangeQuery, RangeResult, Rejection, mutant};
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,8 +25,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
+/// What a range may cost on the event loop (a row costs 1, and 1 more for each KiB): about a millisecond. Beyond, it starts again beside it.
 const BUDGET: usize = 1_000;
+
+/// With so small a limit an answer is hardly ever large.
+const FEW: i64 = 16;
 
 /// How long one attempt at a round may take before the next one. A deposed or hanging leader is given up earlier, with the news.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -75,6 +78,40 @@ struct Inner {
     /// A round has found an index that is not applied yet.
     reached: Notify,
     long: Turns,
+}
+
+/// A range that was short, or one that is to be read beside the event loop.
+pub(crate) enum Range {
+    Short(RangeResult, i64),
+    Long(LongRange),
+}
+
+/// All that was committed before it was asked for is applied here.
+pub(crate) struct LongRange {
+    reader: Reader,
+    query: RangeQuery,
+}
+
+impl LongRange {
+    /// Whether the answer is small all the same, but for the largest values.
+    pub(crate) fn is_small(&self) -> bool {
+        self.query.count_only || (1..=FEW).contains(&self.query.limit)
+    }
+
+    /// Reads when its turn has come, at that moment, and makes something of the answer and its revision there as well.
+    pub(crate) async fn read<T: Send + 'static>(
+        self,
+        make: impl FnOnce(RangeResult, i64) -> T + Send + 'static,
+    ) -> Result<T, ReadFailure> {
+        let reader = self.reader.clone();
+        let work = move || {
+            let view = self.reader.0.wiring.state.view();
+            let bounds = view.bounds();
+            let result = self.reader.found_range(read::range(&view, &self.query, bounds, None))?;
+            Ok(make(result, bounds.current))
+        };
+        reader.long(work).await.map_err(|_| ReadError::Stopped)?
+    }
 }
 
 /// What a round found out.
@@ -208,20 +245,28 @@ impl Reader {
 
     /// A range at one point in time, and the store's revision at that point.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
+        match self.begin_range(query, serializable).await? {
+            Range::Short(result, revision) => Ok((result, revision)),
+            Range::Long(long) => long.read(|result, revision| (result, revision)).await,
+        }
+    }
+
+    /// The same as far as it is short.
+    pub(crate) async fn begin_range(&self, query: RangeQuery, serializable: bool) -> Result<Range, ReadFailure> {
         if !serializable {
             self.barrier().await?;
         }
         let view = self.0.wiring.state.view();
         let bounds = view.bounds();
-        let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
-            Ok(Err(ReadStop::OverBudget)) => {
-                let long = self.long(move || read::range(&view, &query, bounds, None));
-                long.await.map_err(|_| ReadError::Stopped)?
-            }
-            found => found,
-        };
+        match read::range(&view, &query, bounds, Some(BUDGET)) {
+            Ok(Err(ReadStop::OverBudget)) => Ok(Range::Long(LongRange { reader: self.clone(), query })),
+            found => Ok(Range::Short(self.found_range(found)?, bounds.current)),
+        }
+    }
+
+    fn found_range(&self, found: Result<Result<RangeResult, ReadStop>, Fault>) -> Result<RangeResult, ReadFailure> {
         match found {
-            Ok(Ok(result)) => Ok((result, bounds.current)),
+            Ok(Ok(result)) => Ok(result),
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
             Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a scan without budget ran out of it".into()).into()),
             Err(fault) => {
