@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod node;
 mod outflow;
 pub mod peer;
+pub mod pending;
 pub mod proposer;
 pub mod reader;
 pub mod serve;

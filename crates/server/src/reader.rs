@@ -13,8 +13,9 @@
 
 use crate::turns::Turns;
 use crate::wiring::Wiring;
-use conclave_state::read::{self, ReadStop};
-use conclave_state::{Fault, RangeQuery, RangeResult, Rejection, mutant};
+use conclave_state::read::{self, Bounds, ReadStop};
+use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult, mutant};
+use conclave_storage::StateView;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// What a range may cost on the event loop (a row costs 1, and 1 more for each KiB): about a millisecond. Beyond, it starts again beside it.
+/// What a read may cost on the event loop (a row costs 1, and 1 more for each KiB): about a millisecond. Beyond, it starts again beside it.
 const BUDGET: usize = 1_000;
 
 /// With so small a limit an answer is hardly ever large.
@@ -77,38 +78,79 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
+    /// Reads that take long.
     long: Turns,
 }
 
-/// A range that was short, or one that is to be read beside the event loop.
-pub(crate) enum Range {
-    Short(RangeResult, i64),
-    Long(LongRange),
+/// What can be read as of one revision.
+pub(crate) trait Query: Send + 'static {
+    type Answer: Send + 'static;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<Self::Answer>;
+
+    /// Whether the answer is small (but for the largest values), however long it takes to find.
+    fn is_small(&self) -> bool;
+}
+
+type Stopped<T> = Result<Result<T, ReadStop>, Fault>;
+
+impl Query for RangeQuery {
+    type Answer = RangeResult;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<RangeResult> {
+        read::range(view, self, bounds, budget)
+    }
+
+    fn is_small(&self) -> bool {
+        self.count_only || self.range.end.is_empty() || (1..=FEW).contains(&self.limit)
+    }
+}
+
+/// A transaction that only reads, answered without the log.
+impl Query for Txn {
+    type Answer = TxnResult;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<TxnResult> {
+        read::txn(view, self, bounds, budget)
+    }
+
+    fn is_small(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            Op::Range(query) => query.is_small(),
+            Op::Txn(nested) => nested.is_small(),
+            Op::Put(_) | Op::DeleteRange(_) => true,
+        })
+    }
+}
+
+/// What a read found, and the revision that it read; or it is to be read beside the event loop.
+pub(crate) enum Found<Q: Query> {
+    Short(Q::Answer, i64),
+    Long(Long<Q>),
 }
 
 /// All that was committed before it was asked for is applied here.
-pub(crate) struct LongRange {
+pub(crate) struct Long<Q> {
     reader: Reader,
-    query: RangeQuery,
+    query: Q,
 }
 
-impl LongRange {
-    /// Whether the answer is small all the same, but for the largest values.
+impl<Q: Query> Long<Q> {
     pub(crate) fn is_small(&self) -> bool {
-        self.query.count_only || (1..=FEW).contains(&self.query.limit)
+        self.query.is_small()
     }
 
     /// Reads when its turn has come, at that moment, and makes something of the answer and its revision there as well.
     pub(crate) async fn read<T: Send + 'static>(
         self,
-        make: impl FnOnce(RangeResult, i64) -> T + Send + 'static,
+        make: impl FnOnce(Q::Answer, i64) -> T + Send + 'static,
     ) -> Result<T, ReadFailure> {
         let reader = self.reader.clone();
         let work = move || {
             let view = self.reader.0.wiring.state.view();
             let bounds = view.bounds();
-            let result = self.reader.found_range(read::range(&view, &self.query, bounds, None))?;
-            Ok(make(result, bounds.current))
+            let answer = self.reader.checked(self.query.read(&view, bounds, None))?;
+            Ok(make(answer, bounds.current))
         };
         reader.long(work).await.map_err(|_| ReadError::Stopped)?
     }
@@ -243,32 +285,32 @@ impl Reader {
         self.0.long.read(work).await
     }
 
-    /// A range at one point in time, and the store's revision at that point.
+    /// A range as of one revision, and that revision.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
-        match self.begin_range(query, serializable).await? {
-            Range::Short(result, revision) => Ok((result, revision)),
-            Range::Long(long) => long.read(|result, revision| (result, revision)).await,
+        match self.read(query, serializable).await? {
+            Found::Short(result, revision) => Ok((result, revision)),
+            Found::Long(long) => long.read(|result, revision| (result, revision)).await,
         }
     }
 
-    /// The same as far as it is short.
-    pub(crate) async fn begin_range(&self, query: RangeQuery, serializable: bool) -> Result<Range, ReadFailure> {
+    /// Reads as of one revision, as far as the budget goes.
+    pub(crate) async fn read<Q: Query>(&self, query: Q, serializable: bool) -> Result<Found<Q>, ReadFailure> {
         if !serializable {
             self.barrier().await?;
         }
         let view = self.0.wiring.state.view();
         let bounds = view.bounds();
-        match read::range(&view, &query, bounds, Some(BUDGET)) {
-            Ok(Err(ReadStop::OverBudget)) => Ok(Range::Long(LongRange { reader: self.clone(), query })),
-            found => Ok(Range::Short(self.found_range(found)?, bounds.current)),
+        match query.read(&view, bounds, Some(BUDGET)) {
+            Ok(Err(ReadStop::OverBudget)) => Ok(Found::Long(Long { reader: self.clone(), query })),
+            found => Ok(Found::Short(self.checked(found)?, bounds.current)),
         }
     }
 
-    fn found_range(&self, found: Result<Result<RangeResult, ReadStop>, Fault>) -> Result<RangeResult, ReadFailure> {
+    fn checked<T>(&self, found: Result<Result<T, ReadStop>, Fault>) -> Result<T, ReadFailure> {
         match found {
-            Ok(Ok(result)) => Ok(result),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
-            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a scan without budget ran out of it".into()).into()),
+            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a read without a budget exceeded it".into()).into()),
             Err(fault) => {
                 self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())

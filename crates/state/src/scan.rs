@@ -2,6 +2,7 @@
 //!
 //! Most keys have one version, so the walk steps from row to row; where a key has many, it jumps over them after a few.
 
+use crate::bounds::Budget;
 use crate::keys;
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
@@ -17,44 +18,19 @@ pub(crate) struct Found<'a> {
     pub(crate) record: Record<'a>,
 }
 
-/// What may still be visited: a row costs 1, and 1 more for each KiB of its value, which has to be read from disk and copied.
-pub(crate) struct Budget(Option<usize>);
-
-const UNIT: usize = 1 << 10;
-
-impl Budget {
-    pub(crate) const UNLIMITED: Budget = Budget(None);
-
-    pub(crate) fn new(most: Option<usize>) -> Budget {
-        Budget(most)
-    }
-
-    /// The last row may cost more than is left: it is at hand already.
-    fn spend(&mut self, value: &[u8]) -> bool {
-        match &mut self.0 {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left = left.saturating_sub(1 + value.len() / UNIT);
-                true
-            }
-        }
-    }
-}
-
 /// Shows the keys of the rows `[from, below)` that are alive at `revision`, in order. `Ok(false)`: the budget ran out.
 pub(crate) fn alive<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
     revision: i64,
-    mut budget: Budget,
+    budget: &Budget,
     mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<bool, Fault> {
     let mut decided: Vec<u8> = Vec::new();
     let mut passed = 0;
     let mut within_budget = true;
     view.scan(Table::Kv, from, below, &mut |row, value| {
-        if !budget.spend(value) {
+        if !budget.spend(value.len()) {
             within_budget = false;
             return Ok(Step::Stop);
         }

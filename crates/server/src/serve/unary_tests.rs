@@ -82,7 +82,7 @@ async fn what_cannot_be_read_is_refused() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_in_the_words_of_grpc() {
     let exhausted = "8";
-    let text = "grpc: received message larger than max (1006 vs. 1000)";
+    let text = "grpc:%20received%20message%20larger%20than%20max%20(1006%20vs.%201000)";
     assert_eq!(refusal(&ask(vec![framed(&put(LIMIT))]).await), (exhausted, text));
     assert_eq!(refusal(&ask(vec![vec![0, 0xff, 0xff, 0xff, 0xff]]).await).0, exhausted, "nothing is set aside for it");
     assert_eq!(prefix(MOST).expect("it fits"), [0, 0x7f, 0xff, 0xff, 0xff]);

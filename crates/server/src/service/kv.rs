@@ -2,16 +2,16 @@
 
 use super::quota::Quota;
 use super::range_stream::{self, RangeStream};
-use super::{admit, read_txn, response, unexpected};
+use super::{admit, response, unexpected};
 use crate::convert::{self, ConvertedTxn, Limits, Load, TxnRoute};
 use crate::node::Node;
 use crate::outflow::{Beside, Measured};
-use crate::reader::Range;
+use crate::reader::{Found, Query};
 use crate::status::text;
 use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+    RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use conclave_state::{Command, Response as Answer, Txn, TxnResult};
 use prost::Message;
@@ -34,13 +34,31 @@ impl KvService {
         KvService { node, limits, quota }
     }
 
-    async fn write_txn(&self, txn: Txn) -> Result<(i64, TxnResult), Status> {
+    async fn write_txn(&self, txn: Txn) -> Result<(TxnResult, i64), Status> {
         let outcome = self.node.proposer.propose(Command::Txn(txn)).await?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
-            Answer::Txn(result) => Ok((revision, result)),
+            Answer::Txn(result) => Ok((result, revision)),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Answers a read: here if it is short, beside the event loop otherwise, and in a place if the answer may be large.
+    async fn look<Q: Query, U: Message + 'static>(
+        &self,
+        query: Q,
+        serializable: bool,
+        convert: impl FnOnce(ResponseHeader, Q::Answer) -> U + Send + 'static,
+    ) -> Result<Response<U>, Status> {
+        let long = match self.node.reader.read(query, serializable).await? {
+            Found::Short(answer, revision) => return Ok(Response::new(convert(self.node.header(revision), answer))),
+            Found::Long(long) => long,
+        };
+        let node = self.node.clone();
+        let make = move |answer, revision| Measured::new(convert(node.header(revision), answer));
+        // Held until the response has its share.
+        let _place = if long.is_small() { None } else { Some(self.node.outflow.place().await) };
+        self.node.outflow.admit(long.read(make).await?).await
     }
 
     /// Converts an answer: here if it is small, beside the event loop if it is large.
@@ -80,17 +98,7 @@ impl Kv for KvService {
         self.node.metrics.range_total.inc();
         let request = admit(&self.node, request)?;
         let serializable = request.serializable;
-        let long = match self.node.reader.begin_range(convert::range(request)?, serializable).await? {
-            Range::Short(result, revision) => {
-                return Ok(Response::new(convert::range_response(self.node.header(revision), result)));
-            }
-            Range::Long(long) => long,
-        };
-        let node = self.node.clone();
-        let make = move |result, revision| Measured::new(convert::range_response(node.header(revision), result));
-        // Held until the response has its share.
-        let _place = if long.is_small() { None } else { Some(self.node.outflow.place().await) };
-        self.node.outflow.admit(long.read(make).await?).await
+        self.look(convert::range(request)?, serializable, convert::range_response).await
     }
 
     type RangeStreamStream = RangeStream;
@@ -139,17 +147,17 @@ impl Kv for KvService {
         let request = admit(&self.node, request)?;
         let size = request.encoded_len();
         let ConvertedTxn { txn, route, puts } = convert::txn(request, self.limits)?;
-        let (revision, result) = match route {
-            TxnRoute::Read { serializable } => read_txn::read(&self.node, txn, serializable).await?,
+        match route {
+            TxnRoute::Read { serializable } => self.look(txn, serializable, convert::txn_response).await,
             TxnRoute::Write => {
                 if puts {
                     self.quota.admit(size).await?;
                 }
-                self.write_txn(txn).await?
+                let (result, revision) = self.write_txn(txn).await?;
+                let header = self.node.header(revision);
+                self.respond(result, move |result| convert::txn_response(header, result)).await
             }
-        };
-        let header = self.node.header(revision);
-        self.respond(result, move |result| convert::txn_response(header, result)).await
+        }
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
