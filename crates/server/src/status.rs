@@ -334,6 +334,13 @@ pub fn sent_too_large(bytes: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!("grpc: trying to send message larger than max ({bytes} vs. {limit})"))
 }
 
+/// A write was decided, but its answer cannot be given.
+#[cold]
+#[must_use]
+pub fn written(why: &Status) -> Status {
+    Status::unknown(format!("conclave: the write was decided, but its answer cannot be given: {}", why.message()))
+}
+
 /// The state could not be read.
 #[cold]
 #[must_use]
@@ -427,6 +434,8 @@ mod tests {
             (received(Status::out_of_range(tonics)), Code::ResourceExhausted, text),
             (received(Status::internal("another")), Code::Internal, "another"),
         ]);
+        // Clients take the code as it is for a refusal, which a write that was decided is not.
+        assert_eq!(written(&sent_too_large(9, 8)).code(), Code::Unknown);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Large {
         let mut rest = self.rest.lock();
         let Some(left) = &mut *rest else {
             let text = "conclave: the client took nothing of a large response for a minute";
-            return Some(Err(Status::resource_exhausted(text)));
+            return Some(Err(Status::unavailable(text)));
         };
         left.taken = true;
         left.pieces.get().next().map(Ok)
@@ -119,7 +119,7 @@ mod tests {
         large.next().expect("the first piece").expect("nothing is wrong yet");
         tokio::time::timeout(STALL * 3, self::large(&outflow)).await.expect("its share is free");
         let status = large.next().expect("no end").expect_err("it was taken away");
-        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(status.code(), tonic::Code::Unavailable);
     }
 
     #[tokio::test(start_paused = true)]

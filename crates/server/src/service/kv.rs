@@ -7,7 +7,7 @@ use crate::convert::{self, ConvertedTxn, Limits, Load, TxnRoute};
 use crate::node::Node;
 use crate::outflow::{Beside, Measured};
 use crate::reader::{Found, Query};
-use crate::status::text;
+use crate::status::{text, written};
 use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
@@ -61,7 +61,7 @@ impl KvService {
         self.node.outflow.admit(long.read(make).await?).await
     }
 
-    /// Converts an answer: here if it is small, beside the event loop if it is large.
+    /// Converts the answer to a write: here if it is small, beside the event loop if it is large.
     async fn respond<T: Load + Send + 'static, U: Message + 'static>(
         &self,
         answer: T,
@@ -71,7 +71,8 @@ impl KvService {
             return Ok(Response::new(convert(answer)));
         }
         let answer = Beside::new(answer);
-        self.node.outflow.make(move || convert(answer.take())).await
+        // A refusal would say that the write had no effect.
+        self.node.outflow.make(move || convert(answer.take())).await.map_err(|status| written(&status))
     }
 }
 
