@@ -67,6 +67,11 @@ impl LeaseKeeper {
         Ok(KeepAlive { ttl, ttl_millis, revision: kept.revision })
     }
 
+    /// Sorts leases by when they expire, as far as this member knows: if it leads.
+    pub fn soonest_first(&self, ids: &mut [LeaseId]) {
+        self.0.soonest_first(ids);
+    }
+
     /// Whole seconds that the lease has left, by the leader's clock; `None` if there is no such lease.
     pub async fn remaining(&self, id: LeaseId) -> Result<Option<i64>, ReadError> {
         let left = self.0.remaining(id).await?;

@@ -13,6 +13,7 @@ use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
+use crate::outflow::Outflow;
 use crate::peer::Peers;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
@@ -53,6 +54,7 @@ pub struct Node {
     pub state: StateHandle,
     pub proposer: Proposer,
     pub reader: Reader,
+    pub(crate) outflow: Outflow,
     pub leases: LeaseKeeper,
     pub timers: TimerKeeper,
     pub waiters: Waiters,
@@ -99,6 +101,7 @@ impl Node {
             identity,
             proposer,
             reader,
+            outflow: Outflow::new(),
             leases,
             timers,
             waiters,

@@ -5,7 +5,10 @@
 mod authority;
 mod connections;
 mod front;
+mod large;
+mod metadata;
 mod peers;
+mod pieces;
 mod reply;
 mod requests;
 mod routes;

@@ -81,6 +81,8 @@ pub mod text {
     pub const LEADER_CHANGED: Text = Text::new(Unavailable, "etcdserver: leader changed");
     pub const STOPPED: Text = Text::new(Unavailable, "etcdserver: server stopped");
     pub const TIMED_OUT: Text = Text::new(Unavailable, "etcdserver: request timed out");
+    // gRPC's own words in Go.
+    pub const DEADLINE_EXCEEDED: Text = Text::new(DeadlineExceeded, "context deadline exceeded");
     pub const TIMED_OUT_LEADER_FAILED: Text =
         Text::new(Unavailable, "etcdserver: request timed out, possibly due to previous leader failure");
     pub const TIMED_OUT_CONNECTION_LOST: Text =
@@ -117,6 +119,8 @@ pub mod text {
     );
     pub const NO_DOWNGRADE: Text =
         Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
+    pub const NO_USERS: Text =
+        Text::new(Unimplemented, "conclave: users and roles are not available yet; restrict access to the client port");
     pub const NO_AUTH: Text =
         Text::new(Unimplemented, "conclave: authentication is not available yet; restrict access to the client port");
 }
@@ -303,6 +307,40 @@ impl From<ReadFailure> for Status {
     }
 }
 
+/// A message of a client has more bytes than may be. The words are those of gRPC in Go.
+#[cold]
+#[must_use]
+pub fn received_too_large(bytes: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({bytes} vs. {limit})"))
+}
+
+/// What ends the stream of a client's messages. If it is that one is too large, tonic has other words and another code for it.
+#[cold]
+#[must_use]
+pub fn received(status: Status) -> Status {
+    too_large(status.message()).map_or(status, |(bytes, limit)| received_too_large(bytes, limit))
+}
+
+fn too_large(message: &str) -> Option<(usize, usize)> {
+    let numbers = message.strip_prefix("Error, decoded message length too large: found ")?;
+    let (bytes, limit) = numbers.split_once(" bytes, the limit is: ")?;
+    Some((bytes.parse().ok()?, limit.strip_suffix(" bytes")?.parse().ok()?))
+}
+
+/// An answer has more bytes than a message may have. The words are those of gRPC in Go.
+#[cold]
+#[must_use]
+pub fn sent_too_large(bytes: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: trying to send message larger than max ({bytes} vs. {limit})"))
+}
+
+/// A write was decided, but its answer cannot be given.
+#[cold]
+#[must_use]
+pub fn written(why: &Status) -> Status {
+    Status::unknown(format!("conclave: the write was decided, but its answer cannot be given: {}", why.message()))
+}
+
 /// The state could not be read.
 #[cold]
 #[must_use]
@@ -389,6 +427,18 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_too_large() {
+        let tonics = "Error, decoded message length too large: found 1006 bytes, the limit is: 1000 bytes";
+        let text = "grpc: received message larger than max (1006 vs. 1000)";
+        check(vec![
+            (received(Status::out_of_range(tonics)), Code::ResourceExhausted, text),
+            (received(Status::internal("another")), Code::Internal, "another"),
+        ]);
+        // Clients take the code as it is for a refusal, which a write that was decided is not.
+        assert_eq!(written(&sent_too_large(9, 8)).code(), Code::Unknown);
+    }
+
+    #[test]
     fn refusals_of_coordination() {
         use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
         let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
@@ -440,6 +490,7 @@ mod tests {
             text::NO_SNAPSHOT_STREAM,
             text::NO_DOWNGRADE,
             text::NO_AUTH,
+            text::NO_USERS,
         ] {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));

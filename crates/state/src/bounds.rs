@@ -33,7 +33,7 @@ impl Meta {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadStop {
     Rejected(Rejection),
-    /// The read visited more rows than its budget allows. Repeat it without one, where it may take
+    /// The read visited more than its budget allows. Repeat it without one, where it may take
     /// its time.
     OverBudget,
 }
@@ -44,7 +44,8 @@ impl From<Rejection> for ReadStop {
     }
 }
 
-/// How many rows a read may still visit. All parts of one read share one budget.
+/// How much a read may still visit: a row costs 1, and 1 more for each KiB of its value, which is
+/// read from disk and copied. All parts of one read share one budget.
 pub(crate) struct Budget(Cell<Option<usize>>);
 
 impl Budget {
@@ -52,17 +53,18 @@ impl Budget {
         Budget(Cell::new(None))
     }
 
-    pub(crate) fn new(rows: Option<usize>) -> Budget {
-        Budget(Cell::new(rows))
+    pub(crate) fn new(most: Option<usize>) -> Budget {
+        Budget(Cell::new(most))
     }
 
-    /// Takes one row from the budget; false if none is left.
-    pub(crate) fn spend(&self) -> bool {
+    /// Takes a row with a value of so many bytes from the budget; false if nothing is left. The last
+    /// row may cost more than is left: it has been read already.
+    pub(crate) fn spend(&self, bytes: usize) -> bool {
         match self.0.get() {
             None => true,
             Some(0) => false,
             Some(left) => {
-                self.0.set(Some(left - 1));
+                self.0.set(Some(left.saturating_sub(1 + bytes / 1024)));
                 true
             }
         }

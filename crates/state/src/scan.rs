@@ -30,7 +30,7 @@ pub(crate) fn alive<V: View>(
     let mut passed = 0;
     let mut within_budget = true;
     view.scan(Table::Kv, from, below, &mut |row, value| {
-        if !budget.spend() {
+        if !budget.spend(value.len()) {
             within_budget = false;
             return Ok(Step::Stop);
         }
@@ -57,4 +57,44 @@ pub(crate) fn alive<V: View>(
         })
     })?;
     Ok(within_budget)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::read::{self, ReadStop};
+    use crate::{Command, KeyRange, Machine, MemoryView, Position, Put, RangeQuery};
+
+    /// Whether a range over so many keys with values of that size fits a budget, and how many it gives.
+    fn within(keys: usize, bytes: usize, budget: usize, keys_only: bool) -> Option<usize> {
+        let mut view = MemoryView::new();
+        let mut machine = Machine::load(&view).unwrap();
+        let mut batch = machine.begin(&view);
+        for key in 0..keys {
+            let put = Put { key: format!("k{key:03}").into(), value: vec![7; bytes].into(), ..Put::default() };
+            batch.apply(Position { index: key as u64 + 1, term: 1 }, &Command::Put(put), false).unwrap();
+        }
+        let writes = batch.finish().writes;
+        view.write(&writes);
+        let range = KeyRange { key: "k".into(), end: "l".into() };
+        let query = RangeQuery { range, keys_only, ..RangeQuery::default() };
+        let bounds = read::meta(&view).unwrap().bounds();
+        match read::range(&view, &query, bounds, Some(budget)).unwrap() {
+            Ok(result) => Some(result.kvs.len()),
+            Err(stop) => {
+                assert_eq!(stop, ReadStop::OverBudget);
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_counts_rows_and_bytes() {
+        assert_eq!(within(100, 0, 100, false), Some(100));
+        assert_eq!(within(101, 0, 100, false), None);
+        // Three rows of 50 KiB and more are too much, though they are three.
+        assert_eq!(within(2, 50 << 10, 100, false), Some(2));
+        assert_eq!(within(3, 50 << 10, 100, false), None);
+        assert_eq!(within(3, 50 << 10, 100, true), None, "they are read all the same");
+        assert_eq!(within(1, 900 << 10, 100, false), Some(1), "the first row is at hand when it is counted");
+    }
 }

@@ -18,7 +18,7 @@ use clap::Subcommand;
 use conclave_client::api::{
     conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest},
     etcdserverpb::{
-        Compare, DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest,
+        Compare, DeleteRangeRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
         request_op::Request,
     },
@@ -83,7 +83,7 @@ impl LockAdmin {
     }
 }
 
-/// All keys of a range, in pages.
+/// All keys of a range, in pages that show one revision.
 async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue>> {
     const PAGE: i64 = 5_000;
     // Without values, which may be large.
@@ -92,15 +92,24 @@ async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue
     let mut all = Vec::new();
     loop {
         let page = context.link.read(|channel| wire::range(channel, request.clone())).await?;
-        request.revision = page.header.map_or(0, |header| header.revision);
-        let Some(last) = page.kvs.last().filter(|_| page.more) else {
-            all.extend(page.kvs);
-            return Ok(all);
-        };
-        request.key = [&last.key[..], b"\0"].concat().into();
+        let goes_on = turn(&mut request, &page);
         // Only what may be a place is kept: the store may be large.
         all.extend(page.kvs.into_iter().filter(|kv| kv.lease != 0));
+        if !goes_on {
+            return Ok(all);
+        }
     }
+}
+
+/// Makes a request for a page one for the next page, at the revision of the first; false if this is the last one.
+fn turn(request: &mut RangeRequest, page: &RangeResponse) -> bool {
+    let Some(last) = page.kvs.last().filter(|_| page.more) else { return false };
+    request.key = [&last.key[..], b"\0"].concat().into();
+    if request.revision == 0 {
+        // Later headers tell of later revisions, whatever the pages show.
+        request.revision = page.header.map_or(0, |header| header.revision);
+    }
+    true
 }
 
 async fn line(context: &Context, name: &str) -> Result<Line> {
@@ -215,5 +224,28 @@ async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
 impl From<ListLocksResponse> for Page {
     fn from(response: ListLocksResponse) -> Self {
         Self { header: response.header, names: response.names, more: response.more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_client::api::etcdserverpb::ResponseHeader;
+
+    /// The store goes on while pages are read; its revision is in each header.
+    #[test]
+    fn all_pages_show_the_revision_of_the_first() {
+        let mut request = RangeRequest { key: "a".into(), ..RangeRequest::default() };
+        let page = |key: &'static str, revision, more| RangeResponse {
+            header: Some(ResponseHeader { revision, ..ResponseHeader::default() }),
+            kvs: vec![KeyValue { key: key.into(), ..KeyValue::default() }],
+            more,
+            ..RangeResponse::default()
+        };
+        assert!(turn(&mut request, &page("b", 7, true)));
+        assert_eq!((&request.key[..], request.revision), (&b"b\0"[..], 7));
+        assert!(turn(&mut request, &page("c", 9, true)));
+        assert_eq!((&request.key[..], request.revision), (&b"c\0"[..], 7));
+        assert!(!turn(&mut request, &page("d", 11, false)));
     }
 }

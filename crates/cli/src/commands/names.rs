@@ -79,7 +79,7 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// All names, page by page.
+/// All names, page by page, with the header of the first: whoever watches from there on misses nothing.
 pub(crate) async fn all_names<A: Into<Page>, F>(
     context: &Context,
     args: &ListArgs,
@@ -90,13 +90,14 @@ where
 {
     let serializable = args.serializable;
     let mut request = ListRequest { namespace: args.namespace.clone(), serializable, ..ListRequest::default() };
-    let mut names = Vec::new();
+    let (mut header, mut names) = (None, Vec::new());
     loop {
         let page: Page = context.link.read(|channel| call(channel, request.clone())).await?.into();
+        header = header.or(page.header);
         request.after = page.names.last().cloned();
         names.extend(page.names);
         if !page.more || request.after.is_none() {
-            return Ok((page.header, names));
+            return Ok((header, names));
         }
     }
 }

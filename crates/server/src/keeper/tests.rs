@@ -38,6 +38,8 @@ struct Test {
     /// Runs inside the next confirmation.
     during_confirm: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     leader: Mutex<Option<Keeper>>,
+    /// Who answers nothing.
+    hangs: Mutex<Option<u64>>,
     confirmations: Mutex<usize>,
 }
 
@@ -102,14 +104,12 @@ impl KeeperHost for Host {
     }
 
     async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
-        assert_eq!(leader, 2);
-        let keeper = self.0.leader.lock().clone();
+        let keeper = self.0.leader(leader).await;
         keeper.ok_or(ReadError::LeaderChanged)?.renew_here(wishes).await
     }
 
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError> {
-        assert_eq!(leader, 2);
-        let keeper = self.0.leader.lock().clone();
+        let keeper = self.0.leader(leader).await;
         keeper.ok_or(ReadError::LeaderChanged)?.remaining_here(id).await
     }
 }
@@ -118,6 +118,15 @@ impl Test {
     fn keeper(&self) -> Keeper {
         let shared = self.keeper.lock().clone().and_then(|keeper| keeper.upgrade());
         Keeper { shared: shared.expect("the test holds the keeper") }
+    }
+
+    /// The other member that is asked.
+    async fn leader(&self, id: u64) -> Option<Keeper> {
+        assert!([2, 3].contains(&id));
+        if *self.hangs.lock() == Some(id) {
+            std::future::pending::<()>().await;
+        }
+        self.leader.lock().clone()
     }
 
     /// The changes of one entry.
@@ -174,6 +183,7 @@ fn start(lives: &[(Id, u64)]) -> (Arc<Test>, Keeper) {
         confirms: Mutex::default(),
         during_confirm: Mutex::default(),
         leader: Mutex::default(),
+        hangs: Mutex::default(),
         confirmations: Mutex::default(),
     });
     let keeper = Keeper::new(Arc::new(TestClock(test.clone())), Box::new(Host(test.clone())));
@@ -376,7 +386,7 @@ async fn an_id_granted_anew_while_it_was_due_is_left_alone() {
     *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, again)));
     sleep(3 * SECOND).await;
     assert_eq!(test.expired.lock().as_slice(), [(vec![8], 1)]);
-    assert_eq!(seconds_left(&keeper, 7).await, Some(60));
+    assert_eq!(seconds_left(&keeper, 7).await, Some(59));
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,7 +417,7 @@ async fn a_follower_asks_the_leader_and_finds_the_next_one() {
     *test.leader.lock() = Some(leader);
     test.follows(3);
     assert_eq!(waiting.await.unwrap(), Ok(Kept { span: 5 * SECOND, revision: 42 }));
-    assert_eq!(seconds_left(&keeper, 7).await, Some(5));
+    assert_eq!(seconds_left(&keeper, 7).await, Some(4), "a moment has passed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,4 +468,42 @@ async fn many_are_renewed_for_less_than_their_span_by_one_confirmation() {
     assert_eq!(test.expired(), 8);
     sleep(Duration::from_millis(200)).await;
     assert_eq!(test.expired(), 10);
+}
+
+/// A leader that was stopped accepts calls and answers none of them. Its followers have another one long before that is noticed.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hangs_is_given_up_when_there_is_another() {
+    let (next, next_leader) = start(&[(7, 60)]);
+    next.leads(2);
+    let (test, keeper) = start(&[(7, 60)]);
+    *test.leader.lock() = Some(next_leader);
+    test.follows(1);
+    *test.hangs.lock() = Some(2);
+    let asking = keeper.clone();
+    let renewal = tokio::spawn(async move { renewed(&asking, 7).await });
+    let asking = keeper.clone();
+    let question = tokio::spawn(async move { seconds_left(&asking, 7).await });
+    sleep(SECOND).await;
+    test.leading.send_replace(LeadershipNow { leader: None, term: 2, is_me: false });
+    sleep(SECOND).await;
+    assert!(!renewal.is_finished() && !question.is_finished());
+    test.leading.send_replace(LeadershipNow { leader: Some(3), term: 2, is_me: false });
+    sleep(20 * MILLISECOND).await;
+    assert!(renewal.is_finished() && question.is_finished(), "they wait for a leader that is none any more");
+    assert_eq!((renewal.await.unwrap(), question.await.unwrap()), (60, Some(59)));
+}
+
+/// The same when this member is the next leader itself.
+#[tokio::test(start_paused = true)]
+async fn who_becomes_leader_answers_what_was_forwarded_to_the_last_one() {
+    let (test, keeper) = start(&[(7, 60)]);
+    test.follows(1);
+    *test.hangs.lock() = Some(2);
+    let asking = keeper.clone();
+    let renewal = tokio::spawn(async move { renewed(&asking, 7).await });
+    sleep(SECOND).await;
+    test.leads(2);
+    sleep(20 * MILLISECOND).await;
+    assert!(renewal.is_finished());
+    assert_eq!(renewal.await.unwrap(), 60);
 }

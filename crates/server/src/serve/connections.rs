@@ -3,7 +3,7 @@
 use super::authority::LenientAuthority;
 use super::front::Front;
 use super::requests::{Requests, Running};
-use super::{ACCEPT_PAUSE, CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use super::{ACCEPT_PAUSE, CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW, metadata};
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -59,6 +59,7 @@ fn builder(requests: Requests) -> Builder<Requests> {
         .max_concurrent_streams(u32::MAX)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(metadata::MOST)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         // The count is over a connection's life, which for a client of ours may be months.

@@ -4,7 +4,7 @@ use super::quota::Quota;
 use super::{admit, require_leader, response, unexpected, until_stopped};
 use crate::convert::coord::session as convert;
 use crate::node::Node;
-use crate::status::opening_refused;
+use crate::status::{opening_refused, received};
 use conclave_api::conclave::v1::sessions_server::Sessions;
 use conclave_api::conclave::v1::{
     CloseSessionRequest, CloseSessionResponse, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest,
@@ -63,7 +63,7 @@ impl Sessions for SessionsService {
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
         require_leader(&self.node, request.metadata())?;
         let node = self.node.clone();
-        let answers = request.into_inner().map_ok(move |request| keep(node.clone(), request.session));
+        let answers = request.into_inner().map_err(received).map_ok(move |request| keep(node.clone(), request.session));
         Ok(Response::new(until_stopped(&self.node, answers.try_buffered(PIPELINE).boxed())))
     }
 

@@ -39,7 +39,8 @@ pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Reject
     }
 }
 
-/// Answers a range query. `budget` is the number of rows that may be visited; `None` is no bound.
+/// Answers a range query. `budget` is how much may be read: a row costs 1, and 1 more
+/// for each KiB of its value; `None` is no bound.
 pub fn range<V: View>(
     view: &V,
     query: &RangeQuery,
@@ -61,7 +62,10 @@ pub(super) fn range_within<V: View>(
         Err(rejection) => return Ok(Err(rejection.into())),
     };
     if query.range.end.is_empty() {
-        return single(view, query, revision).map(Ok);
+        let found = single(view, query, revision)?;
+        // In a transaction there may be many.
+        let within_budget = budget.spend(found.kvs.first().map_or(0, |kv| kv.value.len()));
+        return Ok(if within_budget { Ok(found) } else { Err(ReadStop::OverBudget) });
     }
     let mut answer = Answer::new(query);
     if let Some((from, below)) = keys::range_rows(&query.range) {
