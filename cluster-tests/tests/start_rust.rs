@@ -22,7 +22,10 @@ async fn the_program_writes_while_it_leads_and_not_afterwards() -> Result<()> {
 
 #[test]
 fn the_page_shows_the_program() {
-    assert!(PAGE.contains(&format!("```rust\n{PROGRAM}```\n")), "docs/start/rust.md shows another program than rust.rs");
+    assert!(
+        PAGE.contains(&format!("```rust\n{PROGRAM}```\n")),
+        "docs/start/rust.md shows another program than rust.rs"
+    );
 }
 
 #[test]

@@ -23,18 +23,15 @@ macro_rules! documents {
 documents! {
     readme: "README.md",
     contributing: "CONTRIBUTING.md",
+    comparison: "docs/comparison.md",
     conclavectl: "docs/conclavectl.md",
     operations: "docs/operations.md",
     start_go: "docs/start/go.md",
     start_java: "docs/start/java.md",
     start_javascript: "docs/start/javascript.md",
     start_python: "docs/start/python.md",
-    start_rust: "docs/start/rust.md",
-    stubs: "docs/start/stubs.md",
     troubleshooting: "docs/troubleshooting.md",
     upgrade: "docs/upgrade.md",
-    security: "docs/security.md",
-    sizing: "docs/sizing.md",
 }
 
 /// All documents below a folder, by their paths in the repository.

@@ -4,6 +4,7 @@
 //! 2. A page that has files of its own runs in an empty folder, any other at the top of the repository.
 //! 3. A page that does not end in time, or a command of it that fails, fails the test and names its block.
 //! 4. What a page started ends with it: its cluster is wiped and its processes are killed.
+//! 5. `$CONCLAVE` is the folder of the repository, as the pages that need it say.
 
 use crate::page::{Action, Page};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -86,11 +87,7 @@ impl Session {
         let (output, reached) = (self.dir.path().join("output"), self.dir.path().join("reached"));
         let ended = self.bash(&self.script(page), &output, self.bound).await;
         let printed = fs::read_to_string(&output)?;
-        let success = match &ended {
-            Ok(status) => status.success(),
-            Err(_) => false,
-        };
-        if !success {
+        if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
             let line = fs::read_to_string(&reached).unwrap_or_else(|_| "the cluster's start".to_owned());
             let lines: Vec<&str> = printed.lines().collect();
             let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
@@ -141,6 +138,7 @@ impl Session {
             }
         }
         command
+            .env("CONCLAVE", repository())
             .env("CONCLAVE_BIN", fs::canonicalize(process::binary())?)
             .env("CONCLAVE_CLUSTER_DIR", self.dir.path().join("cluster"))
             .env("CONCLAVE_CLUSTER_PORT", self.port.to_string());
