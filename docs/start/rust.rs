@@ -54,10 +54,10 @@ async fn write(client: &mut Client, guard: &Compare, value: &str) -> Result<TxnR
 // Ends when the lease is gone or the connection is lost.
 async fn keep_alive(mut keeper: LeaseKeeper, mut answers: LeaseKeepAliveStream) -> Result<(), Error> {
     loop {
-        keeper.keep_alive().await?;
-        match answers.message().await? {
-            Some(answer) if answer.ttl() > 0 => tokio::time::sleep(Duration::from_secs(3)).await,
-            _ => return Ok(()),
+        if answers.message().await?.is_none_or(|answer| answer.ttl() <= 0) {
+            return Ok(());
         }
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        keeper.keep_alive().await?;
     }
 }
