@@ -121,7 +121,7 @@ fn exit_of(code: Code, message: &str) -> Exit {
     match code {
         // etcd's own refusals are refusals; those of elections, locks and claims are answers.
         _ if message.starts_with("etcdserver:") => Exit::Failed,
-        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => Exit::Busy,
+        Code::FailedPrecondition | Code::Aborted => Exit::Busy,
         _ => Exit::Failed,
     }
 }
@@ -149,6 +149,11 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ("duplicate key given", "one transaction may write a key once"),
         ("key is not provided", "an empty key cannot be written"),
         ("conclave: not a candidate", "`conclavectl election show` shows who stands in the line"),
+        (
+            "that id stands already",
+            "two processes cannot stand under one id: choose another --candidate, or replace the one that stands with --takeover, which \
+             fences it out; `conclavectl election show` shows it",
+        ),
         ("conclave: held by another", "`conclavectl claim show` shows who holds it"),
         ("bad leader transferee", "`conclavectl member list` shows the ids (in hexadecimal)"),
     ];
