@@ -6,7 +6,7 @@ mod page;
 mod run;
 
 use anyhow::{Result, ensure};
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 macro_rules! documents {
     ($($test:ident: $path:literal),+ $(,)?) => {
@@ -59,7 +59,7 @@ fn no_document_with_commands_is_forgotten() -> Result<()> {
         ensure!(!runs || DOCUMENTS.contains(&name.as_str()), "{name} has commands: add it to `documents!`");
     }
     for name in DOCUMENTS {
-        ensure!(Path::new(&run::repository()).join(name).is_file(), "{name} is not there");
+        ensure!(run::repository().join(name).is_file(), "{name} is not there");
     }
     Ok(())
 }
