@@ -4,6 +4,7 @@
 //! `output` alone prints.
 
 mod bench;
+mod census;
 mod cli;
 mod commands;
 mod exit;
@@ -26,7 +27,7 @@ fn main() {
         std::process::exit(exit.code());
     }
     let exit = run().unwrap_or_else(|failure| {
-        output::complain(&format!("{failure}\n"));
+        failure.tell();
         failure.exit
     });
     std::process::exit(exit.code());
@@ -42,7 +43,7 @@ fn run() -> Result<Exit> {
             return Ok(Exit::Usage);
         }
         Err(error) => {
-            output::raw(&error.render().to_string());
+            output::raw(&error.render().to_string())?;
             return Ok(Exit::Done);
         }
     };

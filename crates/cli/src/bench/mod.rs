@@ -80,7 +80,7 @@ impl BenchCommand {
             Self::Ready(args) => args.run(settings).await,
             Self::Report(args) => return args.run().map(|()| Exit::Done),
         };
-        verdict?.show(context.out);
+        verdict?.show(context.out)?;
         Ok(Exit::Done)
     }
 }

@@ -38,7 +38,7 @@ impl MemberCommand {
         let Self::List { linearizable } = self;
         let request = MemberListRequest { linearizable };
         let response = context.link.read(|channel| wire::members(channel, request)).await?;
-        context.out.show(&Members(&response));
+        context.out.show(&Members(&response))?;
         Ok(())
     }
 }
@@ -136,7 +136,7 @@ async fn status(context: &Context, which: Which) -> Result<()> {
             Err(error) => errors.push((endpoint, error)),
         }
     }
-    context.out.show(&Statuses(&found));
+    context.out.show(&Statuses(&found))?;
     failures(errors, "no status of")
 }
 
@@ -161,7 +161,7 @@ async fn health(context: &Context, which: Which) -> Result<()> {
             Err(error) => HealthOf { endpoint, took: start.elapsed(), error: Some(error) },
         })
         .collect();
-    context.out.show(&Health(&all));
+    context.out.show(&Health(&all))?;
     if all.iter().all(|one| one.error.is_none()) {
         return Ok(());
     }
@@ -179,7 +179,7 @@ async fn hashes(context: &Context, which: Which, revision: i64) -> Result<()> {
             Err(error) => errors.push((endpoint, error)),
         }
     }
-    context.out.show(&Hashes(&found));
+    context.out.show(&Hashes(&found))?;
     failures(errors, "no hash of")
 }
 
@@ -198,7 +198,7 @@ impl AlarmCommand {
         let get = AlarmRequest { action: AlarmAction::Get.into(), ..AlarmRequest::default() };
         let raised = context.link.read(|channel| wire::alarm(channel, get)).await?;
         if matches!(self, Self::List) {
-            context.out.show(&Alarms(&raised));
+            context.out.show(&Alarms(&raised))?;
             return Ok(());
         }
         let mut disarmed = AlarmResponse::default();
@@ -207,7 +207,7 @@ impl AlarmCommand {
             let request = AlarmRequest { action: AlarmAction::Deactivate.into(), member_id, alarm };
             disarmed.alarms.extend(context.link.write(|channel| wire::alarm(channel, request)).await?.alarms);
         }
-        context.out.show(&Alarms(&disarmed));
+        context.out.show(&Alarms(&disarmed))?;
         Ok(())
     }
 }
@@ -231,7 +231,7 @@ impl CompactionArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let request = CompactionRequest { revision: self.revision, physical: self.physical };
         context.link.write(|channel| wire::compact(channel, request)).await?;
-        output::raw(&format!("compacted revision {}\n", self.revision));
+        output::raw(&format!("compacted revision {}\n", self.revision))?;
         Ok(())
     }
 }
@@ -265,7 +265,7 @@ impl MoveLeaderArgs {
         let late = || Status::deadline_exceeded(format!("no answer within {:?}", settings.command_timeout));
         let answer = answer.unwrap_or_else(|_| Err(late()));
         answer.map_err(|status| Failure::of(&status, crate::failure::Effect::Writes))?;
-        output::raw(&format!("Leadership transferred from {old:x} to {:x}\n", self.member));
+        output::raw(&format!("Leadership transferred from {old:x} to {:x}\n", self.member))?;
         Ok(())
     }
 }

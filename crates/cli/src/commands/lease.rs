@@ -76,18 +76,18 @@ impl LeaseCommand {
             Self::Revoke { lease } => {
                 let request = LeaseRevokeRequest { id: lease };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await;
-                context.out.show(&Revoked(lease, &response.map_err(|error| error.about("failed to revoke lease"))?));
+                context.out.show(&Revoked(lease, &response.map_err(|error| error.about("failed to revoke lease"))?))?;
                 Ok(())
             }
             Self::Timetolive { lease, keys } => {
                 let request = LeaseTimeToLiveRequest { id: lease, keys };
                 let response = context.link.read(|channel| wire::time_to_live(channel, request)).await?;
-                context.out.show(&TimeToLive { response: &response, keys });
+                context.out.show(&TimeToLive { response: &response, keys })?;
                 Ok(())
             }
             Self::List => {
                 let response = context.link.read(|channel| wire::leases(channel, LeaseLeasesRequest {})).await?;
-                context.out.show(&Leases(&response));
+                context.out.show(&Leases(&response))?;
                 Ok(())
             }
         }
@@ -103,8 +103,16 @@ impl GrantArgs {
     async fn run(self, context: &Context) -> Result<()> {
         let request = LeaseGrantRequest { ttl: whole_seconds(self.ttl), id: 0 };
         let response = context.link.write(|channel| wire::grant(channel, request)).await;
-        context.out.show(&Granted(&response.map_err(|error| error.about("failed to grant lease"))?));
-        Ok(())
+        let granted = response.map_err(|error| error.about("failed to grant lease"))?;
+        let shown = context.out.show(&Granted(&granted));
+        if shown.is_err() {
+            // Nobody knows its id.
+            let request = LeaseRevokeRequest { id: granted.id };
+            if let Err(failure) = context.link.write(|channel| wire::revoke(channel, request)).await {
+                output::note(&format!("could not revoke the lease again: {}", failure.message()));
+            }
+        }
+        shown
     }
 }
 
@@ -128,7 +136,7 @@ impl KeepAliveArgs {
             }
             last = Instant::now();
             lifetime = Duration::from_secs(answer.ttl.unsigned_abs());
-            context.out.show(&KeptAlive(&answer));
+            context.out.show(&KeptAlive(&answer))?;
             if self.once {
                 return Ok(());
             }
@@ -142,7 +150,7 @@ impl KeepAliveArgs {
                 .hint("the lease has run out or was revoked; `conclavectl lease list` shows those that live"));
         }
         if context.out.format == output::Format::Simple {
-            output::raw(&format!("lease {} expired or revoked.\n", human::lease(self.lease)));
+            output::raw(&format!("lease {} expired or revoked.\n", human::lease(self.lease)))?;
         }
         Err(Failure::new(Exit::Lost, format!("lease {} is gone", human::lease(self.lease))))
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    output::{Json, Show, Text, quote},
+    output::{self, Json, Show, Text, quote},
     parse::Keys,
 };
 use clap::Subcommand;
@@ -24,8 +24,8 @@ use conclave_client::api::{
     },
     mvccpb::KeyValue,
 };
-use std::time::Duration;
-use tokio::time::sleep;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// After how long somebody who waits is told for whom.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -62,7 +62,7 @@ impl LockAdmin {
                         .await;
                 }
                 all.extend(own_locks(context, &prefix).await?);
-                context.out.show(&Lines(all));
+                context.out.show(&Lines(all))?;
                 Ok(())
             }
             Self::Show { name } => {
@@ -75,7 +75,7 @@ impl LockAdmin {
                         "`conclavectl lock ls` shows those that are held; for a lock named `show` write: lock -- show",
                     ));
                 }
-                context.out.show(&Shown(found));
+                context.out.show(&Shown(found))?;
                 Ok(())
             }
             Self::Release { name, fence } => release(context, &name, fence).await,
@@ -137,7 +137,7 @@ async fn release(context: &Context, name: &str, fence: i64) -> Result<()> {
     if !answer.succeeded {
         return Err(gone());
     }
-    context.out.show(&Released { name: name.to_owned(), fence });
+    context.out.show(&Released { name: name.to_owned(), fence })?;
     Ok(())
 }
 
@@ -154,24 +154,31 @@ async fn release_own(context: &Context, name: &str, fence: i64, gone: Failure) -
     if !response.released {
         return Err(gone);
     }
-    context.out.show(&Released { name: name.to_owned(), fence });
+    context.out.show(&Released { name: name.to_owned(), fence })?;
     Ok(())
 }
 
+/// Why a wait was in vain: somebody else is before, or the cluster does not answer.
+pub(super) async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
+    let bound = context.link.settings().dial_timeout;
+    match timeout(bound, line(context, name)).await {
+        Ok(Ok(line)) if line.places.first().is_some_and(|holder| holder.lease != lease) => busy.about("not in time"),
+        Ok(Ok(_)) => Failure::new(Exit::Busy, format!("not in time: {name:?} came free at the last moment")),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::new(Exit::NoConnection, "no member answered in time"),
+    }
+}
+
 /// Tells somebody who waits, after a moment, for whom; never ends.
-pub(super) async fn tell_waiting(context: &Context, name: &str, lease: i64) {
+pub(super) async fn tell_waiting(context: &Context, name: &str, lease: i64) -> Infallible {
     sleep(PATIENCE).await;
     // Not worth an error: the wait itself goes on.
     if let Ok(line) = line(context, name).await {
         let own = line.places.iter().position(|place| place.lease == lease);
         if let (Some(before @ 1..), Some(holder)) = (own, line.places.first()) {
-            let value =
-                if holder.value.is_empty() { String::new() } else { format!(" ({})", quote::readable(&holder.value)) };
-            super::lock::tell(&format!(
-                "waiting for {name:?}: {before} before; held by {}{value} with fence {}",
-                quote::readable(&holder.key),
-                holder.fence
-            ));
+            // etcd's own clients leave the value of a lock empty.
+            let who = quote::readable(if holder.value.is_empty() { &holder.key } else { &holder.value });
+            output::note(&format!("waiting for {name:?}: {before} before; held by {who} with fence {}", holder.fence));
         }
     }
     std::future::pending().await

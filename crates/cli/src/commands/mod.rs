@@ -20,7 +20,7 @@ mod status;
 mod txn;
 mod watch;
 mod watch_interactive;
-mod wire;
+pub(crate) mod wire;
 
 use crate::{bench::BenchCommand, exit::Exit, failure::Result, link::Link, output::Output};
 use clap::Subcommand;

@@ -73,7 +73,7 @@ impl PutArgs {
             request.value = value.into();
         }
         let response = context.link.write(|channel| super::wire::put(channel, request.clone())).await?;
-        context.out.show(&Put(&response));
+        context.out.show(&Put(&response))?;
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ impl SessionCommand {
                 let request = LeaseRevokeRequest { id: session };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await?;
                 let text = format!("session {} closed", human::lease(session));
-                context.out.show(&Done { header: response.header, changed: true, text });
+                context.out.show(&Done { header: response.header, changed: true, text })?;
                 Ok(())
             }
         }
@@ -113,7 +113,7 @@ async fn list(context: &Context) -> Result<()> {
         .with("header", header_json(leases.header.as_ref()))
         .with("sessions", Json::list(&rows, one))
         .done();
-    context.out.show(&Listing { table, json, none: "no sessions" });
+    context.out.show(&Listing { table, json, none: "no sessions" })?;
     Ok(())
 }
 
@@ -152,25 +152,31 @@ async fn open(context: &Context, ttl: Duration) -> Result<()> {
         }
         Err(failure) => return Err(failure),
     };
-    context.out.show(&opened);
-    Ok(())
+    let shown = context.out.show(&opened);
+    if shown.is_err() {
+        // Nobody knows its id.
+        let request = LeaseRevokeRequest { id: opened.session };
+        if let Err(failure) = context.link.write(|channel| wire::revoke(channel, request)).await {
+            output::note(&format!("could not close the session again: {}", failure.message()));
+        }
+    }
+    shown
 }
 
 async fn keep(context: &Context, ttl: Duration) -> Result<()> {
     let mut signals = Signals::new()?;
     let client = context.link.client().await?;
     let session = Session::open(&client, ttl).await.map_err(Failure::of_client)?;
-    context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() });
-    tokio::select! {
-        biased;
-        reason = session.lost() => {
-            Err(Failure::new(Exit::Lost, format!("lost the session: {}", hold::words(reason))))
+    let kept = async {
+        context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() })?;
+        tokio::select! {
+            biased;
+            reason = session.lost() => Err(hold::session_lost(reason)),
+            _ = signals.next() => Ok(()),
         }
-        _ = signals.next() => {
-            if let Err(error) = session.close().await {
-                output::note(&format!("could not close the session ({error}); it ends after {} at the latest", human::time(session.ttl())));
-            }
-            Ok(())
-        }
-    }
+    };
+    let outcome = hold::caught(kept).await;
+    let (bound, lost) = (context.link.settings().command_timeout, session.is_lost());
+    hold::give_back(&session, futures::future::ready(Ok(())), ("the session", lost), bound).await;
+    outcome.go_on()
 }

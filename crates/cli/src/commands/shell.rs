@@ -27,7 +27,7 @@ impl CompletionArgs {
     pub(crate) fn run(&self) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut cli::command(), NAME, &mut script);
-        output::raw(&String::from_utf8_lossy(&script));
+        output::raw(&String::from_utf8_lossy(&script))?;
         Ok(Exit::Done)
     }
 }
@@ -50,7 +50,7 @@ impl ManArgs {
             None => {
                 let mut page = Vec::new();
                 clap_mangen::Man::new(cli::command()).render(&mut page)?;
-                output::raw(&String::from_utf8_lossy(&page));
+                output::raw(&String::from_utf8_lossy(&page))?;
             }
             Some(dir) => std::fs::create_dir_all(dir)
                 .and_then(|()| clap_mangen::generate_to(cli::command(), dir))
@@ -61,6 +61,6 @@ impl ManArgs {
 }
 
 pub(crate) fn version() -> Result<Exit> {
-    output::raw(&format!("{NAME} version: {}\nAPI version: 3.6\n", env!("CARGO_PKG_VERSION")));
+    output::raw(&format!("{NAME} version: {}\nAPI version: 3.6\n", env!("CARGO_PKG_VERSION")))?;
     Ok(Exit::Done)
 }

@@ -144,11 +144,11 @@ pub(super) async fn show(context: &Context, response: &WatchResponse, command: &
     let revision = response.header.unwrap_or_default().revision;
     if response.events.is_empty() {
         if context.out.format == output::Format::Simple {
-            output::raw(&format!("progress notify: {revision}\n"));
+            output::raw(&format!("progress notify: {revision}\n"))?;
         }
         return Ok(());
     }
-    context.out.show(&Watched(response));
+    context.out.show(&Watched(response))?;
     let Some((program, args)) = command.split_first() else { return Ok(()) };
     for event in &response.events {
         let kv = event.kv.clone().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! 1. Answers go to standard output, everything else (errors, advice, progress) to standard error.
 //! 2. One answer is one write, flushed before anything else happens: readers of a pipe see it whole.
-//! 3. A reader that went away ends the program quietly, as with any filter.
+//! 3. A reader that went away ends the program quietly, as with any filter; but not before what the program holds is given back.
 
 mod basics;
 pub(crate) mod election;
@@ -22,7 +22,10 @@ pub(crate) use {
     text::Text,
 };
 
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+};
 use std::io::{IsTerminal, Write};
 
 /// How answers are written.
@@ -71,8 +74,11 @@ pub(crate) struct Output {
 
 impl Output {
     /// Shows an answer.
-    pub(crate) fn show(self, item: &impl Show) {
-        write_out(&self.render(item));
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn show(self, item: &impl Show) -> Result<()> {
+        write_out(&self.render(item))
     }
 
     /// An answer as it would be shown.
@@ -101,8 +107,11 @@ impl Output {
 }
 
 /// Prints text as it is.
-pub(crate) fn raw(text: &str) {
-    write_out(text.as_bytes());
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn raw(text: &str) -> Result<()> {
+    write_out(text.as_bytes())
 }
 
 /// Tells the user something that is not the answer.
@@ -116,12 +125,12 @@ pub(crate) fn complain(text: &str) {
     let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
-fn write_out(bytes: &[u8]) {
+/// Never ends the process: whoever prints may hold something that is to be given back first.
+fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            note(&format!("standard output: {error}"));
-        }
-        std::process::exit(Exit::Io.code());
-    }
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Io),
+        _ => Failure::from(error).about("standard output"),
+    })
 }

@@ -93,7 +93,7 @@ impl LimitsCommand {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Show(NamespaceArg { namespace }) => {
-                context.out.show(&read(context, namespace).await?);
+                context.out.show(&read(context, namespace).await?)?;
                 Ok(())
             }
             Self::Reset(NamespaceArg { namespace }) => set(context, namespace, None).await,
@@ -120,7 +120,7 @@ async fn set(context: &Context, namespace: String, limits: Option<Limits>) -> Re
     let response = context.link.repeat(|channel| wire::set_limits(channel, request.clone())).await?;
     let before = if response.changed { "" } else { " (as before)" };
     let text = format!("{namespace}: {}{before}", words(&limits.unwrap_or(DEFAULTS)));
-    context.out.show(&Done { header: response.header, changed: response.changed, text });
+    context.out.show(&Done { header: response.header, changed: response.changed, text })?;
     Ok(())
 }
 

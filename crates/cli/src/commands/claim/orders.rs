@@ -64,7 +64,7 @@ impl CheckArgs {
         let request =
             CheckRequest { claim: self.name.name(), holder: self.holder, instance: self.instance, weak: false };
         let response = context.link.read(|channel| wire::check(channel, request.clone())).await?;
-        context.out.show(&Checked(&response));
+        context.out.show(&Checked(&response))?;
         Ok(())
     }
 }
@@ -113,7 +113,7 @@ impl AwaitArgs {
             _ = signals.next() => return Err(Failure::interrupted()),
             vacant = bounded => vacant?,
         };
-        context.out.show(&Vacant(&response));
+        context.out.show(&Vacant(&response))?;
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl RevokeArgs {
         let response = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await?;
         let what = if response.changed { "revoked" } else { "was held by nobody" };
         let text = format!("{} {what}", self.name.name);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }
@@ -202,7 +202,7 @@ impl PinArgs {
         let response = context.link.repeat(|channel| wire::pin(channel, request.clone())).await?;
         let before = if response.changed { "" } else { " (as before)" };
         let text = format!("{} pinned by {}{before}", self.name.name, self.entity);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }
@@ -224,7 +224,7 @@ impl UnpinArgs {
         let response = context.link.repeat(|channel| wire::unpin(channel, request.clone())).await?;
         let what = if response.changed { "unpinned by" } else { "was not pinned by" };
         let text = format!("{} {what} {}", self.name.name, self.entity);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }

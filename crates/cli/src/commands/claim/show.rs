@@ -91,7 +91,7 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
         rows.push(place.merge(json(&claim)).done());
     }
     let json = Json::object().with("header", header_json(header.as_ref())).with("claims", rows).done();
-    context.out.show(&Listing { table, json, none: "no claims" });
+    context.out.show(&Listing { table, json, none: "no claims" })?;
     Ok(())
 }
 
@@ -162,7 +162,7 @@ impl ShowArgs {
             return Err(Failure::new(Exit::Busy, format!("nobody holds the claim {:?}", self.name.name))
                 .hint("`conclavectl claim ls` lists those that are held"));
         }
-        context.out.show(&Shown(&claim));
+        context.out.show(&Shown(&claim))?;
         Ok(())
     }
 }

@@ -9,13 +9,13 @@ use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::signals::Signals,
-    output::{Json, Show, Text, election::token_json, header_json, human},
+    output::{self, Json, Show, Text, election::token_json, header_json, human},
     parse,
 };
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest, claim_item::Twin as WireTwin,
         claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
@@ -135,11 +135,25 @@ impl TakeArgs {
         let result = response.results.into_iter().next().ok_or_else(|| Failure::odd_answer("result"))?;
         match self.refusal(&result) {
             Some(failure) => Err(failure),
-            None => {
-                context.out.show(&Taken { header: response.header, result, name: self.name.name });
-                Ok(())
+            None => self.tell(context, Taken { header: response.header, result, name: self.name.name.clone() }).await,
+        }
+    }
+
+    /// Tells the fence. If nobody can be told, nobody is to hold it either.
+    async fn tell(&self, context: &Context, taken: Taken) -> Result<()> {
+        let shown = context.out.show(&taken);
+        if shown.is_err() && !extended(&taken.result) {
+            let request = RevokeRequest {
+                caller: CallerArgs::default().caller(),
+                claim: self.name.name(),
+                holder: Some(self.holder.clone()),
+                instance: Some(self.instance.clone()),
+            };
+            if let Err(failure) = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await {
+                output::note(&format!("could not give {:?} back: {}", self.name.name, failure.message()));
             }
         }
+        shown
     }
 
     /// Waits in line, and gives the place up if nothing comes of it.

@@ -1,5 +1,6 @@
 //! `election`: queue elections, whose order can be seen and changed by hand.
 
+mod candidate;
 mod enter;
 mod orders;
 mod show;

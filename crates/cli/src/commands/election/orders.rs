@@ -31,8 +31,8 @@ pub(crate) struct Subject {
     caller: CallerArgs,
 }
 
-fn show(context: &Context, response: &ElectionResponse, subject: &str) {
-    context.out.show(&Ordered { response, subject });
+fn show(context: &Context, response: &ElectionResponse, subject: &str) -> Result<()> {
+    context.out.show(&Ordered { response, subject })
 }
 
 #[derive(Args, Clone, Debug)]
@@ -54,7 +54,7 @@ impl LeaveArgs {
             instance: self.instance,
         };
         let response = context.link.repeat(|channel| wire::leave(channel, request.clone())).await?;
-        show(context, &response, &candidate);
+        show(context, &response, &candidate)?;
         Ok(())
     }
 }
@@ -93,7 +93,7 @@ impl PromoteArgs {
             ignore_missing: self.ignore_missing,
         };
         let response = context.link.repeat(|channel| wire::promote(channel, request.clone())).await?;
-        show(context, &response, &candidate);
+        show(context, &response, &candidate)?;
         Ok(())
     }
 }
@@ -124,7 +124,7 @@ impl DemoteArgs {
             ignore_missing: self.ignore_missing,
         };
         let response = context.link.repeat(|channel| wire::demote(channel, request.clone())).await?;
-        show(context, &response, &candidate);
+        show(context, &response, &candidate)?;
         Ok(())
     }
 }
@@ -148,7 +148,7 @@ impl AnointArgs {
             ignore_missing: self.ignore_missing,
         };
         let response = context.link.repeat(|channel| wire::anoint(channel, request.clone())).await?;
-        show(context, &response, &candidate);
+        show(context, &response, &candidate)?;
         Ok(())
     }
 }
@@ -196,7 +196,7 @@ impl EvictArgs {
             };
             let response = context.link.repeat(|channel| wire::evict_everywhere(channel, request.clone())).await?;
             let text = format!("{} evicted from {} elections", self.name, response.evicted);
-            context.out.show(&Done { header: response.header, changed: response.evicted > 0, text });
+            context.out.show(&Done { header: response.header, changed: response.evicted > 0, text })?;
             return Ok(());
         };
         let name = NameArgs { name: self.name, namespace: self.namespace };
@@ -209,7 +209,7 @@ impl EvictArgs {
             ignore_missing: self.ignore_missing,
         };
         let response = context.link.repeat(|channel| wire::evict(channel, request.clone())).await?;
-        show(context, &response, &candidate);
+        show(context, &response, &candidate)?;
         Ok(())
     }
 }
@@ -243,7 +243,7 @@ impl TransferArgs {
             force: self.force,
         };
         let response = context.link.repeat(|channel| wire::request_transfer(channel, request.clone())).await?;
-        show(context, &response, &self.to);
+        show(context, &response, &self.to)?;
         Ok(())
     }
 }
@@ -261,7 +261,7 @@ impl DeleteArgs {
         let request = DeleteElectionRequest { caller: self.caller.caller(), election: self.name.name() };
         let response = context.link.repeat(|channel| wire::delete_election(channel, request.clone())).await?;
         let text = format!("election {} deleted", self.name.name);
-        context.out.show(&Done { header: response.header, changed: true, text });
+        context.out.show(&Done { header: response.header, changed: true, text })?;
         Ok(())
     }
 }

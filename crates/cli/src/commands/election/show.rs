@@ -50,7 +50,7 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
         rows.push(place.with("term", term_json(&term)).done());
     }
     let json = Json::object().with("header", header_json(header.as_ref())).with("elections", rows).done();
-    context.out.show(&Listing { table, json, none: "no elections" });
+    context.out.show(&Listing { table, json, none: "no elections" })?;
     Ok(())
 }
 
@@ -114,7 +114,7 @@ impl ShowArgs {
             return Err(Failure::new(Exit::Busy, format!("there is no election {:?}", self.name.name))
                 .hint("`conclavectl election ls` lists those that there are; for those of `elect` see `elect -l`"));
         }
-        context.out.show(&Shown(&response));
+        context.out.show(&Shown(&response))?;
         Ok(())
     }
 }

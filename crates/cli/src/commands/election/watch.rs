@@ -82,8 +82,8 @@ impl WatchArgs {
             async move { ElectionsClient::new(channel).watch(request).await }
         };
         let each = |event: &ElectionEvent| {
-            context.out.show(&Happened(event));
-            event.header.unwrap_or_default().revision
+            context.out.show(&Happened(event))?;
+            Ok(event.header.unwrap_or_default().revision)
         };
         follow(context, self.rev, open, each).await
     }

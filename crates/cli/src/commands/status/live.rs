@@ -48,11 +48,13 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
         if context.out.at_terminal() {
             latest.extend(lines);
             latest.drain(..latest.len().saturating_sub(LINES));
-            draw(context, &view, &latest);
+            draw(context, &view, &latest)?;
         } else if context.out.format != Format::Simple || last.is_none() {
-            context.out.show(&view);
+            context.out.show(&view)?;
         } else {
-            lines.iter().for_each(|line| output::raw(&format!("{line}\n")));
+            for line in &lines {
+                output::raw(&format!("{line}\n"))?;
+            }
         }
         if !view.elections.unknown {
             known.clone_from(&view.elections.rows);
@@ -62,13 +64,13 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
 }
 
 /// Redraws the screen in one write, so that it does not flicker.
-fn draw(context: &Context, view: &View, latest: &VecDeque<String>) {
+fn draw(context: &Context, view: &View, latest: &VecDeque<String>) -> Result<()> {
     let view = context.out.render(&view.shortened(ROWS));
     let mut screen = String::from("\u{1b}[H\u{1b}[2J");
     screen += &String::from_utf8_lossy(&view);
     screen += &format!("\n{}; Ctrl-C ends\n", clock());
     latest.iter().for_each(|line| screen += &format!("  {line}\n"));
-    output::raw(&screen);
+    output::raw(&screen)
 }
 
 /// The time of day (UTC).
