@@ -77,8 +77,7 @@ pub(crate) async fn leaderless(settings: &Settings) -> Option<String> {
     if leader(&members, &answers).is_some() {
         return None;
     }
-    let up: BTreeSet<u64> =
-        answers.iter().filter_map(|answer| id_of(&answer.outcome.as_ref().ok()?.1)).collect();
+    let up: BTreeSet<u64> = answers.iter().filter_map(|answer| id_of(&answer.outcome.as_ref().ok()?.1)).collect();
     let up = members.iter().filter(|member| up.contains(&member.id)).count();
     Some(words(up, members.len(), majority(&members)))
 }

@@ -3,7 +3,10 @@
 //! 1. A failure says what happened in the words of whoever noticed (the server's text is kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
-use crate::{exit::Exit, output};
+use crate::{
+    exit::Exit,
+    output::{self, style},
+};
 use std::fmt;
 use tonic::{Code, Status};
 
@@ -40,7 +43,8 @@ impl Failure {
     /// Tells the user, on standard error.
     pub(crate) fn tell(&self) {
         if !self.message.is_empty() {
-            output::complain(&format!("{self}\n"));
+            let error = style::paint(style::on_stderr(), style::ALARM, "Error:");
+            output::complain(&format!("{self}\n").replacen("Error:", &error, 1));
         }
     }
 
@@ -196,7 +200,10 @@ fn hinted(failure: Failure, message: &str) -> Failure {
             "keys under /_conclave/",
             "leave them out of the range: two ranges, below and above /_conclave/; `conclavectl election delete` removes an election",
         ),
-        ("bad leader transferee", "`conclavectl status` shows the members by name, `conclavectl member list` with their ids"),
+        (
+            "bad leader transferee",
+            "`conclavectl status` shows the members by name, `conclavectl member list` with their ids",
+        ),
     ];
     match advice.into_iter().find(|(text, _)| message.contains(text)) {
         Some((_, advice)) => failure.hint(advice),

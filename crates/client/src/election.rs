@@ -153,11 +153,7 @@ impl Election {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn try_campaign(
-        &self,
-        session: &Session,
-        value: impl Into<Bytes>,
-    ) -> Result<Option<Leadership>, Error> {
+    pub async fn try_campaign(&self, session: &Session, value: impl Into<Bytes>) -> Result<Option<Leadership>, Error> {
         let place = place::attempt(session, &self.line(session, value.into())).await?;
         Ok(place.map(|place| Leadership::new(session, place)))
     }

@@ -186,7 +186,12 @@ async fn observe(context: &Context, name: &str) -> Result<Exit> {
         match observed.map_err(observing)? {
             Observed::Leader(leader) => {
                 let response = as_found(context, leader).await?;
-                context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false })?;
+                context.out.show(&Got {
+                    response: &response,
+                    keys_only: false,
+                    value_only: false,
+                    count_only: false,
+                })?;
             }
             // etcdctl prints nothing for it; a note does not disturb who reads the output.
             _ if context.out.format == Format::Simple => output::note(&format!("nobody leads {name:?}")),

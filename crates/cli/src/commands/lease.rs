@@ -30,14 +30,16 @@ Example:
   $ conclavectl put service/a 10.0.0.1 --lease 694d77aa9e38260f")]
     Grant(GrantArgs),
     /// End a lease and delete its keys
+    #[command(after_long_help = "Example:\n  conclavectl lease revoke 694d77aa9e38260f")]
     Revoke {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         lease: i64,
     },
     /// How long a lease lives on, and which keys it has
+    #[command(after_long_help = "Example:\n  conclavectl lease timetolive 694d77aa9e38260f --keys")]
     Timetolive {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         lease: i64,
         /// Also its keys
@@ -45,7 +47,7 @@ Example:
         keys: bool,
     },
     /// All leases that live
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_long_help = "Example:\n  conclavectl lease list")]
     List,
     /// Keep a lease alive, until stopped or until it is gone
     KeepAlive(KeepAliveArgs),
@@ -59,8 +61,12 @@ pub(crate) struct GrantArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl lease keep-alive 694d77aa9e38260f          until Ctrl-C, or until it is gone
+  conclavectl lease keep-alive 694d77aa9e38260f --once")]
 pub(crate) struct KeepAliveArgs {
-    /// In hexadecimal
+    /// Its id, in hexadecimal
     #[arg(value_parser = parse::lease)]
     lease: i64,
     /// Once, not again and again

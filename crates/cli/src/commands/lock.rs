@@ -139,6 +139,7 @@ impl LockArgs {
 
     async fn acquire(&self, context: &Context, client: &Client, session: &Session, name: &str) -> Result<Guard> {
         if let Some(mode) = self.mode.mode() {
+            super::lock_admin::warn_of_etcds(context, name).await;
             let patience = (self.try_only, self.wait);
             return self.mode.acquire(context, client, session, (name, mode), patience).await.map(Guard::Own);
         }

@@ -33,18 +33,33 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAdmin {
     /// Locks that are held or waited for: etcd's (with its elections, which look alike) and Conclave's own
+    #[command(
+        visible_alias = "list",
+        after_long_help = "\
+Examples:
+  conclavectl lock ls
+  conclavectl lock ls nightly/                    only names that begin so"
+    )]
     Ls {
         /// Only names that begin so
         #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
     },
     /// Who holds a lock, and who waits
-    Show { name: String },
-    /// Take a lock away from its holder, or a place from who waits
+    #[command(after_long_help = "Example:\n  conclavectl lock show nightly")]
+    Show {
+        /// Which lock
+        name: String,
+    },
+    /// Take a lock away from its holder, or remove one who waits
     #[command(after_long_help = "\
 The fence says whom: `lock show` tells it. If somebody else has the lock by then, nothing
-happens. The holder learns it at once; a command of `conclavectl lock` is stopped.")]
+happens. The holder learns it at once; a command of `conclavectl lock` is stopped.
+
+Example:
+  conclavectl lock release nightly 4711")]
     Release {
+        /// Which lock
         name: String,
         /// The fence of the holder, or of who waits
         fence: i64,
@@ -158,7 +173,20 @@ async fn release_own(context: &Context, name: &str, fence: i64, gone: Failure) -
     Ok(())
 }
 
-/// Why a wait was in vain: somebody else is before, or the cluster does not answer.
+/// Tells that etcd's lock of the same name is held, which this one does not exclude.
+pub(super) async fn warn_of_etcds(context: &Context, name: &str) {
+    // Not worth an error, nor a long wait.
+    if let Ok(Ok(line)) = timeout(Duration::from_secs(1), line(context, name)).await
+        && let Some(holder) = line.places.first()
+    {
+        output::note(&format!(
+            "etcd's lock {name:?} is held with fence {}; it is another lock, and does not exclude this one",
+            holder.fence
+        ));
+    }
+}
+
+/// Why a wait came to nothing: somebody else is before, or the cluster does not answer.
 pub(super) async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
     let bound = context.link.settings().dial_timeout;
     match timeout(bound, line(context, name)).await {

@@ -6,7 +6,7 @@ use crate::{
     output::{Json, Show, Table, Text, header_json, human},
     parse,
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use conclave_client::api::{
     conclave::v1::{Caller, Expect, ListRequest, LockRequestState, Name},
     etcdserverpb::ResponseHeader,
@@ -21,7 +21,8 @@ pub(crate) fn own_name() -> String {
 
 /// The same with the user, for people who look at what is held: `user@host/process`.
 pub(crate) fn own_signature() -> String {
-    let named = ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let named =
+        ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
     let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
     // It comes from outside, and becomes part of what others print.
     let user: String = user.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -31,6 +32,8 @@ pub(crate) fn own_signature() -> String {
 /// A name and where it is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NameArgs {
+    /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: String,
     /// The namespace of the name [default: "default"]
     #[arg(short, long, default_value = "", hide_default_value = true)]

@@ -30,6 +30,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// Every session with the time it has left and the keys that go with it
+    #[command(visible_alias = "list", after_long_help = "Example:\n  conclavectl session ls")]
     Ls,
     /// Open a session and print its id; it ends when it is not kept alive
     #[command(after_long_help = "\
@@ -38,7 +39,8 @@ Examples:
   conclavectl election enter printing --candidate a --session $s
   conclavectl session open --ttl 5s --keep     keep it alive until Ctrl-C, then close it")]
     Open {
-        /// How long it lives without a sign of life; seconds, or a time with its unit
+        /// How long it lives without a sign of life; seconds, or a time with its unit. Longer than elsewhere, since nothing keeps it
+        /// alive without --keep
         #[arg(long, default_value = "60", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
         ttl: Duration,
         /// Keep it alive until Ctrl-C, then close it
@@ -46,8 +48,9 @@ Examples:
         keep: bool,
     },
     /// End a session, and everything that goes with it, at once
+    #[command(after_long_help = "Example:\n  conclavectl session close 694d77aa9e38260f")]
     Close {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         session: i64,
     },
@@ -176,7 +179,6 @@ async fn keep(context: &Context, ttl: Duration) -> Result<()> {
         }
     };
     let outcome = hold::caught(kept).await;
-    let (bound, lost) = (context.link.settings().command_timeout, session.is_lost());
-    hold::give_back(&session, futures::future::ready(Ok(())), ("the session", lost), bound).await;
+    hold::close(&session, context.link.settings().command_timeout).await;
     outcome.go_on()
 }

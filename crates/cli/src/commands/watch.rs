@@ -30,7 +30,7 @@ Examples:
   conclavectl watch config                        what happens to it from now on
   conclavectl watch job/ --prefix --rev 4711      everything since revision 4711, then on
   conclavectl watch config -- ./reload.sh         run a command for each event
-  conclavectl watch -i                          read `watch KEY`, `progress` from standard input
+  conclavectl watch -i                            read `watch KEY`, `progress` from standard input
 
 Prints PUT or DELETE, the key and the value. A lost connection is made again with another
 member, and no event is left out or repeated. The command finds ETCD_WATCH_REVISION,

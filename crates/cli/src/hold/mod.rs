@@ -196,15 +196,32 @@ impl<T> Caught<T> {
 pub(crate) async fn give_back(
     session: &Session,
     release: impl Future<Output = Result<()>>,
-    (what, lost): (&str, bool),
+    what: (&str, bool),
     bound: Duration,
 ) {
-    let ttl = session.ttl();
     let released = async {
         let release = release.await;
         // Either of them frees it.
         session.close().await.map_err(Failure::of_client).or(release)
     };
+    freed(session, released, what, bound).await;
+}
+
+/// Ends a session by which nothing of this process is held.
+pub(crate) async fn close(session: &Session, bound: Duration) {
+    let lost = session.is_lost();
+    let closed = async { session.close().await.map_err(Failure::of_client) };
+    freed(session, closed, ("the session", lost), bound).await;
+}
+
+/// Waits for it, and tells if it fails; of what was lost before nothing is told.
+async fn freed(
+    session: &Session,
+    released: impl Future<Output = Result<()>>,
+    (what, lost): (&str, bool),
+    bound: Duration,
+) {
+    let ttl = session.ttl();
     let outcome = timeout(bound, released).await;
     if lost {
         return;

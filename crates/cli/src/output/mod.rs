@@ -11,6 +11,7 @@ mod fields;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod quote;
+pub(crate) mod style;
 mod table;
 mod text;
 
@@ -68,8 +69,10 @@ pub(crate) trait Show {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output {
     pub(crate) format: Format,
-    /// Byte strings in hexadecimal, in the simple format.
+    /// Byte strings in hexadecimal, in the simple format; ids of members, in that of JSON.
     pub(crate) hex: bool,
+    /// With colours, in the simple format.
+    pub(crate) color: bool,
 }
 
 impl Output {
@@ -85,10 +88,11 @@ impl Output {
     pub(crate) fn render(self, item: &impl Show) -> Vec<u8> {
         match self.format {
             Format::Simple => {
-                let mut text = Text::new(self.hex);
+                let mut text = Text::new(self.hex, self.color);
                 item.simple(&mut text);
                 text.into_bytes()
             }
+            Format::Json if self.hex => (item.json().with_hex_ids().line() + "\n").into_bytes(),
             Format::Json => (item.json().line() + "\n").into_bytes(),
             Format::Fields => {
                 let mut fields = Fields::default();

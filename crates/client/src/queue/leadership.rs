@@ -238,8 +238,11 @@ impl QueueLeadership {
         }
         // Another request than that of the first win: its remembered answer would speak of that.
         let session = self.tenure.session();
-        let request =
-            pb::EnterRequest { caller: caller(Some(session), &Expect::default()), takeover: false, ..self.office.entered.clone() };
+        let request = pb::EnterRequest {
+            caller: caller(Some(session), &Expect::default()),
+            takeover: false,
+            ..self.office.entered.clone()
+        };
         let entry = Entry::again(session, request, Arc::clone(&self.leave));
         Campaigning::resumed(self.office.candidacy.clone(), entry).won().await
     }

@@ -30,15 +30,19 @@ Examples:
   conclavectl claim limits reset billing                 back to the defaults")]
 pub(crate) enum LimitsCommand {
     /// The limits of a namespace
+    #[command(after_long_help = "Example:\n  conclavectl claim limits show billing")]
     Show(NamespaceArg),
     /// Set limits; those that are left out stay as they are
+    #[command(after_long_help = "Example:\n  conclavectl claim limits set billing --min 1s --max 1h")]
     Set(SetArgs),
     /// Back to the defaults: 5s to 5m, 100000 waiting
+    #[command(after_long_help = "Example:\n  conclavectl claim limits reset billing")]
     Reset(NamespaceArg),
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NamespaceArg {
+    /// Of which namespace
     #[arg(default_value = "default")]
     namespace: String,
 }

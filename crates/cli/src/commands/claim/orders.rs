@@ -31,12 +31,20 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[command(after_long_help = "\
 Prints the fence, then the compares that hold exactly while this tenure lasts, in the form
 that `conclavectl txn` reads: put them before your own, and what you write is written only by
-the holder. Exit code 8 if it is not the holder.")]
+the holder. Exit code 8 if it is not the holder.
+
+Examples:
+  conclavectl claim check app app/0
+  conclavectl claim check app --holder app/0         the same")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     name: NameArgs,
     /// Who should hold it
-    holder: String,
+    #[arg(required_unless_present = "holder_flag", conflicts_with = "holder_flag")]
+    holder: Option<String>,
+    /// The same, as with the other commands
+    #[arg(id = "holder_flag", long = "holder", value_name = "HOLDER")]
+    holder_flag: Option<String>,
     /// Only that instance
     #[arg(long)]
     instance: Option<String>,
@@ -61,8 +69,8 @@ impl Show for Checked<'_> {
 
 impl CheckArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let request =
-            CheckRequest { claim: self.name.name(), holder: self.holder, instance: self.instance, weak: false };
+        let holder = self.holder.or(self.holder_flag).unwrap_or_default();
+        let request = CheckRequest { claim: self.name.name(), holder, instance: self.instance, weak: false };
         let response = context.link.read(|channel| wire::check(channel, request.clone())).await?;
         context.out.show(&Checked(&response))?;
         Ok(())
@@ -70,6 +78,10 @@ impl CheckArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim await app                  until nobody holds it
+  conclavectl claim await app --wait 1m        no longer than that (exit code 8)")]
 pub(crate) struct AwaitArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -142,6 +154,10 @@ impl AwaitArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim revoke app
+  conclavectl claim revoke app --holder app/0  only if that one holds it")]
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -172,12 +188,16 @@ impl RevokeArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim pin app upgrade-42 --reason 'database migration'
+  conclavectl claim pin app upgrade-42 --for 1h")]
 pub(crate) struct PinArgs {
     #[command(flatten)]
     name: NameArgs,
     /// For whom; the same one twice is one pin
     entity: String,
-    /// Shown to who looks
+    /// Shown to those who look
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// After this the pin goes
@@ -208,6 +228,9 @@ impl PinArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim unpin app upgrade-42")]
 pub(crate) struct UnpinArgs {
     #[command(flatten)]
     name: NameArgs,

@@ -15,8 +15,8 @@ use crate::{
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest, claim_item::Twin as WireTwin,
-        claim_result::Outcome,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest,
+        claim_item::Twin as WireTwin, claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
 };
@@ -37,8 +37,8 @@ another holds it.
 
 Examples:
   conclavectl claim take app/leader --holder app/0 --for 30s
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait    in line, until it is free
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait=2m")]
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait      in line, until it is free
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait 2m   no longer than that")]
 pub(crate) struct TakeArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -55,8 +55,7 @@ pub(crate) struct TakeArgs {
     #[arg(long, default_value = "deny")]
     twin: Twin,
     /// If another holds it, stand in line and wait; no longer than TIME
-    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, require_equals = true,
-          default_missing_value = "0")]
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, default_missing_value = "0")]
     wait: Option<Duration>,
     #[command(flatten)]
     session: SessionArg,

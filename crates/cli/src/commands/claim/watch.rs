@@ -16,6 +16,10 @@ use conclave_client::api::conclave::v1::{
 };
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim watch app
+  conclavectl claim watch app --rev 4711 -w json")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     name: NameArgs,
