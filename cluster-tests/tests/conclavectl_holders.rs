@@ -233,6 +233,13 @@ async fn refusals_say_how_things_stand() -> Result<()> {
     assert_eq!(ctl.ok(&["election", "evict", "--everywhere", "a"]).await?, "a evicted from 1 election");
     ensure!(ctl.ok(&["status"]).await?.contains("1 election without candidates"));
     assert_eq!(ctl.json(&["version"]).await?["api_version"], "3.6");
+    // Everything but what elections, locks and claims have written.
+    ctl.ok(&["put", "a", "1"]).await?;
+    ctl.ok(&["put", "z", "1"]).await?;
+    let all = ctl.run(&["del", "", "--prefix"]).await?;
+    ensure!(all.code == Some(1) && all.stderr.contains("leave them out of the range"), "{}", all.stderr);
+    assert_eq!(ctl.ok(&["del", "", "/_conclave/"]).await?, "0");
+    assert_eq!(ctl.ok(&["del", "/_conclave0", "--from-key"]).await?, "2");
     for group in ["election", "claim", "lock", "session", "member", "lease", "alarm"] {
         ctl.ok(&[group, "list"]).await?;
     }

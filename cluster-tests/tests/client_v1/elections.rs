@@ -205,8 +205,8 @@ async fn a_restarted_process_takes_its_place_over_once() -> Result<()> {
     let first = election.candidate(&before, "host-7").takeover();
     let old = first.campaign().await?;
     // Without asking for it, a second process is refused.
-    let refused = election.candidate(&after, "host-7").campaign();
-    ensure!(kind(within("the refusal", SOON, refused).await?) == Some(ErrorKind::AlreadyExists));
+    let refused = election.candidate(&after, "host-7");
+    ensure!(kind(within("the refusal", SOON, refused.campaign()).await?) == Some(ErrorKind::AlreadyExists));
     let second = election.candidate(&after, "host-7").takeover();
     let new = within("the takeover", SOON, second.campaign()).await??;
     ensure!(new.fence() > old.fence());

@@ -28,7 +28,7 @@ pub(crate) struct GlobalArgs {
     #[arg(short = 'w', long = "write-out", global = true, value_name = "FORMAT")]
     #[arg(visible_alias = "output", visible_short_alias = 'o')]
     write_out: Option<Format>,
-    /// Hexadecimal: byte strings in the simple format, ids in that of JSON
+    /// Print byte strings in hexadecimal (simple format), and ids of members (json)
     #[arg(long, global = true)]
     hex: bool,
     /// Tell on standard error what is being done

@@ -190,7 +190,7 @@ impl Verdict {
     }
 
     /// Prints it.
-    pub(super) fn show(&self, out: Output) -> Result<()> {
+    pub(super) fn show(&self, out: Output) -> crate::failure::Result<()> {
         output::raw(&match out.format {
             Format::Json | Format::Protobuf => self.json() + "\n",
             Format::Fields => self.fields(),

@@ -105,7 +105,7 @@ impl ElectArgs {
         let won = tokio::select! {
             biased;
             _ = signals.next() => Err(Failure::interrupted()),
-            won = hold::caught(self.campaign(context, &client, &session, &value)) => won.go_on(),
+            won = self.campaign(context, &client, &session, &value) => won,
         };
         let mut leadership = match won {
             Ok(leadership) => leadership,

@@ -121,7 +121,7 @@ impl LockArgs {
         let acquired = tokio::select! {
             biased;
             _ = signals.next() => Err(Failure::interrupted()),
-            guard = hold::caught(self.acquire(context, &client, &session, &name)) => guard.go_on(),
+            guard = self.acquire(context, &client, &session, &name) => guard,
         };
         let mut guard = match acquired {
             Ok(guard) => guard,

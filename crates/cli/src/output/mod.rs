@@ -55,6 +55,10 @@ pub(crate) trait Show {
     fn fields(&self, fields: &mut Fields) {
         fields.flatten(&self.json());
     }
+    /// Whether its JSON has ids of members, which `--hex` prints in hexadecimal.
+    fn has_ids(&self) -> bool {
+        false
+    }
     /// As rows; `None` if it has no rows, and then its fields are.
     fn table(&self) -> Option<Table> {
         None
@@ -92,7 +96,7 @@ impl Output {
                 item.simple(&mut text);
                 text.into_bytes()
             }
-            Format::Json if self.hex => (item.json().with_hex_ids().line() + "\n").into_bytes(),
+            Format::Json if self.hex && item.has_ids() => (item.json().with_hex_ids().line() + "\n").into_bytes(),
             Format::Json => (item.json().line() + "\n").into_bytes(),
             Format::Fields => {
                 let mut fields = Fields::default();

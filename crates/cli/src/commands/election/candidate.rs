@@ -39,16 +39,11 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Stands and leads, once or again and again; how the last command ended.
+    /// Leads, once or again and again; how the last command ended.
     ///
     /// # Errors
-    /// It does not come to lead, or what it leads without a command is lost.
-    pub(super) async fn rounds(&self, signals: &mut Signals) -> Result<Exit> {
-        let won = match self.win(signals, true).await {
-            Ok(won) => won,
-            Err(failure) => return Err(self.context.link.not_taken(failure, self.what, self.args.ttl).await),
-        };
-        let mut won = won;
+    /// It does not come to lead again, or what it leads without a command is lost.
+    pub(super) async fn rounds(&self, mut won: ElectionResponse, signals: &mut Signals) -> Result<Exit> {
         loop {
             let asked = Cell::new(false);
             let led = self.lead(&won, signals, &asked).await;
@@ -74,7 +69,7 @@ impl Candidate<'_> {
     }
 
     /// Waits until it leads.
-    async fn win(&self, signals: &mut Signals, first: bool) -> Result<ElectionResponse> {
+    pub(super) async fn win(&self, signals: &mut Signals, first: bool) -> Result<ElectionResponse> {
         let in_line = Cell::new(false);
         let late = || match in_line.get() {
             true => self.args.taken().about("not in time"),

@@ -22,6 +22,7 @@ use conclave_client::{
     api::conclave::v1::{EnterRequest, election_response::Standing},
 };
 use std::{ffi::OsString, time::Duration};
+use tokio::time::timeout;
 
 /// Stand for election; run a command while leading
 #[derive(Args, Clone, Debug)]
@@ -155,8 +156,16 @@ impl EnterArgs {
             Err(error) => return Err(context.link.not_taken(Failure::of_client(error), what, self.ttl).await),
         };
         let candidate = Candidate { args: self, context, client, session, id, what };
-        let outcome = hold::caught(candidate.rounds(&mut signals)).await;
         let bound = context.link.settings().command_timeout;
+        let won = match candidate.win(&mut signals, true).await {
+            Ok(won) => won,
+            Err(failure) => {
+                // Its place in the line goes with it.
+                let _ = timeout(bound, session.close()).await;
+                return Err(context.link.not_taken(failure, what, self.ttl).await);
+            }
+        };
+        let outcome = hold::caught(candidate.rounds(won, &mut signals)).await;
         hold::give_back(session, candidate.leave(), (what, session.is_lost()), bound).await;
         outcome.go_on()
     }

@@ -11,9 +11,7 @@ use crate::{
 };
 use conclave_client::api::{
     conclave::v1::{GetClaimRequest, GetLockRequest, GetTermRequest, ListRequest, Name},
-    etcdserverpb::{
-        self as pb, AlarmRequest, MemberListRequest, RangeRequest, StatusResponse, alarm_request::AlarmAction,
-    },
+    etcdserverpb::{self as pb, AlarmRequest, MemberListRequest, RangeRequest, alarm_request::AlarmAction},
 };
 use std::time::Duration;
 use tokio::time::timeout;
