@@ -146,9 +146,6 @@ impl Link {
                 if doubt && error.is_retryable() { Failure::in_doubt(&status) } else { Failure::of(&status, effect) }
             };
             let again = error.is_retryable() || (effect != Effect::Writes && error.outcome_unknown());
-            if error.is_final() {
-                return Err(failure());
-            }
             if !again || Instant::now() + PAUSE >= end {
                 return Err(self.explained(failure()).await);
             }
@@ -163,6 +160,9 @@ impl Link {
 
     /// A failure for want of an answer; with its cause, if that is that the cluster has no leader.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
+        if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
+            return failure;
+        }
         match census::leaderless(&self.settings).await {
             Some(cause) => failure.because(&cause),
             None => failure,

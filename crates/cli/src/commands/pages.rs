@@ -60,7 +60,9 @@ fn section(title: &str, lines: &str) -> Roff {
     let mut roff = Roff::new();
     if !lines.is_empty() {
         roff.control("SH", [title]).control("EX", []);
-        lines.lines().for_each(|line| drop(roff.text([roman(line)])));
+        for line in lines.lines() {
+            roff.text([roman(line)]);
+        }
         roff.control("EE", []);
     }
     roff

@@ -169,7 +169,10 @@ async fn open(context: &Context, ttl: Duration) -> Result<()> {
 async fn keep(context: &Context, ttl: Duration) -> Result<()> {
     let mut signals = Signals::new()?;
     let client = context.link.client().await?;
-    let session = Session::open(&client, ttl).await.map_err(Failure::of_client)?;
+    let session = match Session::open(&client, ttl).await {
+        Ok(session) => session,
+        Err(error) => return Err(context.link.explained(Failure::of_client(error)).await),
+    };
     let kept = async {
         context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() })?;
         tokio::select! {

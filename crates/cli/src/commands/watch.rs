@@ -108,7 +108,10 @@ impl WatchArgs {
         if target.progress {
             watch = watch.progress();
         }
-        let mut stream = client.watch(watch).await.map_err(canceled)?;
+        let mut stream = match client.watch(watch).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(context.link.explained(canceled(error)).await),
+        };
         while let Some(batch) = stream.next().await {
             show(context, &message(batch.map_err(canceled)?), &target.command).await?;
         }
