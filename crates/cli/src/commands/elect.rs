@@ -27,7 +27,7 @@ use tokio::time::timeout;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl elect printing -- ./spooler         runs on one machine, and on another if that fails
+  conclavectl elect printing -- ./spooler         on one machine; on another if that fails
   conclavectl elect printing --try -- ./spooler   not if another leads (exit code 123)
   conclavectl elect printing 10.0.0.7:631 -- ./spooler
                                                   with a value that observers see

@@ -47,7 +47,7 @@ const STALLED_WINDOW: u32 = 65_535;
 #[command(after_long_help = "\
 Examples:
   conclavectl bench watch --clients 500                          one writer, as fast as its puts are answered
-  conclavectl bench watch --clients 500 --rate 200 --writers 16  latency of events at 200 puts a second
+  conclavectl bench watch --clients 500 --rate 200 --writers 16  latency at 200 puts a second
   conclavectl bench watch --clients 50 --stalled 1000            watchers that never read beside them")]
 pub(crate) struct WatchArgs {
     /// Clients that write
