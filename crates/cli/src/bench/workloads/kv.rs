@@ -32,7 +32,7 @@ Examples:
   conclavectl bench put --clients 1 --connections 3          what one caller sees, whichever it asks
   conclavectl bench put --rate 5000 --clients 1000           open loop
   conclavectl bench put --value-size 16384 --key-space 1000  a few large values, again and again
-  conclavectl bench put --command-timeout 200ms              while a member is killed: see `longest gap`")]
+  conclavectl bench put --command-timeout 200ms              a member killed: see `longest gap`")]
 pub(crate) struct PutArgs {
     #[command(flatten)]
     load: LoadArgs,
