@@ -677,13 +677,52 @@ async fn a_line_that_can_be_reordered() -> Result<()> {
     Ok(())
 }
 
+/// Issue: both led under one fence, and neither was told.
+#[tokio::test]
+async fn a_second_process_under_one_candidate_id_is_refused() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let enter = |more: &[&'static str]| {
+        let script = "echo \"leads $CONCLAVE_FENCE\"; exec sleep 300";
+        [&["election", "enter", "twice", "--candidate", "host-7"], more, &["--", "sh", "-c", script]].concat()
+    };
+    let fence = |line: &str| -> Result<i64> { Ok(line.rsplit(' ').next().unwrap_or_default().trim().parse()?) };
+    let mut first = ctl.start(&enter(&[]))?;
+    let old = fence(&first.line_with("leads", SOON).await?)?;
+    for more in [&[][..], &["--try"], &["--instance", "i"]] {
+        let second = ctl.run(&enter(more)).await?;
+        assert_eq!(second.code, Some(125), "{}", second.stderr);
+        ensure!(!second.stdout.contains("leads"), "it ran: {}", second.stdout);
+        for part in ["\"host-7\"", "for session", "--takeover", "election show"] {
+            ensure!(second.stderr.contains(part), "{part} is not in {}", second.stderr);
+        }
+    }
+    ensure!(ctl.json(&["election", "show", "twice"]).await?["term"]["id"] == old, "the first one leads");
+    // Explicitly: another term, and the first one is stopped.
+    let mut second = ctl.start(&enter(&["--takeover"]))?;
+    let new = fence(&second.line_with("leads", SOON).await?)?;
+    ensure!(new > old, "{new} after {old}");
+    assert_eq!(first.ended(SOON).await?.code(), Some(124));
+    let shown = ctl.json(&["election", "show", "twice"]).await?;
+    ensure!(shown["term"]["id"] == new && shown["term"]["leader"] == "host-7", "the first one took it away: {shown}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn claims_sessions_and_modes() -> Result<()> {
     let (_cluster, ctl) = three().await?;
     let take = |holder| ["claim", "take", "app", "--holder", holder, "--for", "5s"];
     let taken = ctl.json(&take("a")).await?;
     assert_eq!(taken["outcome"], "TAKEN", "{taken}");
-    assert_eq!(ctl.json(&take("a")).await?["outcome"], "EXTENDED");
+    let instance = taken["instance"].as_str().context("no instance")?;
+    let extending = [&take("a")[..], &["--instance", instance]].concat();
+    assert_eq!(ctl.json(&extending).await?["outcome"], "EXTENDED");
+    let twin = ctl.run(&take("a")).await?;
+    assert_eq!(twin.code, Some(8));
+    ensure!(
+        twin.stderr.contains("another instance of a") && twin.stderr.contains("--twin take-over"),
+        "{}",
+        twin.stderr
+    );
     let denied = ctl.run(&take("b")).await?;
     assert_eq!(denied.code, Some(8));
     ensure!(denied.stderr.contains("held by a"), "{}", denied.stderr);

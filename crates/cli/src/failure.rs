@@ -187,6 +187,11 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ("duplicate key given", "one transaction may write a key once"),
         ("key is not provided", "an empty key cannot be written"),
         ("conclave: not a candidate", "`conclavectl election show` shows who stands in the line"),
+        (
+            "that id stands already",
+            "two processes cannot stand under one id: choose another --candidate, or replace the one that stands with --takeover, which \
+             fences it out; `conclavectl election show` shows it",
+        ),
         ("conclave: held by another", "`conclavectl claim show` shows who holds it"),
         (
             "evicted, and not to come back yet",

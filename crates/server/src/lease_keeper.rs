@@ -3,7 +3,9 @@
 use crate::clock::Clock;
 use crate::keeper::{Change, Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
+use crate::sink::ApplyObserver;
 use conclave_state::{LeaseChange, LeaseId};
+use conclave_storage::AppliedBatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +80,16 @@ impl LeaseKeeper {
     pub async fn remaining(&self, id: LeaseId) -> Result<Option<i64>, ReadError> {
         let left = self.0.remaining(id).await?;
         Ok(left.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl ApplyObserver for LeaseKeeper {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(batch.last.index, &batch.changes.leases);
+    }
+
+    fn reset(&self) {
+        LeaseKeeper::reset(self);
     }
 }
 

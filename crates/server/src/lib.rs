@@ -20,6 +20,7 @@ pub mod lease_keeper;
 pub mod metrics;
 pub mod node;
 pub mod peer;
+pub mod pending;
 pub mod proposer;
 pub mod reader;
 pub mod serve;

@@ -19,13 +19,14 @@ use crate::peer::handler::{Handler, Parts};
 use crate::peer::sending::Sending;
 use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
+use crate::pending::Calls;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::serve::{self, Listeners};
-use crate::sink::{Followers, Sink};
+use crate::sink::{ApplyObserver, Sink};
 use crate::stall::StallWatch;
 use crate::timer_keeper::TimerKeeper;
-use crate::waiters::Waiters;
+use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use crate::wiring::Wiring;
 use crate::{clock, compactor, trim};
@@ -55,6 +56,10 @@ pub struct Node {
     pub leases: LeaseKeeper,
     pub timers: TimerKeeper,
     pub waiters: Waiters,
+    /// The queues of etcd's Lock and Election.
+    pub queues: Queues,
+    /// Calls that take a place and wait for it.
+    pub calls: Calls,
     pub watches: WatchHub,
     /// Changes of elections, locks and claims, for those who wait and watch.
     pub coordination: Feed,
@@ -86,13 +91,19 @@ impl Node {
         };
         let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
         let timers = TimerKeeper::new(clock, host(Kind::Timers));
+        let stopping = CancellationToken::new();
+        let waiters = Waiters::new(state.clone());
+        let calls = Calls::new(Arc::new(proposer.clone()), stopping.clone());
+        let queues = Queues::new(calls.clone(), Arc::new(leases.clone()), waiters.clone(), stopping.clone());
         Node {
             identity,
             proposer,
             reader,
             leases,
             timers,
-            waiters: Waiters::new(state.clone()),
+            waiters,
+            queues,
+            calls,
             coordination: Feed::new(Arc::new(state.clone())),
             watches: WatchHub::new(Arc::new(state.clone()), watch_config(&config)),
             config: Arc::new(config),
@@ -102,22 +113,22 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             log_syncs: store.sync_times(),
             log_size: store.log_size(),
-            stopping: CancellationToken::new(),
+            stopping,
             raft,
         }
     }
 
-    /// Who is told of what was applied.
-    fn followers(&self) -> Followers {
-        Followers {
-            watches: self.watches.clone(),
-            waiters: self.waiters.clone(),
-            coordination: self.coordination.clone(),
-            leases: self.leases.clone(),
-            timers: self.timers.clone(),
-            leadership: self.leadership.clone(),
-            proposer: self.proposer.clone(),
-        }
+    /// The parts that follow what is applied, in their order.
+    fn observers(&self) -> Vec<Box<dyn ApplyObserver>> {
+        vec![
+            Box::new(self.watches.clone()),
+            Box::new(self.waiters.clone()),
+            Box::new(self.coordination.clone()),
+            Box::new(self.leases.clone()),
+            Box::new(self.timers.clone()),
+            Box::new(self.leadership.clone()),
+            Box::new(self.proposer.clone()),
+        ]
     }
 
     /// What this node does for its peers.
@@ -270,7 +281,7 @@ impl RunningNode {
             closing: closing.clone(),
         };
         let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
-        sink.join(node.followers());
+        sink.join(node.observers());
         Ok(RunningNode {
             handler: node.handler(&plan, opened.registry),
             node,

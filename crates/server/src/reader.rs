@@ -13,8 +13,9 @@
 
 use crate::turns::Turns;
 use crate::wiring::Wiring;
-use conclave_state::read::{self, ReadStop};
-use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
+use conclave_state::read::{self, Bounds, ReadStop};
+use conclave_state::{Fault, RangeQuery, RangeResult, Rejection, Txn, TxnResult, mutant};
+use conclave_storage::StateView;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
+/// Rows that a read may visit on the event loop: about a millisecond's worth.
 const BUDGET: usize = 1_000;
 
 /// How long one attempt at a round may take before the next one. A deposed or hanging leader is given up earlier, with the news.
@@ -74,6 +75,8 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
+    /// Reads that take long.
+    long: Turns,
 }
 
 /// What a round found out.
@@ -205,16 +208,31 @@ impl Reader {
         self.0.long.read(work).await
     }
 
-    /// A range at one point in time, and the store's revision at that point.
+    /// A range as of one revision, and that revision.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
+        self.read(serializable, move |view, bounds, budget| read::range(view, &query, bounds, budget)).await
+    }
+
+    /// A transaction that only reads, answered without the log, and the revision that it read.
+    pub async fn txn(&self, txn: Txn, serializable: bool) -> Result<(TxnResult, i64), ReadFailure> {
+        self.read(serializable, move |view, bounds, budget| read::txn(view, &txn, bounds, budget)).await
+    }
+
+    /// Reads as of one revision: on the event loop as far as the budget goes, otherwise once more
+    /// and beside it.
+    async fn read<T, R>(&self, serializable: bool, read: R) -> Result<(T, i64), ReadFailure>
+    where
+        T: Send + 'static,
+        R: Fn(&StateView, Bounds, Option<usize>) -> Result<Result<T, ReadStop>, Fault> + Send + 'static,
+    {
         if !serializable {
             self.barrier().await?;
         }
         let view = self.0.wiring.state.view();
         let bounds = view.bounds();
-        let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
+        let found = match read(&view, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => {
-                let long = self.long(move || read::range(&view, &query, bounds, None));
+                let long = self.long(move || read(&view, bounds, None));
                 long.await.map_err(|_| ReadError::Stopped)?
             }
             found => found,
@@ -222,7 +240,7 @@ impl Reader {
         match found {
             Ok(Ok(result)) => Ok((result, bounds.current)),
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
-            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a scan without budget ran out of it".into()).into()),
+            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a read without a budget exceeded it".into()).into()),
             Err(fault) => {
                 self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())

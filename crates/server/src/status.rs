@@ -11,6 +11,7 @@
 
 use crate::convert::coord::BadField;
 use crate::coordination::Ended;
+use crate::pending::CallError;
 use crate::proposer::ProposeError;
 use crate::reader::{ReadError, ReadFailure};
 use conclave_state::{Fault, Rejection};
@@ -190,8 +191,8 @@ pub fn rejected(rejection: Rejection) -> Status {
         Rejection::Corrupt => text::CORRUPT.status(),
         Rejection::Reserved => coordination(Code::PermissionDenied, rejection),
         Rejection::NoElection => coordination(Code::NotFound, rejection),
-        Rejection::AlreadyExists => coordination(Code::AlreadyExists, rejection),
-        Rejection::Malformed => coordination(Code::InvalidArgument, rejection),
+        Rejection::AlreadyExists { .. } => coordination(Code::AlreadyExists, rejection),
+        Rejection::Malformed | Rejection::DedupeReused => coordination(Code::InvalidArgument, rejection),
         Rejection::NotACandidate
         | Rejection::NotHolder
         | Rejection::CoolingDown
@@ -224,12 +225,22 @@ pub fn not_holder(holder: &str, claim: &str) -> Status {
 #[cold]
 #[must_use]
 pub fn dedupe_id_reused() -> Status {
-    Status::invalid_argument("conclave: caller.dedupe_id was used for another operation before")
+    rejected(Rejection::DedupeReused)
 }
 
 /// What etcd has no text for.
 fn coordination(code: Code, rejection: Rejection) -> Status {
     Status::new(code, format!("conclave: {rejection}"))
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Status {
+        match error {
+            CallError::NotProposed(error) => error.into(),
+            CallError::Stopped => text::STOPPED.status(),
+            CallError::Cancelled => Status::cancelled("conclave: the call was cancelled"),
+        }
+    }
 }
 
 impl From<ProposeError> for Status {
@@ -383,12 +394,14 @@ mod tests {
         let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
         let stands = "conclave: not as expected (fence 3, last changed at revision 4)";
         let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
-        let second = "conclave: another instance is a candidate under that name";
+        let second = "conclave: that id stands already, for session 2a; only with `takeover` does another session or instance replace it";
+        let reused = "conclave: caller.dedupe_id was used for another operation before";
         check(vec![
             (rejected(unexpected), FailedPrecondition, stands),
             (rejected(Rejection::Reserved), PermissionDenied, reserved),
             (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
-            (rejected(Rejection::AlreadyExists), AlreadyExists, second),
+            (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
+            (dedupe_id_reused(), InvalidArgument, reused),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
             (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),
         ]);

@@ -7,7 +7,9 @@
 use crate::clock::Clock;
 use crate::keeper::{Change, Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
+use crate::sink::ApplyObserver;
 use conclave_state::TimerChange;
+use conclave_storage::AppliedBatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,5 +87,15 @@ impl TimerKeeper {
     pub async fn remaining(&self, timer: u64) -> Result<Option<u64>, ReadError> {
         let left = self.0.remaining(timer.cast_signed()).await?;
         Ok(left.map(crate::lease_keeper::whole_millis))
+    }
+}
+
+impl ApplyObserver for TimerKeeper {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(batch.last.index, &batch.changes.timers);
+    }
+
+    fn reset(&self) {
+        TimerKeeper::reset(self);
     }
 }

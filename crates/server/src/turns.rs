@@ -17,7 +17,9 @@ use tokio::task::{JoinError, spawn_blocking};
 pub(crate) struct Turns(Arc<Semaphore>);
 
 /// Leave for one of them.
-pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
+pub(crate) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Turns {
     pub(crate) fn new(at_a_time: usize) -> Turns {
@@ -33,7 +35,7 @@ impl Turns {
     pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
         let turns = self.0.clone();
         // Nobody closes it.
-        async move { Turn(turns.acquire_owned().await.ok()) }
+        async move { Turn { _permit: turns.acquire_owned().await.ok() } }
     }
 
     /// Runs `work` when its turn has come. Dropped before that, it never runs.
@@ -46,7 +48,10 @@ impl Turns {
 }
 
 impl Turn {
-    pub(crate) async fn read<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    pub(crate) async fn read<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
         let in_turn = move || {
             let _turn = self;
             work()
@@ -64,7 +69,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_at_a_time_than_turns() {
-        let (turns, running, most) = (Arc::new(Turns::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (turns, running, most) =
+            (Arc::new(Turns::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let read = |_| {
             let (turns, running, most) = (turns.clone(), running.clone(), most.clone());
             let work = move || {

@@ -17,7 +17,6 @@
 mod acquire;
 #[cfg(test)]
 mod acquire_tests;
-pub(crate) mod places;
 mod queue;
 mod source;
 #[cfg(test)]
@@ -25,15 +24,15 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-pub use acquire::{AcquireError, Acquired, Desk, DeskHost, Held, Wish};
+pub use acquire::{AcquireError, AcquireRequest, Acquired, Held, Queues, RefreshLease};
 pub use source::{Look, Source, look};
 
+use crate::sink::ApplyObserver;
 use bytes::Bytes;
 use conclave_state::view::Fault;
 use conclave_state::{Changes, KeyValue, Place, QueueIndex, queue_prefix};
-use conclave_storage::StateHandle;
+use conclave_storage::{AppliedBatch, StateHandle};
 use parking_lot::Mutex;
-use places::Places;
 use queue::{OBSERVER_BACKLOG, Queue};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -71,7 +70,6 @@ pub struct Waiters {
 struct Shared {
     source: Arc<dyn Source>,
     view: Mutex<QueueView>,
-    places: Places,
 }
 
 /// All queues that this node follows, at one point in the log.
@@ -97,7 +95,7 @@ impl Waiters {
         // A state that cannot be read now will say so to the first who asks.
         let revision = source.look().map_or(0, |look| look.revision());
         let view = Mutex::new(QueueView { revision, ..QueueView::default() });
-        Waiters { shared: Arc::new(Shared { source, view, places: Places::default() }) }
+        Waiters { shared: Arc::new(Shared { source, view }) }
     }
 
     /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future ends the waiting and nothing else: the
@@ -184,6 +182,16 @@ impl Waiters {
             None => queue.wait(id, &place.key, place.create_revision, done),
         }
         Ok(Registered { waiters: self.clone(), prefix, id, key: Some(place.key.clone()) })
+    }
+}
+
+impl ApplyObserver for Waiters {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(&batch.changes);
+    }
+
+    fn reset(&self) {
+        Waiters::reset(self);
     }
 }
 

@@ -115,6 +115,15 @@ pub struct Txn {
 }
 
 impl Txn {
+    /// Whether it changes nothing, whichever branches are taken.
+    pub fn only_reads(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            Op::Range(_) => true,
+            Op::Put(_) | Op::DeleteRange(_) => false,
+            Op::Txn(txn) => txn.only_reads(),
+        })
+    }
+
     fn may_touch_many(&self) -> bool {
         let op = |op: &Op| match op {
             Op::Range(query) => query.range.may_be_many(),

@@ -90,7 +90,7 @@ impl<V: View> Batch<'_, V> {
     /// Keys that are projected go when what they show is settled.
     fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         self.session_ends(id, cause, due)?;
-        for key in attached_keys(&self.rows, id)? {
+        for key in lease_keys(&self.rows, id)? {
             if coord::is_reserved(&key) {
                 continue;
             }
@@ -161,8 +161,40 @@ impl LeaseRow {
     }
 }
 
+/// The TTL that a lease was granted; `None` if there is no such lease.
+pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<i64>, Fault> {
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_seconds)).transpose()
+}
+
+/// All leases with their TTLs, by id.
+pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
+    let mut leases = Vec::new();
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_seconds));
+        Ok(Step::Next)
+    })?;
+    Ok(leases)
+}
+
+/// The same in milliseconds, exact also for sessions.
+pub fn lease_ttl_millis<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_millis())).transpose()
+}
+
+/// All leases with their TTLs in milliseconds, by id.
+pub fn lease_spans<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
+    let mut leases = Vec::new();
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_millis()));
+        Ok(Step::Next)
+    })?;
+    Ok(leases)
+}
+
 /// The keys attached to a lease, in order.
-pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
     let (from, below) = keys::attached_rows(id);
     let mut found = Vec::new();
     view.scan(Table::Lease, &from, &below, &mut |row, _| {

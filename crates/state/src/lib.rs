@@ -49,6 +49,7 @@
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
 //! 6. The queue index and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
+mod bounds;
 mod command;
 pub mod coord;
 mod digest;

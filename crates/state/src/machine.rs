@@ -8,6 +8,7 @@
 //! 2. `sub` counts the changes of the command at hand; the revision moves by one after it if there were any.
 //! 3. Refusals are a property of the state and the command: `answer` only decides what is told.
 
+use crate::bounds::{Bounds, Budget, Meta, ReadStop, unlimited_exceeded};
 use crate::coord::Projected;
 use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
@@ -15,7 +16,7 @@ use crate::heads::Heads;
 use crate::overlay::Overlay;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
-use crate::{kv, member, read};
+use crate::{kv, member};
 use std::collections::BTreeSet;
 
 /// Where in the log the command being applied stands.
@@ -37,15 +38,27 @@ pub struct Machine {
 impl Machine {
     /// The machine of the state that `view` holds; of the empty store if there is none.
     pub fn load<V: View>(view: &V) -> Result<Machine, Fault> {
-        let meta = read::meta(view)?;
+        let meta = member::meta(view)?;
         Ok(Machine {
             revision: meta.revision,
             compacted: meta.compacted,
             digest: Digest(meta.digest),
-            alarms: read::alarms(view)?.into_iter().collect(),
+            alarms: member::alarms(view)?.into_iter().collect(),
             queues: QueueIndex::default(),
             heads: Heads::default(),
         })
+    }
+
+    /// A machine that only answers reads: no alarm that is raised refuses them.
+    pub(crate) fn at(bounds: Bounds) -> Machine {
+        Machine {
+            revision: bounds.current,
+            compacted: bounds.compacted,
+            digest: Digest::EMPTY,
+            alarms: BTreeSet::new(),
+            queues: QueueIndex::default(),
+            heads: Heads::default(),
+        }
     }
 
     /// Drops all caches: for tests, since it changes speed alone.
@@ -65,6 +78,7 @@ impl Machine {
             timers: Vec::new(),
             projected: Projected::new(),
             before,
+            reads: Budget::unlimited(),
             sub: 0,
             answer: true,
         }
@@ -83,13 +97,14 @@ impl Machine {
     }
 
     /// The numbers that are stored with what was applied.
-    pub fn meta(&self) -> read::Meta {
-        read::Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
+    pub fn meta(&self) -> Meta {
+        Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
     }
 
     /// What the alarms that are raised forbid.
     fn refusal(&self, command: &Command) -> Option<Rejection> {
-        if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) {
+        let reads = || matches!(command, Command::Txn(txn) if txn.only_reads());
+        if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) || reads() {
             return None;
         }
         let raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
@@ -125,16 +140,29 @@ pub struct Batch<'a, V> {
     /// What the command at hand wants projected; empty between commands.
     pub(crate) projected: Projected,
     /// The numbers when the batch began.
-    before: read::Meta,
+    before: Meta,
+    /// What the command at hand may still read.
+    pub(crate) reads: Budget,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
 }
 
-/// Why a command does not go on: refused (a value), or the state cannot be read (fatal).
+/// Why a command does not go on: refused (a value), more to read than the budget allows (only
+/// where there is one), or the state cannot be read (fatal).
 #[derive(Debug)]
 pub(crate) enum Stop {
     Rejected(Rejection),
+    OverBudget,
     Fault(Fault),
+}
+
+impl From<ReadStop> for Stop {
+    fn from(stop: ReadStop) -> Stop {
+        match stop {
+            ReadStop::Rejected(rejection) => Stop::Rejected(rejection),
+            ReadStop::OverBudget => Stop::OverBudget,
+        }
+    }
 }
 
 impl From<Rejection> for Stop {
@@ -165,6 +193,7 @@ impl<'a, V: View> Batch<'a, V> {
         let result = match result {
             Ok(response) => Ok(if answer { response } else { Response::Unasked }),
             Err(Stop::Rejected(rejection)) => Err(rejection),
+            Err(Stop::OverBudget) => return Err(unlimited_exceeded()),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         Ok(Outcome { revision: self.machine.revision, result })
@@ -224,7 +253,7 @@ impl<'a, V: View> Batch<'a, V> {
         if self.sub == 0 { self.machine.revision } else { self.machine.revision + 1 }
     }
 
-    pub(crate) fn bounds(&self) -> read::Bounds {
-        read::Bounds { current: self.seen(), compacted: self.machine.compacted }
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { current: self.seen(), compacted: self.machine.compacted }
     }
 }

@@ -138,8 +138,11 @@ pub enum Rejection {
     Reserved,
     #[error("not a candidate")]
     NotACandidate,
-    #[error("another instance is a candidate under that name")]
-    AlreadyExists,
+    /// `session`: whose candidate it is.
+    #[error(
+        "that id stands already, for session {session:x}; only with `takeover` does another session or instance replace it"
+    )]
+    AlreadyExists { session: LeaseId },
     #[error("no such election")]
     NoElection,
     #[error("held by another")]
@@ -154,6 +157,8 @@ pub enum Rejection {
     CapacityDiffers { capacity: u32 },
     #[error("the claim is pinned by {limit} already")]
     TooManyPins { limit: u32 },
+    #[error("caller.dedupe_id was used for another operation before")]
+    DedupeReused,
     /// What conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

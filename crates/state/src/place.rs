@@ -12,10 +12,11 @@
 //! 4. A call that gives up takes only what it was the last to ask for, and never a place that was the first already when it asked: that
 //!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
 
+use crate::bounds::Budget;
 use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, Table, View};
 use crate::{
     Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue_key,
@@ -82,7 +83,7 @@ impl<V: View> Batch<'_, V> {
     fn is_first(&self, prefix: &[u8], key: &[u8], create_revision: i64) -> Result<bool, Fault> {
         let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) else { return Ok(true) };
         let mut first = true;
-        scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |found| {
+        scan::alive(&self.rows, (&from, &below), i64::MAX, &Budget::unlimited(), |found| {
             let created = found.record.create_revision;
             first = created > create_revision || (created == create_revision && *keys::user_key(found.prefix)? >= *key);
             Ok(if first { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })

@@ -9,10 +9,11 @@
 //! 4. A prefix ends with `/`. A key belongs to every queue whose name ends before one of its slashes. Only as many of them are looked at as
 //!    there are lengths among the prefixes: a key may consist of slashes.
 
+use crate::bounds::Budget;
 use crate::event::{Event, EventKind};
 use crate::keys;
-use crate::read;
-use crate::scan::{self, Budget};
+use crate::member;
+use crate::scan;
 use crate::view::{Fault, View};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +61,7 @@ impl QueueIndex {
         if self.queues.contains_key(prefix) {
             return Ok(());
         }
-        let revision = read::meta(view)?.revision;
+        let revision = member::meta(view)?.revision;
         self.ensure_at(view, prefix, revision)
     }
 
@@ -71,7 +72,7 @@ impl QueueIndex {
         }
         let mut queue = Queue { built_at: revision, line: BTreeSet::new(), created: BTreeMap::new() };
         if let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) {
-            scan::alive(view, (&from, &below), revision, Budget::UNLIMITED, |found| {
+            scan::alive(view, (&from, &below), revision, &Budget::unlimited(), |found| {
                 queue.insert(&keys::user_key(found.prefix)?, found.record.create_revision);
                 Ok(ControlFlow::Continue(()))
             })?;

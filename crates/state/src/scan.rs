@@ -2,6 +2,7 @@
 //!
 //! Most keys have one version, so the walk steps from row to row; where a key has many, it jumps over them after a few.
 
+use crate::bounds::Budget;
 use crate::keys;
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
@@ -17,34 +18,12 @@ pub(crate) struct Found<'a> {
     pub(crate) record: Record<'a>,
 }
 
-/// How many rows may still be visited.
-pub(crate) struct Budget(Option<usize>);
-
-impl Budget {
-    pub(crate) const UNLIMITED: Budget = Budget(None);
-
-    pub(crate) fn new(rows: Option<usize>) -> Budget {
-        Budget(rows)
-    }
-
-    fn spend(&mut self) -> bool {
-        match &mut self.0 {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-        }
-    }
-}
-
 /// Shows the keys of the rows `[from, below)` that are alive at `revision`, in order. `Ok(false)`: the budget ran out.
 pub(crate) fn alive<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
     revision: i64,
-    mut budget: Budget,
+    budget: &Budget,
     mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<bool, Fault> {
     let mut decided: Vec<u8> = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::{Limits, key_value};
 use crate::status::Invalid;
-use crate::waiters::{Acquired, Wish};
+use crate::waiters::{AcquireRequest, Acquired};
 use bytes::Bytes;
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_api::v3electionpb::{
@@ -12,14 +12,14 @@ use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
 use conclave_state::{Command, KeyValue, Proclaim, QueueKind, Withdraw};
 use prost::Message;
 
-pub fn lock(request: LockRequest, limits: Limits) -> Result<Wish, Invalid> {
+pub fn lock(request: LockRequest, limits: Limits) -> Result<AcquireRequest, Invalid> {
     limits.admit(request.encoded_len())?;
-    Ok(Wish { kind: QueueKind::Lock, name: request.name, lease: request.lease, value: Bytes::new() })
+    Ok(AcquireRequest { kind: QueueKind::Lock, name: request.name, lease: request.lease, value: Bytes::new() })
 }
 
-pub fn campaign(request: CampaignRequest, limits: Limits) -> Result<Wish, Invalid> {
+pub fn campaign(request: CampaignRequest, limits: Limits) -> Result<AcquireRequest, Invalid> {
     limits.admit(request.encoded_len())?;
-    Ok(Wish { kind: QueueKind::Election, name: request.name, lease: request.lease, value: request.value })
+    Ok(AcquireRequest { kind: QueueKind::Election, name: request.name, lease: request.lease, value: request.value })
 }
 
 pub fn unlock(request: UnlockRequest, limits: Limits) -> Result<Command, Invalid> {

@@ -20,9 +20,10 @@ mod forwarding;
 mod gather;
 mod work;
 
+use crate::sink::ApplyObserver;
 use crate::wiring::Wiring;
 use conclave_state::{Ask, Command, Op, Outcome};
-use conclave_storage::Answer;
+use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,6 +164,16 @@ impl Proposer {
     /// Refuses new commands and fails those that wait; for a node that stops.
     pub fn close(&self) {
         self.0.work.lock().close();
+    }
+}
+
+impl ApplyObserver for Proposer {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(std::mem::take(&mut batch.answers), batch.last.committed_leader_id().term);
+    }
+
+    fn reset(&self) {
+        Proposer::reset(self);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::quota::Quota;
 use super::range_stream::{self, RangeStream};
-use super::{admit, read_txn, response, unexpected};
+use super::{admit, response, unexpected};
 use crate::convert::{self, ConvertedTxn, Limits, TxnRoute};
 use crate::node::Node;
 use crate::status::{internal, text};
@@ -30,11 +30,11 @@ impl KvService {
         KvService { node, limits, quota }
     }
 
-    async fn write_txn(&self, txn: Txn) -> Result<(i64, TxnResult), Status> {
+    async fn write_txn(&self, txn: Txn) -> Result<(TxnResult, i64), Status> {
         let outcome = self.node.proposer.propose(Command::Txn(txn)).await?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
-            Answer::Txn(result) => Ok((revision, result)),
+            Answer::Txn(result) => Ok((result, revision)),
             other => Err(unexpected(&other)),
         }
     }
@@ -103,8 +103,8 @@ impl Kv for KvService {
         let request = admit(&self.node, request)?;
         let size = request.encoded_len();
         let ConvertedTxn { txn, route, puts } = convert::txn(request, self.limits)?;
-        let (revision, result) = match route {
-            TxnRoute::Read { serializable } => read_txn::read(&self.node, txn, serializable).await?,
+        let (result, revision) = match route {
+            TxnRoute::Read { serializable } => self.node.reader.txn(txn, serializable).await?,
             TxnRoute::Write => {
                 if puts {
                     self.quota.admit(size).await?;

@@ -22,9 +22,9 @@ const MOST: usize = 8;
 
 impl<V: View> Batch<'_, V> {
     /// A request that was answered before is asked for again.
-    pub(super) fn join(&mut self, body: &CoordBody, answer: &CoordResponse) -> Result<(), Fault> {
+    pub(super) fn join(&mut self, session: LeaseId, body: &CoordBody, answer: &CoordResponse) -> Result<(), Fault> {
         if let CoordBody::Stand(Stand { enter, attempt }) = body {
-            return self.stand_again(enter, *attempt);
+            return self.stand_again(session, enter, *attempt);
         }
         let (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, .. }) = (body, answer) else { return Ok(()) };
         let attempt = acquire.attempt;
@@ -37,10 +37,11 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    fn stand_again(&mut self, enter: &Enter, attempt: u64) -> Result<(), Fault> {
+    /// A candidacy that was taken over since is another's to give up.
+    fn stand_again(&mut self, session: LeaseId, enter: &Enter, attempt: u64) -> Result<(), Fault> {
         let Enter { election, candidate, instance, .. } = enter;
         let row = self.candidate(election, candidate)?;
-        if row.is_none_or(|row| row.instance != *instance) {
+        if !row.is_some_and(|row| row.is_of(session, instance)) {
             return Ok(());
         }
         let leader = self.election_head(election)?.and_then(|head| head.leader);

@@ -65,7 +65,10 @@ pub enum CoordBody {
 impl CoordBody {
     /// Whether it may change any number of rows, whatever its own size.
     pub(crate) fn may_touch_many(&self) -> bool {
-        matches!(self, CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_))
+        matches!(
+            self,
+            CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_) | CoordBody::Unclaim(_)
+        )
     }
 }
 
@@ -74,7 +77,7 @@ impl CoordBody {
 pub struct Enter {
     pub election: Name,
     pub candidate: String,
-    /// Which process this is: tells a restarted client that comes back from a second one under the same name.
+    /// Which process in the session this is; the session's own if empty.
     pub instance: String,
     /// Higher stands further ahead among those who wait.
     pub priority: i64,
@@ -83,7 +86,7 @@ pub struct Enter {
     pub value: Bytes,
     /// Only if it leads at once.
     pub try_only: bool,
-    /// Replace a living candidate of that name that is another instance, at its place.
+    /// Replace a candidate of that name that is another session's or instance's, at its place.
     pub takeover: bool,
     /// A priority above the leader's takes the leadership.
     pub preempt: bool,
@@ -93,12 +96,12 @@ pub struct Enter {
     pub max_hold_ms: u64,
 }
 
-/// Withdraw. Not to be a candidate is no error.
+/// Withdraw: with a session only what is that session's. Not to be a candidate is no error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     pub election: Name,
     pub candidate: String,
-    /// Only that instance, if given.
+    /// Only that instance, if given; the session's own if empty.
     pub instance: Option<String>,
 }
 
@@ -257,6 +260,7 @@ pub struct Release {
 pub struct Claim {
     pub claim: Name,
     pub holder: String,
+    /// Which process in the session this is; the session's own if empty. Without a session it must be named, unless the tenure is shared.
     pub instance: String,
     pub duration_ms: u64,
     pub twin: Twin,
@@ -266,14 +270,14 @@ pub struct Claim {
     pub wait_ms: u64,
 }
 
-/// What a claim by the holder's name, but another instance, comes to.
+/// What a claim by the holder's name, but another session or instance, comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Twin {
     #[default]
     Deny,
     /// A new tenure: the other instance is fenced out.
     TakeOver,
-    /// The same tenure for both, as Juju has it.
+    /// The same tenure for both, as Juju has it, if the holder asked for that too; else denied.
     Share,
 }
 

@@ -34,7 +34,8 @@
 //!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
 //! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
 //! 6. A command without effect takes no revision and no row but the memory of its answer, and of who asked.
-//! 7. A hand-over writes a number of rows that does not grow with the line.
+//! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another one, and who had it before is told.
+//! 8. A hand-over writes a number of rows that does not grow with the line.
 
 mod attempt;
 mod claim;
@@ -45,6 +46,7 @@ mod field;
 mod keys;
 mod lock;
 mod outcome;
+mod party;
 mod pin;
 mod project;
 pub mod read;
@@ -60,6 +62,7 @@ pub use keys::{
     lock_holder_key, lock_waiter_key, pin_key, revoked_key, tenure_key, term_key,
 };
 pub use outcome::*;
+pub use party::instance_of;
 pub(crate) use project::Projected;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
@@ -135,9 +138,9 @@ impl<V: View> Batch<'_, V> {
             return Err(Rejection::LeaseNotFound.into());
         }
         if let Some(id) = dedupe
-            && let Some(answer) = self.recall(*session, id)?
+            && let Some(answer) = self.recall(*session, id, body)?
         {
-            self.join(body, &answer)?;
+            self.join(*session, body, &answer)?;
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {
@@ -145,7 +148,7 @@ impl<V: View> Batch<'_, V> {
         }
         let answer = self.coord_body(*session, body, dedupe.is_some())?;
         if let Some(id) = dedupe {
-            self.remember(*session, id, &answer)?;
+            self.remember(*session, id, body, &answer)?;
         }
         self.project()?;
         Ok(Response::Coord(answer))
@@ -156,7 +159,7 @@ impl<V: View> Batch<'_, V> {
             CoordBody::Enter(enter) => self.enter(session, enter, 0),
             CoordBody::Stand(stand) => self.enter(session, &stand.enter, stand.attempt),
             CoordBody::GiveUp(give_up) => self.give_up(give_up),
-            CoordBody::Leave(leave) => self.leave(leave),
+            CoordBody::Leave(leave) => self.leave(session, leave),
             CoordBody::Anoint(anoint) => self.anoint(anoint),
             CoordBody::Promote(promote) => self.promote(promote),
             CoordBody::Demote(demote) => self.demote(demote),
@@ -169,7 +172,7 @@ impl<V: View> Batch<'_, V> {
             CoordBody::Acquire(acquire) => self.acquire(session, acquire, remembered),
             CoordBody::Release(release) => self.release(session, release),
             CoordBody::Claim(items) => self.claims(session, items),
-            CoordBody::Unclaim(unclaim) => self.unclaim(unclaim),
+            CoordBody::Unclaim(unclaim) => self.unclaim(session, unclaim),
             CoordBody::Revoke(revoke) => self.revoke_claim(revoke),
             CoordBody::Pin(pin) => self.pin(session, pin),
             CoordBody::Unpin(unpin) => self.unpin(unpin),

@@ -4,18 +4,23 @@
 //! 2. Filters come first, then the order, then the limit. `more` tells that the limit left something out.
 //! 3. Ties of an order stand in key order.
 
+use crate::bounds::{Bounds, Budget, ReadStop};
 use crate::keys::{self, KeyRows};
-use crate::read::{Bounds, ReadStop};
 use crate::record::{Record, Version};
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, View};
 use crate::{KeyValue, Order, RangeQuery, RangeResult, Rejection, SortBy};
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// The newest version of a key at or before `revision`, unless that is a tombstone.
-pub(crate) fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
+/// The newest version of a key at or before `revision`; `None` if there is none, or it is a
+/// tombstone.
+pub fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<KeyValue>, Fault> {
+    Ok(find_version(view, key, revision)?.map(|version| version.into_kv(key)))
+}
+
+pub(crate) fn find_version<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
     let rows = KeyRows::of(key);
     let from = keys::at_revision(rows.prefix(), revision);
     let version = view.version(rows.prefix(), &from, |row, record| {
@@ -34,22 +39,33 @@ pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Reject
     }
 }
 
-pub(crate) fn range<V: View>(
+/// Answers a range query. `budget` is the number of rows that may be visited; `None` is no bound.
+pub fn range<V: View>(
     view: &V,
     query: &RangeQuery,
     bounds: Bounds,
     budget: Option<usize>,
 ) -> Result<Result<RangeResult, ReadStop>, Fault> {
+    range_within(view, query, bounds, &Budget::new(budget))
+}
+
+/// The same, as a part of a larger read that has one budget for all of its parts.
+pub(super) fn range_within<V: View>(
+    view: &V,
+    query: &RangeQuery,
+    bounds: Bounds,
+    budget: &Budget,
+) -> Result<Result<RangeResult, ReadStop>, Fault> {
     let revision = match revision(query, bounds) {
         Ok(revision) => revision,
-        Err(rejection) => return Ok(Err(ReadStop::Rejected(rejection))),
+        Err(rejection) => return Ok(Err(rejection.into())),
     };
     if query.range.end.is_empty() {
         return single(view, query, revision).map(Ok);
     }
     let mut answer = Answer::new(query);
     if let Some((from, below)) = keys::range_rows(&query.range) {
-        let done = scan::alive(view, (&from, &below), revision, Budget::new(budget), |found| {
+        let done = scan::alive(view, (&from, &below), revision, budget, |found| {
             answer.found(found.prefix, found.mod_revision, found.record)?;
             Ok(ControlFlow::Continue(()))
         })?;
@@ -62,7 +78,7 @@ pub(crate) fn range<V: View>(
 
 /// One key needs no walk: one seek, and its value is not copied.
 fn single<V: View>(view: &V, query: &RangeQuery, revision: i64) -> Result<RangeResult, Fault> {
-    let Some(version) = version_at(view, &query.range.key, revision)? else { return Ok(RangeResult::default()) };
+    let Some(version) = find_version(view, &query.range.key, revision)? else { return Ok(RangeResult::default()) };
     let mut result = RangeResult { count: 1, ..RangeResult::default() };
     if !query.count_only && passes(query, version.mod_revision, version.create_revision) {
         let mut kv = version.into_kv(&query.range.key);

@@ -6,11 +6,12 @@
 //! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
 //!    later change replaces the earlier one, on every member alike.
 
+use crate::bounds::Budget;
 use crate::event::{Event, EventKind};
 use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
 use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, Table, View};
 use crate::{DeleteRange, Deleted, KeyRange, KeyValue, LeaseId, Put, Rejection, Response};
 use bytes::Bytes;
@@ -155,7 +156,7 @@ impl<V: View> Batch<'_, V> {
         }
         let mut found = Vec::new();
         if let Some((from, below)) = keys::range_rows(range) {
-            scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |row| {
+            scan::alive(&self.rows, (&from, &below), i64::MAX, &Budget::unlimited(), |row| {
                 found.push((keys::user_key(row.prefix)?, row.record.to_version(row.mod_revision, with_value)));
                 Ok(ControlFlow::Continue(()))
             })?;

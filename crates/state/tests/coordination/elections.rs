@@ -1,6 +1,6 @@
 //! Elections in the model: a list of names.
 
-use super::{World, generate};
+use super::{World, generate, own};
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,7 +143,7 @@ impl World {
         let mut since = election.begin();
         let candidate = Candidate {
             lease: session,
-            instance: enter.instance.clone(),
+            instance: own(session, &enter.instance),
             priority: enter.priority,
             delay: enter.lock_delay_ms > 0,
             hold: enter.max_hold_ms > 0,
@@ -151,8 +151,7 @@ impl World {
         };
         let leads = election.leader.as_ref() == Some(id);
         match election.all.get_mut(id) {
-            Some(old) if old.instance == enter.instance => {
-                old.lease = session;
+            Some(old) if old.lease == session && old.instance == candidate.instance => {
                 old.join(attempt, leads);
                 return Some(());
             }
@@ -184,11 +183,13 @@ impl World {
     }
 
     /// A remembered answer is told again, to another attempt.
-    pub(crate) fn stand_again(&mut self, stand: &Stand) {
+    pub(crate) fn stand_again(&mut self, session: i64, stand: &Stand) {
         let Enter { election, candidate: id, instance, .. } = &stand.enter;
+        let instance = own(session, instance);
         let Some(election) = self.elections.get_mut(&election.name) else { return };
         let leads = election.leader.as_ref() == Some(id);
-        if let Some(candidate) = election.all.get_mut(id).filter(|candidate| candidate.instance == *instance) {
+        let its = |candidate: &&mut Candidate| candidate.lease == session && candidate.instance == instance;
+        if let Some(candidate) = election.all.get_mut(id).filter(its) {
             candidate.join(stand.attempt, leads);
         }
     }
@@ -237,9 +238,15 @@ impl World {
         Some(())
     }
 
-    pub(crate) fn leaving(&mut self, body: &CoordBody, revision: i64) -> Option<()> {
+    pub(crate) fn leaving(&mut self, session: i64, body: &CoordBody, revision: i64) -> Option<()> {
         match body {
-            CoordBody::Leave(Leave { election, candidate, .. }) => {
+            CoordBody::Leave(Leave { election, candidate, instance }) => {
+                let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
+                let Some(stands) = stands else { return Some(()) };
+                let named = instance.as_ref().is_none_or(|instance| stands.instance == own(session, instance));
+                if !named || (session != 0 && stands.lease != session) {
+                    return Some(());
+                }
                 self.remove(&election.name, candidate, false, revision);
                 Some(())
             }

@@ -35,7 +35,8 @@ fn who() -> impl Strategy<Value = String> {
 }
 
 fn instance() -> impl Strategy<Value = String> {
-    select(vec!["", "", "", "i"]).prop_map(str::to_owned)
+    // A session's own, a name that several may give, and the one that is another session's own.
+    select(vec!["", "", "", "i", "1"]).prop_map(str::to_owned)
 }
 
 fn lease() -> impl Strategy<Value = LeaseId> {
@@ -89,16 +90,17 @@ fn order() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    let which = (0..14_u8, 1..4_u64);
-    (election(), who(), rarely(30), which).prop_map(
-        |(election, candidate, cooldown_ms, (which, attempt))| match which {
+    let which = (0..14_u8, 1..4_u64, instance());
+    (election(), who(), rarely(30), which).prop_map(|(election, candidate, cooldown_ms, (which, attempt, instance))| {
+        match which {
             0 => CoordBody::DeleteElection(election),
             1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
             2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
-            5..9 => CoordBody::Leave(Leave { election, candidate, instance: None }),
+            5..8 => CoordBody::Leave(Leave { election, candidate, instance: None }),
+            8 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
             _ => CoordBody::GiveUp(GiveUp { election, candidate, attempt }),
-        },
-    )
+        }
+    })
 }
 
 fn transfer() -> impl Strategy<Value = CoordBody> {
@@ -157,11 +159,14 @@ fn claims() -> impl Strategy<Value = CoordBody> {
 }
 
 fn around_claims() -> impl Strategy<Value = CoordBody> {
-    (claim(), who(), any::<bool>(), rarely(99), 0..5_u8).prop_map(|(claim, who, flag, max_ms, which)| match which {
-        0 => CoordBody::Unclaim(Unclaim { claim, holder: who, instance: String::new() }),
-        1 => CoordBody::Revoke(Revoke { claim, holder: flag.then_some(who), instance: None }),
-        2 => CoordBody::Unpin(Unpin { claim, entity: who }),
-        _ => CoordBody::Pin(Pin { claim, entity: who, reason: String::new(), with_session: flag, max_ms }),
+    let which = (0..5_u8, instance());
+    (claim(), who(), any::<bool>(), rarely(99), which).prop_map(|(claim, who, flag, max_ms, (which, instance))| {
+        match which {
+            0 => CoordBody::Unclaim(Unclaim { claim, holder: who, instance }),
+            1 => CoordBody::Revoke(Revoke { claim, holder: flag.then_some(who), instance: None }),
+            2 => CoordBody::Unpin(Unpin { claim, entity: who }),
+            _ => CoordBody::Pin(Pin { claim, entity: who, reason: String::new(), with_session: flag, max_ms }),
+        }
     })
 }
 

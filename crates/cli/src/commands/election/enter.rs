@@ -35,6 +35,8 @@ Examples:
   conclavectl election enter printing              stand, and lead until Ctrl-C
   conclavectl election enter printing --candidate a --session 694d77aa9e38260f
       only enter; the session is somebody else's to keep
+  conclavectl election enter printing --candidate host-7 --takeover -- ./spooler
+      replace the process that stands as host-7, and stop what it runs
 
 The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and
 CONCLAVE_CANDIDATE in its environment, and is stopped when the leadership is lost, as with
@@ -48,10 +50,10 @@ pub(crate) struct EnterArgs {
     /// What to run while it leads
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
     pub(super) command: Vec<OsString>,
-    /// As whom; unique in the election [default: host name and process id]
+    /// As whom; unique in the election, so refused while another process stands so [default: host name and process id]
     #[arg(long)]
     candidate: Option<String>,
-    /// Which process of that name this is [default: the session]
+    /// Which process in the session this is [default: the session]
     #[arg(long, default_value = "", hide_default_value = true)]
     instance: String,
     /// Higher stands further ahead among those who wait
@@ -66,7 +68,7 @@ pub(crate) struct EnterArgs {
     /// Enter only if that means to lead at once
     #[arg(long = "try")]
     pub(super) try_only: bool,
-    /// Replace a living candidate of the same name, at its place
+    /// Replace the candidate that stands under this id, at its place; it is fenced out and told so
     #[arg(long)]
     takeover: bool,
     /// Deposed or asked to hand over, stop the command, stay in line, and run it again when leading
@@ -94,6 +96,15 @@ pub(crate) struct EnterArgs {
     session: SessionArg,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// A refusal because of the candidate's id says which one, since the id may be a default.
+fn named(candidate: &str, failure: Failure) -> Failure {
+    if failure.message().contains("that id stands already") {
+        failure.about(format!("candidate {candidate:?}"))
+    } else {
+        failure
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -134,7 +145,8 @@ impl EnterArgs {
         let candidate = self.candidate.clone().unwrap_or_else(own_name);
         if let Some(session) = self.session.session {
             let request = self.request(&candidate, session, true);
-            let response = context.link.repeat(|channel| wire::enter(channel, request.clone())).await?;
+            let entered = context.link.repeat(|channel| wire::enter(channel, request.clone())).await;
+            let response = entered.map_err(|failure| named(&candidate, failure))?;
             context.out.show(&Ordered { response: &response, subject: &candidate })?;
             return if response.standing() == Standing::Absent { Err(self.taken()) } else { Ok(Exit::Done) };
         }
@@ -157,7 +169,7 @@ impl EnterArgs {
         };
         let candidate = Candidate { args: self, context, client, session, id, what };
         let bound = context.link.settings().command_timeout;
-        let won = match candidate.win(&mut signals, true).await {
+        let won = match candidate.win(&mut signals, true).await.map_err(|failure| named(id, failure)) {
             Ok(won) => won,
             Err(failure) => {
                 // Its place in the line goes with it.
