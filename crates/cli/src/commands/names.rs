@@ -6,16 +6,34 @@ use crate::{
     output::{Json, Show, Table, Text, header_json, human},
     parse,
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use conclave_client::api::{
     conclave::v1::{Caller, Expect, ListRequest, LockRequestState, Name},
     etcdserverpb::ResponseHeader,
 };
 use tonic::{Response, Status, transport::Channel};
 
+/// This process, as a name that no other has: host name and process id.
+pub(crate) fn own_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}/{}", std::process::id())
+}
+
+/// The same with the user, for people who look at what is held: `user@host/process`.
+pub(crate) fn own_signature() -> String {
+    let named =
+        ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    // It comes from outside, and becomes part of what others print.
+    let user: String = user.chars().filter(|c| !c.is_control()).take(64).collect();
+    format!("{user}@{}", own_name())
+}
+
 /// A name and where it is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NameArgs {
+    /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: String,
     /// The namespace of the name [default: "default"]
     #[arg(short, long, default_value = "", hide_default_value = true)]

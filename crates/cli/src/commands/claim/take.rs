@@ -9,14 +9,14 @@ use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::signals::Signals,
-    output::{Json, Show, Text, election::token_json, header_json, human},
+    output::{self, Json, Show, Text, election::token_json, header_json, human},
     parse,
 };
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin,
-        claim_result::Outcome,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest,
+        claim_item::Twin as WireTwin, claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
 };
@@ -39,8 +39,8 @@ holder would share the fence unseen. Exit code 8 if another holds it, or another
 Examples:
   conclavectl claim take app/leader --holder app/0 --for 30s
   conclavectl claim take app/leader --holder app/0 --instance boot-17 --for 30s    take or extend
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait    in line, until it is free
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait=2m")]
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait      in line, until it is free
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait 2m   no longer than that")]
 pub(crate) struct TakeArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -57,8 +57,7 @@ pub(crate) struct TakeArgs {
     #[arg(long, default_value = "deny")]
     twin: Twin,
     /// If another holds it, stand in line and wait; no longer than TIME
-    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, require_equals = true,
-          default_missing_value = "0")]
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, default_missing_value = "0")]
     wait: Option<Duration>,
     #[command(flatten)]
     session: SessionArg,
@@ -149,11 +148,27 @@ impl TakeArgs {
         match self.refusal(&result) {
             Some(failure) => Err(failure),
             None => {
-                let (header, name, instance) = (response.header, self.name.name, self.instance);
-                context.out.show(&Taken { header, result, name, instance, drawn });
-                Ok(())
+                let (header, name, instance) = (response.header, self.name.name.clone(), self.instance.clone());
+                self.tell(context, Taken { header, result, name, instance, drawn }).await
             }
         }
+    }
+
+    /// Tells the fence. If nobody can be told, nobody is to hold it either.
+    async fn tell(&self, context: &Context, taken: Taken) -> Result<()> {
+        let shown = context.out.show(&taken);
+        if shown.is_err() && !extended(&taken.result) {
+            let request = RevokeRequest {
+                caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
+                claim: self.name.name(),
+                holder: Some(self.holder.clone()),
+                instance: Some(self.instance.clone()),
+            };
+            if let Err(failure) = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await {
+                output::note(&format!("could not give {:?} back: {}", self.name.name, failure.message()));
+            }
+        }
+        shown
     }
 
     /// Waits in line, and gives the place up if nothing comes of it.
