@@ -77,7 +77,7 @@ impl Target {
         if run.samples.is_empty() {
             run.samples.push(vec![]);
         }
-        let seed = if long.is_some() { any_seed() } else { self.name.bytes().fold(1, |s, b| s * 31 + u64::from(b)) };
+        let seed = if long.is_some() { any_seed() } else { name_seed(self.name) };
         let mut random = Random::new(seed);
         let end = Instant::now() + long.unwrap_or(BRIEFLY);
         while Instant::now() < end && (long.is_some() || run.ran < self.brief) {
@@ -107,6 +107,11 @@ impl Target {
         written.expect("the corpus can be written");
         path
     }
+}
+
+/// The same for a target every time.
+fn name_seed(name: &str) -> u64 {
+    name.bytes().fold(1, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
 }
 
 fn any_seed() -> u64 {

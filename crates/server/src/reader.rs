@@ -74,6 +74,8 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
+    /// For reads that take long.
+    long: Turns,
 }
 
 /// What a round found out.
