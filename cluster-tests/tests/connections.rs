@@ -23,7 +23,7 @@ fn with_few_files(dir: &Path, soft: usize, hard: usize) -> Result<PathBuf> {
     let server = process::binary();
     fs::write(
         &script,
-        format!("#!/bin/sh\nulimit -Hn {hard} && ulimit -Sn {soft} && exec '{}' \"$@\"\n", server.display()),
+        format!("#!/bin/sh\nulimit -Sn {soft} && ulimit -Hn {hard} && exec '{}' \"$@\"\n", server.display()),
     )?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     Ok(script)

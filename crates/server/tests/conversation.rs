@@ -13,8 +13,8 @@ use conclave_server::node::RunningNode;
 use conclave_server::peer::memory::MemoryNetwork;
 use conclave_server::peer::pb;
 use conclave_server::peer::transport::{Link, PeerError, Transport};
+use conclave_storage::SegmentWriter;
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Identity, SegmentWriter, write_identity};
 use futures::{FutureExt, StreamExt};
 use std::fmt::Debug;
 use std::path::Path;
@@ -51,11 +51,9 @@ impl World {
 
 fn assemble(network: &MemoryNetwork, dir: &Path, n: usize) -> RunningNode {
     let config = config(dir, n, 3);
-    std::fs::create_dir_all(&config.data_dir).unwrap();
     let mut plan = Plan::new(&config).unwrap();
     // The same one each time: the others remember it.
-    plan.identity = Identity { incarnation: 7, ..plan.identity };
-    write_identity(&config.data_dir, &plan.identity).unwrap();
+    plan.identity.incarnation = 7;
     let id = plan.identity.member_id;
     let node = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
     network.listen(id, node.handler.clone());
@@ -83,9 +81,9 @@ impl Script<'_> {
         let byte = self.byte();
         match byte {
             0..=99 => right,
-            100..=149 => right + 1,
+            100..=149 => right.wrapping_add(1),
             150..=179 => right.saturating_sub(1),
-            180..=199 => right + u64::from(byte - 180),
+            180..=199 => right.wrapping_add(u64::from(byte - 180)),
             200..=219 => u64::from(byte - 200),
             220..=239 => u64::MAX - u64::from(byte - 220),
             _ => 1 << (byte - 192),
@@ -94,6 +92,11 @@ impl Script<'_> {
 
     fn flag(&mut self, right: bool) -> bool {
         right != (self.byte() > 230)
+    }
+
+    fn member(&mut self) -> u64 {
+        let n = usize::from(self.byte()) % self.members.len();
+        self.members[n]
     }
 
     fn id(&mut self) -> Option<pb::LogId> {
@@ -106,7 +109,7 @@ impl Script<'_> {
 
     fn vote(&mut self, leads: bool) -> Option<pb::BallotVote> {
         let (term, from) = (self.term, self.from);
-        let node = if self.byte() > 230 { self.members[usize::from(self.byte()) % 3] } else { from };
+        let node = if self.byte() > 230 { self.member() } else { from };
         Some(pb::BallotVote { term: self.near(term), node, committed: self.flag(leads) })
     }
 
@@ -191,7 +194,7 @@ impl Script<'_> {
             }
             1 => answer(link.heartbeat(pb::AppendRequest { entries: vec![], ..self.append() })).await,
             2 => {
-                let to = self.members[usize::from(self.byte()) % 3];
+                let to = self.member();
                 answer(link.transfer_leader(pb::TransferRequest { from: self.vote(true), to, last: self.id() })).await
             }
             3 => answer(link.snapshot(futures::stream::iter(self.snapshot()).boxed())).await,
@@ -210,12 +213,8 @@ impl Script<'_> {
             }
             _ => {
                 let requests = (0..=self.byte() % 4).map(|_| self.append()).collect::<Vec<_>>();
-                let session = async { link.append(futures::stream::iter(requests).boxed()).await };
-                let replies = session.await.map(|replies| replies.take(5).collect::<Vec<_>>());
-                match replies {
-                    Ok(replies) => format!("{:?}", tokio::time::timeout(PATIENCE, replies).await.unwrap()),
-                    Err(error) => error.to_string(),
-                }
+                let replies = link.append(futures::stream::iter(requests).boxed()).await;
+                answer(async { Ok(replies?.take(5).collect::<Vec<_>>().await) }).await
             }
         }
     }

@@ -141,7 +141,8 @@ async fn what_is_committed_cannot_be_taken_back() {
     let dir = tempfile::tempdir().unwrap();
     let attack = Attack::begin(dir.path()).await;
     let last = attack.last_index();
-    eventually(|| (attack.cluster.node(attack.victim).state.applied_index() == last).then_some(())).await;
+    let committed = || attack.cluster.node(attack.victim).leadership.committed_index();
+    eventually(|| (committed() == last).then_some(())).await;
     // A leader of a later term, with other entries where this member's are committed.
     let term = attack.term + 1;
     let vote = Some(pb::BallotVote { term, node: attack.id(attack.leader), committed: true });

@@ -1,6 +1,7 @@
 //! Fuzz targets of the peer protocol, one for each message: bytes as a peer could send them, through the decoder, the rules and the
 //! conversion. Conversations, with a node at the other end, are in `tests/conversation.rs`.
 
+use super::transport::PeerError;
 use super::validate::{At, Known, Rules};
 use super::{convert, log, pb};
 use conclave_state::{Command, Put};
@@ -168,13 +169,13 @@ fn fuzz_log_connection() {
     let frame = |message: &[u8]| [&u32::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();
     let hello = frame(&pb::LogHello { cluster: 1, from: FROM, to: 1 }.encode_to_vec());
     let requests = [frame(&append().encode_to_vec()), frame(&[])].concat();
-    let whole = [b"conclave log 1\n", &hello[..], &requests[..]].concat();
+    let whole = [&b"conclave log 1\n"[..], &hello[..], &requests[..]].concat();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     conclave_fuzz::target!("log_connection").seed(whole).run(|bytes| {
         let sent = std::io::Cursor::new(bytes.to_vec());
         let mut replies = Vec::new();
         let served = log::answer_on(sent, &mut replies, |ids, requests| {
-            let checked = requests.map(move |request| {
+            let checked = requests.map(move |request| -> Result<pb::AppendReply, PeerError> {
                 let request = request?;
                 rules().append(ids.from, &request, known())?;
                 Ok(pb::AppendReply { matched: request.previous, ..Default::default() })

@@ -90,8 +90,7 @@ impl Handler {
     /// Logs a refusal, unless there were many.
     fn refuse(&self, from: u64, what: &'static str, refusal: Refusal) -> PeerError {
         if let Some(suppressed) = self.0.refusals.admit() {
-            let from = format_args!("{from:x}");
-            tracing::warn!(%from, what, %refusal, suppressed, "refused what a peer sent");
+            tracing::warn!(from = %format_args!("{from:x}"), what, %refusal, suppressed, "refused what a peer sent");
         }
         refusal.into()
     }

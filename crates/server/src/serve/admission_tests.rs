@@ -34,7 +34,7 @@ async fn who_was_idle_for_longest_makes_room() {
 async fn what_is_in_use_stays_and_the_new_one_goes() {
     let pool = Pool::new("test", 2);
     let places = [taken(&pool), taken(&pool)];
-    places.each_ref().map(|place| place.activity().keep());
+    places.iter().for_each(|place| place.activity().keep());
     assert!(pool.admit().await.is_none());
     assert!(places.iter().all(|place| !place.connection.evicted.is_cancelled()));
     drop(places);

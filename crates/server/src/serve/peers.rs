@@ -6,8 +6,9 @@ use super::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use crate::peer::handler::Handler;
 use crate::peer::{log, service};
 use crate::throttle::Throttle;
-use futures::SinkExt;
 use futures::channel::mpsc;
+use futures::future::{BoxFuture, Fuse};
+use futures::{FutureExt, SinkExt};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,13 +100,13 @@ async fn log_connection(stream: TcpStream, place: Place, handler: Handler, refus
 /// A connection of calls, which tonic owns: it breaks when it is to make room, or does not begin in time.
 struct Supervised {
     stream: Opening<TcpStream>,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    over: Fuse<BoxFuture<'static, ()>>,
     place: Place,
 }
 
 impl Supervised {
     fn new(stream: TcpStream, place: Place) -> Supervised {
-        Supervised { stream: Opening::new(stream, place.spoken()), over: Box::pin(place.over()), place }
+        Supervised { stream: Opening::new(stream, place.spoken()), over: place.over().boxed().fuse(), place }
     }
 }
 
@@ -120,7 +121,7 @@ impl Connected for Supervised {
 
 impl AsyncRead for Supervised {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.over.as_mut().poll(cx).is_ready() {
+        if self.over.poll_unpin(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
