@@ -18,21 +18,19 @@
 //! # How inputs are found
 //!
 //! Inputs are mutations of *samples*: valid messages first. There is no instrumentation, which would need unsafe code in the tests or
-//! another compiler. Instead the answers guide the search: an input becomes a sample if the *shape* of its answer is new ([`shape`]):
-//! another variant, another error, another nesting. For decoders the shape of the answer tells about as much as the path through the
-//! code.
+//! another compiler. Instead the answers guide the search: an input becomes a sample if something about its answer is new: another
+//! variant, another error, another nesting. For decoders the answer tells about as much as the path through the code.
 //!
 //! # The corpus
 //!
 //! `CRATE/fuzz/TARGET/` holds one file for each input. Inputs that broke something stay there for good, as regression tests; their names
 //! begin with `broke-`. The rest was found by long runs.
 
+mod features;
 mod mutate;
 mod run;
-mod shape;
 
 pub use run::Target;
-pub use shape::shape;
 
 /// The target of this name in the crate that calls it.
 #[macro_export]

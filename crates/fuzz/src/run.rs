@@ -1,7 +1,7 @@
 //! Runs one target, briefly or for as long as the environment says.
 
+use crate::features::features;
 use crate::mutate::{Random, mutate};
-use crate::shape;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -129,7 +129,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Whether the shape of the answer is new.
+    /// Whether something about the answer is new.
     fn one(&mut self, input: &[u8], target: &impl Fn(&[u8]) -> String) -> bool {
         self.ran += 1;
         let pending = self.long.then(|| self.target.write("pending-", input));
@@ -141,7 +141,11 @@ impl Run<'_> {
             let _ = fs::remove_file(pending);
         }
         match outcome {
-            Ok(answer) if took < SLOW => self.known.insert(shape(&answer)),
+            Ok(answer) if took < SLOW => {
+                let before = self.known.len();
+                self.known.extend(features(&answer));
+                self.known.len() > before
+            }
             Ok(_) => panic!("{}: an input took {took:?}: {}", self.target.name, self.broke(input)),
             Err(panic) => {
                 tell(&format!("{}: the target broke: {}", self.target.name, self.broke(input)));
@@ -172,7 +176,7 @@ impl Run<'_> {
         let Run { ran, known, samples, target, .. } = self;
         let (name, answers, samples) = (target.name, known.len(), samples.len());
         tell(&format!(
-            "{name}: {ran} inputs, {answers} shapes of answers, {samples} samples, seed {seed}: nothing broke"
+            "{name}: {ran} inputs, {answers} features of answers, {samples} samples, seed {seed}: nothing broke"
         ));
     }
 }

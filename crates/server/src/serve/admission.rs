@@ -155,16 +155,15 @@ impl Pool {
         self.0.refused.fetch_add(1, Ordering::Relaxed);
         self.log(format_args!("{} connections are open, as many as there may be", self.0.capacity));
         let made = async {
-            // Registered before looking: a place that is given back meanwhile is not missed.
-            let mut released = std::pin::pin!(self.0.released.notified());
-            while self.make_room() {
-                released.as_mut().await;
-                if let Some(place) = self.take() {
-                    return Some(place);
+            loop {
+                // Registered before looking: a place that is given back meanwhile is not missed.
+                let released = self.0.released.notified();
+                let taken = self.take();
+                if taken.is_some() || !self.make_room() {
+                    return taken;
                 }
-                released.set(self.0.released.notified());
+                released.await;
             }
-            None
         };
         tokio::time::timeout(ROOM, made).await.ok().flatten()
     }
