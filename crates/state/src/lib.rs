@@ -54,6 +54,8 @@ mod command;
 pub mod coord;
 mod digest;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod heads;
 mod keys;
 mod kv;

@@ -43,6 +43,8 @@ mod command;
 mod dedupe;
 mod election;
 mod field;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod keys;
 mod lock;
 mod outcome;
