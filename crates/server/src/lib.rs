@@ -11,6 +11,7 @@ pub mod config;
 pub mod consensus;
 pub mod convert;
 pub mod coordination;
+mod defragment;
 pub mod dump;
 pub mod fatal;
 pub mod http;

@@ -8,6 +8,7 @@ use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::coordination::Feed;
+use crate::defragment::Defragment;
 use crate::fatal::{self, Fatal};
 use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
@@ -63,6 +64,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     pub log_syncs: Arc<SyncTimes>,
     pub log_size: LogSize,
+    pub(crate) defragment: Defragment,
     pub stopping: CancellationToken,
     raft: RaftCell,
 }
@@ -102,6 +104,7 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             log_syncs: store.sync_times(),
             log_size: store.log_size(),
+            defragment: Defragment::default(),
             stopping: CancellationToken::new(),
             raft,
         }

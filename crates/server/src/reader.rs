@@ -14,7 +14,8 @@
 use crate::turns::Turns;
 use crate::wiring::Wiring;
 use conclave_state::read::{self, ReadStop};
-use conclave_state::{RangeQuery, RangeResult, Rejection, mutant};
+use conclave_state::{Fault, RangeQuery, RangeResult, Rejection, mutant};
+use conclave_storage::StateView;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -74,6 +75,8 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
+    /// For reads that take long.
+    long: Turns,
 }
 
 /// What a round found out.
@@ -203,6 +206,26 @@ impl Reader {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         self.0.long.read(work).await
+    }
+
+    /// Reads a view: at once if that gives an answer within so many rows, and else beside the event loop, without a bound.
+    pub(crate) async fn within<T: Send + 'static>(
+        &self,
+        view: StateView,
+        read: impl Fn(&StateView, usize) -> Result<Option<T>, Fault> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let mut found = read(&view, BUDGET);
+        if matches!(found, Ok(None)) {
+            found = self.long(move || read(&view, usize::MAX)).await.map_err(|_| ReadError::Stopped)?;
+        }
+        match found {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(ReadError::Fault("a read without a bound exceeded it".into())),
+            Err(fault) => {
+                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                Err(ReadError::Fault(fault.to_string()))
+            }
+        }
     }
 
     /// A range at one point in time, and the store's revision at that point.

@@ -54,8 +54,6 @@ impl Command {
             Command::Txn(txn) => txn.may_touch_many(),
             // Everything attached to the lease goes with it.
             Command::LeaseRevoke { .. } | Command::Expire(_) => true,
-            // Only for a queue that is not followed yet, or a place that is found again, all of the queue is looked at: too seldom for each
-            // of them to go another way.
             Command::Enqueue(_) | Command::Ask(_) => false,
             Command::Coord(coord) => coord.body.may_touch_many(),
             Command::CoordTimer(timer) => timer.ids.len() > 100,

@@ -163,13 +163,32 @@ impl LeaseRow {
 
 /// The keys attached to a lease, in order.
 pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    Ok(attached_keys_within(view, id, usize::MAX)?.unwrap_or_default())
+}
+
+/// The same, or `None` if there are more than `most`.
+pub(crate) fn attached_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
     let (from, below) = keys::attached_rows(id);
-    let mut found = Vec::new();
+    let mut found = Some(Vec::new());
     view.scan(Table::Lease, &from, &below, &mut |row, _| {
-        found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
-        Ok(Step::Next)
+        let key = Bytes::copy_from_slice(keys::split_attached_row(row)?);
+        Ok(push_within(&mut found, key, most))
     })?;
     Ok(found)
+}
+
+/// Adds what was found, and gives up beyond `most`.
+pub(crate) fn push_within<T>(found: &mut Option<Vec<T>>, item: T, most: usize) -> Step {
+    match found {
+        Some(items) if items.len() < most => {
+            items.push(item);
+            Step::Next
+        }
+        _ => {
+            *found = None;
+            Step::Stop
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The machine: what it keeps between batches, and how a command finds the code that executes it.
 //!
-//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and the queue index, which
-//! is a cache, as are the heads of keys. Everything else is rows.
+//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and two
+//! caches: where queues begin, and the heads of keys. Everything else is rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
 //!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
@@ -14,8 +14,10 @@ use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
 use crate::overlay::Overlay;
 use crate::view::{Fault, View};
-use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
+use crate::queue::Fronts;
+use crate::{Alarm, AlarmKind, Command, Outcome, Rejection, Response};
 use crate::{kv, member, read};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// Where in the log the command being applied stands.
@@ -30,7 +32,7 @@ pub struct Machine {
     pub(crate) compacted: i64,
     pub(crate) digest: Digest,
     pub(crate) alarms: BTreeSet<Alarm>,
-    pub(crate) queues: QueueIndex,
+    pub(crate) queues: Fronts,
     pub(crate) heads: Heads,
 }
 
@@ -43,7 +45,7 @@ impl Machine {
             compacted: meta.compacted,
             digest: Digest(meta.digest),
             alarms: read::alarms(view)?.into_iter().collect(),
-            queues: QueueIndex::default(),
+            queues: Fronts::default(),
             heads: Heads::default(),
         })
     }
@@ -67,6 +69,7 @@ impl Machine {
             before,
             sub: 0,
             answer: true,
+            looked: Cell::default(),
         }
     }
 
@@ -128,6 +131,8 @@ pub struct Batch<'a, V> {
     before: read::Meta,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
+    /// Keys that the command at hand has looked at by ranges ([`kv::bounds`]).
+    pub(crate) looked: Cell<usize>,
 }
 
 /// Why a command does not go on: refused (a value), or the state cannot be read (fatal).
@@ -154,6 +159,7 @@ impl<'a, V: View> Batch<'a, V> {
     pub fn apply(&mut self, at: Position, command: &Command, answer: bool) -> Result<Outcome, Fault> {
         self.sub = 0;
         self.answer = answer;
+        self.looked.set(0);
         let result = match self.machine.refusal(command) {
             // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
             Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),

@@ -154,6 +154,8 @@ pub enum Rejection {
     CapacityDiffers { capacity: u32 },
     #[error("the claim is pinned by {limit} already")]
     TooManyPins { limit: u32 },
+    #[error("the ranges of the request cover more than {limit} keys; split it into several")]
+    TooManyKeys { limit: usize },
     /// What conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

@@ -1,7 +1,7 @@
 //! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
 //!
-//! A queue is the keys under `name/`, in order of create revision; its head leads or holds the lock. The keys are ordinary ones, so
-//! that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
+//! A queue is the keys `name/<lease>` that carry this lease, in order of create revision; its head leads or holds the lock
+//! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
 //! decided here in one step:
 //!
 //! 1. A place is taken only under a lease that exists at this moment, and goes when the lease or the key goes: nobody that is gone
@@ -15,14 +15,9 @@
 use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
-use crate::scan::{self, Budget};
 use crate::view::{Fault, Table, View};
-use crate::{
-    Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue_key,
-    queue_prefix,
-};
+use crate::{Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue, queue_key};
 use bytes::Bytes;
-use std::ops::ControlFlow;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue, attempt: u64) -> Result<Response, Stop> {
@@ -31,17 +26,13 @@ impl<V: View> Batch<'_, V> {
         } else if !self.lease_exists(enqueue.lease)? {
             return Err(Rejection::LeaseNotFound.into());
         }
-        let prefix = queue_prefix(&enqueue.name);
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
-        if self.answer {
-            self.follow(&prefix)?;
-        }
         if enqueue.grant_ttl_seconds > 0 {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_seconds);
         }
         let create_revision = self.take_place(enqueue, &key, attempt)?;
-        let first = self.machine.queues.head(&prefix).is_some_and(|(_, head)| *head == key)
+        let first = (self.answer && self.is_first(&enqueue.name, &key)?)
             || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
@@ -72,22 +63,28 @@ impl<V: View> Batch<'_, V> {
         }
         // An attempt that asks again, for want of an answer, may have found nobody before it the first time.
         if !again {
-            let held = self.is_first(&queue_prefix(&enqueue.name), key, create_revision)?;
+            let held = self.is_first(&enqueue.name, key)?;
             self.set_asked(enqueue.lease, key, if held { 0 } else { attempt });
         }
         Ok(create_revision)
     }
 
-    /// Whether nobody stands before this place. For commands that every member decides, whatever queues it follows.
-    fn is_first(&self, prefix: &[u8], key: &[u8], create_revision: i64) -> Result<bool, Fault> {
-        let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) else { return Ok(true) };
-        let mut first = true;
-        scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |found| {
-            let created = found.record.create_revision;
-            first = created > create_revision || (created == create_revision && *keys::user_key(found.prefix)? >= *key);
-            Ok(if first { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        Ok(first)
+    /// Whether nobody stands before this place.
+    fn is_first(&mut self, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
+        let seen = self.seen();
+        let first = self.machine.queues.first(&self.rows, name, seen)?;
+        Ok(first.is_some_and(|(_, first)| *first == *key))
+    }
+
+    /// A key of this life goes from one lease to another (0: none): its place in a queue goes with it.
+    pub(crate) fn move_place(&mut self, key: &[u8], create_revision: i64, from: LeaseId, to: LeaseId) {
+        if let Some(name) = queue::name_of(key, from) {
+            self.rows.take(Table::Queue, queue::row(name, create_revision, key));
+        }
+        if let Some(name) = queue::name_of(key, to) {
+            self.rows.add(Table::Queue, queue::row(name, create_revision, key));
+            self.machine.queues.joined(name, create_revision);
+        }
     }
 
     /// Who was the last to ask for a place, if it may be given back.
@@ -149,11 +146,5 @@ impl<V: View> Batch<'_, V> {
             self.remove(target);
         }
         Ok(Response::Unlock { deleted })
-    }
-
-    fn follow(&mut self, prefix: &[u8]) -> Result<(), Fault> {
-        let revision = self.seen();
-        self.machine.queues.make_room();
-        self.machine.queues.ensure_at(&self.rows, prefix, revision)
     }
 }

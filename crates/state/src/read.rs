@@ -171,6 +171,22 @@ pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
     lease::attached_keys(view, id)
 }
 
+/// The same, or `None` if there are more than `most`.
+pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
+    lease::attached_keys_within(view, id, most)
+}
+
+/// All leases by id, or `None` if there are more than `most`.
+pub fn lease_ids_within<V: View>(view: &V, most: usize) -> Result<Option<Vec<LeaseId>>, Fault> {
+    let mut ids = Some(Vec::new());
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, _| {
+        let id = keys::split_lease_row(key)?;
+        Ok(lease::push_within(&mut ids, id, most))
+    })?;
+    Ok(ids)
+}
+
 /// All leases with their TTLs, by id.
 pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, i64)>, Fault> {
     let mut leases = Vec::new();

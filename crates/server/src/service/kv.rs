@@ -5,7 +5,7 @@ use super::range_stream::{self, RangeStream};
 use super::{admit, read_txn, response, unexpected};
 use crate::convert::{self, ConvertedTxn, Limits, TxnRoute};
 use crate::node::Node;
-use crate::status::{internal, text};
+use crate::status::text;
 use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
@@ -14,7 +14,12 @@ use conclave_api::etcdserverpb::{
 use conclave_state::{Command, Response as Answer, Txn, TxnResult};
 use prost::Message;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+
+/// Between two looks at how far the sweep has come.
+const SWEPT_PAUSE: Duration = Duration::from_millis(5);
 
 pub struct KvService {
     node: Arc<Node>,
@@ -41,11 +46,14 @@ impl KvService {
 
     /// Waits until this node has removed what is compacted.
     async fn swept(&self) -> Result<(), Status> {
-        let (state, patience) = (self.node.state.clone(), self.node.config.request_timeout());
-        match tokio::task::spawn_blocking(move || state.swept(patience)).await.map_err(internal)? {
-            true => Ok(()),
-            false => Err(text::TIMED_OUT.into()),
+        let end = Instant::now() + self.node.config.request_timeout();
+        while !self.node.state.is_swept() {
+            if Instant::now() >= end {
+                return Err(text::TIMED_OUT.into());
+            }
+            tokio::time::sleep(SWEPT_PAUSE).await;
         }
+        Ok(())
     }
 }
 

@@ -42,7 +42,10 @@ impl LeaseService {
         self.node.reader.barrier().await?;
         let view = self.node.state.view();
         let Some(granted_seconds) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok(None) };
-        let keys = if keys { read::lease_keys(&view, id).map_err(fault)? } else { Vec::new() };
+        let keys = match keys {
+            true => self.node.reader.within(view, move |view, most| read::lease_keys_within(view, id, most)).await?,
+            false => Vec::new(),
+        };
         let remaining = self.node.leases.remaining(id).await?;
         Ok(remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys }))
     }
@@ -112,9 +115,9 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let LeaseLeasesRequest {} = admit(&self.node, request)?;
         self.node.reader.barrier().await?;
-        let leases = read::leases(&self.node.state.view()).map_err(fault)?;
+        let leases = self.node.reader.within(self.node.state.view(), read::lease_ids_within).await?;
         let header = self.node.header(self.node.state.revision());
-        Ok(Response::new(convert::lease_leases(header, leases.into_iter().map(|(id, _)| id))))
+        Ok(Response::new(convert::lease_leases(header, leases.into_iter())))
     }
 }
 

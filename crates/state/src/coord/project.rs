@@ -60,7 +60,7 @@ impl<V: View> Batch<'_, V> {
         let end = if to_end { reserved.end } else { range.end.clone().min(reserved.end) };
         let mut found = false;
         if let Some((from, below)) = range_rows(&KeyRange { key: from, end }) {
-            scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |_| {
+            scan::alive(&self.rows, (&from, &below), scan::PRESENT, Budget::UNLIMITED, |_| {
                 found = true;
                 Ok(ControlFlow::Break(()))
             })?;

@@ -1,6 +1,6 @@
 //! A part of a range, for readers that go through it piece by piece and must not walk the rest each time.
 
-use super::range::revision;
+use super::range::walk_revision;
 use crate::keys;
 use crate::read::{Bounds, Page};
 use crate::scan::{self, Budget};
@@ -15,7 +15,7 @@ pub(crate) fn page<V: View>(
     limit: usize,
     max_bytes: usize,
 ) -> Result<Result<Page, Rejection>, Fault> {
-    let revision = match revision(query, bounds) {
+    let revision = match walk_revision(query, bounds) {
         Ok(revision) => revision,
         Err(rejection) => return Ok(Err(rejection)),
     };

@@ -11,7 +11,7 @@ use crate::machine::{Batch, Stop};
 use crate::mutant;
 use crate::read::{Bounds, ReadStop};
 use crate::record::Record;
-use crate::scan::{self, Budget};
+use crate::scan::{self, Budget, PRESENT};
 use crate::view::{Fault, View};
 use crate::{
     Compare, Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Relation, Target, Txn, TxnResult,
@@ -40,7 +40,7 @@ impl<V: View> Batch<'_, V> {
         self.execute_txn(txn, &mut path.iter())
     }
 
-    fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> Result<(), Fault> {
+    fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> Result<(), Stop> {
         let mut succeeded = true;
         for compare in &txn.compares {
             if !self.holds(compare)? {
@@ -57,7 +57,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    fn holds(&self, compare: &Compare) -> Result<bool, Fault> {
+    fn holds(&self, compare: &Compare) -> Result<bool, Stop> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
             let key = &compare.range.key;
@@ -71,26 +71,34 @@ impl<V: View> Batch<'_, V> {
             let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };
             return Ok(relates(head.mod_revision, Some(&head.record(&value))));
         }
-        let (mut found, mut holds) = (false, true);
+        let (mut found, mut holds) = (0, true);
+        let left = self.keys_left();
         if let Some((from, below)) = keys::range_rows(&compare.range) {
-            scan::alive(&self.rows, (&from, &below), i64::MAX, Budget::UNLIMITED, |row| {
-                found = true;
+            scan::alive(&self.rows, (&from, &below), PRESENT, Budget::UNLIMITED, |row| {
+                found += 1;
                 holds = relates(row.mod_revision, Some(&row.record));
-                Ok(if holds { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                Ok(if holds && found <= left { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
         }
-        Ok(if found { holds } else { relates(0, None) })
+        self.looked_at(found)?;
+        Ok(if found > 0 { holds } else { relates(0, None) })
     }
 
     fn check(&self, txn: &Txn, path: &mut Path<'_>) -> Result<(), Stop> {
         for op in branch(txn, next(path)) {
             match op {
-                Op::Range(query) => check_range(query, self.bounds())?,
+                Op::Range(query) => {
+                    let revision = check_range(query, self.bounds())?;
+                    self.will_look_at(&query.range, revision)?;
+                }
                 Op::Put(put) => {
                     let exists = !(put.ignore_value || put.ignore_lease) || self.target(&put.key)?.current.is_some();
                     self.check_put(put, exists)?;
                 }
-                Op::DeleteRange(delete) => self.check_raw_range(&delete.range)?,
+                Op::DeleteRange(delete) => {
+                    self.check_raw_range(&delete.range)?;
+                    self.will_look_at(&delete.range, PRESENT)?;
+                }
                 Op::Txn(nested) => self.check(nested, path)?,
             }
         }
@@ -138,12 +146,12 @@ fn next(path: &mut Path<'_>) -> bool {
     *path.next().expect("every transaction on the path was decided")
 }
 
-/// Unlike outside, a negative revision is an old one here.
-fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<(), Rejection> {
+/// The revision to read at. Unlike outside, a negative one is an old one here.
+fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
     if query.revision < 0 {
         return Err(Rejection::Compacted { compacted: bounds.compacted });
     }
-    range::revision(query, bounds).map(|_| ())
+    range::walk_revision(query, bounds)
 }
 
 /// Whether one key satisfies a compare. A missing key has zeros everywhere, and no value at all: a compare of its value fails.

@@ -34,6 +34,13 @@ const KEY_FILTER: f64 = 0.015;
 /// still there. In seconds.
 const REWRITE_AFTER: &str = "3600";
 
+/// Half of so many rows in a row are markers of deleted ones: then the file is compacted.
+const MARKERS_WINDOW: usize = 1024;
+
+/// What a deletion counts toward the next flush. Until then scans of the table pass over the deleted row: with flushes after 64 MiB, over
+/// 32,768 of them at most.
+const DELETION: usize = 2048;
+
 /// What a row takes in a write batch beside its bytes, at most.
 const ROW: usize = 12;
 
@@ -87,7 +94,15 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     // rows needs another name.
     kv.set_prefix_extractor(SliceTransform::create(c"conclave.user-key.1", conclave_state::shared_part, None));
     kv.set_memtable_prefix_bloom_ratio(KEY_FILTER);
-    let of = |name| if name == Table::Kv.name() { kv.clone() } else { o.clone() };
+    // What `apply` deletes leaves markers until a compaction, and scans of these tables pass over them. The tables are small: a file with
+    // many markers in a row is compacted at once.
+    let mut short_lived = o.clone();
+    short_lived.add_compact_on_deletion_collector_factory(MARKERS_WINDOW, MARKERS_WINDOW / 2, 0.0);
+    let of = |name| match Table::ALL.into_iter().find(|table| table.name() == name) {
+        Some(Table::Kv) => kv.clone(),
+        Some(Table::Live | Table::Queue | Table::Lease | Table::Coord) => short_lived.clone(),
+        _ => o.clone(),
+    };
     family_names().map(|name| ColumnFamilyDescriptor::new(name, of(name))).collect()
 }
 
@@ -196,7 +211,7 @@ impl StateDb {
         raft_rows(&self.db)
     }
 
-    /// Writes what a batch did, and where in the log that was, as one. Returns the size.
+    /// Writes what a batch did, and where in the log that was, as one. Returns what it counts toward the next flush.
     pub(super) fn write_applied(
         &self,
         writes: &Writes,
@@ -207,17 +222,22 @@ impl StateDb {
         let raft = self.family(RAFT);
         let bytes: usize = writes.iter().map(|(_, key, value)| ROW + key.len() + value.map_or(0, <[u8]>::len)).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes + 256);
+        let mut deletions = 0;
         for (table, key, value) in writes.iter() {
+            let family = tables[table as usize];
             match value {
-                Some(value) => batch.put_cf(tables[table as usize], key, value),
-                None => batch.delete_cf(tables[table as usize], key),
+                Some(value) => batch.put_cf(family, key, value),
+                // Goes together with the row at the next flush that sees both.
+                None if table.alternates() => batch.single_delete_cf(family, key),
+                None => batch.delete_cf(family, key),
             }
+            deletions += usize::from(value.is_none());
         }
         batch.put_cf(raft, APPLIED, codec::encode_log_id(applied));
         if let Some(membership) = membership {
             batch.put_cf(raft, MEMBERSHIP, codec::encode_membership(membership));
         }
-        let size = batch.size_in_bytes();
+        let size = batch.size_in_bytes() + deletions * DELETION;
         self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)?;
         Ok(size)
     }
