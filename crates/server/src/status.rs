@@ -197,7 +197,9 @@ pub fn rejected(rejection: Rejection) -> Status {
         | Rejection::CoolingDown
         | Rejection::Unexpected { .. }
         | Rejection::CapacityDiffers { .. } => coordination(Code::FailedPrecondition, rejection),
-        Rejection::TooManyPins { .. } | Rejection::TooManyKeys { .. } => coordination(Code::ResourceExhausted, rejection),
+        Rejection::TooManyPins { .. } | Rejection::TooManyKeys { .. } => {
+            coordination(Code::ResourceExhausted, rejection)
+        }
         // Only the expiry task proposes what this answers; no client can ask for it.
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }

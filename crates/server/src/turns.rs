@@ -46,7 +46,10 @@ impl Turns {
 }
 
 impl Turn {
-    pub(crate) async fn read<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    pub(crate) async fn read<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
         let in_turn = move || {
             let _turn = self;
             work()
@@ -64,7 +67,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_at_a_time_than_turns() {
-        let (turns, running, most) = (Arc::new(Turns::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (turns, running, most) =
+            (Arc::new(Turns::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let read = |_| {
             let (turns, running, most) = (turns.clone(), running.clone(), most.clone());
             let work = move || {

@@ -30,8 +30,8 @@ pub use acquire::{AcquireError, Acquired, Desk, DeskHost, Held, Wish};
 pub use source::{Look, Source, look};
 
 use bytes::Bytes;
-use conclave_state::view::Fault;
 use conclave_state::queue::{self as queues, Fronts};
+use conclave_state::view::Fault;
 use conclave_state::{Changes, Event, KeyValue, Place};
 use conclave_storage::StateHandle;
 use parking_lot::Mutex;
@@ -215,11 +215,8 @@ impl QueueView {
     fn observe(&mut self, changes: &Changes, look: &mut OneLook<'_>) -> Result<(), Fault> {
         let mut concerned: BTreeMap<&[u8], Vec<&Event>> = BTreeMap::new();
         for event in &changes.events {
-            let Some((name, lease)) = queues::parse(&event.kv.key) else { continue };
-            if lease == event.kv.lease {
-                self.fronts.joined(name, event.kv.create_revision);
-            }
-            if self.queues.contains_key(name) {
+            let name = queues::name_of(&event.kv.key).filter(|name| self.queues.contains_key(*name));
+            if let Some(name) = name {
                 concerned.entry(name).or_default().push(event);
             }
         }

@@ -82,8 +82,8 @@ pub use coord::{
     Unpin,
 };
 pub use event::*;
-pub use kv::bounds::MOST_KEYS;
 pub use keys::{queue_key, queue_prefix, shared_part};
+pub use kv::bounds::MOST_KEYS;
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;

@@ -1,6 +1,6 @@
 //! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
 //!
-//! A queue is the keys `name/<lease>` that carry this lease, in order of create revision; its head leads or holds the lock
+//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock
 //! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
 //! decided here in one step:
 //!
@@ -16,7 +16,9 @@ use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
 use crate::view::{Fault, Table, View};
-use crate::{Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue, queue_key};
+use crate::{
+    Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue, queue_key,
+};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
@@ -74,17 +76,6 @@ impl<V: View> Batch<'_, V> {
         let seen = self.seen();
         let first = self.machine.queues.first(&self.rows, name, seen)?;
         Ok(first.is_some_and(|(_, first)| *first == *key))
-    }
-
-    /// A key of this life goes from one lease to another (0: none): its place in a queue goes with it.
-    pub(crate) fn move_place(&mut self, key: &[u8], create_revision: i64, from: LeaseId, to: LeaseId) {
-        if let Some(name) = queue::name_of(key, from) {
-            self.rows.take(Table::Queue, queue::row(name, create_revision, key));
-        }
-        if let Some(name) = queue::name_of(key, to) {
-            self.rows.add(Table::Queue, queue::row(name, create_revision, key));
-            self.machine.queues.joined(name, create_revision);
-        }
     }
 
     /// Who was the last to ask for a place, if it may be given back.

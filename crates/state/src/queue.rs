@@ -1,20 +1,18 @@
 //! Who stands where in the queues of the etcd wire: rows ordered by queue and create revision.
 //!
-//! A place in the queue `name` is a key `name/<lease>`, the lease in hexadecimal, that carries this very lease: what etcd's recipes
-//! write. Other keys below `name/` are no places, however many there are. The table has one row for each place, and is kept by the
-//! writers of keys, so that the first of a queue is one seek away and a queue costs no memory.
+//! A place in the queue `name` is a living key `name/<lease>`, the lease in hexadecimal, as etcd's recipes write it; whether it carries
+//! that lease does not matter, as it does not to them. Other keys below `name/` are no places, however many there are. The table has one
+//! row for each place, so that the first of a queue is one search away and a queue takes no memory.
 //!
 //! Places leave a queue at its front, and a database passes over rows that were removed before it finds the first that is left.
 //! [`Fronts`] remembers where the search has to begin.
 //!
-//! 1. There is a row for a key exactly while it is alive and is a place.
+//! 1. There is a row for a key exactly while it is alive and has the form of a place.
 //! 2. Keys that were created in one revision (by a transaction) stand in the order of the keys: there is one first.
-//! 3. A front is a cache: no place of its queue was created before it. Create revisions grow, so only a key that becomes a place
-//!    later than it was created can move a front back; whoever writes its row says so.
+//! 3. A front is a cache: no place of its queue was created before it. Create revisions grow, so a front never goes back.
 
 use crate::keys::{self, KeyRows};
 use crate::view::{Fault, Step, Table, View};
-use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -27,29 +25,14 @@ const LONG: usize = 1024;
 /// A sign and the digits of a lease.
 const LONGEST_NUMBER: usize = 17;
 
-/// A key of the form of a place: the name of its queue, and the lease that it needs.
-pub fn parse(key: &[u8]) -> Option<(&[u8], LeaseId)> {
+/// The queue that a key is a place of, if it has the form of one.
+pub fn name_of(key: &[u8]) -> Option<&[u8]> {
     let length = key.iter().rev().take(LONGEST_NUMBER + 1).position(|byte| *byte == b'/')?;
     let (name, number) = (&key[..key.len() - length - 1], &key[key.len() - length..]);
     let digits = number.strip_prefix(b"-").unwrap_or(number);
-    if digits.is_empty() || digits[0] == b'0' || digits.iter().any(u8::is_ascii_uppercase) {
-        return None;
-    }
-    let number = std::str::from_utf8(number).ok().filter(|number| !number.starts_with('+'))?;
-    Some((name, LeaseId::from_str_radix(number, 16).ok()?))
-}
-
-/// The queue that a key with this lease is a place of.
-pub fn name_of(key: &[u8], lease: LeaseId) -> Option<&[u8]> {
-    if lease == 0 {
-        return None;
-    }
-    parse(key).filter(|(_, needed)| *needed == lease).map(|(name, _)| name)
-}
-
-/// Whether this version of a key is a place of the queue.
-pub fn is_place(name: &[u8], kv: &KeyValue) -> bool {
-    name_of(&kv.key, kv.lease) == Some(name)
+    let is_number = matches!(digits, [b'1'..=b'9' | b'a'..=b'f', rest @ ..] if rest.len() < 16)
+        && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    is_number.then_some(name)
 }
 
 /// The row of the place `key` in the queue `name`.
@@ -113,13 +96,6 @@ impl Fronts {
         }
     }
 
-    /// A key that was created at this revision has become a place of the queue.
-    pub fn joined(&mut self, name: &[u8], create_revision: i64) {
-        if let Some(front) = self.0.get_mut(name) {
-            *front = create_revision.min(*front);
-        }
-    }
-
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -131,20 +107,19 @@ mod tests {
     use crate::queue_key;
 
     #[test]
-    fn a_place_is_a_key_that_ends_with_its_own_lease() {
+    fn a_place_is_a_key_that_ends_with_a_lease() {
         for lease in [1, 10, 0x7f, -1, i64::MAX, i64::MIN, 0x694d_71dd_32b6_0a12] {
             for name in [&b""[..], b"n", b"a/b", b"a/1", b"a/", b"\0/"] {
                 let key = queue_key(name, lease);
-                assert_eq!(name_of(&key, lease), Some(name), "{key:?}");
-                assert_eq!(name_of(&key, lease.wrapping_add(1)), None);
-                assert_eq!(name_of(&key, 0), None);
+                assert_eq!(name_of(&key), Some(name), "{key:?}");
             }
         }
-        let others = ["n/01", "n/A", "n/", "n/-", "n/+a", "n", "a", "", "n/1/", "n/1x", "n/00", "n/-01"];
-        assert!(others.iter().all(|key| (-300..300).all(|lease| name_of(key.as_bytes(), lease).is_none())));
-        assert_eq!(name_of(b"n/0", 0), None);
-        assert_eq!(name_of(b"n/ffffffffffffffff", -1), None);
-        assert_eq!(name_of(&[b"n/", &[b'1'; 40][..]].concat(), 1), None);
+        let others =
+            ["n/0", "n/01", "n/A", "n/", "n/-", "n/+a", "n", "a", "", "n/1/", "n/1x", "n/00", "n/-01", "n/--1"];
+        assert!(others.iter().all(|key| name_of(key.as_bytes()).is_none()));
+        assert_eq!(name_of(b"n/ffffffffffffffff"), Some(&b"n"[..]));
+        assert_eq!(name_of(b"n/11111111111111111"), None);
+        assert_eq!(name_of(&[b"n/", &[b'1'; 40][..]].concat()), None);
     }
 
     #[test]
@@ -169,10 +144,8 @@ mod tests {
         (0..2 * FRONTS).for_each(|n| fronts.found(format!("{n}").as_bytes(), 3));
         assert!(fronts.0.len() <= FRONTS);
         fronts.found(b"n", 7);
-        fronts.joined(b"n", 9);
-        fronts.joined(b"other", 1);
         assert_eq!((fronts.front(b"n"), fronts.front(b"other")), (7, 0));
-        fronts.joined(b"n", 2);
-        assert_eq!(fronts.front(b"n"), 2);
+        fronts.found(&[b'n'; 2_000], 7);
+        assert_eq!(fronts.front(&[b'n'; 2_000]), 0);
     }
 }

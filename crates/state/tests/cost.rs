@@ -338,22 +338,23 @@ fn a_sweep_of_older_rows_looks_and_finds_the_same() {
 /// What is read of a prefix below which keys were written and deleted again, and of what stands beside them.
 fn reads(node: &mut Node) -> Vec<(&'static str, (usize, usize))> {
     let range = |key: &str, end: &str| {
-        let range = KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end: Bytes::copy_from_slice(end.as_bytes()) };
+        let range =
+            KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end: Bytes::copy_from_slice(end.as_bytes()) };
         RangeQuery { range, ..RangeQuery::default() }
     };
     let mut costs = Vec::new();
     for (what, query) in [("get", range("q/k", "")), ("prefix", range("q/", "q0")), ("all", range("\0", "\0"))] {
-        costs.push((what, node.cost(|node| {
-            let bounds = conclave_state::read::meta(&node.view).expect("memory can be read").bounds();
-            let found = conclave_state::read::range(&node.view, &query, bounds, None).expect("memory can be read");
-            assert_eq!(found.expect("not refused").count, if what == "all" { 2 } else { 0 });
-        })));
+        costs.push((
+            what,
+            node.cost(|node| {
+                let bounds = conclave_state::read::meta(&node.view).expect("memory can be read").bounds();
+                let found = conclave_state::read::range(&node.view, &query, bounds, None).expect("memory can be read");
+                assert_eq!(found.expect("not refused").count, if what == "all" { 2 } else { 0 });
+            }),
+        ));
     }
-    let compare = Compare {
-        range: range("q/", "q0").range,
-        relation: Relation::Equal,
-        target: Target::CreateRevision(0),
-    };
+    let compare =
+        Compare { range: range("q/", "q0").range, relation: Relation::Equal, target: Target::CreateRevision(0) };
     let txn = Txn { compares: vec![compare], success: Vec::new(), failure: Vec::new() };
     costs.push(("compare", node.cost(|node| drop(node.apply(Command::Txn(txn))))));
     let delete = DeleteRange { range: range("q/", "q0").range, prev_kv: false };

@@ -37,7 +37,9 @@ fn main() {
     let mut world = World { opened, runtime, index: 0 };
     let live: Vec<_> = (0..1_000).map(|n| put(format!("live/{n:04}").into(), 0)).collect();
     world.apply(&live);
-    println!("rounds     put+delete   get       get one of  range     range     count     first of  (us: median, worst)");
+    println!(
+        "rounds     put+delete   get       get one of  range     range     count     first of  (us: median, worst)"
+    );
     let mut done = 0;
     for until in [0, 1_000, 10_000, 100_000, 250_000, 500_000, 1_000_000].into_iter().filter(|n| *n <= rounds) {
         let (begun, from) = (Instant::now(), done);
@@ -92,7 +94,9 @@ impl World {
                     let range = |key: &str, end: Bytes| KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end };
                     let range = match what {
                         "" => range("\0", "\0".into()),
-                        prefix if prefix.ends_with('/') => range(prefix, format!("{}0", &prefix[..prefix.len() - 1]).into()),
+                        prefix if prefix.ends_with('/') => {
+                            range(prefix, format!("{}0", &prefix[..prefix.len() - 1]).into())
+                        }
                         key => range(key, Bytes::new()),
                     };
                     let query = RangeQuery { range, count_only: what.is_empty(), ..RangeQuery::default() };

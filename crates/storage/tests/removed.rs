@@ -7,8 +7,8 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use conclave_state::{
-    Command, Compare, DeleteRange, Enqueue, KeyRange, LeaseGrant, Put, QueueKind, RangeQuery, Relation, Target, Txn, queue,
-    queue_key, read,
+    Command, Compare, DeleteRange, Enqueue, KeyRange, LeaseGrant, Put, QueueKind, RangeQuery, Relation, Target, Txn,
+    queue, queue_key, read,
 };
 use conclave_storage::{Opened, Options, StateView, open};
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
@@ -109,10 +109,13 @@ fn reads(view: &StateView) -> Vec<(&'static str, u64)> {
         ("prefix of one key", passed(|| assert_eq!(count(view, &query("one/", "one0")), 0))),
         ("prefix of many keys", passed(|| assert_eq!(count(view, &query("many/", "many0")), 0))),
         ("count", passed(|| assert_eq!(count(view, &all), 2))),
-        ("page", passed(|| {
-            let page = read::page(view, &query("a", "zz"), view.bounds(), 10, 1_000).unwrap().unwrap();
-            assert_eq!((page.0.len(), page.1), (2, None));
-        })),
+        (
+            "page",
+            passed(|| {
+                let page = read::page(view, &query("a", "zz"), view.bounds(), 10, 1_000).unwrap().unwrap();
+                assert_eq!((page.0.len(), page.1), (2, None));
+            }),
+        ),
         ("lease", passed(|| assert_eq!(read::lease_ttl(view, 7).unwrap(), None))),
         ("keys of a lease", passed(|| assert_eq!(read::lease_keys(view, 7).unwrap().len(), 0))),
         ("leases", passed(|| assert_eq!(read::leases(view).unwrap().len(), 0))),
@@ -155,7 +158,8 @@ async fn reads_do_not_pass_over_what_was_removed() {
     let mut member = Member::new(options_with(dir.path(), 64 << 20));
     eventually("reads are flat after a restart", || flat(&member).is_some());
     let compare = |range: RangeQuery| {
-        let compares = vec![Compare { range: range.range, relation: Relation::Equal, target: Target::CreateRevision(0) }];
+        let compares =
+            vec![Compare { range: range.range, relation: Relation::Equal, target: Target::CreateRevision(0) }];
         Command::Txn(Txn { compares, success: Vec::new(), failure: Vec::new() })
     };
     set_perf_stats(PerfStatsLevel::EnableCount);

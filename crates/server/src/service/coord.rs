@@ -67,7 +67,6 @@ pub(crate) async fn look<T: Send + 'static>(
         node.reader.barrier().await?;
     }
     let (view, revision) = crate::coordination::snapshot(&node.state).map_err(fault)?;
-    let found =
-        if long { node.reader.long(move || read(&view)).await.map_err(internal)? } else { read(&view) };
+    let found = if long { node.reader.long(move || read(&view)).await.map_err(internal)? } else { read(&view) };
     Ok((found.map_err(fault)?, revision))
 }

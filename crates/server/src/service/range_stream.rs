@@ -41,9 +41,7 @@ pub(super) fn open(node: Arc<Node>, query: RangeQuery, piece_bytes: usize) -> Ra
             let Some(mut cursor) = cursor else { return Ok(None) };
             let view = node.state.view();
             let read = move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor));
-            let (piece, cursor) = node.reader.long(read).await
-                .map_err(internal)?
-                .map_err(fault)?;
+            let (piece, cursor) = node.reader.long(read).await.map_err(internal)?.map_err(fault)?;
             let response = match piece.map_err(rejected)? {
                 Piece::Part(kvs) => (convert::part(kvs), Some(cursor)),
                 Piece::Last(revision, result) => (convert::range_response(node.header(revision), result), None),

@@ -6,7 +6,6 @@
 use super::source::{Look, OneLook};
 use super::{Granted, Leading, Lost};
 use bytes::Bytes;
-use conclave_state::queue::is_place;
 use conclave_state::view::Fault;
 use conclave_state::{Event, EventKind, mutant};
 use std::collections::{BTreeMap, HashMap};
@@ -91,7 +90,7 @@ impl Queue {
         look: &dyn Look,
     ) -> Result<Option<Result<Granted, Lost>>, Fault> {
         let now = look.version_at(key, i64::MAX)?;
-        if !now.is_some_and(|kv| is_place(&self.name, &kv) && kv.create_revision == create_revision) {
+        if !now.is_some_and(|kv| kv.create_revision == create_revision) {
             return Ok(Some(Err(Lost::Gone)));
         }
         let head = self.head.as_ref().filter(|head| head.key == *key && head.create_revision == create_revision);
@@ -126,7 +125,7 @@ impl Queue {
         self.observers.remove(&id);
     }
 
-    /// Takes in a batch that ends at `revision`: of its events those of keys that have the form of a place of this queue.
+    /// Takes in a batch that ends at `revision`: of its events those of keys that are places of this queue.
     pub(super) fn batch(&mut self, events: &[&Event], revision: i64, look: &mut OneLook<'_>) -> Result<(), Fault> {
         let mut ending = None;
         for (number, event) in events.iter().enumerate() {
@@ -145,7 +144,7 @@ impl Queue {
         look: &mut OneLook<'_>,
     ) -> Result<(), Fault> {
         let (kv, revision) = (&event.kv, event.kv.mod_revision);
-        let place = makes_place(&self.name, event);
+        let place = event.kind == EventKind::Put;
         if (!place || kv.create_revision == revision) && self.waiting.contains_key(&kv.key) {
             self.disturbed.push(kv.key.clone());
         }
@@ -156,8 +155,7 @@ impl Queue {
             self.tell(&Leading { kv: kv.clone(), revision });
             return Ok(());
         }
-        let before = |head: &Head| (kv.create_revision, &kv.key) < (head.create_revision, &head.key);
-        if place && self.head.as_ref().is_none_or(before) {
+        if place && self.head.is_none() {
             let (key, create_revision) = (kv.key.clone(), kv.create_revision);
             self.head = Some(Head { key, create_revision, since: revision, mod_revision: revision });
             self.tell(&Leading { kv: kv.clone(), revision });
@@ -174,10 +172,10 @@ impl Queue {
     /// The places that end in these events. They are not in the state any more when a batch is observed.
     fn ending(&self, later: &[&Event], look: &mut OneLook<'_>) -> Result<Ending, Fault> {
         let mut ending = Ending::new();
-        for event in later.iter().filter(|event| !makes_place(&self.name, event)) {
+        for event in later.iter().filter(|event| event.kind == EventKind::Delete) {
             let ends = event.kv.mod_revision;
             let before = look.get()?.version_at(&event.kv.key, ends - 1)?;
-            if let Some(kv) = before.filter(|kv| is_place(&self.name, kv)) {
+            if let Some(kv) = before {
                 ending.insert((kv.create_revision, kv.key), ends);
             }
         }
@@ -273,10 +271,6 @@ impl Queue {
         let head = Head { key, create_revision, since: self.as_of, mod_revision };
         Ok(Some((head, news)))
     }
-}
-
-fn makes_place(name: &[u8], event: &Event) -> bool {
-    event.kind == EventKind::Put && is_place(name, &event.kv)
 }
 
 /// What an observer is told of a leader: nothing if this life of its key did not last until that revision, and does not last now.

@@ -1,9 +1,9 @@
 //! Where the waiters see the queues: the node's applied state, or a map in tests.
 
+use bytes::Bytes;
 use conclave_state::view::{Fault, View};
 use conclave_state::{KeyValue, queue, read};
 use conclave_storage::StateHandle;
-use bytes::Bytes;
 
 pub trait Source: Send + Sync + 'static {
     /// The state at one point in time, not older than what was observed last.

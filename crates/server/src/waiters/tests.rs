@@ -302,14 +302,12 @@ async fn an_observer_sees_each_leader_and_each_value_once() {
     assert_eq!(news(&mut late).await.unwrap().0, "v1");
     world.put("n/1", "one", 1);
     world.put("n/2", "two", 2);
-    world.grant(3);
-    world.grant(4);
-    world.put("n/3", "not the leader", 3);
+    world.put("n/3", "not the leader", 0);
     let proclaimed = world.revision() - 2;
     world.delete(&first.key);
     world.batch(&[delete(&second.key), delete(b"n/3")]);
     let last = world.revision();
-    world.put("n/4", "four", 4);
+    world.put("n/4", "four", 0);
     for feed in [&mut early, &mut late] {
         assert_eq!(news(feed).await, Some(("one".into(), proclaimed)));
         assert_eq!(news(feed).await, Some(("two".into(), last - 2)));
@@ -329,7 +327,7 @@ async fn an_observer_is_not_told_of_one_who_went_and_came_back_as_of_one_who_led
     let mut feed = waiters.observe_leader(b"n");
     assert_eq!(news(&mut feed).await.unwrap().0, "v1");
     let range = KeyRange { key: "n/1".into(), end: "n/3".into() };
-    let back = Put { key: "n/2".into(), value: "again".into(), lease: 2, ..Put::default() };
+    let back = Put { key: "n/2".into(), value: "again".into(), ..Put::default() };
     world.batch(&[Command::DeleteRange(DeleteRange { range, prev_kv: false }), Command::Put(back)]);
     assert_eq!(news(&mut feed).await.unwrap().0, "v3");
     assert_eq!(news(&mut feed).await, None);
@@ -368,8 +366,8 @@ async fn an_observer_that_comes_between_apply_and_events_sees_nothing_twice() {
         assert_eq!(news(feed).await, None);
     }
     // A queue that is read from a state that has come further than what was shown.
-    world.put("m/1", "old", 1);
-    let again = Put { key: "m/1".into(), value: "new".into(), lease: 1, ..Put::default() };
+    world.put("m/1", "old", 0);
+    let again = Put { key: "m/1".into(), value: "new".into(), ..Put::default() };
     let (_, changes, _) = world.apply(&[Command::Put(again)]);
     let mut ahead = waiters.observe_leader(b"m");
     assert_eq!(news(&mut ahead).await.unwrap().0, "new");

@@ -125,7 +125,8 @@ impl<'q> Answer<'q> {
 
     /// Whether each key counts, without a look at its record.
     fn counts_all(&self) -> bool {
-        let RangeQuery { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } = self.query;
+        let RangeQuery { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } =
+            self.query;
         let filters = [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision];
         self.query.count_only || (self.order.is_none() && filters.iter().all(|bound| **bound == 0))
     }

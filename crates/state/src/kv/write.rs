@@ -10,6 +10,7 @@ use super::bounds::MOST_KEYS;
 use crate::event::{Event, EventKind};
 use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
+use crate::queue;
 use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
 use crate::scan::{self, Budget};
 use crate::view::{Fault, Table, View};
@@ -109,6 +110,9 @@ impl<V: View> Batch<'_, V> {
         let before = before.map_or(Before::Nothing, Before::Version);
         if current.is_none() {
             self.rows.add(Table::Live, Bytes::copy_from_slice(rows.prefix()));
+            if let Some(name) = queue::name_of(key) {
+                self.rows.add(Table::Queue, queue::row(name, create_revision, key));
+            }
         }
         let (row, record) = (Bytes::from(rows.into_row(main)), Bytes::from(head.record(value).encode()));
         let (shared_key, value) = (keys::shared_key(&row, key), record.slice(record::HEAD..));
@@ -117,7 +121,6 @@ impl<V: View> Batch<'_, V> {
         if lease != old_lease {
             self.detach(old_lease, key);
             self.attach(lease, key);
-            self.move_place(key, create_revision, old_lease, lease);
         }
         let kv = KeyValue { key: shared_key, value, create_revision, mod_revision: main, version, lease };
         self.changed(Event { kind: EventKind::Put, kv }, before);
@@ -129,8 +132,10 @@ impl<V: View> Batch<'_, V> {
         let main = self.next_revision();
         if let Some(Head { create_revision, lease, .. }) = current {
             self.rows.take(Table::Live, Bytes::copy_from_slice(rows.prefix()));
+            if let Some(name) = queue::name_of(key) {
+                self.rows.take(Table::Queue, queue::row(name, create_revision, key));
+            }
             self.detach(lease, key);
-            self.move_place(key, create_revision, lease, 0);
         }
         let row = Bytes::from(rows.into_row(main));
         let shared_key = keys::shared_key(&row, key);

@@ -38,7 +38,7 @@ impl Naive {
 
     /// Who stands in a queue, the oldest first.
     pub(crate) fn line(&self, name: &[u8]) -> Vec<(i64, Bytes)> {
-        let under = self.now().into_values().filter(|kv| kv.lease != 0 && kv.key == queue_key(name, kv.lease));
+        let under = self.now().into_values().filter(|kv| is_place(name, &kv.key));
         let mut line: Vec<_> = under.map(|kv| (kv.create_revision, kv.key)).collect();
         line.sort();
         line
@@ -77,4 +77,12 @@ impl Naive {
         }
         found
     }
+}
+
+/// A name, a slash, and what Go prints for a number in hexadecimal.
+fn is_place(name: &[u8], key: &[u8]) -> bool {
+    let number = key.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"/"));
+    let Some(number) = number.and_then(|number| std::str::from_utf8(number).ok()) else { return false };
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    u64::from_str_radix(digits, 16).is_ok_and(|number| number != 0 && format!("{number:x}") == digits)
 }

@@ -169,7 +169,7 @@ impl Session {
         let name = prefix.strip_suffix(b"/").unwrap_or(prefix);
         let (mut len, mut from) = (0, 0);
         let first = queue::first(&self.view, name, 0).expect("memory can be read");
-        // No script creates two places in one revision.
+        // Places that were created in one revision count as one.
         while let Some((created, _)) = queue::first(&self.view, name, from).expect("memory can be read") {
             (len, from) = (len + 1, created + 1);
         }

@@ -106,6 +106,22 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     family_names().map(|name| ColumnFamilyDescriptor::new(name, of(name))).collect()
 }
 
+/// Whether a database has applied something and lacks a table. Opened for writing, it would have that table, and nothing in it. (Before
+/// anything was applied that is right: its making was cut short.)
+fn is_older(dir: &Path) -> Result<bool, rocksdb::Error> {
+    let mut o = Options::default();
+    quiet(&mut o);
+    // Of a database that is yet to be made there is nothing to list.
+    let found = DB::list_cf(&o, dir).unwrap_or_default();
+    let has = |name: &str| found.iter().any(|found| found == name);
+    if !has(RAFT) || Table::ALL.iter().all(|table| has(table.name())) {
+        return Ok(false);
+    }
+    let db = DB::open_cf_for_read_only(&o, dir, &found, false)?;
+    let raft = db.cf_handle(RAFT).expect("it is among the families that were opened");
+    Ok(db.get_cf(raft, APPLIED)?.is_some())
+}
+
 fn family_names() -> impl Iterator<Item = &'static str> {
     ["default", RAFT].into_iter().chain(Table::ALL.map(Table::name))
 }
@@ -165,6 +181,9 @@ impl StateDb {
         let mut o = options(limits);
         background::in_pieces(&mut o);
         let refused = |e| OpenError::rocks("the state", dir, &e);
+        if is_older(dir).map_err(refused)? {
+            return Err(OpenError::Older { path: dir.to_owned() });
+        }
         let db = DB::open_cf_descriptors(&o, dir, families(limits)).map_err(refused)?;
         let db = StateDb::around(db, dir);
         for table in Table::ALL {
@@ -299,6 +318,24 @@ impl StateDb {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_state_that_lacks_a_table_is_refused_unless_it_is_new() {
+        for applied in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let limits = StateLimits::default();
+            let mut db = StateDb::open(dir.path(), &limits).unwrap();
+            if applied {
+                let id = crate::types::log_id(1, 1);
+                db.write_applied(&Writes::default(), &id, None).unwrap();
+                db.flush().unwrap();
+            }
+            db.db.drop_cf(Table::Live.name()).unwrap();
+            drop(db);
+            let opened = StateDb::open(dir.path(), &limits);
+            assert_eq!(matches!(opened, Err(OpenError::Older { .. })), applied);
+        }
+    }
 
     /// Without a word to RocksDB it would write the file of each flush twice.
     #[test]

@@ -142,7 +142,10 @@ impl View for Rows<'_> {
                 let mut rows = self.iterate(Table::Kv, self.one_key());
                 rows.seek(from);
                 rows.status().map_err(|e| fault(&e))?;
-                rows.item().filter(|(row, _)| row.starts_with(prefix)).map(|(row, record)| read(row, record)).transpose()
+                rows.item()
+                    .filter(|(row, _)| row.starts_with(prefix))
+                    .map(|(row, record)| read(row, record))
+                    .transpose()
             }
         }
     }
