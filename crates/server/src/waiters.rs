@@ -213,6 +213,9 @@ impl QueueView {
     }
 
     fn observe(&mut self, changes: &Changes, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        if self.queues.is_empty() {
+            return Ok(());
+        }
         let mut concerned: BTreeMap<&[u8], Vec<&Event>> = BTreeMap::new();
         for event in &changes.events {
             let name = queues::name_of(&event.kv.key).filter(|name| self.queues.contains_key(*name));

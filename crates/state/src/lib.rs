@@ -49,7 +49,7 @@
 //! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and carries that lease, and that lease
 //!    has its `l` row.
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
-//! 6. The fronts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
+//! 6. The firsts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
 mod command;
 pub mod coord;

@@ -1,7 +1,7 @@
 //! The machine: what it keeps between batches, and how a command finds the code that executes it.
 //!
 //! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and two
-//! caches: where queues begin, and the heads of keys. Everything else is rows.
+//! caches: the firsts of queues, and the heads of keys. Everything else is rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
 //!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
 use crate::overlay::Overlay;
-use crate::queue::Fronts;
+use crate::queue::Firsts;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, Rejection, Response};
 use crate::{kv, member, read};
@@ -32,7 +32,7 @@ pub struct Machine {
     pub(crate) compacted: i64,
     pub(crate) digest: Digest,
     pub(crate) alarms: BTreeSet<Alarm>,
-    pub(crate) queues: Fronts,
+    pub(crate) queues: Firsts,
     pub(crate) heads: Heads,
 }
 
@@ -45,7 +45,7 @@ impl Machine {
             compacted: meta.compacted,
             digest: Digest(meta.digest),
             alarms: read::alarms(view)?.into_iter().collect(),
-            queues: Fronts::default(),
+            queues: Firsts::default(),
             heads: Heads::default(),
         })
     }

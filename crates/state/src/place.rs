@@ -74,8 +74,7 @@ impl<V: View> Batch<'_, V> {
     /// Whether nobody stands before this place.
     fn is_first(&mut self, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
         let seen = self.seen();
-        let first = self.machine.queues.first(&self.rows, name, seen)?;
-        Ok(first.is_some_and(|(_, first)| *first == *key))
+        self.machine.queues.is_first(&self.rows, name, key, seen)
     }
 
     /// Who was the last to ask for a place, if it may be given back.

@@ -4,12 +4,12 @@
 //! that lease does not matter, as it does not to them. Other keys below `name/` are no places, however many there are. The table has one
 //! row for each place, so that the first of a queue is one search away and a queue takes no memory.
 //!
-//! Places leave a queue at its front, and a database passes over rows that were removed before it finds the first that is left.
-//! [`Fronts`] remembers where the search has to begin.
+//! Places leave a queue at its front, and a database passes over rows that were removed before it finds the first that is left. A *front*
+//! is where the search has to begin: no place of its queue was created before it.
 //!
 //! 1. There is a row for a key exactly while it is alive and has the form of a place.
 //! 2. Keys that were created in one revision (by a transaction) stand in the order of the keys: there is one first.
-//! 3. A front is a cache: no place of its queue was created before it. Create revisions grow, so a front never goes back.
+//! 3. [`Fronts`] and [`Firsts`] are caches. Create revisions grow, so a front never goes back.
 
 use crate::keys::{self, KeyRows};
 use crate::view::{Fault, Step, Table, View};
@@ -97,6 +97,69 @@ impl Fronts {
     }
 
     pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What a machine knows of queues, so that most questions for the first need no search. A cache: kept right by whoever writes rows.
+#[derive(Debug, Default)]
+pub(crate) struct Firsts(BTreeMap<Bytes, Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// No place was created before this revision.
+    front: i64,
+    first: Option<(i64, Bytes)>,
+    /// How many there are, once it was seen that there are none.
+    places: Option<usize>,
+}
+
+impl Firsts {
+    /// Whether a key is the first place of a queue, in a view that stands at `revision`.
+    pub(crate) fn is_first<V: View>(
+        &mut self,
+        view: &V,
+        name: &[u8],
+        key: &[u8],
+        revision: i64,
+    ) -> Result<bool, Fault> {
+        if self.0.len() >= FRONTS {
+            self.clear();
+        }
+        let mut forgotten = Known::default();
+        let known = match name.len() {
+            ..=LONG => self.0.entry(Bytes::copy_from_slice(name)).or_default(),
+            _ => &mut forgotten,
+        };
+        if known.first.is_none() && known.places != Some(0) {
+            known.first = first(view, name, known.front)?;
+            match &known.first {
+                Some((created, _)) => known.front = *created,
+                None => (known.front, known.places) = (revision, Some(0)),
+            }
+        }
+        Ok(known.first.as_ref().is_some_and(|(_, first)| *first == *key))
+    }
+
+    /// A place was created: nobody comes before those that were there.
+    pub(crate) fn added(&mut self, name: &[u8], create_revision: i64, key: &[u8]) {
+        let Some(known) = self.0.get_mut(name) else { return };
+        // Two of one revision stand in the order of the keys.
+        known.first = known.first.take().filter(|(created, _)| *created < create_revision);
+        if known.places == Some(0) {
+            known.first = Some((create_revision, Bytes::copy_from_slice(key)));
+        }
+        known.places = known.places.map(|places| places + 1);
+    }
+
+    /// A place has ended.
+    pub(crate) fn taken(&mut self, name: &[u8], key: &[u8]) {
+        let Some(known) = self.0.get_mut(name) else { return };
+        known.places = known.places.and_then(|places| places.checked_sub(1));
+        known.first = known.first.take().filter(|(_, first)| *first != *key);
+    }
+
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }

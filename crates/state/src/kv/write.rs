@@ -112,6 +112,7 @@ impl<V: View> Batch<'_, V> {
             self.rows.add(Table::Live, Bytes::copy_from_slice(rows.prefix()));
             if let Some(name) = queue::name_of(key) {
                 self.rows.add(Table::Queue, queue::row(name, create_revision, key));
+                self.machine.queues.added(name, create_revision, key);
             }
         }
         let (row, record) = (Bytes::from(rows.into_row(main)), Bytes::from(head.record(value).encode()));
@@ -134,6 +135,7 @@ impl<V: View> Batch<'_, V> {
             self.rows.take(Table::Live, Bytes::copy_from_slice(rows.prefix()));
             if let Some(name) = queue::name_of(key) {
                 self.rows.take(Table::Queue, queue::row(name, create_revision, key));
+                self.machine.queues.taken(name, key);
             }
             self.detach(lease, key);
         }
