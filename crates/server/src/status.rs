@@ -383,12 +383,14 @@ mod tests {
     fn refusals_of_coordination() {
         use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
         let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
+        let too_many_keys = "conclave: the ranges of the request cover more than 7 keys; split it into several";
         let stands = "conclave: not as expected (fence 3, last changed at revision 4)";
         let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
         let second = "conclave: another instance is a candidate under that name";
         check(vec![
             (rejected(unexpected), FailedPrecondition, stands),
             (rejected(Rejection::Reserved), PermissionDenied, reserved),
+            (rejected(Rejection::TooManyKeys { limit: 7 }), Code::ResourceExhausted, too_many_keys),
             (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
             (rejected(Rejection::AlreadyExists), AlreadyExists, second),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),

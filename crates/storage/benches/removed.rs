@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const ORIGIN: u64 = 1;
 
 /// Rounds in one entry of the log.
-const ENTRY: u64 = 100;
+const ENTRY: u64 = 250;
 
 /// Rounds between two compactions.
 const COMPACT: u64 = 50_000;

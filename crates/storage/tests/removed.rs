@@ -176,7 +176,7 @@ async fn deletions_bring_about_the_flush_that_removes_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut member = Member::new(options_with(dir.path(), 2_048 * DELETIONS));
     member.rounds(ROUNDS).await;
-    let bound = 2 * DELETIONS + FLAT;
+    let bound = 4 * DELETIONS + FLAT;
     eventually("what reads pass over is bounded", || {
         let reads = reads(&member.opened.state.view());
         let bounded = reads.iter().all(|(_, passed)| *passed < bound);
