@@ -16,9 +16,7 @@ use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
 use crate::view::{Fault, Table, View};
-use crate::{
-    Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue, queue_key,
-};
+use crate::{Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue_key};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
