@@ -12,6 +12,7 @@ pub mod consensus;
 pub mod convert;
 pub mod coordination;
 mod deadline;
+mod defragment;
 pub mod descriptors;
 pub mod disk_space;
 pub mod dump;

@@ -8,6 +8,7 @@ use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::coordination::Feed;
+use crate::defragment::Defragment;
 use crate::descriptors::{self, Budget};
 use crate::disk_space::DiskSpace;
 use crate::fatal::{self, Fatal};
@@ -75,6 +76,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     pub log_syncs: Arc<SyncTimes>,
     pub log_size: LogSize,
+    pub(crate) defragment: Defragment,
     pub stopping: CancellationToken,
     /// The connections of clients and of peers.
     pub connections: Connections,
@@ -136,6 +138,7 @@ impl Node {
             metrics: Arc::new(Metrics::new()),
             log_syncs: store.sync_times(),
             log_size: store.log_size(),
+            defragment: Defragment::default(),
             stopping,
             connections: Connections::new(peers.ids().count()),
             disk_space: DiskSpace::default(),

@@ -285,6 +285,27 @@ impl Reader {
         self.0.long.read(work).await
     }
 
+    /// Reads a view: at once if that gives an answer within so many rows, otherwise beside the event
+    /// loop, without a bound.
+    pub(crate) async fn within<T: Send + 'static>(
+        &self,
+        view: StateView,
+        read: impl Fn(&StateView, usize) -> Result<Option<T>, Fault> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let mut found = read(&view, BUDGET);
+        if matches!(found, Ok(None)) {
+            found = self.long(move || read(&view, usize::MAX)).await.map_err(|_| ReadError::Stopped)?;
+        }
+        match found {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(ReadError::Fault("a read without a bound exceeded it".into())),
+            Err(fault) => {
+                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                Err(ReadError::Fault(fault.to_string()))
+            }
+        }
+    }
+
     /// A range as of one revision, and that revision.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
         match self.read(query, serializable).await? {

@@ -202,7 +202,9 @@ pub fn rejected(rejection: Rejection) -> Status {
         | Rejection::CoolingDown
         | Rejection::Unexpected { .. }
         | Rejection::CapacityDiffers { .. } => coordination(Code::FailedPrecondition, rejection),
-        Rejection::TooManyPins { .. } => coordination(Code::ResourceExhausted, rejection),
+        Rejection::TooManyPins { .. } | Rejection::TooManyKeys { .. } => {
+            coordination(Code::ResourceExhausted, rejection)
+        }
         // Only the expiry task proposes what this answers; no client can ask for it.
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }
@@ -442,6 +444,7 @@ mod tests {
     fn refusals_of_coordination() {
         use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
         let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
+        let too_many_keys = "conclave: the ranges of the request cover more than 7 keys; split it into several";
         let stands = "conclave: not as expected (fence 3, last changed at revision 4)";
         let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
         let second = "conclave: that id stands already, for session 2a; only with `takeover` does another session or instance replace it";
@@ -449,6 +452,7 @@ mod tests {
         check(vec![
             (rejected(unexpected), FailedPrecondition, stands),
             (rejected(Rejection::Reserved), PermissionDenied, reserved),
+            (rejected(Rejection::TooManyKeys { limit: 7 }), Code::ResourceExhausted, too_many_keys),
             (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
             (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
             (dedupe_id_reused(), InvalidArgument, reused),

@@ -1,18 +1,19 @@
 //! Who waits, on this node, for a place in a native queue to become the first, and who observes a queue's leader.
 //!
 //! Waiting is memory only. A command gave the place; every later batch of commands passes [`Waiters::observe`] as it is applied, and
-//! the waiter's fate is read off a queue view of its own. No reads, no watches, O(log n) an event however many wait.
+//! the waiter's fate is read off the first place of its queue. No watches; a change of the first costs a seek, however many wait and
+//! however many keys there are below the name.
 //!
 //! Invariants:
 //! 1. A waiter is granted when, at the end of a batch, its key is the first of its queue *and* is the incarnation it was given.
 //! 2. It is lost at the end of the first batch after which that incarnation is gone: deleted, its lease over, or created anew. So
 //!    no place is ever won by somebody who is no longer in the queue.
-//! 3. A queue's view stands at `as_of`: batches that it knows from the state it was read from are not news. Registering and
-//!    observing exclude each other, so nothing falls between.
+//! 3. A queue stands at `as_of`: batches that it knows from the state it was read from are not news. Registering and observing exclude
+//!    each other, so nothing falls between.
 //! 4. Observers see every new leader and every new value of the leader's once, in revision order; one that is more than
 //!    [`queue::OBSERVER_BACKLOG`] behind jumps to the present.
 //!
-//! Queues that nobody waits in are kept for a while ([`IDLE_QUEUES`]), since reading one costs a scan.
+//! A queue that nobody waits in or observes is not kept: reading one costs a seek.
 
 mod acquire;
 #[cfg(test)]
@@ -29,17 +30,18 @@ pub use source::{Look, Source, look};
 
 use crate::sink::ApplyObserver;
 use bytes::Bytes;
+use conclave_state::queue::{self as queues, Fronts};
 use conclave_state::view::Fault;
-use conclave_state::{Changes, KeyValue, Place, QueueIndex, queue_prefix};
+use conclave_state::{Changes, Event, KeyValue, Place};
 use conclave_storage::{AppliedBatch, StateHandle};
 use parking_lot::Mutex;
 use queue::{OBSERVER_BACKLOG, Queue};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use source::OneLook;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-
-const IDLE_QUEUES: usize = 256;
 
 /// The place became the first of its queue at this revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +77,9 @@ struct Shared {
 /// All queues that this node follows, at one point in the log.
 #[derive(Default)]
 struct QueueView {
-    index: QueueIndex,
+    /// By name. Each has a waiter or an observer.
     queues: HashMap<Bytes, Queue>,
-    /// Oldest first.
-    idle: VecDeque<Bytes>,
+    fronts: Fronts,
     /// The store's revision after the last batch observed.
     revision: i64,
     last_id: u64,
@@ -103,37 +104,32 @@ impl Waiters {
     pub async fn wait(&self, name: &[u8], place: &Place) -> Result<Granted, Lost> {
         let (done, verdict) = oneshot::channel();
         let _waiting =
-            self.register(queue_prefix(name), place, done).map_err(|fault| Lost::Fault(fault.to_string()))?;
+            self.register(Bytes::copy_from_slice(name), place, done).map_err(|fault| Lost::Fault(fault.to_string()))?;
         verdict.await.unwrap_or_else(|_| Err(Lost::Fault("the node is stopping".into())))
     }
 
     /// The feed of a queue's leaders, beginning with the present one.
     #[must_use]
     pub fn observe_leader(&self, name: &[u8]) -> LeaderFeed {
-        LeaderFeed { waiters: self.clone(), prefix: queue_prefix(name), seen: None, subscription: None }
+        LeaderFeed { waiters: self.clone(), name: Bytes::copy_from_slice(name), seen: None, subscription: None }
     }
 
     /// The present leader of a queue, in everything that is applied here, and the revision at which it leads.
     pub fn leader(&self, name: &[u8]) -> Result<(Option<KeyValue>, i64), Fault> {
-        let prefix = queue_prefix(name);
         let mut view = self.shared.view.lock();
         let look = self.shared.source.look()?;
-        if look.revision() > view.revision && view.queues.contains_key(&prefix) {
-            // Applied but not yet observed: for this one moment the view cannot be used.
-            let mut index = QueueIndex::default();
-            look.ensure(&mut index, &prefix)?;
-            return Ok((head_of(&index, &prefix, &*look)?, look.revision()));
-        }
-        view.open(&prefix, &*look)?;
-        view.note_idle(&prefix);
-        Ok((head_of(&view.index, &prefix, &*look)?, look.revision()))
+        let first = look.first(name, view.fronts.front(name))?;
+        view.fronts.found(name, first.as_ref().map_or(look.revision(), |(created, _)| *created));
+        drop(view);
+        let kv = first.map(|(_, key)| look.version_at(&key, i64::MAX)).transpose()?.flatten();
+        Ok((kv, look.revision()))
     }
 
     /// Takes in a batch. Called from apply, in order, after the batch was written.
     pub fn observe(&self, changes: &Changes) {
         let mut view = self.shared.view.lock();
-        if !view.queues.is_empty() && !changes.events.is_empty() {
-            view.observe(changes, &*self.shared.source);
+        if let Err(fault) = view.observe(changes, &mut OneLook::new(&*self.shared.source)) {
+            view.fail(&fault);
         }
         view.revision = view.revision.max(changes.revision);
     }
@@ -141,11 +137,7 @@ impl Waiters {
     /// The whole state was replaced: everybody's fate is read off the new one.
     pub fn reset(&self) {
         let mut view = self.shared.view.lock();
-        let fault = match self.shared.source.look() {
-            Ok(look) => view.reopen(&*look).err(),
-            Err(fault) => Some(fault),
-        };
-        if let Some(fault) = fault {
+        if let Err(fault) = view.reopen(&mut OneLook::new(&*self.shared.source)) {
             view.fail(&fault);
         }
     }
@@ -163,25 +155,20 @@ impl Waiters {
 
     fn register(
         &self,
-        prefix: Bytes,
+        name: Bytes,
         place: &Place,
         done: oneshot::Sender<Result<Granted, Lost>>,
     ) -> Result<Registered, Fault> {
         let mut view = self.shared.view.lock();
-        if !view.queues.contains_key(&prefix) {
-            view.open(&prefix, &*self.shared.source.look()?)?;
-        }
+        let look = self.shared.source.look()?;
         let id = view.next_id();
-        let QueueView { index, queues, revision, .. } = &mut *view;
-        let queue = queues.get_mut(&prefix).expect("the queue was opened above, under the same lock");
-        // A place of a batch that is yet to be observed is judged then.
-        let known = place.create_revision <= queue.as_of().max(*revision);
-        match queue.verdict(index, &place.key, place.create_revision).filter(|_| known) {
+        let queue = view.open(&name, &*look)?;
+        match queue.verdict(&place.key, place.create_revision, &*look)? {
             // Whoever asked is still here: it is the caller.
             Some(verdict) => drop(done.send(verdict)),
             None => queue.wait(id, &place.key, place.create_revision, done),
         }
-        Ok(Registered { waiters: self.clone(), prefix, id, key: Some(place.key.clone()) })
+        Ok(Registered { waiters: self.clone(), name, id, key: Some(place.key.clone()) })
     }
 }
 
@@ -198,7 +185,7 @@ impl ApplyObserver for Waiters {
 /// Keeps a waiter or an observer registered.
 struct Registered {
     waiters: Waiters,
-    prefix: Bytes,
+    name: Bytes,
     id: u64,
     /// A waiter's key; `None` for an observer.
     key: Option<Bytes>,
@@ -207,12 +194,12 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut view = self.waiters.shared.view.lock();
-        if let Some(queue) = view.queues.get_mut(&self.prefix) {
+        if let Some(queue) = view.queues.get_mut(&self.name) {
             match &self.key {
                 Some(key) => queue.leave(self.id, key),
                 None => queue.stop_observing(self.id),
             }
-            view.note_idle(&self.prefix);
+            view.forget_if_idle(&self.name);
         }
     }
 }
@@ -223,57 +210,39 @@ impl QueueView {
         self.last_id
     }
 
-    fn open(&mut self, prefix: &Bytes, look: &dyn Look) -> Result<(), Fault> {
-        if !self.queues.contains_key(prefix) {
-            // Left over only if an earlier opening failed half-way.
-            self.index.forget(prefix);
-            look.ensure(&mut self.index, prefix)?;
-            self.queues.insert(prefix.clone(), Queue::open(prefix.clone(), &self.index, look)?);
+    fn open(&mut self, name: &Bytes, look: &dyn Look) -> Result<&mut Queue, Fault> {
+        match self.queues.entry(name.clone()) {
+            Entry::Occupied(queue) => Ok(queue.into_mut()),
+            Entry::Vacant(place) => {
+                let queue = Queue::open(name.clone(), self.fronts.front(name), look)?;
+                Ok(place.insert(queue))
+            }
         }
-        Ok(())
     }
 
-    fn observe(&mut self, changes: &Changes, source: &dyn Source) {
-        let mut touched = BTreeSet::new();
-        let mut look = None;
+    fn observe(&mut self, changes: &Changes, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        if self.queues.is_empty() {
+            return Ok(());
+        }
+        let mut concerned: BTreeMap<&[u8], Vec<&Event>> = BTreeMap::new();
         for event in &changes.events {
-            let concerned: Vec<Bytes> = self.index.followed(&event.kv.key).map(|p| event.kv.key.slice_ref(p)).collect();
-            if concerned.is_empty() {
-                continue;
-            }
-            self.index.observe(event);
-            for prefix in concerned {
-                let Some(queue) = self.queues.get_mut(&prefix) else { continue };
-                if look.is_none() && queue.is_observed() {
-                    match source.look() {
-                        Ok(fresh) => look = Some(fresh),
-                        Err(fault) => return self.fail(&fault),
-                    }
-                }
-                if let Err(fault) = queue.step(&self.index, event, look.as_deref()) {
-                    return self.fail(&fault);
-                }
-                touched.insert(prefix);
+            let name = queues::name_of(&event.kv.key).filter(|name| self.queues.contains_key(*name));
+            if let Some(name) = name {
+                concerned.entry(name).or_default().push(event);
             }
         }
-        for prefix in touched {
-            if let Some(queue) = self.queues.get_mut(&prefix) {
-                queue.settle(&self.index, changes.revision);
+        for (name, events) in concerned {
+            if let Some(queue) = self.queues.get_mut(name) {
+                queue.batch(&events, changes.revision, look)?;
             }
-        }
-    }
-
-    fn reopen(&mut self, look: &dyn Look) -> Result<(), Fault> {
-        self.revision = look.revision();
-        self.index.clear();
-        self.idle.clear();
-        self.queues.retain(|_, queue| !queue.is_idle());
-        for (prefix, queue) in &mut self.queues {
-            queue.listed_idle = false;
-            look.ensure(&mut self.index, prefix)?;
-            queue.reopen(&self.index, look)?;
         }
         Ok(())
+    }
+
+    fn reopen(&mut self, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        self.revision = look.get()?.revision();
+        self.fronts.clear();
+        self.queues.values_mut().try_for_each(|queue| queue.reopen(look))
     }
 
     /// Reading the state failed, which stops the node: nobody is left waiting for it.
@@ -283,41 +252,20 @@ impl QueueView {
             queue.fail(fault);
         }
         self.queues.clear();
-        self.idle.clear();
-        self.index.clear();
     }
 
-    /// Lists the queue as idle if it is, and forgets the one that has been idle longest if there are too many.
-    fn note_idle(&mut self, prefix: &Bytes) {
-        match self.queues.get_mut(prefix) {
-            Some(queue) if queue.is_idle() && !queue.listed_idle => queue.listed_idle = true,
-            _ => return,
+    fn forget_if_idle(&mut self, name: &Bytes) {
+        if let Some(queue) = self.queues.get(name).filter(|queue| queue.is_idle()) {
+            self.fronts.found(name, queue.front());
+            self.queues.remove(name);
         }
-        self.idle.push_back(prefix.clone());
-        while self.idle.len() > IDLE_QUEUES {
-            let Some(oldest) = self.idle.pop_front() else { return };
-            match self.queues.get_mut(&oldest) {
-                Some(queue) if !queue.is_idle() => queue.listed_idle = false,
-                _ => {
-                    self.queues.remove(&oldest);
-                    self.index.forget(&oldest);
-                }
-            }
-        }
-    }
-}
-
-fn head_of(index: &QueueIndex, prefix: &[u8], look: &dyn Look) -> Result<Option<KeyValue>, Fault> {
-    match index.head(prefix) {
-        Some((_, key)) => look.version_at(key, look.revision()),
-        None => Ok(None),
     }
 }
 
 /// The leaders of one queue, one after the other.
 pub struct LeaderFeed {
     waiters: Waiters,
-    prefix: Bytes,
+    name: Bytes,
     /// Key and mod revision of what was given out last.
     seen: Option<(Bytes, i64)>,
     subscription: Option<(mpsc::Receiver<Leading>, Registered)>,
@@ -350,12 +298,10 @@ impl LeaderFeed {
         let (sender, receiver) = mpsc::channel(OBSERVER_BACKLOG);
         let mut view = self.waiters.shared.view.lock();
         let look = self.waiters.shared.source.look()?;
-        view.open(&self.prefix, &*look)?;
         let id = view.next_id();
-        let queue = view.queues.get_mut(&self.prefix).expect("the queue was opened above, under the same lock");
-        let news = queue.observe(id, sender, self.seen.clone(), &*look)?;
+        let news = view.open(&self.name, &*look)?.observe(id, sender, self.seen.clone(), &*look)?;
         drop(view);
-        let registered = Registered { waiters: self.waiters.clone(), prefix: self.prefix.clone(), id, key: None };
+        let registered = Registered { waiters: self.waiters.clone(), name: self.name.clone(), id, key: None };
         self.subscription = Some((receiver, registered));
         Ok(news)
     }

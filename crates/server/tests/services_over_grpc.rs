@@ -235,6 +235,8 @@ async fn a_full_store_refuses_until_the_alarm_is_disarmed() {
     let disarm = alarm(pb::alarm_request::AlarmAction::Deactivate, me, pb::AlarmType::Nospace);
     assert_eq!(maintenance.alarm(disarm).await.unwrap().into_inner().alarms, raised);
     assert!(maintenance.alarm(list()).await.unwrap().into_inner().alarms.is_empty());
+    let unknown = alarm(pb::alarm_request::AlarmAction::Activate, me ^ 1, pb::AlarmType::Nospace);
+    refused(maintenance.alarm(unknown).await, Code::NotFound, "etcdserver: member not found");
     let corrupt = alarm(pb::alarm_request::AlarmAction::Activate, me, pb::AlarmType::Corrupt);
     maintenance.alarm(corrupt).await.unwrap();
     let deleted = kv.delete_range(pb::DeleteRangeRequest { key: "a".into(), ..Default::default() }).await;

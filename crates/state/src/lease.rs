@@ -114,7 +114,7 @@ impl<V: View> Batch<'_, V> {
 
 /// What the row of a lease holds: two numbers of eight bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LeaseRow {
+pub(crate) struct LeaseRow {
     ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
@@ -125,7 +125,7 @@ impl LeaseRow {
         [self.ttl_ms.to_be_bytes(), self.granted_at.to_be_bytes()].concat()
     }
 
-    fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
+    pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
         let ([ttl_ms, granted_at], []) = row.as_chunks::<8>() else {
             return Err(Fault::Corrupt("the row of a lease is not two numbers".into()));
         };
@@ -149,15 +149,42 @@ pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
     Ok(leases)
 }
 
+/// All leases by id, or `None` if there are more than `most`.
+pub fn lease_ids_within<V: View>(view: &V, most: usize) -> Result<Option<Vec<LeaseId>>, Fault> {
+    let mut ids = Some(Vec::new());
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, _| Ok(push_within(&mut ids, keys::split_lease_row(key)?, most)))?;
+    Ok(ids)
+}
+
 /// The keys attached to a lease, in order.
 pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    Ok(lease_keys_within(view, id, usize::MAX)?.unwrap_or_default())
+}
+
+/// The same, or `None` if there are more than `most`.
+pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
     let (from, below) = keys::attached_rows(id);
-    let mut found = Vec::new();
+    let mut found = Some(Vec::new());
     view.scan(Table::Lease, &from, &below, &mut |row, _| {
-        found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
-        Ok(Step::Next)
+        let key = Bytes::copy_from_slice(keys::split_attached_row(row)?);
+        Ok(push_within(&mut found, key, most))
     })?;
     Ok(found)
+}
+
+/// Adds what was found, and gives up beyond `most`.
+fn push_within<T>(found: &mut Option<Vec<T>>, item: T, most: usize) -> Step {
+    match found {
+        Some(items) if items.len() < most => {
+            items.push(item);
+            Step::Next
+        }
+        _ => {
+            *found = None;
+            Step::Stop
+        }
+    }
 }
 
 #[cfg(test)]

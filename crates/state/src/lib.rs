@@ -34,6 +34,8 @@
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
+//! | live | `k`, escaped user key, `00 01` | nothing; for exactly the keys that are alive |
+//! | queue | `k`, escaped queue name, `00 01`, create revision, lease in hexadecimal | nothing; for exactly the places of queues |
 //!
 //! Inverting the revision makes the newest version of a key the first row of its prefix, so that a read of the present is one
 //! seek, and history needs no index in memory.
@@ -47,7 +49,7 @@
 //! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and carries that lease, and that lease
 //!    has its `l` row.
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
-//! 6. The queue index and the heads of keys are caches: dropping them between batches changes speed, never an answer.
+//! 6. The firsts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
 mod bounds;
 mod command;
@@ -68,7 +70,7 @@ mod outcome;
 pub mod overlay;
 mod place;
 mod properties;
-mod queue;
+pub mod queue;
 pub mod read;
 mod record;
 mod scan;
@@ -84,11 +86,12 @@ pub use coord::{
 };
 pub use event::*;
 pub use keys::{queue_key, queue_prefix, shared_part};
+pub use kv::MOST_KEYS;
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;
 pub use properties::Size;
-pub use queue::QueueIndex;
+pub use scan::first_living;
 pub use shared::shared;
 pub use view::{Fault, Step, Table, View};
 

@@ -1,7 +1,7 @@
 //! The machine: what it keeps between batches, and how a command finds the code that executes it.
 //!
-//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and the queue index, which
-//! is a cache, as are the heads of keys. Everything else is rows.
+//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and two
+//! caches: the firsts of queues, and the heads of keys. Everything else is rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
 //!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
@@ -15,8 +15,10 @@ use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
 use crate::member;
 use crate::overlay::Overlay;
+use crate::queue::Firsts;
 use crate::view::{Fault, View};
-use crate::{Alarm, AlarmKind, Command, Outcome, QueueIndex, Rejection, Response};
+use crate::{Alarm, AlarmKind, Command, MOST_KEYS, Outcome, Rejection, Response};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// Where in the log the command being applied stands.
@@ -31,7 +33,7 @@ pub struct Machine {
     pub(crate) compacted: i64,
     pub(crate) digest: Digest,
     pub(crate) alarms: BTreeSet<Alarm>,
-    pub(crate) queues: QueueIndex,
+    pub(crate) queues: Firsts,
     pub(crate) heads: Heads,
 }
 
@@ -44,7 +46,7 @@ impl Machine {
             compacted: meta.compacted,
             digest: Digest(meta.digest),
             alarms: member::alarms(view)?.into_iter().collect(),
-            queues: QueueIndex::default(),
+            queues: Firsts::default(),
             heads: Heads::default(),
         })
     }
@@ -56,7 +58,7 @@ impl Machine {
             compacted: bounds.compacted,
             digest: Digest::EMPTY,
             alarms: BTreeSet::new(),
-            queues: QueueIndex::default(),
+            queues: Firsts::default(),
             heads: Heads::default(),
         }
     }
@@ -81,6 +83,7 @@ impl Machine {
             reads: Budget::unlimited(),
             sub: 0,
             answer: true,
+            keys_left: Cell::new(MOST_KEYS),
         }
     }
 
@@ -130,6 +133,8 @@ pub struct Batch<'a, V> {
     pub(crate) reads: Budget,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
+    /// How many more keys the ranges of the command at hand may cover.
+    pub(crate) keys_left: Cell<usize>,
 }
 
 /// Why a command does not go on: refused (a value), more to read than the budget allows (only
@@ -167,6 +172,7 @@ impl<'a, V: View> Batch<'a, V> {
     pub fn apply(&mut self, at: Position, command: &Command, answer: bool) -> Result<Outcome, Fault> {
         self.sub = 0;
         self.answer = answer;
+        self.keys_left.set(MOST_KEYS);
         let result = match self.machine.refusal(command) {
             // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
             Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),

@@ -74,7 +74,7 @@ pub(crate) fn store_meta<V: View>(rows: &mut Overlay<'_, V>, meta: &Meta) {
     rows.put(Table::Meta, keys::STORE.to_vec(), row);
 }
 
-fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
+pub(crate) fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
     let number = |at: usize| row.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
     match (number(0), number(8), number(16)) {
         (Some(revision), Some(compacted), Some(digest)) => Ok(Meta {
@@ -94,7 +94,7 @@ fn alarm_row(alarm: Alarm) -> Vec<u8> {
     [keys::ALARMS, &[kind], &alarm.member.to_be_bytes()].concat()
 }
 
-fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
+pub(crate) fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
     let unknown = || Fault::Corrupt("a row of an alarm cannot be read".into());
     let (kind, member) = row.strip_prefix(keys::ALARMS).and_then(<[u8]>::split_first).ok_or_else(unknown)?;
     let kind = match kind {
@@ -120,7 +120,7 @@ fn encode_member(member: &Member) -> Vec<u8> {
     row
 }
 
-fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
+pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
     let unknown = || Fault::Corrupt("a row of a member cannot be read".into());
     let id = row.strip_prefix(keys::MEMBERS).and_then(|id| id.try_into().ok()).ok_or_else(unknown)?;
     let mut texts = Vec::new();

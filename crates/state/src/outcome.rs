@@ -152,6 +152,8 @@ pub enum Rejection {
     TooManyPins { limit: u32 },
     #[error("caller.dedupe_id was used for another operation before")]
     DedupeReused,
+    #[error("the ranges of the request cover more than {limit} keys; split it into several")]
+    TooManyKeys { limit: usize },
     /// What conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

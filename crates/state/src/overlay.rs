@@ -32,14 +32,36 @@ impl<'a, V: View> Overlay<'a, V> {
         self.tables[table as usize].insert(key.into(), None);
     }
 
+    /// Adds a row without a value to a table whose rows come and go in turn ([`Table::alternates`]): it is not there now.
+    pub fn add(&mut self, table: Table, key: impl Into<Bytes>) {
+        let (rows, key) = (&mut self.tables[table as usize], key.into());
+        // Deleted in this batch: it is in the base, and stays there.
+        if rows.remove(&key).is_none() {
+            rows.insert(key, Some(Bytes::new()));
+        }
+    }
+
+    /// Takes such a row away: it is there now.
+    pub fn take(&mut self, table: Table, key: impl Into<Bytes>) {
+        let (rows, key) = (&mut self.tables[table as usize], key.into());
+        // Added in this batch: the base never sees it.
+        if rows.remove(&key).is_none() {
+            rows.insert(key, None);
+        }
+    }
+
     pub fn into_writes(self) -> Writes {
         Writes { tables: self.tables }
     }
 
     /// The newest version of a key: at most one lookup in the base, none if this batch wrote the key.
-    pub(crate) fn newest(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {
-        let prefix = rows.prefix();
-        self.version(prefix, prefix, |row, record| Ok(Record::decode(record)?.head(keys::split_row(row)?.1)))
+    pub(crate) fn newest_head(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {
+        self.newest(rows.prefix(), |row, record| Ok(Record::decode(record)?.head(keys::split_row(row)?.1)))
+    }
+
+    fn own_version(&self, prefix: &[u8], from: &[u8]) -> Option<(&Bytes, &Bytes)> {
+        let after = self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).next();
+        after.and_then(|(row, record)| Some((row, record.as_ref()?))).filter(|(row, _)| row.starts_with(prefix))
     }
 }
 
@@ -58,11 +80,31 @@ impl<V: View> View for Overlay<'_, V> {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         // The batch's versions of a key are newer than the base's: one that is at or after `from` comes first.
-        let after = self.tables[Table::Kv as usize].range::<[u8], _>((Bound::Included(from), Bound::Unbounded)).next();
-        match after {
-            Some((row, Some(record))) if row.starts_with(prefix) => read(row, record).map(Some),
-            _ => self.base.version(prefix, from, read),
+        match self.own_version(prefix, from) {
+            Some((row, record)) => read(row, record).map(Some),
+            None => self.base.version(prefix, from, read),
         }
+    }
+
+    fn newest<T>(
+        &self,
+        prefix: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        match self.own_version(prefix, prefix) {
+            Some((row, record)) => read(row, record).map(Some),
+            None => self.base.newest(prefix, read),
+        }
+    }
+
+    /// Rows that the base leaves out are not the newest of a living key there; whether the batch made them so, its own rows tell.
+    fn scan_present(
+        &self,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        self.merged(Table::Kv, from, below, visit, |visit| self.base.scan_present(from, below, visit))
     }
 
     fn scan(
@@ -72,13 +114,26 @@ impl<V: View> View for Overlay<'_, V> {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
+        self.merged(table, from, below, visit, |visit| self.base.scan(table, from, below, visit))
+    }
+}
+
+impl<V: View> Overlay<'_, V> {
+    fn merged(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut Visit<'_>,
+        scan_base: impl FnOnce(&mut Visit<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let rows = &self.tables[table as usize];
         if rows.is_empty() {
-            return self.base.scan(table, from, below, visit);
+            return scan_base(visit);
         }
         let mut merge =
             Merge { rows, own: range(rows, Bound::Included(from), below).peekable(), below, at: None, stopped: false };
-        self.base.scan(table, from, below, &mut |key, value| merge.base_row(key, value, visit))?;
+        scan_base(&mut |key, value| merge.base_row(key, value, visit))?;
         merge.own_rows(None, visit)
     }
 }

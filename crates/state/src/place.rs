@@ -1,7 +1,7 @@
 //! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
 //!
-//! A queue is the keys under `name/`, in order of create revision; its head leads or holds the lock. The keys are ordinary ones, so
-//! that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
+//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock
+//! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
 //! decided here in one step:
 //!
 //! 1. A place is taken only under a lease that exists at this moment, and goes when the lease or the key goes: nobody that is gone
@@ -12,18 +12,12 @@
 //! 4. A call that gives up takes only what it was the last to ask for, and never a place that was the first already when it asked: that
 //!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
 
-use crate::bounds::Budget;
 use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
-use crate::scan;
 use crate::view::{Fault, Table, View};
-use crate::{
-    Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key,
-    queue_prefix,
-};
+use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key};
 use bytes::Bytes;
-use std::ops::ControlFlow;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
@@ -32,17 +26,13 @@ impl<V: View> Batch<'_, V> {
         } else if !self.lease_exists(enqueue.lease)? {
             return Err(Rejection::LeaseNotFound.into());
         }
-        let prefix = queue_prefix(&enqueue.name);
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
-        if self.answer {
-            self.follow(&prefix)?;
-        }
         if enqueue.grant_ttl_ms > 0 {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
         }
         let create_revision = self.take_place(enqueue, &key)?;
-        let first = self.machine.queues.head(&prefix).is_some_and(|(_, head)| *head == key)
+        let first = (self.answer && self.is_first(&enqueue.name, &key)?)
             || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
@@ -74,22 +64,16 @@ impl<V: View> Batch<'_, V> {
         }
         // An attempt that asks again, for want of an answer, may have found nobody before it the first time.
         if !again {
-            let held = self.is_first(&queue_prefix(&enqueue.name), key, create_revision)?;
+            let held = self.is_first(&enqueue.name, key)?;
             self.set_asked(enqueue.lease, key, if held { 0 } else { attempt });
         }
         Ok(create_revision)
     }
 
-    /// Whether nobody stands before this place. For commands that every member decides, whatever queues it follows.
-    fn is_first(&self, prefix: &[u8], key: &[u8], create_revision: i64) -> Result<bool, Fault> {
-        let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) else { return Ok(true) };
-        let mut first = true;
-        scan::alive(&self.rows, (&from, &below), i64::MAX, &Budget::unlimited(), |found| {
-            let created = found.record.create_revision;
-            first = created > create_revision || (created == create_revision && *keys::user_key(found.prefix)? >= *key);
-            Ok(if first { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        Ok(first)
+    /// Whether nobody stands before this place.
+    fn is_first(&mut self, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
+        let seen = self.seen();
+        self.machine.queues.is_first(&self.rows, name, key, seen)
     }
 
     /// Who was the last to ask for a place, if it may be given back.
@@ -136,11 +120,5 @@ impl<V: View> Batch<'_, V> {
             }
             _ => Err(Rejection::NotLeader.into()),
         }
-    }
-
-    fn follow(&mut self, prefix: &[u8]) -> Result<(), Fault> {
-        let revision = self.seen();
-        self.machine.queues.make_room();
-        self.machine.queues.ensure_at(&self.rows, prefix, revision)
     }
 }

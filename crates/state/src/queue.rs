@@ -1,199 +1,214 @@
-//! Who stands where in a queue: the living keys under a prefix, by create revision.
+//! Who stands where in the queues of the etcd wire: rows ordered by queue and create revision.
 //!
-//! A cache of rows: built by one scan of the prefix when it is first asked for, kept right by events. With it the head of a queue
-//! costs O(log n), however long the queue is.
+//! A place in the queue `name` is a living key `name/<lease>`, the lease in hexadecimal, as etcd's recipes write it; whether it carries
+//! that lease does not matter, as it does not to them. Other keys below `name/` are no places, however many there are. The table has one
+//! row for each place, so that the first of a queue is one search away and a queue takes no memory.
 //!
-//! 1. For an active prefix the index holds exactly the living keys under it, as of the last event shown.
-//! 2. Showing an event twice, or one that the scan had already seen, changes nothing.
-//! 3. Keys that were created in one revision (by a transaction) stand in key order: there is one head.
-//! 4. A prefix ends with `/`. A key belongs to every queue whose name ends before one of its slashes. Only as many of them are looked at as
-//!    there are lengths among the prefixes: a key may consist of slashes.
+//! Places leave a queue at its front, and a database passes over rows that were removed before it finds the first that is left. A *front*
+//! is where the search has to begin: no place of its queue was created before it.
+//!
+//! 1. There is a row for a key exactly while it is alive and has the form of a place.
+//! 2. Keys that were created in one revision (by a transaction) stand in the order of the keys: there is one first.
+//! 3. [`Fronts`] and [`Firsts`] are caches. Create revisions grow, so a front never goes back.
 
-use crate::bounds::Budget;
-use crate::event::{Event, EventKind};
-use crate::keys;
-use crate::member;
-use crate::scan;
-use crate::view::{Fault, View};
+use crate::keys::{self, KeyRows};
+use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 
-/// More queues than this are not kept by the machine: the index is dropped and comes back piece by piece.
-const MACHINE_QUEUES: usize = 16 * 1024;
+/// More fronts than this are not kept: they are dropped and found again.
+const FRONTS: usize = 16 * 1024;
+
+/// Longer names have no front.
+const LONG: usize = 1024;
+
+/// A sign and the digits of a lease.
+const LONGEST_NUMBER: usize = 17;
+
+/// The queue that a key is a place of, if it has the form of one.
+pub fn name_of(key: &[u8]) -> Option<&[u8]> {
+    let length = key.iter().rev().take(LONGEST_NUMBER + 1).position(|byte| *byte == b'/')?;
+    let (name, number) = (&key[..key.len() - length - 1], &key[key.len() - length..]);
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    let is_number = matches!(digits, [b'1'..=b'9' | b'a'..=b'f', rest @ ..] if rest.len() < 16)
+        && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    is_number.then_some(name)
+}
+
+/// The row of the place `key` in the queue `name`.
+pub(crate) fn row(name: &[u8], create_revision: i64, key: &[u8]) -> Vec<u8> {
+    let mut row = start(name, create_revision);
+    row.extend_from_slice(&key[name.len() + 1..]);
+    row
+}
+
+/// Where the places of a queue begin that were created at a revision or later.
+fn start(name: &[u8], create_revision: i64) -> Vec<u8> {
+    let rows = KeyRows::of(name);
+    let mut row = Vec::with_capacity(rows.prefix().len() + 8 + LONGEST_NUMBER);
+    row.extend_from_slice(rows.prefix());
+    row.extend_from_slice(&keys::revision_row(create_revision));
+    row
+}
+
+/// The first place of a queue among those created at `from` or later: its create revision and its key.
+pub fn first<V: View>(view: &V, name: &[u8], from: i64) -> Result<Option<(i64, Bytes)>, Fault> {
+    let rows = KeyRows::of(name);
+    let mut found = None;
+    view.scan(Table::Queue, &start(name, from), &keys::past_key(rows.prefix()), &mut |row, _| {
+        let Some((created, number)) = row[rows.prefix().len()..].split_first_chunk() else {
+            return Err(Fault::Corrupt("a row key of the table queue is too short".into()));
+        };
+        found = Some((i64::from_be_bytes(*created), [name, b"/", number].concat().into()));
+        Ok(Step::Stop)
+    })?;
+    Ok(found)
+}
+
+/// Where the search for the first of a queue begins.
+#[derive(Debug, Default)]
+pub struct Fronts(BTreeMap<Bytes, i64>);
+
+impl Fronts {
+    /// The first place of a queue, in a view that stands at `revision`: no older than any that was asked before.
+    pub fn first<V: View>(&mut self, view: &V, name: &[u8], revision: i64) -> Result<Option<(i64, Bytes)>, Fault> {
+        let found = first(view, name, self.front(name))?;
+        self.found(name, found.as_ref().map_or(revision, |(created, _)| *created));
+        Ok(found)
+    }
+
+    /// No place of the queue was created before this revision.
+    pub fn front(&self, name: &[u8]) -> i64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// The first place of the queue was created at this revision, or any later one will be.
+    pub fn found(&mut self, name: &[u8], created: i64) {
+        match self.0.get_mut(name) {
+            Some(front) => *front = created,
+            None if name.len() > LONG => {}
+            None => {
+                if self.0.len() >= FRONTS {
+                    self.clear();
+                }
+                self.0.insert(Bytes::copy_from_slice(name), created);
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// What a machine knows of queues, so that most questions for the first need no search. A cache: kept right by whoever writes rows.
+#[derive(Debug, Default)]
+pub(crate) struct Firsts(BTreeMap<Bytes, Known>);
 
 #[derive(Debug, Default)]
-pub struct QueueIndex {
-    queues: BTreeMap<Bytes, Queue>,
-    /// How many prefixes there are of each length.
-    lengths: BTreeMap<usize, usize>,
+struct Known {
+    /// No place was created before this revision.
+    front: i64,
+    first: Option<(i64, Bytes)>,
+    /// How many there are, once it was seen that there are none.
+    places: Option<usize>,
 }
 
-#[derive(Debug)]
-struct Queue {
-    /// What the scan saw; older events are no news.
-    built_at: i64,
-    line: BTreeSet<(i64, Bytes)>,
-    created: BTreeMap<Bytes, i64>,
-}
-
-impl Queue {
-    fn insert(&mut self, key: &Bytes, create_revision: i64) {
-        match self.created.insert(key.clone(), create_revision) {
-            Some(before) if before == create_revision => return,
-            // Its end was not shown; the new life counts.
-            Some(before) => drop(self.line.remove(&(before, key.clone()))),
-            None => {}
-        }
-        self.line.insert((create_revision, key.clone()));
-    }
-
-    fn remove(&mut self, key: &Bytes) {
-        if let Some(create_revision) = self.created.remove(key) {
-            self.line.remove(&(create_revision, key.clone()));
-        }
-    }
-}
-
-impl QueueIndex {
-    /// Makes the queue active: from now on it is followed.
-    pub fn ensure<V: View>(&mut self, view: &V, prefix: &[u8]) -> Result<(), Fault> {
-        if self.queues.contains_key(prefix) {
-            return Ok(());
-        }
-        let revision = member::meta(view)?.revision;
-        self.ensure_at(view, prefix, revision)
-    }
-
-    /// The same with a view that stands at `revision` and does not say so itself (a batch at work).
-    pub(crate) fn ensure_at<V: View>(&mut self, view: &V, prefix: &[u8], revision: i64) -> Result<(), Fault> {
-        if self.queues.contains_key(prefix) {
-            return Ok(());
-        }
-        let mut queue = Queue { built_at: revision, line: BTreeSet::new(), created: BTreeMap::new() };
-        if let Some((from, below)) = keys::range_rows(&keys::prefix_range(prefix)) {
-            scan::alive(view, (&from, &below), revision, &Budget::unlimited(), |found| {
-                queue.insert(&keys::user_key(found.prefix)?, found.record.create_revision);
-                Ok(ControlFlow::Continue(()))
-            })?;
-        }
-        self.queues.insert(Bytes::copy_from_slice(prefix), queue);
-        *self.lengths.entry(prefix.len()).or_default() += 1;
-        Ok(())
-    }
-
-    /// Shows an event to the queues that its key belongs to.
-    pub fn observe(&mut self, event: &Event) {
-        for prefix in prefixes(&event.kv.key, &self.lengths) {
-            let Some(queue) = self.queues.get_mut(prefix) else { continue };
-            if event.kv.mod_revision <= queue.built_at {
-                continue;
-            }
-            match event.kind {
-                EventKind::Put => queue.insert(&event.kv.key, event.kv.create_revision),
-                EventKind::Delete => queue.remove(&event.kv.key),
-            }
-        }
-    }
-
-    /// The prefixes of the active queues that a key belongs to.
-    pub fn followed<'k>(&self, key: &'k [u8]) -> impl Iterator<Item = &'k [u8]> {
-        prefixes(key, &self.lengths).filter(|prefix| self.queues.contains_key(*prefix))
-    }
-
-    /// The oldest key of an active queue, with its create revision.
-    pub fn head(&self, prefix: &[u8]) -> Option<(i64, &Bytes)> {
-        self.queues.get(prefix)?.line.first().map(|(create_revision, key)| (*create_revision, key))
-    }
-
-    /// The place of a key in an active queue: its create revision.
-    pub fn place(&self, prefix: &[u8], key: &[u8]) -> Option<i64> {
-        self.queues.get(prefix)?.created.get(key).copied()
-    }
-
-    /// How many stand in an active queue.
-    pub fn len(&self, prefix: &[u8]) -> usize {
-        self.queues.get(prefix).map_or(0, |queue| queue.line.len())
-    }
-
-    pub fn is_empty(&self, prefix: &[u8]) -> bool {
-        self.len(prefix) == 0
-    }
-
-    /// Stops following a queue.
-    pub fn forget(&mut self, prefix: &[u8]) {
-        if self.queues.remove(prefix).is_some()
-            && let Some(count) = self.lengths.get_mut(&prefix.len())
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&prefix.len());
-            }
-        }
-    }
-
-    /// Stops following all.
-    pub fn clear(&mut self) {
-        self.queues.clear();
-        self.lengths.clear();
-    }
-
-    /// Keeps the machine's memory bounded, whatever number of names is in use.
-    pub(crate) fn make_room(&mut self) {
-        if self.queues.len() >= MACHINE_QUEUES {
+impl Firsts {
+    /// Whether a key is the first place of a queue, in a view that stands at `revision`.
+    pub(crate) fn is_first<V: View>(
+        &mut self,
+        view: &V,
+        name: &[u8],
+        key: &[u8],
+        revision: i64,
+    ) -> Result<bool, Fault> {
+        if self.0.len() >= FRONTS {
             self.clear();
         }
+        let mut forgotten = Known::default();
+        let known = match name.len() {
+            ..=LONG => self.0.entry(Bytes::copy_from_slice(name)).or_default(),
+            _ => &mut forgotten,
+        };
+        if known.first.is_none() && known.places != Some(0) {
+            known.first = first(view, name, known.front)?;
+            match &known.first {
+                Some((created, _)) => known.front = *created,
+                None => (known.front, known.places) = (revision, Some(0)),
+            }
+        }
+        Ok(known.first.as_ref().is_some_and(|(_, first)| *first == *key))
     }
-}
 
-/// The prefixes of a key that end with a slash, of these lengths.
-fn prefixes<'k>(key: &'k [u8], lengths: &BTreeMap<usize, usize>) -> impl Iterator<Item = &'k [u8]> {
-    lengths.range(..=key.len()).map(|(length, _)| &key[..*length]).filter(|prefix| prefix.ends_with(b"/"))
+    /// A place was created: nobody comes before those that were there.
+    pub(crate) fn added(&mut self, name: &[u8], create_revision: i64, key: &[u8]) {
+        let Some(known) = self.0.get_mut(name) else { return };
+        // Two of one revision stand in the order of the keys.
+        known.first = known.first.take().filter(|(created, _)| *created < create_revision);
+        if known.places == Some(0) {
+            known.first = Some((create_revision, Bytes::copy_from_slice(key)));
+        }
+        known.places = known.places.map(|places| places + 1);
+    }
+
+    /// A place has ended.
+    pub(crate) fn taken(&mut self, name: &[u8], key: &[u8]) {
+        let Some(known) = self.0.get_mut(name) else { return };
+        known.places = known.places.and_then(|places| places.checked_sub(1));
+        known.first = known.first.take().filter(|(_, first)| *first != *key);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyValue, MemoryView};
+    use crate::queue_key;
 
-    fn created(key: &[u8], revision: i64) -> Event {
-        let kv = KeyValue {
-            key: Bytes::copy_from_slice(key),
-            create_revision: revision,
-            mod_revision: revision,
-            ..KeyValue::default()
-        };
-        Event { kind: EventKind::Put, kv }
+    #[test]
+    fn a_place_is_a_key_that_ends_with_a_lease() {
+        for lease in [1, 10, 0x7f, -1, i64::MAX, i64::MIN, 0x694d_71dd_32b6_0a12] {
+            for name in [&b""[..], b"n", b"a/b", b"a/1", b"a/", b"\0/"] {
+                let key = queue_key(name, lease);
+                assert_eq!(name_of(&key), Some(name), "{key:?}");
+            }
+        }
+        let others =
+            ["n/0", "n/01", "n/A", "n/", "n/-", "n/+a", "n", "a", "", "n/1/", "n/1x", "n/00", "n/-01", "n/--1"];
+        assert!(others.iter().all(|key| name_of(key.as_bytes()).is_none()));
+        assert_eq!(name_of(b"n/ffffffffffffffff"), Some(&b"n"[..]));
+        assert_eq!(name_of(b"n/11111111111111111"), None);
+        assert_eq!(name_of(&[b"n/", &[b'1'; 40][..]].concat()), None);
     }
 
     #[test]
-    fn a_key_belongs_to_every_queue_above_it() {
-        let mut index = QueueIndex::default();
-        for prefix in [&b"a/"[..], b"a/b/", b"c/"] {
-            index.ensure_at(&MemoryView::default(), prefix, 1).unwrap();
-        }
-        index.observe(&created(b"a/b/c/d", 2));
-        assert_eq!([&b"a/"[..], b"a/b/", b"c/"].map(|prefix| index.len(prefix)), [1, 1, 0]);
-        assert_eq!(index.followed(b"a/b/x").collect::<Vec<_>>(), [&b"a/"[..], b"a/b/"]);
-        index.forget(b"a/b/");
-        index.forget(b"a/b/");
-        assert_eq!(index.followed(b"a/b/x").collect::<Vec<_>>(), [b"a/"]);
-        index.clear();
-        assert_eq!(index.followed(b"a/b/x").count(), 0);
+    fn rows_stand_by_queue_then_create_revision_then_key() {
+        let rows = [
+            row(b"", 1, b"/1"),
+            row(b"a", 2, b"a/-1"),
+            row(b"a", 2, b"a/1"),
+            row(b"a", 2, b"a/1f"),
+            row(b"a", 2, b"a/a"),
+            row(b"a", 3, b"a/-8000000000000000"),
+            row(b"a\0", 1, b"a\0/1"),
+            row(b"a/b", 1, b"a/b/7"),
+            row(b"b", 0, b"b/1"),
+        ];
+        assert!(rows.is_sorted());
     }
 
-    /// Looked at slash by slash, with all that stands before each, this would take minutes.
     #[test]
-    fn a_key_of_slashes_costs_no_more_than_another() {
-        let mut index = QueueIndex::default();
-        let names = [vec![b'/'; 1_000_000], b"a/".to_vec(), vec![b'/'; 7]];
-        for name in &names {
-            index.ensure_at(&MemoryView::default(), name, 1).unwrap();
-        }
-        let key = vec![b'/'; 1_500_000];
-        for revision in 2..100 {
-            index.observe(&created(&key, revision));
-        }
-        assert_eq!(names.map(|name| index.len(&name)), [1, 0, 1]);
+    fn fronts_are_bounded() {
+        let mut fronts = Fronts::default();
+        (0..2 * FRONTS).for_each(|n| fronts.found(format!("{n}").as_bytes(), 3));
+        assert!(fronts.0.len() <= FRONTS);
+        fronts.found(b"n", 7);
+        assert_eq!((fronts.front(b"n"), fronts.front(b"other")), (7, 0));
+        fronts.found(&[b'n'; 2_000], 7);
+        assert_eq!(fronts.front(&[b'n'; 2_000]), 0);
     }
 }

@@ -1,6 +1,8 @@
 //! Walking the kv table as of one revision: of each key the newest version at or before it, unless that is a tombstone.
 //!
-//! Most keys have one version, so the walk steps from row to row; where a key has many, it jumps over them after a few.
+//! Most keys have one version, so the walk steps from row to row; where a key has many, it jumps over them after a few. A walk over the
+//! present also jumps over deleted keys: after a few in a row it asks the table of living keys where the next one is. So a walk costs what
+//! is there, not what was deleted.
 
 use crate::bounds::Budget;
 use crate::keys;
@@ -10,6 +12,12 @@ use std::ops::ControlFlow;
 
 /// Steps over rows that do not count before a jump is cheaper than the next step.
 const PATIENCE: u32 = 4;
+
+/// Rows without a living key before a look at the table of living keys is cheaper than the next step.
+const DEAD: u32 = 8;
+
+/// The revision of a walk over the present, whatever that is.
+pub(crate) const PRESENT: i64 = i64::MAX;
 
 pub(crate) struct Found<'a> {
     /// What all rows of the key share (see [`keys::user_key`]).
@@ -27,15 +35,29 @@ pub(crate) fn alive<V: View>(
     mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<bool, Fault> {
     let mut decided: Vec<u8> = Vec::new();
-    let mut passed = 0;
+    let (mut passed, mut dead) = (0, 0);
     let mut within_budget = true;
-    view.scan(Table::Kv, from, below, &mut |row, value| {
+    let mut row = |row: &[u8], value: &[u8]| -> Result<Step, Fault> {
         if !budget.spend(value.len()) {
             within_budget = false;
             return Ok(Step::Stop);
         }
         let (prefix, mod_revision) = keys::split_row(row)?;
         let older = prefix == decided.as_slice();
+        let record = Record::decode(value)?;
+        if !older && mod_revision <= revision && !record.is_tombstone() {
+            (passed, dead) = (0, 0);
+            decide(&mut decided, prefix);
+            return Ok(match visit(Found { prefix, mod_revision, record })? {
+                ControlFlow::Continue(()) => Step::Next,
+                ControlFlow::Break(()) => Step::Stop,
+            });
+        }
+        dead += 1;
+        if revision == PRESENT && dead > DEAD {
+            dead = 0;
+            return Ok(first_living(view, &keys::past_key(prefix), below)?.map_or(Step::Stop, Step::Seek));
+        }
         if older || mod_revision > revision {
             passed += 1;
             return Ok(match passed {
@@ -45,18 +67,43 @@ pub(crate) fn alive<V: View>(
             });
         }
         passed = 0;
-        decided.clear();
-        decided.extend_from_slice(prefix);
-        let record = Record::decode(value)?;
-        if record.is_tombstone() {
-            return Ok(Step::Next);
-        }
-        Ok(match visit(Found { prefix, mod_revision, record })? {
-            ControlFlow::Continue(()) => Step::Next,
-            ControlFlow::Break(()) => Step::Stop,
-        })
-    })?;
+        decide(&mut decided, prefix);
+        Ok(Step::Next)
+    };
+    match revision {
+        PRESENT => view.scan_present(from, below, &mut row)?,
+        _ => view.scan(Table::Kv, from, below, &mut row)?,
+    }
     Ok(within_budget)
+}
+
+fn decide(decided: &mut Vec<u8>, prefix: &[u8]) {
+    decided.clear();
+    decided.extend_from_slice(prefix);
+}
+
+/// How many keys of the rows `[from, below)` are alive; `None` if the budget ran out.
+pub(crate) fn count_living<V: View>(
+    view: &V,
+    (from, below): (&[u8], &[u8]),
+    budget: &Budget,
+) -> Result<Option<usize>, Fault> {
+    let mut found = Some(0);
+    view.scan(Table::Live, from, below, &mut |_, _| {
+        found = found.filter(|_| budget.spend(0)).map(|found| found + 1);
+        Ok(if found.is_some() { Step::Next } else { Step::Stop })
+    })?;
+    Ok(found)
+}
+
+/// Where the rows of the first living key in a range of rows begin.
+pub fn first_living<V: View>(view: &V, from: &[u8], below: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let mut found = None;
+    view.scan(Table::Live, from, below, &mut |row, _| {
+        found = Some(row.to_vec());
+        Ok(Step::Stop)
+    })?;
+    Ok(found)
 }
 
 #[cfg(test)]

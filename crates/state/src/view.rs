@@ -19,10 +19,15 @@ pub enum Table {
     Coord,
     /// Revision, compacted revision, digest, alarms, members.
     Meta,
+    /// What the kv rows of one key share → nothing, for exactly the keys that are alive: reads of the present skip what was deleted.
+    Live,
+    /// (queue name, create revision, lease in hexadecimal) → nothing, for exactly the places of the queues (see [`crate::queue`]).
+    Queue,
 }
 
 impl Table {
-    pub const ALL: [Table; 5] = [Table::Kv, Table::Rev, Table::Lease, Table::Coord, Table::Meta];
+    pub const ALL: [Table; 7] =
+        [Table::Kv, Table::Rev, Table::Lease, Table::Coord, Table::Meta, Table::Live, Table::Queue];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -31,7 +36,15 @@ impl Table {
             Table::Lease => "lease",
             Table::Coord => "coord",
             Table::Meta => "meta",
+            Table::Live => "live",
+            Table::Queue => "queue",
         }
+    }
+
+    /// Whether each row of the table is written once and then deleted once before it is written again, also within one write. A
+    /// database can forget such a row as soon as it sees both.
+    pub fn alternates(self) -> bool {
+        matches!(self, Table::Live | Table::Queue)
     }
 }
 
@@ -67,6 +80,27 @@ pub trait View {
         from: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault>;
+
+    /// Reads the newest row of a key, if there is one. May say that there is none if the key is not alive.
+    fn newest<T>(
+        &self,
+        prefix: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.version(prefix, prefix, read)
+    }
+
+    /// Like [`View::scan`] of the kv table, for readers of the present: the newest row of each key that is alive is shown, and any of
+    /// the other rows may be left out. An implementation that would pass over many removed rows asks the table of living keys instead.
+    #[expect(clippy::type_complexity, reason = "see scan")]
+    fn scan_present(
+        &self,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        self.scan(Table::Kv, from, below, visit)
+    }
 
     /// Shows the rows of `[from, below)` in ascending order until told to stop.
     #[expect(

@@ -226,11 +226,17 @@ fn a_hand_over_of_a_native_queue_reads_the_keys_that_it_writes() {
     });
     assert_flat(costs);
     assert!(costs[1] <= (0, 1), "no more than the newest version of its own key: {:?}", costs[1]);
-    let again = node.cost(|node| {
-        let (kind, value) = (QueueKind::Lock, Bytes::new());
-        node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease: 1, grant_ttl_ms: 0, value, attempt: 0 }));
-    });
-    assert!(again <= (1, 1), "no more than the lease and the newest version of its own key: {again:?}");
+    let mut again = |lease: i64| {
+        node.cost(|node| {
+            let (kind, value) = (QueueKind::Lock, Bytes::new());
+            let enqueue = Enqueue { kind, name: "q".into(), lease, grant_ttl_ms: 0, value, attempt: 0 };
+            node.apply(Command::Enqueue(enqueue));
+        })
+    };
+    // The first look in a while passes those who left meanwhile, once.
+    again(1);
+    let cost = again(2);
+    assert!(cost <= (1, 3), "the lease, the newest version of its own key and the first of the queue: {cost:?}");
 }
 
 #[test]
@@ -328,4 +334,130 @@ fn a_sweep_of_older_rows_looks_and_finds_the_same() {
         assert!(cost.1 as i64 >= 2 * compacted - 12, "{cost:?}");
         assert!(Some(of(told)) == looked.map(of), "up to {compacted}");
     }
+}
+
+/// What is read of a prefix below which keys were written and deleted again, and of what stands beside them.
+fn reads(node: &mut Node) -> Vec<(&'static str, (usize, usize))> {
+    let range = |key: &str, end: &str| {
+        let range =
+            KeyRange { key: Bytes::copy_from_slice(key.as_bytes()), end: Bytes::copy_from_slice(end.as_bytes()) };
+        RangeQuery { range, ..RangeQuery::default() }
+    };
+    let mut costs = Vec::new();
+    for (what, query) in [("get", range("q/k", "")), ("prefix", range("q/", "q0")), ("all", range("\0", "\0"))] {
+        costs.push((
+            what,
+            node.cost(|node| {
+                let bounds = conclave_state::read::meta(&node.view).expect("memory can be read").bounds();
+                let found = conclave_state::read::range(&node.view, &query, bounds, None).expect("memory can be read");
+                assert_eq!(found.expect("not refused").count, if what == "all" { 2 } else { 0 });
+            }),
+        ));
+    }
+    let compare =
+        Compare { range: range("q/", "q0").range, relation: Relation::Equal, target: Target::CreateRevision(0) };
+    let txn = Txn { compares: vec![compare], success: Vec::new(), failure: Vec::new() };
+    costs.push(("compare", node.cost(|node| drop(node.apply(Command::Txn(txn))))));
+    let delete = DeleteRange { range: range("q/", "q0").range, prev_kv: false };
+    costs.push(("delete", node.cost(|node| drop(node.apply(Command::DeleteRange(delete))))));
+    costs
+}
+
+/// Before any compaction: the rows are all there, and a read of the present does not look at them.
+#[test]
+fn a_read_of_the_present_does_not_look_at_what_was_deleted() {
+    let costs = [10, 1_000].map(|rounds| {
+        let mut node = Node::new(0);
+        node.apply(Command::Put(Put { key: "a".into(), ..Put::default() }));
+        node.apply(Command::Put(Put { key: "z".into(), ..Put::default() }));
+        for i in 0..rounds {
+            for key in ["q/k".to_owned(), format!("q/{i}")] {
+                let key = Bytes::from(key);
+                node.apply(Command::Put(Put { key: key.clone(), ..Put::default() }));
+                let range = KeyRange { key, end: Bytes::new() };
+                node.apply(Command::DeleteRange(DeleteRange { range, prev_kv: false }));
+            }
+        }
+        // Graves in the table of living keys are the database's matter: a flush removes them.
+        node.view.graves.clear();
+        node.machine.forget();
+        reads(&mut node)
+    });
+    assert_eq!(costs[0], costs[1]);
+}
+
+fn node_with_keys(keys: usize) -> Node {
+    let mut node = Node::new(0);
+    for i in 0..keys {
+        node.apply(Command::Put(Put { key: format!("k{i}").into(), ..Put::default() }));
+    }
+    node
+}
+
+fn refusal(node: &mut Node, command: &Command, answer: bool) -> (Option<Rejection>, usize) {
+    let before = node.view.scanned.get();
+    let mut batch = node.machine.begin(&node.view);
+    let outcome = batch.apply(Position::default(), command, answer).expect("memory can be read");
+    let changes = batch.finish();
+    node.view.write(&changes);
+    (outcome.result.err(), node.view.scanned.get() - before)
+}
+
+/// Each of them is refused by every member, whether or not somebody waits for its answer there, after as many rows as the limit allows.
+#[test]
+fn a_command_looks_at_a_bounded_number_of_keys() {
+    let too_many = Some(Rejection::TooManyKeys { limit: MOST_KEYS });
+    let mut node = node_with_keys(MOST_KEYS + 1_000);
+    let all = KeyRange { key: "k".into(), end: "l".into() };
+    let holds = Compare { range: all.clone(), relation: Relation::Greater, target: Target::Version(0) };
+    let range = Op::Range(RangeQuery { range: all.clone(), ..RangeQuery::default() });
+    let old = Op::Range(RangeQuery { range: all.clone(), revision: MOST_KEYS as i64 + 500, ..RangeQuery::default() });
+    let delete = DeleteRange { range: all, prev_kv: false };
+    let put = Op::Put(Put { key: "p".into(), ..Put::default() });
+    let txn = |compares: &[&Compare], success: &[&Op]| Txn {
+        compares: compares.iter().map(|compare| (*compare).clone()).collect(),
+        success: success.iter().map(|op| (*op).clone()).collect(),
+        failure: Vec::new(),
+    };
+    let commands = [
+        Command::DeleteRange(delete.clone()),
+        Command::Txn(txn(&[], &[&put, &Op::DeleteRange(delete.clone())])),
+        Command::Txn(txn(&[&holds], &[&put])),
+        Command::Txn(txn(&[], &[&put, &range])),
+        Command::Txn(txn(&[], &[&put, &old])),
+        Command::Txn(txn(&[], &[&Op::Txn(txn(&[&holds], &[&put]))])),
+    ];
+    let revision = node.machine.revision();
+    for command in &commands {
+        for answer in [true, false] {
+            let (refused, scanned) = refusal(&mut node, command, answer);
+            assert_eq!(refused, too_many, "{command:?}");
+            assert!(scanned <= 2 * (MOST_KEYS + 10), "{scanned} rows: {command:?}");
+        }
+    }
+    assert_eq!(node.machine.revision(), revision, "a refused command changes nothing");
+    // What is left of the keys after a part was deleted may be looked at, but not several times in one command.
+    let part = KeyRange { key: "k1".into(), end: "k2".into() };
+    assert_eq!(refusal(&mut node, &Command::DeleteRange(DeleteRange { range: part, prev_kv: false }), false).0, None);
+    assert_eq!(refusal(&mut node, &Command::Txn(txn(&[&holds], &[&put])), false).0, None);
+    let twice = Command::Txn(txn(&[&holds, &holds], &[&put]));
+    assert_eq!(refusal(&mut node, &twice, false).0, too_many);
+    assert_eq!(refusal(&mut node, &Command::DeleteRange(delete), false).0, None);
+}
+
+#[test]
+fn what_is_attached_to_a_lease_is_read_up_to_a_bound() {
+    let mut node = Node::new(1);
+    for i in 0..1_000 {
+        node.apply(Command::Put(Put { key: format!("k{i}").into(), lease: 1, ..Put::default() }));
+    }
+    let within = |node: &Node, most| {
+        let keys = conclave_state::read::lease_keys_within(&node.view, 1, most).expect("memory can be read");
+        keys.map(|keys| keys.len())
+    };
+    assert_eq!([1_000, 2_000].map(|most| within(&node, most)), [Some(1_000); 2]);
+    let cost = node.cost(|node| assert_eq!(within(node, 10), None));
+    assert!(cost.1 <= 11, "{cost:?}");
+    let ids = |most| conclave_state::read::lease_ids_within(&node.view, most).expect("memory can be read");
+    assert_eq!((ids(1), ids(0)), (Some(vec![1]), None));
 }

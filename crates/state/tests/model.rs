@@ -2,13 +2,11 @@
 
 mod naive;
 
-use bytes::Bytes;
 use conclave_state::*;
 use naive::Naive;
 use naive::generate::{self, QUEUES, TERM};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 /// A machine with the rows it writes to.
 #[derive(Clone)]
@@ -106,15 +104,6 @@ fn compare_reads(node: &Node, model: &Naive, queries: &[RangeQuery]) -> Result<(
     let mut alarms = read::alarms(view).expect("memory can be read");
     alarms.sort();
     prop_assert_eq!(alarms, model.alarms.iter().copied().collect::<Vec<_>>());
-    Ok(())
-}
-
-fn compare_line(index: &QueueIndex, prefix: &[u8], line: &[(i64, Bytes)]) -> Result<(), TestCaseError> {
-    prop_assert_eq!(index.head(prefix).map(|(created, key)| (created, key.clone())), line.first().cloned());
-    prop_assert_eq!(index.len(prefix), line.len());
-    for (created, key) in line {
-        prop_assert_eq!(index.place(prefix, key), Some(*created));
-    }
     Ok(())
 }
 
@@ -231,49 +220,46 @@ proptest! {
         compare_reads(&swept, &model, &queries)?;
     }
 
-    /// An index that was built at any moment, and is shown every event at any later one, twice, knows the line: as of the last
-    /// event shown, or of what it was built from if that is later.
+    /// The rows of a queue are its places, and the first is found from wherever its front was left.
     #[test]
-    fn the_queue_index_knows_the_line(
-        commands in generate::commands(),
-        ensure in vec(0..4_usize, 50),
-        lag in 0..6_usize,
-    ) {
+    fn the_first_of_a_queue_is_found(commands in generate::commands(), looks in vec(any::<bool>(), 60)) {
         let (mut node, mut model) = (Node::new(), Naive::new());
         let mut machine = node.machine();
-        let mut index = QueueIndex::default();
-        let mut built = BTreeMap::new();
-        let mut shown = 0;
-        for (number, command) in commands.iter().chain([&Command::Dequeue(Dequeue { key: "none".into(), by: DequeueBy::Lock })]).enumerate() {
+        let mut fronts = queue::Fronts::default();
+        for (number, command) in commands.iter().enumerate() {
             node.apply(&mut machine, std::slice::from_ref(command), |_| true);
             model.apply(TERM, command);
-            let prefix = QUEUES[number % QUEUES.len()].as_bytes();
-            match ensure.get(number) {
-                Some(1) => {
-                    index.ensure(&node.view, prefix).expect("memory can be read");
-                    built.entry(prefix).or_insert(model.revision);
-                }
-                Some(2) => {
-                    index.forget(prefix);
-                    built.remove(prefix);
-                }
-                _ => {}
-            }
-            if number % (lag + 1) != lag && number < commands.len() {
-                continue;
-            }
-            for revision in node.events[shown..].chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
-                revision.iter().for_each(|event| index.observe(event));
-                revision.iter().for_each(|event| index.observe(event));
-                for (prefix, built) in &built {
-                    compare_line(&index, prefix, &model.line_at(prefix, revision[0].kv.mod_revision.max(*built)))?;
+            for name in QUEUES.map(str::as_bytes) {
+                let first = model.line(name).first().cloned();
+                prop_assert_eq!(&queue::first(&node.view, name, 0).expect("memory can be read"), &first);
+                if looks.get(number) == Some(&true) {
+                    let found = fronts.first(&node.view, name, model.revision).expect("memory can be read");
+                    prop_assert_eq!(found, first);
                 }
             }
-            shown = node.events.len();
         }
-        for prefix in QUEUES.map(str::as_bytes) {
-            index.ensure(&node.view, prefix).expect("memory can be read");
-            compare_line(&index, prefix, &model.line(prefix))?;
+        let places: usize = QUEUES.map(|name| model.line(name.as_bytes()).len()).iter().sum();
+        prop_assert!(node.view.rows(Table::Queue) >= places);
+    }
+
+    /// A row for each living key, and for no other.
+    #[test]
+    fn the_living_keys_have_their_rows(commands in generate::commands(), cuts in vec(any::<bool>(), 60)) {
+        let mut node = Node::new();
+        let (mut machine, mut start) = (node.machine(), 0);
+        for end in 1..=commands.len() {
+            if end == commands.len() || cuts[end] {
+                let changes = node.apply(&mut machine, &commands[start..end], |_| false);
+                start = end;
+                // What comes and goes in turn does so also within one write.
+                let all = RangeQuery {
+                    range: KeyRange { key: "\0".into(), end: "\0".into() },
+                    ..RangeQuery::default()
+                };
+                let alive = node.range(&all).expect("nothing in it can be refused").kvs.len();
+                prop_assert_eq!(node.view.rows(Table::Live), alive);
+                drop(changes);
+            }
         }
     }
 

@@ -67,6 +67,38 @@ proptest! {
         prop_assert!(scan(&overlay, b"", b"\xff", &[]).len() == stored.rows(Table::Kv));
     }
 
+    /// Of rows that come and go in turn, a batch writes each at most once, and only those that are different afterwards.
+    #[test]
+    fn rows_that_alternate_are_written_once(base in vec(0..4_u8, 0..4), touched in vec(0..4_u8, 0..12)) {
+        let mut view = MemoryView::new();
+        let mut there = std::collections::BTreeSet::new();
+        let mut overlay = Overlay::new(&view);
+        for key in base {
+            if there.insert(key) {
+                overlay.add(Table::Live, vec![key]);
+            }
+        }
+        let writes = overlay.into_writes();
+        view.write(&writes);
+        let before = there.clone();
+        let mut overlay = Overlay::new(&view);
+        for key in touched {
+            if there.insert(key) {
+                overlay.add(Table::Live, vec![key]);
+            } else {
+                there.remove(&key);
+                overlay.take(Table::Live, vec![key]);
+            }
+        }
+        let shown = |view: &MemoryView| (0..4).filter(|key| view.get(Table::Live, &[*key]).unwrap_or(None).is_some()).collect::<std::collections::BTreeSet<u8>>();
+        let writes = overlay.into_writes();
+        let written: Vec<_> = writes.iter().map(|(_, key, value)| (key[0], value.is_some())).collect();
+        let different = before.symmetric_difference(&there).map(|key| (*key, there.contains(key)));
+        prop_assert_eq!(written, different.collect::<Vec<_>>());
+        view.write(&writes);
+        prop_assert_eq!(shown(&view), there);
+    }
+
     /// Rows as apply writes them: a key, its end, and a number that falls from version to version.
     #[test]
     fn finds_the_version_that_storing_would(

@@ -33,6 +33,11 @@ pub enum OpenError {
     )]
     Corrupt { path: PathBuf, what: &'static str, reason: String },
     #[error(
+        "the state in {path} was written by an older version, which this one cannot read: go on with that version, or start this \
+         member with an empty data directory"
+    )]
+    Older { path: PathBuf },
+    #[error(
         "log and state contradict each other: {reason}; this member may have acknowledged what it no longer holds, so it must not \
          vote: bring back the directory as it was last, never an older copy; if it is lost, leave this member out: the others \
          serve without it"

@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+/// Between two looks at how far the sweep has come.
+const SWEPT_PAUSE: Duration = Duration::from_millis(5);
+
 pub struct KvService {
     node: Arc<Node>,
     limits: Limits,
@@ -89,6 +92,7 @@ async fn swept(done: impl Fn() -> bool, stopping: &CancellationToken) -> Result<
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             () = stopping.cancelled() => return Err(text::STOPPED.into()),
         }
+        Ok(())
     }
     Ok(())
 }

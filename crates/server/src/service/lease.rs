@@ -45,8 +45,10 @@ impl LeaseService {
         let revision = view.bounds().current;
         let Some(granted_ms) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok((revision, None)) };
         let granted_seconds = convert::whole_seconds(granted_ms);
-        let keys = if keys { read::lease_keys(&view, id).map_err(fault)? } else { Vec::new() };
-        drop(view);
+        let keys = match keys {
+            true => self.node.reader.within(view, move |view, most| read::lease_keys_within(view, id, most)).await?,
+            false => Vec::new(),
+        };
         let remaining = self.node.leases.remaining(id).await?;
         let life = remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys });
         Ok((revision, life))
@@ -116,11 +118,11 @@ impl Lease for LeaseService {
         let LeaseLeasesRequest {} = admit(&self.node, request)?;
         self.node.reader.barrier().await?;
         let view = self.node.state.view();
-        let mut leases: Vec<LeaseId> = read::leases(&view).map_err(fault)?.into_iter().map(|(id, _)| id).collect();
+        let revision = view.bounds().current;
+        let mut leases = self.node.reader.within(view, read::lease_ids_within).await?;
         // As in etcd: the leader, who knows, tells those first that end first.
         self.node.leases.soonest_first(&mut leases);
-        let header = self.node.header(view.bounds().current);
-        Ok(Response::new(convert::lease_leases(header, leases)))
+        Ok(Response::new(convert::lease_leases(self.node.header(revision), leases)))
     }
 }
 

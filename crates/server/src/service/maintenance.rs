@@ -64,8 +64,12 @@ impl Maintenance for MaintenanceService {
             (AlarmAction::Get, kind) => self.alarms(kind).await?,
             (_, None) => (self.0.state.revision(), vec![]),
             (action, Some(kind)) => {
-                let alarm = Alarm { member: request.member_id, kind };
-                self.change_alarm(action == AlarmAction::Activate, alarm).await?
+                let raise = action == AlarmAction::Activate;
+                // Each one that is raised is kept, and listed with each status: no more of them than members.
+                if raise && !self.0.leadership.members().iter().any(|(id, ..)| *id == request.member_id) {
+                    return Err(text::MEMBER_NOT_FOUND.into());
+                }
+                self.change_alarm(raise, Alarm { member: request.member_id, kind }).await?
             }
         };
         let alarms = alarms.into_iter().map(convert::alarm_member).collect();
@@ -106,7 +110,7 @@ impl Maintenance for MaintenanceService {
     async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         admit(&self.0, request)?;
         let state = self.0.state.clone();
-        tokio::task::spawn_blocking(move || state.reclaim()).await.map_err(internal)?;
+        self.0.defragment.run(move || state.reclaim()).await.map_err(internal)?;
         Ok(Response::new(DefragmentResponse { header: Some(self.0.header(self.0.state.revision())) }))
     }
 

@@ -1,10 +1,13 @@
 //! One queue as this node watches it: who waits in it here, who observes its leader, and who is first.
+//!
+//! Kept is the first place alone. When that goes, the next one is looked up; what a batch of events ended meanwhile is found in the
+//! history of its keys. So a queue takes as much memory as there are waiters and observers here, however many stand in it.
 
-use super::source::Look;
+use super::source::{Look, OneLook};
 use super::{Granted, Leading, Lost};
 use bytes::Bytes;
 use conclave_state::view::Fault;
-use conclave_state::{Event, EventKind, QueueIndex, mutant};
+use conclave_state::{Event, EventKind, mutant};
 use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,16 +16,14 @@ pub(super) const OBSERVER_BACKLOG: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    prefix: Bytes,
+    name: Bytes,
     waiting: HashMap<Bytes, Vec<Waiting>>,
     observers: BTreeMap<u64, mpsc::Sender<Leading>>,
     head: Option<Head>,
     /// The revision up to which this queue knows events; older ones are not news.
     as_of: i64,
-    /// Keys of waiters that were deleted or created anew in the batch being observed.
+    /// Keys of waiters whose places ended or were created anew in the batch being observed.
     disturbed: Vec<Bytes>,
-    /// Stands in the list of queues that nobody uses.
-    pub(super) listed_idle: bool,
 }
 
 #[derive(Debug)]
@@ -42,20 +43,24 @@ struct Head {
     mod_revision: i64,
 }
 
-impl Queue {
-    /// A queue that the index holds already, as `look` shows it.
-    pub(super) fn open(prefix: Bytes, index: &QueueIndex, look: &dyn Look) -> Result<Queue, Fault> {
-        let mut queue = Queue { prefix, as_of: look.revision(), ..Queue::default() };
-        queue.head = queue.read_head(index, look)?.map(|(head, _)| head);
-        Ok(queue)
-    }
+/// Places that end in the rest of a batch, by create revision and key: when they end.
+type Ending = BTreeMap<(i64, Bytes), i64>;
 
-    pub(super) fn as_of(&self) -> i64 {
-        self.as_of
+impl Queue {
+    /// A queue as `look` shows it, where no place was created before `front`.
+    pub(super) fn open(name: Bytes, front: i64, look: &dyn Look) -> Result<Queue, Fault> {
+        let mut queue = Queue { name, as_of: look.revision(), ..Queue::default() };
+        queue.head = queue.read_head(front, look)?.map(|(head, _)| head);
+        Ok(queue)
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.observers.is_empty()
+    }
+
+    /// No place of the queue was created before this revision.
+    pub(super) fn front(&self) -> i64 {
+        self.head.as_ref().map_or(self.as_of, |head| head.create_revision)
     }
 
     pub(super) fn wait(
@@ -80,15 +85,16 @@ impl Queue {
     /// Where a place stands now, if that is the end of waiting.
     pub(super) fn verdict(
         &self,
-        index: &QueueIndex,
         key: &Bytes,
         create_revision: i64,
-    ) -> Option<Result<Granted, Lost>> {
-        if index.place(&self.prefix, key) != Some(create_revision) {
-            return Some(Err(Lost::Gone));
+        look: &dyn Look,
+    ) -> Result<Option<Result<Granted, Lost>>, Fault> {
+        let now = look.version_at(key, i64::MAX)?;
+        if !now.is_some_and(|kv| kv.create_revision == create_revision) {
+            return Ok(Some(Err(Lost::Gone)));
         }
-        let head = self.head.as_ref().filter(|head| head.key == *key)?;
-        Some(Ok(Granted { revision: head.since }))
+        let head = self.head.as_ref().filter(|head| head.key == *key && head.create_revision == create_revision);
+        Ok(head.map(|head| Ok(Granted { revision: head.since })))
     }
 
     /// Adds an observer and returns what it must be told first. `seen` is what it knew before.
@@ -119,42 +125,79 @@ impl Queue {
         self.observers.remove(&id);
     }
 
-    pub(super) fn is_observed(&self) -> bool {
-        !self.observers.is_empty()
+    /// Takes in a batch that ends at `revision`: of its events those of keys that are places of this queue.
+    pub(super) fn batch(&mut self, events: &[&Event], revision: i64, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        let mut ending = None;
+        for (number, event) in events.iter().enumerate() {
+            if event.kv.mod_revision > self.as_of {
+                self.step(event, &events[number + 1..], &mut ending, look)?;
+            }
+        }
+        self.settle(revision, look)
     }
 
-    /// Takes in one event of a key below the prefix, which the index has taken in already. `look` is for the value of a new leader; it
-    /// may be missing if nobody observes.
-    pub(super) fn step(&mut self, index: &QueueIndex, event: &Event, look: Option<&dyn Look>) -> Result<(), Fault> {
-        let revision = event.kv.mod_revision;
-        if revision <= self.as_of {
+    fn step(
+        &mut self,
+        event: &Event,
+        later: &[&Event],
+        ending: &mut Option<Ending>,
+        look: &mut OneLook<'_>,
+    ) -> Result<(), Fault> {
+        let (kv, revision) = (&event.kv, event.kv.mod_revision);
+        let place = event.kind == EventKind::Put;
+        if (!place || kv.create_revision == revision) && self.waiting.contains_key(&kv.key) {
+            self.disturbed.push(kv.key.clone());
+        }
+        let head = self.head.as_mut().filter(|head| head.key == kv.key);
+        let headed = head.is_some();
+        if let Some(head) = head.filter(|head| place && head.create_revision == kv.create_revision) {
+            head.mod_revision = revision;
+            self.tell(&Leading { kv: kv.clone(), revision });
             return Ok(());
         }
-        let put = event.kind == EventKind::Put;
-        if (!put || event.kv.create_revision == revision) && self.waiting.contains_key(&event.kv.key) {
-            self.disturbed.push(event.kv.key.clone());
+        if place && self.head.is_none() {
+            let (key, create_revision) = (kv.key.clone(), kv.create_revision);
+            self.head = Some(Head { key, create_revision, since: revision, mod_revision: revision });
+            self.tell(&Leading { kv: kv.clone(), revision });
+        } else if headed {
+            let ending = match ending {
+                Some(ending) => ending,
+                None => ending.insert(self.ending(later, look)?),
+            };
+            self.succeed(revision, ending, look.get()?)?;
         }
-        let (create_revision, key) = match index.head(&self.prefix) {
-            Some((create_revision, key)) => (create_revision, key.clone()),
-            None => {
-                self.head = None;
-                return Ok(());
+        Ok(())
+    }
+
+    /// The places that end in these events. They are not in the state any more when a batch is observed.
+    fn ending(&self, later: &[&Event], look: &mut OneLook<'_>) -> Result<Ending, Fault> {
+        let mut ending = Ending::new();
+        for event in later.iter().filter(|event| event.kind == EventKind::Delete) {
+            let ends = event.kv.mod_revision;
+            let before = look.get()?.version_at(&event.kv.key, ends - 1)?;
+            if let Some(kv) = before {
+                ending.insert((kv.create_revision, kv.key), ends);
             }
-        };
-        let same = self.head.as_ref().is_some_and(|head| head.key == key && head.create_revision == create_revision);
-        let touched = put && event.kv.key == key;
-        if same && !touched {
-            return Ok(());
         }
-        let news = match look {
-            _ if touched => Some(Leading { kv: event.kv.clone(), revision }),
-            // Whoever goes in this same revision (an expiry takes many) never led: another event of it says who does.
-            Some(look) => leading(&key, create_revision, revision, look)?,
-            None => None,
+        Ok(ending)
+    }
+
+    /// The head has gone: who is the first at this revision. Whoever goes in the same one (an expiry takes many) never led.
+    fn succeed(&mut self, revision: i64, ending: &mut Ending, look: &dyn Look) -> Result<(), Fault> {
+        let gone = self.head.take().map_or(0, |head| head.create_revision);
+        while ending.first_key_value().is_some_and(|(_, ends)| *ends <= revision) {
+            ending.pop_first();
+        }
+        let lasting = look.first(&self.name, gone)?;
+        let first = lasting.into_iter().chain(ending.keys().next().cloned()).min();
+        // One that is created later in the batch comes with its event.
+        let Some((create_revision, key)) = first.filter(|(created, _)| *created <= revision) else { return Ok(()) };
+        let news = match self.observers.is_empty() {
+            true => None,
+            false => leading(&key, create_revision, revision, look)?,
         };
-        let since = self.head.as_ref().filter(|_| same).map_or(revision, |head| head.since);
         let mod_revision = news.as_ref().map_or(0, |news| news.kv.mod_revision);
-        self.head = Some(Head { key, create_revision, since, mod_revision });
+        self.head = Some(Head { key, create_revision, since: revision, mod_revision });
         if let Some(news) = news {
             self.tell(&news);
         }
@@ -162,23 +205,24 @@ impl Queue {
     }
 
     /// After the last event of a batch: whose waiting is over.
-    pub(super) fn settle(&mut self, index: &QueueIndex, revision: i64) {
+    fn settle(&mut self, revision: i64, look: &mut OneLook<'_>) -> Result<(), Fault> {
         self.as_of = self.as_of.max(revision);
         for key in std::mem::take(&mut self.disturbed) {
-            self.settle_key(index, &key);
+            self.settle_key(&key, look)?;
         }
         let told = |head: &&Head| !(mutant!("no-wakeup") && head.since % 4 == 0);
-        if let Some(key) = self.head.as_ref().filter(told).map(|head| head.key.clone()) {
-            self.settle_key(index, &key);
+        match self.head.as_ref().filter(told).map(|head| head.key.clone()) {
+            Some(key) => self.settle_key(&key, look),
+            None => Ok(()),
         }
     }
 
     /// The whole state was replaced: finds out what is different, for everybody.
-    pub(super) fn reopen(&mut self, index: &QueueIndex, look: &dyn Look) -> Result<(), Fault> {
-        self.as_of = look.revision();
+    pub(super) fn reopen(&mut self, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        self.as_of = look.get()?.revision();
         self.disturbed.clear();
         let before = self.head.take();
-        if let Some((mut head, news)) = self.read_head(index, look)? {
+        if let Some((mut head, news)) = self.read_head(0, look.get()?)? {
             let same = before.as_ref().filter(|old| old.key == head.key && old.create_revision == head.create_revision);
             head.since = same.map_or(head.since, |old| old.since);
             let told = same.is_some_and(|old| old.mod_revision == head.mod_revision);
@@ -188,10 +232,7 @@ impl Queue {
             }
         }
         let keys: Vec<Bytes> = self.waiting.keys().cloned().collect();
-        for key in keys {
-            self.settle_key(index, &key);
-        }
-        Ok(())
+        keys.iter().try_for_each(|key| self.settle_key(key, look))
     }
 
     /// The state cannot be read: nobody can be told anything any more.
@@ -202,11 +243,11 @@ impl Queue {
         }
     }
 
-    fn settle_key(&mut self, index: &QueueIndex, key: &Bytes) {
-        let Some(waiting) = self.waiting.remove(key) else { return };
+    fn settle_key(&mut self, key: &Bytes, look: &mut OneLook<'_>) -> Result<(), Fault> {
+        let Some(waiting) = self.waiting.remove(key) else { return Ok(()) };
         let mut left = Vec::new();
         for waiting in waiting {
-            match self.verdict(index, key, waiting.create_revision) {
+            match self.verdict(key, waiting.create_revision, look.get()?)? {
                 // Whoever no longer listens has been taken care of by its guard.
                 Some(verdict) => drop(waiting.done.send(verdict)),
                 None => left.push(waiting),
@@ -215,6 +256,7 @@ impl Queue {
         if !left.is_empty() {
             self.waiting.insert(key.clone(), left);
         }
+        Ok(())
     }
 
     /// An observer that reads too slowly loses its feed, and asks anew once it has read what it was sent.
@@ -222,11 +264,11 @@ impl Queue {
         self.observers.retain(|_, sender| sender.try_send(news.clone()).is_ok());
     }
 
-    fn read_head(&self, index: &QueueIndex, look: &dyn Look) -> Result<Option<(Head, Option<Leading>)>, Fault> {
-        let Some((create_revision, key)) = index.head(&self.prefix) else { return Ok(None) };
-        let news = leading(key, create_revision, self.as_of, look)?;
+    fn read_head(&self, front: i64, look: &dyn Look) -> Result<Option<(Head, Option<Leading>)>, Fault> {
+        let Some((create_revision, key)) = look.first(&self.name, front)? else { return Ok(None) };
+        let news = leading(&key, create_revision, self.as_of, look)?;
         let mod_revision = news.as_ref().map_or(0, |news| news.kv.mod_revision);
-        let head = Head { key: key.clone(), create_revision, since: self.as_of, mod_revision };
+        let head = Head { key, create_revision, since: self.as_of, mod_revision };
         Ok(Some((head, news)))
     }
 }

@@ -4,6 +4,7 @@ use super::world::{World, delete};
 use super::*;
 use conclave_state::{Command, Compare, DeleteRange, KeyRange, Op, Put, Relation, Target, Txn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The outcome of waiting, if there is one by now.
@@ -187,18 +188,86 @@ async fn ten_thousand_are_served_in_order() {
     }
     // Quadratic work would take minutes.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    assert_eq!(waiters.shared.view.lock().index.len(b"n/"), 1);
+    assert_eq!(waiters.queues(), 0, "nobody waits any more");
 }
 
 #[tokio::test(start_paused = true)]
-async fn queues_nobody_uses_are_forgotten_in_the_end() {
+async fn queues_nobody_uses_are_not_kept() {
     let (world, waiters) = World::new();
-    for name in 0..2 * IDLE_QUEUES {
-        let name = format!("n{name}");
-        world.put(&format!("{name}/1"), "v", 0);
-        assert!(waiters.leader(name.as_bytes()).unwrap().0.is_some());
+    let place = world.enqueue("n", 1);
+    assert!(waiters.leader(b"n").unwrap().0.is_some());
+    assert_eq!(waiters.queues(), 0);
+    {
+        let mut feed = waiters.observe_leader(b"n");
+        assert!(news(&mut feed).await.is_some());
+        assert_eq!(waiters.queues(), 1);
     }
-    assert_eq!(waiters.queues(), IDLE_QUEUES);
+    assert!(waiters.wait(b"n", &place).await.is_ok());
+    assert_eq!(waiters.queues(), 0);
+}
+
+/// A source whose questions are counted: each is about one place or one key.
+struct Counted {
+    world: World,
+    asked: Arc<AtomicUsize>,
+}
+
+struct CountedLook {
+    look: Box<dyn Look>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Source for Counted {
+    fn look(&self) -> Result<Box<dyn Look>, Fault> {
+        Ok(Box::new(CountedLook { look: self.world.look()?, asked: self.asked.clone() }))
+    }
+}
+
+impl Look for CountedLook {
+    fn revision(&self) -> i64 {
+        self.look.revision()
+    }
+
+    fn first(&self, name: &[u8], from: i64) -> Result<Option<(i64, Bytes)>, Fault> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.look.first(name, from)
+    }
+
+    fn version_at(&self, key: &[u8], revision: i64) -> Result<Option<KeyValue>, Fault> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.look.version_at(key, revision)
+    }
+}
+
+/// However many keys there are below a name, and however many stand in its queue.
+#[tokio::test(start_paused = true)]
+async fn a_short_name_costs_a_few_questions() {
+    let mut costs = Vec::new();
+    for keys in [10, 2_000] {
+        let (world, _) = World::new();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let waiters = world.member_with(Arc::new(Counted { world: world.clone(), asked: asked.clone() }));
+        for n in 0..keys {
+            world.put(&format!("n/{n}/key"), "v", 0);
+        }
+        let holder = world.enqueue("n", 1);
+        let second = world.enqueue("n", 2);
+        for lease in 3..keys {
+            world.enqueue("n", lease);
+        }
+        assert_eq!(asked.swap(0, Ordering::SeqCst), 0, "nobody waits here");
+        assert_eq!(waiters.leader(b"n").unwrap().0.unwrap().value, "v1");
+        let mut feed = waiters.observe_leader(b"n");
+        assert_eq!(news(&mut feed).await.unwrap().0, "v1");
+        let mut waiting = pin!(waiters.wait(b"n", &second));
+        assert_eq!(now(waiting.as_mut()).await, None);
+        world.delete(&holder.key);
+        assert!(now(waiting).await.unwrap().is_ok());
+        assert_eq!(news(&mut feed).await.unwrap().0, "v2");
+        costs.push(asked.load(Ordering::SeqCst));
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[1] < 12, "{costs:?}");
 }
 
 #[tokio::test(start_paused = true)]

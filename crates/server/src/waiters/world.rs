@@ -76,7 +76,12 @@ impl World {
 
     /// Another member, which sees everything at once.
     pub(super) fn member(&self) -> Waiters {
-        let waiters = Waiters::with_source(Arc::new(self.clone()));
+        self.member_with(Arc::new(self.clone()))
+    }
+
+    /// The same, seeing through `source`.
+    pub(super) fn member_with(&self, source: Arc<dyn Source>) -> Waiters {
+        let waiters = Waiters::with_source(source);
         self.store.lock().waiters.push(waiters.clone());
         waiters
     }

@@ -61,7 +61,7 @@ impl<V: View> Batch<'_, V> {
         let end = if to_end { reserved.end } else { range.end.clone().min(reserved.end) };
         let mut found = false;
         if let Some((from, below)) = range_rows(&KeyRange { key: from, end }) {
-            scan::alive(&self.rows, (&from, &below), i64::MAX, &Budget::unlimited(), |_| {
+            scan::alive(&self.rows, (&from, &below), scan::PRESENT, &Budget::unlimited(), |_| {
                 found = true;
                 Ok(ControlFlow::Break(()))
             })?;

@@ -29,18 +29,20 @@ impl<V: View> Batch<'_, V> {
             let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };
             return Ok(relates(head.mod_revision, Some(&head.record(&value))));
         }
-        let (mut found, mut holds) = (false, true);
+        let (mut found, mut holds) = (0, true);
+        let left = self.keys_left.get();
         if let Some((from, below)) = keys::range_rows(&compare.range) {
-            let within_budget = scan::alive(&self.rows, (&from, &below), i64::MAX, &self.reads, |row| {
-                found = true;
+            let within_budget = scan::alive(&self.rows, (&from, &below), scan::PRESENT, &self.reads, |row| {
+                found += 1;
                 holds = relates(row.mod_revision, Some(&row.record));
-                Ok(if holds { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                Ok(if holds && found <= left { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
             if !within_budget {
                 return Err(Stop::OverBudget);
             }
         }
-        Ok(if found { holds } else { relates(0, None) })
+        self.looked_at(found)?;
+        Ok(if found > 0 { holds } else { relates(0, None) })
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! [`range`] answers queries against any view and [`page`] answers them in pieces; [`history`] and
 //! [`hash`] read changes; [`write`] changes keys; [`txn`] combines reads and writes, with
-//! [`compare`] for its conditions; [`compaction`] makes old versions unreadable.
+//! [`compare`] for its conditions; [`limit`] bounds what one command may do; [`compaction`] makes old
+//! versions unreadable.
 
 mod compaction;
 mod compare;
 mod hash;
 mod history;
+mod limit;
 mod page;
 mod range;
 mod txn;
@@ -15,6 +17,7 @@ mod write;
 
 pub use hash::{KvHash, hash_kv};
 pub use history::{Portion, history, history_portion};
+pub use limit::MOST_KEYS;
 pub use page::{Page, page};
 pub use range::{range, version_at};
 pub use txn::read_txn;

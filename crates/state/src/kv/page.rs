@@ -1,6 +1,6 @@
 //! A part of a range, for readers that go through it piece by piece and must not walk the rest each time.
 
-use super::range::revision;
+use super::range::walk_revision;
 use crate::bounds::{Bounds, Budget};
 use crate::keys;
 use crate::scan;
@@ -22,7 +22,7 @@ pub fn page<V: View>(
     limit: usize,
     max_bytes: usize,
 ) -> Result<Result<Page, Rejection>, Fault> {
-    let revision = match revision(query, bounds) {
+    let revision = match walk_revision(query, bounds) {
         Ok(revision) => revision,
         Err(rejection) => return Ok(Err(rejection)),
     };

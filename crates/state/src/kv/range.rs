@@ -1,13 +1,14 @@
 //! Answering a range query: the keys alive at one revision, filtered, sorted, cut.
 //!
-//! 1. `count` is the number of keys in the range, whatever filters and limit leave of them; so the whole range is always walked.
+//! 1. `count` is the number of keys in the range, whatever filters and limit leave of them; so the whole range is always walked: where
+//!    keys need only be counted, by the table of living keys, which is shorter.
 //! 2. Filters come first, then the order, then the limit. `more` tells that the limit left something out.
 //! 3. Ties of an order stand in key order.
 
 use crate::bounds::{Bounds, Budget, ReadStop};
 use crate::keys::{self, KeyRows};
 use crate::record::{Record, Version};
-use crate::scan;
+use crate::scan::{self, PRESENT};
 use crate::view::{Fault, View};
 use crate::{KeyValue, Order, RangeQuery, RangeResult, Rejection, SortBy};
 use bytes::Bytes;
@@ -22,10 +23,11 @@ pub fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option
 
 pub(crate) fn find_version<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
     let rows = KeyRows::of(key);
-    let from = keys::at_revision(rows.prefix(), revision);
-    let version = view.version(rows.prefix(), &from, |row, record| {
-        Version::decode(Bytes::copy_from_slice(record), keys::split_row(row)?.1)
-    })?;
+    let read = |row: &[u8], record: &[u8]| Version::decode(Bytes::copy_from_slice(record), keys::split_row(row)?.1);
+    let version = match revision {
+        PRESENT => view.newest(rows.prefix(), read)?,
+        _ => view.version(rows.prefix(), &keys::at_revision(rows.prefix(), revision), read)?,
+    };
     Ok(version.filter(|version| !version.is_tombstone()))
 }
 
@@ -37,6 +39,12 @@ pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Reject
         revision if revision < bounds.compacted => Err(Rejection::Compacted { compacted: bounds.compacted }),
         revision => Ok(revision),
     }
+}
+
+/// The same for walks: a read at the current revision reads the present, where deleted keys cost
+/// nothing.
+pub(super) fn walk_revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
+    revision(query, bounds).map(|revision| if revision == bounds.current { PRESENT } else { revision })
 }
 
 /// Answers a range query. `budget` is how much may be read: a row costs 1, and 1 more
@@ -57,7 +65,7 @@ pub(super) fn range_within<V: View>(
     bounds: Bounds,
     budget: &Budget,
 ) -> Result<Result<RangeResult, ReadStop>, Fault> {
-    let revision = match revision(query, bounds) {
+    let revision = match walk_revision(query, bounds) {
         Ok(revision) => revision,
         Err(rejection) => return Ok(Err(rejection.into())),
     };
@@ -69,12 +77,25 @@ pub(super) fn range_within<V: View>(
     }
     let mut answer = Answer::new(query);
     if let Some((from, below)) = keys::range_rows(&query.range) {
-        let done = scan::alive(view, (&from, &below), revision, budget, |found| {
-            answer.found(found.prefix, found.mod_revision, found.record)?;
-            Ok(ControlFlow::Continue(()))
-        })?;
-        if !done {
-            return Ok(Err(ReadStop::OverBudget));
+        let countable = revision == PRESENT && answer.counts_all();
+        // Where the rest begins, which is only counted.
+        let mut rest = (countable && answer.is_full()).then(|| from.clone());
+        let done = rest.is_some()
+            || scan::alive(view, (&from, &below), revision, budget, |found| {
+                answer.found(found.prefix, found.mod_revision, found.record)?;
+                if !(countable && answer.is_full()) {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                rest = Some(keys::past_key(found.prefix));
+                Ok(ControlFlow::Break(()))
+            })?;
+        let counted = match rest {
+            Some(from) if done => scan::count_living(view, (&from, &below), budget)?,
+            _ => done.then_some(0),
+        };
+        match counted {
+            Some(keys) => answer.count_more(keys),
+            None => return Ok(Err(ReadStop::OverBudget)),
         }
     }
     Ok(Ok(answer.finish()))
@@ -121,6 +142,26 @@ impl<'q> Answer<'q> {
         };
         let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         Answer { query, limit, order, kvs: Vec::new(), count: 0, passed: 0 }
+    }
+
+    /// Whether each key counts, without a look at its record.
+    fn counts_all(&self) -> bool {
+        let RangeQuery { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } =
+            self.query;
+        let filters = [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision];
+        self.query.count_only || (self.order.is_none() && filters.iter().all(|bound| **bound == 0))
+    }
+
+    /// Whether it gives no more keys.
+    fn is_full(&self) -> bool {
+        self.query.count_only || self.kvs.len() >= self.limit
+    }
+
+    fn count_more(&mut self, keys: usize) {
+        self.count += i64::try_from(keys).unwrap_or(i64::MAX);
+        if !self.query.count_only {
+            self.passed += keys;
+        }
     }
 
     fn found(&mut self, prefix: &[u8], mod_revision: i64, record: Record<'_>) -> Result<(), Fault> {

@@ -8,6 +8,7 @@
 use super::range;
 use crate::bounds::{Bounds, Budget, ReadStop};
 use crate::machine::{Batch, Machine, Stop};
+use crate::scan::PRESENT;
 use crate::view::{Fault, View};
 use crate::{Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
 
@@ -26,6 +27,8 @@ pub fn read_txn<V: View>(
     let mut machine = Machine::at(bounds);
     let mut batch = machine.begin(view);
     batch.reads = Budget::new(budget);
+    // The limit is for what every member must do.
+    batch.keys_left.set(usize::MAX);
     let result = if txn.only_reads() { batch.txn(txn) } else { Err(Rejection::Malformed.into()) };
     match result {
         Ok(result) => Ok(Ok(result)),
@@ -63,12 +66,18 @@ impl<V: View> Batch<'_, V> {
     fn check(&self, txn: &Txn, path: &mut Path<'_>) -> Result<(), Stop> {
         for op in branch(txn, next(path)) {
             match op {
-                Op::Range(query) => check_range(query, self.bounds())?,
+                Op::Range(query) => {
+                    let revision = check_range(query, self.bounds())?;
+                    self.will_look_at(&query.range, revision)?;
+                }
                 Op::Put(put) => {
                     let exists = !(put.ignore_value || put.ignore_lease) || self.target(&put.key)?.current.is_some();
                     self.check_put(put, exists)?;
                 }
-                Op::DeleteRange(delete) => self.check_raw_range(&delete.range)?,
+                Op::DeleteRange(delete) => {
+                    self.check_raw_range(&delete.range)?;
+                    self.will_look_at(&delete.range, PRESENT)?;
+                }
                 Op::Txn(nested) => self.check(nested, path)?,
             }
         }
@@ -112,10 +121,10 @@ fn next(path: &mut Path<'_>) -> bool {
     *path.next().expect("every transaction on the path was decided")
 }
 
-/// Unlike outside, a negative revision is an old one here.
-fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<(), Rejection> {
+/// The revision to read at. Unlike outside, a negative one is an old one here.
+fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
     if query.revision < 0 {
         return Err(Rejection::Compacted { compacted: bounds.compacted });
     }
-    range::revision(query, bounds).map(|_| ())
+    range::walk_revision(query, bounds)
 }

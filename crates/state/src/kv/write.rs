@@ -1,15 +1,17 @@
 //! Changing keys: Put and DeleteRange, and the two primitives that every other command changes keys with.
 //!
-//! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv and rev rows and of attachments, and the only source of
-//!    events: row, attachment, event, digest and queue index cannot part ways.
+//! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv, rev, live and queue rows and of attachments, and the only
+//!    source of events: they cannot part ways.
 //!    They, and [`Batch::mark_lock`], tell the cache of heads what they wrote.
 //! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
 //!    later change replaces the earlier one, on every member alike.
 
+use super::limit::MOST_KEYS;
 use crate::bounds::Budget;
 use crate::event::{Event, EventKind};
 use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
+use crate::queue;
 use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
 use crate::scan;
 use crate::view::{Fault, Table, View};
@@ -30,7 +32,7 @@ impl<V: View> Batch<'_, V> {
         let rows = KeyRows::of(key);
         let newest = match self.machine.heads.get(key) {
             Some(head) => Some(head),
-            None => self.rows.newest(&rows)?,
+            None => self.rows.newest_head(&rows)?,
         };
         Ok(Target { key, rows, current: newest.filter(|head| !head.is_tombstone()) })
     }
@@ -107,6 +109,13 @@ impl<V: View> Batch<'_, V> {
         // What this revision itself made is not before it.
         let before = current.map(|old| old.mod_revision).filter(|revision| *revision < main);
         let before = before.map_or(Before::Nothing, Before::Version);
+        if current.is_none() {
+            self.rows.add(Table::Live, Bytes::copy_from_slice(rows.prefix()));
+            if let Some(name) = queue::name_of(key) {
+                self.rows.add(Table::Queue, queue::row(name, create_revision, key));
+                self.machine.queues.added(name, create_revision, key);
+            }
+        }
         let (row, record) = (Bytes::from(rows.into_row(main)), Bytes::from(head.record(value).encode()));
         let (shared_key, value) = (keys::shared_key(&row, key), record.slice(record::HEAD..));
         self.rows.put(Table::Kv, row, record);
@@ -116,21 +125,28 @@ impl<V: View> Batch<'_, V> {
             self.attach(lease, key);
         }
         let kv = KeyValue { key: shared_key, value, create_revision, mod_revision: main, version, lease };
-        self.changed(Event { kind: EventKind::Put, kv }, before, current.is_none());
+        self.changed(Event { kind: EventKind::Put, kv }, before);
     }
 
     /// Writes the tombstone of a key that is alive.
     pub(crate) fn remove(&mut self, target: Target<'_>) {
         let Target { key, rows, current } = target;
         let main = self.next_revision();
+        if let Some(Head { create_revision, lease, .. }) = current {
+            self.rows.take(Table::Live, Bytes::copy_from_slice(rows.prefix()));
+            if let Some(name) = queue::name_of(key) {
+                self.rows.take(Table::Queue, queue::row(name, create_revision, key));
+                self.machine.queues.taken(name, key);
+            }
+            self.detach(lease, key);
+        }
         let row = Bytes::from(rows.into_row(main));
         let shared_key = keys::shared_key(&row, key);
         self.rows.put(Table::Kv, row, Record::DELETED.encode());
         self.machine.heads.set(key, Record::DELETED.head(main));
-        self.detach(current.map_or(0, |old| old.lease), key);
         let kv = KeyValue { key: shared_key, mod_revision: main, ..KeyValue::default() };
         // Two rows come to an end with it, and whether one of them is this tombstone depends on what else this revision does.
-        self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold, true);
+        self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold);
     }
 
     /// Marks the present life of a key as one that a Lock stands for. No client can see the mark, so this is no change of the key.
@@ -147,7 +163,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// The living keys of a range, collected before the first of them is changed.
-    fn alive(&self, range: &KeyRange, with_value: bool) -> Result<Vec<(Bytes, Version)>, Fault> {
+    fn alive(&self, range: &KeyRange, with_value: bool) -> Result<Vec<(Bytes, Version)>, Stop> {
         if range.end.is_empty() {
             let target = self.target(&range.key)?;
             let Some(head) = target.current else { return Ok(Vec::new()) };
@@ -156,23 +172,23 @@ impl<V: View> Batch<'_, V> {
         }
         let mut found = Vec::new();
         if let Some((from, below)) = keys::range_rows(range) {
-            scan::alive(&self.rows, (&from, &below), i64::MAX, &Budget::unlimited(), |row| {
+            scan::alive(&self.rows, (&from, &below), scan::PRESENT, &Budget::unlimited(), |row| {
                 found.push((keys::user_key(row.prefix)?, row.record.to_version(row.mod_revision, with_value)));
-                Ok(ControlFlow::Continue(()))
+                Ok(if found.len() <= MOST_KEYS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;
+        }
+        if found.len() > MOST_KEYS {
+            return Err(Rejection::TooManyKeys { limit: MOST_KEYS }.into());
         }
         Ok(found)
     }
 
-    /// Books one change of one key. `life`: the key began or ended.
-    fn changed(&mut self, event: Event, before: Before, life: bool) {
+    /// Books one change of one key.
+    fn changed(&mut self, event: Event, before: Before) {
         let row = keys::change_row(event.kv.mod_revision, self.sub, before);
         self.rows.put(Table::Rev, row, event.kv.key.clone());
         self.sub += 1;
         self.machine.digest.event(&event);
-        if life {
-            self.machine.queues.observe(&event);
-        }
         self.events.push(event);
     }
 }

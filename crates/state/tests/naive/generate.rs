@@ -9,7 +9,7 @@ use proptest::sample::select;
 /// Terms 1 and 2 occur; entries are applied in term 1.
 pub(crate) const TERM: u64 = 1;
 
-pub(crate) const QUEUES: [&str; 3] = ["q/", "q/a/", "/"];
+pub(crate) const QUEUES: [&str; 3] = ["q", "q/a", ""];
 
 fn key() -> impl Strategy<Value = Bytes> {
     let keys: [&[u8]; 12] =

@@ -13,9 +13,8 @@ impl Naive {
         } else if !self.leases.contains_key(lease) {
             return Err(Rejection::LeaseNotFound);
         }
-        let prefix = [&name[..], b"/"].concat();
         let key = queue_key(name, *lease);
-        let was_first = self.line(&prefix).first().is_some_and(|(_, first)| *first == key);
+        let was_first = self.line(name).first().is_some_and(|(_, first)| *first == key);
         let asked_by = self.asked.get(&key).copied();
         match self.now().get(&key) {
             None => self.store(&key, value.clone(), *lease),
@@ -28,7 +27,7 @@ impl Naive {
         }
         let held = was_first && asked_by != Some(attempt);
         self.asked.insert(key.clone(), if held { 0 } else { attempt });
-        let line = self.line(&prefix);
+        let line = self.line(name);
         let create_revision = line.iter().find(|(_, other)| *other == key).map(|(created, _)| *created);
         Ok(Response::Enqueue(Place {
             first: line[0].1 == key,
@@ -39,12 +38,8 @@ impl Naive {
     }
 
     /// Who stands in a queue, the oldest first.
-    pub(crate) fn line(&self, prefix: &[u8]) -> Vec<(i64, Bytes)> {
-        self.line_at(prefix, i64::MAX)
-    }
-
-    pub(crate) fn line_at(&self, prefix: &[u8], revision: i64) -> Vec<(i64, Bytes)> {
-        let under = self.at(revision).into_values().filter(|kv| kv.key.starts_with(prefix));
+    pub(crate) fn line(&self, name: &[u8]) -> Vec<(i64, Bytes)> {
+        let under = self.now().into_values().filter(|kv| is_place(name, &kv.key));
         let mut line: Vec<_> = under.map(|kv| (kv.create_revision, kv.key)).collect();
         line.sort();
         line
@@ -72,4 +67,12 @@ impl Naive {
         }
         meant
     }
+}
+
+/// A name, a slash, and what Go prints for a number in hexadecimal.
+fn is_place(name: &[u8], key: &[u8]) -> bool {
+    let number = key.strip_prefix(name).and_then(|rest| rest.strip_prefix(b"/"));
+    let Some(number) = number.and_then(|number| std::str::from_utf8(number).ok()) else { return false };
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    u64::from_str_radix(digits, 16).is_ok_and(|number| number != 0 && format!("{number:x}") == digits)
 }

@@ -5,8 +5,7 @@ mod parse;
 mod print;
 
 use conclave_state::{
-    Batch, Command, Event, Machine, MemoryView, Position, QueueIndex, RangeQuery, Rejection, Response, Table, read,
-    sweep,
+    Batch, Command, Event, Machine, MemoryView, Position, RangeQuery, Rejection, Response, Table, queue, read, sweep,
 };
 use parse::{Line, Words};
 use std::fmt::Write;
@@ -14,8 +13,6 @@ use std::fmt::Write;
 pub(crate) struct Session {
     machine: Machine,
     view: MemoryView,
-    /// A second index, fed from outside as a node's waiters are.
-    queues: QueueIndex,
     term: u64,
     /// Of the entry in which the commands stand.
     index: u64,
@@ -26,7 +23,7 @@ impl Session {
     pub(crate) fn new() -> Session {
         let view = MemoryView::new();
         let machine = Machine::load(&view).expect("an empty view is an empty store");
-        Session { machine, view, queues: QueueIndex::default(), term: 1, index: 1, out: String::new() }
+        Session { machine, view, term: 1, index: 1, out: String::new() }
     }
 
     pub(crate) fn run(&mut self, lines: &[&str]) -> Result<String, String> {
@@ -123,9 +120,6 @@ impl Session {
         for change in &changes.timers {
             let _ = writeln!(self.out, "  {change:?}");
         }
-        for event in &changes.events {
-            self.queues.observe(event);
-        }
         Ok(())
     }
 
@@ -189,9 +183,14 @@ impl Session {
     }
 
     fn queue(&mut self, prefix: &[u8]) {
-        self.queues.ensure(&self.view, prefix).expect("memory can be read");
-        let head = self.queues.head(prefix).map(|(revision, key)| format!("{}@{revision}", print::bytes(key)));
-        let len = self.queues.len(prefix);
+        let name = prefix.strip_suffix(b"/").unwrap_or(prefix);
+        let (mut len, mut from) = (0, 0);
+        let first = queue::first(&self.view, name, 0).expect("memory can be read");
+        // Places that were created in one revision count as one.
+        while let Some((created, _)) = queue::first(&self.view, name, from).expect("memory can be read") {
+            (len, from) = (len + 1, created + 1);
+        }
+        let head = first.map(|(revision, key)| format!("{}@{revision}", print::bytes(&key)));
         let _ = writeln!(self.out, "queue: len={len} head={}", head.as_deref().unwrap_or("none"));
     }
 }

@@ -35,6 +35,13 @@ const KEY_FILTER: f64 = 0.015;
 /// still there. In seconds.
 const REWRITE_AFTER: &str = "3600";
 
+/// Half of so many rows in a row are markers of deleted ones: then the file is compacted.
+const MARKERS_WINDOW: usize = 1024;
+
+/// What a deletion counts toward the next flush. Until then scans of the table pass over the deleted row: with flushes after 64 MiB, over
+/// 32,768 of them at most.
+const DELETION: usize = 2048;
+
 /// What a row takes in a write batch beside its bytes, at most.
 const ROW: usize = 12;
 
@@ -89,8 +96,32 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     // rows needs another name.
     kv.set_prefix_extractor(SliceTransform::create(c"conclave.user-key.1", conclave_state::shared_part, None));
     kv.set_memtable_prefix_bloom_ratio(KEY_FILTER);
-    let of = |name| if name == Table::Kv.name() { kv.clone() } else { o.clone() };
+    // What `apply` deletes leaves markers until a compaction, and scans of these tables pass over them. The tables are small: a file with
+    // many markers in a row is compacted at once.
+    let mut short_lived = o.clone();
+    short_lived.add_compact_on_deletion_collector_factory(MARKERS_WINDOW, MARKERS_WINDOW / 2, 0.0);
+    let of = |name| match Table::ALL.into_iter().find(|table| table.name() == name) {
+        Some(Table::Kv) => kv.clone(),
+        Some(Table::Live | Table::Queue | Table::Lease | Table::Coord) => short_lived.clone(),
+        _ => o.clone(),
+    };
     family_names().map(|name| ColumnFamilyDescriptor::new(name, of(name))).collect()
+}
+
+/// Whether a database has applied something and lacks a table. Opened for writing, it would have that table, and nothing in it. (Before
+/// anything was applied that is right: its making was cut short.)
+fn is_older(dir: &Path) -> Result<bool, rocksdb::Error> {
+    let mut o = Options::default();
+    quiet(&mut o);
+    // Of a database that is yet to be made there is nothing to list.
+    let found = DB::list_cf(&o, dir).unwrap_or_default();
+    let has = |name: &str| found.iter().any(|found| found == name);
+    if !has(RAFT) || Table::ALL.iter().all(|table| has(table.name())) {
+        return Ok(false);
+    }
+    let db = DB::open_cf_for_read_only(&o, dir, &found, false)?;
+    let raft = db.cf_handle(RAFT).expect("it is among the families that were opened");
+    Ok(db.get_cf(raft, APPLIED)?.is_some())
 }
 
 fn family_names() -> impl Iterator<Item = &'static str> {
@@ -152,9 +183,14 @@ impl StateDb {
         let mut o = options(limits);
         background::in_pieces(&mut o);
         let refused = |e| OpenError::rocks("the state", dir, &e);
+        if is_older(dir).map_err(refused)? {
+            return Err(OpenError::Older { path: dir.to_owned() });
+        }
         let db = DB::open_cf_descriptors(&o, dir, families(limits)).map_err(refused)?;
         let db = StateDb::around(db, dir);
-        for table in Table::ALL {
+        // Where rows are deleted by `apply`, there are such rows: RocksDB moves the file of a flush to the last level as it is, markers included,
+        // and rewrites it there. These tables are small.
+        for table in Table::ALL.into_iter().filter(|table| !matches!(table, Table::Lease | Table::Coord)) {
             let later = [("bottommost_file_compaction_delay", REWRITE_AFTER)];
             db.db.set_options_cf(db.table(table), &later).map_err(refused)?;
         }
@@ -198,7 +234,7 @@ impl StateDb {
         raft_rows(&self.db)
     }
 
-    /// Writes what a batch did, and where in the log that was, as one. Returns the size.
+    /// Writes what a batch did, and where in the log that was, as one. Returns what it counts toward the next flush.
     pub(super) fn write_applied(
         &self,
         writes: &Writes,
@@ -209,17 +245,22 @@ impl StateDb {
         let raft = self.family(RAFT);
         let bytes: usize = writes.iter().map(|(_, key, value)| ROW + key.len() + value.map_or(0, <[u8]>::len)).sum();
         let mut batch = WriteBatch::with_capacity_bytes(bytes + 256);
+        let mut deletions = 0;
         for (table, key, value) in writes.iter() {
+            let family = tables[table as usize];
             match value {
-                Some(value) => batch.put_cf(tables[table as usize], key, value),
-                None => batch.delete_cf(tables[table as usize], key),
+                Some(value) => batch.put_cf(family, key, value),
+                // Goes together with the row at the next flush that sees both.
+                None if table.alternates() => batch.single_delete_cf(family, key),
+                None => batch.delete_cf(family, key),
             }
+            deletions += usize::from(value.is_none());
         }
         batch.put_cf(raft, APPLIED, codec::encode_log_id(applied));
         if let Some(membership) = membership {
             batch.put_cf(raft, MEMBERSHIP, codec::encode_membership(membership));
         }
-        let size = batch.size_in_bytes();
+        let size = batch.size_in_bytes() + deletions * DELETION;
         self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)?;
         Ok(size)
     }
@@ -281,6 +322,24 @@ impl StateDb {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_state_that_lacks_a_table_is_refused_unless_it_is_new() {
+        for applied in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let limits = StateLimits::default();
+            let mut db = StateDb::open(dir.path(), &limits).unwrap();
+            if applied {
+                let id = crate::types::log_id(1, 1);
+                db.write_applied(&Writes::default(), &id, None).unwrap();
+                db.flush().unwrap();
+            }
+            db.db.drop_cf(Table::Live.name()).unwrap();
+            drop(db);
+            let opened = StateDb::open(dir.path(), &limits);
+            assert_eq!(matches!(opened, Err(OpenError::Older { .. })), applied);
+        }
+    }
 
     /// Without a word to RocksDB it would write the file of each flush twice.
     #[test]

@@ -3,9 +3,9 @@
 //! Creating an iterator costs as much as some ten seeks, so each is kept for the next question. While it is in use it is taken out
 //! of its place; a question from inside a scan gets one of its own.
 //!
-//! Kept iterators have no bounds. A key that was swept leaves a marker until compaction comes by, and a seek into a long run of
-//! markers would walk all of it; so they give up after some hundred, and the question is asked again with an iterator bounded to
-//! its range, which stops at the end of it.
+//! A row that was deleted or swept leaves a marker until a compaction comes by, and a seek or step into a long run of markers would walk
+//! all of it. So kept iterators give up after some hundred markers. A scan of the present then asks the table of living keys where to
+//! go on; any other scan goes on with an iterator bounded to its range, which stops at the end of it.
 //!
 //! Questions about one key have an iterator of their own, which asks the filters of keys before it searches: a key that does not exist,
 //! or is in none of the newer files, costs no seek there.
@@ -20,7 +20,7 @@
 use super::rocks::StateDb;
 use bytes::Bytes;
 use conclave_state::read::Bounds;
-use conclave_state::{Fault, Step, Table, View};
+use conclave_state::{Fault, Step, Table, View, first_living};
 use parking_lot::Mutex;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, SnapshotWithThreadMode};
 use std::cell::Cell;
@@ -134,15 +134,33 @@ impl View for Rows<'_> {
         from: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        let mut rows = self.versions.take().unwrap_or_else(|| self.iterate(Table::Kv, self.one_key()));
-        rows.seek(from);
-        let row = rows.item().filter(|(row, _)| row.starts_with(prefix));
-        let found = row.map(|(row, record)| read(row, record)).transpose()?;
-        if found.is_none() {
-            rows.status().map_err(|e| fault(&e))?;
+        match self.one_version(prefix, from, read)? {
+            Looked::Found(found) => Ok(Some(found)),
+            Looked::Nothing => Ok(None),
+            // A question about the past of a key of which much was swept.
+            Looked::GaveUp(read) => {
+                let mut rows = self.iterate(Table::Kv, self.one_key());
+                rows.seek(from);
+                rows.status().map_err(|e| fault(&e))?;
+                rows.item()
+                    .filter(|(row, _)| row.starts_with(prefix))
+                    .map(|(row, record)| read(row, record))
+                    .transpose()
+            }
         }
-        self.versions.set(Some(rows));
-        Ok(found)
+    }
+
+    fn newest<T>(
+        &self,
+        prefix: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        match self.one_version(prefix, prefix, read)? {
+            Looked::Found(found) => Ok(Some(found)),
+            Looked::Nothing => Ok(None),
+            Looked::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
+            Looked::GaveUp(_) => Err(living_without_rows()),
+        }
     }
 
     fn scan(
@@ -155,43 +173,111 @@ impl View for Rows<'_> {
         if from >= below {
             return Ok(());
         }
-        let mut rows = self.kept(table);
-        let mut is_kept = true;
-        // Where to go on if the iterator gives up.
-        let mut next = from.to_vec();
-        rows.seek(from);
-        loop {
-            let Some((key, value)) = rows.item() else {
-                if !gave_up(&rows)? {
-                    break;
-                }
-                self.keep(table, std::mem::replace(&mut rows, self.bounded(table, &next, below)));
-                is_kept = false;
-                continue;
-            };
-            if key >= below {
-                break;
-            }
-            let step = visit(key, value)?;
-            match step {
-                Step::Stop => break,
-                Step::Next => {
-                    next.clear();
-                    next.extend_from_slice(key);
-                    next.push(0);
-                    rows.next();
-                }
-                Step::Seek(to) => {
-                    rows.seek(&to);
-                    next = to;
-                }
-            }
+        let mut walk = Walk { rows: self.kept(table), next: from.to_vec() };
+        walk.rows.seek(from);
+        if !walk.until_it_gives_up(below, visit)? {
+            self.keep(table, walk.rows);
+            return Ok(());
         }
-        if is_kept {
-            self.keep(table, rows);
+        self.keep(table, std::mem::replace(&mut walk.rows, self.bounded(table, &walk.next, below)));
+        walk.until_it_gives_up(below, visit).map(|_| ())
+    }
+
+    fn scan_present(
+        &self,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        if from >= below {
+            return Ok(());
         }
+        let mut walk = Walk { rows: self.kept(Table::Kv), next: from.to_vec() };
+        walk.rows.seek(from);
+        while walk.until_it_gives_up(below, visit)? {
+            let Some(living) = first_living(self, &walk.next, below)? else { break };
+            walk.rows.seek(&living);
+            if !walk.rows.key().is_some_and(|row| row.starts_with(&living)) {
+                walk.rows.status().map_err(|e| fault(&e))?;
+                return Err(living_without_rows());
+            }
+            walk.next = living;
+        }
+        self.keep(Table::Kv, walk.rows);
         Ok(())
     }
+}
+
+/// What one look at the rows of a key found.
+enum Looked<T, R> {
+    Found(T),
+    Nothing,
+    /// Too many of them were swept. Gives back the reader.
+    GaveUp(R),
+}
+
+impl Rows<'_> {
+    fn one_version<T, R: FnOnce(&[u8], &[u8]) -> Result<T, Fault>>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: R,
+    ) -> Result<Looked<T, R>, Fault> {
+        let mut rows = self.versions.take().unwrap_or_else(|| {
+            let mut options = self.one_key();
+            options.set_max_skippable_internal_keys(MARKERS);
+            self.iterate(Table::Kv, options)
+        });
+        rows.seek(from);
+        let looked = match rows.item() {
+            Some((row, record)) if row.starts_with(prefix) => Looked::Found(read(row, record)?),
+            Some(_) => Looked::Nothing,
+            None if gave_up(&rows)? => Looked::GaveUp(read),
+            None => Looked::Nothing,
+        };
+        self.versions.set(Some(rows));
+        Ok(looked)
+    }
+}
+
+/// A scan, as far as it has come.
+struct Walk<'a> {
+    rows: Iter<'a>,
+    /// Where to go on if the iterator gives up.
+    next: Vec<u8>,
+}
+
+impl Walk<'_> {
+    /// Shows rows until told to stop or at the end; true if the iterator gave up before.
+    fn until_it_gives_up(
+        &mut self,
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        loop {
+            let Some((key, value)) = self.rows.item() else { return gave_up(&self.rows) };
+            if key >= below {
+                return Ok(false);
+            }
+            match visit(key, value)? {
+                Step::Stop => return Ok(false),
+                Step::Next => {
+                    self.next.clear();
+                    self.next.extend_from_slice(key);
+                    self.next.push(0);
+                    self.rows.next();
+                }
+                Step::Seek(to) => {
+                    self.rows.seek(&to);
+                    self.next = to;
+                }
+            }
+        }
+    }
+}
+
+fn living_without_rows() -> Fault {
+    Fault::Corrupt("a key is in the table of living keys and has no version".into())
 }
 
 type SnapshotOf<'a> = SnapshotWithThreadMode<'a, DB>;
@@ -346,6 +432,23 @@ impl View for StateView {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         self.rows(|rows| rows.version(prefix, from, read))
+    }
+
+    fn newest<T>(
+        &self,
+        prefix: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.rows(|rows| rows.newest(prefix, read))
+    }
+
+    fn scan_present(
+        &self,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        self.rows(|rows| rows.scan_present(from, below, visit))
     }
 
     fn scan(
