@@ -6,9 +6,9 @@ use crate::proposal::{MAX_COMMANDS, Pack, SegmentWriter, check_pack, check_segme
 use crate::types::{Entry, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use bytes::Bytes;
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Ask, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Enqueue, Enter,
-    Expire, GiveBack, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, Position, Proclaim, Put, QueueKind,
-    RangeQuery, Relation, SessionGrant, Target, Txn, Withdraw,
+    Alarm, AlarmChange, AlarmKind, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Dequeue, DequeueBy,
+    Enqueue, Enter, Expire, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, Position, Proclaim, Put,
+    QueueKind, RangeQuery, Relation, Target, Txn,
 };
 
 fn put(key: &'static str) -> Command {
@@ -34,19 +34,19 @@ fn txn() -> Txn {
 /// One of most kinds.
 fn commands() -> Vec<Command> {
     let name = || Name { namespace: "n".into(), name: "e".into() };
-    let enqueue =
-        Enqueue { kind: QueueKind::Lock, name: "q".into(), lease: 7, grant_ttl_seconds: 10, value: Bytes::new() };
+    let (kind, name_of_queue) = (QueueKind::Lock, "q".into());
+    let enqueue = Enqueue { kind, name: name_of_queue, lease: 7, grant_ttl_ms: 10, value: Bytes::new(), attempt: 5 };
+    let dequeue = |by| Command::Dequeue(Dequeue { key: "q/7".into(), by });
     vec![
-        Command::LeaseGrant(LeaseGrant { id: 7, ttl_seconds: 60 }),
+        Command::LeaseGrant(LeaseGrant { id: 7, ttl_ms: 60_000 }),
         put("k"),
         Command::Txn(txn()),
         coord(CoordBody::Enter(Enter { election: name(), candidate: "c".into(), ..Enter::default() })),
-        Command::Ask(Ask { enqueue: enqueue.clone(), attempt: 5 }),
         Command::Enqueue(enqueue),
-        Command::GiveBack(GiveBack { key: "q/7".into(), attempt: 5 }),
+        dequeue(DequeueBy::Attempt(5)),
         Command::Proclaim(Proclaim { key: "q/7".into(), create_revision: 3, value: "v".into() }),
-        Command::Withdraw(Withdraw { key: "q/7".into(), create_revision: 3 }),
-        Command::SessionGrant(SessionGrant { id: 8, ttl_millis: 500 }),
+        dequeue(DequeueBy::CreateRevision(3)),
+        dequeue(DequeueBy::Lock),
         Command::Announce(Member { id: 1, name: "a".into(), client_urls: vec!["http://a:1".into()] }),
         Command::CoordTimer(CoordTimer { ids: vec![1], term: 1 }),
         Command::Compact { revision: 2 },

@@ -92,7 +92,6 @@ async fn swept(done: impl Fn() -> bool, stopping: &CancellationToken) -> Result<
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             () = stopping.cancelled() => return Err(text::STOPPED.into()),
         }
-        Ok(())
     }
     Ok(())
 }
