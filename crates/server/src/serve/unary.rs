@@ -76,7 +76,8 @@ async fn reply<U: InPieces>(answer: tonic::Response<U>) -> Result<Response<Reply
     let reply = match extensions.remove::<Share>() {
         Some(share) => {
             let prefix = prefix(share.size)?.to_vec().into();
-            Reply::large(prefix, Large::new(message, share).await?)
+            // On the heap, so that the future of a usual call has no room for it.
+            Reply::large(prefix, Box::pin(Large::new(message, share)).await?)
         }
         None => {
             let length = message.encoded_len();
