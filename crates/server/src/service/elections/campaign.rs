@@ -26,7 +26,7 @@ use conclave_api::conclave::v1::{self, CampaignResponse};
 use conclave_state::coord::read;
 use conclave_state::coord::{candidate_key, election_prefix, instance_of, term_key, token};
 use conclave_state::{
-    Command, CoordBody, CoordResponse, EventKind, GiveUp, LeaseId, Name, Response as Answer, Stand, Standing,
+    Cause, Command, CoordBody, CoordResponse, EventKind, GiveUp, LeaseId, Name, Response as Answer, Stand, Standing,
     read as store,
 };
 use conclave_storage::StateView;
@@ -378,7 +378,14 @@ fn gone(candidacy: &mut Candidacy, view: &StateView, batch: Option<&Batch>) -> S
             }
             _ => "gone".to_owned(),
         },
+        None if is_anothers(candidacy, view) => Cause::TakenOver.word().replace('_', " "),
         None => "gone".to_owned(),
     };
     Status::not_found(format!("conclave: no longer a candidate ({why})"))
+}
+
+/// Whether the id is another session's or instance's by now.
+fn is_anothers(candidacy: &Candidacy, view: &StateView) -> bool {
+    let row = read::candidate(view, &candidacy.election, &candidacy.candidate);
+    row.is_ok_and(|row| row.is_some()) && candidacy.row(view).is_ok_and(|own| own.is_none())
 }
