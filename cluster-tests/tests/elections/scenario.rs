@@ -219,7 +219,7 @@ async fn two_sessions_of_one_candidate_never_share_a_fence() -> Result<()> {
             let put = PutRequest { key: "data".into(), value: "x".into(), ..Default::default() };
             let success = vec![RequestOp { request: Some(request_op::Request::RequestPut(put)) }];
             let txn = TxnRequest { compare: token.guards.clone(), success, ..Default::default() };
-            assert_eq!(client.kv().txn(txn).await?.into_inner().succeeded, passes, "fence {}", token.fence);
+            assert_eq!(client.kv().txn(txn).await?.succeeded, passes, "fence {}", token.fence);
         }
         // What the first one gives back late is not the second one's; nor does it find its place again.
         let late = LeaveRequest { caller: by(one), election: named(E), candidate: "host-7".into(), instance: None };
