@@ -683,7 +683,7 @@ async fn a_second_process_under_one_candidate_id_is_refused() -> Result<()> {
     let (_cluster, ctl) = three().await?;
     let enter = |more: &[&'static str]| {
         let script = "echo \"leads $CONCLAVE_FENCE\"; exec sleep 300";
-        [&["election", "enter", "twice", "--candidate", "host-7"], more, &["--", "sh", "-c", script]].concat()
+        [&["election", "enter", "twice", "--candidate", "host-7"][..], more, &["--", "sh", "-c", script]].concat()
     };
     let fence = |line: &str| -> Result<i64> { Ok(line.rsplit(' ').next().unwrap_or_default().trim().parse()?) };
     let mut first = ctl.start(&enter(&[]))?;

@@ -19,7 +19,7 @@ use crate::status::{fault, text};
 use conclave_api::conclave::v1::campaign_response::Now;
 use conclave_api::conclave::v1::{self, CampaignResponse};
 use conclave_state::coord::{candidate_key, election_prefix, term_key, token};
-use conclave_state::{EventKind, Name, Standing};
+use conclave_state::{Cause, EventKind, Name, Standing};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use std::sync::Arc;
@@ -219,6 +219,14 @@ impl Waiting {
         Err(too_late())
     }
 
+    /// Why the candidate is gone, judging by who has its id now.
+    fn who_is_there(&self) -> String {
+        match self.pending.request().seen().ok().and_then(|seen| seen.row) {
+            Some(row) if !self.pending.request().is_own(&row) => Cause::TakenOver.word().replace('_', " "),
+            _ => "gone".to_owned(),
+        }
+    }
+
     /// The candidate is gone without a win.
     #[cold]
     fn gone(&mut self, batch: Option<&Batch>) -> Status {
@@ -228,7 +236,7 @@ impl Waiting {
             Ok(false) => text::LEASE_NOT_FOUND.into(),
             Err(error) => fault(error),
             Ok(true) => {
-                let why = why_gone(batch, &term_key, candidacy.candidate());
+                let why = why_gone(batch, &term_key, candidacy.candidate()).unwrap_or_else(|| self.who_is_there());
                 Status::not_found(format!("conclave: no longer a candidate ({why})"))
             }
         };
@@ -237,18 +245,18 @@ impl Waiting {
     }
 }
 
-/// Why a candidate is gone, as the term says it that was written in the same revision.
-fn why_gone(batch: Option<&Batch>, term_key: &[u8], candidate: &str) -> String {
-    let term = batch.and_then(|batch| batch.events.iter().find(|event| event.kv.key == term_key));
-    let Some(event) = term else { return "gone".to_owned() };
+/// Why a candidate is gone, as the term says it that was written in the same revision; `None` if no
+/// term was.
+fn why_gone(batch: Option<&Batch>, term_key: &[u8], candidate: &str) -> Option<String> {
+    let event = batch?.events.iter().find(|event| event.kv.key == term_key)?;
     if event.kind == EventKind::Delete {
-        return "the election was deleted".to_owned();
+        return Some("the election was deleted".to_owned());
     }
-    match decode::put::<TermValue>(event) {
+    Some(match decode::put::<TermValue>(event) {
         Some(TermValue { cause: Some(cause), subject, reason, .. }) if subject == candidate => {
             let colon = if reason.is_empty() { "" } else { ": " };
             format!("{}{colon}{reason}", cause.word().replace('_', " "))
         }
         _ => "gone".to_owned(),
-    }
+    })
 }
