@@ -7,6 +7,7 @@ use super::hub::{CatchUp, WatchHub};
 use super::interest::Span;
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
+use crate::turns::Turn;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
