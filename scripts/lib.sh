@@ -122,3 +122,11 @@ ensure_rocksdb() {
   fi
   export ROCKSDB_LIB_DIR=$archive_dir ROCKSDB_STATIC=1
 }
+
+# Compiles the server and the command line as they are released, into $CARGO_TARGET_DIR/release.
+build_release() {
+  ensure_build_packages
+  ensure_rocksdb
+  say "compiling conclave and conclavectl (release: optimised as a whole, some minutes the first time)"
+  cargo build --locked --release -p conclave-server --bin conclave -p conclave-cli --bin conclavectl
+}

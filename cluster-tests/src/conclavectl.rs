@@ -84,6 +84,17 @@ impl Ctl {
         Ok(Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
     }
 
+    /// Runs a command that writes to `stdout`, which is not captured.
+    ///
+    /// # Errors
+    /// It cannot be started or takes too long.
+    pub async fn run_into(&self, args: &[&str], stdout: impl Into<Stdio>) -> Result<Ended> {
+        let child = self.command(args).stdin(Stdio::null()).stdout(stdout).spawn()?;
+        let output = within(&format!("{args:?}"), BOUND, child.wait_with_output()).await??;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(Ended { code: output.status.code(), stdout: String::new(), stderr })
+    }
+
     /// Runs a command that must succeed; returns what it printed, without the end of line.
     ///
     /// # Errors

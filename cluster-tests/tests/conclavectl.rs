@@ -475,7 +475,7 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
     ours.line_with("job/", SOON).await?;
     let shown = ctl.json(&["lock", "ls"]).await?;
     assert_eq!(
-        (shown[0]["name"].as_str(), shown[0]["holders"][0]["mode"].as_str()),
+        (shown[0]["name"].as_str(), shown["locks"][0]["holders"][0]["mode"].as_str()),
         (Some("job"), Some("etcd")),
         "{shown}"
     );
@@ -541,7 +541,7 @@ async fn bad_input_is_refused_in_bounded_time() -> Result<()> {
         (vec!["get", "a", "--endpoints", &silent, "--dial-timeout", "300ms"], 2, "no answer within 300ms"),
         (vec!["get", "a", "--endpoints", &peer], 2, "peer port"),
         (vec!["get", "a", "--endpoints", "no.such.host.invalid:2379"], 2, "no.such.host.invalid:2379"),
-        (vec!["get", "a", "--endpoints", "https://127.0.0.1:2379"], 128, "TLS is not there yet"),
+        (vec!["get", "a", "--endpoints", "https://127.0.0.1:2379"], 128, "TLS is not implemented yet"),
         (vec!["get", "a", "--endpoints", "localhost"], 128, "the port is missing"),
         (vec!["get", "a", "--endpoints", ""], 128, "empty"),
         (vec!["get", "a", "--endpoints", &mixed], 0, ""),
@@ -557,8 +557,8 @@ async fn bad_input_is_refused_in_bounded_time() -> Result<()> {
         (vec!["get", "a", "--limit=x"], 128, "--limit"),
         (vec!["get", "a", "--command-timeout=soon"], 128, "is not a time"),
         (vec!["get", "a", "--command-timeout=0s"], 128, "no time"),
-        (vec!["get", "a", "--user", "root:x"], 128, "authentication is not there yet"),
-        (vec!["get", "a", "--cacert", "/x", "--endpoints", &live], 128, "TLS is not there yet"),
+        (vec!["get", "a", "--user", "root:x"], 128, "authentication is not implemented yet"),
+        (vec!["get", "a", "--cacert", "/x", "--endpoints", &live], 128, "TLS is not implemented yet"),
         (vec!["lease", "grant", "0"], 128, "before it began"),
         (vec!["lease", "grant", "--", "-5"], 128, "negative"),
         (vec!["lease", "grant", "99999999999"], 128, "longest"),
@@ -612,7 +612,7 @@ async fn etcdctls_environment_is_understood() -> Result<()> {
 async fn help_completions_and_pages() -> Result<()> {
     let ctl = Ctl::new(&[]);
     let help = ctl.ok(&["--help"]).await?;
-    for text in ["Exit codes", "ETCDCTL_", "lock", "status"] {
+    for text in ["Exit codes", "ETCDCTL_", "lock", "status", "--color"] {
         ensure!(help.contains(text), "{text} is missing in {help}");
     }
     for shell in ["bash", "zsh", "fish"] {
@@ -621,7 +621,15 @@ async fn help_completions_and_pages() -> Result<()> {
     ensure!(ctl.ok(&["man"]).await?.contains(".TH conclavectl"));
     let dir = tempfile::tempdir()?;
     ctl.ok(&["man", "--dir", &dir.path().display().to_string()]).await?;
-    ensure!(dir.path().join("conclavectl-lock.1").exists());
+    let page = std::fs::read_to_string(dir.path().join("conclavectl-lock.1"))?;
+    for section in ["SYNOPSIS", "EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
+        ensure!(page.contains(section), "{section} is missing in {page}");
+    }
+    // Colours only where they are asked for, or at a terminal.
+    let coloured = ctl.run(&["status", "--color", "always", "--endpoints", "127.0.0.1:1"]).await?;
+    ensure!(coloured.stderr.contains('\u{1b}'), "{}", coloured.stderr);
+    let plain = ctl.run(&["status", "--endpoints", "127.0.0.1:1"]).await?;
+    ensure!(plain.stderr.starts_with("Error: no endpoint"), "{}", plain.stderr);
     Ok(())
 }
 
@@ -665,7 +673,37 @@ async fn a_line_that_can_be_reordered() -> Result<()> {
     watch.line_with("c evicted (disk full)", SOON).await?;
     assert_eq!(c.ended(SOON).await?.code(), Some(124));
     let back = ctl.run(&["election", "enter", "printing", "--candidate", "c", "--try"]).await?;
-    assert_eq!(back.code, Some(8), "{}", back.stderr);
+    assert_eq!(back.code, Some(1), "{}", back.stderr);
+    Ok(())
+}
+
+/// Issue: both led under one fence, and neither was told.
+#[tokio::test]
+async fn a_second_process_under_one_candidate_id_is_refused() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let enter = |more: &[&'static str]| {
+        let script = "echo \"leads $CONCLAVE_FENCE\"; exec sleep 300";
+        [&["election", "enter", "twice", "--candidate", "host-7"], more, &["--", "sh", "-c", script]].concat()
+    };
+    let fence = |line: &str| -> Result<i64> { Ok(line.rsplit(' ').next().unwrap_or_default().trim().parse()?) };
+    let mut first = ctl.start(&enter(&[]))?;
+    let old = fence(&first.line_with("leads", SOON).await?)?;
+    for more in [&[][..], &["--try"], &["--instance", "i"]] {
+        let second = ctl.run(&enter(more)).await?;
+        assert_eq!(second.code, Some(125), "{}", second.stderr);
+        ensure!(!second.stdout.contains("leads"), "it ran: {}", second.stdout);
+        for part in ["\"host-7\"", "for session", "--takeover", "election show"] {
+            ensure!(second.stderr.contains(part), "{part} is not in {}", second.stderr);
+        }
+    }
+    ensure!(ctl.json(&["election", "show", "twice"]).await?["term"]["id"] == old, "the first one leads");
+    // Explicitly: another term, and the first one is stopped.
+    let mut second = ctl.start(&enter(&["--takeover"]))?;
+    let new = fence(&second.line_with("leads", SOON).await?)?;
+    ensure!(new > old, "{new} after {old}");
+    assert_eq!(first.ended(SOON).await?.code(), Some(124));
+    let shown = ctl.json(&["election", "show", "twice"]).await?;
+    ensure!(shown["term"]["id"] == new && shown["term"]["leader"] == "host-7", "the first one took it away: {shown}");
     Ok(())
 }
 
@@ -675,7 +713,16 @@ async fn claims_sessions_and_modes() -> Result<()> {
     let take = |holder| ["claim", "take", "app", "--holder", holder, "--for", "5s"];
     let taken = ctl.json(&take("a")).await?;
     assert_eq!(taken["outcome"], "TAKEN", "{taken}");
-    assert_eq!(ctl.json(&take("a")).await?["outcome"], "EXTENDED");
+    let instance = taken["instance"].as_str().context("no instance")?;
+    let extending = [&take("a")[..], &["--instance", instance]].concat();
+    assert_eq!(ctl.json(&extending).await?["outcome"], "EXTENDED");
+    let twin = ctl.run(&take("a")).await?;
+    assert_eq!(twin.code, Some(8));
+    ensure!(
+        twin.stderr.contains("another instance of a") && twin.stderr.contains("--twin take-over"),
+        "{}",
+        twin.stderr
+    );
     let denied = ctl.run(&take("b")).await?;
     assert_eq!(denied.code, Some(8));
     ensure!(denied.stderr.contains("held by a"), "{}", denied.stderr);
@@ -704,8 +751,8 @@ async fn claims_sessions_and_modes() -> Result<()> {
     let writer = ctl.run(&["lock", "config", "--exclusive", "--try", "--", "true"]).await?;
     assert_eq!(writer.code, Some(123), "{}", writer.stderr);
     let shown = ctl.json(&["lock", "show", "config"]).await?;
-    assert_eq!(shown[0]["holders"][0]["mode"], "shared", "{shown}");
-    let fence = shown[0]["holders"][0]["fence"].to_string();
+    assert_eq!(shown["locks"][0]["holders"][0]["mode"], "shared", "{shown}");
+    let fence = shown["locks"][0]["holders"][0]["fence"].to_string();
     ctl.ok(&["lock", "release", "config", &fence]).await?;
     assert_eq!(first.ended(SOON).await?.code(), Some(124));
     ctl.ok(&["lock", "config", "--exclusive", "--", "true"]).await?;

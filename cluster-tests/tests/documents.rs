@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use cluster_tests::trials::check::PROPERTIES;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,30 @@ fn fault(evidence: &str, suites: &mut BTreeMap<String, String>) -> Result<Option
         return Ok(Some(format!("`{evidence}` names neither a test nor a transcript nor a checker")));
     };
     Ok((!there).then(|| format!("`{evidence}` is not there")))
+}
+
+/// The numbers in parentheses, as (S1) or (E1, E2): the promises that a text names.
+fn named_promises(text: &str) -> BTreeSet<String> {
+    let is_number = |word: &&str| {
+        word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.len() > 1
+            && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let inside = text.split('(').skip(1).filter_map(|rest| rest.split(')').next());
+    inside.flat_map(|list| list.split([',', ';', ' ', '\n'])).filter(is_number).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_prose_names_each_guarantee() -> Result<()> {
+    let text = fs::read_to_string(repository().join("docs/guarantees.md"))?;
+    let (prose, evidence) = text.split_once("\n## Evidence\n").context("docs/guarantees.md has a part `Evidence`")?;
+    let rows = evidence.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let numbers: BTreeSet<String> =
+        rows.filter(|cell| named_promises(&format!("({cell})")).contains(*cell)).map(str::to_owned).collect();
+    anyhow::ensure!(numbers.len() > 30, "only {} guarantees were found: has the table another form?", numbers.len());
+    let named = named_promises(prose);
+    anyhow::ensure!(named == numbers, "the prose names {named:?}, and the table has {numbers:?}");
+    Ok(())
 }
 
 #[test]
@@ -122,6 +146,92 @@ fn each_property_is_in_the_table_with_what_shows_that_it_can_fail() -> Result<()
             there == said,
             "bad histories of {name}: docs/testing.md has {said:?}, and there are {there:?}"
         );
+    }
+    Ok(())
+}
+
+/// All Markdown files that readers are led to, by their paths in the repository.
+fn documents() -> Result<Vec<PathBuf>> {
+    fn below(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                below(&path, found)?;
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+        Ok(())
+    }
+    let mut found = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| repository().join(name)).to_vec();
+    below(&repository().join("docs"), &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+/// A document without its code, where brackets are no links and `#` begins no heading.
+fn prose(text: &str) -> String {
+    let mut in_block = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        in_block ^= fence;
+        !in_block && !fence
+    });
+    // Code within a line: what stands between two back quotes is a link's text at most.
+    let without_code = lines.map(|line| line.split('`').step_by(2).collect::<Vec<_>>().join("x"));
+    without_code.collect::<Vec<_>>().join("\n")
+}
+
+/// The anchors of a document's headings, as the forges that show Markdown make them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    let mut in_block = false;
+    for line in text.lines() {
+        in_block ^= line.trim_start().starts_with("```");
+        let Some(heading) = line.strip_prefix('#').filter(|_| !in_block) else { continue };
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading.chars().filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'));
+        let anchor = kept.map(|char| if char == ' ' { '-' } else { char }).collect::<String>();
+        let again = (1..).map(|number| format!("{anchor}-{number}"));
+        let free = std::iter::once(anchor.clone()).chain(again).find(|anchor| !anchors.contains(anchor));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+#[test]
+fn each_link_leads_somewhere() -> Result<()> {
+    let (mut faults, mut links) = (Vec::new(), 0);
+    for document in documents()? {
+        let text = fs::read_to_string(&document)?;
+        let prose = prose(&text);
+        let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")) {
+            links += 1;
+            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            let file = if file.is_empty() {
+                document.clone()
+            } else {
+                document.parent().context("a document is in a folder")?.join(file)
+            };
+            let lacks = |anchor: &str| -> Result<bool> { Ok(!anchors(&fs::read_to_string(&file)?).contains(anchor)) };
+            if !file.exists() || anchor.map(lacks).transpose()?.unwrap_or(false) {
+                faults.push(format!("{}: {target}", document.strip_prefix(repository())?.display()));
+            }
+        }
+    }
+    anyhow::ensure!(links > 50, "only {links} links were found: are they written in another form?");
+    anyhow::ensure!(faults.is_empty(), "links that lead nowhere:\n{}", faults.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn the_index_leads_to_each_document() -> Result<()> {
+    let index = fs::read_to_string(repository().join("docs/README.md"))?;
+    for entry in fs::read_dir(repository().join("docs"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let listed = name == "README.md" || !name.ends_with(".md") || index.contains(&format!("]({name}"));
+        anyhow::ensure!(listed, "docs/README.md does not lead to {name}");
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub fn contains(program: &[u8], text: &str) -> bool {
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 21] = [
+pub const MUTANTS: [Mutant; 22] = [
     Mutant {
         name: "follower-read",
         what: "a linearizable read is answered from a follower's own state",
@@ -226,6 +226,15 @@ pub const MUTANTS: [Mutant; 21] = [
         nodes: 3,
         seconds: 15,
         caught_by: &["fences", "queue-terms", "grants", "fenced-writes"],
+    },
+    Mutant {
+        name: "session-ignored",
+        what: "a candidate that another session enters without an instance is taken for the same one",
+        workloads: &["queue"],
+        faults: &["delay"],
+        nodes: 3,
+        seconds: 15,
+        caught_by: &["one-holder"],
     },
 ];
 

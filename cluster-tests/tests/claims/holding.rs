@@ -4,8 +4,8 @@ use crate::support::{Fate, LATE, item, name, start};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::wait::{SOON, within};
 use conclave_api::conclave::v1::{
-    Caller, Cause, ClaimEvent, ClaimItem, ClaimResult, Expect, GetClaimRequest, ListRequest, WatchClaimRequest,
-    claim_event::Type, claim_item::Twin, claim_result::Outcome,
+    Caller, Cause, ClaimEvent, ClaimItem, ClaimResult, CloseSessionRequest, Expect, GetClaimRequest, ListRequest,
+    WatchClaimRequest, claim_event::Type, claim_item::Twin, claim_result::Outcome,
 };
 use std::time::{Duration, Instant};
 use tonic::metadata::MetadataValue;
@@ -110,10 +110,58 @@ async fn two_processes_of_one_name() -> Result<()> {
     let first = node.one(ask("1", Twin::Deny)).await?.fence_of(Outcome::Taken)?;
     let denied = node.one(ask("2", Twin::Deny)).await?;
     ensure!(denied.fence_of(Outcome::Denied)? == first && denied.instance == "1");
-    ensure!(node.one(ask("2", Twin::Share)).await?.fence_of(Outcome::Extended)? == first);
+    // A tenure is shared if both say so.
+    node.one(ask("2", Twin::Share)).await?.fence_of(Outcome::Denied)?;
+    ensure!(node.one(ask("1", Twin::Share)).await?.fence_of(Outcome::Extended)? == first);
+    node.one(ask("2", Twin::Deny)).await?.fence_of(Outcome::Denied)?;
+    for twice in [20_000, 20_000] {
+        let share = ClaimItem { duration_ms: twice, ..ask("2", Twin::Share) };
+        ensure!(node.one(share).await?.fence_of(Outcome::Extended)? == first);
+    }
     let over = node.one(ask("2", Twin::TakeOver)).await?.fence_of(Outcome::Taken)?;
     ensure!(over > first);
     node.one(ask("1", Twin::Deny)).await?.fence_of(Outcome::Denied)?;
+    Ok(())
+}
+
+/// Extensions without a command too: the second call of each kind is one, or would be.
+#[tokio::test]
+async fn whatever_is_left_out_no_two_hold_one_fence() -> Result<()> {
+    let (_cluster, nodes) = start(3).await?;
+    let (one, other) = (nodes[0].open(60_000).await?, nodes[0].open(60_000).await?);
+    let ask = async |at: usize, session: i64, item: ClaimItem| -> Result<ClaimResult> {
+        let answer = nodes[at].bulk(Caller { session, ..Caller::default() }, vec![item]).await?;
+        answer.results.into_iter().next().context("no result")
+    };
+    let of = |claim: &str, instance: &str| ClaimItem { instance: instance.into(), ..item(claim, "host-7", 20_000) };
+    for (claim, instance) in [("unnamed", ""), ("named", "i")] {
+        let fence = ask(0, one, of(claim, instance)).await?.fence_of(Outcome::Taken)?;
+        for at in 0..3 {
+            ensure!(ask(at, one, of(claim, instance)).await?.fence_of(Outcome::Extended)? == fence);
+            let denied = ask(at, other, of(claim, instance)).await?;
+            ensure!(denied.fence_of(Outcome::Denied)? == fence && denied.holder == "host-7", "{denied:?}");
+            let by_name = ClaimItem { instance: denied.instance, ..of(claim, "") };
+            ask(at, other, by_name.clone()).await?.fence_of(Outcome::Denied)?;
+            ask(at, 0, by_name).await?.fence_of(Outcome::Denied)?;
+        }
+        let refused = nodes[0].one(of(claim, "")).await.err().context("neither session nor instance")?;
+        ensure!(
+            refused.code() == Code::InvalidArgument && refused.message().contains("instance is empty"),
+            "{refused}"
+        );
+        // Its token fails with a take-over, and the other's passes.
+        let old = nodes[0].check(claim, "host-7").await?.token.unwrap_or_default().guards;
+        ensure!(nodes[0].guarded_put(old.clone()).await?);
+        let over = ClaimItem { twin: Twin::TakeOver.into(), ..of(claim, instance) };
+        ensure!(ask(1, other, over).await?.fence_of(Outcome::Taken)? > fence);
+        let new = nodes[0].check(claim, "host-7").await?.token.unwrap_or_default().guards;
+        ensure!(!nodes[0].guarded_put(old).await? && nodes[0].guarded_put(new).await?);
+        ask(2, one, of(claim, instance)).await?.fence_of(Outcome::Denied)?;
+    }
+    // A claim outlives its session; then whoever is the same instance goes on with it.
+    nodes[0].sessions().close(CloseSessionRequest { session: other }).await?;
+    let fence = ask(0, one, of("named", "j")).await?.fence_of(Outcome::Denied)?;
+    ensure!(ask(1, one, of("named", "i")).await?.fence_of(Outcome::Extended)? == fence);
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn name(name: &str) -> Option<Name> {
 }
 
 pub(crate) fn item(claim: &str, holder: &str, duration_ms: u64) -> ClaimItem {
-    ClaimItem { claim: name(claim), holder: holder.into(), duration_ms, ..Default::default() }
+    ClaimItem { claim: name(claim), holder: holder.into(), instance: "1".into(), duration_ms, ..Default::default() }
 }
 
 /// The services of one node.

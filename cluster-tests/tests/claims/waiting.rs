@@ -126,7 +126,7 @@ async fn a_place_in_line_ends_by_its_time_its_session_or_when_it_is_given_up() -
     let d = ask(node, Caller::default(), waiting(item("db", "d", 1_000)));
     tokio::time::sleep(Duration::from_millis(300)).await;
     in_line(node, "db", 1).await?;
-    let unclaim = UnclaimRequest { claim: name("db"), holder: "d".into(), ..Default::default() };
+    let unclaim = UnclaimRequest { claim: name("db"), holder: "d".into(), instance: "1".into(), ..Default::default() };
     ensure!(node.claims().unclaim(unclaim.clone()).await?.into_inner().changed);
     ensure!(!node.claims().unclaim(unclaim).await?.into_inner().changed);
     d.await??.fence_of(Outcome::Denied)?;

@@ -52,7 +52,10 @@ async fn a_claim_is_taken_extended_denied_and_checked() -> Result<()> {
     let weak = claims.check_weakly("c", "us").await?;
     // Another instance of the same name.
     ensure!(kind(claims.claim(&bid("us")).await) == Some(ErrorKind::ClaimDenied));
-    ensure!(claims.claim(&bid("us").twin(Twin::Share)).await?.fence == taken.fence);
+    let sharing = bid("us").twin(Twin::Share);
+    ensure!(kind(claims.claim(&sharing).await) == Some(ErrorKind::ClaimDenied));
+    ensure!(claims.claim(&ours.clone().twin(Twin::Share)).await?.fence == taken.fence);
+    ensure!(claims.claim(&sharing).await?.fence == taken.fence);
     let over = claims.claim(&bid("us").twin(Twin::TakeOver)).await?;
     ensure!(over.fence > taken.fence && !client.txn(write(&token)).await?.succeeded);
     ensure!(client.txn(Txn::new().when([weak]).then([Put::new("k", "w")])).await?.succeeded, "the weak one passes");

@@ -4,7 +4,7 @@ use super::kit::{A_WHILE, kind, next, nothing_left, one, session};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_client::{
-    Cause, Client, ErrorKind, Expect, Held, LostReason, Name, Put, QueueElection, Ran, Session,
+    Cause, Client, Error, ErrorKind, Expect, Held, LostReason, Name, Put, QueueElection, Ran, Session,
     queue::{ElectionEventKind, ElectionWatch, Eviction, Progress, Promotion, Standing},
     run_as_leader,
 };
@@ -160,6 +160,63 @@ async fn leadership_is_handed_over_when_asked_for() -> Result<()> {
     });
     ensure!(within("the stop", SOON, ran).await? == Ran::Stopped(Some(LostReason::TakenAway(Cause::Evicted))));
     nothing_left(&client).await
+}
+
+#[tokio::test]
+async fn work_that_is_asked_to_hand_over_ends_and_the_one_who_was_named_leads() -> Result<()> {
+    let (_cluster, client) = one().await?;
+    let (election, session) = with(&client, "pool", &[]).await?;
+    let won = election.candidate(&session, "r1").campaign().await?;
+    for id in ["r2", "r3"] {
+        election.candidate(&session, id).enter().await?;
+    }
+    let operator = election.clone();
+    let ran = run_as_leader(won, async |leading| {
+        operator.request_transfer("r3", Some(Duration::from_secs(60)), false).await.map(drop)?;
+        leading.stopping().await;
+        let term = operator.term().await?;
+        Ok::<_, Error>((leading.asked_to_transfer().await, term.leader))
+    });
+    let Ran::HandedOver(told) = within("the hand-over", SOON, ran).await? else { anyhow::bail!("not handed over") };
+    ensure!(told? == ("r3".to_owned(), Some("r1".to_owned())), "it leads until its work has ended");
+    ensure!(order(&election).await? == ["r3", "r2"]);
+    // The same candidacy stands again, as in the guide's loop.
+    let mut again = election.candidate(&session, "r1").campaigning();
+    ensure!(matches!(within("the line", SOON, again.next()).await??, Progress::Waiting { before: 2 }));
+    drop(again);
+    // The one who was named is gone when the work ends: the first in line leads, and nobody is stranded.
+    let won = election.candidate(&session, "r3").campaign().await?;
+    election.candidate(&session, "r4").enter().await?;
+    let ran = run_as_leader(won, async |leading| {
+        operator.request_transfer("r4", None, false).await.map(drop)?;
+        leading.stopping().await;
+        operator.evict("r4", Eviction::new()).await.map(drop)
+    });
+    ensure!(matches!(within("the end", SOON, ran).await?, Ran::HandedOver(Ok(()))));
+    ensure!(election.term().await?.leader.as_deref() == Some("r2"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restarted_process_takes_its_place_over_once() -> Result<()> {
+    let (_cluster, client) = one().await?;
+    let election = QueueElection::new(&client, "pool");
+    let (before, after) = (session(&client).await?, session(&client).await?);
+    let first = election.candidate(&before, "host-7").takeover();
+    let old = first.campaign().await?;
+    // Without asking for it, a second process is refused.
+    let refused = election.candidate(&after, "host-7");
+    ensure!(kind(within("the refusal", SOON, refused.campaign()).await?) == Some(ErrorKind::AlreadyExists));
+    let second = election.candidate(&after, "host-7").takeover();
+    let new = within("the takeover", SOON, second.campaign()).await??;
+    ensure!(new.fence() > old.fence());
+    ensure!(within("the loss", SOON, old.lost()).await? == LostReason::TakenAway(Cause::TakenOver));
+    // The first process is alive after all: it does not take the place back, whichever way it stands again.
+    ensure!(kind(within("no again", SOON, old.again()).await?) == Some(ErrorKind::AlreadyExists));
+    ensure!(kind(within("no campaign", SOON, first.campaign()).await?) == Some(ErrorKind::AlreadyExists));
+    ensure!(kind(within("no entry", SOON, first.clone().enter()).await?) == Some(ErrorKind::AlreadyExists));
+    ensure!(new.why_lost().is_none() && order(&election).await? == ["host-7"]);
+    Ok(())
 }
 
 #[tokio::test]

@@ -101,7 +101,8 @@ async fn a_call_that_ends_late_leaves_what_was_entered_again_elsewhere() -> Resu
     for (id, session) in [("b", old), ("c", new)] {
         let mut dead = campaign(&mut one, id, old).await?;
         before(&mut dead).await?;
-        let mut live = campaign(&mut other, id, session).await?;
+        let enter = Some(EnterRequest { takeover: session != old, ..entering(id, session) });
+        let mut live = campaign_for(&mut other, CampaignRequest { enter, ..Default::default() }).await?;
         before(&mut live).await?;
         drop(dead);
         silent(&mut live).await?;

@@ -1,12 +1,13 @@
 //! The scenario that Atomix's own tests walk, step by step, and what its versions got wrong.
 
 use super::kit::*;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{grant, revoke};
 use cluster_tests::cluster::Cluster;
 use conclave_api::conclave::v1::election_event::Type;
 use conclave_api::conclave::v1::election_response::Standing;
-use conclave_api::conclave::v1::{Cause, EnterRequest, WatchElectionRequest};
+use conclave_api::conclave::v1::{CampaignRequest, Cause, EnterRequest, LeaveRequest, WatchElectionRequest};
+use conclave_api::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op};
 use tonic::Code;
 
 /// Where the scenario stands: ids rise with each step of the sequence and stay otherwise.
@@ -158,7 +159,8 @@ async fn sessions_end_in_one_step() -> Result<()> {
     Ok(())
 }
 
-/// A candidate that came back with another session does not go with its first one. All survives a restart of everything.
+/// A candidate that came back with another session has a term of its own, and does not go with its first one. All survives a restart of
+/// everything.
 #[tokio::test]
 async fn sessions_are_exchanged_and_all_survives_a_restart() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -173,14 +175,71 @@ async fn sessions_are_exchanged_and_all_survives_a_restart() -> Result<()> {
     cluster.ready_all().await?;
     let mut at = elections(&cluster, 1).await?;
     assert_eq!(term(&mut at).await?, before);
-    let again = enter(&mut at, "a", new).await?;
-    assert_eq!((again.changed, again.standing(), again.token), (false, Standing::Leads, entered.token));
+    let again = at.enter(EnterRequest { takeover: true, ..entering("a", new) }).await?.into_inner();
+    assert_eq!((again.changed, again.standing()), (true, Standing::Leads));
+    let (old_fence, fence) = (entered.token.unwrap_or_default().fence, again.token.unwrap_or_default().fence);
+    ensure!(fence > old_fence, "{fence} after {old_fence}");
     revoke(&client, old).await?;
     let after = term(&mut at).await?;
-    assert_eq!((order(&after), after.id), (vec!["a", "b"], before.id));
+    assert_eq!((order(&after), after.id), (vec!["a", "b"], fence));
     revoke(&client, new).await?;
     assert_eq!(order(&term(&mut at).await?), [""; 0]);
     Ok(())
+}
+
+/// Issue: two processes campaigned as `host-7`, each with a session of its own and nothing else said, and led under one fence.
+#[tokio::test]
+async fn two_sessions_of_one_candidate_never_share_a_fence() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let client = cluster.client_of_all()?;
+    let (mut at, mut there) = (elections(&cluster, 0).await?, elections(&cluster, 1).await?);
+    let (one, other) = (grant(&client, LASTING).await?, grant(&client, LASTING).await?);
+    for instance in ["", "i"] {
+        let of = |session| EnterRequest { instance: instance.into(), ..entering("host-7", session) };
+        let run = |session, takeover| CampaignRequest {
+            enter: Some(EnterRequest { takeover, ..of(session) }),
+            ..CampaignRequest::default()
+        };
+        let first = won(&mut campaign_for(&mut at, run(one, false)).await?).await?.token.context("no token")?;
+        let mut watching = watch(&mut there, WatchElectionRequest { no_snapshot: true, ..Default::default() }).await?;
+        for refused in [
+            campaign_for(&mut there, run(other, false)).await.err().context("the first one leads")?,
+            there.enter(of(other)).await.err().context("the first one leads")?,
+            there.enter(EnterRequest { try_only: true, ..of(other) }).await.err().context("the first one leads")?,
+        ] {
+            assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+            ensure!(refused.message().contains(&format!("session {one:x}")), "it does not say whose it is: {refused}");
+        }
+        // It is explicit, it is another term, those who watch are told; and only the new token passes.
+        let second = won(&mut campaign_for(&mut there, run(other, true)).await?).await?.token.context("no token")?;
+        ensure!(second.fence > first.fence && second.guards != first.guards, "{second:?} after {first:?}");
+        let told = event(&mut watching).await?;
+        assert_eq!((told.cause(), told.previous_leader.as_str()), (Cause::TakenOver, "host-7"));
+        for (token, passes) in [(&first, false), (&second, true)] {
+            let put = PutRequest { key: "data".into(), value: "x".into(), ..Default::default() };
+            let success = vec![RequestOp { request: Some(request_op::Request::RequestPut(put)) }];
+            let txn = TxnRequest { compare: token.guards.clone(), success, ..Default::default() };
+            assert_eq!(client.kv().txn(txn).await?.succeeded, passes, "fence {}", token.fence);
+        }
+        // What the first one gives back late is not the second one's; nor does it find its place again.
+        let late = LeaveRequest { caller: by(one), election: named(E), candidate: "host-7".into(), instance: None };
+        ensure!(!at.leave(late.clone()).await?.into_inner().changed);
+        assert_eq!(at.enter(of(one)).await.err().context("it was taken over")?.code(), Code::AlreadyExists);
+        ensure!(at.leave(LeaveRequest { caller: by(other), ..late }).await?.into_inner().changed);
+    }
+    // In line too: the call of who is replaced ends, and says why.
+    enter(&mut at, "a", one).await?;
+    let mut waiting = campaign(&mut at, "host-7", one).await?;
+    assert_eq!(before(&mut waiting).await?, 1);
+    let refused = campaign(&mut there, "host-7", other).await.err().context("the first one waits")?;
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    let enter = Some(EnterRequest { takeover: true, ..entering("host-7", other) });
+    let mut replacing = campaign_for(&mut there, CampaignRequest { enter, ..Default::default() }).await?;
+    assert_eq!(before(&mut replacing).await?, 1);
+    let replaced = ending(&mut waiting).await?;
+    assert_eq!(replaced.code(), Code::NotFound);
+    assert_eq!(replaced.message(), "conclave: no longer a candidate (taken over)");
+    silent(&mut replacing).await
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! The command line as a whole.
 
-use crate::{commands::Command, exit, settings::GlobalArgs};
-use clap::{CommandFactory, Parser};
+use crate::{
+    commands::Command,
+    exit,
+    settings::{GlobalArgs, Hidden},
+};
+use clap::{Args as _, CommandFactory, Parser};
 use std::ffi::OsString;
 
 /// Elections, locks, claims, keys and leases of a Conclave cluster, from the command line.
@@ -17,6 +21,18 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The help of a command that does something: what it is for and examples come before the long list of options.
+const TEMPLATE: &str = "\
+{about-with-newline}
+{usage-heading} {usage}{after-help}
+
+{all-args}";
+
+/// The whole command line as it is parsed: also with flags that help, pages and completions leave out.
+pub(crate) fn parser() -> clap::Command {
+    Hidden::augment_args(command())
+}
+
 /// The whole command line with the texts that are put together.
 pub(crate) fn command() -> clap::Command {
     let environment = "\
@@ -25,7 +41,17 @@ Environment:
   CONCLAVECTL_WRITE_OUT, CONCLAVECTL_HEX and CONCLAVECTL_DEBUG stand for the global options of
   the same names. ETCDCTL_* of the same names is understood too. A flag counts before
   CONCLAVECTL_*, that before ETCDCTL_*.";
-    Cli::command().after_long_help(format!("{environment}\n\n{}", exit::TABLE))
+    let mut command = Cli::command().after_long_help(format!("{environment}\n\n{}", exit::TABLE));
+    command.get_subcommands_mut().for_each(shape);
+    command
+}
+
+/// Gives all commands that do something the [`TEMPLATE`]; groups list their commands first.
+fn shape(command: &mut clap::Command) {
+    command.get_subcommands_mut().for_each(shape);
+    if !command.is_subcommand_required_set() {
+        *command = std::mem::take(command).help_template(TEMPLATE);
+    }
 }
 
 /// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
@@ -72,14 +98,14 @@ mod tests {
     use clap::FromArgMatches as _;
 
     pub(crate) fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
-        let command = command();
+        let command = parser();
         let args = normalized(args.iter().map(OsString::from), &command);
         Cli::from_arg_matches(&command.try_get_matches_from(args)?)
     }
 
     #[test]
     fn the_definitions_hold_together() {
-        command().debug_assert();
+        parser().debug_assert();
     }
 
     #[test]
@@ -94,9 +120,33 @@ mod tests {
     #[test]
     fn every_command_has_help() {
         fn check(command: &clap::Command) {
-            assert!(command.get_about().is_some(), "{} says nothing about itself", command.get_name());
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} says nothing about itself");
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{name}: {} is not described", arg.get_id());
+            }
+            let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            if !command.has_subcommands() {
+                assert!(more.contains("Example"), "{name} has no example");
+            }
+            // Longer ones would be wrapped where there is no terminal.
+            let long = more.lines().find(|line| line.chars().count() > 98);
+            assert_eq!(long, None, "{name} has a long line");
             command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
         }
         check(&command());
+    }
+
+    #[test]
+    fn examples_come_before_options_and_refused_flags_are_not_shown() {
+        let error = parser().try_get_matches_from(["conclavectl", "put", "--help"]).expect_err("help");
+        let help = error.render().to_string();
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text} is missing in {help}"));
+        assert!(at("Usage:") < at("Examples:") && at("Examples:") < at("Arguments:"), "{help}");
+        assert!(at("Options:") < at("Global options:") && !help.contains("--cacert"), "{help}");
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut command(), "conclavectl", &mut script);
+        let script = String::from_utf8_lossy(&script);
+        assert!(script.contains("--prefix") && !script.contains("--cacert") && !script.contains("--discovery-srv"));
     }
 }

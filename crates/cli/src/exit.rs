@@ -19,11 +19,13 @@ pub(crate) enum Exit {
     Io,
     /// The operation may have taken effect, or not.
     Unknown,
-    /// Somebody else holds or leads; not held by who was named; not in time.
+    /// Somebody else holds or leads it now; or not in time.
     Busy,
+    /// Things are not as the command names them: another holds or leads it, or nobody does.
+    Otherwise,
     /// Lost while it was held.
     Lost,
-    /// `-- COMMAND`: it never started, somebody else holds or leads.
+    /// `-- COMMAND`: it never started, somebody else holds or leads now. Nothing else: scripts take it for "later, then".
     CommandBusy,
     /// `-- COMMAND`: stopped, because the lock or leadership was lost.
     CommandLost,
@@ -50,7 +52,7 @@ impl Exit {
             Self::Interrupted => 5,
             Self::Io => 6,
             Self::Unknown => 7,
-            Self::Busy => 8,
+            Self::Busy | Self::Otherwise => 8,
             Self::Lost => 9,
             Self::CommandBusy => 123,
             Self::CommandLost => 124,
@@ -67,8 +69,9 @@ impl Exit {
     pub(crate) fn before_command(self) -> Self {
         match self {
             Self::Busy => Self::CommandBusy,
-            Self::Lost => Self::CommandLost,
-            Self::Failed
+            Self::Otherwise
+            | Self::Lost
+            | Self::Failed
             | Self::NoConnection
             | Self::BadInput
             | Self::Unsupported
@@ -91,11 +94,11 @@ Exit codes:
     5  interrupted before it was done
     6  reading or writing failed on this side
     7  outcome unknown: it may have taken effect; read before doing it again
-    8  not now: held or led by somebody else, not by who was named, or not in time
+    8  not now: somebody else holds or leads it, the one named does not, or not in time
     9  lost while it was held
   128  the command line is wrong
   With -- COMMAND it is the command's code, or 128 plus its signal. If conclavectl failed:
-  123  not started: somebody else holds or leads (--try, --wait)
+  123  not started: somebody else holds or leads it now (--try, --wait); it may pass later
   124  stopped: the lock or leadership was lost
   125  not started: anything else of the above
   126  not started: COMMAND cannot be run

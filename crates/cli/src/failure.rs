@@ -3,7 +3,10 @@
 //! 1. A failure says what happened in the words of whoever noticed (the server's text is kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    output::{self, style},
+};
 use std::fmt;
 use tonic::{Code, Status};
 
@@ -32,6 +35,19 @@ impl Failure {
         Self { exit, message: message.into(), hint: None }
     }
 
+    /// One of which nobody is told: there is nobody left to read it.
+    pub(crate) fn quiet(exit: Exit) -> Self {
+        Self::new(exit, "")
+    }
+
+    /// Tells the user, on standard error.
+    pub(crate) fn tell(&self) {
+        if !self.message.is_empty() {
+            let error = style::paint(style::on_stderr(), style::ALARM, "Error:");
+            output::complain(&format!("{self}\n").replacen("Error:", &error, 1));
+        }
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -47,6 +63,20 @@ impl Failure {
     #[must_use]
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// For want of a leader of the cluster. The advice on an unknown outcome stays.
+    #[must_use]
+    pub(crate) fn because(mut self, cause: &str) -> Self {
+        self.message = format!("{cause} ({})", self.message);
+        if self.exit != Exit::Unknown {
+            self.hint = Some(
+                "nothing can be read or written until a majority of the members is up and connected; \
+                 `conclavectl status` shows them"
+                    .to_owned(),
+            );
+        }
         self
     }
 
@@ -85,6 +115,7 @@ impl Failure {
             broken if broken.starts_with("h2 protocol error") || broken.starts_with("transport error") => {
                 "the connection to the member was lost"
             }
+            "Timeout expired" | "no answer within the deadline" => "no member answered in time",
             words => words,
         }
     }
@@ -112,16 +143,23 @@ impl Failure {
             Code::Unimplemented => failure(Exit::Unsupported)
                 .hint("this server does not have it: a stock etcd has no elections with an order, claims or modes of locks, nor has an older member what \
                  is newer; `conclavectl endpoint status` tells its version"),
-            code => hinted(failure(exit_of(code, message)), message),
+            _ => hinted(failure(exit_of(message)), message),
         }
     }
 }
 
-fn exit_of(code: Code, message: &str) -> Exit {
-    match code {
-        // etcd's own refusals are refusals; those of elections, locks and claims are answers.
-        _ if message.starts_with("etcdserver:") => Exit::Failed,
-        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => Exit::Busy,
+/// What a refusal means for whoever tries again later. Only what is held *now* passes by itself; a wrong capacity, a second process of the
+/// same name or a cool-down does not, and must not look as if it did.
+fn exit_of(message: &str) -> Exit {
+    const HELD: [&str; 1] = ["conclave: held by another"];
+    const OTHERWISE: [&str; 4] =
+        ["conclave: not as expected", "conclave: not a candidate", "conclave: no such election", "election: no leader"];
+    let begins = |text: &&str| message.starts_with(*text);
+    match message {
+        _ if HELD.iter().any(|text| begins(text)) => Exit::Busy,
+        _ if OTHERWISE.iter().any(|text| begins(text)) => Exit::Otherwise,
+        // Juju's words: `"a" is not leader of "app"`.
+        juju if juju.starts_with('"') && juju.contains("\" is not leader of \"") => Exit::Otherwise,
         _ => Exit::Failed,
     }
 }
@@ -139,7 +177,7 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ),
         (
             "is a future revision",
-            "the store is not that far; `conclavectl get --prefix '' --limit 1 -w json` tells the revision",
+            "the store is not that far; `conclavectl status` shows the revision in its first line",
         ),
         (
             "database space exceeded",
@@ -149,8 +187,28 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ("duplicate key given", "one transaction may write a key once"),
         ("key is not provided", "an empty key cannot be written"),
         ("conclave: not a candidate", "`conclavectl election show` shows who stands in the line"),
+        (
+            "that id stands already",
+            "two processes cannot stand under one id: choose another --candidate, or replace the one that stands with --takeover, which \
+             fences it out; `conclavectl election show` shows it",
+        ),
         ("conclave: held by another", "`conclavectl claim show` shows who holds it"),
-        ("bad leader transferee", "`conclavectl member list` shows the ids (in hexadecimal)"),
+        (
+            "evicted, and not to come back yet",
+            "the cool-down of its eviction is not over; enter again later, or under another id",
+        ),
+        (
+            "the semaphore is in use with the capacity",
+            "all who use a semaphore at the same time give the same capacity: --permits COUNT/CAPACITY",
+        ),
+        (
+            "keys under /_conclave/",
+            "leave them out of the range: two ranges, below and above /_conclave/; `conclavectl election delete` removes an election",
+        ),
+        (
+            "bad leader transferee",
+            "`conclavectl status` shows the members by name, `conclavectl member list` with their ids",
+        ),
     ];
     match advice.into_iter().find(|(text, _)| message.contains(text)) {
         Some((_, advice)) => failure.hint(advice),
@@ -187,7 +245,7 @@ impl Failure {
             ErrorKind::Unavailable => Exit::NoConnection,
             ErrorKind::Deadline => Exit::Busy,
             ErrorKind::SessionLost | ErrorKind::NotHeld | ErrorKind::NotLeader => Exit::Lost,
-            ErrorKind::NoLeader => Exit::Busy,
+            ErrorKind::NoLeader => Exit::Otherwise,
             ErrorKind::Unsupported => Exit::Unsupported,
             _ => return Self::of(&status, Effect::Reads),
         };

@@ -8,8 +8,10 @@
 //!    once. Any other write is sent again only if it surely had no effect. What may have taken effect is reported so.
 
 use crate::{
+    census,
+    exit::Exit,
     failure::{Effect, Failure, Result},
-    output,
+    output::{self, human},
     settings::Settings,
 };
 use conclave_client::{
@@ -145,15 +147,42 @@ impl Link {
             };
             let again = error.is_retryable() || (effect != Effect::Writes && error.outcome_unknown());
             if !again || Instant::now() + PAUSE >= end {
-                return Err(failure());
+                return Err(self.explained(failure()).await);
             }
             sleep(PAUSE).await;
             match timeout_at(end, self.find(Some(node.index))).await {
                 Ok(Ok(other)) => node = other,
-                Ok(Err(_)) | Err(_) => return Err(failure()),
+                Ok(Err(_)) | Err(_) => return Err(self.explained(failure()).await),
             }
             *self.node.borrow_mut() = Some(node.clone());
         }
+    }
+
+    /// A failure for want of an answer; with its cause, if that is that the cluster has no leader.
+    pub(crate) async fn explained(&self, failure: Failure) -> Failure {
+        if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
+            return failure;
+        }
+        match census::leaderless(&self.settings).await {
+            Some(cause) => failure.because(&cause),
+            None => failure,
+        }
+    }
+
+    /// A failure to take what a session holds. It holds nothing, whatever became of the request.
+    pub(crate) async fn not_taken(&self, failure: Failure, what: &str, ttl: Duration) -> Failure {
+        if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
+            return failure;
+        }
+        let cause = census::leaderless(&self.settings).await;
+        let ttl = human::time(ttl);
+        let ends = match cause {
+            Some(_) => format!("{ttl} after the cluster has a leader again, at the latest"),
+            None => format!("after {ttl} at the latest"),
+        };
+        let cause = cause.unwrap_or_else(|| failure.message().to_owned());
+        Failure::new(Exit::NoConnection, format!("{what} was not taken: {cause}"))
+            .hint(format!("nothing is held; what was asked for ends with its session, {ends}"))
     }
 
     /// How long one member may take for a read.
@@ -273,7 +302,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
     let reason = |(index, reason): &(usize, String)| format!("\n    {}: {reason}", endpoints[*index]);
     let list: String = reasons.iter().map(reason).collect();
-    Failure::new(crate::exit::Exit::NoConnection, format!("no endpoint can be used:{list}")).hint(
+    Failure::new(Exit::NoConnection, format!("no endpoint can be used:{list}")).hint(
         "are these the client addresses of running members? Set them with --endpoints or CONCLAVECTL_ENDPOINTS; \
          --dial-timeout gives them more time",
     )

@@ -5,14 +5,14 @@
 
 use crate::{
     failure::{Failure, Result},
-    output::{Format, Output},
+    output::{Format, Output, style},
     parse,
 };
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
 /// The flags of every command.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Members to talk to, separated by commas; the first that answers is used [default: 127.0.0.1:2379]
@@ -28,19 +28,21 @@ pub(crate) struct GlobalArgs {
     #[arg(short = 'w', long = "write-out", global = true, value_name = "FORMAT")]
     #[arg(visible_alias = "output", visible_short_alias = 'o')]
     write_out: Option<Format>,
-    /// Print byte strings in hexadecimal (simple format)
+    /// Print byte strings in hexadecimal (simple format), and ids of members (json)
     #[arg(long, global = true)]
     hex: bool,
     /// Tell on standard error what is being done
     #[arg(long, global = true)]
     debug: bool,
-    #[command(flatten)]
-    not_yet: NotYet,
+    /// Colours: always, never, or on a terminal unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: clap::ColorChoice,
 }
 
-/// etcdctl's flags for what there is not yet: refused, never ignored.
+/// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never ignored, and for
+/// the connection.
 #[derive(Args, Clone, Debug, Default)]
-struct NotYet {
+pub(crate) struct Hidden {
     #[arg(long, global = true, hide = true)]
     cacert: Option<String>,
     #[arg(long, global = true, hide = true)]
@@ -106,9 +108,22 @@ fn choose<T>(
     }
 }
 
+impl GlobalArgs {
+    /// How to print.
+    pub(crate) fn format(&self, lookup: Lookup<'_>) -> Result<Format> {
+        let format = |text: &str| Format::from_str(text, false).map_err(|_| unknown_format(text));
+        choose(self.write_out, "WRITE_OUT", lookup, format, Format::Simple)
+    }
+
+    /// Whether to colour.
+    pub(crate) fn color(&self) -> clap::ColorChoice {
+        self.color
+    }
+}
+
 impl Settings {
     /// From flags and environment.
-    pub(crate) fn new(args: &GlobalArgs, lookup: Lookup<'_>) -> Result<Self> {
+    pub(crate) fn new(args: &GlobalArgs, hidden: &Hidden, lookup: Lookup<'_>) -> Result<Self> {
         let seconds = Duration::from_secs;
         let list = |text: &str| Ok(text.split(',').map(str::to_owned).collect());
         let flag = |text: &str| match text {
@@ -116,29 +131,28 @@ impl Settings {
             "0" | "f" | "false" | "FALSE" | "False" => Ok(false),
             _ => Err(format!("{text:?} is neither true nor false")),
         };
-        let format = |text: &str| Format::from_str(text, false).map_err(|_| unknown_format(text));
         let endpoints = vec!["127.0.0.1:2379".to_owned()];
         let endpoints = choose(args.endpoints.clone(), "ENDPOINTS", lookup, list, endpoints)?;
-        let not_yet = &args.not_yet;
         let settings = Self {
             endpoints: endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?,
             dial_timeout: choose(args.dial_timeout, "DIAL_TIMEOUT", lookup, parse::duration, seconds(2))?,
             command_timeout: choose(args.command_timeout, "COMMAND_TIMEOUT", lookup, parse::duration, seconds(5))?,
-            keepalive_time: choose(not_yet.keepalive_time, "KEEPALIVE_TIME", lookup, parse::duration, seconds(2))?,
+            keepalive_time: choose(hidden.keepalive_time, "KEEPALIVE_TIME", lookup, parse::duration, seconds(2))?,
             keepalive_timeout: choose(
-                not_yet.keepalive_timeout,
+                hidden.keepalive_timeout,
                 "KEEPALIVE_TIMEOUT",
                 lookup,
                 parse::duration,
                 seconds(6),
             )?,
             output: Output {
-                format: choose(args.write_out, "WRITE_OUT", lookup, format, Format::Simple)?,
+                format: args.format(lookup)?,
                 hex: choose(args.hex.then_some(true), "HEX", lookup, flag, false)?,
+                color: style::on_stdout(),
             },
             debug: choose(args.debug.then_some(true), "DEBUG", lookup, flag, false)?,
         };
-        refuse_not_yet(not_yet, lookup)?;
+        refuse_not_yet(hidden, lookup)?;
         for (name, time) in [("--dial-timeout", settings.dial_timeout), ("--command-timeout", settings.command_timeout)]
         {
             if time.is_zero() {
@@ -164,7 +178,7 @@ fn endpoint(text: &str) -> Result<String> {
         return wrong("it is empty");
     }
     if text.starts_with("https://") {
-        return wrong("TLS is not there yet; members are reached by http:// on a network that is trusted");
+        return wrong("TLS is not implemented yet; members are reached by http:// on a network that is trusted");
     }
     let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     if address.contains("://") {
@@ -183,7 +197,7 @@ fn endpoint(text: &str) -> Result<String> {
 }
 
 /// What etcdctl can and conclavectl cannot must not look as if it had worked.
-fn refuse_not_yet(args: &NotYet, lookup: Lookup<'_>) -> Result<()> {
+fn refuse_not_yet(args: &Hidden, lookup: Lookup<'_>) -> Result<()> {
     let cases = [
         ("--cacert", "CACERT", args.cacert.is_some(), "TLS"),
         ("--cert", "CERT", args.cert.is_some(), "TLS"),
@@ -198,7 +212,7 @@ fn refuse_not_yet(args: &NotYet, lookup: Lookup<'_>) -> Result<()> {
             Some((variable, _)) => variable,
             None => continue,
         };
-        return Err(Failure::usage(format!("{source}: {what} is not there yet"))
+        return Err(Failure::usage(format!("{source}: {what} is not implemented yet"))
             .hint(format!("leave {source} out; it is refused so that nobody relies on what is not done")));
     }
     Ok(())
@@ -208,19 +222,31 @@ fn refuse_not_yet(args: &NotYet, lookup: Lookup<'_>) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn defaults() -> GlobalArgs {
+        GlobalArgs {
+            endpoints: None,
+            dial_timeout: None,
+            command_timeout: None,
+            write_out: None,
+            hex: false,
+            debug: false,
+            color: clap::ColorChoice::Never,
+        }
+    }
+
     fn with(env: &[(&str, &str)], args: &GlobalArgs) -> Result<Settings> {
         let env: Vec<(String, String)> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Settings::new(args, &|name| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+        Settings::new(args, &Hidden::default(), &|name| env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
     }
 
     #[test]
     fn flag_then_own_variable_then_etcdctls_then_default() {
-        let args = GlobalArgs::default();
+        let args = defaults();
         assert_eq!(with(&[], &args).expect("defaults").endpoints, ["127.0.0.1:2379"]);
         let both = [("CONCLAVECTL_ENDPOINTS", "a:1,b:2"), ("ETCDCTL_ENDPOINTS", "c:3")];
         assert_eq!(with(&both[1..], &args).expect("etcdctl's").endpoints, ["c:3"]);
         assert_eq!(with(&both, &args).expect("own").endpoints, ["a:1", "b:2"]);
-        let flag = GlobalArgs { endpoints: Some(vec!["http://d:4/".into()]), ..GlobalArgs::default() };
+        let flag = GlobalArgs { endpoints: Some(vec!["http://d:4/".into()]), ..defaults() };
         assert_eq!(with(&both, &flag).expect("flag").endpoints, ["http://d:4"]);
         let more = with(&[("ETCDCTL_WRITE_OUT", "json"), ("ETCDCTL_HEX", "true")], &args).expect("well-formed");
         assert_eq!((more.output.format, more.output.hex), (Format::Json, true));
@@ -228,14 +254,14 @@ mod tests {
 
     #[test]
     fn refusals_name_their_source() {
-        let args = GlobalArgs::default();
+        let args = defaults();
         for (name, value, says) in [
             ("ETCDCTL_DIAL_TIMEOUT", "soon", "ETCDCTL_DIAL_TIMEOUT: \"soon\" is not a time"),
             ("CONCLAVECTL_WRITE_OUT", "xml", "CONCLAVECTL_WRITE_OUT: unsupported output format"),
             ("ETCDCTL_HEX", "perhaps", "ETCDCTL_HEX"),
-            ("ETCDCTL_CACERT", "/ca.pem", "ETCDCTL_CACERT: TLS is not there yet"),
-            ("ETCDCTL_USER", "root:x", "ETCDCTL_USER: authentication is not there yet"),
-            ("ETCDCTL_ENDPOINTS", "https://a:1", "TLS is not there yet"),
+            ("ETCDCTL_CACERT", "/ca.pem", "ETCDCTL_CACERT: TLS is not implemented yet"),
+            ("ETCDCTL_USER", "root:x", "ETCDCTL_USER: authentication is not implemented yet"),
+            ("ETCDCTL_ENDPOINTS", "https://a:1", "TLS is not implemented yet"),
             ("ETCDCTL_ENDPOINTS", "a", "port is missing"),
             ("ETCDCTL_ENDPOINTS", "a:x", "number from 1"),
             ("ETCDCTL_ENDPOINTS", "a:0", "number from 1"),

@@ -8,36 +8,35 @@
 //! ```
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
-use conclave_client::{Client, Error, Held, QueueElection, QueueLeadership, Session};
+use conclave_client::{Client, Error, QueueElection, Ran, Session, run_as_leader};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Mutex, task::JoinSet, time::sleep};
 
 /// What was worked, in which term, by whom.
 pub type Journal = Arc<Mutex<Vec<(i64, String)>>>;
 
-/// One instance: leads, works until it is asked to hand over, does so, and goes.
+/// One instance: leads, works until it is asked to hand over, and goes.
 async fn worker(client: Client, id: &str, journal: Journal) -> Result<(), Error> {
     let session = Session::open(&client, Duration::from_secs(5)).await?;
     let election = QueueElection::new(&client, "nightly-batch");
-    let mut leadership: QueueLeadership = election.candidate(&session, id).label("host", id).campaign().await?;
-    let fence = leadership.fence();
-    let (asked, lost) = (leadership.asked_to_transfer(), leadership.lost());
-    let work = async {
+    let leadership = election.candidate(&session, id).label("host", id).takeover().campaign().await?;
+    let ran = run_as_leader(leadership, async |leading| {
+        let mut stopping = leading.stopping();
         loop {
-            journal.lock().await.push((fence, id.to_owned()));
-            sleep(Duration::from_millis(20)).await;
+            journal.lock().await.push((leading.fence(), id.to_owned()));
+            tokio::select! {
+                () = &mut stopping => return,
+                () = sleep(Duration::from_millis(20)) => {}
+            }
         }
-    };
-    tokio::select! {
-        () = work => {}
-        reason = lost => println!("{id}: stopped, {reason}"),
-        to = asked => {
-            // The work has ended; only now is the leadership given on.
-            println!("{id}: hands over to {to}");
-            leadership.transfer(None).await?;
-        }
+    });
+    match ran.await {
+        // The work had ended; only then was the leadership given on.
+        Ran::HandedOver(()) => println!("{id}: handed over"),
+        Ran::Finished(()) => println!("{id}: ended, no member confirmed the session"),
+        Ran::Stopped(reason) => println!("{id}: stopped, {reason:?}"),
     }
-    leadership.resign().await
+    Ok(())
 }
 
 /// Two workers, and an operator who moves the work from one to the other and then stops. Returns the journal.

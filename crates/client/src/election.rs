@@ -129,9 +129,38 @@ impl Election {
     /// # }
     /// ```
     pub async fn campaign(&self, session: &Session, value: impl Into<Bytes>) -> Result<Leadership, Error> {
-        let rule = Rule::Alone(self.candidates());
-        let line = Line { key: self.key(session), value: value.into(), rule, gone: ErrorKind::NotLeader };
+        let line = self.line(session, value.into());
         Ok(Leadership::new(session, place::wait(session, &line).await?))
+    }
+
+    /// Leads if nobody else does or waits to; `None` if somebody does. Then nothing is left behind.
+    ///
+    /// Another part of this process that leads by the same session, or is just resigning, counts as somebody.
+    ///
+    /// # Errors
+    /// As [`Election::campaign`]. Outcome unknown: the place could not be given back for sure; it is tried in the background.
+    ///
+    /// # Cancel safety
+    /// As [`Election::campaign`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election, session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// match election.try_campaign(&session, "10.0.0.7:9000").await? {
+    ///     Some(mut leadership) => leadership.resign().await?,
+    ///     None => println!("somebody else leads"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn try_campaign(&self, session: &Session, value: impl Into<Bytes>) -> Result<Option<Leadership>, Error> {
+        let place = place::attempt(session, &self.line(session, value.into())).await?;
+        Ok(place.map(|place| Leadership::new(session, place)))
+    }
+
+    fn line(&self, session: &Session, value: Bytes) -> Line {
+        let rule = Rule::Alone(self.candidates());
+        Line { key: self.key(session), value, rule, gone: ErrorKind::NotLeader }
     }
 
     /// Who leads, linearizably.

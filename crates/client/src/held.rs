@@ -171,6 +171,26 @@ pub trait Held: Send + Sync {
     /// # }
     /// ```
     fn release(&mut self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Ends when somebody asks the holder to hand over, with the name of the one who is to follow. Never ends for what cannot be handed
+    /// over: only a [queue leadership](crate::QueueLeadership) can.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and asked for again at any time.
+    fn asked_to_transfer(&self) -> BoxFuture<'static, String> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Gives it back; to the one who is to follow, if a hand-over is asked for at this moment. As [`Held::release`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Held::release`].
+    ///
+    /// # Cancel safety
+    /// As [`Held::release`].
+    fn hand_over(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        self.release()
+    }
 }
 
 /// Implements [`Held`] for a guard that has a `tenure`.

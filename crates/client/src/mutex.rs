@@ -37,6 +37,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Mutex {
     name: String,
+    value: Bytes,
 }
 
 /// A lock, or permits, held. See [`Held`](crate::Held) for what all guards can do.
@@ -65,7 +66,22 @@ impl Mutex {
     /// The lock of this name. Makes no call.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), value: Bytes::new() }
+    }
+
+    /// What the key of the lock holds, for people who look at it: who this is, for example. Empty unless set, as with etcd's own clients.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(session: conclave_client::Session) -> Result<(), conclave_client::Error> {
+    /// let guard = conclave_client::Mutex::new("report").value("root@host-7/4711").lock(&session).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = value.into();
+        self
     }
 
     /// Waits until the session holds the lock, through failures of members.
@@ -140,7 +156,8 @@ impl Mutex {
 
     fn line(&self, session: &Session) -> Line {
         let rule = Rule::Alone(KeyRange::prefix(format!("{}/", self.name)));
-        Line { key: place::key(&self.name, session.lease()), value: Bytes::new(), rule, gone: ErrorKind::NotHeld }
+        let (key, value) = (place::key(&self.name, session.lease()), self.value.clone());
+        Line { key, value, rule, gone: ErrorKind::NotHeld }
     }
 }
 

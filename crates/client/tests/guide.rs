@@ -15,15 +15,19 @@ async fn ten_minutes() -> Result<i64, Error> {
 
     let client = Client::new(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"])?;
     let session = Session::open(&client, Duration::from_secs(10)).await?;
-    let candidate = QueueElection::new(&client, "billing").candidate(&session, "host-7");
+    let candidate = QueueElection::new(&client, "billing").candidate(&session, "host-7").takeover();
     loop {
         let leadership = candidate.campaign().await?; // waits in line
         let ran = run_as_leader(leadership, async |leading| {
-            bill(leading.fence()).await // dropped before leadership is given up
+            tokio::select! {
+                bill = bill(leading.fence()) => Some(bill), // dropped before leadership is given up
+                () = leading.stopping() => None, // asked to hand over, or short of time
+            }
         });
         match ran.await {
-            Ran::Finished(result) => break result,
-            Ran::Stopped(why) => tracing::warn!(?why, "no longer the leader"),
+            Ran::Finished(Some(result)) => break result,
+            Ran::HandedOver(_) => tracing::info!("another leads, as was asked for"),
+            Ran::Finished(None) | Ran::Stopped(_) => tracing::warn!("no longer the leader"),
         }
     }
 }

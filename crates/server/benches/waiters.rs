@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use conclave_server::waiters::{Look, Source, Waiters, look};
 use conclave_state::{
-    Changes, Command, Enqueue, Fault, LeaseGrant, Machine, MemoryView, Place, Position, QueueKind, Response, Withdraw,
+    Changes, Command, Dequeue, DequeueBy, Enqueue, Fault, LeaseGrant, Machine, MemoryView, Place, Position, QueueKind,
+    Response,
 };
 use divan::{AllocProfiler, Bencher};
 use std::collections::VecDeque;
@@ -48,7 +49,7 @@ impl World {
 
     fn enqueue(&mut self, lease: i64) -> (Place, Changes) {
         let (kind, name) = (QueueKind::Lock, Bytes::from_static(NAME));
-        let asked = Enqueue { kind, name, lease, grant_ttl_seconds: 0, value: Bytes::new() };
+        let asked = Enqueue { kind, name, lease, grant_ttl_ms: 0, value: Bytes::new(), attempt: 0 };
         match self.apply(&Command::Enqueue(asked)) {
             (Response::Enqueue(place), changes) => (place, changes),
             (other, _) => panic!("{other:?}"),
@@ -61,7 +62,7 @@ fn hand_over(bencher: Bencher<'_, '_>, waiting: i64) {
     let rows = MemoryView::new();
     let mut world = World { machine: Machine::load(&rows).unwrap(), rows };
     for id in 1..waiting + 2 {
-        world.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 }));
+        world.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 }));
     }
     let line: VecDeque<Place> = (1..waiting + 2).map(|lease| world.enqueue(lease).0).collect();
     let waiters = Waiters::with_source(Arc::new(Rows(world.rows.clone())));
@@ -80,7 +81,8 @@ fn hand_over(bencher: Bencher<'_, '_>, waiting: i64) {
         .with_inputs(|| {
             let (world, line) = &mut *inputs.borrow_mut();
             let Place { key, create_revision, lease, .. } = line.pop_front().unwrap();
-            let (_, gone) = world.apply(&Command::Withdraw(Withdraw { key, create_revision }));
+            let (_, gone) =
+                world.apply(&Command::Dequeue(Dequeue { key, by: DequeueBy::CreateRevision(create_revision) }));
             let (place, come) = world.enqueue(lease);
             line.push_back(place.clone());
             (gone, come, place)

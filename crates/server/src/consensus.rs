@@ -3,9 +3,7 @@
 use crate::bootstrap::Plan;
 use crate::config::Config;
 use crate::fatal::Fatal;
-use crate::peer::Peers;
 use crate::peer::client::Network;
-use crate::peer::sending::Sending;
 use conclave_storage::types::Raft;
 use conclave_storage::{
     ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
@@ -98,9 +96,9 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
     .validate()
 }
 
-pub async fn start(config: &Config, me: u64, peers: Peers, sending: Sending, store: Store) -> anyhow::Result<Raft> {
+pub async fn start(config: &Config, me: u64, network: Network, store: Store) -> anyhow::Result<Raft> {
     let raft_config = Arc::new(raft_config(config, me)?);
-    Ok(Raft::new(me, raft_config, Network::new(peers, sending), store.log, store.machine).await?)
+    Ok(Raft::new(me, raft_config, network, store.log, store.machine).await?)
 }
 
 /// Writes the first membership, the same on every member, unless there is one. The lowest id begins, so that the first

@@ -7,11 +7,12 @@
 
 use clap::Parser;
 use conclave_state::Command;
-use conclave_storage::types::{LogId, Vote};
+use conclave_storage::types::{LogId, MemberNode, Membership, Vote};
 use conclave_storage::{DumpedEntry, DumpedPayload, Identity, Standing, Stopped, StoredLog, StoredState};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -103,6 +104,29 @@ fn hex(number: u64) -> String {
     format!("{number:x}")
 }
 
+/// Who belongs to the cluster. While the members change there are two configurations of voters, and an entry needs a majority of each.
+fn members(membership: &Membership) -> Value {
+    let voters: Vec<Vec<String>> =
+        membership.get_joint_config().iter().map(|config| config.iter().map(|id| hex(*id)).collect()).collect();
+    let voting: BTreeSet<u64> = membership.voter_ids().collect();
+    let members = membership.nodes().map(|(id, node)| {
+        json!({ "id": hex(*id), "name": node.name, "peer_urls": node.peer_urls, "voter": voting.contains(id) })
+    });
+    json!({ "members": members.collect::<Vec<_>>(), "voters": voters })
+}
+
+/// The same for a reader: `n1 (8e9e05c5) http://…, n2 …`.
+fn members_text(membership: &Membership) -> String {
+    let voting: BTreeSet<u64> = membership.voter_ids().collect();
+    let member = |(id, node): (&u64, &MemberNode)| {
+        let learner = if voting.contains(id) { "" } else { ", a learner" };
+        format!("{} ({}{learner}) {}", node.name, hex(*id), node.peer_urls.join(" "))
+    };
+    let all = membership.nodes().map(member).collect::<Vec<_>>().join(", ");
+    let changing = membership.get_joint_config().len() > 1;
+    if changing { format!("{all}; the voters are changing") } else { all }
+}
+
 fn digest(standing: &Standing) -> String {
     format!("{:016x}", standing.digest)
 }
@@ -114,7 +138,7 @@ fn member(identity: &Identity, log: &StoredLog, state: Option<&StoredState>) -> 
             "revision": standing.revision,
             "compacted_revision": standing.compacted,
             "digest": digest(standing),
-            "membership": membership.membership().to_string(),
+            "membership": members(membership.membership()),
         })
     });
     json!({
@@ -151,7 +175,7 @@ fn show(out: &mut impl Write, identity: &Identity, log: &StoredLog, state: Optio
         writeln!(out, "state  applied        {} (term {})", standing.applied_index, standing.applied_term)?;
         writeln!(out, "       revision       {}, compacted {}", standing.revision, standing.compacted)?;
         writeln!(out, "       digest         {}", digest(standing))?;
-        writeln!(out, "       membership     {}", membership.membership())?;
+        writeln!(out, "       membership     {}", members_text(membership.membership()))?;
     }
     writeln!(out)
 }
@@ -169,7 +193,7 @@ fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        membership: Option<String>,
+        membership: Option<Value>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         segments: Vec<Segment<'a>>,
     }
@@ -196,7 +220,7 @@ fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
             match &content.payload {
                 DumpedPayload::Blank => line.kind = "blank",
                 DumpedPayload::Membership(membership) => {
-                    (line.kind, line.membership) = ("membership", Some(membership.to_string()));
+                    (line.kind, line.membership) = ("membership", Some(members(membership)));
                 }
                 DumpedPayload::Segments(segments) => {
                     line.kind = "commands";
@@ -224,7 +248,7 @@ fn readable(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
     write!(out, "{index:>10}  term {}  ", content.term)?;
     match &content.payload {
         DumpedPayload::Blank => writeln!(out, "blank")?,
-        DumpedPayload::Membership(membership) => writeln!(out, "membership {membership}")?,
+        DumpedPayload::Membership(membership) => writeln!(out, "membership {}", members_text(membership))?,
         DumpedPayload::Segments(segments) => {
             writeln!(out, "{bytes} bytes")?;
             for command in segments.iter().flat_map(|segment| &segment.commands) {
@@ -266,6 +290,19 @@ mod tests {
         assert_eq!(shown["Put"]["key"], "a \"key\"");
         assert_eq!(shown["Put"]["value"], json!({ "hex": "ff00" }));
         assert_eq!(shown["Put"]["lease"], 7);
+    }
+
+    #[test]
+    fn members_are_shown_by_name_with_their_ids_in_hexadecimal() {
+        let node = |name: &str| MemberNode { name: name.into(), peer_urls: vec![format!("http://{name}:2380")] };
+        let nodes = [(0xab_u64, node("n1")), (0xcd, node("n2"))];
+        let voters = vec![BTreeSet::from([0xab])];
+        let membership = Membership::new(voters, std::collections::BTreeMap::from(nodes)).expect("it is one");
+        assert_eq!(members_text(&membership), "n1 (ab) http://n1:2380, n2 (cd, a learner) http://n2:2380");
+        let shown = members(&membership);
+        assert_eq!(shown["voters"], json!([["ab"]]));
+        let second = json!({ "id": "cd", "name": "n2", "peer_urls": ["http://n2:2380"], "voter": false });
+        assert_eq!(shown["members"][1], second);
     }
 
     #[test]

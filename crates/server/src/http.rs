@@ -10,40 +10,41 @@ mod probe;
 
 pub use pages::{ETCD_VERSION, Pages, Probe, Standings};
 
+use crate::serve::PING_EVERY;
+use crate::serve::admission::Pool;
+use crate::serve::opening::Opening;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Serves the pages on one listener until told to stop. Connections under way are dropped then.
-pub async fn serve(listener: TcpListener, pages: Pages, stopping: CancellationToken) {
+pub async fn serve(listener: TcpListener, pool: Pool, pages: Pages, stopping: CancellationToken) {
     loop {
-        let stream = tokio::select! {
+        let (stream, place) = tokio::select! {
             () = stopping.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, mostly: wait for some to come back instead of spinning.
-                    tracing::warn!(%error, "cannot accept a connection for metrics");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+            accepted = pool.accept(&listener) => accepted,
         };
         let (pages, stopping) = (pages.clone(), stopping.clone());
         tokio::spawn(async move {
+            let activity = place.activity().clone();
             let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                let pages = pages.clone();
-                async move { Ok::<_, Infallible>(pages.respond(request.method(), request.uri()).await) }
+                let (pages, busy) = (pages.clone(), activity.begin());
+                async move {
+                    let _busy = busy;
+                    Ok::<_, Infallible>(pages.respond(request.method(), request.uri()).await)
+                }
             });
-            let builder = Builder::new(TokioExecutor::new());
+            let stream = TokioIo::new(Opening::new(stream, place.spoken()));
+            let builder = builder();
             tokio::select! {
                 () = stopping.cancelled() => {}
-                outcome = builder.serve_connection(TokioIo::new(stream), service) => {
+                () = place.over() => {}
+                outcome = builder.serve_connection(stream, service) => {
                     if let Err(error) = outcome {
                         tracing::debug!(%error, "a connection for metrics ended");
                     }
@@ -51,6 +52,14 @@ pub async fn serve(listener: TcpListener, pages: Pages, stopping: CancellationTo
             }
         });
     }
+}
+
+/// With timers: a client that never sends the head of its request, or is gone, is let go.
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
+    builder
 }
 
 /// The body of every page.

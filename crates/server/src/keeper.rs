@@ -32,6 +32,7 @@ pub use host::{Ending, KeeperHost, Kind, Loaded, NodeHost};
 use crate::clock::Clock;
 use crate::leadership::LeadershipNow;
 use crate::reader::ReadError;
+use conclave_state::Deadline;
 use parking_lot::Mutex;
 use renewal::Renewals;
 use std::sync::Arc;
@@ -45,20 +46,6 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A lease id, or the id of a timer.
 pub type Id = i64;
-
-/// What apply tells a keeper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An id that is there already begins anew.
-    Armed {
-        id: Id,
-        span: Duration,
-    },
-    Gone {
-        id: Id,
-    },
-}
-
 /// A renewal that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -125,7 +112,7 @@ impl Keeper {
     }
 
     /// Takes in what the entries did that were applied, up to `index`. Called from apply, in order.
-    pub fn observe(&self, index: u64, changes: impl IntoIterator<Item = Change>) {
+    pub fn observe(&self, index: u64, changes: impl IntoIterator<Item = Deadline<Id>>) {
         let mut changes = changes.into_iter().peekable();
         if changes.peek().is_none() {
             return;
@@ -154,12 +141,17 @@ impl Keeper {
         self.len() == 0
     }
 
+    /// Sorts ids by when they are due, as far as this member knows: if it leads.
+    pub fn soonest_first(&self, ids: &mut [Id]) {
+        self.shared.keeping.lock().table.soonest_first(ids);
+    }
+
     /// What is left, by the leader's clock; `None` if there is no such id.
     pub async fn remaining(&self, id: Id) -> Result<Option<Duration>, ReadError> {
         let mut search = LeaderSearch::new(&*self.shared.host);
         loop {
-            let now = self.shared.host.leadership();
-            let answer = search.attempt(async {
+            let now = search.leadership();
+            let answer = search.attempt(now, async {
                 match now.leader {
                     _ if now.is_me => self.remaining_here(id).await,
                     Some(leader) => self.shared.host.remaining_at(leader, id).await,
@@ -218,6 +210,8 @@ impl Keeper {
 }
 
 /// Asks again, after a change of leader or a moment, while nobody answers as the leader.
+///
+/// A leader that hangs answers nothing, so an attempt ends when another leader is known, or none: whatever was asked can be asked twice.
 struct LeaderSearch {
     changes: watch::Receiver<LeadershipNow>,
     deadline: Instant,
@@ -225,20 +219,31 @@ struct LeaderSearch {
 }
 
 impl LeaderSearch {
-    /// Before the leadership is looked at for the first time, so that no change is missed.
     fn new(host: &dyn KeeperHost) -> LeaderSearch {
         let deadline = Instant::now() + PATIENCE;
         LeaderSearch { changes: host.leadership_changes(), deadline, pause: Duration::from_millis(5) }
     }
 
-    /// The answer; or `None`, after a pause, if another attempt is worth while.
-    async fn attempt<T>(&mut self, ask: impl Future<Output = Result<T, ReadError>>) -> Result<Option<T>, ReadError> {
-        self.changes.borrow_and_update();
-        let error = match tokio::time::timeout_at(self.deadline, ask).await {
-            Ok(Ok(answer)) => return Ok(Some(answer)),
-            Ok(Err(error @ (ReadError::NoLeader | ReadError::LeaderChanged | ReadError::TimedOut))) => error,
-            Ok(Err(error)) => return Err(error),
-            Err(_) => ReadError::TimedOut,
+    /// Whom to ask. Every change after this ends the attempt, or the pause after it.
+    fn leadership(&mut self) -> LeadershipNow {
+        *self.changes.borrow_and_update()
+    }
+
+    /// The answer of the leader that was known; or `None`, maybe after a pause, if another attempt is worth while.
+    async fn attempt<T>(
+        &mut self,
+        asked: LeadershipNow,
+        ask: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<Option<T>, ReadError> {
+        let error = tokio::select! {
+            biased;
+            answer = tokio::time::timeout_at(self.deadline, ask) => match answer {
+                Ok(Ok(answer)) => return Ok(Some(answer)),
+                Ok(Err(error @ (ReadError::NoLeader | ReadError::LeaderChanged | ReadError::TimedOut))) => error,
+                Ok(Err(error)) => return Err(error),
+                Err(_) => ReadError::TimedOut,
+            },
+            () = replaced(&mut self.changes, asked) => return Ok(None),
         };
         if Instant::now() + self.pause >= self.deadline {
             return Err(error);
@@ -246,5 +251,14 @@ impl LeaderSearch {
         let _ = tokio::time::timeout(self.pause, self.changes.changed()).await;
         self.pause = (self.pause * 2).min(Duration::from_millis(200));
         Ok(None)
+    }
+}
+
+/// Returns when the leadership that was asked is over.
+async fn replaced(changes: &mut watch::Receiver<LeadershipNow>, asked: LeadershipNow) {
+    let over = |now: &LeadershipNow| (now.leader, now.term) != (asked.leader, asked.term);
+    if changes.wait_for(over).await.is_err() {
+        // Consensus has ended; the attempt ends by itself.
+        std::future::pending().await
     }
 }

@@ -8,6 +8,8 @@
 //!    vote, and a leader without a quorum goes on as one. `contact` is for those who must hear of that.
 
 use crate::fatal::Fatal;
+use crate::sink::ApplyObserver;
+use conclave_storage::AppliedBatch;
 use conclave_storage::types::{C, MemberNode, Raft};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -50,6 +52,12 @@ struct Inner {
     applied_term: AtomicU64,
     leaders_seen: AtomicU64,
     contact: watch::Sender<bool>,
+}
+
+impl ApplyObserver for Leadership {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.applied_in(batch.last.committed_leader_id().term);
+    }
 }
 
 impl Leadership {

@@ -1,9 +1,11 @@
 //! Leases, as the [`Keeper`] keeps them: granted, revoked and expired by commands, renewed in the leader's memory.
 
 use crate::clock::Clock;
-use crate::keeper::{Change, Keeper, KeeperHost, Wish};
+use crate::keeper::{Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
+use crate::sink::ApplyObserver;
 use conclave_state::{LeaseChange, LeaseId};
+use conclave_storage::AppliedBatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,16 +40,7 @@ impl LeaseKeeper {
 
     /// Takes in what the entries did to leases that were applied, up to `index`. Called from apply, in order.
     pub fn observe(&self, index: u64, changes: &[LeaseChange]) {
-        let changes = changes.iter().map(|change| match *change {
-            LeaseChange::Granted { id, ttl_seconds } => {
-                Change::Armed { id, span: Duration::from_secs(u64::try_from(ttl_seconds).unwrap_or(0)) }
-            }
-            LeaseChange::SessionGranted { id, ttl_millis } => {
-                Change::Armed { id, span: Duration::from_millis(ttl_millis) }
-            }
-            LeaseChange::Gone { id } => Change::Gone { id },
-        });
-        self.0.observe(index, changes);
+        self.0.observe(index, changes.iter().copied());
     }
 
     pub fn reset(&self) {
@@ -74,10 +67,25 @@ impl LeaseKeeper {
         Ok(KeepAlive { ttl, ttl_millis, revision: kept.revision })
     }
 
+    /// Sorts leases by when they expire, as far as this member knows: if it leads.
+    pub fn soonest_first(&self, ids: &mut [LeaseId]) {
+        self.0.soonest_first(ids);
+    }
+
     /// Whole seconds that the lease has left, by the leader's clock; `None` if there is no such lease.
     pub async fn remaining(&self, id: LeaseId) -> Result<Option<i64>, ReadError> {
         let left = self.0.remaining(id).await?;
         Ok(left.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl ApplyObserver for LeaseKeeper {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(batch.last.index, &batch.changes.leases);
+    }
+
+    fn reset(&self) {
+        LeaseKeeper::reset(self);
     }
 }
 

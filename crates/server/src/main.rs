@@ -6,6 +6,7 @@
 //! configuration is wrong. Standard output gets one line, when clients are served.
 
 use conclave_server::config::{Config, ConfigError};
+use conclave_server::descriptors;
 use conclave_server::dump;
 use conclave_server::node::{Node, RunningNode};
 use conclave_server::telemetry;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    // Before anything is opened: databases and ports are given their shares of it.
+    descriptors::raise();
     let outcome = runtime(&config).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -58,6 +58,12 @@ pub struct Live {
     /// Names that somebody waits for on this node.
     pub queues: u64,
     pub log_bytes: u64,
+    pub client_connections: u64,
+    pub peer_connections: u64,
+    /// Closed, or not taken, for want of file descriptors.
+    pub connections_refused: u64,
+    /// Of the data directory's disk.
+    pub disk_free_bytes: u64,
     pub log_syncs: Durations,
 }
 
@@ -127,6 +133,8 @@ impl Live {
         let mut registry = Registry::default();
         let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
         counter("etcd_server_leader_changes_seen", "Leaders of the cluster seen by this member", self.leader_changes);
+        let refused = "Connections closed or not taken because there were too many";
+        counter("conclave_connections_refused", refused, self.connections_refused);
         counter("etcd_debugging_mvcc_events", "Events handed to watchers", self.watch_events);
 
         let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
@@ -143,6 +151,9 @@ impl Live {
         gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read history", self.slow_watchers);
         gauge("conclave_leases", "Leases", self.leases);
         gauge("conclave_log_bytes", "Bytes of the entries in the log, about", self.log_bytes);
+        gauge("conclave_client_connections", "Open connections of clients", self.client_connections);
+        gauge("conclave_peer_connections", "Open connections of other members", self.peer_connections);
+        gauge("conclave_disk_free_bytes", "Bytes left on the disk of the data directory", self.disk_free_bytes);
         gauge("conclave_queues_waited_in", "Elections and locks that somebody waits for here", self.queues);
 
         let mut signed = |name: &str, help: &str, value: i64| registry.register(name, help, ConstGauge::new(value));

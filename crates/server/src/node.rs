@@ -9,24 +9,31 @@ use crate::config::Config;
 use crate::consensus;
 use crate::coordination::Feed;
 use crate::defragment::Defragment;
+use crate::descriptors::{self, Budget};
+use crate::disk_space::DiskSpace;
 use crate::fatal::{self, Fatal};
 use crate::keeper::{Kind, NodeHost};
 use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
+use crate::outflow::Outflow;
 use crate::peer::Peers;
+use crate::peer::client::Network;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::sending::Sending;
 use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
+use crate::peer::validate::Rules;
+use crate::pending::Calls;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
+use crate::serve::admission::Pool;
 use crate::serve::{self, Listeners};
-use crate::sink::{Followers, Sink};
+use crate::sink::{ApplyObserver, Sink};
 use crate::stall::StallWatch;
 use crate::timer_keeper::TimerKeeper;
-use crate::waiters::Waiters;
+use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use crate::wiring::Wiring;
 use crate::{clock, compactor, trim};
@@ -53,9 +60,14 @@ pub struct Node {
     pub state: StateHandle,
     pub proposer: Proposer,
     pub reader: Reader,
+    pub(crate) outflow: Outflow,
     pub leases: LeaseKeeper,
     pub timers: TimerKeeper,
     pub waiters: Waiters,
+    /// The queues of etcd's Lock and Election.
+    pub queues: Queues,
+    /// Calls that take a place and wait for it.
+    pub calls: Calls,
     pub watches: WatchHub,
     /// Changes of elections, locks and claims, for those who wait and watch.
     pub coordination: Feed,
@@ -66,7 +78,23 @@ pub struct Node {
     pub log_size: LogSize,
     pub(crate) defragment: Defragment,
     pub stopping: CancellationToken,
+    /// The connections of clients and of peers.
+    pub connections: Connections,
+    pub disk_space: DiskSpace,
     raft: RaftCell,
+}
+
+/// How many there are and may be, by the file descriptors that are left for them.
+pub struct Connections {
+    pub clients: Pool,
+    pub peers: Pool,
+}
+
+impl Connections {
+    fn new(peers: usize) -> Connections {
+        let budget = Budget::new(descriptors::limit(), peers);
+        Connections { clients: Pool::new("clients", budget.clients), peers: Pool::new("peers", budget.peers) }
+    }
 }
 
 impl Node {
@@ -88,46 +116,56 @@ impl Node {
         };
         let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
         let timers = TimerKeeper::new(clock, host(Kind::Timers));
+        let stopping = CancellationToken::new();
+        let waiters = Waiters::new(state.clone());
+        let calls = Calls::new(Arc::new(proposer.clone()), stopping.clone());
+        let queues = Queues::new(calls.clone(), Arc::new(leases.clone()), waiters.clone(), stopping.clone());
         Node {
             identity,
             proposer,
             reader,
+            outflow: Outflow::new(),
             leases,
             timers,
-            waiters: Waiters::new(state.clone()),
+            waiters,
+            queues,
+            calls,
             coordination: Feed::new(Arc::new(state.clone())),
             watches: WatchHub::new(Arc::new(state.clone()), watch_config(&config)),
             config: Arc::new(config),
             state,
             leadership,
-            peers,
             metrics: Arc::new(Metrics::new()),
             log_syncs: store.sync_times(),
             log_size: store.log_size(),
             defragment: Defragment::default(),
-            stopping: CancellationToken::new(),
+            stopping,
+            connections: Connections::new(peers.ids().count()),
+            disk_space: DiskSpace::default(),
+            peers,
             raft,
         }
     }
 
-    /// Who is told of what was applied.
-    fn followers(&self) -> Followers {
-        Followers {
-            watches: self.watches.clone(),
-            waiters: self.waiters.clone(),
-            coordination: self.coordination.clone(),
-            leases: self.leases.clone(),
-            timers: self.timers.clone(),
-            leadership: self.leadership.clone(),
-            proposer: self.proposer.clone(),
-        }
+    /// The parts that follow what is applied, in their order.
+    fn observers(&self) -> Vec<Box<dyn ApplyObserver>> {
+        vec![
+            Box::new(self.watches.clone()),
+            Box::new(self.waiters.clone()),
+            Box::new(self.coordination.clone()),
+            Box::new(self.leases.clone()),
+            Box::new(self.timers.clone()),
+            Box::new(self.leadership.clone()),
+            Box::new(self.proposer.clone()),
+        ]
     }
 
     /// What this node does for its peers.
-    fn handler(&self, plan: &Plan, registry: Registry) -> Handler {
+    fn handler(&self, rules: Arc<Rules>, origin: u64, registry: Registry) -> Handler {
         Handler::new(Parts {
             identity: self.identity.clone(),
-            members: plan.members.keys().copied().collect(),
+            origin,
+            rules,
             raft: self.raft.clone(),
             registry,
             proposer: self.proposer.clone(),
@@ -185,16 +223,29 @@ impl Node {
         let mut running = RunningNode::assemble(config, plan, &transport)?;
         let addresses = listeners.addresses()?;
         let Listeners { clients, peers, metrics } = listeners;
+        let node = running.node.clone();
+        let pools = &node.connections;
         for listener in peers {
-            running.peer_tasks.spawn(serve::peers(listener, running.handler.clone(), running.closing.clone()));
+            running.peer_tasks.spawn(serve::peers(
+                listener,
+                pools.peers.clone(),
+                running.handler.clone(),
+                running.closing.clone(),
+            ));
         }
         running.start_consensus().await?;
         for listener in clients {
-            running.client_tasks.spawn(serve::clients(listener, running.node.clone(), running.closing.clone()));
+            let (pool, node) = (pools.clients.clone(), running.node.clone());
+            running.client_tasks.spawn(serve::clients(listener, pool, node, running.closing.clone()));
         }
         for listener in metrics {
             let pages = crate::http::Pages::new(running.node.clone());
-            running.peer_tasks.spawn(crate::http::serve(listener, pages, running.closing.clone()));
+            running.peer_tasks.spawn(crate::http::serve(
+                listener,
+                pools.clients.clone(),
+                pages,
+                running.closing.clone(),
+            ));
         }
         running.addresses = addresses;
         Ok(running)
@@ -236,6 +287,8 @@ pub struct RunningNode {
     pub node: Arc<Node>,
     /// For transports that are no network.
     pub handler: Handler,
+    /// For what peers send: requests and replies.
+    rules: Arc<Rules>,
     plan: Plan,
     store: Option<consensus::Store>,
     fatal: Fatal,
@@ -273,9 +326,11 @@ impl RunningNode {
             closing: closing.clone(),
         };
         let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
-        sink.join(node.followers());
+        sink.join(node.observers());
+        let rules = Arc::new(Rules::new(me, &plan.members));
         Ok(RunningNode {
-            handler: node.handler(&plan, opened.registry),
+            handler: node.handler(rules.clone(), origin, opened.registry),
+            rules,
             node,
             plan,
             store: Some(opened.store),
@@ -298,7 +353,8 @@ impl RunningNode {
         }
         let stall = StallWatch::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
-        let raft = consensus::start(&node.config, me, node.peers.clone(), sending.clone(), store).await?;
+        let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone());
+        let raft = consensus::start(&node.config, me, network, store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
         self.work.spawn(node.proposer.clone().run());
@@ -306,6 +362,7 @@ impl RunningNode {
         self.spawn(node.leases.clone().run());
         self.spawn(node.timers.clone().run());
         self.spawn(stall.run(node.clone()));
+        self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone()));
         self.spawn(node.clone().announce());
         let bounds = trim::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
         self.spawn(bounds.keep(raft.clone(), node.log_size.clone(), sending));

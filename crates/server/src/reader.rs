@@ -13,8 +13,8 @@
 
 use crate::turns::Turns;
 use crate::wiring::Wiring;
-use conclave_state::read::{self, ReadStop};
-use conclave_state::{Fault, RangeQuery, RangeResult, Rejection, mutant};
+use conclave_state::read::{self, Bounds, ReadStop};
+use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult, mutant};
 use conclave_storage::StateView;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
@@ -26,8 +26,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// Rows that a range may visit on the event loop: about a millisecond's worth. Beyond, it starts again beside it.
+/// What a read may cost on the event loop (a row costs 1, and 1 more for each KiB): about a millisecond. Beyond, it starts again beside it.
 const BUDGET: usize = 1_000;
+
+/// With so small a limit an answer is hardly ever large.
+const FEW: i64 = 16;
 
 /// How long one attempt at a round may take before the next one. A deposed or hanging leader is given up earlier, with the news.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -75,8 +78,82 @@ struct Inner {
     arrived: Notify,
     /// A round has found an index that is not applied yet.
     reached: Notify,
-    /// For reads that take long.
+    /// Reads that take long.
     long: Turns,
+}
+
+/// What can be read as of one revision.
+pub(crate) trait Query: Send + 'static {
+    type Answer: Send + 'static;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<Self::Answer>;
+
+    /// Whether the answer is small (but for the largest values), however long it takes to find.
+    fn is_small(&self) -> bool;
+}
+
+type Stopped<T> = Result<Result<T, ReadStop>, Fault>;
+
+impl Query for RangeQuery {
+    type Answer = RangeResult;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<RangeResult> {
+        read::range(view, self, bounds, budget)
+    }
+
+    fn is_small(&self) -> bool {
+        self.count_only || self.range.end.is_empty() || (1..=FEW).contains(&self.limit)
+    }
+}
+
+/// A transaction that only reads, answered without the log.
+impl Query for Txn {
+    type Answer = TxnResult;
+
+    fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<TxnResult> {
+        read::txn(view, self, bounds, budget)
+    }
+
+    fn is_small(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            Op::Range(query) => query.is_small(),
+            Op::Txn(nested) => nested.is_small(),
+            Op::Put(_) | Op::DeleteRange(_) => true,
+        })
+    }
+}
+
+/// What a read found, and the revision that it read; or it is to be read beside the event loop.
+pub(crate) enum Found<Q: Query> {
+    Short(Q::Answer, i64),
+    Long(Long<Q>),
+}
+
+/// All that was committed before it was asked for is applied here.
+pub(crate) struct Long<Q> {
+    reader: Reader,
+    query: Q,
+}
+
+impl<Q: Query> Long<Q> {
+    pub(crate) fn is_small(&self) -> bool {
+        self.query.is_small()
+    }
+
+    /// Reads when its turn has come, at that moment, and makes something of the answer and its revision there as well.
+    pub(crate) async fn read<T: Send + 'static>(
+        self,
+        make: impl FnOnce(Q::Answer, i64) -> T + Send + 'static,
+    ) -> Result<T, ReadFailure> {
+        let reader = self.reader.clone();
+        let work = move || {
+            let view = self.reader.0.wiring.state.view();
+            let bounds = view.bounds();
+            let answer = self.reader.checked(self.query.read(&view, bounds, None))?;
+            Ok(make(answer, bounds.current))
+        };
+        reader.long(work).await.map_err(|_| ReadError::Stopped)?
+    }
 }
 
 /// What a round found out.
@@ -228,24 +305,32 @@ impl Reader {
         }
     }
 
-    /// A range at one point in time, and the store's revision at that point.
+    /// A range as of one revision, and that revision.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
+        match self.read(query, serializable).await? {
+            Found::Short(result, revision) => Ok((result, revision)),
+            Found::Long(long) => long.read(|result, revision| (result, revision)).await,
+        }
+    }
+
+    /// Reads as of one revision, as far as the budget goes.
+    pub(crate) async fn read<Q: Query>(&self, query: Q, serializable: bool) -> Result<Found<Q>, ReadFailure> {
         if !serializable {
             self.barrier().await?;
         }
         let view = self.0.wiring.state.view();
         let bounds = view.bounds();
-        let found = match read::range(&view, &query, bounds, Some(BUDGET)) {
-            Ok(Err(ReadStop::OverBudget)) => {
-                let long = self.long(move || read::range(&view, &query, bounds, None));
-                long.await.map_err(|_| ReadError::Stopped)?
-            }
-            found => found,
-        };
+        match query.read(&view, bounds, Some(BUDGET)) {
+            Ok(Err(ReadStop::OverBudget)) => Ok(Found::Long(Long { reader: self.clone(), query })),
+            found => Ok(Found::Short(self.checked(found)?, bounds.current)),
+        }
+    }
+
+    fn checked<T>(&self, found: Result<Result<T, ReadStop>, Fault>) -> Result<T, ReadFailure> {
         match found {
-            Ok(Ok(result)) => Ok((result, bounds.current)),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
-            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a scan without budget ran out of it".into()).into()),
+            Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a read without a budget exceeded it".into()).into()),
             Err(fault) => {
                 self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())

@@ -2,10 +2,17 @@
 //!
 //! Client addresses also answer plain HTTP (`/health`, `/metrics`, …): what is not gRPC by its content type goes to the pages.
 
+pub mod admission;
 mod authority;
+#[cfg(test)]
+mod authority_fuzz;
 mod connections;
 mod front;
+mod large;
+mod metadata;
+pub(crate) mod opening;
 mod peers;
+mod pieces;
 mod reply;
 mod requests;
 mod routes;
@@ -13,6 +20,7 @@ mod unary;
 
 use crate::config::Config;
 use crate::node::{Addresses, Node};
+use admission::Pool;
 use connections::Ends;
 use front::Front;
 pub use peers::peers;
@@ -25,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Half of this is what h2 allows in small frames that are not read yet; many small requests share a connection.
 const CONNECTION_WINDOW: u32 = 8 << 20;
-const PING_EVERY: Duration = Duration::from_secs(20);
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 4_096;
 /// After a connection could not be accepted: mostly for want of file descriptors, of which some may come back.
@@ -74,7 +82,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off.
-pub async fn clients(listener: TcpListener, node: Arc<Node>, closing: CancellationToken) {
+pub async fn clients(listener: TcpListener, pool: Pool, node: Arc<Node>, closing: CancellationToken) {
     let ends = Ends { stopping: node.stopping.clone(), closing };
-    connections::serve(listener, Front::new(&node), ends).await;
+    connections::serve(listener, pool, Front::new(&node), ends).await;
 }

@@ -1,61 +1,47 @@
-//! Where applied entries leave the storage: everybody on this node who follows the state is told here, in log order.
-//!
-//! The proposer comes last. Whoever is answered can rely on it that watchers, waiters and leases have seen what the answer tells.
+//! Where applied entries leave the storage: every part of the node that follows the state is told
+//! here, in log order.
 
-use crate::coordination::Feed;
-use crate::leadership::Leadership;
-use crate::lease_keeper::LeaseKeeper;
-use crate::proposer::Proposer;
-use crate::timer_keeper::TimerKeeper;
-use crate::waiters::Waiters;
-use crate::watch::WatchHub;
 use conclave_storage::{AppliedBatch, ApplySink};
 use std::sync::OnceLock;
 
-/// Everybody who is told.
-pub struct Followers {
-    pub watches: WatchHub,
-    pub waiters: Waiters,
-    pub coordination: Feed,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
-    pub leadership: Leadership,
-    pub proposer: Proposer,
+/// Follows what is applied. Called on the task that applies: an observer never blocks or waits.
+pub trait ApplyObserver: Send + Sync + 'static {
+    /// The batch is in the state, and nothing newer is. An observer may take what only it needs.
+    fn applied(&self, batch: &mut AppliedBatch);
+
+    /// A snapshot replaced the state: what was derived from events is void.
+    fn reset(&self) {}
 }
 
-/// Given to the storage when it is opened; the followers, which need the storage, join before anything is applied.
+/// Given to the storage when it is opened. The observers need the storage, so they join later, but
+/// before anything is applied.
 #[derive(Default)]
-pub struct Sink(OnceLock<Followers>);
+pub struct Sink(OnceLock<Vec<Box<dyn ApplyObserver>>>);
 
 impl Sink {
-    pub fn join(&self, followers: Followers) {
-        // Only `Node::start` calls this, once.
-        let _ = self.0.set(followers);
+    /// Sets the observers, in the order in which they are told. The proposer comes last: a client
+    /// that has its answer can rely on watchers, queues and leases having seen what it says.
+    pub fn join(&self, observers: Vec<Box<dyn ApplyObserver>>) {
+        // Only the start of the node calls this, once.
+        let _ = self.0.set(observers);
+    }
+
+    fn observers(&self) -> &[Box<dyn ApplyObserver>] {
+        self.0.get().map_or(&[], Vec::as_slice)
     }
 }
 
 impl ApplySink for Sink {
-    fn applied(&self, batch: AppliedBatch) {
-        let Some(followers) = self.0.get() else { return };
-        let AppliedBatch { last, changes, answers } = batch;
-        followers.watches.observe(&changes);
-        followers.waiters.observe(&changes);
-        followers.coordination.observe(&changes);
-        followers.leases.observe(last.index, &changes.leases);
-        followers.timers.observe(last.index, &changes.timers);
-        let term = last.committed_leader_id().term;
-        followers.leadership.applied_in(term);
-        followers.proposer.observe(answers, term);
+    fn applied(&self, mut batch: AppliedBatch) {
+        for observer in self.observers() {
+            observer.applied(&mut batch);
+        }
     }
 
     fn installed(&self) {
-        let Some(followers) = self.0.get() else { return };
-        followers.watches.reset();
-        followers.waiters.reset();
-        followers.coordination.reset();
-        followers.leases.reset();
-        followers.timers.reset();
-        followers.proposer.reset();
+        for observer in self.observers() {
+            observer.reset();
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 use crate::convert::coord::BadField;
 use crate::coordination::Ended;
+use crate::pending::CallError;
 use crate::proposer::ProposeError;
 use crate::reader::{ReadError, ReadFailure};
 use conclave_state::{Fault, Rejection};
@@ -80,6 +81,8 @@ pub mod text {
     pub const LEADER_CHANGED: Text = Text::new(Unavailable, "etcdserver: leader changed");
     pub const STOPPED: Text = Text::new(Unavailable, "etcdserver: server stopped");
     pub const TIMED_OUT: Text = Text::new(Unavailable, "etcdserver: request timed out");
+    // gRPC's own words in Go.
+    pub const DEADLINE_EXCEEDED: Text = Text::new(DeadlineExceeded, "context deadline exceeded");
     pub const TIMED_OUT_LEADER_FAILED: Text =
         Text::new(Unavailable, "etcdserver: request timed out, possibly due to previous leader failure");
     pub const TIMED_OUT_CONNECTION_LOST: Text =
@@ -116,6 +119,8 @@ pub mod text {
     );
     pub const NO_DOWNGRADE: Text =
         Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
+    pub const NO_USERS: Text =
+        Text::new(Unimplemented, "conclave: users and roles are not available yet; restrict access to the client port");
     pub const NO_AUTH: Text =
         Text::new(Unimplemented, "conclave: authentication is not available yet; restrict access to the client port");
 }
@@ -190,8 +195,8 @@ pub fn rejected(rejection: Rejection) -> Status {
         Rejection::Corrupt => text::CORRUPT.status(),
         Rejection::Reserved => coordination(Code::PermissionDenied, rejection),
         Rejection::NoElection => coordination(Code::NotFound, rejection),
-        Rejection::AlreadyExists => coordination(Code::AlreadyExists, rejection),
-        Rejection::Malformed => coordination(Code::InvalidArgument, rejection),
+        Rejection::AlreadyExists { .. } => coordination(Code::AlreadyExists, rejection),
+        Rejection::Malformed | Rejection::DedupeReused => coordination(Code::InvalidArgument, rejection),
         Rejection::NotACandidate
         | Rejection::NotHolder
         | Rejection::CoolingDown
@@ -226,12 +231,22 @@ pub fn not_holder(holder: &str, claim: &str) -> Status {
 #[cold]
 #[must_use]
 pub fn dedupe_id_reused() -> Status {
-    Status::invalid_argument("conclave: caller.dedupe_id was used for another operation before")
+    rejected(Rejection::DedupeReused)
 }
 
 /// What etcd has no text for.
 fn coordination(code: Code, rejection: Rejection) -> Status {
     Status::new(code, format!("conclave: {rejection}"))
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Status {
+        match error {
+            CallError::NotProposed(error) => error.into(),
+            CallError::Stopped => text::STOPPED.status(),
+            CallError::Cancelled => Status::cancelled("conclave: the call was cancelled"),
+        }
+    }
 }
 
 impl From<ProposeError> for Status {
@@ -292,6 +307,40 @@ impl From<ReadFailure> for Status {
             ReadFailure::Rejected(rejection) => rejected(rejection),
         }
     }
+}
+
+/// A message of a client has more bytes than may be. The words are those of gRPC in Go.
+#[cold]
+#[must_use]
+pub fn received_too_large(bytes: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: received message larger than max ({bytes} vs. {limit})"))
+}
+
+/// What ends the stream of a client's messages. If it is that one is too large, tonic has other words and another code for it.
+#[cold]
+#[must_use]
+pub fn received(status: Status) -> Status {
+    too_large(status.message()).map_or(status, |(bytes, limit)| received_too_large(bytes, limit))
+}
+
+fn too_large(message: &str) -> Option<(usize, usize)> {
+    let numbers = message.strip_prefix("Error, decoded message length too large: found ")?;
+    let (bytes, limit) = numbers.split_once(" bytes, the limit is: ")?;
+    Some((bytes.parse().ok()?, limit.strip_suffix(" bytes")?.parse().ok()?))
+}
+
+/// An answer has more bytes than a message may have. The words are those of gRPC in Go.
+#[cold]
+#[must_use]
+pub fn sent_too_large(bytes: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!("grpc: trying to send message larger than max ({bytes} vs. {limit})"))
+}
+
+/// A write was decided, but its answer cannot be given.
+#[cold]
+#[must_use]
+pub fn written(why: &Status) -> Status {
+    Status::unknown(format!("conclave: the write was decided, but its answer cannot be given: {}", why.message()))
 }
 
 /// The state could not be read.
@@ -380,19 +429,33 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_too_large() {
+        let tonics = "Error, decoded message length too large: found 1006 bytes, the limit is: 1000 bytes";
+        let text = "grpc: received message larger than max (1006 vs. 1000)";
+        check(vec![
+            (received(Status::out_of_range(tonics)), Code::ResourceExhausted, text),
+            (received(Status::internal("another")), Code::Internal, "another"),
+        ]);
+        // Clients take the code as it is for a refusal, which a write that was decided is not.
+        assert_eq!(written(&sent_too_large(9, 8)).code(), Code::Unknown);
+    }
+
+    #[test]
     fn refusals_of_coordination() {
         use Code::{AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied};
         let unexpected = Rejection::Unexpected { fence: 3, revision: 4 };
         let too_many_keys = "conclave: the ranges of the request cover more than 7 keys; split it into several";
         let stands = "conclave: not as expected (fence 3, last changed at revision 4)";
         let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
-        let second = "conclave: another instance is a candidate under that name";
+        let second = "conclave: that id stands already, for session 2a; only with `takeover` does another session or instance replace it";
+        let reused = "conclave: caller.dedupe_id was used for another operation before";
         check(vec![
             (rejected(unexpected), FailedPrecondition, stands),
             (rejected(Rejection::Reserved), PermissionDenied, reserved),
             (rejected(Rejection::TooManyKeys { limit: 7 }), Code::ResourceExhausted, too_many_keys),
             (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
-            (rejected(Rejection::AlreadyExists), AlreadyExists, second),
+            (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
+            (dedupe_id_reused(), InvalidArgument, reused),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
             (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),
         ]);
@@ -431,6 +494,7 @@ mod tests {
             text::NO_SNAPSHOT_STREAM,
             text::NO_DOWNGRADE,
             text::NO_AUTH,
+            text::NO_USERS,
         ] {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));

@@ -5,9 +5,11 @@
 //! 2. A claim's timer may be renewed within its span: that is how a claim is extended without a command. All others just run.
 
 use crate::clock::Clock;
-use crate::keeper::{Change, Keeper, KeeperHost, Wish};
+use crate::keeper::{Keeper, KeeperHost, Wish};
 use crate::reader::ReadError;
-use conclave_state::TimerChange;
+use crate::sink::ApplyObserver;
+use conclave_state::{Deadline, TimerChange};
+use conclave_storage::AppliedBatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +43,8 @@ impl TimerKeeper {
     /// Takes in what the entries did to timers that were applied, up to `index`. Called from apply, in order.
     pub fn observe(&self, index: u64, changes: &[TimerChange]) {
         let changes = changes.iter().map(|change| match *change {
-            TimerChange::Armed { id, millis } => {
-                Change::Armed { id: id.cast_signed(), span: Duration::from_millis(millis) }
-            }
-            TimerChange::Disarmed { id } => Change::Gone { id: id.cast_signed() },
+            Deadline::Armed { id, ms } => Deadline::Armed { id: id.cast_signed(), ms },
+            Deadline::Gone { id } => Deadline::Gone { id: id.cast_signed() },
         });
         self.0.observe(index, changes);
     }
@@ -85,5 +85,15 @@ impl TimerKeeper {
     pub async fn remaining(&self, timer: u64) -> Result<Option<u64>, ReadError> {
         let left = self.0.remaining(timer.cast_signed()).await?;
         Ok(left.map(crate::lease_keeper::whole_millis))
+    }
+}
+
+impl ApplyObserver for TimerKeeper {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(batch.last.index, &batch.changes.timers);
+    }
+
+    fn reset(&self) {
+        TimerKeeper::reset(self);
     }
 }

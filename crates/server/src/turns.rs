@@ -17,7 +17,9 @@ use tokio::task::{JoinError, spawn_blocking};
 pub(crate) struct Turns(Arc<Semaphore>);
 
 /// Leave for one of them.
-pub(crate) struct Turn(Option<OwnedSemaphorePermit>);
+pub(crate) struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Turns {
     pub(crate) fn new(at_a_time: usize) -> Turns {
@@ -33,7 +35,7 @@ impl Turns {
     pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
         let turns = self.0.clone();
         // Nobody closes it.
-        async move { Turn(turns.acquire_owned().await.ok()) }
+        async move { Turn { _permit: turns.acquire_owned().await.ok() } }
     }
 
     /// Runs `work` when its turn has come. Dropped before that, it never runs.

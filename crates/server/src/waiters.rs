@@ -18,7 +18,6 @@
 mod acquire;
 #[cfg(test)]
 mod acquire_tests;
-pub(crate) mod places;
 mod queue;
 mod source;
 #[cfg(test)]
@@ -26,16 +25,16 @@ mod tests;
 #[cfg(test)]
 mod world;
 
-pub use acquire::{AcquireError, Acquired, Desk, DeskHost, Held, Wish};
+pub use acquire::{AcquireError, AcquireRequest, Acquired, Held, Queues, RefreshLease};
 pub use source::{Look, Source, look};
 
+use crate::sink::ApplyObserver;
 use bytes::Bytes;
 use conclave_state::queue::{self as queues, Fronts};
 use conclave_state::view::Fault;
 use conclave_state::{Changes, Event, KeyValue, Place};
-use conclave_storage::StateHandle;
+use conclave_storage::{AppliedBatch, StateHandle};
 use parking_lot::Mutex;
-use places::Places;
 use queue::{OBSERVER_BACKLOG, Queue};
 use source::OneLook;
 use std::collections::hash_map::Entry;
@@ -73,7 +72,6 @@ pub struct Waiters {
 struct Shared {
     source: Arc<dyn Source>,
     view: Mutex<QueueView>,
-    places: Places,
 }
 
 /// All queues that this node follows, at one point in the log.
@@ -98,7 +96,7 @@ impl Waiters {
         // A state that cannot be read now will say so to the first who asks.
         let revision = source.look().map_or(0, |look| look.revision());
         let view = Mutex::new(QueueView { revision, ..QueueView::default() });
-        Waiters { shared: Arc::new(Shared { source, view, places: Places::default() }) }
+        Waiters { shared: Arc::new(Shared { source, view }) }
     }
 
     /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future ends the waiting and nothing else: the
@@ -171,6 +169,16 @@ impl Waiters {
             None => queue.wait(id, &place.key, place.create_revision, done),
         }
         Ok(Registered { waiters: self.clone(), name, id, key: Some(place.key.clone()) })
+    }
+}
+
+impl ApplyObserver for Waiters {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(&batch.changes);
+    }
+
+    fn reset(&self) {
+        Waiters::reset(self);
     }
 }
 

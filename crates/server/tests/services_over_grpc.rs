@@ -278,7 +278,15 @@ async fn maintenance_and_cluster() {
     let login = pb::AuthenticateRequest { name: "root".into(), password: "x".into() };
     let not_enabled = "etcdserver: authentication is not enabled";
     refused(auth.authenticate(login).await, Code::FailedPrecondition, not_enabled);
-    refused(auth.user_list(pb::AuthUserListRequest {}).await, Code::FailedPrecondition, not_enabled);
+    let no_users = "conclave: users and roles are not available yet; restrict access to the client port";
+    let user = pb::AuthUserAddRequest { name: "root".into(), ..Default::default() };
+    refused(auth.user_add(user).await, Code::Unimplemented, no_users);
+    let role = pb::AuthRoleGetRequest { role: "root".into() };
+    refused(auth.role_get(role).await, Code::Unimplemented, no_users);
+    assert!(auth.user_list(pb::AuthUserListRequest {}).await.unwrap().into_inner().users.is_empty());
+    assert!(auth.role_list(pb::AuthRoleListRequest {}).await.unwrap().into_inner().roles.is_empty());
+    let disabled = auth.auth_disable(pb::AuthDisableRequest {}).await.unwrap().into_inner();
+    assert_eq!(disabled.header.unwrap().revision, revision);
     assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
     assert_eq!(auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap_err().code(), Code::Unimplemented);
     server.node.stop().await.unwrap();

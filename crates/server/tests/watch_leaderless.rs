@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use conclave_api::etcdserverpb::StatusRequest;
+use conclave_api::etcdserverpb::maintenance_server::Maintenance;
 use conclave_server::bootstrap::Plan;
 use conclave_server::config::{Config, HttpUrl, InitialMember};
 use conclave_server::node::RunningNode;
 use conclave_server::peer::memory::MemoryNetwork;
+use conclave_server::service::maintenance::MaintenanceService;
 use conclave_server::service::watch::WatchContext;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,6 +27,11 @@ fn assemble(network: &MemoryNetwork, dir: &std::path::Path, n: usize) -> Running
     let node = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
     network.listen(id, node.handler.clone());
     node
+}
+
+async fn leader(node: &RunningNode) -> u64 {
+    let status = MaintenanceService(node.node.clone()).status(tonic::Request::new(StatusRequest {})).await;
+    status.unwrap().into_inner().leader
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -51,12 +59,21 @@ async fn streams_that_require_a_leader_end_where_there_is_none() {
         assert!(ends.iter().flatten().all(|end| !end.is_finished()));
         network.isolate(nodes[cut].node.identity.member_id);
         eventually("the end", || ends[cut][0].is_finished()).await;
+        // From then on none begins there, and it names no leader: not the old one, not itself.
+        let refused = nodes[cut].node.stream_end(true).err().unwrap();
+        assert_eq!(refused.message(), "etcdserver: no leader");
+        assert!(nodes[cut].node.stream_end(false).is_ok());
+        assert_eq!(leader(&nodes[cut]).await, 0);
         tokio::time::sleep(Duration::from_secs(1)).await;
         for (n, end) in ends.iter().enumerate() {
             assert_eq!(end[0].is_finished(), n == cut, "member {n}, leader cut: {cut_leader}");
             assert!(!end[1].is_finished());
         }
         network.heal();
+        for node in &nodes {
+            eventually("contact", || *node.node.leadership.contact().borrow()).await;
+            assert_ne!(leader(node).await, 0);
+        }
         for end in ends.into_iter().flatten() {
             end.abort();
         }

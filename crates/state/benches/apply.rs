@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 use conclave_state::{
-    Acquire, Command, Compare, Coord, CoordBody, CoordResponse, Enqueue, Expire, KeyRange, LeaseGrant, LockMode,
-    LockPart, Machine, MemoryView, Name, Op, Position, Put, QueueKind, Relation, Release, Response, Target, Txn,
-    Withdraw,
+    Acquire, Command, Compare, Coord, CoordBody, CoordResponse, Dequeue, DequeueBy, Enqueue, Expire, KeyRange,
+    LeaseGrant, LockMode, LockPart, Machine, MemoryView, Name, Op, Position, Put, QueueKind, Relation, Release,
+    Response, Target, Txn,
 };
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
@@ -71,7 +71,7 @@ impl World {
     }
 
     fn grant(&mut self, leases: std::ops::Range<i64>) {
-        let grants: Vec<_> = leases.map(|id| Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 })).collect();
+        let grants: Vec<_> = leases.map(|id| Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 })).collect();
         self.apply(&grants);
     }
 
@@ -90,7 +90,7 @@ impl World {
 
     fn enqueue(&mut self, kind: QueueKind, name: &str, lease: i64) -> Response {
         let name = name.to_owned().into();
-        self.apply(&[Command::Enqueue(Enqueue { kind, name, lease, grant_ttl_seconds: 0, value: Bytes::new() })])
+        self.apply(&[Command::Enqueue(Enqueue { kind, name, lease, grant_ttl_ms: 0, value: Bytes::new(), attempt: 0 })])
     }
 }
 
@@ -148,7 +148,10 @@ fn hand_over(bencher: Bencher<'_, '_>, kind: QueueKind, waiting: i64) {
         .collect();
     bencher.bench_local(|| {
         let (lease, place) = line.pop_front().unwrap();
-        world.apply(&[Command::Withdraw(Withdraw { key: place.key, create_revision: place.create_revision })]);
+        world.apply(&[Command::Dequeue(Dequeue {
+            key: place.key,
+            by: DequeueBy::CreateRevision(place.create_revision),
+        })]);
         let Response::Enqueue(place) = world.enqueue(kind, "bench", lease) else { panic!("a place") };
         line.push_back((lease, place));
     });

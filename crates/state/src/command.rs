@@ -7,7 +7,7 @@
 //! (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
-use crate::coord::{Coord, CoordTimer, SessionGrant};
+use crate::coord::{Coord, CoordTimer};
 use crate::shared;
 use bytes::Bytes;
 use serde::de::Error;
@@ -30,38 +30,13 @@ pub enum Command {
     },
     Expire(Expire),
     Enqueue(Enqueue),
+    Dequeue(Dequeue),
     Proclaim(Proclaim),
-    Withdraw(Withdraw),
-    Unlock {
-        key: Bytes,
-    },
     Announce(Member),
     Alarm(AlarmChange),
     /// An operation on elections, locks and claims.
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
-    SessionGrant(SessionGrant),
-    Ask(Ask),
-    GiveBack(GiveBack),
-}
-
-impl Command {
-    /// Whether it is of a kind that may read or change any number of keys, whatever its own size: while one is applied, others should not be
-    /// held up.
-    pub fn may_touch_many(&self) -> bool {
-        match self {
-            Command::DeleteRange(delete) => delete.range.may_be_many(),
-            Command::Txn(txn) => txn.may_touch_many(),
-            // Everything attached to the lease goes with it.
-            Command::LeaseRevoke { .. } | Command::Expire(_) => true,
-            Command::Enqueue(_) | Command::Ask(_) => false,
-            Command::Coord(coord) => coord.body.may_touch_many(),
-            Command::CoordTimer(timer) => timer.ids.len() > 100,
-            Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::SessionGrant(_) => false,
-            Command::Proclaim(_) | Command::Withdraw(_) | Command::Unlock { .. } | Command::GiveBack(_) => false,
-            Command::Announce(_) | Command::Alarm(_) => false,
-        }
-    }
 }
 
 /// etcd's Put.
@@ -91,12 +66,6 @@ pub struct KeyRange {
     pub end: Bytes,
 }
 
-impl KeyRange {
-    fn may_be_many(&self) -> bool {
-        !self.end.is_empty()
-    }
-}
-
 /// etcd's DeleteRange.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRange {
@@ -110,19 +79,6 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
-}
-
-impl Txn {
-    fn may_touch_many(&self) -> bool {
-        let op = |op: &Op| match op {
-            Op::Range(query) => query.range.may_be_many(),
-            Op::Put(_) => false,
-            Op::DeleteRange(delete) => delete.range.may_be_many(),
-            Op::Txn(txn) => txn.may_touch_many(),
-        };
-        self.compares.iter().any(|compare| compare.range.may_be_many())
-            || self.success.iter().chain(&self.failure).any(op)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,11 +179,11 @@ pub enum SortBy {
 }
 
 /// A lease under an id that the proposing node chose (or the client did).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseGrant {
     pub id: LeaseId,
-    /// Already raised to the minimum.
-    pub ttl_seconds: i64,
+    /// Already raised to the minimum. Whole seconds for leases of etcd's API.
+    pub ttl_ms: u64,
 }
 
 /// The Raft leader's word that these leases are due. Ignored unless the entry's own term is `term`: what a deposed leader
@@ -245,15 +201,23 @@ pub struct Expire {
 
 /// Take, or find again, a place in the queue `name/`: the key `name/<lease in hex>`, attached to the lease.
 ///
-/// Campaign and Lock of etcd. With `grant_ttl_seconds > 0` the lease is created by the same command (etcd's `lease = 0`).
+/// Campaign and Lock of etcd. With `grant_ttl_ms > 0` the same command creates the lease (etcd's
+/// `lease = 0`).
+///
+/// A client may ask for one place at several members: its connection breaks, it asks again elsewhere,
+/// and the first member learns only later that its caller is gone. So each member's calls name their
+/// attempt, and give up only in its name: see [`DequeueBy::Attempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueue {
     pub kind: QueueKind,
     pub name: Bytes,
     pub lease: LeaseId,
-    pub grant_ttl_seconds: i64,
+    pub grant_ttl_ms: u64,
     /// The candidate's value; a place found again gets it too if it differs. Empty for a lock.
     pub value: Bytes,
+    /// One call, or several of one member for the same place at one time. Drawn at random; 0 if no
+    /// call may give the place up.
+    pub attempt: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -270,29 +234,23 @@ pub struct Proclaim {
     pub value: Bytes,
 }
 
-/// Delete exactly the incarnation of `key` created at `create_revision`: Resign, or a waiter that gave up. A stale one is harmless.
+/// End a place in a queue. A command that comes too late finds nothing to end, and is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Withdraw {
+pub struct Dequeue {
     pub key: Bytes,
-    pub create_revision: i64,
+    pub by: DequeueBy,
 }
 
-/// An Enqueue in the name of an attempt: one call, or several of one member for the same place at one time.
-///
-/// One lease may be asked for by way of several members: a connection breaks, the client asks again elsewhere, and the first member
-/// learns only later that nobody listens. Each gives up in the name of its own attempt, and so takes nothing away from the others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    pub enqueue: Enqueue,
-    /// Drawn at random; never 0.
-    pub attempt: u64,
-}
-
-/// End the place that this attempt was the last to ask for, unless it was the first of its queue already when it asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GiveBack {
-    pub key: Bytes,
-    pub attempt: u64,
+/// Which place at a key is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DequeueBy {
+    /// Exactly the incarnation created at this revision: Resign.
+    CreateRevision(i64),
+    /// What this attempt was the last to ask for, unless it was the first of its queue already when
+    /// the attempt asked: a call that gives up.
+    Attempt(u64),
+    /// The key of a lock, whichever it is: Unlock, which names no revision on the wire.
+    Lock,
 }
 
 /// What a member tells about itself once it runs.

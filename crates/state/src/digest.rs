@@ -48,19 +48,14 @@ impl Digest {
 
     pub(crate) fn lease(&mut self, change: LeaseChange) {
         match change {
-            LeaseChange::Granted { id, ttl_seconds } => {
+            LeaseChange::Armed { id, ms } => {
                 self.word(3);
                 self.number(id);
-                self.number(ttl_seconds);
+                self.word(ms);
             }
             LeaseChange::Gone { id } => {
                 self.word(4);
                 self.number(id);
-            }
-            LeaseChange::SessionGranted { id, ttl_millis } => {
-                self.word(12);
-                self.number(id);
-                self.word(ttl_millis);
             }
         }
     }

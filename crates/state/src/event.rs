@@ -59,28 +59,17 @@ pub struct Changes {
     pub revision: i64,
 }
 
+/// Something that ends after a time, unless it is renewed: for the leader, who alone has a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseChange {
-    Granted {
-        id: LeaseId,
-        ttl_seconds: i64,
-    },
-    /// Revoked or expired.
-    Gone {
-        id: LeaseId,
-    },
-    /// With a TTL that need not be whole seconds.
-    SessionGranted {
-        id: LeaseId,
-        ttl_millis: u64,
-    },
+pub enum Deadline<Id> {
+    /// It ends when so many milliseconds have passed without a renewal.
+    Armed { id: Id, ms: u64 },
+    /// It has ended, or is not wanted any more.
+    Gone { id: Id },
 }
 
-/// A timer of elections, locks and claims. Its id is never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimerChange {
-    /// To be answered by a `CoordTimer` when so much time has passed.
-    Armed { id: u64, millis: u64 },
-    /// Run out, or not wanted any more.
-    Disarmed { id: u64 },
-}
+/// A lease that was granted, or that was revoked or expired.
+pub type LeaseChange = Deadline<LeaseId>;
+
+/// A timer of elections, locks and claims. Its id is never used again; a `CoordTimer` ends it.
+pub type TimerChange = Deadline<u64>;

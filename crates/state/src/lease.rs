@@ -15,7 +15,7 @@ use crate::keys;
 use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::view::{Fault, Step, Table, View};
-use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response, SessionGrant};
+use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
@@ -23,11 +23,11 @@ impl<V: View> Batch<'_, V> {
         Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
     }
 
-    pub(crate) fn lease_grant(&mut self, at: Position, grant: &LeaseGrant) -> Result<Response, Stop> {
-        let LeaseGrant { id, ttl_seconds } = *grant;
+    pub(crate) fn lease_grant(&mut self, at: Position, grant: LeaseGrant) -> Result<Response, Stop> {
+        let LeaseGrant { id, ttl_ms } = grant;
         self.check_grant(id)?;
-        self.execute_grant(at, id, ttl_seconds);
-        Ok(Response::LeaseGrant { id, ttl_seconds })
+        self.execute_grant(at, id, ttl_ms);
+        Ok(Response::LeaseGrant { id, ttl_ms })
     }
 
     /// The id 0 means no lease everywhere, so it counts as taken.
@@ -38,21 +38,10 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    pub(crate) fn execute_grant(&mut self, at: Position, id: LeaseId, ttl_seconds: i64) {
-        let row = LeaseRow { ttl_seconds, granted_at: at.index, exact_millis: None };
+    pub(crate) fn execute_grant(&mut self, at: Position, id: LeaseId, ttl_ms: u64) {
+        let row = LeaseRow { ttl_ms, granted_at: at.index };
         self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
-        self.lease_changed(LeaseChange::Granted { id, ttl_seconds });
-    }
-
-    /// The TTL of a session may be less than a second, or not a whole number of them.
-    pub(crate) fn session_grant(&mut self, at: Position, grant: SessionGrant) -> Result<Response, Stop> {
-        let SessionGrant { id, ttl_millis } = grant;
-        self.check_grant(id)?;
-        let ttl_seconds = i64::try_from(ttl_millis.div_ceil(1000)).unwrap_or(i64::MAX);
-        let row = LeaseRow { ttl_seconds, granted_at: at.index, exact_millis: Some(ttl_millis) };
-        self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
-        self.lease_changed(LeaseChange::SessionGranted { id, ttl_millis });
-        Ok(Response::SessionGrant { id, ttl_millis })
+        self.lease_changed(LeaseChange::Armed { id, ms: ttl_ms });
     }
 
     pub(crate) fn lease_revoke(&mut self, id: LeaseId) -> Result<Response, Stop> {
@@ -90,7 +79,7 @@ impl<V: View> Batch<'_, V> {
     /// Keys that are projected go when what they show is settled.
     fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         self.session_ends(id, cause, due)?;
-        for key in attached_keys(&self.rows, id)? {
+        for key in lease_keys(&self.rows, id)? {
             if coord::is_reserved(&key) {
                 continue;
             }
@@ -123,51 +112,50 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// What the row of a lease holds: eight bytes each, big-endian; the last only in that of a session.
+/// What the row of a lease holds: two numbers of eight bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseRow {
-    /// Rounded up, if it is not whole seconds.
-    pub(crate) ttl_seconds: i64,
+struct LeaseRow {
+    ttl_ms: u64,
     /// The log index of the entry that granted it.
-    pub(crate) granted_at: u64,
-    pub(crate) exact_millis: Option<u64>,
+    granted_at: u64,
 }
 
 impl LeaseRow {
     fn encode(self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(24);
-        row.extend_from_slice(&self.ttl_seconds.to_be_bytes());
-        row.extend_from_slice(&self.granted_at.to_be_bytes());
-        row.extend(self.exact_millis.iter().flat_map(|millis| millis.to_be_bytes()));
-        row
+        [self.ttl_ms.to_be_bytes(), self.granted_at.to_be_bytes()].concat()
     }
 
-    pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
-        let (numbers, rest) = row.as_chunks::<8>();
-        let (ttl, granted_at, exact) = match (numbers, rest) {
-            ([ttl, granted_at], []) => (ttl, granted_at, None),
-            ([ttl, granted_at, exact], []) => (ttl, granted_at, Some(exact)),
-            _ => return Err(Fault::Corrupt("the row of a lease is not two numbers or three".into())),
+    fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
+        let ([ttl_ms, granted_at], []) = row.as_chunks::<8>() else {
+            return Err(Fault::Corrupt("the row of a lease is not two numbers".into()));
         };
-        Ok(LeaseRow {
-            ttl_seconds: i64::from_be_bytes(*ttl),
-            granted_at: u64::from_be_bytes(*granted_at),
-            exact_millis: exact.map(|millis| u64::from_be_bytes(*millis)),
-        })
+        Ok(LeaseRow { ttl_ms: u64::from_be_bytes(*ttl_ms), granted_at: u64::from_be_bytes(*granted_at) })
     }
+}
 
-    pub(crate) fn ttl_millis(self) -> u64 {
-        self.exact_millis.unwrap_or_else(|| u64::try_from(self.ttl_seconds).unwrap_or(0).saturating_mul(1000))
-    }
+/// The TTL that a lease was granted, in milliseconds; `None` if there is no such lease.
+pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
+    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_ms)).transpose()
+}
+
+/// All leases with their TTLs in milliseconds, by id.
+pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
+    let mut leases = Vec::new();
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_ms));
+        Ok(Step::Next)
+    })?;
+    Ok(leases)
 }
 
 /// The keys attached to a lease, in order.
-pub(crate) fn attached_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
-    Ok(attached_keys_within(view, id, usize::MAX)?.unwrap_or_default())
+pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    Ok(lease_keys_within(view, id, usize::MAX)?.unwrap_or_default())
 }
 
 /// The same, or `None` if there are more than `most`.
-pub(crate) fn attached_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
+pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
     let (from, below) = keys::attached_rows(id);
     let mut found = Some(Vec::new());
     view.scan(Table::Lease, &from, &below, &mut |row, _| {
@@ -177,8 +165,19 @@ pub(crate) fn attached_keys_within<V: View>(view: &V, id: LeaseId, most: usize) 
     Ok(found)
 }
 
+/// All leases by id, or `None` if there are more than `most`.
+pub fn lease_ids_within<V: View>(view: &V, most: usize) -> Result<Option<Vec<LeaseId>>, Fault> {
+    let mut ids = Some(Vec::new());
+    let (from, below) = keys::lease_rows();
+    view.scan(Table::Lease, &from, &below, &mut |key, _| {
+        let id = keys::split_lease_row(key)?;
+        Ok(push_within(&mut ids, id, most))
+    })?;
+    Ok(ids)
+}
+
 /// Adds what was found, and gives up beyond `most`.
-pub(crate) fn push_within<T>(found: &mut Option<Vec<T>>, item: T, most: usize) -> Step {
+fn push_within<T>(found: &mut Option<Vec<T>>, item: T, most: usize) -> Step {
     match found {
         Some(items) if items.len() < most => {
             items.push(item);
@@ -197,12 +196,9 @@ mod tests {
 
     #[test]
     fn the_row_of_a_lease_reads_back_as_written() {
-        for exact_millis in [None, Some(250)] {
-            let row = LeaseRow { ttl_seconds: 1, granted_at: u64::MAX - 1, exact_millis };
-            assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
-            assert_eq!(row.ttl_millis(), exact_millis.unwrap_or(1000));
-        }
-        for size in [0, 8, 15, 17, 23, 25, 32] {
+        let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1 };
+        assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
+        for size in [0, 8, 15, 17, 24] {
             assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
         }
     }

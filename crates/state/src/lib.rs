@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
 //! | rev | revision, sub-revision | user key |
-//! | lease | `l`, lease | TTL in seconds, and in milliseconds if it is not whole seconds |
+//! | lease | `l`, lease | TTL in milliseconds, log index of the grant |
 //! | lease | `k`, lease, user key | nothing |
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
@@ -51,10 +51,13 @@
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
 //! 6. The firsts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
+mod bounds;
 mod command;
 pub mod coord;
 mod digest;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod heads;
 mod keys;
 mod kv;
@@ -66,6 +69,7 @@ pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;
+mod properties;
 pub mod queue;
 pub mod read;
 mod record;
@@ -77,16 +81,16 @@ pub mod view;
 pub use command::*;
 pub use coord::{
     Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,
-    EvictEverywhere, Expect, GiveUp, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo,
-    Release, RequestTransfer, Revoke, SessionGrant, SetLimits, Stand, Standing, Term, Token, Transfer, Twin, Unclaim,
-    Unpin,
+    EvictEverywhere, Expect, Leave, Limits, LockMode, LockPart, Name, Pin, ProclaimTerm, Promote, PromoteTo, Release,
+    RequestTransfer, Revoke, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
 };
 pub use event::*;
 pub use keys::{queue_key, queue_prefix, shared_part};
-pub use kv::bounds::MOST_KEYS;
+pub use kv::MOST_KEYS;
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;
+pub use properties::Size;
 pub use scan::first_living;
 pub use shared::shared;
 pub use view::{Fault, Step, Table, View};

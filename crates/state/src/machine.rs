@@ -8,15 +8,17 @@
 //! 2. `sub` counts the changes of the command at hand; the revision moves by one after it if there were any.
 //! 3. Refusals are a property of the state and the command: `answer` only decides what is told.
 
+use crate::bounds::{Bounds, Budget, Meta, ReadStop, unlimited_exceeded};
 use crate::coord::Projected;
 use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
+use crate::kv::MOST_KEYS;
+use crate::member;
 use crate::overlay::Overlay;
 use crate::queue::Firsts;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, Outcome, Rejection, Response};
-use crate::{kv, member, read};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
@@ -39,15 +41,27 @@ pub struct Machine {
 impl Machine {
     /// The machine of the state that `view` holds; of the empty store if there is none.
     pub fn load<V: View>(view: &V) -> Result<Machine, Fault> {
-        let meta = read::meta(view)?;
+        let meta = member::meta(view)?;
         Ok(Machine {
             revision: meta.revision,
             compacted: meta.compacted,
             digest: Digest(meta.digest),
-            alarms: read::alarms(view)?.into_iter().collect(),
+            alarms: member::alarms(view)?.into_iter().collect(),
             queues: Firsts::default(),
             heads: Heads::default(),
         })
+    }
+
+    /// A machine that only answers reads: no alarm that is raised refuses them.
+    pub(crate) fn at(bounds: Bounds) -> Machine {
+        Machine {
+            revision: bounds.current,
+            compacted: bounds.compacted,
+            digest: Digest::EMPTY,
+            alarms: BTreeSet::new(),
+            queues: Firsts::default(),
+            heads: Heads::default(),
+        }
     }
 
     /// Drops all caches: for tests, since it changes speed alone.
@@ -67,9 +81,10 @@ impl Machine {
             timers: Vec::new(),
             projected: Projected::new(),
             before,
+            reads: Budget::unlimited(),
             sub: 0,
             answer: true,
-            looked: Cell::default(),
+            keys_left: Cell::new(MOST_KEYS),
         }
     }
 
@@ -86,35 +101,21 @@ impl Machine {
     }
 
     /// The numbers that are stored with what was applied.
-    pub fn meta(&self) -> read::Meta {
-        read::Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
+    pub fn meta(&self) -> Meta {
+        Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
     }
 
     /// What the alarms that are raised forbid.
     fn refusal(&self, command: &Command) -> Option<Rejection> {
-        if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) {
+        let reads = || matches!(command, Command::Txn(txn) if txn.only_reads());
+        if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) || reads() {
             return None;
         }
         let raised = |kind| self.alarms.iter().any(|alarm| alarm.kind == kind);
         if raised(AlarmKind::Corrupt) {
             return Some(Rejection::Corrupt);
         }
-        (raised(AlarmKind::NoSpace) && grows(command)).then_some(Rejection::NoSpace)
-    }
-}
-
-/// Whether the command could make the store larger. Deleting writes too, but it is how one gets out.
-fn grows(command: &Command) -> bool {
-    match command {
-        Command::Put(_) | Command::LeaseGrant(_) | Command::Proclaim(_) => true,
-        Command::Enqueue(_) | Command::Ask(_) => true,
-        Command::Txn(txn) => kv::txn::puts(txn),
-        Command::Coord(coord) => coord.body.grows(),
-        Command::SessionGrant(_) => true,
-        Command::CoordTimer(_) => false,
-        Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } | Command::Expire(_) => false,
-        Command::Withdraw(_) | Command::GiveBack(_) | Command::Unlock { .. } => false,
-        Command::Announce(_) | Command::Alarm(_) => false,
+        (raised(AlarmKind::NoSpace) && command.grows()).then_some(Rejection::NoSpace)
     }
 }
 
@@ -128,18 +129,31 @@ pub struct Batch<'a, V> {
     /// What the command at hand wants projected; empty between commands.
     pub(crate) projected: Projected,
     /// The numbers when the batch began.
-    before: read::Meta,
+    before: Meta,
+    /// What the command at hand may still read.
+    pub(crate) reads: Budget,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
-    /// Keys that the command at hand has looked at by ranges ([`kv::bounds`]).
-    pub(crate) looked: Cell<usize>,
+    /// Keys that the command at hand may still look at by ranges.
+    pub(crate) keys_left: Cell<usize>,
 }
 
-/// Why a command does not go on: refused (a value), or the state cannot be read (fatal).
+/// Why a command does not go on: refused (a value), more to read than the budget allows (only
+/// where there is one), or the state cannot be read (fatal).
 #[derive(Debug)]
 pub(crate) enum Stop {
     Rejected(Rejection),
+    OverBudget,
     Fault(Fault),
+}
+
+impl From<ReadStop> for Stop {
+    fn from(stop: ReadStop) -> Stop {
+        match stop {
+            ReadStop::Rejected(rejection) => Stop::Rejected(rejection),
+            ReadStop::OverBudget => Stop::OverBudget,
+        }
+    }
 }
 
 impl From<Rejection> for Stop {
@@ -159,7 +173,7 @@ impl<'a, V: View> Batch<'a, V> {
     pub fn apply(&mut self, at: Position, command: &Command, answer: bool) -> Result<Outcome, Fault> {
         self.sub = 0;
         self.answer = answer;
-        self.looked.set(0);
+        self.keys_left.set(MOST_KEYS);
         let result = match self.machine.refusal(command) {
             // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
             Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
@@ -171,6 +185,7 @@ impl<'a, V: View> Batch<'a, V> {
         let result = match result {
             Ok(response) => Ok(if answer { response } else { Response::Unasked }),
             Err(Stop::Rejected(rejection)) => Err(rejection),
+            Err(Stop::OverBudget) => return Err(unlimited_exceeded()),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         Ok(Outcome { revision: self.machine.revision, result })
@@ -203,20 +218,16 @@ impl<'a, V: View> Batch<'a, V> {
             Command::DeleteRange(delete) => self.delete_range(delete).map(Response::DeleteRange),
             Command::Txn(txn) => self.txn(txn).map(Response::Txn),
             Command::Compact { revision } => self.compact(*revision),
-            Command::LeaseGrant(grant) => self.lease_grant(at, grant),
+            Command::LeaseGrant(grant) => self.lease_grant(at, *grant),
             Command::LeaseRevoke { id } => self.lease_revoke(*id),
             Command::Expire(expire) => self.expire(at, expire),
-            Command::Enqueue(enqueue) => self.enqueue(at, enqueue, 0),
-            Command::Ask(ask) => self.enqueue(at, &ask.enqueue, ask.attempt),
+            Command::Enqueue(enqueue) => self.enqueue(at, enqueue),
+            Command::Dequeue(dequeue) => self.dequeue(dequeue),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
-            Command::Withdraw(withdraw) => self.withdraw(withdraw),
-            Command::GiveBack(give_back) => self.give_back(give_back),
-            Command::Unlock { key } => self.unlock(key),
             Command::Announce(member) => Ok(self.announce(member)),
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
-            Command::SessionGrant(grant) => self.session_grant(at, *grant),
         }
     }
 
@@ -230,7 +241,7 @@ impl<'a, V: View> Batch<'a, V> {
         if self.sub == 0 { self.machine.revision } else { self.machine.revision + 1 }
     }
 
-    pub(crate) fn bounds(&self) -> read::Bounds {
-        read::Bounds { current: self.seen(), compacted: self.machine.compacted }
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { current: self.seen(), compacted: self.machine.compacted }
     }
 }

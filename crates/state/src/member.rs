@@ -1,10 +1,10 @@
 //! What the meta table holds: the store's numbers, the alarms, and what members said about themselves.
 
+use crate::bounds::Meta;
 use crate::keys;
 use crate::machine::Batch;
 use crate::overlay::Overlay;
-use crate::read::Meta;
-use crate::view::{Fault, Table, View};
+use crate::view::{Fault, Step, Table, View};
 use crate::{Alarm, AlarmChange, AlarmKind, Member, Response};
 
 impl<V: View> Batch<'_, V> {
@@ -32,6 +32,40 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
+/// The numbers of the store.
+pub fn meta<V: View>(view: &V) -> Result<Meta, Fault> {
+    view.get(Table::Meta, keys::STORE)?.map_or(Ok(Meta::EMPTY), |row| decode_meta(&row))
+}
+
+/// What members said about themselves, by id.
+pub fn members<V: View>(view: &V) -> Result<Vec<Member>, Fault> {
+    let mut members = Vec::new();
+    scan_meta(view, keys::MEMBERS, |row, value| {
+        members.push(decode_member(row, value)?);
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// The alarms that are raised, by kind and member.
+pub fn alarms<V: View>(view: &V) -> Result<Vec<Alarm>, Fault> {
+    let mut alarms = Vec::new();
+    scan_meta(view, keys::ALARMS, |row, _| {
+        alarms.push(decode_alarm(row)?);
+        Ok(())
+    })?;
+    Ok(alarms)
+}
+
+fn scan_meta<V: View>(
+    view: &V,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let below = keys::successor(prefix).expect("the prefixes of the meta table are text");
+    view.scan(Table::Meta, prefix, &below, &mut |row, value| visit(row, value).map(|()| Step::Next))
+}
+
 pub(crate) fn store_meta<V: View>(rows: &mut Overlay<'_, V>, meta: &Meta) {
     let mut row = Vec::with_capacity(24);
     row.extend_from_slice(&meta.revision.to_be_bytes());
@@ -40,7 +74,7 @@ pub(crate) fn store_meta<V: View>(rows: &mut Overlay<'_, V>, meta: &Meta) {
     rows.put(Table::Meta, keys::STORE.to_vec(), row);
 }
 
-pub(crate) fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
+fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
     let number = |at: usize| row.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
     match (number(0), number(8), number(16)) {
         (Some(revision), Some(compacted), Some(digest)) => Ok(Meta {
@@ -60,7 +94,7 @@ fn alarm_row(alarm: Alarm) -> Vec<u8> {
     [keys::ALARMS, &[kind], &alarm.member.to_be_bytes()].concat()
 }
 
-pub(crate) fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
+fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
     let unknown = || Fault::Corrupt("a row of an alarm cannot be read".into());
     let (kind, member) = row.strip_prefix(keys::ALARMS).and_then(<[u8]>::split_first).ok_or_else(unknown)?;
     let kind = match kind {
@@ -86,7 +120,7 @@ fn encode_member(member: &Member) -> Vec<u8> {
     row
 }
 
-pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
+fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
     let unknown = || Fault::Corrupt("a row of a member cannot be read".into());
     let id = row.strip_prefix(keys::MEMBERS).and_then(|id| id.try_into().ok()).ok_or_else(unknown)?;
     let mut texts = Vec::new();

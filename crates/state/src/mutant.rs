@@ -35,6 +35,7 @@ pub const NAMES: &[&str] = &[
     "forward-twice",
     "vote-for-the-behind",
     "fence-reused",
+    "session-ignored",
 ];
 
 #[cfg(feature = "mutants")]

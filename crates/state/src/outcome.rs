@@ -33,7 +33,7 @@ pub enum Response {
     Compact,
     LeaseGrant {
         id: LeaseId,
-        ttl_seconds: i64,
+        ttl_ms: u64,
     },
     LeaseRevoke,
     /// How many of the named leases were still there to expire.
@@ -42,11 +42,8 @@ pub enum Response {
     },
     Enqueue(Place),
     Proclaim,
-    /// Whether that incarnation was there to delete.
-    Withdraw {
-        deleted: bool,
-    },
-    Unlock {
+    /// Whether the place that was meant was there to delete.
+    Dequeue {
         deleted: bool,
     },
     Announce,
@@ -57,10 +54,6 @@ pub enum Response {
     /// How many of the named timers were still armed.
     CoordTimer {
         ended: usize,
-    },
-    SessionGrant {
-        id: LeaseId,
-        ttl_millis: u64,
     },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
@@ -138,8 +131,11 @@ pub enum Rejection {
     Reserved,
     #[error("not a candidate")]
     NotACandidate,
-    #[error("another instance is a candidate under that name")]
-    AlreadyExists,
+    /// `session`: whose candidate it is.
+    #[error(
+        "that id stands already, for session {session:x}; only with `takeover` does another session or instance replace it"
+    )]
+    AlreadyExists { session: LeaseId },
     #[error("no such election")]
     NoElection,
     #[error("held by another")]
@@ -156,6 +152,8 @@ pub enum Rejection {
     TooManyPins { limit: u32 },
     #[error("the ranges of the request cover more than {limit} keys; split it into several")]
     TooManyKeys { limit: usize },
+    #[error("caller.dedupe_id was used for another operation before")]
+    DedupeReused,
     /// What conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

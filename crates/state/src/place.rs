@@ -1,8 +1,8 @@
 //! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
 //!
-//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock
-//! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
-//! decided here in one step:
+//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock ([`crate::queue`]). The keys are
+//! ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and
+//! watches is decided here in one step:
 //!
 //! 1. A place is taken only under a lease that exists at this moment, and goes when the lease or the key goes: nobody that is gone
 //!    can come to lead.
@@ -16,29 +16,30 @@ use crate::machine::{Batch, Position, Stop};
 use crate::mutant;
 use crate::record::LOCK;
 use crate::view::{Fault, Table, View};
-use crate::{Enqueue, GiveBack, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, Withdraw, keys, queue_key};
+use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
-    pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue, attempt: u64) -> Result<Response, Stop> {
-        if enqueue.grant_ttl_seconds > 0 {
+    pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
+        if enqueue.grant_ttl_ms > 0 {
             self.check_grant(enqueue.lease)?;
         } else if !self.lease_exists(enqueue.lease)? {
             return Err(Rejection::LeaseNotFound.into());
         }
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
-        if enqueue.grant_ttl_seconds > 0 {
-            self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_seconds);
+        if enqueue.grant_ttl_ms > 0 {
+            self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
         }
-        let create_revision = self.take_place(enqueue, &key, attempt)?;
+        let create_revision = self.take_place(enqueue, &key)?;
         let first = (self.answer && self.is_first(&enqueue.name, &key)?)
             || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 
     /// Creates the key, or brings the one that is there up to date; gives its create revision.
-    fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes, attempt: u64) -> Result<i64, Fault> {
+    fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
+        let attempt = enqueue.attempt;
         let target = self.target(key)?;
         let mark = match enqueue.kind {
             QueueKind::Lock => LOCK,
@@ -89,16 +90,22 @@ impl<V: View> Batch<'_, V> {
         self.machine.digest.number(attempt.cast_signed());
     }
 
-    pub(crate) fn give_back(&mut self, give_back: &GiveBack) -> Result<Response, Stop> {
-        let GiveBack { key, attempt } = give_back;
+    pub(crate) fn dequeue(&mut self, dequeue: &Dequeue) -> Result<Response, Stop> {
+        let Dequeue { key, by } = dequeue;
         self.check_raw(key)?;
         let target = self.target(key)?;
-        let lease = target.current.map_or(0, |current| current.lease);
-        let deleted = self.asked(lease, key)? == Some(*attempt);
+        let deleted = match (&target.current, *by) {
+            (None, _) => false,
+            (Some(current), DequeueBy::CreateRevision(revision)) => current.create_revision == revision,
+            (Some(current), DequeueBy::Attempt(attempt)) => {
+                attempt != 0 && self.asked(current.lease, key)? == Some(attempt)
+            }
+            (Some(current), DequeueBy::Lock) => current.flags & LOCK != 0,
+        };
         if deleted {
             self.remove(target);
         }
-        Ok(Response::Withdraw { deleted })
+        Ok(Response::Dequeue { deleted })
     }
 
     /// Replaces the value of a leader's key; its lease stays.
@@ -113,26 +120,5 @@ impl<V: View> Batch<'_, V> {
             }
             _ => Err(Rejection::NotLeader.into()),
         }
-    }
-
-    pub(crate) fn withdraw(&mut self, withdraw: &Withdraw) -> Result<Response, Stop> {
-        self.check_raw(&withdraw.key)?;
-        let target = self.target(&withdraw.key)?;
-        let deleted =
-            target.current.as_ref().is_some_and(|current| current.create_revision == withdraw.create_revision);
-        if deleted {
-            self.remove(target);
-        }
-        Ok(Response::Withdraw { deleted })
-    }
-
-    pub(crate) fn unlock(&mut self, key: &[u8]) -> Result<Response, Stop> {
-        self.check_raw(key)?;
-        let target = self.target(key)?;
-        let deleted = target.current.as_ref().is_some_and(|current| current.flags & LOCK != 0);
-        if deleted {
-            self.remove(target);
-        }
-        Ok(Response::Unlock { deleted })
     }
 }

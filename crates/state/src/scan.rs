@@ -4,6 +4,7 @@
 //! present also jumps over deleted keys: after a few in a row it asks the table of living keys where the next one is. So a walk costs what
 //! is there, not what was deleted.
 
+use crate::bounds::Budget;
 use crate::keys;
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
@@ -25,41 +26,19 @@ pub(crate) struct Found<'a> {
     pub(crate) record: Record<'a>,
 }
 
-/// How many rows may still be visited.
-pub(crate) struct Budget(Option<usize>);
-
-impl Budget {
-    pub(crate) const UNLIMITED: Budget = Budget(None);
-
-    pub(crate) fn new(rows: Option<usize>) -> Budget {
-        Budget(rows)
-    }
-
-    fn spend(&mut self) -> bool {
-        match &mut self.0 {
-            None => true,
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-        }
-    }
-}
-
 /// Shows the keys of the rows `[from, below)` that are alive at `revision`, in order. `Ok(false)`: the budget ran out.
 pub(crate) fn alive<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
     revision: i64,
-    mut budget: Budget,
+    budget: &Budget,
     mut visit: impl FnMut(Found<'_>) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<bool, Fault> {
     let mut decided: Vec<u8> = Vec::new();
     let (mut passed, mut dead) = (0, 0);
     let mut within_budget = true;
     let mut row = |row: &[u8], value: &[u8]| -> Result<Step, Fault> {
-        if !budget.spend() {
+        if !budget.spend(value.len()) {
             within_budget = false;
             return Ok(Step::Stop);
         }
@@ -107,11 +86,11 @@ fn decide(decided: &mut Vec<u8>, prefix: &[u8]) {
 pub(crate) fn count_living<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
-    mut budget: Budget,
+    budget: &Budget,
 ) -> Result<Option<usize>, Fault> {
     let mut found = Some(0);
     view.scan(Table::Live, from, below, &mut |_, _| {
-        found = found.filter(|_| budget.spend()).map(|found| found + 1);
+        found = found.filter(|_| budget.spend(0)).map(|found| found + 1);
         Ok(if found.is_some() { Step::Next } else { Step::Stop })
     })?;
     Ok(found)
@@ -125,4 +104,44 @@ pub fn first_living<V: View>(view: &V, from: &[u8], below: &[u8]) -> Result<Opti
         Ok(Step::Stop)
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::read::{self, ReadStop};
+    use crate::{Command, KeyRange, Machine, MemoryView, Position, Put, RangeQuery};
+
+    /// Whether a range over so many keys with values of that size fits a budget, and how many it gives.
+    fn within(keys: usize, bytes: usize, budget: usize, keys_only: bool) -> Option<usize> {
+        let mut view = MemoryView::new();
+        let mut machine = Machine::load(&view).unwrap();
+        let mut batch = machine.begin(&view);
+        for key in 0..keys {
+            let put = Put { key: format!("k{key:03}").into(), value: vec![7; bytes].into(), ..Put::default() };
+            batch.apply(Position { index: key as u64 + 1, term: 1 }, &Command::Put(put), false).unwrap();
+        }
+        let writes = batch.finish().writes;
+        view.write(&writes);
+        let range = KeyRange { key: "k".into(), end: "l".into() };
+        let query = RangeQuery { range, keys_only, ..RangeQuery::default() };
+        let bounds = read::meta(&view).unwrap().bounds();
+        match read::range(&view, &query, bounds, Some(budget)).unwrap() {
+            Ok(result) => Some(result.kvs.len()),
+            Err(stop) => {
+                assert_eq!(stop, ReadStop::OverBudget);
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_budget_counts_rows_and_bytes() {
+        assert_eq!(within(100, 0, 100, false), Some(100));
+        assert_eq!(within(101, 0, 100, false), None);
+        // Three rows of 50 KiB and more are too much, though they are three.
+        assert_eq!(within(2, 50 << 10, 100, false), Some(2));
+        assert_eq!(within(3, 50 << 10, 100, false), None);
+        assert_eq!(within(3, 50 << 10, 100, true), None, "they are read all the same");
+        assert_eq!(within(1, 900 << 10, 100, false), Some(1), "the first row is at hand when it is counted");
+    }
 }

@@ -94,7 +94,7 @@ impl Node {
         let machine = Machine::load(&view).expect("memory can be read");
         let mut node = Node { view, machine };
         for id in 1..=sessions {
-            node.apply(Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 }));
+            node.apply(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 }));
         }
         node
     }
@@ -145,7 +145,7 @@ fn enter(node: &mut Node, who: i64, priority: i64) {
 
 fn leave(node: &mut Node, who: i64) {
     let candidate = format!("c{who:05}");
-    node.coord(who, CoordBody::Leave(Leave { election: name(), candidate, instance: None }));
+    node.coord(who, CoordBody::Leave(Leave { election: name(), candidate, ..Leave::default() }));
 }
 
 #[test]
@@ -219,17 +219,17 @@ fn a_hand_over_of_a_native_queue_reads_the_keys_that_it_writes() {
     let mut node = Node::new(LINE);
     for lease in 1..=LINE {
         let (kind, value) = (QueueKind::Lock, Bytes::new());
-        node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease, grant_ttl_seconds: 0, value }));
+        node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease, grant_ttl_ms: 0, value, attempt: 0 }));
     }
     let costs = early_and_late(&mut node, |node, lease| {
-        node.apply(Command::Unlock { key: queue_key(b"q", lease) });
+        node.apply(Command::Dequeue(Dequeue { key: queue_key(b"q", lease), by: DequeueBy::Lock }));
     });
     assert_flat(costs);
     assert!(costs[1] <= (0, 1), "no more than the newest version of its own key: {:?}", costs[1]);
     let mut again = |lease: i64| {
         node.cost(|node| {
             let (kind, value) = (QueueKind::Lock, Bytes::new());
-            node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease, grant_ttl_seconds: 0, value }));
+            node.apply(Command::Enqueue(Enqueue { kind, name: "q".into(), lease, grant_ttl_ms: 0, value, attempt: 0 }));
         })
     };
     // The first look in a while passes those who left meanwhile, once.

@@ -142,6 +142,18 @@ fn log_group_commit(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// What a follower spends on a pack before it appends it; `apply` decodes the pack again.
+#[divan::bench(args = [1, 64, 256])]
+fn check_a_pack(bencher: Bencher<'_, '_>, count: u64) {
+    let puts: Vec<_> = (0..count).map(|n| put(key(n))).collect();
+    let mut segment = SegmentWriter::new();
+    puts.iter().for_each(|command| {
+        segment.push(command);
+    });
+    let pack = segment.finish(ORIGIN, 1);
+    bencher.counter(ItemsCount::new(count)).bench_local(|| conclave_storage::proposal::check_pack(&pack).unwrap());
+}
+
 /// Puts of random keys out of 100,000 that exist, as apply does them on every member.
 #[divan::bench(args = [1, 64, 256], sample_count = 1000, sample_size = 1)]
 fn apply_puts(bencher: Bencher<'_, '_>, count: u64) {

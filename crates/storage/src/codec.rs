@@ -125,14 +125,24 @@ pub(crate) fn unseal<R: Record>(record: &[u8]) -> Result<R, CodecError> {
     Ok(value)
 }
 
-/// Appends one command, without a frame (the entry that carries it has one). Returns its size.
+/// The form of a command that carries nothing but itself. Other forms will carry who asked for it.
+const PLAIN: u8 = 0;
+
+/// Appends one command: a byte that says its form, then the command, without a frame (the entry that
+/// carries it has one). Returns its size.
 pub fn encode_command(command: &Command, out: &mut Vec<u8>) -> usize {
     let before = out.len();
+    out.push(PLAIN);
     put(command, out);
     out.len() - before
 }
 
 /// The command at the front of `bytes`, and its size.
 pub fn decode_command(bytes: &[u8]) -> Result<(Command, usize), CodecError> {
-    take(bytes, "command")
+    let malformed = |reason: String| CodecError::Malformed { what: "command", reason };
+    match bytes.split_first() {
+        Some((&PLAIN, rest)) => take(rest, "command").map(|(command, used)| (command, used + 1)),
+        Some((form, _)) => Err(malformed(format!("its form {form} is unknown to this version"))),
+        None => Err(malformed("it is empty".into())),
+    }
 }

@@ -30,6 +30,12 @@ pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: imp
     sync_dir(dir)
 }
 
+/// What this process can still write to the disk of this directory.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let room = rustix::fs::statvfs(dir)?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
 /// Whether files in this directory can be written past the system's memory. Some file systems cannot.
 pub(crate) fn take_direct(dir: &Path) -> bool {
     /// As RocksDB will align what it writes.

@@ -55,11 +55,16 @@ pub mod stopped;
 pub mod types;
 
 mod background;
+mod descriptors;
 mod error;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod journals;
 
+pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
+pub use files::free_bytes;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{

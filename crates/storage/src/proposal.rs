@@ -77,21 +77,37 @@ fn malformed(reason: impl Into<String>) -> CodecError {
     CodecError::Malformed { what: "segment", reason: reason.into() }
 }
 
-fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
+/// The head of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHead {
+    pub origin: u64,
+    pub seq: u64,
+    /// How many commands follow.
+    pub commands: usize,
+    /// How many bytes the commands take.
+    length: usize,
+}
+
+fn take_head(bytes: &[u8]) -> Result<(SegmentHead, &[u8]), CodecError> {
     let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(|| malformed("the head is cut short"))?;
     let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
     let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i])) as usize;
-    let (count, length) = (short(16), short(20));
-    let mut body = rest.get(..length).ok_or_else(|| malformed("the body is cut short"))?;
+    let head = SegmentHead { origin: long(0), seq: long(8), commands: short(16), length: short(20) };
+    let body = rest.get(..head.length).ok_or_else(|| malformed("the body is cut short"))?;
     // A command takes at least one byte, so a count over the length is refused before anything is reserved.
-    if count > length {
+    if head.commands > head.length {
         return Err(malformed("more commands than bytes"));
     }
-    let mut commands = Vec::with_capacity(count.min(4096));
+    Ok((head, body))
+}
+
+/// Decodes the commands of the segment at the front of `bytes` one after another; returns its head and its size.
+fn each_command(bytes: &Bytes, mut then: impl FnMut(Command)) -> Result<(SegmentHead, usize), CodecError> {
+    let (head, mut body) = take_head(bytes)?;
     shared(bytes, || {
-        for _ in 0..count {
+        for _ in 0..head.commands {
             let (command, used) = codec::decode_command(body)?;
-            commands.push(command);
+            then(command);
             body = &body[used..];
         }
         Ok::<(), CodecError>(())
@@ -99,16 +115,49 @@ fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
     if !body.is_empty() {
         return Err(malformed(format!("{} bytes left over", body.len())));
     }
-    Ok((Segment { origin: long(0), seq: long(8), commands }, HEAD + length))
+    Ok((head, HEAD + head.length))
 }
 
-/// How many commands these bytes hold, if they are exactly one sound segment: asked of what another process sent, before it enters the
-/// log. An entry that cannot be decoded would stop every member.
-pub fn check_segment(bytes: &Bytes) -> Result<usize, CodecError> {
-    match take_segment(bytes)? {
-        (segment, used) if used == bytes.len() => Ok(segment.commands.len()),
+fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
+    let mut commands = Vec::with_capacity(take_head(bytes)?.0.commands.min(4096));
+    let (head, used) = each_command(bytes, |command| commands.push(command))?;
+    Ok((Segment { origin: head.origin, seq: head.seq, commands }, used))
+}
+
+/// The most commands that one pack may hold. Decoded, a command takes a few hundred bytes however short it is in the log, and `apply`
+/// decodes a pack at once.
+pub const MAX_COMMANDS: usize = 1 << 17;
+
+/// The largest pack: a segment that was nearly full, and the largest request behind it. An entry must stay below [`codec::MAX_RECORD`].
+pub const MAX_PACK: usize = 40 << 20;
+
+/// The head of these bytes, if they are exactly one sound segment: asked of what another process sent, before it enters the log. An
+/// entry that cannot be decoded would stop every member.
+pub fn check_segment(bytes: &Bytes) -> Result<SegmentHead, CodecError> {
+    match each_command(bytes, drop)? {
+        (head, used) if used == bytes.len() => Ok(head),
         (_, used) => Err(malformed(format!("{} bytes left over", bytes.len() - used))),
     }
+}
+
+/// How many commands a pack holds, if all of it can be decoded and it is within the limits: asked of an entry that another process sent.
+///
+/// Keeps nothing: `apply` decodes the pack again. A check costs about a tenth of a microsecond for each command (the benchmark
+/// `check_a_pack`), and an entry may wait for its commit longer than its decoded form should stay in memory.
+pub fn check_pack(pack: &Bytes) -> Result<usize, CodecError> {
+    if pack.len() > MAX_PACK {
+        return Err(malformed(format!("a pack of {} bytes, {MAX_PACK} are allowed", pack.len())));
+    }
+    let (mut rest, mut commands) = (pack.clone(), 0);
+    while !rest.is_empty() {
+        commands += take_head(&rest)?.0.commands;
+        if commands > MAX_COMMANDS {
+            return Err(malformed(format!("a pack of more than {MAX_COMMANDS} commands")));
+        }
+        let (_, used) = each_command(&rest, drop)?;
+        rest = rest.slice(used..);
+    }
+    Ok(commands)
 }
 
 /// Writes one segment.

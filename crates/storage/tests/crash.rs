@@ -175,8 +175,8 @@ async fn install(dir: &Path) {
             })
             .collect();
         let mut receiver = CheckpointReceiver::begin(&opened.state.snapshot_dir(), files.clone()).unwrap();
-        for file in &files {
-            receiver.write(&file.name, 0, &std::fs::read(from.join(&file.name)).unwrap()).unwrap();
+        for (position, file) in files.iter().enumerate().filter(|(_, file)| file.size > 0) {
+            receiver.write(position, 0, &std::fs::read(from.join(&file.name)).unwrap()).unwrap();
         }
         let received = receiver.finish().unwrap();
         opened.machine.install_snapshot(&meta, received).await.unwrap();

@@ -175,19 +175,38 @@ async fn what_arrives_damaged_is_refused_and_leaves_nothing() {
     let mut damaged = whole.to_vec();
     damaged[big.size as usize / 2] ^= 4;
     let mut receiver = begin();
-    receiver.write(&big.name, 0, &damaged).unwrap();
+    receiver.write(0, 0, &damaged).unwrap();
     assert!(receiver.finish().unwrap_err().to_string().contains("damaged"));
 
     let mut short = begin();
-    short.write(&big.name, 0, &whole[1..]).unwrap();
+    short.write(0, 0, &whole[1..]).unwrap();
     assert!(short.finish().unwrap_err().to_string().contains("announced"));
 
-    let mut disorder = begin();
-    assert!(disorder.write(&big.name, 1, &whole).is_err());
-    assert!(disorder.write("other", 0, &whole).is_err());
-    disorder.write(&big.name, 0, &whole).unwrap();
-    assert!(disorder.write(&big.name, big.size, &[0]).is_err());
+    assert!(begin().write(0, 1, &whole).is_err(), "not from the start");
+    assert!(begin().write(1, 0, &whole).is_err(), "a file that is not announced");
+    assert!(begin().write(0, 0, &[]).is_err(), "no step forward");
+    let mut long = begin();
+    long.write(0, 0, &whole).unwrap();
+    assert!(long.write(0, big.size, &[0]).is_err());
+    drop(long);
+
+    let small = |name: &str| CheckpointFile { name: name.into(), size: 1, crc32c: crc32c::crc32c(b"x") };
+    let two = || CheckpointReceiver::begin(into.path(), vec![small("a"), small("b")]).unwrap();
+    let mut disorder = two();
+    assert!(disorder.write(1, 0, b"x").is_err(), "the first is not complete");
     drop(disorder);
+    let mut disorder = two();
+    disorder.write(0, 0, b"x").unwrap();
+    disorder.write(1, 0, b"x").unwrap();
+    assert!(disorder.write(0, 1, b"x").is_err(), "back to the first");
+    drop(disorder);
+
+    // More than there is room for, in one file or in all; more files than a checkpoint has.
+    let sized = |name: &str, size| CheckpointFile { name: name.into(), size, crc32c: 0 };
+    assert!(CheckpointReceiver::begin(into.path(), vec![sized("a", u64::MAX), sized("b", u64::MAX)]).is_err());
+    let many = (0..100_000).map(|n| sized(&format!("f{n}"), 0)).collect();
+    assert!(CheckpointReceiver::begin(into.path(), many).is_err());
+    assert!(CheckpointReceiver::begin(into.path(), vec![]).is_err());
 
     for name in ["../x", "/etc/passwd", "a/b", "", ".", "..", ".hidden"] {
         let file = CheckpointFile { name: name.into(), size: 1, crc32c: 0 };

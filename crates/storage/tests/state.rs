@@ -440,7 +440,7 @@ async fn views_are_of_one_moment_while_much_is_written() {
     let mut opened = open_at(dir.path());
     for round in 0..20_i64 {
         let (id, first) = (round + 7, round.unsigned_abs() * 2);
-        let mut many = vec![Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 })];
+        let mut many = vec![Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 })];
         many.extend((0..1_000).map(|n| {
             let (key, value) = (format!("k{n}").into(), "v".into());
             Command::Put(Put { key, value, lease: id, ..Put::default() })

@@ -57,6 +57,7 @@ pub const PROPERTIES: &[Property] = &[
     coord::lease_renewal::PROPERTY,
     coord::grants::PROPERTY,
     coord::fences::PROPERTY,
+    coord::one_holder::PROPERTY,
     coord::exclusion::PROPERTY,
     coord::fenced_writes::PROPERTY,
     coord::capacity::PROPERTY,

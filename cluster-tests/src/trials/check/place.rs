@@ -7,7 +7,7 @@
 //! | queue election | the key `/_conclave/e/default/<name>/leader/<fence>` |
 //! | claim | the key `/_conclave/c/default/<name>/tenure/<fence>` |
 
-use super::timeline::Timeline;
+use super::timeline::{Timeline, Version};
 use crate::trials::history::{
     Answer, Api, Call, ClaimAnswer, ClaimCall, ElectionAnswer, ElectionCall, LeaseAnswer, LeaseCall, LockAnswer,
     LockCall, Mode, Op, Process, QueueOp, Run,
@@ -60,7 +60,8 @@ pub struct Grant<'a> {
     pub lease: i64,
 }
 
-/// Every life of every key with the prefix, by its beginning.
+/// Every life of every key with the prefix, by its beginning. A projected key that passes to another session, as a candidate's does when it
+/// is taken over, begins another life.
 #[must_use]
 pub fn places<'a>(timeline: &Timeline<'a>, prefix: &str) -> Vec<Place<'a>> {
     let mut places = Vec::new();
@@ -73,10 +74,13 @@ pub fn places<'a>(timeline: &Timeline<'a>, prefix: &str) -> Vec<Place<'a>> {
                     let (from, until) = (version.revision, i64::MAX);
                     open = Some(Place { key, fence, lease: version.lease, from, until });
                 }
-                (Some(_), None) => {
-                    if let Some(mut place) = open.take() {
-                        place.until = version.revision;
-                        places.push(place);
+                (Some(place), value) if value.is_none() || passes(place, version) => {
+                    let fence = place.fence;
+                    place.until = version.revision;
+                    places.extend(open.take());
+                    if value.is_some() {
+                        let (from, until) = (version.revision, i64::MAX);
+                        open = Some(Place { key, fence, lease: version.lease, from, until });
                     }
                 }
                 _ => {}
@@ -86,6 +90,10 @@ pub fn places<'a>(timeline: &Timeline<'a>, prefix: &str) -> Vec<Place<'a>> {
     }
     places.sort_by_key(|place| (place.from, place.fence));
     places
+}
+
+fn passes(place: &Place<'_>, version: &Version<'_>) -> bool {
+    place.key.starts_with("/_conclave/") && place.lease != version.lease
 }
 
 fn projected_fence(key: &str) -> Option<i64> {

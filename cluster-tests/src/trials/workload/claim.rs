@@ -14,6 +14,8 @@ use conclave_api::conclave::v1::{
 use std::time::Duration;
 
 const CLAIMS: usize = 4;
+/// Each holder is one process here.
+const INSTANCE: &str = "1";
 
 pub(super) async fn holder(mut me: Actor, number: usize) {
     let holder = format!("h{number}");
@@ -43,13 +45,14 @@ async fn claim(me: &mut Actor, name: &str, holder: &str) -> Option<i64> {
     let item = ClaimItem {
         claim: Some(called(name)),
         holder: holder.to_owned(),
+        instance: INSTANCE.to_owned(),
         duration_ms,
         wait,
         wait_ms: if wait { 3000 } else { 0 },
         ..Default::default()
     };
     let call =
-        ClaimCall::Claim { claim: name.into(), holder: holder.into(), instance: String::new(), duration_ms, wait };
+        ClaimCall::Claim { claim: name.into(), holder: holder.into(), instance: INSTANCE.into(), duration_ms, wait };
     me.invoke(Call::Claim(call));
     let mut client = ClaimsClient::new(me.link.channel());
     let request = client.claim(ClaimRequest { caller: Some(caller(0)), items: vec![item] });

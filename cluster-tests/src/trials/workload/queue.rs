@@ -81,7 +81,11 @@ pub(super) async fn candidate(mut me: Actor, number: usize) {
             if !me.goes_on() || !session.lives() {
                 break;
             }
-            stand(&mut me, &session, &election, &id).await;
+            if me.chance(10) {
+                impersonate(&mut me, &session, &election).await;
+            } else {
+                stand(&mut me, &session, &election, &id).await;
+            }
             me.pace().await;
         }
         if me.chance(30) {
@@ -94,7 +98,8 @@ pub(super) async fn candidate(mut me: Actor, number: usize) {
 
 /// Becomes a candidate, and does what a leader does if it leads.
 async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
-    let instance = format!("{:x}", session.lease);
+    // Left out it is the same one.
+    let instance = if me.chance(50) { format!("{:x}", session.lease) } else { String::new() };
     let enter = EnterRequest {
         caller: Some(caller(session.lease)),
         election: Some(called(election)),
@@ -135,6 +140,38 @@ async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
     guarded(me, &proof).await;
     lead(me, session, election, id, response.term.as_ref().map_or(0, |term| term.id)).await;
     guarded(me, &proof).await;
+}
+
+/// Enters under some id, perhaps one that another session has, without an instance. Where nobody has it, it leaves again.
+async fn impersonate(me: &mut Actor, session: &Session, election: &str) {
+    let id = format!("c{}", me.draw(CANDIDATES));
+    let enter = EnterRequest {
+        caller: Some(caller(session.lease)),
+        election: Some(called(election)),
+        candidate: id.clone(),
+        ..Default::default()
+    };
+    let what = QueueOp::Enter {
+        candidate: id.clone(),
+        session: session.lease,
+        instance: String::new(),
+        priority: 0,
+        try_only: false,
+        takeover: false,
+        preempt: false,
+    };
+    let mut client = ElectionsClient::new(me.link.channel());
+    let Some(entered) = change(me, election, what, client.enter(enter)).await else { return };
+    if let Some(token) = entered.token.filter(|token| token.fence > 0) {
+        guarded(me, &Proof { name: election.to_owned(), fence: token.fence, guards: token.guards }).await;
+    }
+    let request = LeaveRequest {
+        caller: Some(caller(session.lease)),
+        election: Some(called(election)),
+        candidate: id.clone(),
+        instance: None,
+    };
+    change(me, election, QueueOp::Leave { candidate: id }, client.leave(request)).await;
 }
 
 /// What a leader does with its term.

@@ -96,6 +96,40 @@ pub(super) fn smaller_fence(run: &Run) -> Option<Vec<Record>> {
     }))
 }
 
+/// The last leader of the queue is told of the fence of another session.
+pub(super) fn fence_of_another(run: &Run) -> Option<Vec<Record>> {
+    let grants = Case::new(run).grants;
+    let last = grants.iter().rfind(|grant| grant.kind == Kind::Queue)?;
+    let other = grants.iter().find(|grant| grant.kind == Kind::Queue && grant.lease != last.lease)?.fence;
+    Some(changed(run, last.op.completed, |entry| {
+        if let Entry::Ok(Answer::Queue(answer)) = entry {
+            answer.fence = other;
+        }
+    }))
+}
+
+/// A leader's key is put anew, with another session.
+pub(super) fn passed_leadership(run: &Run) -> Option<Vec<Record>> {
+    let mut records = run.records.clone();
+    let mut passed: Option<Change> = None;
+    for record in &mut records {
+        let Entry::Fact(Fact::Revision(told)) = &mut record.entry else { continue };
+        match &passed {
+            None => {
+                let leads = |change: &&Change| change.key.contains("/leader/") && change.value.is_some();
+                passed = told.changes.iter().find(leads).cloned();
+            }
+            Some(leader) if told.revision == leader.modified + 1 => {
+                let again = Change { lease: leader.lease + 1, modified: told.revision, ..leader.clone() };
+                told.changes.retain(|change| change.key != again.key);
+                told.changes.push(again);
+            }
+            Some(_) => {}
+        }
+    }
+    passed.map(|_| records)
+}
+
 pub(super) fn overlapping_beliefs(run: &Run) -> Option<Vec<Record>> {
     let case = Case::new(run);
     let beliefs = beliefs(&case);

@@ -46,6 +46,8 @@ const MUTATIONS: &[(&str, &str, Mutate)] = &[
     ("a renewal after the end", "lease-renewal", |run| coord::late_renewal(run)),
     ("a phantom grant", "grants", |run| coord::phantom(run)),
     ("a smaller fence", "fences", |run| coord::smaller_fence(run)),
+    ("a fence that two sessions are told of", "one-holder", |run| coord::fence_of_another(run)),
+    ("a leadership that passes to another session", "one-holder", |run| coord::passed_leadership(run)),
     ("two overlapping beliefs", "exclusion", |run| coord::overlapping_beliefs(run)),
     ("a leadership of a queue that ends before its leader's belief", "exclusion", |run| {
         coord::early_end_of_a_queue(run)

@@ -28,10 +28,11 @@ use workloads::{coordination, expire, kv, leases, queue, ready, watch};
 /// Measure a cluster: Conclave's or etcd's
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_long_help = "\
-Every workload drives any server of the etcd v3 API. It prepares what it needs, warms up, measures, prints one result and takes away
-what it made. Percentiles are of single operations, from the request to its answer; nothing is tried again. With the process
-ids of servers on the same machine (--pids) the result has their CPU per operation, memory and bytes written, too. Where load and
-servers share processors, CPU per operation is the truer figure.
+Every workload drives any server of the etcd v3 API. It prepares what it needs, warms up,
+measures, prints one result and takes away what it made. Percentiles are of single operations,
+from the request to its answer; nothing is tried again. With the process ids of servers on the
+same machine (--pids) the result has their CPU per operation, memory and bytes written, too.
+Where load and servers share processors, CPU per operation is the truer figure.
 
 Examples:
   conclavectl bench put --clients 256
@@ -80,7 +81,7 @@ impl BenchCommand {
             Self::Ready(args) => args.run(settings).await,
             Self::Report(args) => return args.run().map(|()| Exit::Done),
         };
-        verdict?.show(context.out);
+        verdict?.show(context.out)?;
         Ok(Exit::Done)
     }
 }

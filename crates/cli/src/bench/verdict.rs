@@ -190,12 +190,12 @@ impl Verdict {
     }
 
     /// Prints it.
-    pub(super) fn show(&self, out: Output) {
+    pub(super) fn show(&self, out: Output) -> crate::failure::Result<()> {
         output::raw(&match out.format {
             Format::Json | Format::Protobuf => self.json() + "\n",
             Format::Fields => self.fields(),
             Format::Simple | Format::Table => self.table(),
-        });
+        })
     }
 
     fn json(&self) -> String {

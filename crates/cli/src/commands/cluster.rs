@@ -24,7 +24,13 @@ use tonic::{Response, Status, transport::Channel};
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum MemberCommand {
     /// Every member with its id, name and addresses
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Examples:
+  conclavectl member list
+  conclavectl member list -w json --hex           ids in hexadecimal, as everywhere else"
+    )]
     List {
         /// As all members agree (the default); =false: as this member knows them, also without a majority
         #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
@@ -38,7 +44,7 @@ impl MemberCommand {
         let Self::List { linearizable } = self;
         let request = MemberListRequest { linearizable };
         let response = context.link.read(|channel| wire::members(channel, request)).await?;
-        context.out.show(&Members(&response));
+        context.out.show(&Members(&response))?;
         Ok(())
     }
 }
@@ -47,16 +53,19 @@ impl MemberCommand {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum EndpointCommand {
     /// Version, size, leader, term and index of each endpoint
+    #[command(after_long_help = "Example:\n  conclavectl endpoint status --cluster -w table")]
     Status {
         #[command(flatten)]
         which: Which,
     },
     /// Whether each endpoint commits a proposal; 1 if one does not
+    #[command(after_long_help = "Example:\n  conclavectl endpoint health --cluster")]
     Health {
         #[command(flatten)]
         which: Which,
     },
     /// Hash of the keys and their history at each endpoint; equal at equal revisions
+    #[command(after_long_help = "Example:\n  conclavectl endpoint hashkv --cluster --rev 4711")]
     Hashkv {
         #[command(flatten)]
         which: Which,
@@ -136,7 +145,7 @@ async fn status(context: &Context, which: Which) -> Result<()> {
             Err(error) => errors.push((endpoint, error)),
         }
     }
-    context.out.show(&Statuses(&found));
+    context.out.show(&Statuses(&found))?;
     failures(errors, "no status of")
 }
 
@@ -161,7 +170,7 @@ async fn health(context: &Context, which: Which) -> Result<()> {
             Err(error) => HealthOf { endpoint, took: start.elapsed(), error: Some(error) },
         })
         .collect();
-    context.out.show(&Health(&all));
+    context.out.show(&Health(&all))?;
     if all.iter().all(|one| one.error.is_none()) {
         return Ok(());
     }
@@ -179,7 +188,7 @@ async fn hashes(context: &Context, which: Which, revision: i64) -> Result<()> {
             Err(error) => errors.push((endpoint, error)),
         }
     }
-    context.out.show(&Hashes(&found));
+    context.out.show(&Hashes(&found))?;
     failures(errors, "no hash of")
 }
 
@@ -187,9 +196,10 @@ async fn hashes(context: &Context, which: Which, revision: i64) -> Result<()> {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AlarmCommand {
     /// The alarms that are raised
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_long_help = "Example:\n  conclavectl alarm list")]
     List,
-    /// Take every alarm back, once its cause is gone
+    /// Clear all alarms, once their cause has been fixed
+    #[command(after_long_help = "Example:\n  conclavectl alarm disarm")]
     Disarm,
 }
 
@@ -198,7 +208,7 @@ impl AlarmCommand {
         let get = AlarmRequest { action: AlarmAction::Get.into(), ..AlarmRequest::default() };
         let raised = context.link.read(|channel| wire::alarm(channel, get)).await?;
         if matches!(self, Self::List) {
-            context.out.show(&Alarms(&raised));
+            context.out.show(&Alarms(&raised))?;
             return Ok(());
         }
         let mut disarmed = AlarmResponse::default();
@@ -207,7 +217,7 @@ impl AlarmCommand {
             let request = AlarmRequest { action: AlarmAction::Deactivate.into(), member_id, alarm };
             disarmed.alarms.extend(context.link.write(|channel| wire::alarm(channel, request)).await?.alarms);
         }
-        context.out.show(&Alarms(&disarmed));
+        context.out.show(&Alarms(&disarmed))?;
         Ok(())
     }
 }
@@ -221,6 +231,7 @@ stays.
 Example:
   conclavectl compaction 4711")]
 pub(crate) struct CompactionArgs {
+    /// The first revision that stays readable
     revision: i64,
     /// Wait until the space is really given back
     #[arg(long)]
@@ -231,22 +242,26 @@ impl CompactionArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let request = CompactionRequest { revision: self.revision, physical: self.physical };
         context.link.write(|channel| wire::compact(channel, request)).await?;
-        output::raw(&format!("compacted revision {}\n", self.revision));
+        output::raw(&format!("compacted revision {}\n", self.revision))?;
         Ok(())
     }
 }
 
 /// Hand the cluster's leadership to another member
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl move-leader n2
+  conclavectl move-leader 8e9e05c52164694d")]
 pub(crate) struct MoveLeaderArgs {
-    /// The member's id in hexadecimal, as `member list` prints it
-    #[arg(value_parser = parse::member)]
-    member: u64,
+    /// The member's name, or its id in hexadecimal as `member list` prints it
+    member: String,
 }
 
 impl MoveLeaderArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let settings = context.link.settings();
+        let target_id = self.target(context).await?;
         // Only the leader takes this order.
         let (mut old, mut leader) = (0, None);
         for (index, endpoint) in settings.endpoints.iter().enumerate() {
@@ -260,12 +275,30 @@ impl MoveLeaderArgs {
             return Err(Failure::new(Exit::NoConnection, "no leader endpoint given at --endpoints and reachable")
                 .hint("give all members with --endpoints; `conclavectl status` shows which one leads"));
         };
-        let request = MoveLeaderRequest { target_id: self.member };
+        let request = MoveLeaderRequest { target_id };
         let answer = timeout(settings.command_timeout, wire::move_leader(node.channel, request)).await;
         let late = || Status::deadline_exceeded(format!("no answer within {:?}", settings.command_timeout));
         let answer = answer.unwrap_or_else(|_| Err(late()));
         answer.map_err(|status| Failure::of(&status, crate::failure::Effect::Writes))?;
-        output::raw(&format!("Leadership transferred from {old:x} to {:x}\n", self.member));
+        output::raw(&format!("Leadership transferred from {old:x} to {target_id:x}\n"))?;
         Ok(())
+    }
+
+    /// The member of that name; else it is an id.
+    async fn target(&self, context: &Context) -> Result<u64> {
+        let request = MemberListRequest { linearizable: false };
+        let members = context.link.read(|channel| wire::members(channel, request)).await?.members;
+        let mut named = members.iter().filter(|member| member.name == self.member).map(|member| member.id);
+        match (named.next(), named.next()) {
+            (Some(id), None) => Ok(id),
+            (Some(_), Some(_)) => {
+                Err(Failure::usage(format!("several members are named {:?}; give an id", self.member)))
+            }
+            (None, _) => parse::member(&self.member).map_err(|_| {
+                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                Failure::usage(format!("there is no member {:?}", self.member))
+                    .hint(format!("the members are {}; an id in hexadecimal will do as well", names.join(", ")))
+            }),
+        }
     }
 }

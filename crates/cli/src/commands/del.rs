@@ -43,7 +43,7 @@ impl DelArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let request = self.request()?;
         let response = context.link.write(|channel| super::wire::delete(channel, request.clone())).await?;
-        context.out.show(&Deleted(&response));
+        context.out.show(&Deleted(&response))?;
         Ok(())
     }
 }

@@ -1,10 +1,16 @@
 //! `elect NAME [VALUE] [-- COMMAND]`: etcd's election, led while a command runs, or observed.
 
-use super::{Context, lock::show_key, lock_admin::tell_waiting, wire};
+use super::{
+    Context,
+    lock::show_key,
+    lock_admin::{late, tell_waiting},
+    names::own_signature,
+    wire,
+};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    hold::{self, Job, Schedule, signals::Signals},
+    hold::{self, Holding, Job, Schedule, signals::Signals},
     output::{self, Format, etcd::Got},
     parse,
 };
@@ -21,9 +27,10 @@ use tokio::time::timeout;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl elect printing -- ./spooler    runs on one machine, and on another when that fails
+  conclavectl elect printing -- ./spooler         on one machine; on another if that fails
+  conclavectl elect printing --try -- ./spooler   not if another leads (exit code 123)
   conclavectl elect printing 10.0.0.7:631 -- ./spooler
-                                                  the value is what observers see
+                                                  with a value that observers see
   conclavectl elect printing alice                lead until Ctrl-C
   conclavectl elect --listen printing             who leads, and every change
 
@@ -37,17 +44,20 @@ service, clients' elections. For elections whose order can be changed by hand, s
 pub(crate) struct ElectArgs {
     /// Which election
     name: String,
-    /// What the leader's key holds [default with COMMAND: host name and process id]
+    /// What the leader's key holds [default with COMMAND: user, host name and process id]
     value: Option<String>,
     /// What to run while it leads
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
     /// Observe
-    #[arg(short, long, conflicts_with_all = ["value", "command", "wait"])]
+    #[arg(short, long, conflicts_with_all = ["value", "command", "wait", "try_only"])]
     listen: bool,
     /// How long the leadership stands if this machine vanishes; seconds, or a time with its unit
     #[arg(long, default_value = "10", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
     ttl: Duration,
+    /// Do not wait if somebody leads
+    #[arg(long = "try", conflicts_with = "wait")]
+    try_only: bool,
     /// Wait no longer than this for the leadership
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
     wait: Option<Duration>,
@@ -67,7 +77,7 @@ impl ElectArgs {
         let with_command = !self.command.is_empty();
         let value = match self.value.clone() {
             Some(value) => value,
-            None if with_command => own_name(),
+            None if with_command => own_signature(),
             None => {
                 return Err(Failure::usage("no proposal argument but -l not set").hint(format!(
                     "give a value (conclavectl elect {0} ME), a command (elect {0} -- COMMAND), or observe (elect -l {0})",
@@ -87,7 +97,11 @@ impl ElectArgs {
         let what = format!("the leadership of {:?}", self.name);
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
-        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
+        let session = match Session::open(&client, self.ttl).await {
+            Ok(session) => session,
+            Err(error) => return Err(context.link.not_taken(Failure::of_client(error), &what, self.ttl).await),
+        };
+        let bound = context.link.settings().command_timeout;
         let won = tokio::select! {
             biased;
             _ = signals.next() => Err(Failure::interrupted()),
@@ -97,13 +111,14 @@ impl ElectArgs {
             Ok(leadership) => leadership,
             Err(failure) => {
                 // Its place in the line goes with it.
-                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
-                return Err(failure);
+                let _ = timeout(bound, session.close()).await;
+                return Err(context.link.not_taken(failure, &what, self.ttl).await);
             }
         };
-        let outcome = self.lead(context, &leadership, &what, value, &mut signals).await;
-        hold::give_back(&mut leadership, &what, context.link.settings().command_timeout).await;
-        outcome
+        let outcome = hold::caught(self.lead(context, &leadership, &what, value, &mut signals)).await;
+        let lost = leadership.is_lost();
+        hold::give_back(&session, Holding::release(&mut leadership), (&what, lost), bound).await;
+        outcome.go_on()
     }
 
     async fn campaign(
@@ -114,23 +129,27 @@ impl ElectArgs {
         value: &str,
     ) -> Result<Leadership> {
         let election = Election::new(client, self.name.as_str());
-        let campaign = election.campaign(session, value.to_owned());
-        let late = || {
-            let text = format!("not in time: somebody else leads {:?}", self.name);
-            Failure::new(Exit::Busy, text).hint(format!("`conclavectl elect -l {}` shows who", self.name))
+        let busy = || {
+            Failure::new(Exit::Busy, format!("somebody else leads {:?}", self.name))
+                .hint(format!("`conclavectl elect -l {}` shows who", self.name))
         };
+        if self.try_only {
+            let won = election.try_campaign(session, value.to_owned()).await.map_err(Failure::of_client)?;
+            return won.ok_or_else(busy);
+        }
+        let campaign = election.campaign(session, value.to_owned());
         let bounded = async {
             match self.wait {
                 None => campaign.await.map_err(Failure::of_client),
                 Some(bound) => match timeout(bound, campaign).await {
                     Ok(won) => won.map_err(Failure::of_client),
-                    Err(_) => Err(late()),
+                    Err(_) => Err(late(context, &self.name, session.lease(), busy()).await),
                 },
             }
         };
         tokio::select! {
             won = bounded => won,
-            () = tell_waiting(context, &self.name, session.lease()) => unreachable!("it goes on telling"),
+            never = tell_waiting(context, &self.name, session.lease()) => match never {},
         }
     }
 
@@ -144,7 +163,7 @@ impl ElectArgs {
     ) -> Result<Exit> {
         if self.command.is_empty() {
             show_key(context, leadership.key()).await?;
-            return hold::until_asked(leadership, what, signals).await.map(|()| Exit::Done);
+            return hold::until_asked(leadership, what, signals, hold::never()).await.map(|ended| ended.exit);
         }
         // The cluster may have raised the time to live.
         let schedule = Schedule::new(leadership.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
@@ -154,14 +173,8 @@ impl ElectArgs {
             ("CONCLAVE_VALUE".to_owned(), value.into()),
         ];
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(leadership, what, &job, signals, hold::never()).await
+        hold::run(leadership, what, &job, signals, hold::never()).await.map(|ended| ended.exit)
     }
-}
-
-/// Who this is, for people: host name and process.
-pub(super) fn own_name() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{host}/{}", std::process::id())
 }
 
 /// Prints the leader, and each that follows.
@@ -173,7 +186,12 @@ async fn observe(context: &Context, name: &str) -> Result<Exit> {
         match observed.map_err(observing)? {
             Observed::Leader(leader) => {
                 let response = as_found(context, leader).await?;
-                context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false });
+                context.out.show(&Got {
+                    response: &response,
+                    keys_only: false,
+                    value_only: false,
+                    count_only: false,
+                })?;
             }
             // etcdctl prints nothing for it; a note does not disturb who reads the output.
             _ if context.out.format == Format::Simple => output::note(&format!("nobody leads {name:?}")),

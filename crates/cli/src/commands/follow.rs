@@ -24,7 +24,7 @@ pub(super) async fn follow<A, F>(
     context: &Context,
     from: i64,
     open: impl Fn(Channel, i64) -> F,
-    mut each: impl FnMut(&A) -> i64,
+    mut each: impl FnMut(&A) -> Result<i64>,
 ) -> Result<Exit>
 where
     F: Future<Output = Result<Response<Streaming<A>>, Status>>,
@@ -39,7 +39,7 @@ where
             let mut stream = opened.map_err(|status| Failure::of(&status, Effect::Reads))?.into_inner();
             told = false;
             while let Some(message) = stream.message().await.map_err(|status| Failure::of(&status, Effect::Reads))? {
-                next = each(&message) + 1;
+                next = each(&message)? + 1;
             }
             Err::<(), Failure>(Failure::new(Exit::NoConnection, "the member ended the stream"))
         };

@@ -124,7 +124,7 @@ impl GetArgs {
             value_only: self.print_value_only,
             count_only: self.count_only,
         };
-        context.out.show(&answer);
+        context.out.show(&answer)?;
         Ok(())
     }
 }

@@ -30,14 +30,16 @@ Example:
   $ conclavectl put service/a 10.0.0.1 --lease 694d77aa9e38260f")]
     Grant(GrantArgs),
     /// End a lease and delete its keys
+    #[command(after_long_help = "Example:\n  conclavectl lease revoke 694d77aa9e38260f")]
     Revoke {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         lease: i64,
     },
     /// How long a lease lives on, and which keys it has
+    #[command(after_long_help = "Example:\n  conclavectl lease timetolive 694d77aa9e38260f --keys")]
     Timetolive {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         lease: i64,
         /// Also its keys
@@ -45,7 +47,7 @@ Example:
         keys: bool,
     },
     /// All leases that live
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_long_help = "Example:\n  conclavectl lease list")]
     List,
     /// Keep a lease alive, until stopped or until it is gone
     KeepAlive(KeepAliveArgs),
@@ -59,8 +61,12 @@ pub(crate) struct GrantArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl lease keep-alive 694d77aa9e38260f          until Ctrl-C, or until it is gone
+  conclavectl lease keep-alive 694d77aa9e38260f --once")]
 pub(crate) struct KeepAliveArgs {
-    /// In hexadecimal
+    /// Its id, in hexadecimal
     #[arg(value_parser = parse::lease)]
     lease: i64,
     /// Once, not again and again
@@ -76,18 +82,18 @@ impl LeaseCommand {
             Self::Revoke { lease } => {
                 let request = LeaseRevokeRequest { id: lease };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await;
-                context.out.show(&Revoked(lease, &response.map_err(|error| error.about("failed to revoke lease"))?));
+                context.out.show(&Revoked(lease, &response.map_err(|error| error.about("failed to revoke lease"))?))?;
                 Ok(())
             }
             Self::Timetolive { lease, keys } => {
                 let request = LeaseTimeToLiveRequest { id: lease, keys };
                 let response = context.link.read(|channel| wire::time_to_live(channel, request)).await?;
-                context.out.show(&TimeToLive { response: &response, keys });
+                context.out.show(&TimeToLive { response: &response, keys })?;
                 Ok(())
             }
             Self::List => {
                 let response = context.link.read(|channel| wire::leases(channel, LeaseLeasesRequest {})).await?;
-                context.out.show(&Leases(&response));
+                context.out.show(&Leases(&response))?;
                 Ok(())
             }
         }
@@ -103,8 +109,16 @@ impl GrantArgs {
     async fn run(self, context: &Context) -> Result<()> {
         let request = LeaseGrantRequest { ttl: whole_seconds(self.ttl), id: 0 };
         let response = context.link.write(|channel| wire::grant(channel, request)).await;
-        context.out.show(&Granted(&response.map_err(|error| error.about("failed to grant lease"))?));
-        Ok(())
+        let granted = response.map_err(|error| error.about("failed to grant lease"))?;
+        let shown = context.out.show(&Granted(&granted));
+        if shown.is_err() {
+            // Nobody knows its id.
+            let request = LeaseRevokeRequest { id: granted.id };
+            if let Err(failure) = context.link.write(|channel| wire::revoke(channel, request)).await {
+                output::note(&format!("could not revoke the lease again: {}", failure.message()));
+            }
+        }
+        shown
     }
 }
 
@@ -128,7 +142,7 @@ impl KeepAliveArgs {
             }
             last = Instant::now();
             lifetime = Duration::from_secs(answer.ttl.unsigned_abs());
-            context.out.show(&KeptAlive(&answer));
+            context.out.show(&KeptAlive(&answer))?;
             if self.once {
                 return Ok(());
             }
@@ -142,7 +156,7 @@ impl KeepAliveArgs {
                 .hint("the lease has run out or was revoked; `conclavectl lease list` shows those that live"));
         }
         if context.out.format == output::Format::Simple {
-            output::raw(&format!("lease {} expired or revoked.\n", human::lease(self.lease)));
+            output::raw(&format!("lease {} expired or revoked.\n", human::lease(self.lease)))?;
         }
         Err(Failure::new(Exit::Lost, format!("lease {} is gone", human::lease(self.lease))))
     }

@@ -1,11 +1,11 @@
 //! `lock NAME [COMMAND]`: etcd's lock, held while a command runs.
 
-use super::{Context, lock_admin::LockAdmin, lock_modes::ModeArgs};
+use super::{Context, lock_admin::LockAdmin, lock_modes::ModeArgs, names::own_signature};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     hold::{self, Holding, Job, Schedule, Tenure, signals::Signals},
-    output::{self, Json, Show, Text, etcd::Got},
+    output::{Json, Show, Text, etcd::Got},
     parse,
 };
 use clap::Args;
@@ -23,7 +23,7 @@ Examples:
   conclavectl lock nightly --wait 5m -- ./backup.sh
   conclavectl lock nightly                        hold it until Ctrl-C
   conclavectl lock ls                             which locks there are
-  conclavectl lock -- ls -l                       the lock named `ls`; -l is its command
+  conclavectl lock -- ls date                     the lock named `ls`; `date` is its command
 
 The command finds in its environment:
   CONCLAVE_FENCE  a number greater than that of every earlier holder: send it with every
@@ -101,6 +101,7 @@ impl LockArgs {
     }
 
     async fn take(self, context: &Context) -> Result<Exit> {
+        self.mode.check()?;
         Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
         if let Some(command) = self.command.first() {
             hold::find(command)?;
@@ -112,7 +113,11 @@ impl LockArgs {
         let what = format!("the lock {name:?}");
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
-        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
+        let session = match Session::open(&client, self.ttl).await {
+            Ok(session) => session,
+            Err(error) => return Err(context.link.not_taken(Failure::of_client(error), &what, self.ttl).await),
+        };
+        let bound = context.link.settings().command_timeout;
         let acquired = tokio::select! {
             biased;
             _ = signals.next() => Err(Failure::interrupted()),
@@ -122,21 +127,23 @@ impl LockArgs {
             Ok(guard) => guard,
             Err(failure) => {
                 // Its place in the line goes with it.
-                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
-                return Err(failure);
+                let _ = timeout(bound, session.close()).await;
+                return Err(context.link.not_taken(failure, &what, self.ttl).await);
             }
         };
-        let outcome = self.hold(context, &guard, &what, &name, &mut signals).await;
-        hold::give_back(guard.as_held_mut(), &what, context.link.settings().command_timeout).await;
-        outcome
+        let outcome = hold::caught(self.hold(context, &guard, &what, &name, &mut signals)).await;
+        let lost = guard.as_held().is_lost();
+        hold::give_back(&session, guard.as_held_mut().release(), (&what, lost), bound).await;
+        outcome.go_on()
     }
 
     async fn acquire(&self, context: &Context, client: &Client, session: &Session, name: &str) -> Result<Guard> {
         if let Some(mode) = self.mode.mode() {
+            super::lock_admin::warn_of_etcds(context, name).await;
             let patience = (self.try_only, self.wait);
             return self.mode.acquire(context, client, session, (name, mode), patience).await.map(Guard::Own);
         }
-        let mutex = Mutex::new(name);
+        let mutex = Mutex::new(name).value(own_signature());
         let busy = || Failure::new(Exit::Busy, format!("somebody else holds the lock {name:?}"));
         let show = format!("`conclavectl lock show {name}` shows who, and who waits");
         if self.try_only {
@@ -152,12 +159,14 @@ impl LockArgs {
         let told = super::lock_admin::tell_waiting(context, name, session.lease());
         let locked: Result<LockGuard, Error> = tokio::select! {
             locked = waiting => locked,
-            () = told => unreachable!("it goes on telling"),
+            never = told => match never {},
         };
-        locked.map(Guard::Etcd).map_err(|error| match error.kind() {
-            ErrorKind::Deadline => busy().about("not in time").hint(show),
-            _ => Failure::of_client(error),
-        })
+        match locked {
+            Err(error) if error.kind() == ErrorKind::Deadline => {
+                Err(super::lock_admin::late(context, name, session.lease(), busy()).await.hint(show))
+            }
+            locked => locked.map(Guard::Etcd).map_err(Failure::of_client),
+        }
     }
 
     async fn hold(
@@ -180,16 +189,16 @@ impl LockArgs {
                 environment.push(("ETCD_LOCK_KEY".to_owned(), key.into()));
                 environment.push(("ETCD_LOCK_REV".to_owned(), held.fence().to_string().into()));
             }
-            Guard::Own(_) if self.command.is_empty() => context.out.show(&Held { name, fence: held.fence() }),
+            Guard::Own(_) if self.command.is_empty() => context.out.show(&Held { name, fence: held.fence() })?,
             Guard::Own(_) => {}
         }
         if self.command.is_empty() {
-            return hold::until_asked(held, what, signals).await.map(|()| Exit::Done);
+            return hold::until_asked(held, what, signals, hold::never()).await.map(|ended| ended.exit);
         }
         // The cluster may have raised the time to live.
         let schedule = Schedule::new(held.session().ttl().max(self.ttl), self.grace).map_err(Failure::usage)?;
         let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(held, what, &job, signals, hold::never()).await
+        hold::run(held, what, &job, signals, hold::never()).await.map(|ended| ended.exit)
     }
 }
 
@@ -216,11 +225,6 @@ pub(super) async fn show_key(context: &Context, key: &[u8]) -> Result<()> {
     if response.kvs.is_empty() {
         return Err(Failure::new(Exit::Lost, "its key was deleted at once"));
     }
-    context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false });
+    context.out.show(&Got { response: &response, keys_only: false, value_only: false, count_only: false })?;
     Ok(())
-}
-
-/// Not an answer: what is going on meanwhile.
-pub(super) fn tell(text: &str) {
-    output::note(text);
 }

@@ -11,21 +11,21 @@ use super::{
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    output::{Json, Show, Text, quote},
+    output::{self, Json, Show, Text, quote},
     parse::Keys,
 };
 use clap::Subcommand;
 use conclave_client::api::{
     conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest},
     etcdserverpb::{
-        Compare, DeleteRangeRequest, RangeRequest, RequestOp, TxnRequest,
+        Compare, DeleteRangeRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
         request_op::Request,
     },
     mvccpb::KeyValue,
 };
-use std::time::Duration;
-use tokio::time::sleep;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// After how long somebody who waits is told for whom.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -33,18 +33,33 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAdmin {
     /// Locks that are held or waited for: etcd's (with its elections, which look alike) and Conclave's own
+    #[command(
+        visible_alias = "list",
+        after_long_help = "\
+Examples:
+  conclavectl lock ls
+  conclavectl lock ls nightly/                    only names that begin so"
+    )]
     Ls {
         /// Only names that begin so
         #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
     },
     /// Who holds a lock, and who waits
-    Show { name: String },
-    /// Take a lock away from its holder, or a place from who waits
+    #[command(after_long_help = "Example:\n  conclavectl lock show nightly")]
+    Show {
+        /// Which lock
+        name: String,
+    },
+    /// Take a lock away from its holder, or remove one who waits
     #[command(after_long_help = "\
 The fence says whom: `lock show` tells it. If somebody else has the lock by then, nothing
-happens. The holder learns it at once; a command of `conclavectl lock` is stopped.")]
+happens. The holder learns it at once; a command of `conclavectl lock` is stopped.
+
+Example:
+  conclavectl lock release nightly 4711")]
     Release {
+        /// Which lock
         name: String,
         /// The fence of the holder, or of who waits
         fence: i64,
@@ -62,7 +77,7 @@ impl LockAdmin {
                         .await;
                 }
                 all.extend(own_locks(context, &prefix).await?);
-                context.out.show(&Lines(all));
+                context.out.show(&Lines(all))?;
                 Ok(())
             }
             Self::Show { name } => {
@@ -75,7 +90,7 @@ impl LockAdmin {
                         "`conclavectl lock ls` shows those that are held; for a lock named `show` write: lock -- show",
                     ));
                 }
-                context.out.show(&Shown(found));
+                context.out.show(&Shown(found))?;
                 Ok(())
             }
             Self::Release { name, fence } => release(context, &name, fence).await,
@@ -83,7 +98,7 @@ impl LockAdmin {
     }
 }
 
-/// All keys of a range, in pages.
+/// All keys of a range, in pages that show one revision.
 async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue>> {
     const PAGE: i64 = 5_000;
     // Without values, which may be large.
@@ -92,15 +107,24 @@ async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue
     let mut all = Vec::new();
     loop {
         let page = context.link.read(|channel| wire::range(channel, request.clone())).await?;
-        request.revision = page.header.map_or(0, |header| header.revision);
-        let Some(last) = page.kvs.last().filter(|_| page.more) else {
-            all.extend(page.kvs);
-            return Ok(all);
-        };
-        request.key = [&last.key[..], b"\0"].concat().into();
+        let goes_on = turn(&mut request, &page);
         // Only what may be a place is kept: the store may be large.
         all.extend(page.kvs.into_iter().filter(|kv| kv.lease != 0));
+        if !goes_on {
+            return Ok(all);
+        }
     }
+}
+
+/// Makes a request for a page one for the next page, at the revision of the first; false if this is the last one.
+fn turn(request: &mut RangeRequest, page: &RangeResponse) -> bool {
+    let Some(last) = page.kvs.last().filter(|_| page.more) else { return false };
+    request.key = [&last.key[..], b"\0"].concat().into();
+    if request.revision == 0 {
+        // Later headers tell of later revisions, whatever the pages show.
+        request.revision = page.header.map_or(0, |header| header.revision);
+    }
+    true
 }
 
 async fn line(context: &Context, name: &str) -> Result<Line> {
@@ -137,7 +161,7 @@ async fn release(context: &Context, name: &str, fence: i64) -> Result<()> {
     if !answer.succeeded {
         return Err(gone());
     }
-    context.out.show(&Released { name: name.to_owned(), fence });
+    context.out.show(&Released { name: name.to_owned(), fence })?;
     Ok(())
 }
 
@@ -154,24 +178,44 @@ async fn release_own(context: &Context, name: &str, fence: i64, gone: Failure) -
     if !response.released {
         return Err(gone);
     }
-    context.out.show(&Released { name: name.to_owned(), fence });
+    context.out.show(&Released { name: name.to_owned(), fence })?;
     Ok(())
 }
 
+/// Tells that etcd's lock of the same name is held, which this one does not exclude.
+pub(super) async fn warn_of_etcds(context: &Context, name: &str) {
+    // Not worth an error, nor a long wait.
+    if let Ok(Ok(line)) = timeout(Duration::from_secs(1), line(context, name)).await
+        && let Some(holder) = line.places.first()
+    {
+        output::note(&format!(
+            "etcd's lock {name:?} is held with fence {}; it is another lock, and does not exclude this one",
+            holder.fence
+        ));
+    }
+}
+
+/// Why a wait came to nothing: somebody else is before, or the cluster does not answer.
+pub(super) async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
+    let bound = context.link.settings().dial_timeout;
+    match timeout(bound, line(context, name)).await {
+        Ok(Ok(line)) if line.places.first().is_some_and(|holder| holder.lease != lease) => busy.about("not in time"),
+        Ok(Ok(_)) => Failure::new(Exit::Busy, format!("not in time: {name:?} came free at the last moment")),
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::new(Exit::NoConnection, "no member answered in time"),
+    }
+}
+
 /// Tells somebody who waits, after a moment, for whom; never ends.
-pub(super) async fn tell_waiting(context: &Context, name: &str, lease: i64) {
+pub(super) async fn tell_waiting(context: &Context, name: &str, lease: i64) -> Infallible {
     sleep(PATIENCE).await;
     // Not worth an error: the wait itself goes on.
     if let Ok(line) = line(context, name).await {
         let own = line.places.iter().position(|place| place.lease == lease);
         if let (Some(before @ 1..), Some(holder)) = (own, line.places.first()) {
-            let value =
-                if holder.value.is_empty() { String::new() } else { format!(" ({})", quote::readable(&holder.value)) };
-            super::lock::tell(&format!(
-                "waiting for {name:?}: {before} before; held by {}{value} with fence {}",
-                quote::readable(&holder.key),
-                holder.fence
-            ));
+            // etcd's own clients leave the value of a lock empty.
+            let who = quote::readable(if holder.value.is_empty() { &holder.key } else { &holder.value });
+            output::note(&format!("waiting for {name:?}: {before} before; held by {who} with fence {}", holder.fence));
         }
     }
     std::future::pending().await
@@ -215,5 +259,28 @@ async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
 impl From<ListLocksResponse> for Page {
     fn from(response: ListLocksResponse) -> Self {
         Self { header: response.header, names: response.names, more: response.more }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_client::api::etcdserverpb::ResponseHeader;
+
+    /// The store goes on while pages are read; its revision is in each header.
+    #[test]
+    fn all_pages_show_the_revision_of_the_first() {
+        let mut request = RangeRequest { key: "a".into(), ..RangeRequest::default() };
+        let page = |key: &'static str, revision, more| RangeResponse {
+            header: Some(ResponseHeader { revision, ..ResponseHeader::default() }),
+            kvs: vec![KeyValue { key: key.into(), ..KeyValue::default() }],
+            more,
+            ..RangeResponse::default()
+        };
+        assert!(turn(&mut request, &page("b", 7, true)));
+        assert_eq!((&request.key[..], request.revision), (&b"b\0"[..], 7));
+        assert!(turn(&mut request, &page("c", 9, true)));
+        assert_eq!((&request.key[..], request.revision), (&b"c\0"[..], 7));
+        assert!(!turn(&mut request, &page("d", 11, false)));
     }
 }

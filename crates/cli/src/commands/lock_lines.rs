@@ -142,7 +142,7 @@ impl Show for Shown {
     }
 
     fn json(&self) -> Json {
-        Json::list(&self.0, Line::json)
+        Json::object().with("locks", Json::list(&self.0, Line::json)).done()
     }
 
     fn table(&self) -> Option<Table> {
@@ -169,7 +169,7 @@ impl Show for Lines {
     }
 
     fn json(&self) -> Json {
-        Json::list(&self.0, Line::json)
+        Json::object().with("locks", Json::list(&self.0, Line::json)).done()
     }
 
     fn table(&self) -> Option<Table> {

@@ -4,8 +4,7 @@
 
 use super::{
     Context,
-    elect::own_name,
-    names::{CallerArgs, NameArgs},
+    names::{CallerArgs, NameArgs, own_signature},
     wire,
 };
 use crate::{
@@ -25,7 +24,7 @@ use conclave_client::{
     },
 };
 use futures::FutureExt as _;
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 use tokio::time::{sleep, timeout};
 use tonic::Code;
 
@@ -46,10 +45,10 @@ pub(crate) struct ModeArgs {
     #[arg(long, group = "mode", value_name = "COUNT/CAPACITY", value_parser = permits)]
     permits: Option<Permits>,
     /// The namespace of the name [default: "default"]
-    #[arg(short, long, default_value = "", hide_default_value = true, requires = "mode")]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
-    /// Shown to those who look [default: host name and process id]
-    #[arg(long, requires = "mode")]
+    /// Shown to those who look [default: user, host name and process id]
+    #[arg(long)]
     owner: Option<String>,
 }
 
@@ -64,6 +63,18 @@ fn permits(text: &str) -> Result<Permits, String> {
 }
 
 impl ModeArgs {
+    /// Refuses what only Conclave's own locks have.
+    pub(super) fn check(&self) -> Result<()> {
+        let stray = match (self.mode(), &self.owner) {
+            (Some(_), _) => return Ok(()),
+            (None, Some(_)) => "--owner",
+            (None, None) if !self.namespace.is_empty() => "--namespace",
+            (None, None) => return Ok(()),
+        };
+        Err(Failure::usage(format!("{stray}: only Conclave's own locks have that, and this is etcd's lock"))
+            .hint("add --exclusive, --shared or --permits COUNT/CAPACITY for one of Conclave's own"))
+    }
+
     /// `None`: etcd's lock.
     pub(super) fn mode(&self) -> Option<Mode> {
         match (self.exclusive, self.shared, self.permits) {
@@ -86,7 +97,7 @@ impl ModeArgs {
         let request = AcquireRequest {
             caller: CallerArgs::default().caller_of(session.lease()),
             parts: vec![LockPart { lock: self.name(name).name(), mode: Some(mode) }],
-            owner: self.owner.clone().unwrap_or_else(own_name),
+            owner: self.owner.clone().unwrap_or_else(own_signature),
             try_only,
             ..AcquireRequest::default()
         };
@@ -94,18 +105,21 @@ impl ModeArgs {
             Failure::new(Exit::Busy, format!("somebody else holds the lock {name:?}"))
                 .hint(format!("`conclavectl lock show {name}` shows who, and who waits"))
         };
-        let acquiring = stream(context, name, request);
+        let in_line = Cell::new(false);
+        let acquiring = stream(context, name, request, &in_line);
+        let late = || match in_line.get() {
+            true => busy().about("not in time"),
+            false => Failure::new(Exit::NoConnection, "no member answered in time"),
+        };
         let bounded = async {
             match wait {
                 None => acquiring.await,
-                Some(bound) => timeout(bound, acquiring).await.unwrap_or_else(|_| Err(busy().about("not in time"))),
+                Some(bound) => timeout(bound, acquiring).await.unwrap_or_else(|_| Err(late())),
             }
         };
         let held = tokio::select! {
             biased;
-            reason = session.lost() => {
-                return Err(Failure::new(Exit::Lost, format!("lost the session: {}", crate::hold::words(reason))));
-            }
+            reason = session.lost() => return Err(crate::hold::session_lost(reason)),
             held = bounded => held?,
         };
         if held.fence == 0 {
@@ -120,7 +134,7 @@ impl ModeArgs {
             let released = wire::release(channel.clone(), request);
             released.map(|done| done.map(drop).map_err(|status| Failure::of(&status, Effect::Writes))).boxed()
         };
-        Ok(Tenure::new(client, session, token, Box::new(release)))
+        Ok(Tenure::new(client, session, token, Some(Box::new(release))))
     }
 
     fn name(&self, name: &str) -> NameArgs {
@@ -128,8 +142,14 @@ impl ModeArgs {
     }
 }
 
-/// Asks for it, and tells who is before; again with another member if a connection is lost, as the same request.
-async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Result<AcquireResponse> {
+/// Asks for it, and tells who is before; again with another member if a connection is lost, as the same request. `in_line`: whether a
+/// member says, at this moment, that others are before.
+async fn stream(
+    context: &Context,
+    name: &str,
+    request: AcquireRequest,
+    in_line: &Cell<bool>,
+) -> Result<AcquireResponse> {
     let mut told = None;
     loop {
         let once = async {
@@ -143,6 +163,7 @@ async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Resul
             let stream = LocksClient::new(channel).acquire_stream(request.clone()).await.map_err(failed)?;
             let mut stream = stream.into_inner();
             while let Some(progress) = stream.message().await.map_err(failed)? {
+                in_line.set(true);
                 match progress.now {
                     Some(Now::Held(held)) => return Ok(held),
                     Some(Now::Before(before)) if told.replace(before) != Some(before) => match before {
@@ -154,7 +175,9 @@ async fn stream(context: &Context, name: &str, request: AcquireRequest) -> Resul
             }
             Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
         };
-        match once.await {
+        let outcome = once.await;
+        in_line.set(false);
+        match outcome {
             Err(failure) if failure.exit == Exit::NoConnection => {
                 context.link.settings().debug(|| format!("{}; asking again", failure.message()));
                 context.link.forget();

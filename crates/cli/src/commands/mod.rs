@@ -13,6 +13,7 @@ mod lock_admin;
 mod lock_lines;
 mod lock_modes;
 mod names;
+mod pages;
 mod put;
 mod session;
 mod shell;
@@ -20,9 +21,15 @@ mod status;
 mod txn;
 mod watch;
 mod watch_interactive;
-mod wire;
+pub(crate) mod wire;
 
-use crate::{bench::BenchCommand, exit::Exit, failure::Result, link::Link, output::Output};
+use crate::{
+    bench::BenchCommand,
+    exit::Exit,
+    failure::Result,
+    link::Link,
+    output::{Format, Output},
+};
 use clap::Subcommand;
 
 /// What every command works with.
@@ -65,17 +72,16 @@ pub(crate) enum Command {
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
-    /// The version of conclavectl
-    Version,
+    Version(shell::VersionArgs),
 }
 
 impl Command {
     /// What needs no cluster; `None` if it was something else.
-    pub(crate) fn run_alone(&self) -> Option<Result<Exit>> {
+    pub(crate) fn run_alone(&self, format: impl FnOnce() -> Result<Format>) -> Option<Result<Exit>> {
         match self {
             Self::Completion(args) => Some(args.run()),
             Self::Man(args) => Some(args.run()),
-            Self::Version => Some(shell::version()),
+            Self::Version(_) => Some(format().and_then(shell::version)),
             _ => None,
         }
     }
@@ -101,7 +107,7 @@ impl Command {
             Self::Alarm(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
             // Run before there was a context.
-            Self::Completion(_) | Self::Man(_) | Self::Version => Ok(()),
+            Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
         };
         done.map(|()| Exit::Done)
     }

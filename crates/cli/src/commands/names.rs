@@ -6,16 +6,34 @@ use crate::{
     output::{Json, Show, Table, Text, header_json, human},
     parse,
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use conclave_client::api::{
     conclave::v1::{Caller, Expect, ListRequest, LockRequestState, Name},
     etcdserverpb::ResponseHeader,
 };
 use tonic::{Response, Status, transport::Channel};
 
+/// This process, as a name that no other has: host name and process id.
+pub(crate) fn own_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}/{}", std::process::id())
+}
+
+/// The same with the user, for people who look at what is held: `user@host/process`.
+pub(crate) fn own_signature() -> String {
+    let named =
+        ["LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    // It comes from outside, and becomes part of what others print.
+    let user: String = user.chars().filter(|c| !c.is_control()).take(64).collect();
+    format!("{user}@{}", own_name())
+}
+
 /// A name and where it is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NameArgs {
+    /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: String,
     /// The namespace of the name [default: "default"]
     #[arg(short, long, default_value = "", hide_default_value = true)]
@@ -79,7 +97,7 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// All names, page by page.
+/// All names, page by page, with the header of the first: whoever watches from there on misses nothing.
 pub(crate) async fn all_names<A: Into<Page>, F>(
     context: &Context,
     args: &ListArgs,
@@ -90,13 +108,14 @@ where
 {
     let serializable = args.serializable;
     let mut request = ListRequest { namespace: args.namespace.clone(), serializable, ..ListRequest::default() };
-    let mut names = Vec::new();
+    let (mut header, mut names) = (None, Vec::new());
     loop {
         let page: Page = context.link.read(|channel| call(channel, request.clone())).await?.into();
+        header = header.or(page.header);
         request.after = page.names.last().cloned();
         names.extend(page.names);
         if !page.more || request.after.is_none() {
-            return Ok((page.header, names));
+            return Ok((header, names));
         }
     }
 }

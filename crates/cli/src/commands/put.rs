@@ -19,6 +19,7 @@ Examples:
   conclavectl put service/a 10.0.0.1 --lease 694d77aa9e38260f
   conclavectl put note -- --text--                 a value that begins with a dash")]
 pub(crate) struct PutArgs {
+    /// The key
     key: String,
     /// The value; standard input if it is left out
     value: Option<String>,
@@ -73,7 +74,7 @@ impl PutArgs {
             request.value = value.into();
         }
         let response = context.link.write(|channel| super::wire::put(channel, request.clone())).await?;
-        context.out.show(&Put(&response));
+        context.out.show(&Put(&response))?;
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// Every session with the time it has left and the keys that go with it
+    #[command(visible_alias = "list", after_long_help = "Example:\n  conclavectl session ls")]
     Ls,
     /// Open a session and print its id; it ends when it is not kept alive
     #[command(after_long_help = "\
@@ -38,7 +39,8 @@ Examples:
   conclavectl election enter printing --candidate a --session $s
   conclavectl session open --ttl 5s --keep     keep it alive until Ctrl-C, then close it")]
     Open {
-        /// How long it lives without a sign of life; seconds, or a time with its unit
+        /// How long it lives without a sign of life; seconds, or a time with its unit. Longer than elsewhere, since nothing keeps it
+        /// alive without --keep
         #[arg(long, default_value = "60", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
         ttl: Duration,
         /// Keep it alive until Ctrl-C, then close it
@@ -46,8 +48,9 @@ Examples:
         keep: bool,
     },
     /// End a session, and everything that goes with it, at once
+    #[command(after_long_help = "Example:\n  conclavectl session close 694d77aa9e38260f")]
     Close {
-        /// In hexadecimal
+        /// Its id, in hexadecimal
         #[arg(value_parser = parse::lease)]
         session: i64,
     },
@@ -63,7 +66,7 @@ impl SessionCommand {
                 let request = LeaseRevokeRequest { id: session };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await?;
                 let text = format!("session {} closed", human::lease(session));
-                context.out.show(&Done { header: response.header, changed: true, text });
+                context.out.show(&Done { header: response.header, changed: true, text })?;
                 Ok(())
             }
         }
@@ -113,7 +116,7 @@ async fn list(context: &Context) -> Result<()> {
         .with("header", header_json(leases.header.as_ref()))
         .with("sessions", Json::list(&rows, one))
         .done();
-    context.out.show(&Listing { table, json, none: "no sessions" });
+    context.out.show(&Listing { table, json, none: "no sessions" })?;
     Ok(())
 }
 
@@ -152,25 +155,33 @@ async fn open(context: &Context, ttl: Duration) -> Result<()> {
         }
         Err(failure) => return Err(failure),
     };
-    context.out.show(&opened);
-    Ok(())
+    let shown = context.out.show(&opened);
+    if shown.is_err() {
+        // Nobody knows its id.
+        let request = LeaseRevokeRequest { id: opened.session };
+        if let Err(failure) = context.link.write(|channel| wire::revoke(channel, request)).await {
+            output::note(&format!("could not close the session again: {}", failure.message()));
+        }
+    }
+    shown
 }
 
 async fn keep(context: &Context, ttl: Duration) -> Result<()> {
     let mut signals = Signals::new()?;
     let client = context.link.client().await?;
-    let session = Session::open(&client, ttl).await.map_err(Failure::of_client)?;
-    context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() });
-    tokio::select! {
-        biased;
-        reason = session.lost() => {
-            Err(Failure::new(Exit::Lost, format!("lost the session: {}", hold::words(reason))))
+    let session = match Session::open(&client, ttl).await {
+        Ok(session) => session,
+        Err(error) => return Err(context.link.explained(Failure::of_client(error)).await),
+    };
+    let kept = async {
+        context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() })?;
+        tokio::select! {
+            biased;
+            reason = session.lost() => Err(hold::session_lost(reason)),
+            _ = signals.next() => Ok(()),
         }
-        _ = signals.next() => {
-            if let Err(error) = session.close().await {
-                output::note(&format!("could not close the session ({error}); it ends after {} at the latest", human::time(session.ttl())));
-            }
-            Ok(())
-        }
-    }
+    };
+    let outcome = hold::caught(kept).await;
+    hold::close(&session, context.link.settings().command_timeout).await;
+    outcome.go_on()
 }

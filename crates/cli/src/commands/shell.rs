@@ -1,16 +1,19 @@
 //! `completion`, `man`, `version`: what needs no cluster.
 
+use super::pages;
 use crate::{
     cli,
     exit::Exit,
     failure::{Failure, Result},
-    output,
+    output::{self, Format, Json, Output, Show, Text},
 };
 use clap::Args;
 use clap_complete::Shell;
 use std::path::PathBuf;
 
 const NAME: &str = "conclavectl";
+/// Of etcd, as `etcdctl version` has it.
+const API: &str = "3.6";
 
 /// Print the completion script of a shell
 #[derive(Args, Clone, Debug)]
@@ -18,8 +21,10 @@ const NAME: &str = "conclavectl";
 Examples:
   conclavectl completion bash > /etc/bash_completion.d/conclavectl
   conclavectl completion zsh > \"${fpath[1]}/_conclavectl\"
-  conclavectl completion fish > ~/.config/fish/completions/conclavectl.fish")]
+  conclavectl completion fish > ~/.config/fish/completions/conclavectl.fish
+  source <(conclavectl completion bash)           for this shell alone")]
 pub(crate) struct CompletionArgs {
+    /// Of which shell
     shell: Shell,
 }
 
@@ -27,7 +32,7 @@ impl CompletionArgs {
     pub(crate) fn run(&self) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut cli::command(), NAME, &mut script);
-        output::raw(&String::from_utf8_lossy(&script));
+        output::raw(&String::from_utf8_lossy(&script))?;
         Ok(Exit::Done)
     }
 }
@@ -48,19 +53,43 @@ impl ManArgs {
     pub(crate) fn run(&self) -> Result<Exit> {
         match &self.dir {
             None => {
-                let mut page = Vec::new();
-                clap_mangen::Man::new(cli::command()).render(&mut page)?;
-                output::raw(&String::from_utf8_lossy(&page));
+                let page = pages::all(cli::command()).into_iter().next();
+                output::raw(&page.map(|page| page.text).unwrap_or_default())?;
             }
-            Some(dir) => std::fs::create_dir_all(dir)
-                .and_then(|()| clap_mangen::generate_to(cli::command(), dir))
-                .map_err(|error| Failure::from(error).about(dir.display()))?,
+            Some(dir) => {
+                let failed = |error| Failure::from(error).about(dir.display());
+                std::fs::create_dir_all(dir).map_err(failed)?;
+                for page in pages::all(cli::command()) {
+                    std::fs::write(dir.join(page.file), page.text).map_err(failed)?;
+                }
+            }
         }
         Ok(Exit::Done)
     }
 }
 
-pub(crate) fn version() -> Result<Exit> {
-    output::raw(&format!("{NAME} version: {}\nAPI version: 3.6\n", env!("CARGO_PKG_VERSION")));
+/// The version of conclavectl, and of the API that it speaks
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl version
+  conclavectl version -w json")]
+pub(crate) struct VersionArgs {}
+
+struct Versions;
+
+impl Show for Versions {
+    fn simple(&self, text: &mut Text) {
+        text.line(format!("{NAME} version: {}", env!("CARGO_PKG_VERSION")));
+        text.line(format!("API version: {API}"));
+    }
+
+    fn json(&self) -> Json {
+        Json::object().with("version", env!("CARGO_PKG_VERSION")).with("api_version", API).done()
+    }
+}
+
+pub(crate) fn version(format: Format) -> Result<Exit> {
+    Output { format, ..Output::default() }.show(&Versions)?;
     Ok(Exit::Done)
 }

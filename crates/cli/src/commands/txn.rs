@@ -60,14 +60,14 @@ impl TxnArgs {
         let failure = self.part(&mut input, "failure requests (get, put, del):", step).await?;
         let request = TxnRequest { compare, success, failure };
         let response = context.link.write(|channel| super::wire::txn(channel, request.clone())).await?;
-        context.out.show(&Txn(&response));
+        context.out.show(&Txn(&response))?;
         Ok(())
     }
 
     /// The lines up to the next empty one.
     async fn part<T>(&self, input: &mut Input, title: &str, read: impl Fn(&str) -> Result<T>) -> Result<Vec<T>> {
         if self.interactive {
-            output::raw(&format!("{title}\n"));
+            output::raw(&format!("{title}\n"))?;
         }
         let mut part = Vec::new();
         loop {

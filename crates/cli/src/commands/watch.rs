@@ -30,7 +30,7 @@ Examples:
   conclavectl watch config                        what happens to it from now on
   conclavectl watch job/ --prefix --rev 4711      everything since revision 4711, then on
   conclavectl watch config -- ./reload.sh         run a command for each event
-  conclavectl watch -i                          read `watch KEY`, `progress` from standard input
+  conclavectl watch -i                            read `watch KEY`, `progress` from standard input
 
 Prints PUT or DELETE, the key and the value. A lost connection is made again with another
 member, and no event is left out or repeated. The command finds ETCD_WATCH_REVISION,
@@ -108,7 +108,10 @@ impl WatchArgs {
         if target.progress {
             watch = watch.progress();
         }
-        let mut stream = client.watch(watch).await.map_err(canceled)?;
+        let mut stream = match client.watch(watch).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(context.link.explained(canceled(error)).await),
+        };
         while let Some(batch) = stream.next().await {
             show(context, &message(batch.map_err(canceled)?), &target.command).await?;
         }
@@ -144,11 +147,11 @@ pub(super) async fn show(context: &Context, response: &WatchResponse, command: &
     let revision = response.header.unwrap_or_default().revision;
     if response.events.is_empty() {
         if context.out.format == output::Format::Simple {
-            output::raw(&format!("progress notify: {revision}\n"));
+            output::raw(&format!("progress notify: {revision}\n"))?;
         }
         return Ok(());
     }
-    context.out.show(&Watched(response));
+    context.out.show(&Watched(response))?;
     let Some((program, args)) = command.split_first() else { return Ok(()) };
     for event in &response.events {
         let kv = event.kv.clone().unwrap_or_default();

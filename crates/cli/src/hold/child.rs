@@ -42,6 +42,8 @@ impl Child {
         // The file that this process runs, also if it was replaced meanwhile.
         let own = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
         let mut shim = process::Command::new(own);
+        // Where nobody waits for its end any more, it must not go on under what is then given back.
+        shim.kill_on_drop(true);
         shim.arg(SHIM).arg(getpid().as_raw_nonzero().to_string()).args(command);
         shim.envs(environment.iter().map(|(name, value)| (name, value)));
         if own_group {
@@ -99,6 +101,6 @@ pub(crate) fn shim(mut args: impl Iterator<Item = OsString>) -> Option<Exit> {
         }
     }
     let error = std::process::Command::new(&command).args(args).exec();
-    output::note(&format!("cannot run {}: {error}", command.display()));
+    output::complain(&format!("Error: cannot run {}: {error}\n", command.display()));
     Some(if error.kind() == std::io::ErrorKind::NotFound { Exit::CommandMissing } else { Exit::CommandUnusable })
 }

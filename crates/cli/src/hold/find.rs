@@ -22,7 +22,7 @@ fn find_in(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf> {
     let name = Path::new(command);
     let missing = || {
         Failure::new(Exit::CommandMissing, format!("there is no command {command:?}"))
-            .hint("nothing was locked. For shell syntax write: -- sh -c '...'")
+            .hint("nothing was done. For shell syntax write: -- sh -c '...'")
     };
     let candidates: Vec<PathBuf> = if name.components().count() > 1 {
         vec![name.to_owned()]
@@ -34,7 +34,7 @@ fn find_in(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf> {
         Some(file) => Ok(file.clone()),
         None if files.is_empty() => Err(missing()),
         None => Err(Failure::new(Exit::CommandUnusable, format!("{} is not executable", files[0].display()))
-            .hint("nothing was locked. chmod +x makes a file executable")),
+            .hint("nothing was done. chmod +x makes a file executable")),
     }
 }
 

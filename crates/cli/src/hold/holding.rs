@@ -64,11 +64,12 @@ pub(crate) struct Tenure {
     fence: i64,
     session: Session,
     lost: Shared<BoxFuture<'static, LostReason>>,
-    release: Release,
+    /// `None`: it is given back by other means.
+    release: Option<Release>,
 }
 
 impl Tenure {
-    pub(crate) fn new(client: &Client, session: &Session, token: Token, release: Release) -> Self {
+    pub(crate) fn new(client: &Client, session: &Session, token: Token, release: Option<Release>) -> Self {
         let broken = token.guards.into_iter().map(|guard| broken(client.clone(), guard).boxed());
         let broken = futures::future::select_all(broken.chain([futures::future::pending().boxed()]));
         let session_lost = session.lost();
@@ -101,7 +102,10 @@ impl Holding for Tenure {
     }
 
     fn release(&mut self) -> BoxFuture<'_, Result<()>> {
-        (self.release)()
+        match &self.release {
+            Some(release) => release(),
+            None => futures::future::ready(Ok(())).boxed(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! 2. It has ended, at the latest by SIGKILL, before the session's deadline; so before anybody else can be granted what it relied on.
 //!    Where the tenure ends sooner (somebody deleted its key), that cannot be foreseen: it is stopped as soon as it is known.
 //! 3. A signal to conclavectl stops the command first; what is held is given back after it has ended.
+//! 5. Whatever ends the work, a failure of standard output and a panic included, what is held is given back before the process ends.
 //! 4. The command does not outlive conclavectl: if that is killed, the kernel kills the command (Linux).
 
 mod child;
@@ -25,10 +26,16 @@ use crate::{
     output,
 };
 use child::Child;
-use conclave_client::LostReason;
+use conclave_client::{LostReason, Session};
+use futures::FutureExt as _;
 use schedule::Phase;
 use signals::Signals;
-use std::{ffi::OsString, process::ExitStatus, time::Duration};
+use std::{
+    ffi::OsString,
+    panic::{AssertUnwindSafe, resume_unwind},
+    process::ExitStatus,
+    time::Duration,
+};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// What to run.
@@ -48,13 +55,25 @@ pub(crate) fn never<'a>() -> HandOver<'a> {
     Box::pin(std::future::pending())
 }
 
-/// Why the command is being stopped.
+/// Why the work was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
-    /// Somebody asked conclavectl to end.
-    Asked,
+pub(crate) enum Stopped {
+    /// A signal asked conclavectl to end.
+    Signal,
+    /// Somebody asked for a hand-over.
+    HandOver,
     /// It is held no longer, or may soon be held no longer.
     Lost,
+}
+
+/// How the work under something held came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// `None`: it ended by itself.
+    pub(crate) stopped: Option<Stopped>,
+    /// A signal came, whatever else stopped it.
+    pub(crate) signalled: bool,
 }
 
 /// Runs the command, to its end or to the end of the tenure; the exit code is the command's, or says that it was stopped.
@@ -67,7 +86,7 @@ pub(crate) async fn run(
     job: &Job,
     signals: &mut Signals,
     mut hand_over: HandOver<'_>,
-) -> Result<Exit> {
+) -> Result<Ended> {
     let mut environment = vec![
         ("CONCLAVE_FENCE".to_owned(), held.fence().to_string().into()),
         ("CONCLAVE_LEASE".to_owned(), output::human::lease(held.session().lease()).into()),
@@ -75,7 +94,7 @@ pub(crate) async fn run(
     environment.extend(job.environment.iter().cloned());
     let mut child = Child::start(&job.command, &environment)?;
     let mut lost = held.lost();
-    let mut stopping = None;
+    let (mut stopped, mut signalled) = (None, false);
     let mut kill_at: Option<Instant> = None;
     let mut known_lost = false;
     let mut jeopardy = Instant::now();
@@ -83,25 +102,26 @@ pub(crate) async fn run(
         let wake = kill_at.unwrap_or(jeopardy);
         tokio::select! {
             biased;
-            status = child.wait() => return Ok(conclusion(status?, stopping)),
+            status = child.wait() => return Ok(Ended { exit: conclusion(status?, stopped), stopped, signalled }),
             reason = &mut lost, if !known_lost => {
                 known_lost = true;
-                stopping = Some(Stopping::Lost);
+                stopped = Some(Stopped::Lost);
                 output::note(&format!("lost {what}: {}; stopping the command", words(reason)));
                 child.terminate();
                 kill_at = Some(Instant::now() + job.schedule.grace_after_loss(held.session().remaining()));
             }
-            to = &mut hand_over, if stopping.is_none() => {
-                stopping = Some(Stopping::Asked);
+            to = &mut hand_over, if stopped.is_none() => {
+                stopped = Some(Stopped::HandOver);
                 output::note(&format!("asked to hand over {what} to {to}; stopping the command first"));
                 child.terminate();
             }
             signal = signals.next() => {
-                if stopping.replace(stopping.unwrap_or(Stopping::Asked)).is_none() {
-                    child.pass_on(signal);
-                } else {
-                    child.kill();
+                match stopped {
+                    None => child.pass_on(signal),
+                    Some(_) => child.kill(),
                 }
+                stopped = stopped.or(Some(Stopped::Signal));
+                signalled = true;
             }
             () = sleep_until(wake) => {
                 if kill_at.take().is_some() {
@@ -113,7 +133,7 @@ pub(crate) async fn run(
                 match job.schedule.phase(held.session().remaining()) {
                     Phase::Safe(look_again) => jeopardy = Instant::now() + look_again,
                     Phase::Stop(grace) => {
-                        stopping = Some(Stopping::Lost);
+                        stopped = Some(Stopped::Lost);
                         output::note(&format!("no member confirms that {what} is still held; stopping the command before the session ends"));
                         child.terminate();
                         kill_at = Some(Instant::now() + grace);
@@ -124,37 +144,84 @@ pub(crate) async fn run(
     }
 }
 
-fn conclusion(status: ExitStatus, stopping: Option<Stopping>) -> Exit {
+fn conclusion(status: ExitStatus, stopped: Option<Stopped>) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
-    match (stopping, status.code(), status.signal()) {
-        (Some(Stopping::Lost), _, _) => Exit::CommandLost,
+    match (stopped, status.code(), status.signal()) {
+        (Some(Stopped::Lost), _, _) => Exit::CommandLost,
         (_, Some(code), _) => Exit::Command(u8::try_from(code).unwrap_or(u8::MAX)),
         (_, None, signal) => Exit::Command(128 + u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),
     }
 }
 
-/// Waits until it is lost or a signal comes; what `lock` and `elect` do without a command.
+/// Waits until it is lost, a signal comes or somebody asks for a hand-over; what is done without a command.
 ///
 /// # Errors
 /// It was lost.
-pub(crate) async fn until_asked(held: &dyn Holding, what: &str, signals: &mut Signals) -> Result<()> {
+pub(crate) async fn until_asked(
+    held: &dyn Holding,
+    what: &str,
+    signals: &mut Signals,
+    hand_over: HandOver<'_>,
+) -> Result<Ended> {
+    let done = |stopped, signalled| Ended { exit: Exit::Done, stopped: Some(stopped), signalled };
     tokio::select! {
         biased;
         reason = held.lost() => Err(Failure::new(Exit::Lost, format!("lost {what}: {}", words(reason)))
             .hint("whatever relied on it must stop now; somebody else may have it")),
-        _ = signals.next() => Ok(()),
+        _ = signals.next() => Ok(done(Stopped::Signal, true)),
+        to = hand_over => {
+            output::note(&format!("asked to hand over {what} to {to}"));
+            Ok(done(Stopped::HandOver, false))
+        }
     }
 }
 
-/// Gives it back, for a limited time; what cannot be given back goes with its session.
-pub(crate) async fn give_back(held: &mut dyn Holding, what: &str, bound: Duration) {
-    let ttl = held.session().ttl();
-    let lost = held.is_lost();
+/// Does what is done while something is held. A panic is held on to, so that the caller gives back first and then [resumes](Caught::go_on).
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Caught<T> {
+    Caught(AssertUnwindSafe(work).catch_unwind().await)
+}
+
+/// See [`caught`].
+#[must_use = "a panic would be lost"]
+pub(crate) struct Caught<T>(std::thread::Result<T>);
+
+impl<T> Caught<T> {
+    /// What the work came to, or its panic.
+    pub(crate) fn go_on(self) -> T {
+        self.0.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+/// Gives it back by `release` and the end of its session, for a limited time; what cannot be given back goes with its session.
+pub(crate) async fn give_back(
+    session: &Session,
+    release: impl Future<Output = Result<()>>,
+    what: (&str, bool),
+    bound: Duration,
+) {
     let released = async {
-        let release = held.release().await;
+        let release = release.await;
         // Either of them frees it.
-        held.session().close().await.map_err(Failure::of_client).or(release)
+        session.close().await.map_err(Failure::of_client).or(release)
     };
+    freed(session, released, what, bound).await;
+}
+
+/// Ends a session by which nothing of this process is held.
+pub(crate) async fn close(session: &Session, bound: Duration) {
+    let lost = session.is_lost();
+    let closed = async { session.close().await.map_err(Failure::of_client) };
+    freed(session, closed, ("the session", lost), bound).await;
+}
+
+/// Waits for it, and tells if it fails; of what was lost before nothing is told.
+async fn freed(
+    session: &Session,
+    released: impl Future<Output = Result<()>>,
+    (what, lost): (&str, bool),
+    bound: Duration,
+) {
+    let ttl = session.ttl();
     let outcome = timeout(bound, released).await;
     if lost {
         return;
@@ -168,6 +235,12 @@ pub(crate) async fn give_back(held: &mut dyn Holding, what: &str, bound: Duratio
         "could not give back {what} ({trouble}); it is free after {} at the latest",
         output::human::time(ttl)
     ));
+}
+
+/// The session ended before anything was held by it.
+pub(crate) fn session_lost(reason: LostReason) -> Failure {
+    Failure::new(Exit::Lost, format!("lost the session: {}", words(reason)))
+        .hint("`conclavectl status` shows which members answer and whether they have a leader")
 }
 
 /// Why something was lost.

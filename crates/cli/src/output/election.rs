@@ -53,13 +53,13 @@ pub(crate) fn term_json(term: &Term) -> Json {
 fn candidate_json(candidate: &Candidate) -> Json {
     let mut labels: Vec<(&String, &String)> = candidate.labels.iter().collect();
     labels.sort();
-    let label = |(name, value): (&String, &String)| Json::object().with("name", name).with("value", value).done();
+    let labels = labels.into_iter().map(|(name, value)| (name.clone(), Json::from(value))).collect();
     Json::object()
         .with("id", &candidate.id)
         .some("instance", &candidate.instance)
         .with("session", human::lease(candidate.session))
         .some("priority", candidate.priority)
-        .some("labels", Json::list(labels, label))
+        .some("labels", Json::Map(labels))
         .some("value", Json::bytes(&candidate.value))
         .with("joined", candidate.joined)
         .done()
@@ -152,7 +152,7 @@ pub(crate) struct Ordered<'a> {
 impl Ordered<'_> {
     fn standing(&self) -> &'static str {
         match self.response.standing() {
-            Standing::Absent => "is no candidate",
+            Standing::Absent => "is not a candidate",
             Standing::Waiting => "waits",
             Standing::Leads => "leads",
         }
@@ -163,7 +163,12 @@ impl Show for Ordered<'_> {
     fn simple(&self, text: &mut Text) {
         let term = self.response.term.clone().unwrap_or_default();
         let changed = if self.response.changed { "" } else { " (as before)" };
-        text.line(format!("{} {}{changed}; {}", self.subject, self.standing(), term_text(&term)));
+        let standing = match self.response.standing() {
+            // Who leads is said anyway.
+            Standing::Leads if term.leader == self.subject => String::new(),
+            _ => format!("{} {}; ", self.subject, self.standing()),
+        };
+        text.line(format!("{standing}{}{changed}", term_text(&term)));
     }
 
     fn json(&self) -> Json {

@@ -32,6 +32,7 @@ impl Fields {
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         match json {
             Json::Object(members) => members.iter().for_each(|(name, value)| self.flatten_at(&below(name), value)),
+            Json::Map(members) => members.iter().for_each(|(name, value)| self.flatten_at(&below(name), value)),
             Json::List(items) => {
                 items.iter().enumerate().for_each(|(i, item)| self.flatten_at(&below(&i.to_string()), item));
             }

@@ -16,6 +16,8 @@ pub(crate) enum Json {
     Text(String),
     List(Vec<Json>),
     Object(Vec<(&'static str, Json)>),
+    /// Members whose names come from outside.
+    Map(Vec<(String, Json)>),
 }
 
 impl Json {
@@ -40,7 +42,24 @@ impl Json {
             Self::UInt(value) => *value == 0,
             Self::Text(value) => value.is_empty(),
             Self::List(items) => items.is_empty(),
+            Self::Map(members) => members.is_empty(),
             Self::Object(_) => false,
+        }
+    }
+
+    /// Ids of members, clusters and leases in hexadecimal, as everywhere but in etcd's JSON. Readers that know only doubles round the
+    /// decimal ones.
+    pub(crate) fn with_hex_ids(self) -> Self {
+        const IDS: [&str; 6] = ["cluster_id", "member_id", "memberID", "ID", "leader", "lease"];
+        let member = |(name, value): (&'static str, Self)| match value {
+            Self::UInt(id) if IDS.contains(&name) => (name, Self::Text(format!("{id:x}"))),
+            Self::Int(id) if IDS.contains(&name) => (name, Self::Text(format!("{id:x}"))),
+            value => (name, value.with_hex_ids()),
+        };
+        match self {
+            Self::Object(members) => Self::Object(members.into_iter().map(member).collect()),
+            Self::List(items) => Self::List(items.into_iter().map(Self::with_hex_ids).collect()),
+            other => other,
         }
     }
 
@@ -130,6 +149,11 @@ impl Serialize for Json {
                 members.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
                 map.end()
             }
+            Self::Map(members) => {
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                members.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+                map.end()
+            }
         }
     }
 }
@@ -159,6 +183,15 @@ mod tests {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
         assert_eq!(base64(&[0xff, 0xfe, 0xfd, 0]), "//79AA==");
+    }
+
+    #[test]
+    fn ids_may_be_hexadecimal() {
+        let header = Json::object().with("member_id", u64::MAX).with("revision", 7_i64).done();
+        let json = Json::object().with("header", header).with("leader", "a").with("lease", -1_i64).done();
+        let line =
+            r#"{"header":{"member_id":"ffffffffffffffff","revision":7},"leader":"a","lease":"ffffffffffffffff"}"#;
+        assert_eq!(json.with_hex_ids().line(), line);
     }
 
     #[test]

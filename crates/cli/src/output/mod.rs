@@ -2,7 +2,7 @@
 //!
 //! 1. Answers go to standard output, everything else (errors, advice, progress) to standard error.
 //! 2. One answer is one write, flushed before anything else happens: readers of a pipe see it whole.
-//! 3. A reader that went away ends the program quietly, as with any filter.
+//! 3. A reader that went away ends the program quietly, as with any filter; but not before what the program holds is given back.
 
 mod basics;
 pub(crate) mod election;
@@ -11,6 +11,7 @@ mod fields;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod quote;
+pub(crate) mod style;
 mod table;
 mod text;
 
@@ -22,7 +23,10 @@ pub(crate) use {
     text::Text,
 };
 
-use crate::exit::Exit;
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+};
 use std::io::{IsTerminal, Write};
 
 /// How answers are written.
@@ -51,6 +55,10 @@ pub(crate) trait Show {
     fn fields(&self, fields: &mut Fields) {
         fields.flatten(&self.json());
     }
+    /// Whether its JSON has ids of members, which `--hex` prints in hexadecimal.
+    fn has_ids(&self) -> bool {
+        false
+    }
     /// As rows; `None` if it has no rows, and then its fields are.
     fn table(&self) -> Option<Table> {
         None
@@ -65,24 +73,30 @@ pub(crate) trait Show {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output {
     pub(crate) format: Format,
-    /// Byte strings in hexadecimal, in the simple format.
+    /// Byte strings in hexadecimal, in the simple format; ids of members, in that of JSON.
     pub(crate) hex: bool,
+    /// With colours, in the simple format.
+    pub(crate) color: bool,
 }
 
 impl Output {
     /// Shows an answer.
-    pub(crate) fn show(self, item: &impl Show) {
-        write_out(&self.render(item));
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn show(self, item: &impl Show) -> Result<()> {
+        write_out(&self.render(item))
     }
 
     /// An answer as it would be shown.
     pub(crate) fn render(self, item: &impl Show) -> Vec<u8> {
         match self.format {
             Format::Simple => {
-                let mut text = Text::new(self.hex);
+                let mut text = Text::new(self.hex, self.color);
                 item.simple(&mut text);
                 text.into_bytes()
             }
+            Format::Json if self.hex && item.has_ids() => (item.json().with_hex_ids().line() + "\n").into_bytes(),
             Format::Json => (item.json().line() + "\n").into_bytes(),
             Format::Fields => {
                 let mut fields = Fields::default();
@@ -101,8 +115,11 @@ impl Output {
 }
 
 /// Prints text as it is.
-pub(crate) fn raw(text: &str) {
-    write_out(text.as_bytes());
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn raw(text: &str) -> Result<()> {
+    write_out(text.as_bytes())
 }
 
 /// Tells the user something that is not the answer.
@@ -116,12 +133,12 @@ pub(crate) fn complain(text: &str) {
     let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
-fn write_out(bytes: &[u8]) {
+/// Never ends the process: whoever prints may hold something that is to be given back first.
+fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            note(&format!("standard output: {error}"));
-        }
-        std::process::exit(Exit::Io.code());
-    }
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::quiet(Exit::Io),
+        _ => Failure::from(error).about("standard output"),
+    })
 }

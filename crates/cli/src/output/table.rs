@@ -1,21 +1,31 @@
 //! Rows and columns: bordered as etcdctl draws them, or plain for reading.
 
+use super::style;
+use std::collections::BTreeSet;
+
 /// What stands in a table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// The cells, by row and column, that need somebody's attention.
+    alarms: BTreeSet<(usize, usize)>,
 }
 
 impl Table {
     pub(crate) fn new(columns: impl IntoIterator<Item = &'static str>) -> Self {
-        Self { columns: columns.into_iter().collect(), rows: Vec::new() }
+        Self { columns: columns.into_iter().collect(), rows: Vec::new(), alarms: BTreeSet::new() }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let row: Vec<String> = cells.into_iter().map(|cell| one_line(&cell)).collect();
         debug_assert_eq!(row.len(), self.columns.len(), "a cell for each column");
         self.rows.push(row);
+    }
+
+    /// The cell of this column in the last row needs somebody's attention.
+    pub(crate) fn alarm(&mut self, column: usize) {
+        self.alarms.insert((self.rows.len().saturating_sub(1), column));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -48,26 +58,32 @@ impl Table {
     }
 
     /// Columns beside each other, left-aligned, without lines.
-    pub(crate) fn plain(&self) -> String {
+    pub(crate) fn plain(&self, color: bool) -> String {
         let widths = self.widths();
         let titles: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
-        let mut text = String::new();
-        for row in std::iter::once(&titles).chain(&self.rows) {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| left(cell, *width)).collect();
-            text += cells.join("  ").trim_end();
-            text.push('\n');
+        let mut text = plain_line(&titles, &widths, |_| false);
+        for (i, row) in self.rows.iter().enumerate() {
+            text += &plain_line(row, &widths, |column| color && self.alarms.contains(&(i, column)));
         }
         text
     }
 }
 
+fn plain_line(cells: &[String], widths: &[usize], alarm: impl Fn(usize) -> bool) -> String {
+    let last = cells.iter().rposition(|cell| !cell.is_empty()).unwrap_or(0);
+    let mut line = String::new();
+    for (i, (cell, width)) in cells.iter().zip(widths).enumerate().take(last + 1) {
+        // Nothing follows the last one that has to stand below something.
+        let gap = if i == last { 0 } else { width.saturating_sub(self::width(cell)) + 2 };
+        line += &style::paint(alarm(i), style::ALARM, cell);
+        line += &" ".repeat(gap);
+    }
+    line.trim_end().to_owned() + "\n"
+}
+
 /// Characters, as nearly as a terminal's columns are to be had without tables of their widths.
 fn width(text: &str) -> usize {
     text.chars().count()
-}
-
-fn left(text: &str, width: usize) -> String {
-    format!("{text}{}", " ".repeat(width.saturating_sub(self::width(text))))
 }
 
 fn right(text: &str, width: usize) -> String {
@@ -108,14 +124,26 @@ mod tests {
 
     #[test]
     fn plain_has_no_blanks_at_the_end() {
-        assert_eq!(table().plain(), "ENDPOINT         HEALTH\n127.0.0.1:24172  true\n");
+        assert_eq!(table().plain(false), "ENDPOINT         HEALTH\n127.0.0.1:24172  true\n");
+        let mut table = table();
+        table.alarm(0);
+        assert!(
+            table.plain(true).contains("\u{1b}[1m\u{1b}[31m127.0.0.1:24172\u{1b}[0m  true"),
+            "{}",
+            table.plain(true)
+        );
+    }
+
+    #[test]
+    fn a_table_without_rows_is_closed() {
+        assert_eq!(Table::new(["A"]).bordered(), "+---+\n| A |\n+---+\n");
     }
 
     #[test]
     fn a_cell_cannot_break_the_table() {
         let mut table = Table::new(["A"]);
         table.row(["x\ny\u{1b}[2J".into()]);
-        assert_eq!(table.plain().lines().count(), 2);
-        assert!(!table.plain().contains('\u{1b}'));
+        assert_eq!(table.plain(false).lines().count(), 2);
+        assert!(!table.plain(false).contains('\u{1b}'));
     }
 }

@@ -1,17 +1,23 @@
 //! The simple format: lines, with byte strings as they are or in hexadecimal.
 
-use super::{Table, quote};
+use super::{Table, quote, style};
 
 /// Lines that are being put together.
 #[derive(Debug)]
 pub(crate) struct Text {
     bytes: Vec<u8>,
     hex: bool,
+    color: bool,
 }
 
 impl Text {
-    pub(crate) fn new(hex: bool) -> Self {
-        Self { bytes: Vec::new(), hex }
+    pub(crate) fn new(hex: bool, color: bool) -> Self {
+        Self { bytes: Vec::new(), hex, color }
+    }
+
+    /// A part of a line that needs somebody's attention.
+    pub(crate) fn alarm(&self, text: &str) -> String {
+        style::paint(self.color, style::ALARM, text)
     }
 
     /// A line of text.
@@ -32,7 +38,7 @@ impl Text {
 
     /// A table in plain columns.
     pub(crate) fn table(&mut self, table: &Table) {
-        self.bytes.extend_from_slice(table.plain().as_bytes());
+        self.bytes.extend_from_slice(table.plain(self.color).as_bytes());
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {

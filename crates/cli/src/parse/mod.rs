@@ -2,6 +2,8 @@
 
 mod compare;
 mod duration;
+#[cfg(test)]
+mod fuzz;
 mod ids;
 mod range;
 mod words;

@@ -23,6 +23,8 @@ impl Keys {
         }
         let key = key.as_bytes().to_vec();
         Ok(match end {
+            // Nothing lies before it.
+            Some(end) if key.is_empty() => Self { key: NO_END.to_vec(), end: end.as_bytes().to_vec() },
             Some(end) => Self { key, end: end.as_bytes().to_vec() },
             None if prefix => Self::prefix(key),
             None if from_key && key.is_empty() => Self { key: NO_END.to_vec(), end: NO_END.to_vec() },

@@ -22,7 +22,7 @@ pub struct Bid {
     twin: Twin,
 }
 
-/// If the holder's name holds the claim already, but another instance.
+/// If the holder's name holds the claim already, but in another session or as another instance.
 ///
 /// # Examples
 /// ```
@@ -38,7 +38,7 @@ pub enum Twin {
     Deny,
     /// A new tenure with a new fence: the other instance is fenced out.
     TakeOver,
-    /// The same tenure for both, as in Juju.
+    /// The same tenure for both, as in Juju, if the holder bid so too; else denied.
     Share,
 }
 
@@ -56,7 +56,8 @@ impl Bid {
         }
     }
 
-    /// Which process of that name this is. The same one extends; may be empty.
+    /// Which process of that name this is. The same one extends. Empty is the session's own, for claims that are made
+    /// [on behalf of](super::Claims::on_behalf_of) one; without a session it is refused, unless the tenure is shared.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.instance = instance.into();
         self

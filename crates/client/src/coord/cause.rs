@@ -66,8 +66,8 @@ causes! {
     Demoted = Demoted, "demoted";
     /// A candidate of higher priority asked to lead at once.
     Preempted = Preempted, "preempted by a higher priority";
-    /// Another instance of the same name took the place.
-    TakenOver = TakenOver, "another instance took over";
+    /// Another session or instance of the same name took the place.
+    TakenOver = TakenOver, "another session or instance took over";
     /// The leader handed over.
     Transferred = Transferred, "transferred";
     /// The leader was asked to hand over.

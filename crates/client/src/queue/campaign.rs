@@ -123,7 +123,8 @@ impl Campaigning {
     }
 
     async fn reopen(&mut self) -> Result<(), Error> {
-        let enter = self.entry.as_ref().map(|entry| entry.request.clone());
+        // It has entered, and took over if it was to.
+        let enter = self.entry.as_ref().map(|entry| pb::EnterRequest { takeover: false, ..entry.request.clone() });
         let request = pb::CampaignRequest { enter, timeout_ms: 0, stay: true };
         let client = self.candidacy.session.client().clone();
         match client.open(client.attempt_timeout(), Request::new(request), call!(elections.campaign)).await {

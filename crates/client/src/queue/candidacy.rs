@@ -10,7 +10,10 @@ use crate::{
     coord::{call, millis},
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// A candidate of a queue election: how it stands, and what it does. Made by [`QueueElection::candidate`].
 ///
@@ -47,6 +50,8 @@ pub struct Candidacy {
     pub(super) election: QueueElection,
     pub(super) session: Session,
     pub(super) request: pb::EnterRequest,
+    /// It has been in the election, so it takes over no more. Shared by clones.
+    pub(super) entered: Arc<AtomicBool>,
 }
 
 /// How to stand, as in the [example](Candidacy#examples).
@@ -58,7 +63,7 @@ impl Candidacy {
             instance: format!("{:x}", session.lease()),
             ..Default::default()
         };
-        Self { election: election.clone(), session: session.clone(), request }
+        Self { election: election.clone(), session: session.clone(), request, entered: Arc::default() }
     }
 
     /// The candidate's id.
@@ -73,9 +78,9 @@ impl Candidacy {
         &self.election
     }
 
-    /// Which process this is; the session in hexadecimal unless set. The same id and instance again finds its place, also under another
-    /// session, which the place then goes with. Another instance is refused ([`ErrorKind::AlreadyExists`]) as long as the first one's session
-    /// lives, unless [`Candidacy::takeover`] is set.
+    /// Which process in the session this is; the session in hexadecimal unless set. The same session and instance again finds its place.
+    /// Any other is refused ([`ErrorKind::AlreadyExists`]) as long as the candidate stands, unless [`Candidacy::takeover`] is set: also the
+    /// same process under a new session, until its old session has ended.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.request.instance = instance.into();
         self
@@ -100,14 +105,19 @@ impl Candidacy {
         self
     }
 
-    /// Replaces a living candidate of the same id, at its place. If that one leads, this one does, in a new term: the other is fenced
-    /// out.
+    /// Replaces a candidate of the same id that another session or instance entered, at its place. If that one leads, this one does, in a
+    /// new term: the other is fenced out, and its guard is lost ([`Cause::TakenOver`](crate::Cause::TakenOver)). This is for a process that
+    /// was started again before the session of its last run has expired.
+    ///
+    /// A candidacy takes over only when it first enters, in all its clones. If the place is taken from it later, entering again is
+    /// [`ErrorKind::AlreadyExists`]: two processes that were given the same id by mistake do not depose each other for ever.
     pub fn takeover(mut self) -> Self {
         self.request.takeover = true;
         self
     }
 
-    /// Leads at once if the priority is above the leader's.
+    /// Leads at once if the priority is above the leader's. After a hand-over, a campaign that enters anew takes the leadership back;
+    /// [`QueueLeadership::again`] waits for its turn.
     pub fn preempt(mut self) -> Self {
         self.request.preempt = true;
         self
@@ -133,7 +143,7 @@ impl Candidacy {
     ///
     /// # Errors
     /// Final: [`ErrorKind::NotLeader`] as soon as the candidate is taken out (the message says why); [`ErrorKind::SessionLost`],
-    /// [`ErrorKind::LeaseNotFound`]; [`ErrorKind::AlreadyExists`], another instance stands under that id; [`ErrorKind::Refused`], evicted and
+    /// [`ErrorKind::LeaseNotFound`]; [`ErrorKind::AlreadyExists`], another session or instance stands under that id; [`ErrorKind::Refused`], evicted and
     /// not to come back yet; [`ErrorKind::Invalid`]. Failures of members are waited out.
     ///
     /// # Cancel safety

@@ -3,6 +3,7 @@
 //! 1. Entering has one id over all its attempts, and is seen through also for a caller that is gone.
 //! 2. Within one session a candidacy has one user at a time, who leaves it before the next one enters: leaving never takes away what was
 //!    entered anew.
+//! 3. A candidacy takes a place over once, when it first enters. Two processes with one id would otherwise take it from each other for ever.
 
 use super::{Answer, Candidacy, Standing};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     session::Reservation,
 };
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 /// Enters, or finds the candidacy again.
 pub(super) async fn enter(candidacy: &Candidacy, try_only: bool) -> Result<(Entry, Answer), Error> {
@@ -26,10 +27,12 @@ pub(super) async fn enter(candidacy: &Candidacy, try_only: bool) -> Result<(Entr
     let place = Bytes::from(format!("\0election\0{}\0{}\0{}", name.namespace, name.name, candidacy.id()));
     let reservation = session.during(async { Ok(session.reserve(&place).await) }).await?;
     let caller = caller(Some(session), &candidacy.election.acting.expect);
-    let request = pb::EnterRequest { caller, try_only, ..candidacy.request.clone() };
+    // A process that came later has taken the place over, and takes it from nobody else.
+    let takeover = candidacy.request.takeover && !candidacy.entered.load(Ordering::SeqCst);
+    let request = pb::EnterRequest { caller, try_only, takeover, ..candidacy.request.clone() };
     let mut entry = Entry::new(candidacy, request.clone(), reservation);
-    let (client, session_of) = (session.client().clone(), session.clone());
-    let entered = attended(session, |wanted| async move {
+    let (client, session_of, entered) = (session.client().clone(), session.clone(), Arc::clone(&candidacy.entered));
+    let entering = attended(session, |wanted| async move {
         let answer = insist(&client, request, &wanted, call!(elections.enter)).await;
         let answer = answer.inspect_err(|error| {
             if error.kind() == ErrorKind::LeaseNotFound {
@@ -39,9 +42,10 @@ pub(super) async fn enter(candidacy: &Candidacy, try_only: bool) -> Result<(Entr
         let answer = Answer::from(answer);
         // What was there before is not this call's to leave.
         entry.owed = answer.changed && answer.standing != Standing::Absent;
+        entered.fetch_or(answer.standing != Standing::Absent, Ordering::SeqCst);
         Ok((entry, answer))
     });
-    entered.await
+    entering.await
 }
 
 /// A candidacy. Dropping it leaves the election in the background, if that is owed.
@@ -110,8 +114,13 @@ impl Leave {
             Err(error) if error.kind() == ErrorKind::LeaseNotFound => {}
             result => drop(result?),
         }
-        drop(self.reservation.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.done();
         Ok(())
+    }
+
+    /// The candidate has left, so the next user of its id may enter.
+    pub(super) fn done(&self) {
+        drop(self.reservation.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -170,20 +170,43 @@ impl QueueLeadership {
     /// # }
     /// ```
     pub async fn transfer(&mut self, to: Option<&str>) -> Result<Answer, Error> {
+        self.give_to(to, false).await
+    }
+
+    async fn give_to(&mut self, to: Option<&str>, leave: bool) -> Result<Answer, Error> {
         self.tenure.check()?;
         let request = pb::TransferRequest {
             caller: caller(Some(self.tenure.session()), &Expect::default()),
             election: self.office.candidacy.election.name().wire(),
             term_id: self.office.term.id,
             to: to.unwrap_or_default().to_owned(),
-            leave: false,
+            leave,
         };
         let handed = self.client().repeatable(request, call!(elections.transfer)).await;
         let answer = Answer::from(handed.map_err(|error| self.deposed_by(error))?);
         if answer.term.id != self.office.term.id {
             self.tenure.lose(LostReason::TakenAway(Cause::Transferred));
+            if leave {
+                self.left = true;
+                self.leave.done();
+            }
         }
         Ok(answer)
+    }
+
+    /// Leaves the election, in the same revision in which the candidate named by the pending request leads. Without such a request, or
+    /// if its candidate is gone, the first in line leads, as after [`QueueLeadership::resign`].
+    async fn leave_to_next(&mut self) -> Result<(), Error> {
+        let asked = self.transfer_to.borrow().is_some() && self.tenure.why_lost().is_none();
+        if asked {
+            let session = self.tenure.session().clone();
+            match session.during(self.give_to(None, true)).await {
+                Ok(_) => {}
+                Err(error) if error.is_final() => tracing::debug!(%error, "the request to hand over is void"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.resign().await
     }
 
     /// Waits to lead again, from the place in line that a deposed leader has. If it has none any more (evicted, for example), it enters
@@ -215,8 +238,11 @@ impl QueueLeadership {
         }
         // Another request than that of the first win: its remembered answer would speak of that.
         let session = self.tenure.session();
-        let request =
-            pb::EnterRequest { caller: caller(Some(session), &Expect::default()), ..self.office.entered.clone() };
+        let request = pb::EnterRequest {
+            caller: caller(Some(session), &Expect::default()),
+            takeover: false,
+            ..self.office.entered.clone()
+        };
         let entry = Entry::again(session, request, Arc::clone(&self.leave));
         Campaigning::resumed(self.office.candidacy.clone(), entry).won().await
     }
@@ -302,6 +328,14 @@ impl Held for QueueLeadership {
 
     fn release(&mut self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.resign())
+    }
+
+    fn asked_to_transfer(&self) -> BoxFuture<'static, String> {
+        QueueLeadership::asked_to_transfer(self)
+    }
+
+    fn hand_over(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.leave_to_next())
     }
 }
 

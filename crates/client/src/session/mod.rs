@@ -675,4 +675,4 @@ pub(crate) fn lost_error(reason: LostReason) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,7 +5,7 @@ use std::task::Poll;
 const TTL: Duration = Duration::from_secs(9);
 
 /// A session on a clock moved by hand, with no cluster: nothing listens where it would ask.
-fn session() -> (Session, Arc<FakeClock>) {
+pub(crate) fn session() -> (Session, Arc<FakeClock>) {
     let clock = Arc::new(FakeClock::default());
     let client = Client::builder().endpoints(["127.0.0.1:9"]).clock(Arc::clone(&clock) as Arc<dyn Clock>).build();
     (Session::start(&client.expect("an address"), Wire::Etcd, 7, clock.now(), TTL), clock)

@@ -14,7 +14,7 @@ pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
 
 /// A key of etcd's that has no counterpart passes if its value asks for nothing (empty, false, 0), so that a file made from
 /// etcd's sample works; with a value it is an error, since ignoring it would not be what was meant.
-fn parse(text: &str) -> Result<Settings, String> {
+pub(super) fn parse(text: &str) -> Result<Settings, String> {
     let mapping = match serde_norway::from_str(text).map_err(|error| error.to_string())? {
         Value::Null => return Ok(Settings::default()),
         Value::Mapping(mapping) => mapping,

@@ -8,6 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
+Commands:
+  dump-log  What a stopped member has in its log; see conclave dump-log --help
+  help      This text
+
 Every flag can be given as an environment variable (shown with it) or as a key of the file named by --config-file, \
 without its dashes. A flag wins over the environment, the environment over the file.
 
@@ -42,7 +46,17 @@ impl Flags {
     pub(super) fn parse_from_args<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
     ) -> Result<Flags, ConfigError> {
-        Flags::try_parse_from(args).map_err(|error| ConfigError::Usage { hint: hint(&error), error })
+        // `conclave help`, as people write it.
+        let args = args.into_iter().map(Into::<OsString>::into).enumerate();
+        let args = args.map(|(i, arg)| if i == 1 && arg == "help" { "--help".into() } else { arg });
+        Flags::try_parse_from(args).map_err(|mut error| {
+            let hint = hint(&error);
+            if hint.is_some() {
+                // Another flag that happens to look alike is no help.
+                error.remove(ContextKind::SuggestedArg);
+            }
+            ConfigError::Usage { hint, error }
+        })
     }
 
     pub(super) fn config_file(&self) -> Option<&Path> {
@@ -143,4 +157,18 @@ pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsStr
         })
         .map(|name| format!("the environment variable {name} is no setting of Conclave's"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_also_a_word_and_etcds_flags_get_no_stray_advice() {
+        assert!(Flags::parse_from_args(["conclave", "help"]).expect_err("help").is_answer());
+        let error = Flags::parse_from_args(["conclave", "--client-cert-auth"]).expect_err("etcd's").to_string();
+        assert!(error.contains("TLS is not supported yet") && !error.contains("similar"), "{error}");
+        let error = Flags::parse_from_args(["conclave", "--listen-peer-url"]).expect_err("a slip").to_string();
+        assert!(error.contains("--listen-peer-urls"), "{error}");
+    }
 }

@@ -13,6 +13,8 @@ mod check;
 mod duration;
 mod file;
 mod flags;
+#[cfg(test)]
+mod fuzz;
 mod settings;
 mod url;
 

@@ -28,7 +28,14 @@ pub fn lease_grant(request: &LeaseGrantRequest, shortest_ttl: i64) -> Result<Lea
     if request.ttl > LONGEST_TTL_SECONDS {
         return Err(Invalid::LeaseTtlTooLarge);
     }
-    Ok(LeaseGrant { id: request.id, ttl_seconds: request.ttl.max(shortest_ttl) })
+    let seconds = u64::try_from(request.ttl.max(shortest_ttl)).unwrap_or_default();
+    Ok(LeaseGrant { id: request.id, ttl_ms: seconds * 1000 })
+}
+
+/// A TTL as this wire has it: rounded up.
+#[must_use]
+pub fn whole_seconds(ttl_ms: u64) -> i64 {
+    i64::try_from(ttl_ms.div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 #[must_use]
@@ -37,8 +44,8 @@ pub fn lease_revoke(request: &LeaseRevokeRequest) -> Command {
 }
 
 #[must_use]
-pub fn lease_granted(header: ResponseHeader, id: LeaseId, ttl_seconds: i64) -> LeaseGrantResponse {
-    LeaseGrantResponse { header: Some(header), id, ttl: ttl_seconds, error: String::new() }
+pub fn lease_granted(header: ResponseHeader, id: LeaseId, ttl_ms: u64) -> LeaseGrantResponse {
+    LeaseGrantResponse { header: Some(header), id, ttl: whole_seconds(ttl_ms), error: String::new() }
 }
 
 /// A lease that is gone has TTL 0; that is no error on this wire.
@@ -93,9 +100,9 @@ mod tests {
     #[test]
     fn short_ttls_are_raised_and_long_ones_refused() {
         for ttl in [i64::MIN, -5, 0, 1, 2] {
-            assert_eq!(grant(ttl, 0).unwrap().ttl_seconds, 2);
+            assert_eq!(grant(ttl, 0).unwrap().ttl_ms, 2_000);
         }
-        assert_eq!(grant(LONGEST_TTL_SECONDS, 0).unwrap().ttl_seconds, LONGEST_TTL_SECONDS);
+        assert_eq!(grant(LONGEST_TTL_SECONDS, 0).unwrap().ttl_ms, LONGEST_TTL_SECONDS.unsigned_abs() * 1000);
         assert_eq!(grant(LONGEST_TTL_SECONDS + 1, 0), Err(Invalid::LeaseTtlTooLarge));
         assert_eq!(grant(5, -7).unwrap().id, -7);
     }

@@ -12,6 +12,7 @@ pub mod coord;
 mod intervals;
 mod kv;
 mod lease;
+mod load;
 mod queue;
 mod response;
 mod txn;
@@ -20,8 +21,9 @@ pub use alarm::{alarm, alarm_member, alarm_text};
 pub use kv::{delete_range, put, range};
 pub use lease::{
     LeaseLife, lease_grant, lease_granted, lease_kept_alive, lease_leases, lease_revoke, lease_time_to_live,
-    shortest_ttl,
+    shortest_ttl, whole_seconds,
 };
+pub use load::Load;
 pub use queue::{campaign, elected, leader, lock, locked, proclaim, resign, unlock};
 pub use response::{deleted, key_value, part, put_response, range_response, txn_response};
 pub use txn::{ConvertedTxn, TxnRoute, txn};

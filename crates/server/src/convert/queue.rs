@@ -2,30 +2,30 @@
 
 use super::{Limits, key_value};
 use crate::status::Invalid;
-use crate::waiters::{Acquired, Wish};
+use crate::waiters::{AcquireRequest, Acquired};
 use bytes::Bytes;
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderResponse, ProclaimRequest, ResignRequest,
 };
 use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest};
-use conclave_state::{Command, KeyValue, Proclaim, QueueKind, Withdraw};
+use conclave_state::{Command, Dequeue, DequeueBy, KeyValue, Proclaim, QueueKind};
 use prost::Message;
 
-pub fn lock(request: LockRequest, limits: Limits) -> Result<Wish, Invalid> {
+pub fn lock(request: LockRequest, limits: Limits) -> Result<AcquireRequest, Invalid> {
     limits.admit(request.encoded_len())?;
-    Ok(Wish { kind: QueueKind::Lock, name: request.name, lease: request.lease, value: Bytes::new() })
+    Ok(AcquireRequest { kind: QueueKind::Lock, name: request.name, lease: request.lease, value: Bytes::new() })
 }
 
-pub fn campaign(request: CampaignRequest, limits: Limits) -> Result<Wish, Invalid> {
+pub fn campaign(request: CampaignRequest, limits: Limits) -> Result<AcquireRequest, Invalid> {
     limits.admit(request.encoded_len())?;
-    Ok(Wish { kind: QueueKind::Election, name: request.name, lease: request.lease, value: request.value })
+    Ok(AcquireRequest { kind: QueueKind::Election, name: request.name, lease: request.lease, value: request.value })
 }
 
 pub fn unlock(request: UnlockRequest, limits: Limits) -> Result<Command, Invalid> {
     limits.admit(request.encoded_len())?;
     let key = some(request.key)?;
-    Ok(Command::Unlock { key })
+    Ok(Command::Dequeue(Dequeue { key, by: DequeueBy::Lock }))
 }
 
 /// The lease in the request is not looked at: the key keeps the one it has.
@@ -40,7 +40,7 @@ pub fn resign(request: ResignRequest, limits: Limits) -> Result<Command, Invalid
     limits.admit(request.encoded_len())?;
     let leader = request.leader.ok_or(Invalid::LeaderMissing)?;
     let (key, create_revision) = (some(leader.key)?, leader.rev);
-    Ok(Command::Withdraw(Withdraw { key, create_revision }))
+    Ok(Command::Dequeue(Dequeue { key, by: DequeueBy::CreateRevision(create_revision) }))
 }
 
 fn some(key: Bytes) -> Result<Bytes, Invalid> {

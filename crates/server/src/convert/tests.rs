@@ -222,8 +222,10 @@ fn which_way_a_transaction_goes() {
         (TxnRequest { failure: vec![local()], ..Default::default() }, read(true)),
         (then(vec![store("k")]), TxnRoute::Write),
         (then(vec![get("k"), delete("k", "")]), TxnRoute::Write),
-        (then(vec![nested(vec![local()], vec![])]), TxnRoute::Write),
-        (then(vec![nested(vec![], vec![])]), TxnRoute::Write),
+        (then(vec![nested(vec![local()], vec![])]), read(true)),
+        (then(vec![nested(vec![local()], vec![get("k")])]), read(false)),
+        (then(vec![nested(vec![], vec![])]), read(false)),
+        (then(vec![nested(vec![], vec![nested(vec![], vec![store("k")])])]), TxnRoute::Write),
     ] {
         assert_eq!(txn(request.clone(), LIMITS).expect("valid").route, expected, "{request:?}");
     }

@@ -17,7 +17,7 @@ use prost::Message;
 pub enum TxnRoute {
     /// Through the log.
     Write,
-    /// It can change nothing. Only ranges at the top level count as that: a nested transaction goes through the log.
+    /// It changes nothing, whichever branches are taken.
     Read {
         /// Every range in it allows an answer from this node's state as it is. Never true of a transaction without ranges: its
         /// only content is its compares, and somebody who asks nothing else (does my tenure still hold?) wants the truth.
@@ -43,15 +43,24 @@ pub fn txn(request: TxnRequest, limits: Limits) -> Result<ConvertedTxn, Invalid>
 }
 
 fn route(request: &TxnRequest) -> TxnRoute {
-    let mut ops = request.success.iter().chain(&request.failure).peekable();
-    let mut serializable = ops.peek().is_some();
-    for op in ops {
-        match &op.request {
-            Some(Request::RequestRange(range)) => serializable &= range.serializable,
-            _ => return TxnRoute::Write,
-        }
+    let mut ranges = Vec::new();
+    if only_reads(request, &mut ranges) {
+        TxnRoute::Read { serializable: !ranges.is_empty() && ranges.iter().all(|range| range.serializable) }
+    } else {
+        TxnRoute::Write
     }
-    TxnRoute::Read { serializable }
+}
+
+/// Whether no branch changes anything; collects the ranges found on the way.
+fn only_reads<'r>(request: &'r TxnRequest, ranges: &mut Vec<&'r pb::RangeRequest>) -> bool {
+    request.success.iter().chain(&request.failure).all(|op| match &op.request {
+        Some(Request::RequestRange(range)) => {
+            ranges.push(range);
+            true
+        }
+        Some(Request::RequestTxn(nested)) => only_reads(nested, ranges),
+        _ => false,
+    })
 }
 
 fn convert(request: TxnRequest, budget: usize, puts: &mut bool) -> Result<Txn, Invalid> {

@@ -3,9 +3,11 @@
 use super::history::History;
 use super::topic::{Found, Topic};
 use super::{Batch, Ended, Span};
+use crate::sink::ApplyObserver;
 use crate::watch::index::Index;
 use crate::watch::source::HistorySource;
 use conclave_state::{Changes, Event, coord};
+use conclave_storage::AppliedBatch;
 use parking_lot::Mutex;
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -79,6 +81,16 @@ impl Feed {
     #[must_use]
     pub fn topics(&self) -> usize {
         self.shared.hub.lock().topics.len()
+    }
+}
+
+impl ApplyObserver for Feed {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(&batch.changes);
+    }
+
+    fn reset(&self) {
+        Feed::reset(self);
     }
 }
 

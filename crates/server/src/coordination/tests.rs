@@ -52,7 +52,7 @@ impl World {
         let inline = Inline::new();
         let feed = Feed::new(Arc::new(MemorySource { store: store.clone(), inline: inline.clone() }));
         let world = World { store, feed, inline };
-        world.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_seconds: 60 })]);
+        world.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 60_000 })]);
         world
     }
 

@@ -85,7 +85,10 @@ impl Pages {
 
     pub async fn respond(&self, method: &Method, uri: &Uri) -> Response<PageBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+            // What etcd serves there.
+            let gateway = ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|prefix| uri.path().starts_with(prefix));
+            let why = if gateway { "etcd's JSON gateway is not implemented yet; use gRPC\n" } else { "only GET\n" };
+            return text(StatusCode::METHOD_NOT_ALLOWED, why);
         }
         let query = Query::parse(uri.query().unwrap_or_default());
         match uri.path() {

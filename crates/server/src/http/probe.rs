@@ -39,6 +39,10 @@ impl Probe for Node {
             leases: self.leases.len() as u64,
             queues: self.waiters.queues() as u64,
             log_bytes: self.log_size.bytes(),
+            client_connections: self.connections.clients.open() as u64,
+            peer_connections: self.connections.peers.open() as u64,
+            connections_refused: self.connections.clients.refused() + self.connections.peers.refused(),
+            disk_free_bytes: self.disk_space.free(),
             log_syncs: durations(&self.log_syncs),
         }
     }

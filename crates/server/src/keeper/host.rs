@@ -95,7 +95,7 @@ impl KeeperHost for NodeHost {
         let view = self.state.view();
         let spans = match self.kind {
             Kind::Leases => {
-                let leases = read::lease_spans(&view)?.into_iter();
+                let leases = read::leases(&view)?.into_iter();
                 leases.map(|(id, millis)| (id, Duration::from_millis(millis))).collect()
             }
             Kind::Timers => {

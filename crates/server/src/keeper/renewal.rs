@@ -94,8 +94,8 @@ impl Keeper {
     pub async fn renew_all(&self, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
         let mut search = LeaderSearch::new(&*self.shared.host);
         loop {
-            let now = self.shared.host.leadership();
-            let answer = search.attempt(async {
+            let now = search.leadership();
+            let answer = search.attempt(now, async {
                 match now.leader {
                     _ if now.is_me => self.renew_here(wishes).await,
                     Some(leader) => self.shared.host.renew_at(leader, wishes).await,

@@ -16,7 +16,9 @@
 //! and while nothing disturbs the leader, it ends soon after that.
 
 use super::table::{Renewal, Table, Taken};
-use super::{Change, Ending, Id, Loaded, Wish};
+use super::{Ending, Id, Loaded, Wish};
+use crate::lease_keeper::whole_millis;
+use conclave_state::Deadline;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -67,28 +69,28 @@ struct State {
 
 impl State {
     /// What a keeper is told, and what came to its end by time.
-    fn apply(&mut self, (index, term): (u64, u64), entry: &Entry) -> (Vec<Change>, Vec<Key>) {
+    fn apply(&mut self, (index, term): (u64, u64), entry: &Entry) -> (Vec<Deadline<Id>>, Vec<Key>) {
         let mut changes = Vec::new();
         let mut ended = Vec::new();
         match *entry {
             Entry::Elected => {}
             Entry::Grant { id, span } => {
                 self.leases.insert(id, (span, index));
-                changes.push(Change::Armed { id, span });
+                changes.push(Deadline::Armed { id, ms: whole_millis(span) });
             }
             Entry::Revoke { id } => {
                 self.leases.remove(&id);
-                changes.push(Change::Gone { id });
+                changes.push(Deadline::Gone { id });
             }
             Entry::Claim { claim, timer, span } => {
                 let before = self.claims.get(&claim).copied();
-                changes.extend(before.map(|(id, _)| Change::Gone { id }));
+                changes.extend(before.map(|(id, _)| Deadline::Gone { id }));
                 let longest = before.map_or(span, |(_, longest)| longest.max(span));
                 self.claims.insert(claim, (timer, longest));
-                changes.push(Change::Armed { id: timer, span: longest });
+                changes.push(Deadline::Armed { id: timer, ms: whole_millis(longest) });
             }
             Entry::Unclaim { claim } => {
-                changes.extend(self.claims.remove(&claim).map(|(id, _)| Change::Gone { id }));
+                changes.extend(self.claims.remove(&claim).map(|(id, _)| Deadline::Gone { id }));
             }
             Entry::End(ref ending) if ending.term == term => {
                 for &id in &ending.ids {
@@ -96,11 +98,11 @@ impl State {
                     if self.leases.get(&id).is_some_and(|(_, granted_at)| *granted_at <= ending.told) {
                         self.leases.remove(&id);
                         ended.push(Key::Lease(id));
-                        changes.push(Change::Gone { id });
+                        changes.push(Deadline::Gone { id });
                     } else if let Some(claim) = claim {
                         self.claims.remove(&claim);
                         ended.push(Key::Claim(claim));
-                        changes.push(Change::Gone { id });
+                        changes.push(Deadline::Gone { id });
                     }
                 }
             }

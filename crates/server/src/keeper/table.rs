@@ -12,8 +12,8 @@
 //! 5. A deadline only moves forward.
 //! 6. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
 
-use super::{Change, Id, Loaded, Wish};
-use conclave_state::mutant;
+use super::{Id, Loaded, Wish};
+use conclave_state::{Deadline, mutant};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -116,12 +116,12 @@ impl Table {
     }
 
     /// All that the entries up to `index` changed since the last time.
-    pub(super) fn observe(&mut self, index: u64, changes: impl IntoIterator<Item = Change>, clock: Duration) {
+    pub(super) fn observe(&mut self, index: u64, changes: impl IntoIterator<Item = Deadline<Id>>, clock: Duration) {
         let now = self.kept_time(clock);
         for change in changes {
             match change {
-                Change::Armed { id, span } => self.insert(id, span, now),
-                Change::Gone { id } => drop(self.lives.remove(&id)),
+                Deadline::Armed { id, ms } => self.insert(id, Duration::from_millis(ms), now),
+                Deadline::Gone { id } => drop(self.lives.remove(&id)),
             }
         }
         self.told = self.told.max(index);
@@ -146,11 +146,19 @@ impl Table {
         self.lives.get(&id).map(|life| life.full)
     }
 
-    /// Time left of what was promised (not of the slack), or `None` if there is no such id.
+    /// For how long it lives on by any member's clock, or `None` if there is no such id. It begins with what was promised and ends with
+    /// the life: the slack is spread over all of it.
     pub(super) fn remaining(&mut self, id: Id, clock: Duration) -> Option<Duration> {
         let now = self.kept_time(clock);
         let life = self.lives.get(&id)?;
-        Some(life.deadline.saturating_sub(now).min(life.full))
+        Some(without_slack(life.deadline.saturating_sub(now)).min(life.full))
+    }
+
+    /// Sorts ids by when they are due. Only who leads knows.
+    pub(super) fn soonest_first(&self, ids: &mut [Id]) {
+        if self.reign.is_some() {
+            ids.sort_by_key(|id| self.lives.get(id).map_or(Duration::MAX, |life| life.deadline));
+        }
     }
 
     /// How long until something may be due; `None` if there is none to wait for.
@@ -240,6 +248,11 @@ fn with_slack(span: Duration) -> Duration {
     span.saturating_add(span / SLACK_DIVISOR)
 }
 
+/// The span that [`with_slack`] makes this of.
+fn without_slack(span: Duration) -> Duration {
+    span.saturating_sub(span / (SLACK_DIVISOR + 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,11 +260,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn granted(table: &mut Table, id: Id, seconds: u64, clock: Duration) {
-        observe(table, Change::Armed { id, span: Duration::from_secs(seconds) }, clock);
+        observe(table, Deadline::Armed { id, ms: seconds.saturating_mul(1000) }, clock);
     }
 
     /// Each in the entry after the last.
-    fn observe(table: &mut Table, change: Change, clock: Duration) {
+    fn observe(table: &mut Table, change: Deadline<Id>, clock: Duration) {
         table.observe(table.told + 1, [change], clock);
     }
 
@@ -279,10 +292,43 @@ mod tests {
         granted(&mut table, 7, 10, clock);
         pass(&mut table, &mut clock, 10 * SECOND + Duration::from_millis(199));
         assert!(table.take_due(clock, 10).is_empty());
-        assert_eq!(table.remaining(7, clock), Some(Duration::from_millis(1)));
+        assert_eq!(table.remaining(7, clock), Some(without_slack(Duration::from_millis(1))));
         pass(&mut table, &mut clock, Duration::from_millis(1));
         assert_eq!(take_due(&mut table, clock), [7]);
         assert!(table.take_due(clock, 10).is_empty(), "taken once");
+    }
+
+    /// Less than the TTL from the first moment on, or tools show that there is a slack; never less than what was promised is left; and
+    /// nothing only when the life is over.
+    #[test]
+    fn what_remains_begins_with_the_ttl_and_ends_with_the_life() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 90, clock);
+        assert_eq!(table.remaining(7, clock), Some(90 * SECOND));
+        pass(&mut table, &mut clock, Duration::from_nanos(2));
+        assert_eq!(table.remaining(7, clock).map(|left| left.as_secs()), Some(89));
+        for second in 1..92 {
+            pass(&mut table, &mut clock, SECOND);
+            let left = table.remaining(7, clock).expect("it lives");
+            assert!(left > (90 * SECOND).saturating_sub(clock) && left <= 92 * SECOND - clock, "{second}: {left:?}");
+        }
+        pass(&mut table, &mut clock, SECOND);
+        assert_eq!(table.remaining(7, clock), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_first_to_end_come_first() {
+        let (mut table, clock) = (Table::default(), Duration::ZERO);
+        let mut ids = vec![1, 2, 3, 4];
+        table.soonest_first(&mut ids);
+        assert_eq!(ids, [1, 2, 3, 4], "only who leads knows");
+        table.assume(1, clock);
+        for (id, seconds) in [(1, 50), (2, 5), (3, 20)] {
+            granted(&mut table, id, seconds, clock);
+        }
+        table.soonest_first(&mut ids);
+        assert_eq!(ids, [2, 3, 1, 4], "what is not here yet comes last");
     }
 
     #[test]
@@ -345,7 +391,7 @@ mod tests {
         pass(&mut table, &mut clock, 3 * SECOND);
         let taken = table.take_due(clock, 10);
         assert_eq!(taken.len(), 1);
-        observe(&mut table, Change::Gone { id: 7 }, clock);
+        observe(&mut table, Deadline::Gone { id: 7 }, clock);
         assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown);
         table.release(&taken);
         assert_eq!(table.next_due(clock), None);
@@ -357,7 +403,7 @@ mod tests {
         table.assume(1, clock);
         granted(&mut table, 7, 2, clock);
         pass(&mut table, &mut clock, SECOND);
-        observe(&mut table, Change::Gone { id: 7 }, clock);
+        observe(&mut table, Deadline::Gone { id: 7 }, clock);
         granted(&mut table, 7, 60, clock);
         pass(&mut table, &mut clock, 30 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
@@ -394,7 +440,7 @@ mod tests {
         pass(&mut table, &mut clock, 3 * SECOND);
         let taken = table.take_due(clock, 10);
         assert_eq!(table.still_due(taken.clone()), (taken.clone(), 40));
-        table.observe(52, [Change::Gone { id: 8 }], clock);
+        table.observe(52, [Deadline::Gone { id: 8 }], clock);
         assert_eq!(table.still_due(taken.clone()), (taken.clone(), 52));
         table.load(Loaded { applied: 60, spans: vec![(7, 2 * SECOND)] }, clock);
         assert_eq!(table.still_due(taken), (vec![], 60), "it may be another one");
@@ -409,7 +455,11 @@ mod tests {
         }
         clock += Duration::from_secs(3600);
         assert!(table.take_due(clock, 10).is_empty());
-        assert_eq!(table.remaining(0, clock), Some(Duration::from_millis(9_200)), "one step of the hour counted");
+        assert_eq!(
+            table.remaining(0, clock),
+            Some(without_slack(Duration::from_millis(9_200))),
+            "one step of the hour"
+        );
     }
 
     #[test]
@@ -418,7 +468,7 @@ mod tests {
         table.assume(1, clock);
         for id in 0..100_000 {
             granted(&mut table, id, 3600, clock);
-            observe(&mut table, Change::Gone { id }, clock);
+            observe(&mut table, Deadline::Gone { id }, clock);
         }
         assert!(table.queue.len() <= 1025);
         assert_eq!(table.len(), 0);
@@ -438,7 +488,7 @@ mod tests {
     fn a_life_of_milliseconds_ends_to_the_millisecond() {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
         table.assume(1, clock);
-        observe(&mut table, Change::Armed { id: 7, span: Duration::from_millis(500) }, clock);
+        observe(&mut table, Deadline::Armed { id: 7, ms: 500 }, clock);
         pass(&mut table, &mut clock, Duration::from_millis(509));
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, Duration::from_millis(1));
@@ -453,7 +503,7 @@ mod tests {
         let wish = |seconds| Wish { id: 7, span: Some(Duration::from_secs(seconds)) };
         pass(&mut table, &mut clock, 10 * SECOND);
         assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
-        assert_eq!(table.remaining(7, clock), Some(41 * SECOND), "the slack included, what there was before");
+        assert_eq!(table.remaining(7, clock), Some(without_slack(41 * SECOND)), "as before");
         pass(&mut table, &mut clock, 39 * SECOND);
         assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
         pass(&mut table, &mut clock, 5 * SECOND);

@@ -38,6 +38,8 @@ struct Test {
     /// Runs inside the next confirmation.
     during_confirm: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     leader: Mutex<Option<Keeper>>,
+    /// Who answers nothing.
+    hangs: Mutex<Option<u64>>,
     confirmations: Mutex<usize>,
 }
 
@@ -95,21 +97,19 @@ impl KeeperHost for Host {
         if !expires {
             return Ok(Outcome { revision: 1, result: Err(Rejection::StaleTerm) });
         }
-        self.0.observe(&self.0.keeper(), ids.iter().map(|id| Change::Gone { id: *id }));
+        self.0.observe(&self.0.keeper(), ids.iter().map(|id| Deadline::Gone { id: *id }));
         let expired = ids.len();
         self.0.expired.lock().push((ids, term));
         Ok(Outcome { revision: 1, result: Ok(Response::Expire { expired }) })
     }
 
     async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
-        assert_eq!(leader, 2);
-        let keeper = self.0.leader.lock().clone();
+        let keeper = self.0.leader(leader).await;
         keeper.ok_or(ReadError::LeaderChanged)?.renew_here(wishes).await
     }
 
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError> {
-        assert_eq!(leader, 2);
-        let keeper = self.0.leader.lock().clone();
+        let keeper = self.0.leader(leader).await;
         keeper.ok_or(ReadError::LeaderChanged)?.remaining_here(id).await
     }
 }
@@ -120,8 +120,17 @@ impl Test {
         Keeper { shared: shared.expect("the test holds the keeper") }
     }
 
+    /// The other member that is asked.
+    async fn leader(&self, id: u64) -> Option<Keeper> {
+        assert!([2, 3].contains(&id));
+        if *self.hangs.lock() == Some(id) {
+            std::future::pending::<()>().await;
+        }
+        self.leader.lock().clone()
+    }
+
     /// The changes of one entry.
-    fn observe(&self, keeper: &Keeper, changes: impl IntoIterator<Item = Change>) {
+    fn observe(&self, keeper: &Keeper, changes: impl IntoIterator<Item = Deadline<Id>>) {
         let mut index = self.index.lock();
         *index += 1;
         keeper.observe(*index, changes);
@@ -142,8 +151,8 @@ impl Test {
     }
 }
 
-fn granted(id: Id, seconds: u64) -> Change {
-    Change::Armed { id, span: Duration::from_secs(seconds) }
+fn granted(id: Id, seconds: u64) -> Deadline<Id> {
+    Deadline::Armed { id, ms: seconds.saturating_mul(1000) }
 }
 
 fn full(id: Id) -> Wish {
@@ -174,6 +183,7 @@ fn start(lives: &[(Id, u64)]) -> (Arc<Test>, Keeper) {
         confirms: Mutex::default(),
         during_confirm: Mutex::default(),
         leader: Mutex::default(),
+        hangs: Mutex::default(),
         confirmations: Mutex::default(),
     });
     let keeper = Keeper::new(Arc::new(TestClock(test.clone())), Box::new(Host(test.clone())));
@@ -266,7 +276,7 @@ async fn a_lease_revoked_before_the_renewal_was_confirmed_is_not_renewed() {
     let (test, keeper) = start(&[(9, 5)]);
     test.leads(1);
     let (applies, applied) = (test.clone(), keeper.clone());
-    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [Change::Gone { id: 9 }])));
+    *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, [Deadline::Gone { id: 9 }])));
     assert_eq!(renewed(&keeper, 9).await, 0);
 }
 
@@ -316,7 +326,7 @@ async fn an_expiry_proposed_again_speaks_of_the_same_index() {
         sleep(MILLISECOND).await;
     }
     // What may be in the log was not said of this one.
-    test.observe(&keeper, [Change::Gone { id: 7 }, granted(7, 60)]);
+    test.observe(&keeper, [Deadline::Gone { id: 7 }, granted(7, 60)]);
     sleep(SECOND).await;
     let expected = Ending { ids: vec![7], term: 1, told: 41 };
     assert_eq!(*test.proposed.lock(), [expected.clone(), expected.clone(), expected]);
@@ -372,11 +382,11 @@ async fn an_id_granted_anew_while_it_was_due_is_left_alone() {
     let (test, keeper) = start(&[(7, 2), (8, 2)]);
     test.leads(1);
     let (applies, applied) = (test.clone(), keeper.clone());
-    let again = [Change::Gone { id: 7 }, granted(7, 60)];
+    let again = [Deadline::Gone { id: 7 }, granted(7, 60)];
     *test.during_confirm.lock() = Some(Box::new(move || applies.observe(&applied, again)));
     sleep(3 * SECOND).await;
     assert_eq!(test.expired.lock().as_slice(), [(vec![8], 1)]);
-    assert_eq!(seconds_left(&keeper, 7).await, Some(60));
+    assert_eq!(seconds_left(&keeper, 7).await, Some(59));
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,7 +417,7 @@ async fn a_follower_asks_the_leader_and_finds_the_next_one() {
     *test.leader.lock() = Some(leader);
     test.follows(3);
     assert_eq!(waiting.await.unwrap(), Ok(Kept { span: 5 * SECOND, revision: 42 }));
-    assert_eq!(seconds_left(&keeper, 7).await, Some(5));
+    assert_eq!(seconds_left(&keeper, 7).await, Some(4), "a moment has passed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -436,7 +446,7 @@ async fn milliseconds_are_kept_also_when_the_task_meant_to_sleep_longer() {
     test.leads(1);
     sleep(Duration::from_millis(300)).await;
     let begun = Instant::now();
-    test.observe(&keeper, [Change::Armed { id: 8, span: 20 * MILLISECOND }]);
+    test.observe(&keeper, [Deadline::Armed { id: 8, ms: 20 }]);
     while test.expired() == 0 {
         sleep(MILLISECOND).await;
     }
@@ -458,4 +468,42 @@ async fn many_are_renewed_for_less_than_their_span_by_one_confirmation() {
     assert_eq!(test.expired(), 8);
     sleep(Duration::from_millis(200)).await;
     assert_eq!(test.expired(), 10);
+}
+
+/// A leader that was stopped accepts calls and answers none of them. Its followers have another one long before that is noticed.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hangs_is_given_up_when_there_is_another() {
+    let (next, next_leader) = start(&[(7, 60)]);
+    next.leads(2);
+    let (test, keeper) = start(&[(7, 60)]);
+    *test.leader.lock() = Some(next_leader);
+    test.follows(1);
+    *test.hangs.lock() = Some(2);
+    let asking = keeper.clone();
+    let renewal = tokio::spawn(async move { renewed(&asking, 7).await });
+    let asking = keeper.clone();
+    let question = tokio::spawn(async move { seconds_left(&asking, 7).await });
+    sleep(SECOND).await;
+    test.leading.send_replace(LeadershipNow { leader: None, term: 2, is_me: false });
+    sleep(SECOND).await;
+    assert!(!renewal.is_finished() && !question.is_finished());
+    test.leading.send_replace(LeadershipNow { leader: Some(3), term: 2, is_me: false });
+    sleep(20 * MILLISECOND).await;
+    assert!(renewal.is_finished() && question.is_finished(), "they wait for a leader that is none any more");
+    assert_eq!((renewal.await.unwrap(), question.await.unwrap()), (60, Some(59)));
+}
+
+/// The same when this member is the next leader itself.
+#[tokio::test(start_paused = true)]
+async fn who_becomes_leader_answers_what_was_forwarded_to_the_last_one() {
+    let (test, keeper) = start(&[(7, 60)]);
+    test.follows(1);
+    *test.hangs.lock() = Some(2);
+    let asking = keeper.clone();
+    let renewal = tokio::spawn(async move { renewed(&asking, 7).await });
+    sleep(SECOND).await;
+    test.leads(2);
+    sleep(20 * MILLISECOND).await;
+    assert!(renewal.is_finished());
+    assert_eq!(renewal.await.unwrap(), 60);
 }

@@ -5,6 +5,7 @@
 //! one that the client gave up is Canceled. Methods come from the path of the request, so only paths that some service answers (with
 //! anything but Unimplemented) get a series: a scanner cannot fill the page.
 
+use crate::deadline;
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use parking_lot::RwLock;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use tokio::time::Instant;
 use tonic::Code;
 use tower::{Layer, Service};
 
@@ -94,12 +96,12 @@ pub struct MethodMetrics {
 }
 
 impl MethodMetrics {
-    /// Counts a call that begins. One that is dropped before it ended was given up by the client.
-    pub fn begin(&self) -> CallMetrics {
+    /// Counts a call that begins. One that is dropped before it ended was given up by the client, or its deadline passed.
+    pub fn begin(&self, deadline: Option<Instant>) -> CallMetrics {
         let find = || self.metrics.find(self.path).unwrap_or_else(|| self.metrics.add(self.path));
         let method = self.method.get_or_init(find);
         method.started.inc();
-        CallMetrics { method: Some(Arc::clone(method)) }
+        CallMetrics { method: Some(Arc::clone(method)), deadline }
     }
 }
 
@@ -107,6 +109,7 @@ impl MethodMetrics {
 #[derive(Debug)]
 pub struct CallMetrics {
     method: Option<Arc<Method>>,
+    deadline: Option<Instant>,
 }
 
 impl CallMetrics {
@@ -118,16 +121,21 @@ impl CallMetrics {
 
     /// Counts the end where the body ends.
     pub fn body<B>(mut self, inner: B) -> CountedBody<B> {
-        CountedBody { inner, pending: self.method.take() }
+        CountedBody { inner, pending: self.method.take(), deadline: self.deadline }
     }
 }
 
 impl Drop for CallMetrics {
     fn drop(&mut self) {
         if let Some(method) = self.method.take() {
-            method.ended(Code::Cancelled);
+            method.ended(given_up(self.deadline));
         }
     }
+}
+
+/// The code of a call that was dropped without an answer.
+fn given_up(deadline: Option<Instant>) -> Code {
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) { Code::DeadlineExceeded } else { Code::Cancelled }
 }
 
 /// Put around the gRPC routes.
@@ -165,7 +173,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let call = Call::begin(&self.metrics, request.uri().path());
+        let call = Call::begin(&self.metrics, &request);
         let answer = self.inner.call(request);
         Box::pin(async move { Ok(call.head(answer.await?)) })
     }
@@ -178,16 +186,18 @@ struct Call {
     method: Option<Arc<Method>>,
     /// Kept while the method is not known.
     path: String,
+    deadline: Option<Instant>,
 }
 
 impl Call {
-    fn begin(metrics: &GrpcMetrics, path: &str) -> Call {
+    fn begin<A>(metrics: &GrpcMetrics, request: &Request<A>) -> Call {
+        let (path, deadline) = (request.uri().path(), deadline::of(request.headers()));
         let method = metrics.find(path);
         let path = if method.is_some() { String::new() } else { path.to_owned() };
         if let Some(method) = &method {
             method.started.inc();
         }
-        Call { metrics: metrics.clone(), method, path }
+        Call { metrics: metrics.clone(), method, path, deadline }
     }
 
     fn head<B: Body>(mut self, response: Response<B>) -> Response<CountedBody<B>> {
@@ -206,14 +216,15 @@ impl Call {
             }
             (method, _) => method,
         };
-        response.map(|inner| CountedBody { inner, pending })
+        let deadline = self.deadline;
+        response.map(|inner| CountedBody { inner, pending, deadline })
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
         if let Some(method) = self.method.take() {
-            method.ended(Code::Cancelled);
+            method.ended(given_up(self.deadline));
         }
     }
 }
@@ -227,6 +238,7 @@ fn status(headers: &HeaderMap) -> Option<Code> {
 pub struct CountedBody<B> {
     inner: B,
     pending: Option<Arc<Method>>,
+    deadline: Option<Instant>,
 }
 
 impl<B> CountedBody<B> {
@@ -239,7 +251,7 @@ impl<B> CountedBody<B> {
 
 impl<B> Drop for CountedBody<B> {
     fn drop(&mut self) {
-        self.end(Code::Cancelled);
+        self.end(given_up(self.deadline));
     }
 }
 
@@ -278,6 +290,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::{BodyExt, Empty, StreamBody};
     use prometheus_client::encoding::text::encode;
+    use std::time::Duration;
     use tower::{ServiceExt, service_fn};
 
     fn page(metrics: &GrpcMetrics) -> String {
@@ -296,13 +309,14 @@ mod tests {
         let metrics = GrpcMetrics::default();
         let (method, again) = (metrics.method("/etcdserverpb.KV/Put"), metrics.method("/etcdserverpb.KV/Put"));
         assert!(!page(&metrics).contains("Put"), "nothing until it is called");
-        method.begin().ended(Code::Ok);
-        again.begin().ended(Code::NotFound);
-        drop(again.begin());
+        method.begin(None).ended(Code::Ok);
+        again.begin(None).ended(Code::NotFound);
+        drop(again.begin(Some(Instant::now() + Duration::from_secs(99))));
+        drop(again.begin(Some(Instant::now())));
         let page = page(&metrics);
         let put = "grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\"";
-        assert!(page.contains(&format!("grpc_server_started_total{{{put}}} 3")), "{page}");
-        for code in ["Ok", "Cancelled", "NotFound"] {
+        assert!(page.contains(&format!("grpc_server_started_total{{{put}}} 4")), "{page}");
+        for code in ["Ok", "Cancelled", "NotFound", "DeadlineExceeded"] {
             assert!(page.contains(&format!("grpc_server_handled_total{{{put},grpc_code=\"{code}\"}} 1")), "{page}");
         }
     }
@@ -332,7 +346,7 @@ mod tests {
         let page = page(&metrics);
         let put = "grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\"";
         assert!(page.contains(&format!("grpc_server_started_total{{{put}}} 3")), "{page}");
-        for code in ["Ok", "Cancelled", "NotFound"] {
+        for code in ["Ok", "Cancelled", "NotFound", "DeadlineExceeded"] {
             assert!(page.contains(&format!("grpc_server_handled_total{{{put},grpc_code=\"{code}\"}} 1")), "{page}");
         }
         assert!(!page.contains("no.Such"));

@@ -7,6 +7,7 @@ use super::pace::Pace;
 use super::sending::Sending;
 use super::session::{self, Session};
 use super::transport::{Link, PeerError};
+use super::validate::Rules;
 use super::{Peers, convert, snapshot};
 use conclave_storage::Checkpoint;
 use conclave_storage::types::{C, MemberNode, Vote};
@@ -39,6 +40,7 @@ const RETRY_SNAPSHOT: Duration = Duration::from_millis(500);
 pub struct Network {
     peers: Peers,
     sending: Sending,
+    rules: Arc<Rules>,
 }
 
 impl RaftNetworkFactory<C> for Network {
@@ -58,13 +60,13 @@ impl RaftNetworkFactory<C> for Network {
 }
 
 impl Network {
-    pub fn new(peers: Peers, sending: Sending) -> Network {
-        Network { peers, sending }
+    pub fn new(peers: Peers, sending: Sending, rules: Arc<Rules>) -> Network {
+        Network { peers, sending, rules }
     }
 
     fn client(&self, target: u64, used_for: Use) -> PeerClient {
         let link = self.peers.link(target).ok().cloned();
-        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone() }
+        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone(), rules: self.rules.clone() }
     }
 }
 
@@ -81,6 +83,7 @@ pub struct PeerClient {
     used_for: Use,
     pace: Pace,
     sending: Sending,
+    rules: Arc<Rules>,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -108,7 +111,28 @@ impl PeerClient {
     ) -> Result<VoteResponse<C>, RPCError<C>> {
         let call = self.link()?.vote(convert::vote_request(&request, pre_vote));
         let reply = tokio::time::timeout(option.hard_ttl(), call).await.unwrap_or(Err(PeerError::Unknown));
-        reply.and_then(convert::from_vote_reply).map_err(rpc)
+        let reply = reply.and_then(|reply| {
+            self.rules.vote_reply(&reply, request.vote.leader_id.term)?;
+            convert::from_vote_reply(reply)
+        });
+        reply.map_err(rpc)
+    }
+
+    async fn beat(&self, request: AppendEntriesRequest<C>) -> Result<StreamAppendResult<C>, PeerError> {
+        let link = self.link.as_ref().ok_or(PeerError::Unreachable)?;
+        let term = request.vote.leader_id.term;
+        let request = convert::append(request);
+        let previous = request.previous;
+        // openraft bounds this by the heartbeat interval.
+        let reply = link.heartbeat(request).await?;
+        self.rules.append_reply(&reply, previous, term)?;
+        convert::from_append_reply(reply)
+    }
+
+    /// For the replies of a session.
+    fn check(&self) -> session::Check {
+        let rules = self.rules.clone();
+        Box::new(move |reply, last, term| rules.append_reply(reply, last, term).map_err(PeerError::from))
     }
 }
 
@@ -123,12 +147,10 @@ impl NetStreamAppend<C> for PeerClient {
             let link = self.link()?;
             if self.used_for == Use::Heartbeats {
                 let Some(request) = input.next().await else { return Ok(stream::empty().boxed()) };
-                // openraft bounds this by the heartbeat interval.
-                let reply = link.heartbeat(convert::append(request)).await;
-                let reply = reply.and_then(convert::from_append_reply).map_err(rpc)?;
+                let reply = self.beat(request).await.map_err(rpc)?;
                 return Ok(stream::iter([Ok(reply)]).boxed());
             }
-            let (link, pace) = (link.clone(), &self.pace);
+            let (link, pace, check) = (link.clone(), &self.pace, self.check());
             // Waiting and connecting are part of the replies: openraft gives those up when it stops.
             let session = async move {
                 let turn = Arc::new(pace.turn().await);
@@ -141,7 +163,7 @@ impl NetStreamAppend<C> for PeerClient {
                         asked.brings();
                     }
                 });
-                Ok(Session::new(requests, out, replies, APPEND_PATIENCE).inspect_ok(move |reply| {
+                Ok(Session::new(requests, out, replies, check, APPEND_PATIENCE).inspect_ok(move |reply| {
                     turn.replied(reply.conflict.is_some());
                 }))
             };
@@ -192,6 +214,7 @@ impl NetSnapshot<C> for PeerClient {
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let reply = sent.map_err(unreachable)?;
+        self.rules.told_vote(reply.vote.as_ref(), vote.leader_id.term).map_err(|e| unreachable(e.into()))?;
         on_its_way.arrived();
         Ok(SnapshotResponse::new(convert::from_vote(reply.vote).map_err(unreachable)?))
     }

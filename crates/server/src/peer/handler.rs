@@ -4,46 +4,44 @@
 //! are refused, which is the same to the caller as a member that does not listen yet.
 
 use super::identity::Ids;
+use super::snapshot::{self, Receiving};
 use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
-use super::{convert, pb, snapshot};
+use super::validate::{At, Known, Refusal, Rules};
+use super::{convert, pb};
 use crate::keeper::Keeper;
 use crate::leadership::RaftCell;
 use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
+use crate::throttle::Throttle;
 use crate::timer_keeper::TimerKeeper;
 use conclave_state::mutant;
-use conclave_storage::types::Raft;
+use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 #[derive(Clone)]
 pub struct Handler(Arc<Inner>);
 
 struct Inner {
-    identity: Identity,
-    members: BTreeSet<u64>,
-    raft: RaftCell,
-    registry: Registry,
-    proposer: Proposer,
-    reader: Reader,
-    leases: LeaseKeeper,
-    timers: TimerKeeper,
-    state: StateHandle,
-    suspicion: Suspicion,
+    parts: Parts,
+    receiving: Receiving,
+    refusals: Throttle,
 }
 
 /// What a [`Handler`] is made of.
 pub struct Parts {
     pub identity: Identity,
-    pub members: BTreeSet<u64>,
+    /// The origin of this process' own segments.
+    pub origin: u64,
+    pub rules: Arc<Rules>,
     pub raft: RaftCell,
     pub registry: Registry,
     pub proposer: Proposer,
@@ -54,59 +52,77 @@ pub struct Parts {
     pub suspicion: Suspicion,
 }
 
-fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
-    PeerError::Refused(format!("consensus has stopped here: {error}"))
+/// Why it stopped stands in this member's own log.
+fn stopped<E>(_: E) -> PeerError {
+    PeerError::Refused("consensus has stopped here".to_owned())
 }
 
 impl Handler {
     pub fn new(parts: Parts) -> Handler {
-        let Parts { identity, members, raft, registry, proposer, reader, leases, timers, state, suspicion } = parts;
-        Handler(Arc::new(Inner {
-            identity,
-            members,
-            raft,
-            registry,
-            proposer,
-            reader,
-            leases,
-            timers,
-            state,
-            suspicion,
-        }))
+        Handler(Arc::new(Inner { parts, receiving: Receiving::default(), refusals: Throttle::default() }))
     }
 
+    /// Whether the sender is another member of this cluster, and means this one.
     pub(super) fn check(&self, ids: Ids) -> Result<(), PeerError> {
-        let Identity { cluster_id, member_id, .. } = self.0.identity;
-        ids.check(cluster_id, member_id, |id| self.0.members.contains(&id))
+        let Identity { cluster_id, member_id, .. } = self.parts().identity;
+        let checked = ids.check(cluster_id, member_id, |id| self.parts().rules.is_member(id));
+        checked.map_err(|refusal| self.refuse(ids.from, "ids", refusal))
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.0.parts
     }
 
     fn raft(&self) -> Result<&Raft, PeerError> {
-        self.0.raft.get().ok_or_else(|| PeerError::Refused("this member is starting".into()))
+        self.parts().raft.get().ok_or_else(|| PeerError::Refused("this member is starting".into()))
+    }
+
+    /// What the messages of peers are held against.
+    fn known(&self) -> Known {
+        let Some(raft) = self.parts().raft.get() else { return Known::default() };
+        // In this order: what is committed is not of a later term than the vote.
+        let committed = raft.data_metrics().borrow_watched().local_committed;
+        let term = raft.server_metrics().borrow_watched().vote.leader_id.term;
+        let committed = committed.map(|id| At { term: id.committed_leader_id().term, index: id.index() });
+        Known { term, committed }
+    }
+
+    /// Logs a refusal, unless there were many.
+    fn refuse(&self, from: u64, what: &'static str, refusal: Refusal) -> PeerError {
+        if let Some(suppressed) = self.0.refusals.admit() {
+            tracing::warn!(from = %format_args!("{from:x}"), what, %refusal, suppressed, "refused what a peer sent");
+        }
+        refusal.into()
     }
 
     /// As [`Handler::append`], if the ids are right.
     pub(crate) fn append_from(&self, ids: Ids, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
-        self.check(ids).inspect_err(|error| tracing::warn!(%error, "refused a peer's log"))?;
+        self.check(ids)?;
         self.append(ids.from, requests)
+    }
+
+    /// One request of the log, if it can be given to consensus.
+    fn accept(&self, from: u64, request: pb::AppendRequest) -> Result<AppendEntriesRequest<C>, PeerError> {
+        let checked = self.parts().rules.append(from, &request, self.known());
+        checked.map_err(|refusal| self.refuse(from, "append", refusal))?;
+        convert::from_append(request)
     }
 
     pub(super) fn append(&self, from: u64, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
         // What ended the requests, if it was not the sender's will: told after the replies that are still due.
         let broken = Arc::new(Mutex::new(None));
-        let (note, suspicion) = (broken.clone(), self.0.suspicion.clone());
+        let (note, handler) = (broken.clone(), self.clone());
         let quiet = Arc::new(Quiet::default());
         let asked = quiet.clone();
         let requests = requests.scan((), move |(), request| {
+            // Only a connection that breaks is a sign that the sender is gone.
+            let request = request.inspect_err(|_| handler.parts().suspicion.broken(from));
             let request = request.and_then(|request| {
                 asked.asked(request.quiet);
-                convert::from_append(request)
+                handler.accept(from, request)
             });
-            let request = request.map_err(|error| {
-                suspicion.broken(from);
-                *note.lock() = Some(error);
-            });
-            std::future::ready(request.ok())
+            std::future::ready(request.map_err(|error| *note.lock() = Some(error)).ok())
         });
         let replies = raft.stream_append(requests).filter_map(move |reply| {
             let accepted = matches!(reply, Ok(Ok(_)));
@@ -117,7 +133,9 @@ impl Handler {
         Ok(replies.chain(end).boxed())
     }
 
-    pub(super) async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
+    pub(super) async fn heartbeat(&self, from: u64, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
+        let checked = self.parts().rules.heartbeat(from, &request, self.known());
+        checked.map_err(|refusal| self.refuse(from, "heartbeat", refusal))?;
         let request = convert::from_append(request)?;
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|e| e.log_id).or(previous);
@@ -128,7 +146,9 @@ impl Handler {
         Ok(convert::append_reply(reply.into_stream_result(previous, last)))
     }
 
-    pub(super) async fn vote(&self, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
+    pub(super) async fn vote(&self, from: u64, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
+        let checked = self.parts().rules.vote(from, &request, self.known());
+        checked.map_err(|refusal| self.refuse(from, "vote", refusal))?;
         let pre_vote = request.pre_vote;
         let mut request = convert::from_vote_request(request)?;
         let raft = self.raft()?;
@@ -144,7 +164,13 @@ impl Handler {
         Ok(convert::vote_reply(&reply))
     }
 
-    pub(super) async fn transfer_leader(&self, request: pb::TransferRequest) -> Result<pb::TransferReply, PeerError> {
+    pub(super) async fn transfer_leader(
+        &self,
+        from: u64,
+        request: pb::TransferRequest,
+    ) -> Result<pb::TransferReply, PeerError> {
+        let checked = self.parts().rules.transfer(from, &request, self.known());
+        checked.map_err(|refusal| self.refuse(from, "transfer", refusal))?;
         let request = convert::from_transfer(request)?;
         let reply = self.raft()?.handle_transfer_leader(request).await.map_err(stopped::<Fatal<_>>)?;
         Ok(convert::transfer_reply(reply))
@@ -152,23 +178,25 @@ impl Handler {
 
     pub(super) async fn snapshot(
         &self,
+        from: u64,
         parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
     ) -> Result<pb::SnapshotReply, PeerError> {
         let raft = self.raft()?;
-        let (vote, snapshot) = snapshot::receive(&self.0.state, parts).await?;
+        let check = |head: &pb::snapshot_part::Head| {
+            let checked = self.parts().rules.snapshot(from, head, self.known());
+            checked.map_err(|refusal| self.refuse(from, "snapshot", refusal))
+        };
+        let (vote, snapshot) = snapshot::receive(&self.parts().state, &self.0.receiving, check, parts).await?;
         let reply = raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(pb::SnapshotReply { vote: Some(convert::vote(&reply.vote)) })
     }
 
-    pub(super) async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
+    pub(super) async fn forward(&self, from: u64, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
         // An entry that cannot be decoded would stop every member: it does not get that far.
-        let mut commands = 0;
-        for segment in &request.segments {
-            let checked = conclave_storage::proposal::check_segment(segment);
-            commands += checked.map_err(|e| PeerError::Refused(e.to_string()))?;
-        }
+        let checked = self.parts().rules.forward(&request, self.parts().origin);
+        let commands = checked.map_err(|refusal| self.refuse(from, "forward", refusal))?;
         use pb::forward_reply::Outcome;
-        let outcome = match self.0.proposer.propose_for(request.term, request.segments, commands).await {
+        let outcome = match self.parts().proposer.propose_for(request.term, request.segments, commands).await {
             super::Forwarded::Applied => Outcome::Applied,
             super::Forwarded::NotLeader => Outcome::NotLeader,
             super::Forwarded::Unknown => Outcome::Unknown,
@@ -177,18 +205,24 @@ impl Handler {
     }
 
     pub(super) async fn read_index(&self) -> Result<pb::ReadIndexReply, PeerError> {
-        let index = self.0.reader.index_as_leader().await;
+        let index = self.parts().reader.index_as_leader().await;
         Ok(pb::ReadIndexReply { leader: index.is_some(), index: index.unwrap_or(0) })
     }
 
     fn keeper(&self, kept: pb::Kept) -> &Keeper {
         match kept {
-            pb::Kept::Leases => self.0.leases.keeper(),
-            pb::Kept::Timers => self.0.timers.keeper(),
+            pb::Kept::Leases => self.parts().leases.keeper(),
+            pb::Kept::Timers => self.parts().timers.keeper(),
         }
     }
 
-    pub(super) async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError> {
+    pub(super) async fn keep_alive(
+        &self,
+        from: u64,
+        request: pb::KeepAliveRequest,
+    ) -> Result<pb::KeepAliveReply, PeerError> {
+        let checked = self.parts().rules.keep_alive(&request);
+        checked.map_err(|refusal| self.refuse(from, "keep-alive", refusal))?;
         let keeper = self.keeper(request.kept());
         match keeper.renew_here(&convert::from_keep_alive(request)).await {
             Ok(spans) => {
@@ -199,7 +233,13 @@ impl Handler {
         }
     }
 
-    pub(super) async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
+    pub(super) async fn remaining(
+        &self,
+        from: u64,
+        request: pb::RemainingRequest,
+    ) -> Result<pb::RemainingReply, PeerError> {
+        let checked = self.parts().rules.remaining(&request);
+        checked.map_err(|refusal| self.refuse(from, "remaining", refusal))?;
         match self.keeper(request.kept()).remaining_here(request.id).await {
             Ok(left) => {
                 let milliseconds = left.map_or(0, whole_millis);
@@ -209,16 +249,14 @@ impl Handler {
         }
     }
 
-    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
     pub(super) async fn register(
         &self,
         from: u64,
         request: pb::RegisterRequest,
     ) -> Result<pb::RegisterReply, PeerError> {
-        if request.member != from {
-            return Err(PeerError::Refused(format!("{from:x} registers another member, {:x}", request.member)));
-        }
-        let registry = self.0.registry.clone();
+        let checked = self.parts().rules.register(from, &request);
+        checked.map_err(|refusal| self.refuse(from, "register", refusal))?;
+        let registry = self.parts().registry.clone();
         // Durable before it is answered, so it waits for the disk: not on the event loop.
         let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;

@@ -2,8 +2,11 @@
 //!
 //! A wrong address, a restored copy of another cluster, or a member started under another's address must not be able to vote or to
 //! append. The ids are compared before anything else of a call is looked at.
+//!
+//! A refusal does not say which ids would be right: a stranger that learned them could speak as a member.
 
 use super::PeerError;
+use super::validate::Refusal;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 const CLUSTER: &str = "conclave-cluster";
@@ -51,16 +54,15 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Ids, PeerError> {
 
 impl Ids {
     /// What the receiver `me` of cluster `cluster` with these members says to a call.
-    pub(super) fn check(&self, cluster: u64, me: u64, is_member: impl Fn(u64) -> bool) -> Result<(), PeerError> {
-        let refuse = |text: String| Err(PeerError::Refused(text));
+    pub(super) fn check(&self, cluster: u64, me: u64, is_member: impl Fn(u64) -> bool) -> Result<(), Refusal> {
         if self.cluster != cluster {
-            return refuse(format!("this is cluster {cluster:x}, the call is for cluster {:x}", self.cluster));
+            return Err(Refusal("the call is for another cluster"));
         }
         if self.to != me {
-            return refuse(format!("this is member {me:x}, the call is for member {:x}", self.to));
+            return Err(Refusal("the call is for another member"));
         }
         if self.from == me || !is_member(self.from) {
-            return refuse(format!("{:x} is not another member of this cluster", self.from));
+            return Err(Refusal("the caller is not another member of this cluster"));
         }
         Ok(())
     }
@@ -88,5 +90,7 @@ mod tests {
         assert!(ids.check(1, 2, member).is_err(), "meant for another member");
         assert!(Ids { from: 8, ..ids }.check(1, 3, member).is_err(), "not a member");
         assert!(Ids { from: 3, ..ids }.check(1, 3, member).is_err(), "two of one id");
+        let told = Ids { cluster: 9, from: 8, to: 7 }.check(1, 3, member).unwrap_err().to_string();
+        assert!(!told.contains(|c: char| c.is_ascii_digit()), "{told}");
     }
 }

@@ -26,8 +26,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
@@ -172,15 +171,22 @@ pub(crate) async fn serve(
     append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
 ) -> io::Result<()> {
     prepare(&stream)?;
-    let peer = stream.peer_addr()?;
-    let (mut reader, writer) = stream.into_split();
+    let (reader, writer) = stream.into_split();
+    answer_on(reader, writer, append).await
+}
+
+/// The same on any two ends.
+pub(super) async fn answer_on<R: AsyncRead + Send + Unpin + 'static>(
+    mut reader: R,
+    writer: impl AsyncWrite + Unpin,
+    append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
+) -> io::Result<()> {
     let mut writer = FramedWrite::new(writer, codec());
     let introduced = timeout(INTRODUCTION, async {
         let mut magic = [0; MAGIC.len()];
         reader.read_exact(&mut magic).await?;
         if magic != MAGIC {
-            tracing::warn!(from = %peer, "refused a peer's log: it speaks another version of the protocol");
-            return Err(io::Error::other("another version of the protocol"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another version of the protocol"));
         }
         // Nobody says how much memory to take before it is known who it is.
         let mut frames = FramedRead::new(reader, codec());
@@ -194,7 +200,7 @@ pub(crate) async fn serve(
     match append(ids, requests(frames)) {
         Ok(replies) => replies.map(|reply| Ok(answer(reply))).forward(&mut writer).await,
         Err(error) => {
-            tracing::debug!(%error, from = %peer, "refused a peer's log");
+            tracing::debug!(%error, "refused a peer's log");
             writer.send(answer(Err(error))).await
         }
     }
@@ -210,7 +216,7 @@ fn answer(reply: Result<pb::AppendReply, PeerError>) -> Bytes {
     }))
 }
 
-fn requests(frames: FramedRead<OwnedReadHalf, LengthDelimitedCodec>) -> AppendRequests {
+fn requests<R: AsyncRead + Send + Unpin + 'static>(frames: FramedRead<R, LengthDelimitedCodec>) -> AppendRequests {
     let refused = |reason: String| PeerError::Refused(format!("a broken log stream: {reason}"));
     let requests = stream::unfold(Some(frames), move |frames| async move {
         let mut frames = frames?;

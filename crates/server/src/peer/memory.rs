@@ -134,24 +134,29 @@ impl Link for MemoryLink {
     }
 
     async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.heartbeat(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.heartbeat(from, request).await }).await
     }
 
     async fn vote(&self, request: pb::VoteRequest) -> Result<pb::VoteReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.vote(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.vote(from, request).await }).await
     }
 
     async fn transfer_leader(&self, request: pb::TransferRequest) -> Result<pb::TransferReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.transfer_leader(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.transfer_leader(from, request).await }).await
     }
 
     async fn snapshot(&self, parts: BoxStream<'static, pb::SnapshotPart>) -> Result<pb::SnapshotReply, PeerError> {
         let parts = parts.take_until(self.broken()).map(Ok).boxed();
-        self.call(|peer: Handler| async move { peer.snapshot(parts).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.snapshot(from, parts).await }).await
     }
 
     async fn forward(&self, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.forward(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.forward(from, request).await }).await
     }
 
     async fn read_index(&self, _: pb::ReadIndexRequest) -> Result<pb::ReadIndexReply, PeerError> {
@@ -159,11 +164,13 @@ impl Link for MemoryLink {
     }
 
     async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.keep_alive(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.keep_alive(from, request).await }).await
     }
 
     async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError> {
-        self.call(|peer: Handler| async move { peer.remaining(request).await }).await
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.remaining(from, request).await }).await
     }
 
     async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {

@@ -9,9 +9,12 @@
 //! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs everything but the sockets.
 //! 2. Every call has a deadline; a stream has one while a reply is due.
 //! 3. A call that failed says whether it can have had an effect: [`PeerError`].
+//! 4. What a peer sends, requests and replies, is validated before anything believes it: [`validate`].
 
 pub mod client;
 mod convert;
+#[cfg(test)]
+mod fuzz;
 pub mod grpc;
 pub mod handler;
 pub mod identity;
@@ -23,7 +26,9 @@ pub mod service;
 mod session;
 mod snapshot;
 pub mod suspicion;
+mod terms;
 pub mod transport;
+pub mod validate;
 
 /// The generated peer protocol.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications, missing_docs)]
@@ -83,6 +88,7 @@ impl Peers {
     /// The leader's read index, confirmed by a quorum round that began after this call.
     pub async fn read_index(&self, to: u64, within: Duration) -> Result<u64, PeerError> {
         let reply = timed(within, self.link(to)?.read_index(pb::ReadIndexRequest {})).await?;
+        validate::read_index(&reply)?;
         reply.leader.then_some(reply.index).ok_or(PeerError::NotLeader)
     }
 
@@ -90,7 +96,7 @@ impl Peers {
     pub async fn renew(&self, to: u64, kind: Kind, wishes: &[Wish]) -> Result<Vec<Duration>, PeerError> {
         let reply = timed(CALL, self.link(to)?.keep_alive(convert::keep_alive(kind, wishes))).await?;
         match reply.leader && reply.ttl_millis.len() == wishes.len() {
-            true => Ok(reply.ttl_millis.into_iter().map(Duration::from_millis).collect()),
+            true => Ok(reply.ttl_millis.into_iter().map(span).collect()),
             false => Err(PeerError::NotLeader),
         }
     }
@@ -99,7 +105,7 @@ impl Peers {
     pub async fn remaining(&self, to: u64, kind: Kind, id: Id) -> Result<Option<Duration>, PeerError> {
         let kept = convert::kept(kind).into();
         let reply = timed(CALL, self.link(to)?.remaining(pb::RemainingRequest { id, kept })).await?;
-        let left = reply.found.then(|| Duration::from_millis(reply.milliseconds));
+        let left = reply.found.then(|| span(reply.milliseconds));
         reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
@@ -108,6 +114,12 @@ impl Peers {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
         Ok(reply.accepted)
     }
+}
+
+/// A time that a peer tells, at most as long as the longest lease lives. Sums with it do not overflow.
+fn span(millis: u64) -> Duration {
+    const LONGEST: u64 = 9_000_000_000_000;
+    Duration::from_millis(millis.min(LONGEST))
 }
 
 /// For calls whose answer needs at most a quorum round or a disk write at the other end.

@@ -3,10 +3,33 @@
 use super::handler::Handler;
 use super::transport::PeerError;
 use super::{identity, pb};
+use crate::serve::admission::Activity;
 use futures::stream::{BoxStream, StreamExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tonic::{Request, Response, Status, Streaming};
 
 pub struct PeerService(pub Handler);
+
+/// Who is at the other end of a connection: nobody in particular, until a call over it was from a member.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    connection: Activity,
+    known: Arc<AtomicBool>,
+}
+
+impl Caller {
+    pub(crate) fn new(connection: Activity) -> Caller {
+        Caller { connection, known: Arc::default() }
+    }
+
+    /// A member: its connection is not closed to make room for others.
+    fn is_known(&self) {
+        if !self.known.swap(true, Ordering::Relaxed) {
+            self.connection.keep();
+        }
+    }
+}
 
 /// The server with its size limits.
 pub fn server(handler: Handler) -> pb::peer_server::PeerServer<PeerService> {
@@ -25,17 +48,16 @@ fn status(error: PeerError) -> Status {
 }
 
 impl PeerService {
-    fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
-        Ok(self.admit_from(request)?.1)
-    }
-
     /// The sender, and what it sent.
-    fn admit_from<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
+    fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
         let checked = identity::read(request.metadata()).and_then(|ids| self.0.check(ids).map(|()| ids.from));
         let from = checked.map_err(|error| {
-            tracing::warn!(%error, from = ?request.remote_addr(), "refused a peer call");
+            tracing::debug!(%error, "refused a peer call");
             status(error)
         })?;
+        if let Some(caller) = request.extensions().get::<Caller>() {
+            caller.is_known();
+        }
         Ok((from, request.into_inner()))
     }
 }
@@ -48,29 +70,34 @@ fn messages<T: Send + 'static>(stream: Streaming<T>) -> BoxStream<'static, Resul
 #[tonic::async_trait]
 impl pb::peer_server::Peer for PeerService {
     async fn heartbeat(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
-        self.0.heartbeat(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.heartbeat(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
-        self.0.vote(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.vote(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn transfer_leader(
         &self,
         request: Request<pb::TransferRequest>,
     ) -> Result<Response<pb::TransferReply>, Status> {
-        self.0.transfer_leader(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.transfer_leader(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn snapshot(
         &self,
         request: Request<Streaming<pb::SnapshotPart>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
-        self.0.snapshot(messages(self.admit(request)?)).await.map(Response::new).map_err(status)
+        let (from, parts) = self.admit(request)?;
+        self.0.snapshot(from, messages(parts)).await.map(Response::new).map_err(status)
     }
 
     async fn forward(&self, request: Request<pb::ForwardRequest>) -> Result<Response<pb::ForwardReply>, Status> {
-        self.0.forward(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.forward(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn read_index(&self, request: Request<pb::ReadIndexRequest>) -> Result<Response<pb::ReadIndexReply>, Status> {
@@ -79,15 +106,17 @@ impl pb::peer_server::Peer for PeerService {
     }
 
     async fn keep_alive(&self, request: Request<pb::KeepAliveRequest>) -> Result<Response<pb::KeepAliveReply>, Status> {
-        self.0.keep_alive(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.keep_alive(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn remaining(&self, request: Request<pb::RemainingRequest>) -> Result<Response<pb::RemainingReply>, Status> {
-        self.0.remaining(self.admit(request)?).await.map(Response::new).map_err(status)
+        let (from, request) = self.admit(request)?;
+        self.0.remaining(from, request).await.map(Response::new).map_err(status)
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
-        let (from, request) = self.admit_from(request)?;
+        let (from, request) = self.admit(request)?;
         self.0.register(from, request).await.map(Response::new).map_err(status)
     }
 }

@@ -5,13 +5,15 @@
 //! 2. While a reply is due (or the end of them, after the last request), some reply must come within [`Session::patience`], or the session ends
 //!    with an error. Without it a hung peer would keep the leader's log from being purged for ever.
 //! 3. At most a few requests wait for the transport; the rest waits in openraft.
-//! 4. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
+//! 4. A reply that no request has asked for, or that says more than one can, ends the session.
+//! 5. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
 //!    request, and each reply would wake the leader.
 
 use super::pb;
 use super::transport::{AppendReplies, PeerError};
 use futures::channel::mpsc;
 use futures::{Sink, Stream, StreamExt};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,13 +22,21 @@ use tokio::time::{Instant, Sleep};
 /// Requests on their way to the transport (its own buffers come on top).
 const QUEUED: usize = 2;
 
+/// Judges a reply: to a request behind which the log ends at this position, from a leader of this term.
+pub(super) type Check = Box<dyn Fn(&pb::AppendReply, Option<pb::LogId>, u64) -> Result<(), PeerError> + Send>;
+
 pub(super) struct Session<S> {
     requests: Option<S>,
     out: mpsc::Sender<pb::AppendRequest>,
     replies: AppendReplies,
     due: usize,
+    /// Where the requests ended that are not answered yet; without the quiet ones.
+    asked: VecDeque<Option<pb::LogId>>,
     /// Where the last request ended.
     sent: Option<pb::LogId>,
+    /// Of the leader, as the last request says.
+    term: u64,
+    check: Check,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
     ended: bool,
@@ -50,10 +60,29 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         requests: S,
         out: mpsc::Sender<pb::AppendRequest>,
         replies: AppendReplies,
+        check: Check,
         patience: Duration,
     ) -> Session<S> {
-        let timer = Box::pin(tokio::time::sleep(patience));
-        Session { requests: Some(requests), out, replies, due: 0, sent: None, patience, timer, ended: false }
+        Session {
+            requests: Some(requests),
+            out,
+            replies,
+            due: 0,
+            asked: VecDeque::new(),
+            sent: None,
+            term: 0,
+            check,
+            patience,
+            timer: Box::pin(tokio::time::sleep(patience)),
+            ended: false,
+        }
+    }
+
+    /// Whether the reply can be one to what was sent. Replies that accept come in order; one that does not is the last.
+    fn judge(&mut self, reply: &pb::AppendReply) -> Result<(), PeerError> {
+        let accepts = reply.higher.is_none() && reply.conflict.is_none();
+        let last = if accepts { self.asked.pop_front().ok_or(PeerError::Unknown)? } else { self.sent };
+        (self.check)(reply, last, self.term)
     }
 
     /// One more reply is due.
@@ -95,7 +124,9 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
                 Poll::Ready(Some(mut request)) => {
                     request.quiet = self.covers(&request);
                     self.sent = last(&request);
+                    self.term = request.vote.as_ref().map_or(0, |vote| vote.term);
                     if !request.quiet {
+                        self.asked.push_back(self.sent);
                         self.owe();
                     }
                     if self.out.start_send(request).is_err() {
@@ -116,7 +147,9 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Stream for Session<S> {
             return Poll::Ready(None);
         }
         this.pump(cx);
-        match this.replies.poll_next_unpin(cx) {
+        let reply = this.replies.poll_next_unpin(cx);
+        let reply = reply.map(|reply| reply.map(|reply| reply.and_then(|reply| this.judge(&reply).map(|()| reply))));
+        match reply {
             Poll::Ready(Some(Ok(reply))) => {
                 this.due = this.due.saturating_sub(1);
                 this.timer.as_mut().reset(Instant::now() + this.patience);
@@ -149,6 +182,10 @@ mod tests {
         pb::AppendRequest { previous: Some(pb::LogId { term: 1, index }), ..Default::default() }
     }
 
+    fn unchecked() -> Check {
+        Box::new(|_, _, _| Ok(()))
+    }
+
     fn echo(requests: mpsc::Receiver<pb::AppendRequest>) -> AppendReplies {
         requests.map(|r| Ok(pb::AppendReply { matched: r.previous, ..Default::default() })).boxed()
     }
@@ -157,7 +194,7 @@ mod tests {
     async fn replies_come_in_order_and_end_with_the_requests() {
         let (out, far) = channel();
         let requests = stream::iter((0..100).map(request));
-        let session = Session::new(requests, out, echo(far), Duration::from_secs(1));
+        let session = Session::new(requests, out, echo(far), unchecked(), Duration::from_secs(1));
         let indexes: Vec<u64> = session.map(|r| r.unwrap().matched.unwrap().index).collect().await;
         assert_eq!(indexes, (0..100).collect::<Vec<_>>());
     }
@@ -166,12 +203,12 @@ mod tests {
     async fn a_peer_that_hangs_ends_the_session_but_idleness_does_not() {
         let (out, _far) = channel();
         let patience = Duration::from_secs(1);
-        let mut idle = Session::new(stream::pending(), out, stream::pending().boxed(), patience);
+        let mut idle = Session::new(stream::pending(), out, stream::pending().boxed(), unchecked(), patience);
         assert!(tokio::time::timeout(Duration::from_secs(60), idle.next()).await.is_err());
 
         let (out, _far) = channel();
         let requests = stream::iter([request(1)]).chain(stream::pending());
-        let mut hung = Session::new(requests, out, stream::pending().boxed(), patience);
+        let mut hung = Session::new(requests, out, stream::pending().boxed(), unchecked(), patience);
         assert_eq!(hung.next().await, Some(Err(PeerError::Unknown)));
         assert_eq!(hung.next().await, None);
     }
@@ -187,7 +224,7 @@ mod tests {
         let (out, mut far) = channel();
         let requests = stream::iter(requests).chain(stream::pending());
         let (replies, answers) = mpsc::unbounded();
-        let mut session = Session::new(requests, out, answers.boxed(), Duration::from_secs(1));
+        let mut session = Session::new(requests, out, answers.boxed(), unchecked(), Duration::from_secs(1));
         let mut seen = Vec::new();
         for _ in 0..7 {
             let pump = tokio::time::timeout(Duration::from_millis(1), session.next());
@@ -212,7 +249,7 @@ mod tests {
         let patience = Duration::from_secs(1);
         let (out, _far) = channel();
         let silent = stream::iter([Ok(pb::AppendReply::default())]).chain(stream::pending());
-        let mut session = Session::new(stream::iter([request(1)]), out, silent.boxed(), patience);
+        let mut session = Session::new(stream::iter([request(1)]), out, silent.boxed(), unchecked(), patience);
         assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
         assert_eq!(session.next().await, Some(Err(PeerError::Unknown)), "the far end never closes");
 
@@ -221,7 +258,7 @@ mod tests {
             let more = if pending { stream::pending().boxed() } else { stream::empty().boxed() };
             let requests = stream::iter((0..requests).map(request)).chain(more);
             let replies = stream::iter([Ok(pb::AppendReply::default())]);
-            let mut session = Session::new(requests, out, replies.boxed(), patience);
+            let mut session = Session::new(requests, out, replies.boxed(), unchecked(), patience);
             assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
             assert_eq!(session.next().await, Some(Err(PeerError::Unknown)), "it ends too early");
             assert_eq!(session.next().await, None);
@@ -237,7 +274,7 @@ mod tests {
             request(1)
         });
         let (out, far) = channel();
-        let mut session = Session::new(requests, out, stream::pending().boxed(), Duration::from_secs(1));
+        let mut session = Session::new(requests, out, stream::pending().boxed(), unchecked(), Duration::from_secs(1));
         assert!(tokio::time::timeout(Duration::from_millis(1), session.next()).await.is_err());
         drop(session);
         assert_eq!(Arc::strong_count(&held), 1);

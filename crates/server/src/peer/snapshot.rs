@@ -4,6 +4,7 @@
 //! are the storage's; nothing is installed unless every byte of every file arrived and the whole is the state that was announced.
 
 use super::transport::{Link, PeerError};
+use super::validate::Refusal;
 use super::{convert, pb};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{Snapshot, SnapshotMeta, StoredMembership, Vote};
@@ -11,11 +12,13 @@ use conclave_storage::{CheckpointFile, CheckpointReceiver, StateHandle};
 use futures::SinkExt;
 use futures::channel::mpsc;
 use futures::stream::{self, BoxStream, StreamExt};
+use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 const CHUNK: usize = 512 << 10;
 /// Without a step forward for this long, the transfer has failed.
@@ -99,44 +102,97 @@ async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError>
     }
 }
 
-/// Refuses what openraft would take for its own broken memory.
-fn check_head(vote: &Vote, meta: &SnapshotMeta) -> Result<(), PeerError> {
-    let beyond = meta.last_log_id.is_none_or(|last| last.committed_leader_id().term > vote.leader_id.term);
-    if beyond {
-        Err(PeerError::Refused("a snapshot of nothing, or of a later term than its sender's".into()))
-    } else {
-        Ok(())
+/// The transfer that is being received. There is one at a time: each takes the room of a whole state.
+///
+/// A leader that lost its connection begins again, and so does a new leader, while the old transfer may still wait for its next part.
+/// So a later transfer ends an earlier one, unless its leader is an older one.
+#[derive(Default)]
+pub(super) struct Receiving(Arc<Mutex<Option<Transfer>>>);
+
+struct Transfer {
+    /// Of its leader.
+    term: u64,
+    over: CancellationToken,
+}
+
+/// The right to receive, given back when it is dropped.
+struct Turn {
+    receiving: Arc<Mutex<Option<Transfer>>>,
+    over: CancellationToken,
+}
+
+impl Receiving {
+    fn begin(&self, term: u64) -> Result<Turn, Refusal> {
+        let mut current = self.0.lock();
+        if let Some(before) = &*current {
+            if term < before.term {
+                return Err(Refusal("a later leader sends a snapshot, too"));
+            }
+            before.over.cancel();
+        }
+        let over = CancellationToken::new();
+        *current = Some(Transfer { term, over: over.clone() });
+        Ok(Turn { receiving: self.0.clone(), over })
     }
 }
 
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut current = self.receiving.lock();
+        // Cancelled: the place is another transfer's.
+        if !self.over.is_cancelled() {
+            *current = None;
+        }
+    }
+}
+
+type Incoming = BoxStream<'static, Result<pb::SnapshotPart, PeerError>>;
+
 /// Receives a snapshot, complete and verified, ready to be installed: from there on a contradiction ends the node.
+///
+/// `check` judges the head, before anything is written and again at the end: the log may have moved on meanwhile.
 pub(super) async fn receive(
     state: &StateHandle,
-    mut parts: BoxStream<'static, Result<pb::SnapshotPart, PeerError>>,
+    receiving: &Receiving,
+    check: impl Fn(&pb::snapshot_part::Head) -> Result<(), PeerError>,
+    mut parts: Incoming,
 ) -> Result<(Vote, Snapshot), PeerError> {
     let Some(pb::snapshot_part::Part::Head(head)) = next(&mut parts, HEAD).await?.and_then(|p| p.part) else {
         return Err(PeerError::Refused("a snapshot that does not begin with its head".into()));
     };
+    check(&head)?;
     let vote = convert::from_vote(head.vote)?;
+    let turn = receiving.begin(vote.leader_id.term)?;
+    let snapshot = tokio::select! {
+        snapshot = receive_files(state, head.clone(), parts) => snapshot?,
+        () = turn.over.cancelled() => return Err(PeerError::Refused("another snapshot is being sent".into())),
+    };
+    check(&head)?;
+    Ok((vote, snapshot))
+}
+
+async fn receive_files(
+    state: &StateHandle,
+    head: pb::snapshot_part::Head,
+    mut parts: Incoming,
+) -> Result<Snapshot, PeerError> {
     let membership = convert::from_membership(head.membership.unwrap_or_default())?;
     let meta = SnapshotMeta {
         last_log_id: head.last.map(convert::from_log_id),
         last_membership: StoredMembership::new(head.membership_at.map(convert::from_log_id), membership),
     };
-    check_head(&vote, &meta)?;
     let file = |f: pb::snapshot_part::File| CheckpointFile { name: f.name, size: f.size, crc32c: f.crc32c };
     let files: Vec<CheckpointFile> = head.files.into_iter().map(file).collect();
-    tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "receiving a snapshot");
+    let (count, bytes) = (files.len(), files.iter().fold(0u64, |sum, file| sum.saturating_add(file.size)));
+    tracing::info!(files = count, bytes, "receiving a snapshot");
 
-    let (dir, begun) = (state.snapshot_dir(), files.clone());
-    let mut receiver = writing(state, move || CheckpointReceiver::begin(&dir, begun)).await?;
+    let dir = state.snapshot_dir();
+    let mut receiver = writing(state, move || CheckpointReceiver::begin(&dir, files)).await?;
     while let Some(part) = next(&mut parts, PROGRESS).await? {
         let Some(pb::snapshot_part::Part::Chunk(chunk)) = part.part else {
             return Err(PeerError::Refused("a snapshot with two heads".into()));
         };
-        let unknown = || PeerError::Refused("a chunk of a file that the snapshot does not have".into());
-        let name = files.get(chunk.file as usize).ok_or_else(unknown)?.name.clone();
-        let write = move || receiver.write(&name, chunk.offset, &chunk.data).map(|()| receiver);
+        let write = move || receiver.write(chunk.file as usize, chunk.offset, &chunk.data).map(|()| receiver);
         receiver = writing(state, write).await?;
     }
     failpoint!("snapshot-before-finish");
@@ -145,7 +201,7 @@ pub(super) async fn receive(
         checkpoint.require(&meta)?;
         Ok(Snapshot { meta, snapshot: checkpoint })
     };
-    Ok((vote, writing(state, finish).await?))
+    writing(state, finish).await
 }
 
 async fn next(
@@ -175,8 +231,9 @@ async fn blocking<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::validate::{Known, Rules};
     use crate::sink::Nobody;
-    use conclave_storage::types::{Entry, Membership, Payload, log_id, vote};
+    use conclave_storage::types::{Entry, MemberNode, Membership, Payload, log_id, vote};
     use conclave_storage::{Identity, Opened, Options};
     use openraft::RaftSnapshotBuilder;
     use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
@@ -205,7 +262,10 @@ mod tests {
         let opened = open(b.path());
         let (parts, far) = mpsc::channel(1);
         let feed = tokio::spawn(feed(parts, vote(term, 1, true), snapshot));
-        let received = receive(&opened.state, far.map(Ok).boxed()).await;
+        let node = |id| (id, MemberNode::default());
+        let rules = Rules::new(2, &[1, 2].map(node).into());
+        let check = |head: &pb::snapshot_part::Head| Ok(rules.snapshot(1, head, Known::default())?);
+        let received = receive(&opened.state, &Receiving::default(), check, far.map(Ok).boxed()).await;
         feed.abort();
         received.map(|(_, snapshot)| snapshot.meta)
     }
@@ -218,9 +278,42 @@ mod tests {
     async fn a_snapshot_that_is_not_what_it_says_is_refused_before_anything_is_replaced() {
         assert_eq!(sent(3, |_| {}).await.unwrap().last_log_id, Some(log_id(3, 4)));
         refused(sent(3, |s| s.meta.last_log_id = Some(log_id(3, 5))).await, "announced");
-        refused(sent(3, |s| s.meta.last_membership = StoredMembership::default()).await, "announced");
+        refused(sent(3, |s| s.meta.last_membership = StoredMembership::default()).await, "membership");
         let rubbish = |s: &mut Snapshot| std::fs::write(s.snapshot.path().join("CURRENT"), "rubbish\n").unwrap();
         refused(sent(3, rubbish).await, "snapshot");
         refused(sent(2, |_| {}).await, "term");
+    }
+
+    #[test]
+    fn a_later_transfer_ends_an_earlier_one_but_no_older_leader_does() {
+        let receiving = Receiving::default();
+        let first = receiving.begin(3).unwrap();
+        assert!(receiving.begin(2).is_err());
+        let again = receiving.begin(3).unwrap();
+        assert!(first.over.is_cancelled() && !again.over.is_cancelled());
+        drop(first);
+        assert!(receiving.begin(2).is_err(), "the place is the second one's");
+        drop(again);
+        assert!(receiving.begin(2).is_ok());
+    }
+
+    /// Parts that never end, and bring nothing.
+    #[tokio::test]
+    async fn a_chunk_without_bytes_ends_the_transfer() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(dir.path());
+        let file = pb::snapshot_part::File { name: "a".into(), size: 1, crc32c: 0 };
+        let head = pb::snapshot_part::Head {
+            vote: Some(convert::vote(&vote(3, 1, true))),
+            last: Some(pb::LogId { term: 3, index: 4 }),
+            membership: Some(convert::membership(&Membership::new_with_defaults(vec![[1].into()], []))),
+            files: vec![file],
+            ..Default::default()
+        };
+        let part = |part| Ok(pb::SnapshotPart { part: Some(part) });
+        let nothing = move || part(pb::snapshot_part::Part::Chunk(pb::snapshot_part::Chunk::default()));
+        let parts = stream::iter([part(pb::snapshot_part::Part::Head(head))]).chain(stream::repeat_with(nothing));
+        let received = receive(&opened.state, &Receiving::default(), |_| Ok(()), parts.boxed()).await;
+        assert!(matches!(received, Err(PeerError::Refused(why)) if why.contains("without bytes")));
     }
 }

@@ -20,9 +20,10 @@ mod forwarding;
 mod gather;
 mod work;
 
+use crate::sink::ApplyObserver;
 use crate::wiring::Wiring;
-use conclave_state::{Ask, Command, Op, Outcome};
-use conclave_storage::Answer;
+use conclave_state::{Command, Outcome, Size};
+use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,6 +167,16 @@ impl Proposer {
     }
 }
 
+impl ApplyObserver for Proposer {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(std::mem::take(&mut batch.answers), batch.last.committed_leader_id().term);
+    }
+
+    fn reset(&self) {
+        Proposer::reset(self);
+    }
+}
+
 impl Inner {
     fn apply_lags(&self) -> bool {
         let applied = self.wiring.state.applied_index();
@@ -173,25 +184,11 @@ impl Inner {
     }
 }
 
-/// About how many bytes a command takes in the log. Near enough to bound memory with, without encoding it twice.
+/// About how many bytes a command takes in the log.
 fn weight(command: &Command) -> usize {
-    const HEAD: usize = 16;
-    HEAD + match command {
-        Command::Put(put) => put.key.len() + put.value.len(),
-        Command::DeleteRange(delete) => delete.range.key.len() + delete.range.end.len(),
-        Command::Txn(txn) => txn_weight(txn),
-        Command::Enqueue(enqueue) | Command::Ask(Ask { enqueue, .. }) => enqueue.name.len() + enqueue.value.len(),
-        Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
-        Command::Withdraw(withdraw) => withdraw.key.len(),
-        Command::GiveBack(give_back) => give_back.key.len(),
-        Command::Unlock { key } => key.len(),
-        Command::Expire(expire) => expire.leases.len() * 9,
-        Command::Announce(member) => member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>(),
-        // Rare, and of many shapes: worth being encoded twice.
-        Command::Coord(_) => encoded_len(command),
-        Command::CoordTimer(timer) => timer.ids.len() * 9,
-        Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
-        Command::SessionGrant(_) => 0,
+    match command.size() {
+        Size::About(bytes) => bytes,
+        Size::Encoded => encoded_len(command),
     }
 }
 
@@ -199,20 +196,4 @@ fn encoded_len(command: &Command) -> usize {
     let mut encoded = Vec::new();
     conclave_storage::codec::encode_command(command, &mut encoded);
     encoded.len()
-}
-
-fn txn_weight(txn: &conclave_state::Txn) -> usize {
-    let compares = txn.compares.iter().map(|c| {
-        let operand = if let conclave_state::Target::Value(value) = &c.target { value.len() } else { 9 };
-        16 + c.range.key.len() + c.range.end.len() + operand
-    });
-    let ops = txn.success.iter().chain(&txn.failure).map(|op| {
-        16 + match op {
-            Op::Range(query) => query.range.key.len() + query.range.end.len(),
-            Op::Put(put) => put.key.len() + put.value.len(),
-            Op::DeleteRange(delete) => delete.range.key.len() + delete.range.end.len(),
-            Op::Txn(txn) => txn_weight(txn),
-        }
-    });
-    compares.sum::<usize>() + ops.sum::<usize>()
 }

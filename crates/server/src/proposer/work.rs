@@ -5,7 +5,7 @@ use super::{Applied, ProposeError};
 use bytes::Bytes;
 use conclave_state::Command;
 use conclave_storage::Answer;
-use conclave_storage::proposal::SegmentWriter;
+use conclave_storage::proposal::{MAX_COMMANDS, SegmentWriter};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -41,8 +41,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    fn fits(&self, bytes: usize, limit: usize) -> bool {
-        self.bytes == 0 || self.bytes + bytes <= limit
+    fn fits(&self, bytes: usize, commands: usize, limit: usize) -> bool {
+        self.bytes == 0 || (self.bytes + bytes <= limit && self.commands + commands <= MAX_COMMANDS)
     }
 
     fn add(&mut self, bytes: usize, commands: usize) {
@@ -148,7 +148,7 @@ impl Work {
         filling.waiters.push(tx);
         self.waiting_bytes += bytes;
         self.waiting_commands += 1;
-        if filling.bytes >= self.pack_bytes {
+        if filling.bytes >= self.pack_bytes || filling.waiters.len() >= MAX_COMMANDS / 8 {
             self.close_filling();
         }
         (rx, self.is_news(before))
@@ -255,7 +255,7 @@ impl Work {
                 self.ready.pop_front();
                 continue;
             };
-            if !taken.fits(segment.bytes.len(), self.pack_bytes) {
+            if !taken.fits(segment.bytes.len(), segment.waiters.len(), self.pack_bytes) {
                 break;
             }
             taken.add(segment.bytes.len(), segment.waiters.len());
@@ -270,7 +270,7 @@ impl Work {
     fn take_inbound(&mut self, term: u64, taken: &mut Taken) {
         while let Some(next) = self.inbound.front() {
             let (bytes, right) = (next.len(), next.term == term);
-            if right && !taken.fits(bytes, self.pack_bytes) {
+            if right && !taken.fits(bytes, next.commands, self.pack_bytes) {
                 break;
             }
             let Some(next) = self.pop_inbound() else { break };
@@ -315,8 +315,12 @@ impl Work {
     /// Answers what was applied; returns whether there is something to send (again).
     pub(super) fn observe(&mut self, answers: Vec<Answer>, last_term: u64) -> bool {
         for answer in answers {
+            // A peer that knows this origin could have made a segment of this name. It answers nothing that was asked here.
+            let asked = self.segments.get(&answer.seq).map(|segment| segment.waiters.len());
+            if asked != Some(answer.outcomes.len()) {
+                continue;
+            }
             let Some(segment) = self.remove(answer.seq) else { continue };
-            debug_assert_eq!(segment.waiters.len(), answer.outcomes.len(), "one outcome for each command");
             for (waiter, outcome) in segment.waiters.into_iter().zip(answer.outcomes) {
                 // Nobody may be waiting any more.
                 let _ = waiter.send(Ok(Applied { outcome, index: answer.index, term: answer.term }));
@@ -432,6 +436,30 @@ mod tests {
         assert_eq!(a.await.unwrap().unwrap().index, 5);
         assert_eq!(b.await.unwrap().unwrap().index, 5);
         assert_eq!((work.waiting_bytes(), work.waiting_commands()), (0, 0));
+    }
+
+    /// A forged segment under the name of one of ours, with another number of commands.
+    #[tokio::test]
+    async fn outcomes_that_do_not_pair_answer_nobody() {
+        let (mut work, now) = (work(), Instant::now());
+        let (mut rx, _) = work.push(&put(1), now);
+        work.take(1, now);
+        for outcomes in [0, 2] {
+            work.observe(vec![answer(1, outcomes)], 1);
+            assert!(rx.try_recv().is_err());
+        }
+        work.observe(vec![answer(1, 1)], 1);
+        assert_eq!(rx.await.unwrap().unwrap().index, 5);
+    }
+
+    #[tokio::test]
+    async fn packs_hold_a_bounded_number_of_commands() {
+        let (mut work, now) = (Work::new(7, 1 << 30, TIMEOUT), Instant::now());
+        let small = Command::LeaseRevoke { id: 1 };
+        let _waiting: Vec<_> = (0..2 * MAX_COMMANDS).map(|_| work.push(&small, now).0).collect();
+        let taken = work.take(1, now);
+        assert!(taken.commands > 0 && taken.commands <= MAX_COMMANDS);
+        assert!(!work.is_idle(), "the rest is for the next one");
     }
 
     #[tokio::test]

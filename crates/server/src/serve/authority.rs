@@ -1,22 +1,28 @@
-//! Lets clients in whose `:authority` is a whole URL.
+//! Lets clients in whose `:authority` is not `host:port`.
 //!
-//! etcd's Go client, up to 3.5, sends `http://host:port` there on connections it makes to one endpoint (`endpoint status`,
-//! `endpoint hashkv` and others of etcdctl). It ought to be `host:port`, and the HTTP/2 library refuses such a request before any of
-//! our code sees it. So the first frames of a connection are looked at here, and the prefix is cut off.
+//! etcd ignores that value, so clients send many things in it: a URL (`http://host:port` from etcdctl, `https://…`), a list of endpoints
+//! (`#initially=[…]` from the Go client 3.5.0), the path of a Unix socket, nothing at all. The HTTP/2 library refuses such a request
+//! before our code sees it. Nothing here uses the value either, so the first frames of a connection are read here, and a value
+//! that the library would refuse is replaced by a host name.
 //!
 //! ```text
 //! socket ─► LenientAuthority ─► HTTP/2
 //! ```
 //!
 //! A header block is a sequence of fields, each an index into a table or a literal, maybe Huffman coded (RFC 7541). A literal that
-//! enters the table is changed before it does, so later fields that refer to it need no change.
+//! enters the table is replaced before it does, so later fields that refer to it need no change. The replacement is one character: an
+//! entry must not be larger on this side than on the client's, or this side would evict others earlier. (Only in place of an empty value
+//! it is larger, by one byte of 4,096.)
 //!
-//! 1. A connection whose first header block has nothing to correct, or that is not HTTP/2, passes through untouched and unread from
+//! 1. A connection whose first header block has nothing to replace, or that is not HTTP/2, passes through untouched and unread from
 //!    then on: the usual client pays for one frame.
 //! 2. What cannot be understood is passed on as it is; the library decides.
 //! 3. No frame is held back for longer than until it is complete.
+//! 4. A header block in several frames is read as far as its first frame goes. The authority is one of its first fields.
 
 use bytes::{Buf, BufMut, BytesMut};
+use http::uri::Authority;
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,7 +33,6 @@ const FRAME_HEAD: usize = 9;
 /// The most that a frame may hold unless more was agreed, which no server of ours does.
 const MAX_FRAME: usize = 16_384;
 const HEADERS: u8 = 1;
-const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 const CHUNK: usize = 8 << 10;
@@ -107,7 +112,7 @@ struct Filter {
     held: BytesMut,
     /// To be read by HTTP/2.
     out: BytesMut,
-    /// A header block of this connection was corrected: there may be more.
+    /// A header block of this connection was changed: there may be more.
     corrected: bool,
 }
 
@@ -155,12 +160,12 @@ impl Filter {
             return false;
         }
         let size = usize::from(self.held[0]) << 16 | usize::from(self.held[1]) << 8 | usize::from(self.held[2]);
-        let (kind, flags) = (self.held[3], self.held[4]);
+        let kind = self.held[3];
         if kind != HEADERS {
             self.phase = Phase::Skip(FRAME_HEAD + size);
             return true;
         }
-        if flags & END_HEADERS == 0 || size > MAX_FRAME {
+        if size > MAX_FRAME {
             self.phase = Phase::Pass;
             return true;
         }
@@ -187,7 +192,7 @@ impl Filter {
     }
 }
 
-/// A whole HEADERS frame with its authority corrected; `None` if there is nothing to correct.
+/// A whole HEADERS frame with another authority; `None` if it can stay as it is.
 fn correct_frame(frame: &[u8]) -> Option<Vec<u8>> {
     let (head, payload) = frame.split_at(FRAME_HEAD);
     let flags = head[4];
@@ -196,7 +201,7 @@ fn correct_frame(frame: &[u8]) -> Option<Vec<u8>> {
     let start = usize::from(padded) + if flags & PRIORITY != 0 { 5 } else { 0 };
     let end = payload.len().checked_sub(padding).filter(|end| *end >= start)?;
     let block = correct_block(&payload[start..end])?;
-    let size = u32::try_from(start + block.len() + padding).ok()?;
+    let size = u32::try_from(start + block.len() + padding).ok().filter(|size| *size as usize <= MAX_FRAME)?;
     let mut corrected = Vec::with_capacity(frame.len());
     corrected.extend_from_slice(&size.to_be_bytes()[1..]);
     corrected.extend_from_slice(&head[3..]);
@@ -208,7 +213,12 @@ fn correct_frame(frame: &[u8]) -> Option<Vec<u8>> {
 
 /// `:authority` in the table that every connection begins with.
 const AUTHORITY: usize = 1;
+const AUTHORITY_NAME: &[u8] = b":authority";
 
+/// What stands in for a value that the library would refuse.
+const STAND_IN: &[u8] = b"x";
+
+/// A header block, or its beginning, with another authority; `None` if it can stay as it is.
 fn correct_block(block: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     while let Some(&first) = block.get(at) {
@@ -224,15 +234,19 @@ fn correct_block(block: &[u8]) -> Option<Vec<u8>> {
             }
             _ => integer(block, &mut at, 4)?,
         };
-        if index == 0 {
-            string(block, &mut at)?;
-        }
+        let is_authority = match index {
+            0 => plain(string(block, &mut at)?).is_some_and(|name| *name == *AUTHORITY_NAME),
+            index => index == AUTHORITY,
+        };
         let start = at;
-        let (huffman, value) = string(block, &mut at)?;
-        if index == AUTHORITY {
-            let value = without_scheme(huffman, value)?;
+        let value = string(block, &mut at)?;
+        if is_authority {
+            if is_acceptable(value) {
+                return None;
+            }
             let mut corrected = block[..start].to_vec();
-            put_string(&mut corrected, huffman, &value);
+            corrected.push(u8::try_from(STAND_IN.len()).expect("it is one character"));
+            corrected.extend_from_slice(STAND_IN);
             corrected.extend_from_slice(&block[at..]);
             return Some(corrected);
         }
@@ -240,50 +254,61 @@ fn correct_block(block: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-const SCHEME: &[u8] = b"http://";
-/// The same in Huffman's code: 41 bits, of which the last is 0 and alone in the sixth byte.
-const SCHEME_HUFFMAN: [u8; 5] = [0x9d, 0x29, 0xae, 0xe3, 0x0c];
-const SCHEME_HUFFMAN_BITS: usize = 41;
-
-fn without_scheme(huffman: bool, value: &[u8]) -> Option<Vec<u8>> {
-    if !huffman {
-        return value.strip_prefix(SCHEME).map(<[u8]>::to_vec);
-    }
-    let rest = value.strip_prefix(&SCHEME_HUFFMAN).filter(|rest| rest.first().is_some_and(|byte| byte & 0x80 == 0))?;
-    // One bit to the left; what comes in from the right is padding, which is ones. How much of the end is padding only the codes
-    // tell: some characters end in ones as well.
-    let bits = coded_bits(value)?.checked_sub(SCHEME_HUFFMAN_BITS)?;
-    let next = rest[1..].iter().chain([&0xff]);
-    let shifted = rest.iter().zip(next).map(|(byte, next)| byte << 1 | next >> 7);
-    Some(shifted.take(bits.div_ceil(8)).collect())
+/// Whether the library takes it for an authority.
+fn is_acceptable(value: Literal<'_>) -> bool {
+    plain(value).is_some_and(|value| Authority::try_from(&*value).is_ok())
 }
 
-/// How many bits of a Huffman coded text are characters; the rest is padding. `None` for what no authority holds.
-///
-/// The code is canonical, so a code's first bits tell its length.
-fn coded_bits(text: &[u8]) -> Option<usize> {
+/// The text of a literal. `None` if it has characters that no authority has, or is no text.
+fn plain((huffman, bytes): Literal<'_>) -> Option<Cow<'_, [u8]>> {
+    if huffman { decoded(bytes).map(Cow::Owned) } else { Some(Cow::Borrowed(bytes)) }
+}
+
+/// The characters with short codes, which are all that an authority may have: how long the codes are, and whose they are, in order. The
+/// code is canonical: these two determine it.
+const CODES: [(u32, &[u8]); 8] = [
+    (5, b"012aceiost"),
+    (6, b" %-./3456789=A_bdfghlmnpru"),
+    (7, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
+    (8, b"&*,;XZ"),
+    (10, b"!\"()?"),
+    (11, b"'+|"),
+    (12, b"#>"),
+    (13, b"\0$@[]~"),
+];
+
+/// A Huffman coded text, if it has only characters with short codes.
+fn decoded(text: &[u8]) -> Option<Vec<u8>> {
     let total = text.len() * 8;
+    // Beyond the end there is padding, which is ones.
     let bit = |at: usize| text.get(at / 8).is_none_or(|byte| byte & (0x80 >> (at % 8)) != 0);
-    let bits = |at: usize, n: usize| (at..at + n).fold(0, |value, at| value << 1 | u32::from(bit(at)));
-    let mut at = 0;
-    loop {
-        let left = total - at;
+    let bits = |at: usize, n: u32| (at..at + n as usize).fold(0, |value, at| value << 1 | usize::from(bit(at)));
+    let (mut at, mut found) = (0, Vec::with_capacity(text.len() * 8 / 5));
+    while at < total {
+        let left = u32::try_from(total - at).unwrap_or(u32::MAX);
         if left < 8 && bits(at, left) == (1 << left) - 1 {
-            return Some(at);
+            break;
         }
-        at += match bits(at, 8) {
-            first if first >> 3 <= 0b0_1001 => 5,
-            first if first >> 2 <= 0b10_1101 => 6,
-            first if first >> 1 <= 0b111_1011 => 7,
-            first if first <= 0b1111_1101 => 8,
-            // The brackets of an IPv6 address.
-            _ if matches!(bits(at, 13), 0x1ffb | 0x1ffc) => 13,
-            _ => return None,
-        };
-        if at > total {
-            return None;
-        }
+        let (length, character) = character(|n| bits(at, n))?;
+        at += length as usize;
+        found.push(character);
     }
+    (at <= total).then_some(found)
+}
+
+/// The next character and the length of its code; `bits` gives the next ones as a number.
+fn character(bits: impl Fn(u32) -> usize) -> Option<(u32, u8)> {
+    let (mut first, mut before) = (0, 0);
+    for (length, characters) in CODES {
+        first <<= length - before;
+        before = length;
+        // No code is below the first of its length: that would be a shorter one.
+        if let Some(character) = characters.get(bits(length) - first) {
+            return Some((length, *character));
+        }
+        first += characters.len();
+    }
+    None
 }
 
 /// An integer whose first byte has `bits` bits for it.
@@ -306,29 +331,14 @@ fn integer(block: &[u8], at: &mut usize, bits: u32) -> Option<usize> {
 }
 
 /// Whether it is Huffman coded, and its bytes.
-fn string<'a>(block: &'a [u8], at: &mut usize) -> Option<(bool, &'a [u8])> {
+type Literal<'a> = (bool, &'a [u8]);
+
+fn string<'a>(block: &'a [u8], at: &mut usize) -> Option<Literal<'a>> {
     let huffman = block.get(*at)? & 0x80 != 0;
     let length = integer(block, at, 7)?;
     let value = block.get(*at..*at + length)?;
     *at += length;
     Some((huffman, value))
-}
-
-fn put_string(out: &mut Vec<u8>, huffman: bool, value: &[u8]) {
-    let coding = if huffman { 0x80 } else { 0 };
-    match value.len() {
-        length @ ..0x7f => out.push(coding | u8::try_from(length).expect("below 127")),
-        length => {
-            out.push(coding | 0x7f);
-            let mut rest = length - 0x7f;
-            while rest >= 0x80 {
-                out.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
-                rest >>= 7;
-            }
-            out.push(u8::try_from(rest).expect("seven bits"));
-        }
-    }
-    out.extend_from_slice(value);
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The connections of clients: HTTP/2, and HTTP/1 for the pages, told apart by their first bytes.
 
+use super::admission::{Place, Pool};
 use super::authority::LenientAuthority;
 use super::front::Front;
+use super::opening::Opening;
 use super::requests::{Requests, Running};
-use super::{ACCEPT_PAUSE, CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use super::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW, metadata};
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -27,24 +29,16 @@ pub(super) struct Ends {
 }
 
 /// Serves until the last connection has ended.
-pub(super) async fn serve(listener: TcpListener, front: Front, ends: Ends) {
+pub(super) async fn serve(listener: TcpListener, pool: Pool, front: Front, ends: Ends) {
     let front = Arc::new(front);
     let connections = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, place) = tokio::select! {
+            accepted = pool.accept(&listener) => accepted,
             () = ends.stopping.cancelled() => break,
             () = ends.closing.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(stream, front.clone(), ends.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client's connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        connections.spawn(connection(stream, place, front.clone(), ends.clone()));
     }
     drop(listener);
     connections.close();
@@ -59,6 +53,7 @@ fn builder(requests: Requests) -> Builder<Requests> {
         .max_concurrent_streams(u32::MAX)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(metadata::MOST)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         // The count is over a connection's life, which for a client of ours may be months.
@@ -72,14 +67,16 @@ fn builder(requests: Requests) -> Builder<Requests> {
     builder
 }
 
-async fn connection(stream: TcpStream, front: Arc<Front>, ends: Ends) {
+async fn connection(stream: TcpStream, place: Place, front: Arc<Front>, ends: Ends) {
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "a client's connection ended before it was served");
     }
     let service = service_fn(move |request| front.answer(request).map(Ok::<_, Infallible>));
-    let requests = Requests::new();
+    let requests = Requests::new(place.activity().clone());
     let builder = builder(requests.clone());
-    let mut served = pin!(builder.serve_connection(TokioIo::new(LenientAuthority::new(stream)), service));
+    let stream = LenientAuthority::new(Opening::new(stream, place.spoken()));
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut over = pin!(place.over());
     let mut running = Running::new();
     let mut stopping = pin!(ends.stopping.cancelled());
     let mut closing = pin!(ends.closing.cancelled());
@@ -98,6 +95,7 @@ async fn connection(stream: TcpStream, front: Arc<Front>, ends: Ends) {
                 served.as_mut().graceful_shutdown();
             }
             () = &mut closing => return,
+            () = &mut over => return,
         }
     }
 }

@@ -6,11 +6,13 @@
 
 use super::reply::Reply;
 use super::routes::Services;
-use super::unary;
+use super::{metadata, unary};
+use crate::deadline;
 use crate::http::Pages;
 use crate::metrics::{GrpcMetrics, GrpcMetricsService, MethodMetrics};
 use crate::node::Node;
 use crate::service::watch;
+use crate::status::received;
 use conclave_api::conclave::v1::elections_server::Elections;
 use conclave_api::conclave::v1::locks_server::Locks;
 use conclave_api::etcdserverpb::kv_server::Kv;
@@ -21,7 +23,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::service::Routes;
 use tower::{Layer, Service};
@@ -54,15 +56,19 @@ macro_rules! direct {
         impl Front {
             /// The answer, or the request if its method has no way of its own.
             #[expect(clippy::result_large_err, reason = "it is no error, and a box is what this is to save")]
-            fn direct(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, Request<Incoming>> {
+            fn direct(
+                self: &Arc<Self>,
+                request: Request<Incoming>,
+                deadline: Option<Instant>,
+            ) -> Result<Answer, Request<Incoming>> {
                 let max = self.services.max_message;
                 match request.uri().path() {
                     $($path => {
                         let service = self.services.$service.clone();
                         let call = move |request| async move { $trait::$method(&*service, request).await };
-                        Ok(Box::pin(unary::answer(request, max, self.direct.$metrics.begin(), call)))
+                        Ok(Box::pin(unary::answer(request, max, self.direct.$metrics.begin(deadline), call)))
                     })*
-                    watch::PATH => Ok(Box::pin(std::future::ready(self.watch(request)))),
+                    watch::PATH => Ok(Box::pin(std::future::ready(self.watch(request, deadline)))),
                     _ => Err(request),
                 }
             }
@@ -102,25 +108,23 @@ impl Front {
         }
     }
 
-    pub(super) fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    pub(super) fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+        metadata::trim(request.headers_mut());
         if !is_grpc(request.headers()) {
             let pages = self.pages.clone();
             let page = async move { pages.respond(request.method(), request.uri()).await.map(Reply::page) };
             return Box::pin(page);
         }
-        let patience = timeout(request.headers());
-        let answer = self.call(request);
-        let Some(patience) = patience else { return answer };
-        Box::pin(async move {
-            let answer = tokio::time::timeout(patience, answer).await;
-            answer.unwrap_or_else(|_| Status::cancelled("Timeout expired").into_http())
-        })
+        let deadline = deadline::of(request.headers());
+        let answer = self.call(request, deadline);
+        let Some(deadline) = deadline else { return answer };
+        Box::pin(async move { deadline::within(deadline, answer).await.unwrap_or_else(Status::into_http) })
     }
 
-    fn call(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    fn call(self: &Arc<Self>, request: Request<Incoming>, deadline: Option<Instant>) -> Answer {
         // No encoding is spoken here; tonic has the words for that.
         let request = match is_encoded(request.headers()) {
-            false => match self.direct(request) {
+            false => match self.direct(request, deadline) {
                 Ok(answer) => return answer,
                 Err(request) => request,
             },
@@ -129,14 +133,14 @@ impl Front {
         let routed = self.routes.clone().call(request.map(tonic::body::Body::new));
         Box::pin(async move {
             match routed.await {
-                Ok(answer) => answer.map(Reply::routed),
+                Ok(answer) => in_words_of_grpc(answer.map(Reply::routed)),
                 Err(never) => match never {},
             }
         })
     }
 
-    fn watch(&self, request: Request<Incoming>) -> Response<Reply> {
-        let counted = self.direct.watch.begin();
+    fn watch(&self, request: Request<Incoming>, deadline: Option<Instant>) -> Response<Reply> {
+        let counted = self.direct.watch.begin(deadline);
         match watch::open(&self.node, request) {
             Ok(response) => response.map(|body| Reply::watch(counted.body(body))),
             Err(status) => {
@@ -147,48 +151,23 @@ impl Front {
     }
 }
 
+/// A refusal for the size of a message, which the router words in its own way.
+fn in_words_of_grpc(answer: Response<Reply>) -> Response<Reply> {
+    if answer.headers().get(Status::GRPC_STATUS).is_none_or(|code| code != OUT_OF_RANGE) {
+        return answer;
+    }
+    match Status::from_header_map(answer.headers()) {
+        Some(status) => received(status).into_http(),
+        None => answer,
+    }
+}
+
+const OUT_OF_RANGE: &str = "11";
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity")
-}
-
-/// The client's patience: at most eight digits and a unit. What cannot be read is as if it were not there.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get("grpc-timeout")?.to_str().ok()?;
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u32 = number.parse().ok().filter(|number| *number < 100_000_000)?;
-    Some(match unit {
-        "H" => Duration::from_secs(3_600) * number,
-        "M" => Duration::from_secs(60) * number,
-        "S" => Duration::from_secs(1) * number,
-        "m" => Duration::from_millis(1) * number,
-        "u" => Duration::from_micros(1) * number,
-        "n" => Duration::from_nanos(1) * number,
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &'static str) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        headers.insert("grpc-timeout", http::HeaderValue::from_static(text));
-        timeout(&headers)
-    }
-
-    #[test]
-    fn timeouts() {
-        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
-        for wrong in ["", "S", "5", "5s", "-5S", "100000000S", "5 S"] {
-            assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The body of every response on a client address.
 
+use super::large::Large;
 use crate::http::PageBody;
 use crate::metrics::CountedBody;
 use crate::node::Node;
@@ -19,6 +20,8 @@ pub(super) struct Reply(Part);
 enum Part {
     /// The message of a unary call that went well, and then its trailers.
     Message(Bytes),
+    /// The same for a large one: the beginning, and what follows in pieces.
+    Large(Bytes, Box<Large>),
     Trailers,
     #[default]
     Nothing,
@@ -30,6 +33,10 @@ enum Part {
 impl Reply {
     pub(super) fn message(data: Bytes) -> Reply {
         Reply(Part::Message(data))
+    }
+
+    pub(super) fn large(prefix: Bytes, rest: Large) -> Reply {
+        Reply(Part::Large(prefix, Box::new(rest)))
     }
 
     pub(super) fn watch(body: CountedBody<WatchBody<Node>>) -> Reply {
@@ -63,6 +70,14 @@ impl Body for Reply {
                 *part = Part::Trailers;
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
+            Part::Large(prefix, _) if !prefix.is_empty() => Poll::Ready(Some(Ok(Frame::data(std::mem::take(prefix))))),
+            Part::Large(_, rest) => match rest.next() {
+                Some(piece) => Poll::Ready(Some(piece.map(Frame::data))),
+                None => {
+                    *part = Part::Nothing;
+                    Poll::Ready(Some(Ok(Frame::trailers(all_went_well()))))
+                }
+            },
             Part::Trailers => {
                 *part = Part::Nothing;
                 Poll::Ready(Some(Ok(Frame::trailers(all_went_well()))))
@@ -79,7 +94,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Part::Message(_) | Part::Trailers => false,
+            Part::Message(_) | Part::Large(..) | Part::Trailers => false,
             Part::Nothing => true,
             Part::Watch(body) => body.is_end_stream(),
             Part::Routed(body) => body.is_end_stream(),
@@ -89,7 +104,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Part::Message(_) | Part::Trailers | Part::Watch(_) => SizeHint::default(),
+            Part::Message(_) | Part::Large(..) | Part::Trailers | Part::Watch(_) => SizeHint::default(),
             Part::Nothing => SizeHint::with_exact(0),
             Part::Routed(body) => body.size_hint(),
             Part::Page(body) => body.size_hint(),

@@ -9,6 +9,7 @@
 //! 2. A request that panics ends alone.
 //! 3. Where several threads run tasks, each request has a task of its own: one connection's requests are not to wait for each other there.
 
+use super::admission::Activity;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use futures::task::AtomicWaker;
@@ -30,18 +31,25 @@ pub(super) struct Requests {
     /// Those that nobody has polled yet.
     new: Arc<Mutex<Vec<Request>>>,
     one_thread: bool,
+    /// Knows how many are under way.
+    activity: Activity,
 }
 
 impl Requests {
     /// For a connection of the runtime that this is called in.
-    pub(super) fn new() -> Requests {
+    pub(super) fn new(activity: Activity) -> Requests {
         let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-        Requests { new: Arc::default(), one_thread }
+        Requests { new: Arc::default(), one_thread, activity }
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
     fn execute(&self, request: F) {
+        let busy = self.activity.begin();
+        let request = async move {
+            let _busy = busy;
+            request.await;
+        };
         if self.one_thread {
             // hyper tells of no panic, as a task of its own would not: the request's stream is reset.
             // And the runtime's budget is the connection's: whoever has used it up would ask again and again in the same turn.
@@ -138,7 +146,7 @@ mod tests {
     /// A connection that takes three requests, the second of which panics, and ends when two are done.
     #[tokio::test(start_paused = true)]
     async fn requests_run_in_the_task_of_their_connection_and_fail_alone() {
-        let (requests, mut running) = (Requests::new(), Running::new());
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
         let taken = requests.clone();
         let mut connection = Box::pin(async move {
@@ -158,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_does_not_hold_up_the_others() {
-        let (requests, mut running) = (Requests::new(), Running::new());
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         let done = Arc::new(AtomicUsize::new(0));
         requests.execute(pending());
         for _ in 0..100 {
@@ -174,7 +182,7 @@ mod tests {
     }
     #[tokio::test(start_paused = true)]
     async fn all_that_is_ready_is_answered_before_anything_is_written() {
-        let (requests, mut running) = (Requests::new(), Running::new());
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         let answered = Arc::new(AtomicUsize::new(0));
         for _ in 0..100 {
             let (answered, mut asked) = (answered.clone(), false);
@@ -200,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_never_rests_stops_neither_the_connection_nor_the_others() {
-        let (requests, mut running) = (Requests::new(), Running::new());
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         requests.execute(poll_fn(|cx| -> Poll<()> {
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -215,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wake_up_from_another_thread_is_never_lost() {
-        let (requests, mut running) = (Requests::new(), Running::new());
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         let (answers, mut all) = tokio::sync::mpsc::unbounded_channel();
         let (ask, asked) = std::sync::mpsc::channel::<tokio::sync::oneshot::Sender<()>>();
         let waker = std::thread::spawn(move || asked.into_iter().for_each(|wake| wake.send(()).expect("it waits")));

@@ -1,13 +1,17 @@
 //! A unary gRPC call with nothing between it and the HTTP/2 stream: the message is decoded from the bytes that arrived, and the reply
-//! is one frame of data and its trailers.
+//! is one frame of data and its trailers. A large one is many frames (`large`).
 //!
 //! What goes wrong with the framing is answered with the codes that gRPC libraries give it.
 
+use super::large::Large;
+use super::pieces::InPieces;
 use super::reply::Reply;
 use crate::metrics::CallMetrics;
+use crate::outflow::{MOST, Share};
+use crate::status::{received_too_large, sent_too_large};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use prost::Message;
@@ -32,7 +36,7 @@ pub(super) fn answer<B, T, U, F>(
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
     T: Message + Default,
-    U: Message,
+    U: InPieces,
     F: Future<Output = Result<tonic::Response<U>, Status>>,
 {
     let (head, mut body) = request.into_parts();
@@ -46,11 +50,14 @@ where
             }
             Err(status) => Err(status),
         };
-        match called {
-            Ok(answer) => {
+        let replied = match called {
+            Ok(answer) => reply(answer).await,
+            Err(status) => Err(status),
+        };
+        match replied {
+            Ok(reply) => {
                 counted.ended(Code::Ok);
-                let (metadata, message, _) = answer.into_parts();
-                reply(metadata.into_headers(), &message)
+                reply
             }
             Err(status) => {
                 counted.ended(status.code());
@@ -64,16 +71,32 @@ fn decode<T: Message + Default>(message: Bytes) -> Result<T, Status> {
     T::decode(message).map_err(|error| Status::internal(error.to_string()))
 }
 
-fn reply(mut headers: HeaderMap, message: &impl Message) -> Response<Reply> {
-    let length = message.encoded_len();
-    let mut data = BytesMut::with_capacity(PREFIX + length);
-    data.put_u8(0);
-    data.put_u32(u32::try_from(length).expect("a reply is far below 4 GiB"));
-    message.encode_raw(&mut data);
-    headers.insert(CONTENT_TYPE, GRPC);
-    let mut response = Response::new(Reply::message(data.freeze()));
-    *response.headers_mut() = headers;
-    response
+async fn reply<U: InPieces>(answer: tonic::Response<U>) -> Result<Response<Reply>, Status> {
+    let (metadata, message, mut extensions) = answer.into_parts();
+    let reply = match extensions.remove::<Share>() {
+        Some(share) => {
+            let prefix = prefix(share.size)?.to_vec().into();
+            Reply::large(prefix, Large::new(message, share).await?)
+        }
+        None => {
+            let length = message.encoded_len();
+            let mut data = BytesMut::with_capacity(PREFIX + length);
+            data.put_slice(&prefix(length)?);
+            message.encode_raw(&mut data);
+            Reply::message(data.freeze())
+        }
+    };
+    let mut response = Response::new(reply);
+    *response.headers_mut() = metadata.into_headers();
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    Ok(response)
+}
+
+/// Of a message that is not compressed.
+fn prefix(length: usize) -> Result<[u8; PREFIX], Status> {
+    let size = u32::try_from(length).ok().filter(|_| length <= MOST).ok_or_else(|| sent_too_large(length, MOST))?;
+    let [a, b, c, d] = size.to_be_bytes();
+    Ok([0, a, b, c, d])
 }
 
 /// The one message of a request. Usually it is all in the first frame, and is not copied.
@@ -132,9 +155,7 @@ fn end(bytes: &[u8], limit: usize) -> Result<Option<usize>, Status> {
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > limit {
-        return Err(Status::out_of_range(format!(
-            "Error, decoded message length too large: found {length} bytes, the limit is: {limit} bytes"
-        )));
+        return Err(received_too_large(length, limit));
     }
     Ok(Some(PREFIX + length))
 }

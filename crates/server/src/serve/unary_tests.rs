@@ -23,7 +23,7 @@ async fn ask(pieces: Vec<Vec<u8>>) -> Response<Reply> {
     let frames = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
     let request = Request::new(StreamBody::new(futures::stream::iter(frames)));
     let metrics = GrpcMetrics::default();
-    answer(request, LIMIT, metrics.method("/a/b").begin(), |request: tonic::Request<PutRequest>| async move {
+    answer(request, LIMIT, metrics.method("/a/b").begin(None), |request: tonic::Request<PutRequest>| async move {
         let put = request.into_inner();
         match put.value.len() {
             13 => Err(Status::not_found("thirteen")),
@@ -77,11 +77,40 @@ async fn what_cannot_be_read_is_refused() {
     let mut compressed = bytes;
     compressed[0] = 1;
     assert_eq!(refusal(&ask(vec![compressed]).await).0, internal);
-    let out_of_range = "11";
-    assert_eq!(refusal(&ask(vec![framed(&put(LIMIT))]).await).0, out_of_range);
-    assert_eq!(
-        refusal(&ask(vec![vec![0, 0xff, 0xff, 0xff, 0xff]]).await).0,
-        out_of_range,
-        "nothing is set aside for it"
-    );
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_in_the_words_of_grpc() {
+    let exhausted = "8";
+    let text = "grpc:%20received%20message%20larger%20than%20max%20(1006%20vs.%201000)";
+    assert_eq!(refusal(&ask(vec![framed(&put(LIMIT))]).await), (exhausted, text));
+    assert_eq!(refusal(&ask(vec![vec![0, 0xff, 0xff, 0xff, 0xff]]).await).0, exhausted, "nothing is set aside for it");
+    assert_eq!(prefix(MOST).expect("it fits"), [0, 0x7f, 0xff, 0xff, 0xff]);
+    for beyond in [MOST + 1, u32::MAX as usize + 1, usize::MAX] {
+        assert_eq!(prefix(beyond).expect_err("it does not").code(), Code::ResourceExhausted);
+    }
+}
+
+/// Each poll gives one piece, and all of them make up the message.
+#[tokio::test]
+async fn a_large_answer_goes_out_in_pieces() {
+    let kv = conclave_api::mvccpb::KeyValue { value: vec![7; 1_000].into(), ..Default::default() };
+    let response = conclave_api::etcdserverpb::RangeResponse { kvs: vec![kv; 4_000], ..Default::default() };
+    let expected = framed(&response);
+    let answer = crate::outflow::Outflow::new().make(move || response).await.expect("not refused");
+    let mut body = reply(answer).await.expect("not refused").into_body();
+    let (mut bytes, mut pieces) = (vec![], 0);
+    let trailers = loop {
+        match body.frame().await.expect("trailers come first").expect("it does not fail").into_data() {
+            Ok(data) => {
+                assert!(data.len() < 100_000, "one poll encoded {} bytes", data.len());
+                pieces += 1;
+                bytes.extend_from_slice(&data);
+            }
+            Err(frame) => break frame.into_trailers().expect("neither data nor trailers"),
+        }
+    };
+    assert_eq!(trailers["grpc-status"], "0");
+    assert!(pieces > 40 && bytes == expected);
+    assert!(body.is_end_stream());
 }

@@ -43,9 +43,10 @@ impl Cluster for ClusterService {
         if admit(node, request)?.linearizable {
             node.reader.barrier().await?;
         }
-        let announced = read::members(&node.state.view()).map_err(fault)?;
+        let view = node.state.view();
+        let announced = read::members(&view).map_err(fault)?;
         let members = join(node.leadership.members(), &announced);
-        Ok(Response::new(MemberListResponse { header: Some(node.header(node.state.revision())), members }))
+        Ok(Response::new(MemberListResponse { header: Some(node.header(view.bounds().current)), members }))
     }
 
     async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {

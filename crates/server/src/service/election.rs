@@ -1,12 +1,12 @@
 //! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's (`crate::waiters`).
 
-use super::lock::{desk, limits, status};
+use super::lock::{limits, status};
 use super::quota::Quota;
 use super::{admit, response, unexpected};
 use crate::convert::{self, Limits};
 use crate::node::Node;
 use crate::status::{fault, text};
-use crate::waiters::{Desk, LeaderFeed};
+use crate::waiters::{LeaderFeed, Queues};
 use conclave_api::v3electionpb::election_server::Election;
 use conclave_api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse, ResignRequest,
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 pub struct ElectionService {
     node: Arc<Node>,
-    desk: Desk,
+    queues: Queues,
     limits: Limits,
     quota: Quota,
 }
@@ -28,17 +28,17 @@ pub struct ElectionService {
 impl ElectionService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> ElectionService {
-        ElectionService { desk: desk(&node), limits: limits(&node), quota: Quota::new(node.clone()), node }
+        ElectionService { queues: node.queues.clone(), limits: limits(&node), quota: Quota::new(node.clone()), node }
     }
 }
 
 #[tonic::async_trait]
 impl Election for ElectionService {
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<CampaignResponse>, Status> {
-        let wish = convert::campaign(admit(&self.node, request)?, self.limits)?;
-        self.quota.admit(wish.name.len() + wish.value.len()).await?;
-        let name = wish.name.clone();
-        let held = self.desk.acquire(wish).await.map_err(|error| status(error, QueueKind::Election))?;
+        let wanted = convert::campaign(admit(&self.node, request)?, self.limits)?;
+        self.quota.admit(wanted.name.len() + wanted.value.len()).await?;
+        let name = wanted.name.clone();
+        let held = self.queues.acquire(wanted).await.map_err(|error| status(error, QueueKind::Election))?;
         let acquired = held.keep();
         Ok(Response::new(convert::elected(self.node.header(acquired.revision), name, acquired)))
     }
@@ -88,7 +88,7 @@ impl Election for ElectionService {
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
             // A place that is gone already was given up before: nothing to complain about.
-            Answer::Withdraw { .. } => Ok(Response::new(ResignResponse { header: Some(header) })),
+            Answer::Dequeue { .. } => Ok(Response::new(ResignResponse { header: Some(header) })),
             other => Err(unexpected(&other)),
         }
     }

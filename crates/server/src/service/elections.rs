@@ -1,10 +1,16 @@
 //! `conclave.v1.Elections`: each operation one command, each answer from this node's own applied state.
 
 mod campaign;
+#[cfg(test)]
+mod campaign_tests;
+mod candidacy;
 mod lines;
 mod standing;
+mod state;
 mod watch;
 
+use self::campaign::Campaigns;
+use self::state::Applied;
 use super::coord::{Decided, decide, look, not_of_it};
 use super::quota::Quota;
 use super::{admit, require_leader};
@@ -21,20 +27,27 @@ use conclave_api::conclave::v1::{
 use conclave_state::coord::read;
 use conclave_state::{CoordBody, CoordResponse, Name};
 use futures::stream::BoxStream;
-use lines::Lines;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub struct ElectionsService {
     node: Arc<Node>,
     quota: Quota,
-    lines: Arc<Lines>,
+    campaigns: Campaigns,
 }
 
 impl ElectionsService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> ElectionsService {
-        ElectionsService { quota: Quota::new(node.clone()), lines: Arc::default(), node }
+        let campaigns = Campaigns {
+            calls: node.calls.clone(),
+            state: Arc::new(Applied(node.clone())),
+            feed: node.coordination.clone(),
+            lines: Arc::default(),
+            stopping: node.stopping.clone(),
+            leave_timeout: node.config.request_timeout(),
+        };
+        ElectionsService { quota: Quota::new(node.clone()), campaigns, node }
     }
 
     /// An operation on one election, answered with its term.
@@ -82,7 +95,7 @@ impl Elections for ElectionsService {
         let campaign = convert::campaign(admit(&self.node, request)?)?;
         let grows_by = grows_by(&CoordBody::Enter(campaign.enter.clone()));
         self.quota.admit(grows_by).await?;
-        Ok(Response::new(campaign::run(self.node.clone(), self.lines.clone(), campaign).await?))
+        Ok(Response::new(self.campaigns.run(campaign).await?))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<ElectionResponse>, Status> {

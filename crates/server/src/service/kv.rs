@@ -2,24 +2,23 @@
 
 use super::quota::Quota;
 use super::range_stream::{self, RangeStream};
-use super::{admit, read_txn, response, unexpected};
-use crate::convert::{self, ConvertedTxn, Limits, TxnRoute};
+use super::{admit, response, unexpected};
+use crate::convert::{self, ConvertedTxn, Limits, Load, TxnRoute};
 use crate::node::Node;
-use crate::status::text;
+use crate::outflow::{Beside, Measured};
+use crate::reader::{Found, Query};
+use crate::status::{text, written};
 use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-    RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+    RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use conclave_state::{Command, Response as Answer, Txn, TxnResult};
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-
-/// Between two looks at how far the sweep has come.
-const SWEPT_PAUSE: Duration = Duration::from_millis(5);
 
 pub struct KvService {
     node: Arc<Node>,
@@ -35,26 +34,64 @@ impl KvService {
         KvService { node, limits, quota }
     }
 
-    async fn write_txn(&self, txn: Txn) -> Result<(i64, TxnResult), Status> {
+    async fn write_txn(&self, txn: Txn) -> Result<(TxnResult, i64), Status> {
         let outcome = self.node.proposer.propose(Command::Txn(txn)).await?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
-            Answer::Txn(result) => Ok((revision, result)),
+            Answer::Txn(result) => Ok((result, revision)),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Waits until this node has removed what is compacted.
-    async fn swept(&self) -> Result<(), Status> {
-        let end = Instant::now() + self.node.config.request_timeout();
-        while !self.node.state.is_swept() {
-            if Instant::now() >= end {
-                return Err(text::TIMED_OUT.into());
-            }
-            tokio::time::sleep(SWEPT_PAUSE).await;
+    /// Answers a read: here if it is short, beside the event loop otherwise, and in a place if the answer may be large.
+    async fn look<Q: Query, U: Message + 'static>(
+        &self,
+        query: Q,
+        serializable: bool,
+        convert: impl FnOnce(ResponseHeader, Q::Answer) -> U + Send + 'static,
+    ) -> Result<Response<U>, Status> {
+        let long = match self.node.reader.read(query, serializable).await? {
+            Found::Short(answer, revision) => return Ok(Response::new(convert(self.node.header(revision), answer))),
+            Found::Long(long) => long,
+        };
+        let node = self.node.clone();
+        let make = move |answer, revision| Measured::new(convert(node.header(revision), answer));
+        // Held until the response has its share.
+        let _place = if long.is_small() { None } else { Some(self.node.outflow.place().await) };
+        self.node.outflow.admit(long.read(make).await?).await
+    }
+
+    /// Converts the answer to a write: here if it is small, beside the event loop if it is large.
+    async fn respond<T: Load + Send + 'static, U: Message + 'static>(
+        &self,
+        answer: T,
+        convert: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<Response<U>, Status> {
+        if !answer.is_large() {
+            return Ok(Response::new(convert(answer)));
+        }
+        let answer = Beside::new(answer);
+        // A refusal would say that the write had no effect.
+        self.node.outflow.make(move || convert(answer.take())).await.map_err(|status| written(&status))
+    }
+}
+
+/// Between two looks at how far the sweep has come.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits until a node has removed what is compacted. Without a limit, as in etcd: the compaction is decided, so that it takes long is no
+/// error.
+async fn swept(done: impl Fn() -> bool, stopping: &CancellationToken) -> Result<(), Status> {
+    let mut pause = FIRST_PAUSE;
+    while !done() {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            () = stopping.cancelled() => return Err(text::STOPPED.into()),
         }
         Ok(())
     }
+    Ok(())
 }
 
 #[tonic::async_trait]
@@ -63,8 +100,7 @@ impl Kv for KvService {
         self.node.metrics.range_total.inc();
         let request = admit(&self.node, request)?;
         let serializable = request.serializable;
-        let (result, revision) = self.node.reader.range(convert::range(request)?, serializable).await?;
-        Ok(Response::new(convert::range_response(self.node.header(revision), result)))
+        self.look(convert::range(request)?, serializable, convert::range_response).await
     }
 
     type RangeStreamStream = RangeStream;
@@ -101,7 +137,9 @@ impl Kv for KvService {
         let outcome = self.node.proposer.propose(Command::DeleteRange(delete)).await?.outcome;
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
-            Answer::DeleteRange(deleted) => Ok(Response::new(convert::deleted(header, deleted))),
+            Answer::DeleteRange(deleted) => {
+                self.respond(deleted, move |deleted| convert::deleted(header, deleted)).await
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -111,16 +149,17 @@ impl Kv for KvService {
         let request = admit(&self.node, request)?;
         let size = request.encoded_len();
         let ConvertedTxn { txn, route, puts } = convert::txn(request, self.limits)?;
-        let (revision, result) = match route {
-            TxnRoute::Read { serializable } => read_txn::read(&self.node, txn, serializable).await?,
+        match route {
+            TxnRoute::Read { serializable } => self.look(txn, serializable, convert::txn_response).await,
             TxnRoute::Write => {
                 if puts {
                     self.quota.admit(size).await?;
                 }
-                self.write_txn(txn).await?
+                let (result, revision) = self.write_txn(txn).await?;
+                let header = self.node.header(revision);
+                self.respond(result, move |result| convert::txn_response(header, result)).await
             }
-        };
-        Ok(Response::new(convert::txn_response(self.node.header(revision), result)))
+        }
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
@@ -129,10 +168,28 @@ impl Kv for KvService {
         let outcome = self.node.proposer.propose(command).await?.outcome;
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
-            Answer::Compact if request.physical => self.swept().await?,
+            Answer::Compact if request.physical => {
+                swept(|| self.node.state.swept_to(request.revision), &self.node.stopping).await?;
+            }
             Answer::Compact => {}
             other => return Err(unexpected(&other)),
         }
         Ok(Response::new(CompactionResponse { header: Some(header) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_may_take_as_long_as_it_takes() {
+        let stopping = CancellationToken::new();
+        let end = Instant::now() + Duration::from_secs(3_600);
+        swept(|| Instant::now() >= end, &stopping).await.expect("it is decided");
+        assert!(Instant::now() < end + LONGEST_PAUSE * 2);
+        stopping.cancel();
+        assert_eq!(swept(|| false, &stopping).await.expect_err("nobody sweeps").message(), text::STOPPED.message);
     }
 }

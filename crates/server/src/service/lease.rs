@@ -4,7 +4,7 @@ use super::quota::Quota;
 use super::{admit, require_leader, response, unexpected, until_stopped};
 use crate::convert::{self, LeaseLife};
 use crate::node::Node;
-use crate::status::fault;
+use crate::status::{fault, received};
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
@@ -38,16 +38,20 @@ impl LeaseService {
         Ok(self.node.proposer.propose(command).await?.outcome)
     }
 
-    async fn life(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseLife>, Status> {
+    /// The lease, with the revision at which its keys are attached: what the header tells, however long the leader takes to answer.
+    async fn life(&self, id: LeaseId, keys: bool) -> Result<(i64, Option<LeaseLife>), Status> {
         self.node.reader.barrier().await?;
         let view = self.node.state.view();
-        let Some(granted_seconds) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok(None) };
+        let revision = view.bounds().current;
+        let Some(granted_ms) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok((revision, None)) };
+        let granted_seconds = convert::whole_seconds(granted_ms);
         let keys = match keys {
             true => self.node.reader.within(view, move |view, most| read::lease_keys_within(view, id, most)).await?,
             false => Vec::new(),
         };
         let remaining = self.node.leases.remaining(id).await?;
-        Ok(remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys }))
+        let life = remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys });
+        Ok((revision, life))
     }
 }
 
@@ -61,15 +65,13 @@ impl Lease for LeaseService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome = self.propose(Command::LeaseGrant(grant.clone())).await?;
+            let outcome = self.propose(Command::LeaseGrant(grant)).await?;
             if chosen_here && outcome.result == Err(Rejection::LeaseExists) {
                 continue;
             }
             let header = self.node.header(outcome.revision);
             return match response(outcome)? {
-                Answer::LeaseGrant { id, ttl_seconds } => {
-                    Ok(Response::new(convert::lease_granted(header, id, ttl_seconds)))
-                }
+                Answer::LeaseGrant { id, ttl_ms } => Ok(Response::new(convert::lease_granted(header, id, ttl_ms))),
                 other => Err(unexpected(&other)),
             };
         }
@@ -95,7 +97,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         require_leader(&self.node, request.metadata())?;
         let node = self.node.clone();
-        let answers = request.into_inner().map_ok(move |request| renew(node.clone(), request.id));
+        let answers = request.into_inner().map_err(received).map_ok(move |request| renew(node.clone(), request.id));
         Ok(Response::new(until_stopped(&self.node, answers.try_buffered(PIPELINE).boxed())))
     }
 
@@ -104,8 +106,8 @@ impl Lease for LeaseService {
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         let request = admit(&self.node, request)?;
-        let life = self.life(request.id, request.keys).await?;
-        let header = self.node.header(self.node.state.revision());
+        let (revision, life) = self.life(request.id, request.keys).await?;
+        let header = self.node.header(revision);
         Ok(Response::new(convert::lease_time_to_live(header, request.id, life)))
     }
 
@@ -115,9 +117,13 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         let LeaseLeasesRequest {} = admit(&self.node, request)?;
         self.node.reader.barrier().await?;
-        let leases = self.node.reader.within(self.node.state.view(), read::lease_ids_within).await?;
-        let header = self.node.header(self.node.state.revision());
-        Ok(Response::new(convert::lease_leases(header, leases.into_iter())))
+        let view = self.node.state.view();
+        let revision = view.bounds().current;
+        let mut leases = self.node.reader.within(view, read::lease_ids_within).await?;
+        // As in etcd: the leader, who knows, tells those first that end first.
+        self.node.leases.soonest_first(&mut leases);
+        let header = self.node.header(revision);
+        Ok(Response::new(convert::lease_leases(header, leases)))
     }
 }
 

@@ -4,19 +4,17 @@ use super::quota::Quota;
 use super::{admit, response, unexpected};
 use crate::convert::{self, Limits};
 use crate::node::Node;
-use crate::proposer::{Applied, ProposeError};
-use crate::reader::ReadError;
 use crate::status::{internal, rejected, text};
-use crate::waiters::{AcquireError, Desk, DeskHost};
+use crate::waiters::{AcquireError, Queues};
 use conclave_api::v3lockpb::lock_server::Lock;
 use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
-use conclave_state::{Command, LeaseId, QueueKind, Response as Answer};
+use conclave_state::{QueueKind, Response as Answer};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 pub struct LockService {
     node: Arc<Node>,
-    desk: Desk,
+    queues: Queues,
     limits: Limits,
     quota: Quota,
 }
@@ -24,16 +22,16 @@ pub struct LockService {
 impl LockService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> LockService {
-        LockService { desk: desk(&node), limits: limits(&node), quota: Quota::new(node.clone()), node }
+        LockService { queues: node.queues.clone(), limits: limits(&node), quota: Quota::new(node.clone()), node }
     }
 }
 
 #[tonic::async_trait]
 impl Lock for LockService {
     async fn lock(&self, request: Request<LockRequest>) -> Result<Response<LockResponse>, Status> {
-        let wish = convert::lock(admit(&self.node, request)?, self.limits)?;
-        self.quota.admit(wish.name.len()).await?;
-        let held = self.desk.acquire(wish).await.map_err(|error| status(error, QueueKind::Lock))?;
+        let wanted = convert::lock(admit(&self.node, request)?, self.limits)?;
+        self.quota.admit(wanted.name.len()).await?;
+        let held = self.queues.acquire(wanted).await.map_err(|error| status(error, QueueKind::Lock))?;
         let acquired = held.keep();
         Ok(Response::new(convert::locked(self.node.header(acquired.revision), acquired)))
     }
@@ -43,7 +41,7 @@ impl Lock for LockService {
         let outcome = self.node.proposer.propose(command).await?.outcome;
         let header = self.node.header(outcome.revision);
         match response(outcome)? {
-            Answer::Unlock { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),
+            Answer::Dequeue { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),
             other => Err(unexpected(&other)),
         }
     }
@@ -51,24 +49,6 @@ impl Lock for LockService {
 
 pub(super) fn limits(node: &Node) -> Limits {
     Limits { max_request_bytes: node.config.max_request_bytes, max_txn_ops: node.config.max_txn_ops }
-}
-
-/// What acquiring needs of the node.
-struct NodeDesk(Arc<Node>);
-
-pub(super) fn desk(node: &Arc<Node>) -> Desk {
-    Desk::new(Arc::new(NodeDesk(node.clone())), node.waiters.clone(), node.stopping.clone())
-}
-
-#[tonic::async_trait]
-impl DeskHost for NodeDesk {
-    async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        self.0.proposer.propose(command).await
-    }
-
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
-        Ok(self.0.leases.keep_alive(lease).await?.ttl)
-    }
 }
 
 /// The words of the wire for a place that was not acquired.

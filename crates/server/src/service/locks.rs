@@ -1,18 +1,18 @@
 //! `conclave.v1.Locks`: one command takes the places, the grant is read off the applied log.
 
-mod desk;
+mod acquire;
 #[cfg(test)]
-mod desk_tests;
+mod acquire_tests;
 mod progress;
 mod watch;
 
+use self::acquire::{Acquiring, Granted, Place, Requests, Standing};
 use super::coord::{Decided, decide, look, not_of_it};
 use super::quota::Quota;
 use super::{admit, require_leader};
 use crate::convert::coord::{self, lock as convert};
 use crate::coordination::snapshot;
 use crate::node::Node;
-use crate::proposer::{Applied, ProposeError};
 use conclave_api::conclave::v1::locks_server::Locks;
 use conclave_api::conclave::v1::{
     AcquireProgress, AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ListLocksResponse, ListRequest,
@@ -20,8 +20,7 @@ use conclave_api::conclave::v1::{
 };
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::coord::read;
-use conclave_state::{Acquire, Command, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
-use desk::{Desk, Got, Host, Standing, Stay};
+use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
 use futures::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -31,21 +30,22 @@ const LONG: usize = 1_000;
 
 pub struct LocksService {
     node: Arc<Node>,
-    desk: Desk,
+    acquiring: Acquiring,
     quota: Quota,
 }
 
 impl LocksService {
     #[must_use]
     pub fn new(node: Arc<Node>) -> LocksService {
-        let desk = Desk::new(Arc::new(NodeHost(node.clone())), node.coordination.clone(), node.stopping.clone());
-        LocksService { desk, quota: Quota::new(node.clone()), node }
+        let requests = Arc::new(Applied(node.clone()));
+        let acquiring = Acquiring::new(node.calls.clone(), requests, node.coordination.clone(), node.stopping.clone());
+        LocksService { acquiring, quota: Quota::new(node.clone()), node }
     }
 
-    async fn ask(&self, request: Request<AcquireRequest>) -> Result<Stay, Status> {
+    async fn ask(&self, request: Request<AcquireRequest>) -> Result<Place, Status> {
         let (caller, acquire) = convert::acquire(admit(&self.node, request)?)?;
         self.quota.admit(grows_by(&acquire)).await?;
-        self.desk.ask(caller, acquire).await
+        self.acquiring.ask(caller, acquire).await
     }
 }
 
@@ -55,20 +55,20 @@ fn grows_by(acquire: &Acquire) -> usize {
     acquire.parts.iter().map(|part| PART + part.lock.namespace.len() + part.lock.name.len()).sum()
 }
 
-fn answer(header: ResponseHeader, stay: &Stay, got: Got) -> AcquireResponse {
-    match got.fence {
+fn answer(header: ResponseHeader, place: &Place, granted: Granted) -> AcquireResponse {
+    match granted.fence {
         0 => convert::in_vain(header),
-        fence => convert::held(header, stay.parts(), fence, got.since),
+        fence => convert::held(header, place.parts(), fence, granted.since),
     }
 }
 
 #[tonic::async_trait]
 impl Locks for LocksService {
     async fn acquire(&self, request: Request<AcquireRequest>) -> Result<Response<AcquireResponse>, Status> {
-        let mut stay = self.ask(request).await?;
-        let got = stay.wait().await?;
-        stay.keep();
-        Ok(Response::new(answer(self.node.header(got.revision), &stay, got)))
+        let mut place = self.ask(request).await?;
+        let granted = place.wait().await?;
+        place.keep();
+        Ok(Response::new(answer(self.node.header(granted.revision), &place, granted)))
     }
 
     type AcquireStreamStream = BoxStream<'static, Result<AcquireProgress, Status>>;
@@ -77,8 +77,8 @@ impl Locks for LocksService {
         &self,
         request: Request<AcquireRequest>,
     ) -> Result<Response<Self::AcquireStreamStream>, Status> {
-        let stay = self.ask(request).await?;
-        Ok(Response::new(progress::run(self.node.clone(), stay)))
+        let place = self.ask(request).await?;
+        Ok(Response::new(progress::run(self.node.clone(), place)))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
@@ -121,17 +121,12 @@ impl Locks for LocksService {
     }
 }
 
-/// What acquiring needs of the node.
-struct NodeHost(Arc<Node>);
+/// The state of this node.
+struct Applied(Arc<Node>);
 
-#[tonic::async_trait]
-impl Host for NodeHost {
-    async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        self.0.proposer.propose(command).await
-    }
-
+impl Requests for Applied {
     fn standing(&self, fence: i64, session: LeaseId) -> Result<Standing, Fault> {
-        desk::standing(&self.0.state.view(), fence, session)
+        acquire::standing(&self.0.state.view(), fence, session)
     }
 
     fn before(&self, part: &LockPart, fence: i64) -> Result<(u64, i64), Fault> {

@@ -9,10 +9,11 @@ use conclave_api::etcdserverpb::alarm_request::AlarmAction;
 use conclave_api::etcdserverpb::maintenance_server::Maintenance;
 use conclave_api::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
-    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
-    SnapshotResponse, StatusRequest, StatusResponse,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, ResponseHeader,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
 use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer, read};
+use conclave_storage::StateView;
 use futures::stream::Empty;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -24,27 +25,30 @@ const STORAGE_VERSION: &str = "3.6";
 
 impl MaintenanceService {
     /// Changed through the log, so that all members refuse from the same entry on.
-    async fn change_alarm(&self, raise: bool, alarm: Alarm) -> Result<Vec<Alarm>, Status> {
+    async fn change_alarm(&self, raise: bool, alarm: Alarm) -> Result<(i64, Vec<Alarm>), Status> {
         let command = Command::Alarm(AlarmChange { raise, alarm });
-        match response(self.0.proposer.propose(command).await?.outcome)? {
-            Answer::Alarm { alarms } => Ok(alarms),
+        let outcome = self.0.proposer.propose(command).await?.outcome;
+        let revision = outcome.revision;
+        match response(outcome)? {
+            Answer::Alarm { alarms } => Ok((revision, alarms)),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn alarms(&self, kind: Option<AlarmKind>) -> Result<Vec<Alarm>, Status> {
+    async fn alarms(&self, kind: Option<AlarmKind>) -> Result<(i64, Vec<Alarm>), Status> {
         self.0.reader.barrier().await?;
-        let mut alarms = read::alarms(&self.0.state.view()).map_err(fault)?;
+        let view = self.0.state.view();
+        let mut alarms = read::alarms(&view).map_err(fault)?;
         alarms.retain(|alarm| kind.is_none_or(|kind| alarm.kind == kind));
-        Ok(alarms)
+        Ok((view.bounds().current, alarms))
     }
 
-    fn troubles(&self) -> Result<Vec<String>, Status> {
+    fn troubles(&self, view: &StateView, led: bool) -> Result<Vec<String>, Status> {
         let mut troubles = vec![];
-        if !self.0.leadership.is_led() {
+        if !led {
             troubles.push(text::NO_LEADER.message.to_owned());
         }
-        for alarm in read::alarms(&self.0.state.view()).map_err(fault)? {
+        for alarm in read::alarms(view).map_err(fault)? {
             troubles.push(convert::alarm_text(alarm));
         }
         Ok(troubles)
@@ -56,9 +60,9 @@ impl Maintenance for MaintenanceService {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
         let request = admit(&self.0, request)?;
         let (action, kind) = convert::alarm(&request)?;
-        let alarms = match (action, kind) {
+        let (revision, alarms) = match (action, kind) {
             (AlarmAction::Get, kind) => self.alarms(kind).await?,
-            (_, None) => vec![],
+            (_, None) => (self.0.state.revision(), vec![]),
             (action, Some(kind)) => {
                 let raise = action == AlarmAction::Activate;
                 // Each one that is raised is kept, and listed with each status: no more of them than members.
@@ -69,24 +73,30 @@ impl Maintenance for MaintenanceService {
             }
         };
         let alarms = alarms.into_iter().map(convert::alarm_member).collect();
-        Ok(Response::new(AlarmResponse { header: Some(self.0.header(self.0.state.revision())), alarms }))
+        Ok(Response::new(AlarmResponse { header: Some(self.0.header(revision)), alarms }))
     }
 
-    /// About this node alone, and answered in any condition: that is what it is for.
+    /// About this node alone, and answered in any condition: that is what it is for. Revision, applied index and alarms are of one view,
+    /// leader and term of one look. A leader that this node has lost contact with is none, as etcd has it; so is this node itself
+    /// when no quorum answers it any more.
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let node = &self.0;
-        let now = node.leadership.current();
+        let view = node.state.view();
+        let (now, led) = (node.leadership.current(), node.leadership.is_led());
         let me = node.identity.member_id;
         let is_learner = node.leadership.members().into_iter().any(|(id, _, voter)| id == me && !voter);
+        let header = ResponseHeader { raft_term: now.term, ..node.header(view.bounds().current) };
+        let applied = view.applied_index();
         Ok(Response::new(StatusResponse {
-            header: Some(node.header(node.state.revision())),
+            header: Some(header),
             version: ETCD_VERSION.to_owned(),
             db_size: size(node.state.size_bytes()),
-            leader: now.leader.unwrap_or(0),
-            raft_index: node.leadership.committed_index(),
+            leader: now.leader.filter(|_| led).unwrap_or(0),
+            // What is known of the commit is a little behind at times; what was applied was committed.
+            raft_index: node.leadership.committed_index().max(applied),
             raft_term: now.term,
-            raft_applied_index: node.state.applied_index(),
-            errors: self.troubles()?,
+            raft_applied_index: applied,
+            errors: self.troubles(&view, led)?,
             db_size_in_use: size(node.state.size_in_use_bytes()),
             is_learner,
             storage_version: STORAGE_VERSION.to_owned(),

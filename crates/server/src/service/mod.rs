@@ -16,7 +16,6 @@ pub mod locks;
 pub mod maintenance;
 pub mod quota;
 mod range_stream;
-mod read_txn;
 pub mod sessions;
 pub mod watch;
 

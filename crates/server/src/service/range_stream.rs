@@ -1,8 +1,9 @@
 //! `KV.RangeStream`: a range in pieces, so that neither side ever holds all of it.
 //!
-//! 1. All pieces show one revision, chosen with the first. No view is held between pieces, so a slow client holds up no cleaning:
+//! 1. All pieces show one revision, chosen with the first. No view is held between pieces, so a slow client delays no cleaning:
 //!    if compaction passes the revision meanwhile, the stream ends with that error.
-//! 2. Only the last piece carries the header, `more` and `count`.
+//! 2. Only the last piece carries the header, `more` and `count`. The header has the store's revision of the *first* piece: a client
+//!    that goes on with a watch from the next revision misses nothing that was written while the pieces were on their way.
 
 use crate::convert;
 use crate::node::Node;
@@ -22,61 +23,78 @@ pub(super) type RangeStream = Pin<Box<dyn Stream<Item = Result<RangeStreamRespon
 /// The first piece is small: it is on its way while the second is read.
 const FIRST_PIECE: usize = 10;
 
-/// Only what can be answered while reading: no order but that of the keys, no filters.
+/// Only what can be answered while reading: no order but that of the keys, no filters. A query without an order has none, whatever it
+/// would sort by.
 pub(super) fn plain(query: RangeQuery) -> Result<RangeQuery, Text> {
     let filtered =
         [query.min_mod_revision, query.max_mod_revision, query.min_create_revision, query.max_create_revision];
-    if query.sort_by != SortBy::Key || query.order == Order::Descend || filtered.iter().any(|bound| *bound != 0) {
+    let sorted = match query.order {
+        Order::None => false,
+        Order::Ascend => query.sort_by != SortBy::Key,
+        Order::Descend => true,
+    };
+    if sorted || filtered.iter().any(|bound| *bound != 0) {
         return Err(text::STREAM_IS_PLAIN);
     }
-    Ok(query)
+    Ok(RangeQuery { sort_by: SortBy::Key, ..query })
 }
 
 /// `piece_bytes`: keys and values of one piece together, at least one pair whatever its size.
 pub(super) fn open(node: Arc<Node>, query: RangeQuery, piece_bytes: usize) -> RangeStream {
-    let cursor = Cursor { left: usize::try_from(query.limit).ok().filter(|n| *n > 0), query, sent: 0, piece_bytes };
+    let cursor = Cursor::new(query, piece_bytes);
     Box::pin(try_unfold(Some(cursor), move |cursor| {
         let node = node.clone();
         async move {
-            let Some(mut cursor) = cursor else { return Ok(None) };
-            let view = node.state.view();
-            let read = move || cursor.read(&view, view.bounds()).map(|piece| (piece, cursor));
-            let (piece, cursor) = node.reader.long(read).await.map_err(internal)?.map_err(fault)?;
-            let response = match piece.map_err(rejected)? {
-                Piece::Part(kvs) => (convert::part(kvs), Some(cursor)),
-                Piece::Last(revision, result) => (convert::range_response(node.header(revision), result), None),
-            };
-            Ok(Some(wrap(response)))
+            let Some(cursor) = cursor else { return Ok(None) };
+            let reader = node.reader.clone();
+            // The view is taken when the turn has come, and converted beside the event loop too.
+            let (response, cursor) = reader.long(move || next(&node, cursor)).await.map_err(internal)??;
+            Ok(Some((RangeStreamResponse { range_response: Some(response) }, cursor)))
         }
     }))
 }
 
-fn wrap((response, cursor): (RangeResponse, Option<Cursor>)) -> (RangeStreamResponse, Option<Cursor>) {
-    (RangeStreamResponse { range_response: Some(response) }, cursor)
+/// The next piece, and the cursor if there is more.
+fn next(node: &Node, mut cursor: Cursor) -> Result<(RangeResponse, Option<Cursor>), Status> {
+    let view = node.state.view();
+    let piece = cursor.read(&view, view.bounds()).map_err(fault)?.map_err(rejected)?;
+    Ok(match piece {
+        Piece::Part(kvs) => (convert::part(kvs), Some(cursor)),
+        Piece::Last(revision, result) => (convert::range_response(node.header(revision), result), None),
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Piece {
     Part(Vec<KeyValue>),
-    /// With the store's revision.
+    /// With the store's revision when the first piece was read.
     Last(i64, RangeResult),
 }
 
 /// Where the stream stands: `query.range.key` is the next key, `query.revision` the revision of all pieces once the first is read.
 struct Cursor {
     query: RangeQuery,
+    /// The store's revision when the first piece was read; 0 before. The query may ask for an older one.
+    store: i64,
     left: Option<usize>,
     sent: usize,
     piece_bytes: usize,
 }
 
 impl Cursor {
+    fn new(query: RangeQuery, piece_bytes: usize) -> Cursor {
+        Cursor { left: usize::try_from(query.limit).ok().filter(|n| *n > 0), query, store: 0, sent: 0, piece_bytes }
+    }
+
     fn read<V: View>(&mut self, view: &V, bounds: Bounds) -> Result<Result<Piece, Rejection>, Fault> {
         if self.query.count_only || self.query.range.end.is_empty() {
             return Ok(whole(view, &self.query, bounds)?.map(|result| Piece::Last(bounds.current, result)));
         }
+        if self.store == 0 {
+            self.store = bounds.current;
+        }
         if self.query.revision <= 0 {
-            self.query.revision = bounds.current;
+            self.query.revision = self.store;
         }
         let rows = if self.sent == 0 { FIRST_PIECE } else { usize::MAX }.min(self.left.unwrap_or(usize::MAX));
         let (kvs, next) = match read::page(view, &self.query, bounds, rows, self.piece_bytes)? {
@@ -114,7 +132,7 @@ impl Cursor {
                 Err(rejection) => return Ok(Err(rejection)),
             }
         }
-        Ok(Ok(Piece::Last(bounds.current, RangeResult { kvs, more, count })))
+        Ok(Ok(Piece::Last(self.store, RangeResult { kvs, more, count })))
     }
 }
 
@@ -131,72 +149,146 @@ mod tests {
     use super::*;
     use conclave_state::{Command, KeyRange, Machine, MemoryView, Position, Put};
 
-    fn store(keys: usize, value: usize) -> MemoryView {
-        let mut view = MemoryView::default();
-        let mut machine = Machine::load(&view).expect("an empty view");
-        for i in 0..keys {
-            let mut batch = machine.begin(&view);
-            let put = Put { key: format!("k{i:03}").into(), value: vec![b'v'; value].into(), ..Default::default() };
-            let at = Position { index: i as u64 + 1, term: 1 };
-            batch.apply(at, &Command::Put(put), true).expect("memory does not fail").result.expect("accepted");
-            let changes = batch.finish();
-            view.write(&changes.writes);
-        }
-        view
+    struct Store {
+        view: MemoryView,
+        machine: Machine,
+        index: u64,
     }
 
-    fn collect(view: &MemoryView, limit: i64, piece_bytes: usize) -> (Vec<usize>, RangeResult) {
+    impl Store {
+        fn apply(&mut self, command: &Command) {
+            self.index += 1;
+            let mut batch = self.machine.begin(&self.view);
+            let at = Position { index: self.index, term: 1 };
+            batch.apply(at, command, true).expect("memory does not fail").result.expect("accepted");
+            let changes = batch.finish();
+            self.view.write(&changes.writes);
+        }
+
+        fn put(&mut self, key: &str, value: usize) {
+            let key = key.to_owned().into();
+            self.apply(&Command::Put(Put { key, value: vec![b'v'; value].into(), ..Default::default() }));
+        }
+
+        fn read(&self, cursor: &mut Cursor) -> Result<Piece, Rejection> {
+            cursor.read(&self.view, read::meta(&self.view).expect("memory").bounds()).expect("memory does not fail")
+        }
+    }
+
+    /// The keys `k000` and so on, the first of them written at revision 2.
+    fn store(keys: usize, value: usize) -> Store {
+        let view = MemoryView::default();
+        let machine = Machine::load(&view).expect("an empty view");
+        let mut store = Store { view, machine, index: 0 };
+        (0..keys).for_each(|i| store.put(&format!("k{i:03}"), value));
+        store
+    }
+
+    fn query(limit: i64) -> RangeQuery {
         let range = KeyRange { key: "k".into(), end: "l".into() };
-        let query = RangeQuery { range, limit, ..Default::default() };
-        let mut cursor = Cursor { left: usize::try_from(limit).ok().filter(|n| *n > 0), query, sent: 0, piece_bytes };
+        RangeQuery { range, limit, ..Default::default() }
+    }
+
+    /// The sizes of the pieces, all of them together, and the revision of the header. `between` runs after each piece.
+    fn collect_while(
+        store: &mut Store,
+        query: RangeQuery,
+        piece_bytes: usize,
+        mut between: impl FnMut(&mut Store),
+    ) -> Result<(Vec<usize>, RangeResult, i64), Rejection> {
+        let mut cursor = Cursor::new(query, piece_bytes);
         let (mut sizes, mut all) = (vec![], vec![]);
         loop {
-            match cursor
-                .read(view, read::meta(view).expect("memory").bounds())
-                .expect("memory does not fail")
-                .expect("not rejected")
-            {
+            match store.read(&mut cursor)? {
                 Piece::Part(kvs) => {
                     sizes.push(kvs.len());
                     all.extend(kvs);
                 }
-                Piece::Last(_, last) => {
+                Piece::Last(revision, last) => {
                     sizes.push(last.kvs.len());
                     all.extend(last.kvs);
-                    return (sizes, RangeResult { kvs: all, ..last });
+                    return Ok((sizes, RangeResult { kvs: all, ..last }, revision));
                 }
             }
+            between(store);
+        }
+    }
+
+    fn collect(store: &mut Store, limit: i64, piece_bytes: usize) -> (Vec<usize>, RangeResult) {
+        let (sizes, all, _) = collect_while(store, query(limit), piece_bytes, |_| ()).expect("not rejected");
+        (sizes, all)
+    }
+
+    /// What was written between two pieces is neither in the pieces nor covered by the header, wherever it falls in the range.
+    #[test]
+    fn the_header_has_the_revision_of_the_contents() {
+        for limit in [0, 15, 50] {
+            let mut store = store(100, 96);
+            let bounds = read::meta(&store.view).expect("memory").bounds();
+            let expected = whole(&store.view, &query(limit), bounds).expect("memory").expect("not rejected");
+            let write =
+                |store: &mut Store| ["k000", "k050", "k099", "kz"].into_iter().for_each(|key| store.put(key, 7));
+            let (sizes, all, revision) = collect_while(&mut store, query(limit), 1000, write).expect("not rejected");
+            assert!(sizes.len() > 1);
+            assert_eq!((all, revision), (expected, 101), "limit {limit}");
+        }
+    }
+
+    /// A range at an older revision tells how new the store was at the first piece, as `Range` does.
+    #[test]
+    fn the_header_of_an_older_revision() {
+        let mut store = store(100, 96);
+        let old = RangeQuery { revision: 51, ..query(0) };
+        let (_, all, revision) =
+            collect_while(&mut store, old, 1000, |store| store.put("k000", 7)).expect("not rejected");
+        assert_eq!((all.count, revision), (50, 101));
+    }
+
+    #[test]
+    fn a_compaction_between_two_pieces_ends_the_stream_with_its_error() {
+        for limit in [0, 15] {
+            let mut store = store(100, 96);
+            let compact = |store: &mut Store| {
+                store.put("k099", 7);
+                store.apply(&Command::Compact { revision: store.machine.revision() });
+            };
+            let ended = collect_while(&mut store, query(limit), 1000, compact);
+            assert_eq!(ended.map(|_| ()), Err(Rejection::Compacted { compacted: 102 }), "limit {limit}");
         }
     }
 
     #[test]
     fn pieces_make_up_the_range() {
-        let view = store(100, 96);
+        let mut store = store(100, 96);
         for limit in [0, 1, 9, 10, 11, 99, 100, 101] {
-            let range = KeyRange { key: "k".into(), end: "l".into() };
-            let query = RangeQuery { range, limit, ..Default::default() };
-            let bounds = read::meta(&view).expect("memory").bounds();
-            let expected = whole(&view, &query, bounds).expect("memory").expect("not rejected");
+            let bounds = read::meta(&store.view).expect("memory").bounds();
+            let expected = whole(&store.view, &query(limit), bounds).expect("memory").expect("not rejected");
             for piece_bytes in [1, 1000, 1 << 20] {
-                assert_eq!(collect(&view, limit, piece_bytes).1, expected, "limit {limit}, pieces of {piece_bytes}");
+                assert_eq!(
+                    collect(&mut store, limit, piece_bytes).1,
+                    expected,
+                    "limit {limit}, pieces of {piece_bytes}"
+                );
             }
         }
     }
 
     #[test]
     fn pieces_keep_to_their_sizes() {
-        let view = store(100, 96);
-        assert_eq!(collect(&view, 0, 1 << 20).0, [10, 90]);
-        assert_eq!(collect(&view, 0, 3000).0, [10, 30, 30, 30]);
-        assert_eq!(collect(&view, 5, 3000).0, [5]);
+        let mut store = store(100, 96);
+        assert_eq!(collect(&mut store, 0, 1 << 20).0, [10, 90]);
+        assert_eq!(collect(&mut store, 0, 3000).0, [10, 30, 30, 30]);
+        assert_eq!(collect(&mut store, 5, 3000).0, [5]);
     }
 
     #[test]
     fn sorting_and_filters_are_not_streamed() {
         let plain_query = RangeQuery { limit: 3, keys_only: true, ..Default::default() };
-        assert_eq!(plain(plain_query.clone()), Ok(plain_query));
+        assert_eq!(plain(plain_query.clone()), Ok(plain_query.clone()));
+        let unordered = RangeQuery { sort_by: SortBy::Version, ..plain_query.clone() };
+        assert_eq!(plain(unordered), Ok(plain_query));
         for query in [
-            RangeQuery { sort_by: SortBy::Version, ..Default::default() },
+            RangeQuery { sort_by: SortBy::Version, order: Order::Ascend, ..Default::default() },
             RangeQuery { order: Order::Descend, ..Default::default() },
             RangeQuery { min_mod_revision: 1, ..Default::default() },
             RangeQuery { max_mod_revision: 1, ..Default::default() },

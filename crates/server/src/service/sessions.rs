@@ -4,7 +4,7 @@ use super::quota::Quota;
 use super::{admit, require_leader, response, unexpected, until_stopped};
 use crate::convert::coord::session as convert;
 use crate::node::Node;
-use crate::status::opening_refused;
+use crate::status::{opening_refused, received};
 use conclave_api::conclave::v1::sessions_server::Sessions;
 use conclave_api::conclave::v1::{
     CloseSessionRequest, CloseSessionResponse, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest,
@@ -44,12 +44,10 @@ impl Sessions for SessionsService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome = self.node.proposer.propose(Command::SessionGrant(grant)).await?.outcome;
+            let outcome = self.node.proposer.propose(Command::LeaseGrant(grant)).await?.outcome;
             let header = self.node.header(outcome.revision);
             return match outcome.result {
-                Ok(Answer::SessionGrant { id, ttl_millis }) => {
-                    Ok(Response::new(convert::opened(header, id, ttl_millis)))
-                }
+                Ok(Answer::LeaseGrant { id, ttl_ms }) => Ok(Response::new(convert::opened(header, id, ttl_ms))),
                 Ok(other) => Err(unexpected(&other)),
                 Err(Rejection::LeaseExists) if chosen_here => continue,
                 Err(rejection) => Err(opening_refused(rejection)),
@@ -65,7 +63,7 @@ impl Sessions for SessionsService {
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
         require_leader(&self.node, request.metadata())?;
         let node = self.node.clone();
-        let answers = request.into_inner().map_ok(move |request| keep(node.clone(), request.session));
+        let answers = request.into_inner().map_err(received).map_ok(move |request| keep(node.clone(), request.session));
         Ok(Response::new(until_stopped(&self.node, answers.try_buffered(PIPELINE).boxed())))
     }
 

@@ -4,12 +4,13 @@
 //! goes out as one piece of data, for one wake-up.
 
 use crate::node::Node;
-use crate::status::text;
+use crate::status::{received, text};
 use crate::watch::codec::{Reply, TooLarge};
 use crate::watch::{Responses, WatchHub};
 use bytes::{Bytes, BytesMut};
 use conclave_api::codec::buffer_settings;
 use conclave_api::etcdserverpb::{ResponseHeader, WatchRequest};
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body as HttpBody, Frame};
@@ -110,7 +111,7 @@ where
     }
     let end = context.stream_end(requires_leader(&MetadataMap::from_headers(head.headers)))?;
     let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
-    let requests = Streaming::new_request(decoder, body, None, Some(context.max_message()));
+    let requests = Streaming::new_request(decoder, body, None, Some(context.max_message())).map_err(received);
     let responses = Some(context.hub().serve(requests, end));
     let mut response = http::Response::new(WatchBody { context: context.clone(), responses, failed: None });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -184,7 +185,7 @@ impl WatchContext for Node {
 
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status> {
         let contact = self.leadership.contact();
-        if require_leader && self.leadership.current().leader.is_none() {
+        if require_leader && !self.leadership.is_led() {
             return Err(text::NO_LEADER.into());
         }
         let patience = PATIENCE * Duration::from_millis(self.config.election_timeout_max_ms());

@@ -1,9 +1,10 @@
 //! For tests: a node that is nothing but the state machine, in memory, with answers that can be lost or held up.
 
-use super::acquire::DeskHost;
+use super::acquire::RefreshLease;
 use super::source::{Look, Source, look};
-use super::{Desk, Waiters, Wish};
-use crate::proposer::{Applied, ProposeError};
+use super::{AcquireRequest, Queues, Waiters};
+use crate::pending::Calls;
+use crate::pending::tests::{Fate, TestLog};
 use crate::reader::ReadError;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,24 +13,9 @@ use conclave_state::{
     Outcome, Place, Position, Put, QueueKind, Response, Step, Table, View, read,
 };
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-/// What happens to the next proposal.
-#[derive(Clone)]
-pub(super) enum Fate {
-    /// Decided, but the caller does not learn it.
-    AnswerLost,
-    /// Never decided, but the caller does not learn it.
-    Lost,
-    /// Surely without effect.
-    NoLeader,
-    /// Decided only when notified.
-    Held(Arc<Notify>),
-}
 
 #[derive(Clone, Default)]
 struct SharedView(Arc<MemoryView>);
@@ -65,14 +51,14 @@ struct Store {
     index: u64,
     /// One for each member.
     waiters: Vec<Waiters>,
-    fates: VecDeque<Fate>,
     refreshed: Vec<LeaseId>,
-    proposals: usize,
 }
 
 #[derive(Clone)]
 pub(super) struct World {
     store: Arc<Mutex<Store>>,
+    /// The log of the members that the test makes calls at.
+    log: Option<TestLog>,
     pub(super) stopping: CancellationToken,
 }
 
@@ -80,16 +66,10 @@ impl World {
     pub(super) fn new() -> (World, Waiters) {
         let view = SharedView::default();
         let machine = Machine::load(&view).unwrap();
-        let store = Store {
-            machine,
-            view,
-            index: 0,
-            waiters: Vec::new(),
-            fates: VecDeque::new(),
-            refreshed: Vec::new(),
-            proposals: 0,
-        };
-        let world = World { store: Arc::new(Mutex::new(store)), stopping: CancellationToken::new() };
+        let store = Store { machine, view, index: 0, waiters: Vec::new(), refreshed: Vec::new() };
+        let mut world = World { store: Arc::new(Mutex::new(store)), log: None, stopping: CancellationToken::new() };
+        let decided = world.clone();
+        world.log = Some(TestLog::new(move |command| decided.batch(std::slice::from_ref(command)).remove(0)));
         let waiters = world.member();
         (world, waiters)
     }
@@ -106,8 +86,13 @@ impl World {
         waiters
     }
 
-    pub(super) fn desk(&self, waiters: &Waiters) -> Desk {
-        Desk::new(Arc::new(self.clone()), waiters.clone(), self.stopping.clone())
+    pub(super) fn queues(&self, waiters: &Waiters) -> Queues {
+        let calls = Calls::new(Arc::new(self.log().clone()), self.stopping.clone());
+        Queues::new(calls, Arc::new(self.clone()), waiters.clone(), self.stopping.clone())
+    }
+
+    fn log(&self) -> &TestLog {
+        self.log.as_ref().expect("made with the world")
     }
 
     /// Applies one batch and shows it to the waiters.
@@ -135,7 +120,7 @@ impl World {
     }
 
     pub(super) fn grant(&self, id: LeaseId) {
-        self.one(Command::LeaseGrant(LeaseGrant { id, ttl_seconds: 60 }));
+        self.one(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 }));
     }
 
     /// Grants the lease too.
@@ -144,8 +129,9 @@ impl World {
             kind: QueueKind::Election,
             name: Bytes::copy_from_slice(name.as_bytes()),
             lease,
-            grant_ttl_seconds: 60,
+            grant_ttl_ms: 60_000,
             value: format!("v{lease}").into(),
+            attempt: 0,
         };
         match self.one(Command::Enqueue(enqueue)) {
             Response::Enqueue(place) => place,
@@ -185,11 +171,11 @@ impl World {
     }
 
     pub(super) fn proposals(&self) -> usize {
-        self.store.lock().proposals
+        self.log().proposals()
     }
 
     pub(super) fn fate(&self, fate: Fate) {
-        self.store.lock().fates.push_back(fate);
+        self.log().fate(fate);
     }
 
     /// Waits, in the tests' own time, until `so` holds.
@@ -209,8 +195,8 @@ pub(super) fn delete(key: &[u8]) -> Command {
     Command::DeleteRange(DeleteRange { range, prev_kv: false })
 }
 
-pub(super) fn wish(kind: QueueKind, name: &str, lease: LeaseId) -> Wish {
-    Wish { kind, name: Bytes::copy_from_slice(name.as_bytes()), lease, value: Bytes::new() }
+pub(super) fn wanted(kind: QueueKind, name: &str, lease: LeaseId) -> AcquireRequest {
+    AcquireRequest { kind, name: Bytes::copy_from_slice(name.as_bytes()), lease, value: Bytes::new() }
 }
 
 impl Source for World {
@@ -220,35 +206,7 @@ impl Source for World {
 }
 
 #[async_trait]
-impl DeskHost for World {
-    async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let fate = {
-            let mut store = self.store.lock();
-            store.proposals += 1;
-            store.fates.pop_front()
-        };
-        let decide = |world: &World| {
-            let outcome = world.batch(std::slice::from_ref(&command)).remove(0);
-            Applied { outcome, index: 1, term: 1 }
-        };
-        match fate {
-            None => {
-                tokio::task::yield_now().await;
-                Ok(decide(self))
-            }
-            Some(Fate::AnswerLost) => {
-                decide(self);
-                Err(ProposeError::LeaderFailed)
-            }
-            Some(Fate::Lost) => Err(ProposeError::LeaderFailed),
-            Some(Fate::NoLeader) => Err(ProposeError::NoLeader),
-            Some(Fate::Held(until)) => {
-                until.notified().await;
-                Ok(decide(self))
-            }
-        }
-    }
-
+impl RefreshLease for World {
     async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
         self.store.lock().refreshed.push(lease);
         Ok(if self.leases().contains(&lease) { 60 } else { 0 })

@@ -5,10 +5,12 @@ use super::outbox::{Outbox, Responses};
 use super::registry::{Page, Registry};
 use super::source::{HistorySource, INLINE, PAGE};
 use super::stream;
+use crate::sink::ApplyObserver;
 use crate::turns::{Turn, Turns};
 use conclave_api::etcdserverpb::WatchRequest;
 use conclave_state::Changes;
 use conclave_state::view::Fault;
+use conclave_storage::AppliedBatch;
 use futures::{Stream, stream::BoxStream};
 use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
@@ -163,5 +165,15 @@ impl WatchHub {
         for waker in wakers {
             waker.wake();
         }
+    }
+}
+
+impl ApplyObserver for WatchHub {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        self.observe(&batch.changes);
+    }
+
+    fn reset(&self) {
+        WatchHub::reset(self);
     }
 }

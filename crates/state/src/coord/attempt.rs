@@ -12,7 +12,7 @@
 //!    none of the answers that the session's client wants remembered. Given up before it was decided, it stays given up.
 
 use super::row::LockRequest;
-use super::{CoordBody, CoordResponse, Enter, Release, Stand, keys};
+use super::{CoordBody, CoordResponse, Enter, Release, keys};
 use crate::LeaseId;
 use crate::machine::Batch;
 use crate::view::{Fault, View};
@@ -22,9 +22,9 @@ const MOST: usize = 8;
 
 impl<V: View> Batch<'_, V> {
     /// A request that was answered before is asked for again.
-    pub(super) fn join(&mut self, body: &CoordBody, answer: &CoordResponse) -> Result<(), Fault> {
-        if let CoordBody::Stand(Stand { enter, attempt }) = body {
-            return self.stand_again(enter, *attempt);
+    pub(super) fn join(&mut self, session: LeaseId, body: &CoordBody, answer: &CoordResponse) -> Result<(), Fault> {
+        if let CoordBody::Enter(enter) = body {
+            return if enter.attempt == 0 { Ok(()) } else { self.enter_again(session, enter) };
         }
         let (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, .. }) = (body, answer) else { return Ok(()) };
         let attempt = acquire.attempt;
@@ -37,14 +37,15 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    fn stand_again(&mut self, enter: &Enter, attempt: u64) -> Result<(), Fault> {
-        let Enter { election, candidate, instance, .. } = enter;
+    /// A candidacy that was taken over since is another's to give up.
+    fn enter_again(&mut self, session: LeaseId, enter: &Enter) -> Result<(), Fault> {
+        let Enter { election, candidate, instance, attempt, .. } = enter;
         let row = self.candidate(election, candidate)?;
-        if row.is_none_or(|row| row.instance != *instance) {
+        if !row.is_some_and(|row| row.is_of(session, instance)) {
             return Ok(());
         }
         let leader = self.election_head(election)?.and_then(|head| head.leader);
-        self.attempt_again(election, candidate, attempt, leader.as_ref() == Some(candidate))
+        self.attempt_again(election, candidate, *attempt, leader.as_ref() == Some(candidate))
     }
 
     /// What came of the attempt before, if it was decided.

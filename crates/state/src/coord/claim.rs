@@ -9,26 +9,41 @@
 //! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the whole duration again.
 //! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
 //! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back to it.
-//! 7. Who asks again while it waits keeps its place, which then depends on the session that it comes with, and is for the duration that
-//!    was asked for last: the end of its old session does not touch it, and nobody is promised more than it is given.
+//! 7. Who asks again while it waits keeps its place, for the duration that was asked for last. A place belongs to one session (or to
+//!    none): another session stands in line for itself, under whatever name.
+//! 8. A tenure has one holder: a session, and an instance in it. More than one have it only if each of them, the first one too, asked to
+//!    share it. Without a session the instance alone tells processes apart, so it must be named.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
 use super::settle::ClaimDue;
-use super::{Claim, ClaimAnswer, CoordResponse, Kind, Limits, Name, Revoke, SetLimits, Twin, Unclaim, keys};
+use super::{
+    Claim, ClaimAnswer, CoordResponse, Kind, Limits, Name, Revoke, SetLimits, Twin, Unclaim, instance_of, keys,
+};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
 use std::collections::BTreeSet;
 
+/// One of the claims of a command, and whose it is.
+struct Bid<'a> {
+    item: &'a Claim,
+    session: LeaseId,
+    /// The session's own if none was named.
+    instance: String,
+}
+
 impl<V: View> Batch<'_, V> {
     /// Each item is decided for itself; a name counts once in a command, because a revision is one fence.
     pub(super) fn claims(&mut self, session: LeaseId, items: &[Claim]) -> Result<CoordResponse, Stop> {
+        if session == 0 && items.iter().any(|item| item.instance.is_empty() && item.twin != Twin::Share) {
+            return Err(Rejection::Malformed.into());
+        }
         let mut named = BTreeSet::new();
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
             answers.push(if named.insert(&item.claim) {
-                self.claim_one(session, item)?
+                self.claim_one(&Bid { item, session, instance: instance_of(session, &item.instance) })?
             } else {
                 ClaimAnswer::Repeated {}
             });
@@ -36,47 +51,54 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::Claims { items: answers })
     }
 
-    fn claim_one(&mut self, session: LeaseId, item: &Claim) -> Result<ClaimAnswer, Fault> {
+    fn claim_one(&mut self, bid: &Bid<'_>) -> Result<ClaimAnswer, Fault> {
+        let Bid { item, session, .. } = *bid;
         let Limits { min_ms, max_ms, max_waiting } = self.limits(&item.claim.namespace)?;
         if item.duration_ms < min_ms || item.duration_ms > max_ms {
             return Ok(ClaimAnswer::BadDuration { min_ms, max_ms });
         }
         let mut head = self.claim_head(&item.claim)?.unwrap_or_default();
         let Some(tenure) = head.tenure.clone() else {
-            return self.take_claim(&mut head, item, Cause::Claimed);
+            return self.take_claim(&mut head, bid, Cause::Claimed);
         };
         if tenure.holder == item.holder {
-            match item.twin {
-                _ if tenure.instance == item.instance => return self.extend_claim(&mut head, item),
-                Twin::Share => {
-                    self.leave_line_of_claim(item, &mut head)?;
-                    return self.extend_claim(&mut head, item);
-                }
-                Twin::TakeOver => {
-                    self.leave_line_of_claim(item, &mut head)?;
-                    self.vacate(&item.claim, &mut head)?;
-                    return self.take_claim(&mut head, item, Cause::TakenOver);
-                }
-                Twin::Deny => {}
+            let own = self.is_own(&tenure, session, &bid.instance)?;
+            if own || (tenure.shared && item.twin == Twin::Share) {
+                self.leave_line_of_claim(bid, &mut head)?;
+                return self.extend_claim(&mut head, bid, own);
+            }
+            if item.twin == Twin::TakeOver {
+                self.leave_line_of_claim(bid, &mut head)?;
+                self.vacate(&item.claim, &mut head)?;
+                return self.take_claim(&mut head, bid, Cause::TakenOver);
             }
         }
         if !item.wait {
             let Tenure { holder, instance, fence, .. } = tenure;
             return Ok(ClaimAnswer::Denied { holder, instance, fence });
         }
-        self.wait_for_claim(session, item, &mut head, max_waiting)
+        self.wait_for_claim(bid, &mut head, max_waiting)
     }
 
-    fn take_claim(&mut self, head: &mut ClaimHead, item: &Claim, cause: Cause) -> Result<ClaimAnswer, Fault> {
-        let Claim { claim, holder, instance, duration_ms, .. } = item;
-        self.install(claim, head, holder, instance, *duration_ms, cause)?;
-        self.put_claim_head(claim, head);
+    fn take_claim(&mut self, head: &mut ClaimHead, bid: &Bid<'_>, cause: Cause) -> Result<ClaimAnswer, Fault> {
+        let Bid { item, session, .. } = *bid;
+        let (holder, instance) = (item.holder.clone(), bid.instance.clone());
+        let shared = item.twin == Twin::Share;
+        let waiter = ClaimWaiter { holder, instance, duration_ms: item.duration_ms, lease: session, timer: 0, shared };
+        self.install(&item.claim, head, waiter, cause)?;
+        self.put_claim_head(&item.claim, head);
         let Tenure { fence, timer, .. } = *must(head.tenure.as_ref(), "a tenure")?;
         Ok(ClaimAnswer::Taken { fence, timer })
     }
 
-    fn extend_claim(&mut self, head: &mut ClaimHead, item: &Claim) -> Result<ClaimAnswer, Fault> {
+    /// `own`: by its holder, which may come with another session since the one before is gone.
+    fn extend_claim(&mut self, head: &mut ClaimHead, bid: &Bid<'_>, own: bool) -> Result<ClaimAnswer, Fault> {
+        let Bid { item, session, .. } = *bid;
         let tenure = must(head.tenure.as_mut(), "a tenure")?;
+        if own {
+            tenure.session = session;
+            tenure.shared |= item.twin == Twin::Share;
+        }
         tenure.longest_ms = tenure.longest_ms.max(item.duration_ms);
         self.disarm(tenure.timer)?;
         tenure.timer = self.arm(Purpose::ClaimEnd { claim: item.claim.clone() }, tenure.longest_ms)?;
@@ -86,9 +108,9 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// Gives up the claimant's place in line, if it has one.
-    fn leave_line_of_claim(&mut self, item: &Claim, head: &mut ClaimHead) -> Result<(), Fault> {
-        let Claim { claim, holder, instance, .. } = item;
-        if let Some(ticket) = self.get_row(&keys::waiter(claim, holder, instance))? {
+    fn leave_line_of_claim(&mut self, bid: &Bid<'_>, head: &mut ClaimHead) -> Result<(), Fault> {
+        let Claim { claim, holder, .. } = bid.item;
+        if let Some(ticket) = self.get_row(&keys::waiter(claim, holder, &bid.instance, bid.session))? {
             self.stop_waiting(claim, head, ticket)?;
             self.put_claim_head(claim, head);
         }
@@ -96,24 +118,19 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// Takes a place in line, or finds it again.
-    fn wait_for_claim(
-        &mut self,
-        session: LeaseId,
-        item: &Claim,
-        head: &mut ClaimHead,
-        max_waiting: u32,
-    ) -> Result<ClaimAnswer, Fault> {
-        let Claim { claim, holder, instance, duration_ms, wait_ms, .. } = item;
-        let own = keys::waiter(claim, holder, instance);
+    fn wait_for_claim(&mut self, bid: &Bid<'_>, head: &mut ClaimHead, max_waiting: u32) -> Result<ClaimAnswer, Fault> {
+        let Bid { item, session, ref instance } = *bid;
+        let Claim { claim, holder, duration_ms, twin, wait_ms, .. } = item;
+        let shared = *twin == Twin::Share;
+        let own = keys::waiter(claim, holder, instance, session);
         let found: Option<u64> = self.get_row(&own)?;
         let ticket = match found {
             Some(ticket) => {
                 let before = must(self.get_row::<ClaimWaiter>(&keys::turn(Kind::Claim, claim, ticket))?, "who waits")?;
-                let as_before = before.lease == session && before.duration_ms == *duration_ms;
+                let as_before = before.duration_ms == *duration_ms && before.shared == shared;
                 if as_before && before.timer == 0 && *wait_ms == 0 {
                     return Ok(ClaimAnswer::Waiting { ticket });
                 }
-                self.free(before.lease, &Dependent::Waiter { claim: claim.clone(), ticket });
                 self.disarm(before.timer)?;
                 ticket
             }
@@ -125,7 +142,7 @@ impl<V: View> Batch<'_, V> {
             millis => self.arm(Purpose::ClaimWait { claim: claim.clone(), ticket }, *millis)?,
         };
         let (holder, instance) = (holder.clone(), instance.clone());
-        let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer };
+        let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer, shared };
         self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket });
         self.put_row(keys::turn(Kind::Claim, claim, ticket), &waiter);
         let value = Json::new().text("holder", &waiter.holder).text("instance", &waiter.instance);
@@ -141,13 +158,26 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Waiting { ticket })
     }
 
-    pub(super) fn unclaim(&mut self, unclaim: &Unclaim) -> Result<CoordResponse, Stop> {
+    /// A session gives up its own place. Without one it is an operator's: all places under that name.
+    pub(super) fn unclaim(&mut self, session: LeaseId, unclaim: &Unclaim) -> Result<CoordResponse, Stop> {
         let Unclaim { claim, holder, instance } = unclaim;
-        let Some(ticket) = self.get_row(&keys::waiter(claim, holder, instance))? else {
+        let instance = instance_of(session, instance);
+        let mut tickets: Vec<u64> = Vec::new();
+        if session == 0 {
+            row::each(&self.rows, keys::waiters(claim, holder, &instance).all(), |_, ticket| {
+                tickets.push(ticket);
+                Ok(Step::Next)
+            })?;
+        } else {
+            tickets.extend(self.get_row::<u64>(&keys::waiter(claim, holder, &instance, session))?);
+        }
+        if tickets.is_empty() {
             return Ok(CoordResponse::Unclaimed { changed: false });
-        };
+        }
         let mut head = must(self.claim_head(claim)?, "a claim")?;
-        self.stop_waiting(claim, &mut head, ticket)?;
+        for ticket in tickets {
+            self.stop_waiting(claim, &mut head, ticket)?;
+        }
         self.put_claim_head(claim, &mut head);
         Ok(CoordResponse::Unclaimed { changed: true })
     }
@@ -203,7 +233,7 @@ impl<V: View> Batch<'_, V> {
         if let Some((ticket, waiter)) = self.next_waiter(claim, head)? {
             head.first = ticket;
             self.stop_waiting(claim, head, ticket)?;
-            self.install(claim, head, &waiter.holder, &waiter.instance, waiter.duration_ms, cause)?;
+            self.install(claim, head, waiter, cause)?;
         }
         self.put_claim_head(claim, head);
         Ok(())
@@ -219,27 +249,19 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    fn install(
-        &mut self,
-        claim: &Name,
-        head: &mut ClaimHead,
-        holder: &str,
-        instance: &str,
-        duration_ms: u64,
-        cause: Cause,
-    ) -> Result<(), Fault> {
+    fn install(&mut self, claim: &Name, head: &mut ClaimHead, waiter: ClaimWaiter, cause: Cause) -> Result<(), Fault> {
+        let ClaimWaiter { holder, instance, duration_ms, lease: session, shared, .. } = waiter;
         let fence = self.next_revision();
         let timer = self.arm(Purpose::ClaimEnd { claim: claim.clone() }, duration_ms)?;
         let value = Json::new()
-            .text("holder", holder)
-            .text("instance", instance)
+            .text("holder", &holder)
+            .text("instance", &instance)
             .text("cause", cause.word())
             .some("previous", &head.previous)
             .done();
         self.show(keys::tenure_key(claim, fence), value, 0);
         self.show(keys::claim_holder_key(claim), holder.as_bytes().to_vec(), 0);
-        let (holder, instance) = (holder.to_owned(), instance.to_owned());
-        head.tenure = Some(Tenure { holder, instance, fence, longest_ms: duration_ms, timer });
+        head.tenure = Some(Tenure { holder, instance, fence, longest_ms: duration_ms, timer, session, shared });
         Ok(())
     }
 
@@ -261,7 +283,7 @@ impl<V: View> Batch<'_, V> {
         let turn = keys::turn(Kind::Claim, claim, ticket);
         let Some(waiter) = self.get_row::<ClaimWaiter>(&turn)? else { return Ok(()) };
         self.delete_row(turn);
-        self.delete_row(keys::waiter(claim, &waiter.holder, &waiter.instance));
+        self.delete_row(keys::waiter(claim, &waiter.holder, &waiter.instance, waiter.lease));
         self.free(waiter.lease, &Dependent::Waiter { claim: claim.clone(), ticket });
         self.disarm(waiter.timer)?;
         self.hide(keys::claim_waiter_key(claim, ticket));

@@ -58,15 +58,6 @@ pub enum CoordBody {
     Pin(Pin),
     Unpin(Unpin),
     SetLimits(SetLimits),
-    Stand(Stand),
-    GiveUp(GiveUp),
-}
-
-impl CoordBody {
-    /// Whether it may change any number of rows, whatever its own size.
-    pub(crate) fn may_touch_many(&self) -> bool {
-        matches!(self, CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_))
-    }
 }
 
 /// Stand for election under the session's lease, or find one's candidacy again.
@@ -74,7 +65,7 @@ impl CoordBody {
 pub struct Enter {
     pub election: Name,
     pub candidate: String,
-    /// Which process this is: tells a restarted client that comes back from a second one under the same name.
+    /// Which process in the session this is; the session's own if empty.
     pub instance: String,
     /// Higher stands further ahead among those who wait.
     pub priority: i64,
@@ -83,7 +74,7 @@ pub struct Enter {
     pub value: Bytes,
     /// Only if it leads at once.
     pub try_only: bool,
-    /// Replace a living candidate of that name that is another instance, at its place.
+    /// Replace a candidate of that name that is another session's or instance's, at its place.
     pub takeover: bool,
     /// A priority above the leader's takes the leadership.
     pub preempt: bool,
@@ -91,33 +82,23 @@ pub struct Enter {
     pub lock_delay_ms: u64,
     /// How long it may lead in one term.
     pub max_hold_ms: u64,
+    /// The call that waits for the win, or several of one member for one candidate at one time; 0 if
+    /// no call may give the candidate up. See [`Leave::attempt`].
+    pub attempt: u64,
 }
 
-/// Withdraw. Not to be a candidate is no error.
+/// Withdraw: with a session only what is that session's. Not to be a candidate is no error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     pub election: Name,
     pub candidate: String,
-    /// Only that instance, if given.
+    /// Only that instance, if given; the session's own if empty.
     pub instance: Option<String>,
-}
-
-/// An Enter in the name of an attempt: a call that waits for the win, or several of one member for one candidacy at one time.
-///
-/// One candidacy may be asked for by way of several members: a connection breaks, the client campaigns again elsewhere, and the first
-/// member learns only later that nobody listens. Each gives up in the name of its own attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stand {
-    pub enter: Enter,
-    /// Drawn at random; never 0.
-    pub attempt: u64,
-}
-
-/// Leave, if this attempt was the last to enter the candidate and did not find it leading.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GiveUp {
-    pub election: Name,
-    pub candidate: String,
+    /// Not 0: only if this attempt was the last to enter the candidate, and did not find it leading.
+    ///
+    /// A client may campaign at several members: its connection breaks, it campaigns again elsewhere,
+    /// and the first member learns only later that its caller is gone. Each gives up in the name of
+    /// its own attempt.
     pub attempt: u64,
 }
 
@@ -257,6 +238,7 @@ pub struct Release {
 pub struct Claim {
     pub claim: Name,
     pub holder: String,
+    /// Which process in the session this is; the session's own if empty. Without a session it must be named, unless the tenure is shared.
     pub instance: String,
     pub duration_ms: u64,
     pub twin: Twin,
@@ -266,14 +248,14 @@ pub struct Claim {
     pub wait_ms: u64,
 }
 
-/// What a claim by the holder's name, but another instance, comes to.
+/// What a claim by the holder's name, but another session or instance, comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Twin {
     #[default]
     Deny,
     /// A new tenure: the other instance is fenced out.
     TakeOver,
-    /// The same tenure for both, as Juju has it.
+    /// The same tenure for both, as Juju has it, if the holder asked for that too; else denied.
     Share,
 }
 
@@ -339,12 +321,4 @@ impl Default for Limits {
 pub struct CoordTimer {
     pub ids: Vec<u64>,
     pub term: u64,
-}
-
-/// A lease with a TTL that need not be whole seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionGrant {
-    pub id: LeaseId,
-    /// Already raised to the minimum.
-    pub ttl_millis: u64,
 }

@@ -3,12 +3,18 @@
 //! 1. A request that was answered is not executed again while its answer is remembered. What was refused had no effect, and is not
 //!    remembered: asked again, it is decided again.
 //! 2. A session's memory is a ring of [`SESSION`] answers and goes with its lease. Operators without a session share one of [`SHARED`].
+//! 3. An answer is told again only to the operation that it was given to, by the same party: the memory says what was asked. An id that
+//!    two operations use is refused to the second one, so that nobody is told of a grant that is somebody else's.
 
-use super::keys;
-use super::{CoordBody, CoordResponse};
-use crate::machine::Batch;
+use super::field::fields;
+use super::{
+    Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
+    ProclaimTerm, Promote, Release, RequestTransfer, Revoke, SetLimits, Transfer, Unclaim, Unpin, keys,
+};
+use crate::digest::Digest;
+use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
-use crate::{Command, LeaseId};
+use crate::{Command, LeaseId, Rejection};
 use bytes::Bytes;
 
 /// How many answers are remembered of one session.
@@ -16,12 +22,21 @@ const SESSION: u64 = 32;
 /// And of all requests without one.
 const SHARED: u64 = 1024;
 
+/// A remembered answer.
+struct Memo {
+    /// What was asked ([`about`]).
+    about: u64,
+    answer: CoordResponse,
+}
+
+fields!(Memo { about, answer });
+
 impl<V: View> Batch<'_, V> {
     /// Whether the command is a retry of one that was answered, and will have no other effect than that answer.
     pub(crate) fn is_remembered(&self, command: &Command) -> Result<bool, Fault> {
         match command {
             Command::Coord(coord) => match &coord.dedupe {
-                Some(id) => Ok(self.recall(coord.session, id)?.is_some()),
+                Some(id) => Ok(self.memo(coord.session, id)?.is_some()),
                 None => match &coord.body {
                     CoordBody::Acquire(acquire) => Ok(self.fence_of(coord.session, acquire.attempt)?.is_some()),
                     _ => Ok(false),
@@ -31,11 +46,31 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    pub(super) fn recall(&self, session: LeaseId, id: &[u8; 16]) -> Result<Option<CoordResponse>, Fault> {
+    fn memo(&self, session: LeaseId, id: &[u8; 16]) -> Result<Option<Memo>, Fault> {
         self.get_row(&keys::memo(session, id))
     }
 
-    pub(super) fn remember(&mut self, session: LeaseId, id: &[u8; 16], answer: &CoordResponse) -> Result<(), Fault> {
+    /// The answer that the operation was given before under this id.
+    pub(super) fn recall(
+        &self,
+        session: LeaseId,
+        id: &[u8; 16],
+        body: &CoordBody,
+    ) -> Result<Option<CoordResponse>, Stop> {
+        match self.memo(session, id)? {
+            None => Ok(None),
+            Some(memo) if memo.about == about(body) => Ok(Some(memo.answer)),
+            Some(_) => Err(Rejection::DedupeReused.into()),
+        }
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        session: LeaseId,
+        id: &[u8; 16],
+        body: &CoordBody,
+        answer: &CoordResponse,
+    ) -> Result<(), Fault> {
         let next = keys::memo_next(session);
         let number: u64 = self.get_row(&next)?.unwrap_or(0);
         let slot = keys::memo_slot(session, number % if session == 0 { SHARED } else { SESSION });
@@ -46,7 +81,64 @@ impl<V: View> Batch<'_, V> {
         }
         self.put_row(slot, &Bytes::copy_from_slice(id));
         self.put_row(next, &(number + 1));
-        self.put_row(keys::memo(session, id), answer);
+        self.put_row(keys::memo(session, id), &Memo { about: about(body), answer: answer.clone() });
         Ok(())
     }
+}
+
+/// A fingerprint of which operation it is, on what, and about whom. How it is to be done is left out, and so is the attempt, which differs
+/// from member to member.
+fn about(body: &CoordBody) -> u64 {
+    let none = "";
+    match body {
+        CoordBody::Enter(Enter { election, candidate, instance, .. }) => said(1, election, &[candidate, instance]),
+        CoordBody::Leave(Leave { election, candidate, instance, .. }) => {
+            said(2, election, &[candidate, instance.as_deref().unwrap_or(none)])
+        }
+        CoordBody::Anoint(Anoint { election, candidate, .. }) => said(3, election, &[candidate]),
+        CoordBody::Promote(Promote { election, candidate, .. }) => said(4, election, &[candidate]),
+        CoordBody::Demote(Demote { election, candidate, .. }) => said(5, election, &[candidate]),
+        CoordBody::Evict(Evict { election, candidate, .. }) => said(6, election, &[candidate]),
+        CoordBody::EvictEverywhere(EvictEverywhere { namespace, candidate, .. }) => {
+            let namespace = namespace.clone().unwrap_or_default();
+            said(7, &Name { namespace, name: String::new() }, &[candidate])
+        }
+        CoordBody::ProclaimTerm(ProclaimTerm { election, .. }) => said(8, election, &[]),
+        CoordBody::RequestTransfer(RequestTransfer { election, to, .. }) => said(9, election, &[to]),
+        CoordBody::Transfer(Transfer { election, to, .. }) => said(10, election, &[to]),
+        CoordBody::DeleteElection(election) => said(11, election, &[]),
+        CoordBody::Acquire(Acquire { parts, owner, .. }) => {
+            all(12, parts.iter().map(|part| said(0, &part.lock, &[owner])))
+        }
+        CoordBody::Release(Release { fence, .. }) => all(13, [fence.cast_unsigned()].into_iter()),
+        CoordBody::Claim(items) => {
+            let one = |Claim { claim, holder, instance, .. }: &Claim| said(0, claim, &[holder, instance]);
+            all(14, items.iter().map(one))
+        }
+        CoordBody::Unclaim(Unclaim { claim, holder, instance }) => said(15, claim, &[holder, instance]),
+        CoordBody::Revoke(Revoke { claim, holder, instance }) => {
+            said(16, claim, &[holder.as_deref().unwrap_or(none), instance.as_deref().unwrap_or(none)])
+        }
+        CoordBody::Pin(Pin { claim, entity, .. }) => said(17, claim, &[entity]),
+        CoordBody::Unpin(Unpin { claim, entity }) => said(18, claim, &[entity]),
+        CoordBody::SetLimits(SetLimits { namespace, .. }) => {
+            said(19, &Name { namespace: namespace.clone(), name: String::new() }, &[])
+        }
+    }
+}
+
+fn said(operation: i64, on: &Name, of: &[&str]) -> u64 {
+    let mut digest = Digest::EMPTY;
+    digest.number(operation);
+    digest.bytes(on.namespace.as_bytes());
+    digest.bytes(on.name.as_bytes());
+    of.iter().for_each(|text| digest.bytes(text.as_bytes()));
+    digest.0
+}
+
+fn all(operation: i64, of: impl Iterator<Item = u64>) -> u64 {
+    let mut digest = Digest::EMPTY;
+    digest.number(operation);
+    of.for_each(|one| digest.number(one.cast_signed()));
+    digest.0
 }

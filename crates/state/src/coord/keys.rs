@@ -8,7 +8,7 @@
 //! | `i`, candidate, namespace, name | in which elections a candidate stands |
 //! | `r`, fence | a request for locks, waiting or granted |
 //! | `g`, namespace, name, fence | who holds a lock |
-//! | `w`, namespace, name, holder, instance | the place of who waits for a claim |
+//! | `w`, namespace, name, holder, instance, session | the place of who waits for a claim |
 //! | `p`, namespace, name, entity | a pin |
 //! | `n`, namespace | limits |
 //! | `b`, kind, namespace, name, who | a cool-down |
@@ -159,8 +159,13 @@ pub(crate) fn grant(name: &Name, fence: i64) -> Vec<u8> {
     grants(name).id(fence.cast_unsigned()).done()
 }
 
-pub(crate) fn waiter(name: &Name, holder: &str, instance: &str) -> Vec<u8> {
-    Row::new(b'w').name(name).text(holder).text(instance).done()
+/// Those who wait under one name, each in a session of its own.
+pub(crate) fn waiters(name: &Name, holder: &str, instance: &str) -> Row {
+    Row::new(b'w').name(name).text(holder).text(instance)
+}
+
+pub(crate) fn waiter(name: &Name, holder: &str, instance: &str, session: LeaseId) -> Vec<u8> {
+    waiters(name, holder, instance).number(session).done()
 }
 
 pub(crate) fn pins(name: &Name) -> Row {

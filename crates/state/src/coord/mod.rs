@@ -34,7 +34,8 @@
 //!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
 //! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
 //! 6. A command without effect takes no revision and no row but the memory of its answer, and of who asked.
-//! 7. A hand-over writes a number of rows that does not grow with the line.
+//! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another one, and who had it before is told.
+//! 8. A hand-over writes a number of rows that does not grow with the line.
 
 mod attempt;
 mod claim;
@@ -42,9 +43,12 @@ mod command;
 mod dedupe;
 mod election;
 mod field;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod keys;
 mod lock;
 mod outcome;
+mod party;
 mod pin;
 mod project;
 pub mod read;
@@ -60,6 +64,7 @@ pub use keys::{
     lock_holder_key, lock_waiter_key, pin_key, revoked_key, tenure_key, term_key,
 };
 pub use outcome::*;
+pub use party::instance_of;
 pub(crate) use project::Projected;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
@@ -79,26 +84,10 @@ pub(crate) enum Kind {
 }
 
 impl CoordBody {
-    /// Whether the operation could make the store larger.
-    pub(crate) fn grows(&self) -> bool {
-        match self {
-            CoordBody::Enter(_) | CoordBody::Stand(_) | CoordBody::ProclaimTerm(_) | CoordBody::RequestTransfer(_) => {
-                true
-            }
-            CoordBody::Acquire(_) | CoordBody::Claim(_) | CoordBody::Pin(_) | CoordBody::SetLimits(_) => true,
-            CoordBody::Leave(_) | CoordBody::Evict(_) | CoordBody::EvictEverywhere(_) => false,
-            CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) | CoordBody::Transfer(_) => false,
-            CoordBody::DeleteElection(_) | CoordBody::Release(_) | CoordBody::Unclaim(_) => false,
-            CoordBody::Revoke(_) | CoordBody::Unpin(_) | CoordBody::GiveUp(_) => false,
-        }
-    }
-
     /// The one election that the operation is about.
     pub fn election(&self) -> Option<&Name> {
         match self {
             CoordBody::Enter(Enter { election, .. })
-            | CoordBody::Stand(Stand { enter: Enter { election, .. }, .. })
-            | CoordBody::GiveUp(GiveUp { election, .. })
             | CoordBody::Leave(Leave { election, .. })
             | CoordBody::Anoint(Anoint { election, .. })
             | CoordBody::Promote(Promote { election, .. })
@@ -135,9 +124,9 @@ impl<V: View> Batch<'_, V> {
             return Err(Rejection::LeaseNotFound.into());
         }
         if let Some(id) = dedupe
-            && let Some(answer) = self.recall(*session, id)?
+            && let Some(answer) = self.recall(*session, id, body)?
         {
-            self.join(body, &answer)?;
+            self.join(*session, body, &answer)?;
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {
@@ -145,7 +134,7 @@ impl<V: View> Batch<'_, V> {
         }
         let answer = self.coord_body(*session, body, dedupe.is_some())?;
         if let Some(id) = dedupe {
-            self.remember(*session, id, &answer)?;
+            self.remember(*session, id, body, &answer)?;
         }
         self.project()?;
         Ok(Response::Coord(answer))
@@ -153,10 +142,8 @@ impl<V: View> Batch<'_, V> {
 
     fn coord_body(&mut self, session: i64, body: &CoordBody, remembered: bool) -> Result<CoordResponse, Stop> {
         match body {
-            CoordBody::Enter(enter) => self.enter(session, enter, 0),
-            CoordBody::Stand(stand) => self.enter(session, &stand.enter, stand.attempt),
-            CoordBody::GiveUp(give_up) => self.give_up(give_up),
-            CoordBody::Leave(leave) => self.leave(leave),
+            CoordBody::Enter(enter) => self.enter(session, enter),
+            CoordBody::Leave(leave) => self.leave(session, leave),
             CoordBody::Anoint(anoint) => self.anoint(anoint),
             CoordBody::Promote(promote) => self.promote(promote),
             CoordBody::Demote(demote) => self.demote(demote),
@@ -169,7 +156,7 @@ impl<V: View> Batch<'_, V> {
             CoordBody::Acquire(acquire) => self.acquire(session, acquire, remembered),
             CoordBody::Release(release) => self.release(session, release),
             CoordBody::Claim(items) => self.claims(session, items),
-            CoordBody::Unclaim(unclaim) => self.unclaim(unclaim),
+            CoordBody::Unclaim(unclaim) => self.unclaim(session, unclaim),
             CoordBody::Revoke(revoke) => self.revoke_claim(revoke),
             CoordBody::Pin(pin) => self.pin(session, pin),
             CoordBody::Unpin(unpin) => self.unpin(unpin),

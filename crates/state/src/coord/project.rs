@@ -4,9 +4,10 @@
 //! changed if it differs. So a key changes at most once in a revision, however often an operation changed its mind, and a command
 //! that changed nothing takes no revision.
 
+use crate::bounds::Budget;
 use crate::keys::{prefix_range, range_rows};
 use crate::machine::{Batch, Stop};
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, View};
 use crate::{KeyRange, LeaseId, Rejection, coord};
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ impl<V: View> Batch<'_, V> {
         let end = if to_end { reserved.end } else { range.end.clone().min(reserved.end) };
         let mut found = false;
         if let Some((from, below)) = range_rows(&KeyRange { key: from, end }) {
-            scan::alive(&self.rows, (&from, &below), scan::PRESENT, Budget::UNLIMITED, |_| {
+            scan::alive(&self.rows, (&from, &below), scan::PRESENT, &Budget::unlimited(), |_| {
                 found = true;
                 Ok(ControlFlow::Break(()))
             })?;

@@ -72,6 +72,10 @@ pub struct HolderState {
     pub longest_ms: u64,
     /// 0: it ran out while the claim was pinned.
     pub timer: u64,
+    /// 0: taken without one.
+    pub session: LeaseId,
+    /// Its holder lets other instances have it too.
+    pub shared: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,8 +266,8 @@ pub fn claim<V: View>(view: &V, name: &Name) -> Result<Option<ClaimState>, Fault
     Ok(head.map(|head| {
         let ClaimHead { tenure, waiting, pins, changed, .. } = head;
         let holder = tenure.map(|tenure| {
-            let row::Tenure { holder, instance, fence, longest_ms, timer } = tenure;
-            HolderState { holder, instance, fence, longest_ms, timer }
+            let row::Tenure { holder, instance, fence, longest_ms, timer, session, shared } = tenure;
+            HolderState { holder, instance, fence, longest_ms, timer, session, shared }
         });
         ClaimState { holder, waiting, pins, revision: changed }
     }))

@@ -225,6 +225,10 @@ pub(crate) struct Tenure {
     pub(crate) longest_ms: u64,
     /// 0: it ran out while the claim was pinned.
     pub(crate) timer: u64,
+    /// Whose it is, beside the instance; 0: taken without one. The tenure does not end with it.
+    pub(crate) session: LeaseId,
+    /// Its holder lets other instances have it too.
+    pub(crate) shared: bool,
 }
 
 /// Who waits for a claim.
@@ -235,6 +239,8 @@ pub(crate) struct ClaimWaiter {
     pub(crate) duration_ms: u64,
     pub(crate) lease: LeaseId,
     pub(crate) timer: u64,
+    /// As of the tenure that it is to become.
+    pub(crate) shared: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -299,8 +305,8 @@ fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last, fi
 fields!(LockPart { lock, mode });
 fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, attempts, asked });
 fields!(ClaimHead { tenure, waiting, pins, changed, previous, first });
-fields!(Tenure { holder, instance, fence, longest_ms, timer });
-fields!(ClaimWaiter { holder, instance, duration_ms, lease, timer });
+fields!(Tenure { holder, instance, fence, longest_ms, timer, session, shared });
+fields!(ClaimWaiter { holder, instance, duration_ms, lease, timer, shared });
 fields!(PinRow { reason, lease, timer });
 fields!(TimerRow { purpose, millis });
 fields!(Limits { min_ms, max_ms, max_waiting });

@@ -22,7 +22,7 @@ impl<V: View> Batch<'_, V> {
     pub(super) fn arm(&mut self, purpose: Purpose, millis: u64) -> Result<u64, Fault> {
         let id = self.next_id()?;
         self.put_row(keys::timer(id), &TimerRow { purpose, millis });
-        self.timers.push(TimerChange::Armed { id, millis });
+        self.timers.push(TimerChange::Armed { id, ms: millis });
         Ok(id)
     }
 
@@ -30,7 +30,7 @@ impl<V: View> Batch<'_, V> {
     pub(super) fn disarm(&mut self, id: u64) -> Result<(), Fault> {
         if id != 0 && self.rows.get(Table::Coord, &keys::timer(id))?.is_some() {
             self.delete_row(keys::timer(id));
-            self.timers.push(TimerChange::Disarmed { id });
+            self.timers.push(TimerChange::Gone { id });
         }
         Ok(())
     }

@@ -1,11 +1,23 @@
 //! The key space: versions of keys, read and changed by ranges and transactions.
 //!
-//! [`range`] answers queries against any view, [`page`] a piece at a time, [`write`] changes one key, [`txn`] composes both, [`compaction`] forgets.
-//! [`bounds`] limits what one command may look at.
+//! [`range`] answers queries against any view and [`page`] answers them in pieces; [`history`] and
+//! [`hash`] read changes; [`write`] changes keys; [`txn`] combines reads and writes, with
+//! [`compare`] for its conditions; [`reach`] limits what one command may look at; [`compaction`]
+//! makes old versions unreadable.
 
-pub(crate) mod bounds;
 mod compaction;
-pub(crate) mod page;
-pub(crate) mod range;
-pub(crate) mod txn;
+mod compare;
+mod hash;
+mod history;
+mod page;
+mod range;
+mod reach;
+mod txn;
 mod write;
+
+pub use hash::{KvHash, hash_kv};
+pub use history::{Portion, history, history_portion};
+pub use page::{Page, page};
+pub use range::{range, version_at};
+pub use reach::MOST_KEYS;
+pub use txn::read_txn;

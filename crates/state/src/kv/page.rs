@@ -1,14 +1,21 @@
 //! A part of a range, for readers that go through it piece by piece and must not walk the rest each time.
 
 use super::range::walk_revision;
+use crate::bounds::{Bounds, Budget};
 use crate::keys;
-use crate::read::{Bounds, Page};
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, View};
-use crate::{RangeQuery, Rejection};
+use crate::{KeyValue, RangeQuery, Rejection};
+use bytes::Bytes;
 use std::ops::ControlFlow;
 
-pub(crate) fn page<V: View>(
+/// A part of a range, and the key that the next part begins with, if there is one.
+pub type Page = (Vec<KeyValue>, Option<Bytes>);
+
+/// The first keys of a range and the key that comes next. A page has at least one key, at most
+/// `limit`, and stops once it holds `max_bytes`. It ignores orders, filters and the limit of the
+/// query, and counts nothing beyond.
+pub fn page<V: View>(
     view: &V,
     query: &RangeQuery,
     bounds: Bounds,
@@ -21,7 +28,7 @@ pub(crate) fn page<V: View>(
     };
     let (mut kvs, mut next, mut size) = (Vec::new(), None, 0);
     if let Some((from, below)) = keys::range_rows(&query.range) {
-        scan::alive(view, (&from, &below), revision, Budget::UNLIMITED, |found| {
+        scan::alive(view, (&from, &below), revision, &Budget::unlimited(), |found| {
             if !kvs.is_empty() && (kvs.len() >= limit || size >= max_bytes) {
                 next = Some(keys::user_key(found.prefix)?);
                 return Ok(ControlFlow::Break(()));

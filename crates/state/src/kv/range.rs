@@ -5,18 +5,23 @@
 //! 2. Filters come first, then the order, then the limit. `more` tells that the limit left something out.
 //! 3. Ties of an order stand in key order.
 
+use crate::bounds::{Bounds, Budget, ReadStop};
 use crate::keys::{self, KeyRows};
-use crate::read::{Bounds, ReadStop};
 use crate::record::{Record, Version};
-use crate::scan::{self, Budget, PRESENT};
+use crate::scan::{self, PRESENT};
 use crate::view::{Fault, View};
 use crate::{KeyValue, Order, RangeQuery, RangeResult, Rejection, SortBy};
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-/// The newest version of a key at or before `revision`, unless that is a tombstone.
-pub(crate) fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
+/// The newest version of a key at or before `revision`; `None` if there is none, or it is a
+/// tombstone.
+pub fn version_at<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<KeyValue>, Fault> {
+    Ok(find_version(view, key, revision)?.map(|version| version.into_kv(key)))
+}
+
+pub(crate) fn find_version<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Option<Version>, Fault> {
     let rows = KeyRows::of(key);
     let read = |row: &[u8], record: &[u8]| Version::decode(Bytes::copy_from_slice(record), keys::split_row(row)?.1);
     let version = match revision {
@@ -41,18 +46,33 @@ pub(crate) fn walk_revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, R
     revision(query, bounds).map(|revision| if revision == bounds.current { PRESENT } else { revision })
 }
 
-pub(crate) fn range<V: View>(
+/// Answers a range query. `budget` is how much may be read: a row costs 1, and 1 more
+/// for each KiB of its value; `None` is no bound.
+pub fn range<V: View>(
     view: &V,
     query: &RangeQuery,
     bounds: Bounds,
     budget: Option<usize>,
 ) -> Result<Result<RangeResult, ReadStop>, Fault> {
+    range_within(view, query, bounds, &Budget::new(budget))
+}
+
+/// The same, as a part of a larger read that has one budget for all of its parts.
+pub(super) fn range_within<V: View>(
+    view: &V,
+    query: &RangeQuery,
+    bounds: Bounds,
+    budget: &Budget,
+) -> Result<Result<RangeResult, ReadStop>, Fault> {
     let revision = match walk_revision(query, bounds) {
         Ok(revision) => revision,
-        Err(rejection) => return Ok(Err(ReadStop::Rejected(rejection))),
+        Err(rejection) => return Ok(Err(rejection.into())),
     };
     if query.range.end.is_empty() {
-        return single(view, query, revision).map(Ok);
+        let found = single(view, query, revision)?;
+        // In a transaction there may be many.
+        let within_budget = budget.spend(found.kvs.first().map_or(0, |kv| kv.value.len()));
+        return Ok(if within_budget { Ok(found) } else { Err(ReadStop::OverBudget) });
     }
     let mut answer = Answer::new(query);
     if let Some((from, below)) = keys::range_rows(&query.range) {
@@ -60,7 +80,7 @@ pub(crate) fn range<V: View>(
         // Where the rest begins, which is only counted.
         let mut rest = (countable && answer.is_full()).then(|| from.clone());
         let done = rest.is_some()
-            || scan::alive(view, (&from, &below), revision, Budget::new(budget), |found| {
+            || scan::alive(view, (&from, &below), revision, budget, |found| {
                 answer.found(found.prefix, found.mod_revision, found.record)?;
                 if !(countable && answer.is_full()) {
                     return Ok(ControlFlow::Continue(()));
@@ -69,7 +89,7 @@ pub(crate) fn range<V: View>(
                 Ok(ControlFlow::Break(()))
             })?;
         let counted = match rest {
-            Some(from) if done => scan::count_living(view, (&from, &below), Budget::new(budget))?,
+            Some(from) if done => scan::count_living(view, (&from, &below), budget)?,
             _ => done.then_some(0),
         };
         match counted {
@@ -82,7 +102,7 @@ pub(crate) fn range<V: View>(
 
 /// One key needs no walk: one seek, and its value is not copied.
 fn single<V: View>(view: &V, query: &RangeQuery, revision: i64) -> Result<RangeResult, Fault> {
-    let Some(version) = version_at(view, &query.range.key, revision)? else { return Ok(RangeResult::default()) };
+    let Some(version) = find_version(view, &query.range.key, revision)? else { return Ok(RangeResult::default()) };
     let mut result = RangeResult { count: 1, ..RangeResult::default() };
     if !query.count_only && passes(query, version.mod_revision, version.create_revision) {
         let mut kv = version.into_kv(&query.range.key);

@@ -6,30 +6,36 @@
 //! 3. *Execute*: operations in order, each seeing those before it. Nothing can fail here but the disk.
 
 use super::range;
-use crate::keys;
-use crate::machine::{Batch, Stop};
-use crate::mutant;
-use crate::read::{Bounds, ReadStop};
-use crate::record::Record;
-use crate::scan::{self, Budget, PRESENT};
+use crate::bounds::{Bounds, Budget, ReadStop};
+use crate::machine::{Batch, Machine, Stop};
+use crate::scan::PRESENT;
 use crate::view::{Fault, View};
-use crate::{
-    Compare, Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Relation, Target, Txn, TxnResult,
-};
-use bytes::Bytes;
-use std::cmp::Ordering;
-use std::ops::ControlFlow;
+use crate::{Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
+use std::cell::Cell;
 
 /// Which branches are taken: of the transaction itself, then of those nested in that branch, in order.
 type Path<'p> = std::slice::Iter<'p, bool>;
 
-/// Whether the transaction holds a Put, in any branch.
-pub(crate) fn puts(txn: &Txn) -> bool {
-    txn.success.iter().chain(&txn.failure).any(|op| match op {
-        Op::Put(_) => true,
-        Op::Txn(txn) => puts(txn),
-        Op::Range(_) | Op::DeleteRange(_) => false,
-    })
+/// Answers a transaction for which [`Txn::only_reads`] holds, without the log: as of the view's
+/// revision, by the code that decides all transactions. `budget` is the number of rows that all its
+/// parts together may visit; `None` is no bound.
+pub fn read_txn<V: View>(
+    view: &V,
+    txn: &Txn,
+    bounds: Bounds,
+    budget: Option<usize>,
+) -> Result<Result<TxnResult, ReadStop>, Fault> {
+    let mut machine = Machine::at(bounds);
+    let mut batch = machine.begin(view);
+    batch.reads = Budget::new(budget);
+    batch.keys_left = Cell::new(usize::MAX);
+    let result = if txn.only_reads() { batch.txn(txn) } else { Err(Rejection::Malformed.into()) };
+    match result {
+        Ok(result) => Ok(Ok(result)),
+        Err(Stop::Rejected(rejection)) => Ok(Err(rejection.into())),
+        Err(Stop::OverBudget) => Ok(Err(ReadStop::OverBudget)),
+        Err(Stop::Fault(fault)) => Err(fault),
+    }
 }
 
 impl<V: View> Batch<'_, V> {
@@ -55,33 +61,6 @@ impl<V: View> Batch<'_, V> {
             }
         }
         Ok(())
-    }
-
-    fn holds(&self, compare: &Compare) -> Result<bool, Stop> {
-        let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
-        if compare.range.end.is_empty() {
-            let key = &compare.range.key;
-            if mutant!("stale-compare") {
-                let before = range::version_at(&self.rows, key, self.machine.revision - 1)?;
-                let record = before.as_ref().map(|version| version.head().record(&version.value));
-                return Ok(relates(before.as_ref().map_or(0, |version| version.mod_revision), record.as_ref()));
-            }
-            let target = self.target(key)?;
-            let Some(head) = target.current else { return Ok(relates(0, None)) };
-            let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };
-            return Ok(relates(head.mod_revision, Some(&head.record(&value))));
-        }
-        let (mut found, mut holds) = (0, true);
-        let left = self.keys_left();
-        if let Some((from, below)) = keys::range_rows(&compare.range) {
-            scan::alive(&self.rows, (&from, &below), PRESENT, Budget::UNLIMITED, |row| {
-                found += 1;
-                holds = relates(row.mod_revision, Some(&row.record));
-                Ok(if holds && found <= left { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })?;
-        }
-        self.looked_at(found)?;
-        Ok(if found > 0 { holds } else { relates(0, None) })
     }
 
     fn check(&self, txn: &Txn, path: &mut Path<'_>) -> Result<(), Stop> {
@@ -130,11 +109,7 @@ impl<V: View> Batch<'_, V> {
         if !self.answer {
             return Ok(RangeResult::default());
         }
-        match range::range(&self.rows, query, self.bounds(), None)? {
-            Ok(result) => Ok(result),
-            Err(ReadStop::Rejected(rejection)) => Err(rejection.into()),
-            Err(ReadStop::OverBudget) => Err(Fault::Read("a range without a budget exceeded it".into()).into()),
-        }
+        range::range_within(&self.rows, query, self.bounds(), &self.reads)?.map_err(Stop::from)
     }
 }
 
@@ -152,25 +127,4 @@ fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
         return Err(Rejection::Compacted { compacted: bounds.compacted });
     }
     range::walk_revision(query, bounds)
-}
-
-/// Whether one key satisfies a compare. A missing key has zeros everywhere, and no value at all: a compare of its value fails.
-fn relates(compare: &Compare, mod_revision: i64, record: Option<&Record<'_>>) -> bool {
-    let number = |of: fn(&Record<'_>) -> i64| record.map_or(0, of);
-    let ordering = match &compare.target {
-        Target::Version(operand) => number(|record| record.version).cmp(operand),
-        Target::CreateRevision(operand) => number(|record| record.create_revision).cmp(operand),
-        Target::ModRevision(operand) => mod_revision.cmp(operand),
-        Target::Lease(operand) => number(|record| record.lease).cmp(operand),
-        Target::Value(operand) => match record {
-            Some(record) => record.value.cmp(operand),
-            None => return false,
-        },
-    };
-    match compare.relation {
-        Relation::Equal => ordering == Ordering::Equal,
-        Relation::NotEqual => ordering != Ordering::Equal,
-        Relation::Greater => ordering == Ordering::Greater,
-        Relation::Less => ordering == Ordering::Less,
-    }
 }

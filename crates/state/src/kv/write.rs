@@ -6,13 +6,14 @@
 //! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
 //!    later change replaces the earlier one, on every member alike.
 
-use super::bounds::MOST_KEYS;
+use super::reach::MOST_KEYS;
+use crate::bounds::Budget;
 use crate::event::{Event, EventKind};
 use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
 use crate::queue;
 use crate::record::{self, Head, LOCK, Record, TOMBSTONE, Version};
-use crate::scan::{self, Budget};
+use crate::scan;
 use crate::view::{Fault, Table, View};
 use crate::{DeleteRange, Deleted, KeyRange, KeyValue, LeaseId, Put, Rejection, Response};
 use bytes::Bytes;
@@ -171,7 +172,7 @@ impl<V: View> Batch<'_, V> {
         }
         let mut found = Vec::new();
         if let Some((from, below)) = keys::range_rows(range) {
-            scan::alive(&self.rows, (&from, &below), scan::PRESENT, Budget::UNLIMITED, |row| {
+            scan::alive(&self.rows, (&from, &below), scan::PRESENT, &Budget::unlimited(), |row| {
                 found.push((keys::user_key(row.prefix)?, row.record.to_version(row.mod_revision, with_value)));
                 Ok(if found.len() <= MOST_KEYS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             })?;

@@ -1,6 +1,6 @@
 //! Claims in the model.
 
-use super::{World, generate};
+use super::{World, generate, own};
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ pub(crate) struct Holder {
     pub(crate) fence: i64,
     pub(crate) longest: u64,
     timed: bool,
+    session: i64,
+    shared: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -28,18 +30,20 @@ pub(crate) struct Waiter {
     duration: u64,
     pub(crate) lease: i64,
     timed: bool,
+    shared: bool,
 }
 
 impl Claimed {
-    fn take(&mut self, who: (String, String), longest: u64, fence: i64) {
-        self.holder = Some(Holder { who, fence, longest, timed: true });
+    fn take(&mut self, wish: Waiter, fence: i64) {
+        let Waiter { who, duration: longest, lease: session, shared, .. } = wish;
+        self.holder = Some(Holder { who, fence, longest, timed: true, session, shared });
     }
 
     fn end(&mut self, revision: i64) {
         self.holder = None;
         if !self.line.is_empty() {
             let next = self.line.remove(0);
-            self.take(next.who, next.duration, revision);
+            self.take(next, revision);
         }
     }
 
@@ -93,34 +97,41 @@ impl World {
             return "bad duration";
         }
         let claim = self.claims.entry(item.claim.name.clone()).or_default();
-        let who = (item.holder.clone(), item.instance.clone());
+        let who = (item.holder.clone(), own(session, &item.instance));
+        let (shared, timed) = (item.twin == Twin::Share, item.wait_ms > 0);
+        let wish = Waiter { ticket: 0, who, duration: item.duration_ms, lease: session, timed, shared };
+        let its = |waiter: &Waiter| waiter.who == wish.who && waiter.lease == session;
         let Some(holder) = &mut claim.holder else {
-            claim.take(who, item.duration_ms, revision);
+            claim.take(wish, revision);
             return "taken";
         };
-        if holder.who.0 == who.0 && (holder.who == who || item.twin == Twin::Share) {
+        let gone = holder.session != 0 && !self.leases.contains(&holder.session);
+        let same = holder.who == wish.who && (holder.session == session || gone);
+        if same || (holder.who.0 == wish.who.0 && holder.shared && shared) {
             holder.longest = holder.longest.max(item.duration_ms);
             holder.timed = true;
-            claim.line.retain(|waiter| waiter.who != who);
+            if same {
+                holder.session = session;
+                holder.shared |= shared;
+            }
+            claim.line.retain(|waiter| !its(waiter));
             return "extended";
         }
-        if holder.who.0 == who.0 && item.twin == Twin::TakeOver {
-            claim.line.retain(|waiter| waiter.who != who);
-            claim.take(who, item.duration_ms, revision);
+        if holder.who.0 == wish.who.0 && item.twin == Twin::TakeOver {
+            claim.line.retain(|waiter| !its(waiter));
+            claim.take(wish, revision);
             return "taken";
         }
         if !item.wait {
             return "denied";
         }
         let ClaimAnswer::Waiting { ticket } = *answer else { panic!("{answer:?} should wait") };
-        let timed = item.wait_ms > 0;
-        let wish = Waiter { ticket, who, duration: item.duration_ms, lease: session, timed };
-        match claim.line.iter_mut().find(|waiter| waiter.who == wish.who) {
+        match claim.line.iter_mut().find(|waiter| its(waiter)) {
             Some(waiter) => {
                 assert_eq!(waiter.ticket, ticket, "who asks again keeps the place");
-                *waiter = wish;
+                *waiter = Waiter { ticket, ..wish };
             }
-            None => claim.line.push(wish),
+            None => claim.line.push(Waiter { ticket, ..wish }),
         }
         "waiting"
     }
@@ -128,8 +139,9 @@ impl World {
     pub(crate) fn around_claims(&mut self, session: i64, body: &CoordBody, revision: i64) -> Option<()> {
         match body {
             CoordBody::Unclaim(Unclaim { claim, holder, instance }) => {
-                let who = (holder.clone(), instance.clone());
-                self.claims.entry(claim.name.clone()).or_default().line.retain(|waiter| waiter.who != who);
+                let who = (holder.clone(), own(session, instance));
+                let meant = |waiter: &Waiter| waiter.who == who && (session == 0 || waiter.lease == session);
+                self.claims.entry(claim.name.clone()).or_default().line.retain(|waiter| !meant(waiter));
             }
             CoordBody::Revoke(Revoke { claim, holder, .. }) => {
                 let claim = self.claims.entry(claim.name.clone()).or_default();

@@ -1,6 +1,6 @@
 //! Elections in the model: a list of names.
 
-use super::{World, generate};
+use super::{World, generate, own};
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,8 +133,9 @@ impl Election {
 
 impl World {
     /// `None` if the operation is refused.
-    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, attempt: u64, revision: i64) -> Option<()> {
-        let Enter { election: name, candidate: id, .. } = enter;
+    pub(crate) fn enter(&mut self, session: i64, enter: &Enter, revision: i64) -> Option<()> {
+        let Enter { election: name, candidate: id, attempt, .. } = enter;
+        let attempt = *attempt;
         if session == 0 || self.election_bans.contains(&(name.name.clone(), id.clone())) {
             return None;
         }
@@ -143,7 +144,7 @@ impl World {
         let mut since = election.begin();
         let candidate = Candidate {
             lease: session,
-            instance: enter.instance.clone(),
+            instance: own(session, &enter.instance),
             priority: enter.priority,
             delay: enter.lock_delay_ms > 0,
             hold: enter.max_hold_ms > 0,
@@ -151,8 +152,7 @@ impl World {
         };
         let leads = election.leader.as_ref() == Some(id);
         match election.all.get_mut(id) {
-            Some(old) if old.instance == enter.instance => {
-                old.lease = session;
+            Some(old) if old.lease == session && old.instance == candidate.instance => {
                 old.join(attempt, leads);
                 return Some(());
             }
@@ -184,12 +184,14 @@ impl World {
     }
 
     /// A remembered answer is told again, to another attempt.
-    pub(crate) fn stand_again(&mut self, stand: &Stand) {
-        let Enter { election, candidate: id, instance, .. } = &stand.enter;
+    pub(crate) fn enter_again(&mut self, session: i64, enter: &Enter) {
+        let Enter { election, candidate: id, instance, attempt, .. } = enter;
+        let instance = own(session, instance);
         let Some(election) = self.elections.get_mut(&election.name) else { return };
         let leads = election.leader.as_ref() == Some(id);
-        if let Some(candidate) = election.all.get_mut(id).filter(|candidate| candidate.instance == *instance) {
-            candidate.join(stand.attempt, leads);
+        let its = |candidate: &&mut Candidate| candidate.lease == session && candidate.instance == instance;
+        if let Some(candidate) = election.all.get_mut(id).filter(its) {
+            candidate.join(*attempt, leads);
         }
     }
 
@@ -237,17 +239,17 @@ impl World {
         Some(())
     }
 
-    pub(crate) fn leaving(&mut self, body: &CoordBody, revision: i64) -> Option<()> {
+    pub(crate) fn leaving(&mut self, session: i64, body: &CoordBody, revision: i64) -> Option<()> {
         match body {
-            CoordBody::Leave(Leave { election, candidate, .. }) => {
-                self.remove(&election.name, candidate, false, revision);
-                Some(())
-            }
-            CoordBody::GiveUp(GiveUp { election, candidate, attempt }) => {
+            CoordBody::Leave(Leave { election, candidate, instance, attempt }) => {
                 let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
-                if *attempt != 0 && stands.is_some_and(|stands| stands.attempt == *attempt) {
-                    self.remove(&election.name, candidate, false, revision);
+                let Some(stands) = stands else { return Some(()) };
+                let named = instance.as_ref().is_none_or(|instance| stands.instance == own(session, instance));
+                let meant = *attempt == 0 || stands.attempt == *attempt;
+                if !meant || !named || (session != 0 && stands.lease != session) {
+                    return Some(());
                 }
+                self.remove(&election.name, candidate, false, revision);
                 Some(())
             }
             CoordBody::Evict(Evict { election, candidate, cooldown_ms, .. }) => {

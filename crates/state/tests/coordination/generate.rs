@@ -35,7 +35,8 @@ fn who() -> impl Strategy<Value = String> {
 }
 
 fn instance() -> impl Strategy<Value = String> {
-    select(vec!["", "", "", "i"]).prop_map(str::to_owned)
+    // A session's own, a name that several may give, and the one that is another session's own.
+    select(vec!["", "", "", "i", "1"]).prop_map(str::to_owned)
 }
 
 fn lease() -> impl Strategy<Value = LeaseId> {
@@ -56,7 +57,7 @@ fn enter() -> impl Strategy<Value = CoordBody> {
     (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, spans, 0..4_u64).prop_map(
         |(election, candidate, instance, priority, flags, (lock_delay_ms, max_hold_ms), attempt)| {
             let (try_only, takeover, preempt) = flags;
-            let enter = Enter {
+            CoordBody::Enter(Enter {
                 election,
                 candidate,
                 instance,
@@ -66,9 +67,9 @@ fn enter() -> impl Strategy<Value = CoordBody> {
                 preempt,
                 lock_delay_ms,
                 max_hold_ms,
+                attempt,
                 ..Enter::default()
-            };
-            if attempt == 0 { CoordBody::Enter(enter) } else { CoordBody::Stand(Stand { enter, attempt }) }
+            })
         },
     )
 }
@@ -89,16 +90,17 @@ fn order() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    let which = (0..14_u8, 1..4_u64);
-    (election(), who(), rarely(30), which).prop_map(
-        |(election, candidate, cooldown_ms, (which, attempt))| match which {
+    let which = (0..14_u8, 1..4_u64, instance());
+    (election(), who(), rarely(30), which).prop_map(|(election, candidate, cooldown_ms, (which, attempt, instance))| {
+        match which {
             0 => CoordBody::DeleteElection(election),
             1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
             2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
-            5..9 => CoordBody::Leave(Leave { election, candidate, instance: None }),
-            _ => CoordBody::GiveUp(GiveUp { election, candidate, attempt }),
-        },
-    )
+            5..8 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
+            8 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
+            _ => CoordBody::Leave(Leave { election, candidate, instance: None, attempt }),
+        }
+    })
 }
 
 fn transfer() -> impl Strategy<Value = CoordBody> {
@@ -157,11 +159,14 @@ fn claims() -> impl Strategy<Value = CoordBody> {
 }
 
 fn around_claims() -> impl Strategy<Value = CoordBody> {
-    (claim(), who(), any::<bool>(), rarely(99), 0..5_u8).prop_map(|(claim, who, flag, max_ms, which)| match which {
-        0 => CoordBody::Unclaim(Unclaim { claim, holder: who, instance: String::new() }),
-        1 => CoordBody::Revoke(Revoke { claim, holder: flag.then_some(who), instance: None }),
-        2 => CoordBody::Unpin(Unpin { claim, entity: who }),
-        _ => CoordBody::Pin(Pin { claim, entity: who, reason: String::new(), with_session: flag, max_ms }),
+    let which = (0..5_u8, instance());
+    (claim(), who(), any::<bool>(), rarely(99), which).prop_map(|(claim, who, flag, max_ms, (which, instance))| {
+        match which {
+            0 => CoordBody::Unclaim(Unclaim { claim, holder: who, instance }),
+            1 => CoordBody::Revoke(Revoke { claim, holder: flag.then_some(who), instance: None }),
+            2 => CoordBody::Unpin(Unpin { claim, entity: who }),
+            _ => CoordBody::Pin(Pin { claim, entity: who, reason: String::new(), with_session: flag, max_ms }),
+        }
     })
 }
 
@@ -184,7 +189,7 @@ fn coord() -> impl Strategy<Value = Command> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => coord().prop_map(Step::Command),
-        4 => lease().prop_map(|id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 }))),
+        4 => lease().prop_map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }))),
         1 => lease().prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, told: u64::MAX }))),
         4 => vec(any::<Index>(), 1..4).prop_map(Step::Fire),
@@ -193,7 +198,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step(), 1..70).prop_map(|steps| {
-        let grants = (1..4).map(|id| Step::Command(Command::SessionGrant(SessionGrant { id, ttl_millis: 900 })));
+        let grants = (1..4).map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 })));
         grants.chain(steps).collect()
     })
 }

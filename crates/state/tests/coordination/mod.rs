@@ -5,12 +5,15 @@ mod claims;
 mod elections;
 pub(crate) mod generate;
 mod locks;
+pub(crate) mod omitting;
+pub(crate) mod parties;
 
 use claims::Claimed;
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use elections::Election;
 use locks::Request;
+use parties::own;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default)]
@@ -26,7 +29,48 @@ pub(crate) struct World {
     pub(crate) claims: BTreeMap<String, Claimed>,
     /// A claim was ever revoked: the note of the last one stays.
     revoked: bool,
-    answered: BTreeMap<(i64, [u8; 16]), CoordResponse>,
+    /// With what was asked, and of whom.
+    answered: BTreeMap<(i64, [u8; 16]), (Asked, CoordResponse)>,
+}
+
+/// An operation and whom it is about.
+type Asked = (&'static str, Vec<String>);
+
+fn asked(body: &CoordBody) -> Asked {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    match body {
+        CoordBody::Enter(Enter { election, candidate, instance, .. }) => {
+            ("enter", texts(&[&election.name, candidate, instance]))
+        }
+        CoordBody::Leave(Leave { election, candidate, instance, .. }) => {
+            ("leave", texts(&[&election.name, candidate, &text(instance)]))
+        }
+        CoordBody::Anoint(Anoint { election, candidate, .. }) => ("anoint", texts(&[&election.name, candidate])),
+        CoordBody::Promote(Promote { election, candidate, .. }) => ("promote", texts(&[&election.name, candidate])),
+        CoordBody::Demote(Demote { election, candidate, .. }) => ("demote", texts(&[&election.name, candidate])),
+        CoordBody::Evict(Evict { election, candidate, .. }) => ("evict", texts(&[&election.name, candidate])),
+        CoordBody::EvictEverywhere(EvictEverywhere { candidate, .. }) => ("evict everywhere", texts(&[candidate])),
+        CoordBody::RequestTransfer(RequestTransfer { election, to, .. }) => ("request", texts(&[&election.name, to])),
+        CoordBody::Transfer(Transfer { election, to, .. }) => ("transfer", texts(&[&election.name, to])),
+        CoordBody::DeleteElection(election) => ("delete", texts(&[&election.name])),
+        CoordBody::Acquire(Acquire { parts, owner, .. }) => {
+            let names = parts.iter().map(|part| part.lock.name.clone());
+            ("acquire", names.chain([owner.clone()]).collect())
+        }
+        CoordBody::Release(Release { fence, .. }) => ("release", vec![fence.to_string()]),
+        CoordBody::Claim(items) => {
+            let one = |item: &Claim| [item.claim.name.clone(), item.holder.clone(), item.instance.clone()];
+            ("claim", items.iter().flat_map(one).collect())
+        }
+        CoordBody::Unclaim(Unclaim { claim, holder, instance }) => ("unclaim", texts(&[&claim.name, holder, instance])),
+        CoordBody::Revoke(Revoke { claim, holder, instance }) => {
+            ("revoke", texts(&[&claim.name, &text(holder), &text(instance)]))
+        }
+        CoordBody::Pin(Pin { claim, entity, .. }) => ("pin", texts(&[&claim.name, entity])),
+        CoordBody::Unpin(Unpin { claim, entity }) => ("unpin", texts(&[&claim.name, entity])),
+        other => unreachable!("{other:?} is not generated"),
+    }
 }
 
 pub(crate) fn order(election: &Election) -> Vec<String> {
@@ -37,7 +81,7 @@ impl World {
     /// Follows a command that may get `revision`, and says whether it was right to be refused.
     pub(crate) fn apply(&mut self, command: &Command, fired: &[Purpose], outcome: &Outcome, revision: i64) -> bool {
         match command {
-            Command::SessionGrant(grant) => self.leases.insert(grant.id),
+            Command::LeaseGrant(grant) => self.leases.insert(grant.id),
             Command::LeaseRevoke { id } => {
                 let found = self.leases.contains(id);
                 self.settle([*id].into(), &[], false, revision);
@@ -83,29 +127,33 @@ impl World {
             Ok(Response::Coord(answer)) => Some(answer),
             _ => None,
         };
-        if let Some(before) = dedupe.and_then(|id| self.answered.get(&(*session, id))) {
+        if let Some((question, before)) = dedupe.and_then(|id| self.answered.get(&(*session, id))) {
+            if *question != asked(body) {
+                return None;
+            }
             assert_eq!(Some(before), answer, "the answer that was remembered");
             let before = before.clone();
             match body {
                 CoordBody::Acquire(acquire) => self.join(acquire, &before),
-                CoordBody::Stand(stand) => self.stand_again(stand),
+                CoordBody::Enter(enter) if enter.attempt != 0 => self.enter_again(*session, enter),
                 _ => {}
             }
             return Some(());
         }
         match body {
-            CoordBody::Enter(enter) => self.enter(*session, enter, 0, revision),
-            CoordBody::Stand(stand) => self.enter(*session, &stand.enter, stand.attempt, revision),
+            CoordBody::Enter(enter) => self.enter(*session, enter, revision),
             CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) => self.order(body, revision),
             CoordBody::Leave(_)
-            | CoordBody::GiveUp(_)
             | CoordBody::Evict(_)
             | CoordBody::EvictEverywhere(_)
-            | CoordBody::DeleteElection(_) => self.leaving(body, revision),
+            | CoordBody::DeleteElection(_) => self.leaving(*session, body, revision),
             CoordBody::RequestTransfer(_) | CoordBody::Transfer(_) => self.transfer(body, revision),
             CoordBody::Acquire(acquire) => self.acquire(*session, acquire, revision, dedupe.is_some()),
             CoordBody::Release(release) => self.release(*session, release),
             CoordBody::Claim(items) => {
+                if *session == 0 && items.iter().any(|item| item.instance.is_empty() && item.twin != Twin::Share) {
+                    return None;
+                }
                 let Some(CoordResponse::Claims { items: answers }) = answer else {
                     panic!("claims are answered one by one")
                 };
@@ -115,7 +163,7 @@ impl World {
             other => self.around_claims(*session, other, revision),
         }?;
         if let (Some(id), Some(answer)) = (dedupe, answer) {
-            self.answered.insert((*session, *id), answer.clone());
+            self.answered.insert((*session, *id), (asked(body), answer.clone()));
         }
         Some(())
     }

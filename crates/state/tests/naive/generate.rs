@@ -168,13 +168,21 @@ fn within(range: &KeyRange, key: &Bytes) -> bool {
     super::query::contains(range, key)
 }
 
+fn dequeue_by() -> impl Strategy<Value = DequeueBy> {
+    prop_oneof![
+        5 => attempt().prop_map(DequeueBy::Attempt),
+        2 => (0..30_i64).prop_map(DequeueBy::CreateRevision),
+        3 => Just(DequeueBy::Lock),
+    ]
+}
+
 fn enqueue() -> impl Strategy<Value = Enqueue> {
     let kind = select(vec![QueueKind::Lock, QueueKind::Election]);
     let ttl = prop_oneof![4 => Just(0), 1 => Just(30)];
-    (kind, select(vec!["q", "q/a", ""]), lease(), ttl, value()).prop_map(
-        |(kind, name, lease, grant_ttl_seconds, value)| {
+    (kind, select(vec!["q", "q/a", ""]), lease(), ttl, value(), attempt()).prop_map(
+        |(kind, name, lease, grant_ttl_ms, value, attempt)| {
             let value = if kind == QueueKind::Lock { Bytes::new() } else { value };
-            Enqueue { kind, name: name.into(), lease, grant_ttl_seconds, value }
+            Enqueue { kind, name: name.into(), lease, grant_ttl_ms, value, attempt }
         },
     )
 }
@@ -198,17 +206,14 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         6 => delete().prop_map(Command::DeleteRange),
         10 => txn().prop_map(Command::Txn),
         3 => revision().prop_map(|revision| Command::Compact { revision }),
-        8 => (lease(), 2..90_i64).prop_map(|(id, ttl_seconds)| Command::LeaseGrant(LeaseGrant { id, ttl_seconds })),
+        8 => (lease(), 2..90_u64).prop_map(|(id, ttl_ms)| Command::LeaseGrant(LeaseGrant { id, ttl_ms })),
         2 => lease().prop_map(|id| Command::LeaseRevoke { id }),
         2 => expire.prop_map(Command::Expire),
-        3 => enqueue().prop_map(Command::Enqueue),
-        10 => (enqueue(), attempt()).prop_map(|(enqueue, attempt)| Command::Ask(Ask { enqueue, attempt })),
-        5 => (key(), attempt()).prop_map(|(key, attempt)| Command::GiveBack(GiveBack { key, attempt })),
+        13 => enqueue().prop_map(Command::Enqueue),
+        10 => (key(), dequeue_by()).prop_map(|(key, by)| Command::Dequeue(Dequeue { key, by })),
         2 => (key(), 0..30_i64, value()).prop_map(|(key, create_revision, value)| {
             Command::Proclaim(Proclaim { key, create_revision, value })
         }),
-        2 => (key(), 0..30_i64).prop_map(|(key, create_revision)| Command::Withdraw(Withdraw { key, create_revision })),
-        3 => key().prop_map(|key| Command::Unlock { key }),
         1 => announce.prop_map(Command::Announce),
         1 => alarm().prop_map(Command::Alarm),
     ]

@@ -17,7 +17,7 @@ pub(crate) struct Naive {
     pub(crate) compacted: i64,
     /// Everything that ever happened, in order.
     pub(crate) history: Vec<Event>,
-    pub(crate) leases: BTreeMap<LeaseId, i64>,
+    pub(crate) leases: BTreeMap<LeaseId, u64>,
     /// The index of the entry that granted each lease.
     granted_at: BTreeMap<LeaseId, u64>,
     /// How many commands there were.
@@ -74,8 +74,9 @@ impl Naive {
         }
         let growing = match command {
             Command::Alarm(_) => return None,
+            Command::Txn(txn) if txn.only_reads() => return None,
             Command::Put(_) | Command::LeaseGrant(_) | Command::Proclaim(_) => true,
-            Command::Enqueue(_) | Command::Ask(_) => true,
+            Command::Enqueue(_) => true,
             Command::Txn(txn) => has_put(&Op::Txn(txn.clone())),
             _ => false,
         };
@@ -97,8 +98,8 @@ impl Naive {
             Command::Txn(txn) => self.txn(txn),
             Command::Compact { revision } => self.compact(*revision),
             Command::LeaseGrant(grant) => {
-                self.grant(grant.id, grant.ttl_seconds)?;
-                Ok(Response::LeaseGrant { id: grant.id, ttl_seconds: grant.ttl_seconds })
+                self.grant(grant.id, grant.ttl_ms)?;
+                Ok(Response::LeaseGrant { id: grant.id, ttl_ms: grant.ttl_ms })
             }
             Command::LeaseRevoke { id } => {
                 self.leases.get(id).ok_or(Rejection::LeaseNotFound)?;
@@ -112,18 +113,15 @@ impl Naive {
                 due.iter().for_each(|id| self.end_lease(*id));
                 Ok(Response::Expire { expired: due.len() })
             }
-            Command::Enqueue(enqueue) => self.enqueue(enqueue, 0),
-            Command::Ask(ask) => self.enqueue(&ask.enqueue, ask.attempt),
-            Command::GiveBack(give_back) => Ok(Response::Withdraw { deleted: self.give_back(give_back) }),
+            Command::Enqueue(enqueue) => self.enqueue(enqueue),
+            Command::Dequeue(dequeue) => Ok(Response::Dequeue { deleted: self.dequeue(dequeue) }),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
-            Command::Withdraw(withdraw) => Ok(Response::Withdraw { deleted: self.withdraw(withdraw) }),
-            Command::Unlock { key } => Ok(Response::Unlock { deleted: self.unlock(key) }),
             Command::Announce(member) => {
                 self.members.insert(member.id, member.clone());
                 Ok(Response::Announce)
             }
             // The naive model of these is `tests/coord.rs`.
-            Command::Coord(_) | Command::CoordTimer(_) | Command::SessionGrant(_) => {
+            Command::Coord(_) | Command::CoordTimer(_) => {
                 unreachable!("not generated here")
             }
             Command::Alarm(AlarmChange { raise: true, alarm }) => {
@@ -148,7 +146,7 @@ impl Naive {
         Ok(Response::Compact)
     }
 
-    fn grant(&mut self, id: LeaseId, ttl: i64) -> Result<(), Rejection> {
+    fn grant(&mut self, id: LeaseId, ttl: u64) -> Result<(), Rejection> {
         self.granted_at.insert(id, generate::index_of(self.commands));
         if id == 0 || self.leases.insert(id, ttl).is_some() { Err(Rejection::LeaseExists) } else { Ok(()) }
     }

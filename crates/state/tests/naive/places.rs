@@ -5,10 +5,11 @@ use bytes::Bytes;
 use conclave_state::*;
 
 impl Naive {
-    pub(super) fn enqueue(&mut self, enqueue: &Enqueue, attempt: u64) -> Answer {
-        let Enqueue { kind, name, lease, grant_ttl_seconds, value } = enqueue;
-        if *grant_ttl_seconds > 0 {
-            self.grant(*lease, *grant_ttl_seconds)?;
+    pub(super) fn enqueue(&mut self, enqueue: &Enqueue) -> Answer {
+        let Enqueue { kind, name, lease, grant_ttl_ms, value, attempt } = enqueue;
+        let attempt = *attempt;
+        if *grant_ttl_ms > 0 {
+            self.grant(*lease, *grant_ttl_ms)?;
         } else if !self.leases.contains_key(lease) {
             return Err(Rejection::LeaseNotFound);
         }
@@ -54,28 +55,17 @@ impl Naive {
         Ok(Response::Proclaim)
     }
 
-    pub(super) fn withdraw(&mut self, withdraw: &Withdraw) -> bool {
-        let found = self.incarnation(&withdraw.key, withdraw.create_revision).is_some();
-        if found {
-            self.remove(&withdraw.key);
-        }
-        found
-    }
-
-    pub(super) fn give_back(&mut self, give_back: &GiveBack) -> bool {
-        let found = give_back.attempt != 0 && self.asked.get(&give_back.key) == Some(&give_back.attempt);
-        if found {
-            self.remove(&give_back.key);
-        }
-        found
-    }
-
-    pub(super) fn unlock(&mut self, key: &Bytes) -> bool {
-        let found = self.locks.contains(key);
-        if found {
+    pub(super) fn dequeue(&mut self, dequeue: &Dequeue) -> bool {
+        let Dequeue { key, by } = dequeue;
+        let meant = match by {
+            DequeueBy::CreateRevision(revision) => self.incarnation(key, *revision).is_some(),
+            DequeueBy::Attempt(attempt) => *attempt != 0 && self.asked.get(key) == Some(attempt),
+            DequeueBy::Lock => self.locks.contains(key),
+        };
+        if meant {
             self.remove(key);
         }
-        found
+        meant
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Result<Option<Comman
             return Ok(Some(Command::CoordTimer(CoordTimer { ids, term })));
         }
         "session" => {
-            let grant = SessionGrant { id: words.number("a lease")?, ttl_millis: words.number("a TTL")? };
-            return Ok(Some(Command::SessionGrant(grant)));
+            let grant = LeaseGrant { id: words.number("a lease")?, ttl_ms: words.number("a TTL in milliseconds")? };
+            return Ok(Some(Command::LeaseGrant(grant)));
         }
         _ => {}
     }
@@ -58,8 +58,7 @@ fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, Stri
     Ok(Some(match verb {
         "enter" => {
             let (election, candidate) = of(words)?;
-            let attempt = words.option("attempt")?;
-            let enter = Enter {
+            CoordBody::Enter(Enter {
                 election,
                 candidate,
                 instance: text(words, "instance")?,
@@ -71,20 +70,17 @@ fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, Stri
                 preempt: words.flag("preempt"),
                 lock_delay_ms: words.or_default("delay")?,
                 max_hold_ms: words.or_default("hold")?,
-            };
-            match attempt {
-                None => CoordBody::Enter(enter),
-                Some(attempt) => CoordBody::Stand(Stand { enter, attempt }),
-            }
+                attempt: words.or_default("attempt")?,
+            })
         }
         "give-up" => {
             let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
             let (election, candidate) = of(words)?;
-            CoordBody::GiveUp(GiveUp { election, candidate, attempt })
+            CoordBody::Leave(Leave { election, candidate, instance: None, attempt })
         }
         "leave" => {
             let (election, candidate) = of(words)?;
-            CoordBody::Leave(Leave { election, candidate, instance: words.option("instance")? })
+            CoordBody::Leave(Leave { election, candidate, instance: words.option("instance")?, attempt: 0 })
         }
         "anoint" => {
             let (election, candidate) = of(words)?;

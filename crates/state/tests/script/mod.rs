@@ -5,7 +5,7 @@ mod parse;
 mod print;
 
 use conclave_state::{
-    Batch, Command, Event, Machine, MemoryView, Position, RangeQuery, Rejection, Table, queue, read, sweep,
+    Batch, Command, Event, Machine, MemoryView, Position, RangeQuery, Rejection, Response, Table, queue, read, sweep,
 };
 use parse::{Line, Words};
 use std::fmt::Write;
@@ -85,10 +85,27 @@ impl Session {
         words.end()
     }
 
+    /// What a transaction that only reads answers without the log; `None` for everything else.
+    fn read_only(&self, command: &Command) -> Option<Result<Response, Rejection>> {
+        let Command::Txn(txn) = command else { return None };
+        if !txn.only_reads() {
+            return None;
+        }
+        let result = read::txn(&self.view, txn, self.bounds(), None).expect("memory can be read");
+        Some(result.map(Response::Txn).map_err(|stop| match stop {
+            read::ReadStop::Rejected(rejection) => rejection,
+            read::ReadStop::OverBudget => panic!("there was no budget"),
+        }))
+    }
+
     fn apply(&mut self, verb: &str, command: &Command) -> Result<(), String> {
+        let without_log = self.read_only(command);
         let mut batch: Batch<'_, MemoryView> = self.machine.begin(&self.view);
         let at = Position { index: self.index, term: self.term };
         let outcome = batch.apply(at, command, true).expect("memory can be read");
+        if let Some(answer) = without_log {
+            assert_eq!(answer, outcome.result, "a transaction that only reads, without the log and with it");
+        }
         let changes = batch.finish();
         self.view.write(&changes.writes);
         let result = match &outcome.result {

@@ -172,9 +172,10 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
         "del" => Command::DeleteRange(delete(&mut words)?),
         "txn" => Command::Txn(txn(line)?),
         "compact" => Command::Compact { revision: words.number("a revision")? },
-        "grant" => {
-            Command::LeaseGrant(LeaseGrant { id: words.number("a lease")?, ttl_seconds: words.number("a TTL")? })
-        }
+        "grant" => Command::LeaseGrant(LeaseGrant {
+            id: words.number("a lease")?,
+            ttl_ms: words.number::<u64>("a TTL in seconds")? * 1000,
+        }),
         "revoke" => Command::LeaseRevoke { id: words.number("a lease")? },
         "expire" => {
             let term = words.option("term")?.ok_or("the term is missing")?;
@@ -185,11 +186,11 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
             }
             Command::Expire(Expire { leases, term, told })
         }
-        "unlock" => Command::Unlock { key: words.bytes("a key")? },
+        "unlock" => Command::Dequeue(Dequeue { key: words.bytes("a key")?, by: DequeueBy::Lock }),
         "lock" | "campaign" | "proclaim" | "withdraw" => place(verb, &mut words)?,
         "give-back" => {
             let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
-            Command::GiveBack(GiveBack { attempt, key: words.bytes("a key")? })
+            Command::Dequeue(Dequeue { by: DequeueBy::Attempt(attempt), key: words.bytes("a key")? })
         }
         "announce" => {
             let (id, name) = (words.number("an id")?, words.next("a name")?.to_owned());
@@ -227,21 +228,19 @@ fn place(verb: &str, words: &mut Words<'_>) -> Result<Command, String> {
             key: words.bytes("a key")?,
             value: words.bytes("a value")?,
         }),
-        "withdraw" => Command::Withdraw(Withdraw { create_revision: revision()?, key: words.bytes("a key")? }),
+        "withdraw" => {
+            Command::Dequeue(Dequeue { by: DequeueBy::CreateRevision(revision()?), key: words.bytes("a key")? })
+        }
         _ => {
             let kind = if verb == "lock" { QueueKind::Lock } else { QueueKind::Election };
-            let attempt = words.option("attempt")?;
-            let enqueue = Enqueue {
+            Command::Enqueue(Enqueue {
                 kind,
+                attempt: words.or_default("attempt")?,
                 lease: words.or_default("lease")?,
-                grant_ttl_seconds: words.or_default("ttl")?,
+                grant_ttl_ms: words.or_default::<u64>("ttl")? * 1000,
                 name: words.bytes("a name")?,
                 value: if kind == QueueKind::Lock { Bytes::new() } else { words.bytes("a value")? },
-            };
-            match attempt {
-                None => Command::Enqueue(enqueue),
-                Some(attempt) => Command::Ask(Ask { enqueue, attempt }),
-            }
+            })
         }
     })
 }

@@ -34,17 +34,16 @@ pub(crate) fn response(response: &Response) -> String {
         Response::DeleteRange(result) => deleted(result),
         Response::Txn(result) => txn(result, 1),
         Response::Compact | Response::LeaseRevoke | Response::Proclaim | Response::Announce => "ok".into(),
-        Response::LeaseGrant { id, ttl_seconds } => format!("id={id} ttl={ttl_seconds}"),
+        Response::LeaseGrant { id, ttl_ms } => format!("id={id} ttl={ttl_ms}ms"),
         Response::Expire { expired } => format!("expired={expired}"),
         Response::Enqueue(place) => {
             let Place { key, lease, create_revision, first } = place;
             format!("key={} lease={lease} create={create_revision}{}", bytes(key), if *first { " first" } else { "" })
         }
-        Response::Withdraw { deleted } | Response::Unlock { deleted } => format!("deleted={deleted}"),
+        Response::Dequeue { deleted } => format!("deleted={deleted}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),
         Response::Coord(response) => super::coord::response(response),
         Response::CoordTimer { ended } => format!("ended={ended}"),
-        Response::SessionGrant { id, ttl_millis } => format!("id={id} ttl={ttl_millis}ms"),
         Response::Unasked => "unasked".into(),
     }
 }

@@ -6,6 +6,7 @@
 
 use super::disk::{LogDisk, LogOp, Slot};
 use crate::background;
+use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, rocks_io};
 use crate::journals;
 use bytes::Bytes;
@@ -38,6 +39,7 @@ fn options() -> Options {
     o.set_compression_type(DBCompressionType::None);
     o.set_target_file_size_base(64 << 20);
     o.set_max_background_jobs(2);
+    o.set_max_open_files(OpenFiles::of_this_process().log());
     // One thread writes: no compare-and-swap inserts, no spinning in the write queue.
     o.set_allow_concurrent_memtable_write(false);
     o.set_enable_write_thread_adaptive_yield(false);

@@ -1,18 +1,27 @@
-//! Receives a checkpoint: writes what a leader sends, and believes none of it until sizes and checksums agree. Whether it is the state that it
-//! was said to be, [`Checkpoint::require`] finds out.
+//! Receives a checkpoint: writes what a leader sends, and believes none of it until sizes and checksums agree.
 //!
-//! Bytes of a file come in order. The directory goes with the receiver unless it was finished, so a transfer that breaks off leaves
-//! nothing behind.
+//! Whether it is the state that was announced, [`Checkpoint::require`] finds out.
+//!
+//! 1. Files come in the announced order, and the bytes of a file in order. So one file is open at a time, however many there are.
+//! 2. Every write brings at least one byte, and no file gets more bytes than were announced: a transfer has an end.
+//! 3. The directory goes with the receiver unless it was finished, so a transfer that breaks off leaves nothing behind.
 
 use super::checkpoint::{Checkpoint, CheckpointFile, fresh_dir, plain_name};
 use crate::files;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+/// The most files that a checkpoint can have: a state of several terabytes has fewer.
+const MAX_FILES: usize = 1 << 16;
+/// The longest name of a file; RocksDB's have about ten bytes.
+const MAX_NAME: usize = 128;
+/// What a transfer must leave free on the disk: the log goes on being written meanwhile.
+const KEPT_FREE: u64 = 64 << 20;
+
+/// The file that is being written.
 struct Incoming {
-    expected: CheckpointFile,
     file: File,
     size: u64,
     crc32c: u32,
@@ -20,52 +29,107 @@ struct Incoming {
 
 pub struct CheckpointReceiver {
     checkpoint: Checkpoint,
-    files: BTreeMap<String, Incoming>,
+    files: Vec<CheckpointFile>,
+    /// How many files are complete.
+    complete: usize,
+    incoming: Option<Incoming>,
 }
 
 fn refused(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+/// Refuses a list of files that cannot be a checkpoint, or has no room in `dir`.
+fn check_list(dir: &Path, list: &[CheckpointFile]) -> io::Result<()> {
+    if list.is_empty() || list.len() > MAX_FILES {
+        return Err(refused(format!("a snapshot of {} files", list.len())));
+    }
+    let mut names = BTreeSet::new();
+    let mut bytes = 0u64;
+    for file in list {
+        let name = plain_name(&file.name)?;
+        if name.len() > MAX_NAME || !names.insert(name) {
+            return Err(refused("a file name of the snapshot is too long, or comes twice".into()));
+        }
+        bytes = bytes.saturating_add(file.size);
+    }
+    let free = files::free_bytes(dir)?;
+    if bytes > free.saturating_sub(KEPT_FREE) {
+        let text = format!("a snapshot of {bytes} bytes has no room: {free} are free, {KEPT_FREE} of them stay free");
+        return Err(io::Error::new(io::ErrorKind::StorageFull, text));
+    }
+    Ok(())
+}
+
 impl CheckpointReceiver {
     /// Prepares for these files in a new directory under `dir` (see [`crate::StateHandle::snapshot_dir`]).
     pub fn begin(dir: &Path, files: Vec<CheckpointFile>) -> io::Result<CheckpointReceiver> {
+        check_list(dir, &files)?;
         let path = fresh_dir(dir, "received")?;
         fs::create_dir(&path)?;
         let checkpoint = Checkpoint::own(path);
-        let mut incoming = BTreeMap::new();
-        for expected in files {
-            let name = plain_name(&expected.name)?.to_owned();
-            let file = File::create_new(checkpoint.path().join(&name))?;
-            incoming.insert(name, Incoming { expected, file, size: 0, crc32c: 0 });
-        }
-        Ok(CheckpointReceiver { checkpoint, files: incoming })
+        Ok(CheckpointReceiver { checkpoint, files, complete: 0, incoming: None })
     }
 
-    /// The next bytes of a file. Blocks for one write.
-    pub fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = self.files.get_mut(name).ok_or_else(|| refused(format!("the snapshot has no file {name:?}")))?;
-        if offset != file.size {
-            return Err(refused(format!("{name} goes on at {}, not at {offset}", file.size)));
+    /// The next bytes of the file at this position of the list. Blocks for one write, and for a sync when a file is complete.
+    pub fn write(&mut self, position: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if position >= self.files.len() || position < self.complete {
+            return Err(refused(format!("bytes of file {position}, expected is file {}", self.complete)));
         }
-        file.size += bytes.len() as u64;
-        if file.size > file.expected.size {
-            return Err(refused(format!("{name} is longer than the {} bytes announced", file.expected.size)));
+        if bytes.is_empty() {
+            return Err(refused("a chunk without bytes".into()));
         }
-        file.crc32c = crc32c::crc32c_append(file.crc32c, bytes);
-        file.file.write_all(bytes)
+        while self.complete < position {
+            self.complete_one()?;
+        }
+        let mut incoming = self.take_incoming()?;
+        let expected = &self.files[position];
+        if offset != incoming.size {
+            return Err(refused(format!("{} goes on at {}, not at {offset}", expected.name, incoming.size)));
+        }
+        let size = incoming.size.saturating_add(bytes.len() as u64);
+        if size > expected.size {
+            return Err(refused(format!("{} is longer than the {} bytes announced", expected.name, expected.size)));
+        }
+        incoming.file.write_all(bytes)?;
+        let crc32c = crc32c::crc32c_append(incoming.crc32c, bytes);
+        self.incoming = Some(Incoming { size, crc32c, ..incoming });
+        Ok(())
+    }
+
+    /// The file that is being written: the first that is not complete, created when it is first asked for.
+    fn take_incoming(&mut self) -> io::Result<Incoming> {
+        match self.incoming.take() {
+            Some(incoming) => Ok(incoming),
+            None => {
+                let file = File::create_new(self.checkpoint.path().join(&self.files[self.complete].name))?;
+                Ok(Incoming { file, size: 0, crc32c: 0 })
+            }
+        }
+    }
+
+    /// Checks the file that is being written and makes it durable.
+    fn complete_one(&mut self) -> io::Result<()> {
+        let incoming = self.take_incoming()?;
+        let expected = &self.files[self.complete];
+        if incoming.size != expected.size {
+            return Err(refused(format!(
+                "{} has {} bytes, announced were {}",
+                expected.name, incoming.size, expected.size
+            )));
+        }
+        if incoming.crc32c != expected.crc32c {
+            return Err(refused(format!("{} arrived damaged", expected.name)));
+        }
+        incoming.file.sync_all()?;
+        self.complete += 1;
+        Ok(())
     }
 
     /// Checks everything and makes it durable. Blocks.
-    pub fn finish(self) -> io::Result<Checkpoint> {
-        for (name, file) in &self.files {
-            if file.size != file.expected.size {
-                return Err(refused(format!("{name} has {} bytes, announced were {}", file.size, file.expected.size)));
-            }
-            if file.crc32c != file.expected.crc32c {
-                return Err(refused(format!("{name} arrived damaged")));
-            }
-            file.file.sync_all()?;
+    pub fn finish(mut self) -> io::Result<Checkpoint> {
+        while self.complete < self.files.len() {
+            self.complete_one()?;
         }
         files::sync_dir(self.checkpoint.path())?;
         Ok(self.checkpoint)

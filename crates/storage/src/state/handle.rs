@@ -369,16 +369,16 @@ impl StateHandle {
         self.shared.snapshots.dir().to_owned()
     }
 
-    /// Whether everything compacted is swept.
-    pub fn is_swept(&self) -> bool {
-        self.shared.db().sweep_progress().is_ok_and(|progress| progress.done >= self.compacted())
+    /// Whether what the compaction at `revision` makes unreadable has been removed.
+    pub fn swept_to(&self, revision: i64) -> bool {
+        self.shared.db().sweep_progress().is_ok_and(|progress| progress.done >= revision)
     }
 
     /// Waits at most `patience` until everything compacted is swept. For tests and tools.
     pub fn swept(&self, patience: Duration) -> bool {
         let deadline = std::time::Instant::now() + patience;
         while std::time::Instant::now() < deadline {
-            if self.is_swept() {
+            if self.swept_to(self.compacted()) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));

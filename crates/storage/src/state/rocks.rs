@@ -8,6 +8,7 @@ use super::view::Rows;
 use super::{Standing, StateLimits};
 use crate::background;
 use crate::codec;
+use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
@@ -75,6 +76,7 @@ fn options(limits: &StateLimits) -> Options {
     o.set_max_write_buffer_number(3);
     o.set_compression_type(DBCompressionType::Lz4);
     o.set_max_background_jobs(2);
+    o.set_max_open_files(OpenFiles::of_this_process().state());
     // `apply` writes, and now and then the sweeper: no compare-and-swap inserts, no spinning in the write queue.
     o.set_allow_concurrent_memtable_write(false);
     o.set_enable_write_thread_adaptive_yield(false);

@@ -132,11 +132,11 @@ pub(crate) fn transfer(
 ) -> std::io::Result<conclave_storage::Checkpoint> {
     let files = from.files()?;
     let mut receiver = conclave_storage::CheckpointReceiver::begin(to, files.clone())?;
-    for file in &files {
+    for (position, file) in files.iter().enumerate() {
         let mut offset = 0;
         while offset < file.size {
             let chunk = from.read_chunk(&file.name, offset, 1000)?;
-            receiver.write(&file.name, offset, &chunk)?;
+            receiver.write(position, offset, &chunk)?;
             offset += chunk.len() as u64;
         }
     }

@@ -11,3 +11,4 @@ mod lease;
 pub(super) mod lease_early;
 pub(super) mod lease_late;
 pub(super) mod lease_renewal;
+pub(super) mod one_holder;

@@ -22,6 +22,7 @@ const INTRODUCTION: &str = "\
 Conclave and etcd, measured side by side by `scripts/bench`, which writes this file: do not edit it by hand. To measure on a
 machine of your own:
 
+<!-- not run: measuring takes hours -->
 ```sh
 scripts/bench                 # everything, some hours
 scripts/bench --quick         # a few minutes, to see it work; its figures prove nothing
@@ -33,13 +34,13 @@ const HOW_TO_READ: &str = "\
 ## How to read this
 
 - **Ratios, not figures.** The absolute figures of one machine drift by a fifth within minutes. In each round both servers do the same work
-  one after the other, alternating which is first; a ratio divides figures of the same round. Told are the median of the ratios and, in
-  parentheses, the least and the greatest. If 1 lies between those two, there is no difference that could be told from noise.
+  one after the other, alternating which is first; a ratio divides figures of the same round. Each cell is the median ratio, with minimum and
+  maximum in parentheses. If 1 lies between those two, the difference cannot be told from noise.
 - **The load shares the processors** with the six processes it compares (three at a time). It takes its part of each core, so
   throughput ratios have a ceiling that has nothing to do with the servers. CPU per operation (user and system time of all three
-  servers, divided by the operations) has no such ceiling and is the truer figure; below 1× is better.
-- **Nothing is relaxed.** Both sync every write to disk before they answer (but for what is measured in memory, and says so), both replicate to
-  a majority of three, reads are linearizable unless it says serializable. Both run with their default settings.
+  servers, divided by the operations) has no such ceiling and is the better figure to compare; below 1× is better.
+- **Nothing is relaxed.** Both sync every write to disk before they answer (except in the measurements in memory, which say so), both replicate to
+  a majority of three, and reads are linearizable unless marked serializable. Both run with their default settings.
 - **One attempt an operation**, over the etcd v3 API with the same client for both; values are 256 random bytes. Closed loops unless
   a rate is given: each client asks again when it was answered. Where a rate is given, latency counts from when an operation was due,
   whether or not the server was ready for it.
@@ -73,7 +74,7 @@ its figures prove nothing.\n";
     image(&mut markdown, "failover.svg", "Longest time without a write when the leader goes");
     markdown += &singles(results);
     if IN_MEMORY.iter().any(|work| results.has(work.case)) {
-        markdown += "\n## In memory\n\nThe same on a file system in memory: what is left when a sync costs nothing.\n";
+        markdown += "\n## In memory\n\nThe same on a file system in memory, where a sync costs nothing.\n";
         markdown += &throughput(results, &IN_MEMORY);
     }
     Document { markdown, plots }
@@ -90,7 +91,7 @@ fn about(results: &Results, machine: &Machine) -> String {
 | servers | etcd {etcd}, Conclave {conclave}; three members of each, all on this machine with the load |
 | rounds | {} of {} planned, {seconds} s each measurement |
 | load average before | {:.2} |
-| elections nobody caused | etcd {}, Conclave {}, in all measurements together |
+| unexpected leader changes | etcd {}, Conclave {}, in all measurements together |
 ",
         results.rounds(),
         machine.rounds,

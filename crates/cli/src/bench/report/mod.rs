@@ -50,7 +50,7 @@ impl ReportArgs {
             })
         };
         let results = Results::parse(&read("results.jsonl")?).map_err(|why| Failure::new(Exit::BadInput, why))?;
-        output::raw(&summary::text(&results));
+        output::raw(&summary::text(&results))?;
         if let Some(file) = &self.document {
             let machine =
                 machine::Machine::parse(&read("machine.json")?).map_err(|why| Failure::new(Exit::BadInput, why))?;

@@ -96,7 +96,7 @@ pub(super) fn text(results: &Results) -> String {
     }
     let elections = |server| figure(results.elections(server));
     let (of_etcd, of_conclave) = (elections(Server::Etcd), elections(Server::Conclave));
-    table.plain() + &format!("\nelections nobody caused: etcd {of_etcd}, Conclave {of_conclave}\n")
+    table.plain(false) + &format!("\nelections nobody caused: etcd {of_etcd}, Conclave {of_conclave}\n")
 }
 
 fn aim(aim: Aim, met: Option<bool>) -> String {

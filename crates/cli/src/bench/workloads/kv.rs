@@ -29,10 +29,10 @@ use tonic::Status;
 #[command(after_long_help = "\
 Examples:
   conclavectl bench put
-  conclavectl bench put --clients 1 --connections 3            what one caller sees, whichever member it asks
-  conclavectl bench put --rate 5000 --clients 1000             open loop
-  conclavectl bench put --value-size 16384 --key-space 1000    a few large values, again and again
-  conclavectl bench put --command-timeout 200ms                while a member is killed: see `longest gap`")]
+  conclavectl bench put --clients 1 --connections 3          what one caller sees, whichever it asks
+  conclavectl bench put --rate 5000 --clients 1000           open loop
+  conclavectl bench put --value-size 16384 --key-space 1000  a few large values, again and again
+  conclavectl bench put --command-timeout 200ms              a member killed: see `longest gap`")]
 pub(crate) struct PutArgs {
     #[command(flatten)]
     load: LoadArgs,
@@ -45,7 +45,7 @@ pub(crate) struct PutArgs {
 #[command(after_long_help = "\
 Examples:
   conclavectl bench get
-  conclavectl bench get --serializable      from the member that is asked, which may be behind")]
+  conclavectl bench get --serializable  from the member that is asked, which may be behind")]
 pub(crate) struct GetArgs {
     /// Whatever the member that is asked has
     #[arg(long)]
@@ -63,7 +63,7 @@ pub(crate) struct GetArgs {
 Examples:
   conclavectl bench range
   conclavectl bench range --limit 1000 --clients 8
-  conclavectl bench range --rest            the first page of many")]
+  conclavectl bench range --rest  the first page of many")]
 pub(crate) struct RangeArgs {
     /// Keys an operation
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -85,7 +85,7 @@ pub(crate) struct RangeArgs {
 #[command(after_long_help = "\
 Examples:
   conclavectl bench txn
-  conclavectl bench txn --puts 16           write this many keys in each transaction")]
+  conclavectl bench txn --puts 16  write this many keys in each transaction")]
 pub(crate) struct TxnArgs {
     /// Keys that an operation writes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -100,7 +100,7 @@ pub(crate) struct TxnArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench mixed                   four reads to one write
+  conclavectl bench mixed  four reads to one write
   conclavectl bench mixed --reads 50")]
 pub(crate) struct MixedArgs {
     /// Reads of a hundred operations
@@ -117,7 +117,7 @@ pub(crate) struct MixedArgs {
 #[command(after_long_help = "\
 Examples:
   conclavectl bench fill --key-space 1000000
-  conclavectl bench fill --key-space 300000 --pids 4711,4712,4713     memory afterwards")]
+  conclavectl bench fill --key-space 300000 --pids 4711,4712,4713  memory afterwards")]
 pub(crate) struct FillArgs {
     /// Delete the keys at the end
     #[arg(long)]

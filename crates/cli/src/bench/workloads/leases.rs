@@ -45,7 +45,7 @@ pub(crate) struct LeaseGrantArgs {
 #[command(after_long_help = "\
 Examples:
   conclavectl bench lease-keepalive --clients 1000
-  conclavectl bench lease-keepalive --clients 1000 --leases 200000 --ttl 60 --rate 10000 --duration 2m")]
+  conclavectl bench lease-keepalive --leases 200000 --ttl 60 --rate 10000 --duration 2m")]
 pub(crate) struct LeaseKeepaliveArgs {
     /// Leases, shared out among the clients [default: one for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]

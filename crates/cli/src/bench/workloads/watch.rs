@@ -46,9 +46,9 @@ const STALLED_WINDOW: u32 = 65_535;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench watch --clients 500                          one writer, as fast as its puts are answered
-  conclavectl bench watch --clients 500 --rate 200 --writers 16  latency of events at 200 puts a second
-  conclavectl bench watch --clients 50 --stalled 1000            watchers that never read beside them")]
+  conclavectl bench watch --clients 500                          one writer, as fast as it can
+  conclavectl bench watch --clients 500 --rate 200 --writers 16  latency at 200 puts a second
+  conclavectl bench watch --clients 50 --stalled 1000            beside watchers that never read")]
 pub(crate) struct WatchArgs {
     /// Clients that write
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -30,15 +30,19 @@ Examples:
   conclavectl claim limits reset billing                 back to the defaults")]
 pub(crate) enum LimitsCommand {
     /// The limits of a namespace
+    #[command(after_long_help = "Example:\n  conclavectl claim limits show billing")]
     Show(NamespaceArg),
     /// Set limits; those that are left out stay as they are
+    #[command(after_long_help = "Example:\n  conclavectl claim limits set billing --min 1s --max 1h")]
     Set(SetArgs),
     /// Back to the defaults: 5s to 5m, 100000 waiting
+    #[command(after_long_help = "Example:\n  conclavectl claim limits reset billing")]
     Reset(NamespaceArg),
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NamespaceArg {
+    /// Of which namespace
     #[arg(default_value = "default")]
     namespace: String,
 }
@@ -93,7 +97,7 @@ impl LimitsCommand {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Show(NamespaceArg { namespace }) => {
-                context.out.show(&read(context, namespace).await?);
+                context.out.show(&read(context, namespace).await?)?;
                 Ok(())
             }
             Self::Reset(NamespaceArg { namespace }) => set(context, namespace, None).await,
@@ -120,7 +124,7 @@ async fn set(context: &Context, namespace: String, limits: Option<Limits>) -> Re
     let response = context.link.repeat(|channel| wire::set_limits(channel, request.clone())).await?;
     let before = if response.changed { "" } else { " (as before)" };
     let text = format!("{namespace}: {}{before}", words(&limits.unwrap_or(DEFAULTS)));
-    context.out.show(&Done { header: response.header, changed: response.changed, text });
+    context.out.show(&Done { header: response.header, changed: response.changed, text })?;
     Ok(())
 }
 

@@ -26,6 +26,13 @@ Examples:
   conclavectl claim limits set billing --min 1s --max 1h    what claims of a namespace may ask for")]
 pub(crate) enum ClaimCommand {
     /// All claims that are held, waited for or pinned
+    #[command(
+        visible_alias = "list",
+        after_long_help = "\
+Examples:
+  conclavectl claim ls
+  conclavectl claim ls --namespace billing -w json"
+    )]
     Ls(ListArgs),
     /// One claim: holder, line, pins
     Show(show::ShowArgs),

@@ -31,12 +31,20 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[command(after_long_help = "\
 Prints the fence, then the compares that hold exactly while this tenure lasts, in the form
 that `conclavectl txn` reads: put them before your own, and what you write is written only by
-the holder. Exit code 8 if it is not the holder.")]
+the holder. Exit code 8 if it is not the holder.
+
+Examples:
+  conclavectl claim check app app/0
+  conclavectl claim check app --holder app/0         the same")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     name: NameArgs,
     /// Who should hold it
-    holder: String,
+    #[arg(required_unless_present = "holder_flag", conflicts_with = "holder_flag")]
+    holder: Option<String>,
+    /// The same, as with the other commands
+    #[arg(id = "holder_flag", long = "holder", value_name = "HOLDER")]
+    holder_flag: Option<String>,
     /// Only that instance
     #[arg(long)]
     instance: Option<String>,
@@ -61,15 +69,19 @@ impl Show for Checked<'_> {
 
 impl CheckArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let request =
-            CheckRequest { claim: self.name.name(), holder: self.holder, instance: self.instance, weak: false };
+        let holder = self.holder.or(self.holder_flag).unwrap_or_default();
+        let request = CheckRequest { claim: self.name.name(), holder, instance: self.instance, weak: false };
         let response = context.link.read(|channel| wire::check(channel, request.clone())).await?;
-        context.out.show(&Checked(&response));
+        context.out.show(&Checked(&response))?;
         Ok(())
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim await app                  until nobody holds it
+  conclavectl claim await app --wait 1m        no longer than that (exit code 8)")]
 pub(crate) struct AwaitArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -113,7 +125,7 @@ impl AwaitArgs {
             _ = signals.next() => return Err(Failure::interrupted()),
             vacant = bounded => vacant?,
         };
-        context.out.show(&Vacant(&response));
+        context.out.show(&Vacant(&response))?;
         Ok(())
     }
 
@@ -142,6 +154,10 @@ impl AwaitArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim revoke app
+  conclavectl claim revoke app --holder app/0  only if that one holds it")]
 pub(crate) struct RevokeArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -166,18 +182,22 @@ impl RevokeArgs {
         let response = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await?;
         let what = if response.changed { "revoked" } else { "was held by nobody" };
         let text = format!("{} {what}", self.name.name);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim pin app upgrade-42 --reason 'database migration'
+  conclavectl claim pin app upgrade-42 --for 1h")]
 pub(crate) struct PinArgs {
     #[command(flatten)]
     name: NameArgs,
     /// For whom; the same one twice is one pin
     entity: String,
-    /// Shown to who looks
+    /// Shown to those who look
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// After this the pin goes
@@ -202,12 +222,15 @@ impl PinArgs {
         let response = context.link.repeat(|channel| wire::pin(channel, request.clone())).await?;
         let before = if response.changed { "" } else { " (as before)" };
         let text = format!("{} pinned by {}{before}", self.name.name, self.entity);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim unpin app upgrade-42")]
 pub(crate) struct UnpinArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -224,7 +247,7 @@ impl UnpinArgs {
         let response = context.link.repeat(|channel| wire::unpin(channel, request.clone())).await?;
         let what = if response.changed { "unpinned by" } else { "was not pinned by" };
         let text = format!("{} {what} {}", self.name.name, self.entity);
-        context.out.show(&Done { header: response.header, changed: response.changed, text });
+        context.out.show(&Done { header: response.header, changed: response.changed, text })?;
         Ok(())
     }
 }

@@ -91,11 +91,14 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
         rows.push(place.merge(json(&claim)).done());
     }
     let json = Json::object().with("header", header_json(header.as_ref())).with("claims", rows).done();
-    context.out.show(&Listing { table, json, none: "no claims" });
+    context.out.show(&Listing { table, json, none: "no claims" })?;
     Ok(())
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim show app")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -117,7 +120,11 @@ impl Show for Shown<'_> {
         claim
             .pins
             .iter()
-            .for_each(|pin| text.line(format!("pinned by {}: {}", pin.entity, human::or_dash(&pin.reason))));
+            .map(|pin| match pin.reason.as_str() {
+                "" => format!("pinned by {}", pin.entity),
+                reason => format!("pinned by {}: {reason}", pin.entity),
+            })
+            .for_each(|line| text.line(line));
         if !claim.waiting.is_empty() {
             text.line("");
             text.table(&line(claim));
@@ -159,10 +166,10 @@ impl ShowArgs {
         };
         let claim = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?;
         if claim.holder.is_empty() && claim.waiting_count == 0 && claim.pins.is_empty() {
-            return Err(Failure::new(Exit::Busy, format!("nobody holds the claim {:?}", self.name.name))
+            return Err(Failure::new(Exit::Otherwise, format!("nobody holds the claim {:?}", self.name.name))
                 .hint("`conclavectl claim ls` lists those that are held"));
         }
-        context.out.show(&Shown(&claim));
+        context.out.show(&Shown(&claim))?;
         Ok(())
     }
 }

@@ -9,14 +9,14 @@ use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::signals::Signals,
-    output::{Json, Show, Text, election::token_json, header_json, human},
+    output::{self, Json, Show, Text, election::token_json, header_json, human},
     parse,
 };
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, UnclaimRequest, claim_item::Twin as WireTwin,
-        claim_result::Outcome,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest,
+        claim_item::Twin as WireTwin, claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
 };
@@ -32,31 +32,32 @@ const KEPT: Duration = Duration::from_secs(60);
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Prints the fence and for how long the claim is guaranteed, counted from when the command was
-started. Take it again, with the same holder and instance, before that is over. Exit code 8 if
-another holds it.
+started. Take it again before that is over, with the same holder and with the instance that was
+printed (or with the same --instance or --session each time): without it another process of that
+holder would share the fence unseen. Exit code 8 if another holds it, or another instance.
 
 Examples:
   conclavectl claim take app/leader --holder app/0 --for 30s
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait    in line, until it is free
-  conclavectl claim take app/leader --holder app/1 --for 30s --wait=2m")]
+  conclavectl claim take app/leader --holder app/0 --instance boot-17 --for 30s    take or extend
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait      in line, until it is free
+  conclavectl claim take app/leader --holder app/1 --for 30s --wait 2m   no longer than that")]
 pub(crate) struct TakeArgs {
     #[command(flatten)]
     name: NameArgs,
     /// Who takes it
     #[arg(long)]
     holder: String,
-    /// Which process of that name this is; the same one extends
+    /// Which process of that name this is; the same one extends [default: the session, or drawn at random and printed]
     #[arg(long, default_value = "", hide_default_value = true)]
     instance: String,
     /// For how long at least
     #[arg(long = "for", value_parser = parse::duration, value_name = "TIME")]
     duration: Duration,
-    /// If the holder has it, but another instance of it
+    /// If the holder has it, but another session or instance of it
     #[arg(long, default_value = "deny")]
     twin: Twin,
     /// If another holds it, stand in line and wait; no longer than TIME
-    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, require_equals = true,
-          default_missing_value = "0")]
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, default_missing_value = "0")]
     wait: Option<Duration>,
     #[command(flatten)]
     session: SessionArg,
@@ -79,7 +80,7 @@ enum Twin {
     Deny,
     /// A new tenure with a new fence
     TakeOver,
-    /// The same tenure for both
+    /// The same tenure for both, if both say so
     Share,
 }
 
@@ -87,6 +88,9 @@ struct Taken {
     header: Option<ResponseHeader>,
     result: ClaimResult,
     name: String,
+    instance: String,
+    /// The instance was not given on the command line.
+    drawn: bool,
 }
 
 impl Show for Taken {
@@ -95,6 +99,9 @@ impl Show for Taken {
         let what = if self.result.outcome() == Outcome::Extended { "extended" } else { "taken" };
         let time = human::millis(self.result.guaranteed_ms);
         text.line(format!("{} {what} with fence {fence}, guaranteed for {time} from when it was asked for", self.name));
+        if self.drawn {
+            text.line(format!("extend it with --instance {}", self.instance));
+        }
     }
 
     fn json(&self) -> Json {
@@ -102,13 +109,18 @@ impl Show for Taken {
             .with("header", header_json(self.header.as_ref()))
             .with("outcome", self.result.outcome().as_str_name())
             .with("guaranteed_ms", self.result.guaranteed_ms)
+            .some("instance", &self.instance)
             .some("token", self.result.token.as_ref().map(token_json))
             .done()
     }
 }
 
 impl TakeArgs {
-    pub(super) async fn run(self, context: &Context) -> Result<()> {
+    pub(super) async fn run(mut self, context: &Context) -> Result<()> {
+        let drawn = self.instance.is_empty() && self.session.session.is_none() && !matches!(self.twin, Twin::Share);
+        if drawn {
+            self.instance = format!("{:016x}", rand::random::<u64>());
+        }
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let item = ClaimItem {
             claim: self.name.name(),
@@ -136,10 +148,27 @@ impl TakeArgs {
         match self.refusal(&result) {
             Some(failure) => Err(failure),
             None => {
-                context.out.show(&Taken { header: response.header, result, name: self.name.name });
-                Ok(())
+                let (header, name, instance) = (response.header, self.name.name.clone(), self.instance.clone());
+                self.tell(context, Taken { header, result, name, instance, drawn }).await
             }
         }
+    }
+
+    /// Tells the fence. If nobody can be told, nobody is to hold it either.
+    async fn tell(&self, context: &Context, taken: Taken) -> Result<()> {
+        let shown = context.out.show(&taken);
+        if shown.is_err() && !extended(&taken.result) {
+            let request = RevokeRequest {
+                caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
+                claim: self.name.name(),
+                holder: Some(self.holder.clone()),
+                instance: Some(self.instance.clone()),
+            };
+            if let Err(failure) = context.link.repeat(|channel| wire::revoke_claim(channel, request.clone())).await {
+                output::note(&format!("could not give {:?} back: {}", self.name.name, failure.message()));
+            }
+        }
+        shown
     }
 
     /// Waits in line, and gives the place up if nothing comes of it.
@@ -218,6 +247,12 @@ impl TakeArgs {
         let busy = |text: String| Some(Failure::new(Exit::Busy, text).hint(show.clone()));
         match result.outcome() {
             Outcome::Taken | Outcome::Extended => None,
+            Outcome::Denied if result.holder == self.holder => {
+                let held =
+                    format!("{name:?} is held by another instance of {}, with fence {}", self.holder, result.fence);
+                let hint = "its own --instance (or --session) extends it; --twin take-over fences it out";
+                Some(Failure::new(Exit::Busy, held).hint(hint))
+            }
             Outcome::Denied => busy(format!("{name:?} is held by {} with fence {}", result.holder, result.fence)),
             Outcome::Waiting => busy(format!("{name:?} is held by another; waiting with ticket {}", result.ticket)),
             Outcome::TooManyWaiting => busy(format!("too many wait for {name:?}")),

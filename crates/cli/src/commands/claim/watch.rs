@@ -16,6 +16,10 @@ use conclave_client::api::conclave::v1::{
 };
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl claim watch app
+  conclavectl claim watch app --rev 4711 -w json")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -64,8 +68,8 @@ impl WatchArgs {
             async move { ClaimsClient::new(channel).watch(request).await }
         };
         let each = |event: &ClaimEvent| {
-            context.out.show(&Happened(event));
-            event.header.unwrap_or_default().revision
+            context.out.show(&Happened(event))?;
+            Ok(event.header.unwrap_or_default().revision)
         };
         follow(context, self.rev, open, each).await
     }

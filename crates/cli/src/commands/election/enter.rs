@@ -1,36 +1,28 @@
-//! `election enter`: stand for election, and run a command while leading.
+//! `election enter`: stand for election, and run a command while leading. What it then does is `candidate`.
 
 use super::{
     super::{
         Context,
-        elect::own_name,
-        names::{CallerArgs, NameArgs, SessionArg},
+        names::{CallerArgs, NameArgs, SessionArg, own_name},
         wire,
     },
+    candidate::Candidate,
     orders::millis,
 };
 use crate::{
     exit::Exit,
-    failure::{Effect, Failure, Result},
-    hold::{self, HandOver, Job, Schedule, Tenure, signals::Signals},
-    output::{self, election::Ordered},
+    failure::{Failure, Result},
+    hold::{self, Schedule, signals::Signals},
+    output::election::Ordered,
     parse,
 };
 use clap::Args;
 use conclave_client::{
     Session,
-    api::conclave::v1::{
-        CampaignRequest, ElectionResponse, EnterRequest, LeaveRequest, Token, TransferRequest, WatchElectionRequest,
-        campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
-    },
+    api::conclave::v1::{EnterRequest, election_response::Standing},
 };
-use futures::FutureExt as _;
-use std::{cell::Cell, ffi::OsString, time::Duration};
-use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
-
-/// Between attempts to stand again after a connection was lost.
-const PAUSE: Duration = Duration::from_millis(300);
+use std::{ffi::OsString, time::Duration};
+use tokio::time::timeout;
 
 /// Stand for election; run a command while leading
 #[derive(Args, Clone, Debug)]
@@ -38,30 +30,36 @@ const PAUSE: Duration = Duration::from_millis(300);
 Examples:
   conclavectl election enter printing -- ./spooler
   conclavectl election enter printing --candidate host-7 --priority 10 --preempt -- ./spooler
+  conclavectl election enter printing --candidate host-7 --takeover --again -- ./spooler
+      as a service: takes the place of the process before it, and stands again if deposed
   conclavectl election enter printing              stand, and lead until Ctrl-C
   conclavectl election enter printing --candidate a --session 694d77aa9e38260f
       only enter; the session is somebody else's to keep
+  conclavectl election enter printing --candidate host-7 --takeover -- ./spooler
+      replace the process that stands as host-7, and stop what it runs
 
 The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and
 CONCLAVE_CANDIDATE in its environment, and is stopped when the leadership is lost, as with
-`conclavectl lock --help`. When it ends, the candidate leaves. Asked for a transfer, it stops
-the command, then hands over.")]
+`conclavectl lock --help`. When it ends, the candidate leaves. Asked for a transfer, conclavectl
+stops the command, then hands over and leaves. With --again a candidate that handed over, or
+was deposed (anoint, promote, demote), stays in line, and the command runs again when it leads
+again; it ends when the command ends by itself, by a signal, or when the session is lost.")]
 pub(crate) struct EnterArgs {
     #[command(flatten)]
-    name: NameArgs,
+    pub(super) name: NameArgs,
     /// What to run while it leads
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
-    command: Vec<OsString>,
-    /// As whom; unique in the election [default: host name and process id]
+    pub(super) command: Vec<OsString>,
+    /// As whom; unique in the election, so refused while another process stands so [default: host name and process id]
     #[arg(long)]
     candidate: Option<String>,
-    /// Which process of that name this is
+    /// Which process in the session this is [default: the session]
     #[arg(long, default_value = "", hide_default_value = true)]
     instance: String,
     /// Higher stands further ahead among those who wait
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i64,
-    /// NAME=VALUE, shown to who looks; may be repeated
+    /// NAME=VALUE, shown to those who look; may be repeated
     #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
     labels: Vec<(String, String)>,
     /// What the leader's key holds
@@ -69,10 +67,13 @@ pub(crate) struct EnterArgs {
     value: String,
     /// Enter only if that means to lead at once
     #[arg(long = "try")]
-    try_only: bool,
-    /// Replace a living candidate of the same name, at its place
+    pub(super) try_only: bool,
+    /// Replace the candidate that stands under this id, at its place; it is fenced out and told so
     #[arg(long)]
     takeover: bool,
+    /// Deposed or asked to hand over, stop the command, stay in line, and run it again when leading
+    #[arg(long, conflicts_with_all = ["try_only", "session"])]
+    pub(super) again: bool,
     /// With a priority above the leader's, lead at once
     #[arg(long)]
     preempt: bool,
@@ -84,17 +85,26 @@ pub(crate) struct EnterArgs {
     max_hold: Option<Duration>,
     /// Wait no longer than this for the leadership
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    wait: Option<Duration>,
+    pub(super) wait: Option<Duration>,
     /// How long the candidacy stands if this machine vanishes; seconds, or a time with its unit
     #[arg(long, default_value = "10", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
-    ttl: Duration,
+    pub(super) ttl: Duration,
     /// From SIGTERM to SIGKILL when the leadership is lost; at most a third of --ttl
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
-    grace: Option<Duration>,
+    pub(super) grace: Option<Duration>,
     #[command(flatten)]
     session: SessionArg,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// A refusal because of the candidate's id says which one, since the id may be a default.
+fn named(candidate: &str, failure: Failure) -> Failure {
+    if failure.message().contains("that id stands already") {
+        failure.about(format!("candidate {candidate:?}"))
+    } else {
+        failure
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -103,29 +113,41 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl EnterArgs {
-    fn request(&self, candidate: &str, session: i64) -> EnterRequest {
+    /// `first`: the process enters for the first time.
+    pub(super) fn request(&self, candidate: &str, session: i64, first: bool) -> EnterRequest {
         EnterRequest {
             caller: self.caller.caller_of(session),
             election: self.name.name(),
             candidate: candidate.to_owned(),
-            instance: self.instance.clone(),
+            instance: self.instance(session),
             priority: self.priority,
             labels: self.labels.iter().cloned().collect(),
             value: self.value.clone().into(),
             try_only: self.try_only,
-            takeover: self.takeover,
-            preempt: self.preempt,
+            takeover: self.takeover && first,
+            preempt: self.preempt && first,
             lock_delay_ms: millis(self.lock_delay),
             max_hold_ms: millis(self.max_hold),
         }
     }
 
+    /// Each session is an instance of its own, unless it is said otherwise.
+    pub(super) fn instance(&self, session: i64) -> String {
+        if self.instance.is_empty() { format!("{session:x}") } else { self.instance.clone() }
+    }
+
+    pub(super) fn taken(&self) -> Failure {
+        Failure::new(Exit::Busy, format!("somebody else leads {:?}", self.name.name))
+            .hint(format!("`conclavectl election show {}` shows who, and who waits", self.name.name))
+    }
+
     pub(super) async fn run(self, context: &Context) -> Result<Exit> {
         let candidate = self.candidate.clone().unwrap_or_else(own_name);
         if let Some(session) = self.session.session {
-            let request = self.request(&candidate, session);
-            let response = context.link.repeat(|channel| wire::enter(channel, request.clone())).await?;
-            context.out.show(&Ordered { response: &response, subject: &candidate });
+            let request = self.request(&candidate, session, true);
+            let entered = context.link.repeat(|channel| wire::enter(channel, request.clone())).await;
+            let response = entered.map_err(|failure| named(&candidate, failure))?;
+            context.out.show(&Ordered { response: &response, subject: &candidate })?;
             return if response.standing() == Standing::Absent { Err(self.taken()) } else { Ok(Exit::Done) };
         }
         let with_command = !self.command.is_empty();
@@ -133,176 +155,30 @@ impl EnterArgs {
         if with_command { outcome.map_err(Failure::before_command) } else { outcome }
     }
 
-    fn taken(&self) -> Failure {
-        Failure::new(Exit::Busy, format!("somebody else leads {:?}", self.name.name))
-            .hint(format!("`conclavectl election show {}` shows who, and who waits", self.name.name))
-    }
-
-    async fn stand(&self, context: &Context, candidate: &str) -> Result<Exit> {
+    async fn stand(&self, context: &Context, id: &str) -> Result<Exit> {
         Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
         if let Some(command) = self.command.first() {
             hold::find(command)?;
         }
+        let what = &format!("the leadership of {:?}", self.name.name);
         let mut signals = Signals::new()?;
-        let client = context.link.client().await?;
-        let session = Session::open(&client, self.ttl).await.map_err(Failure::of_client)?;
-        let late = || self.taken().about("not in time");
-        let bounded = async {
-            let campaign = self.campaign(context, candidate, &session);
-            match self.wait {
-                None => campaign.await,
-                Some(bound) => timeout(bound, campaign).await.unwrap_or_else(|_| Err(late())),
-            }
+        let client = &context.link.client().await?;
+        let session = &match Session::open(client, self.ttl).await {
+            Ok(session) => session,
+            Err(error) => return Err(context.link.not_taken(Failure::of_client(error), what, self.ttl).await),
         };
-        let won = tokio::select! {
-            biased;
-            _ = signals.next() => Err(Failure::interrupted()),
-            reason = session.lost() => Err(Failure::new(Exit::Lost, format!("lost the session: {}", hold::words(reason)))),
-            won = bounded => won,
-        };
-        let won = match won {
+        let candidate = Candidate { args: self, context, client, session, id, what };
+        let bound = context.link.settings().command_timeout;
+        let won = match candidate.win(&mut signals, true).await.map_err(|failure| named(id, failure)) {
             Ok(won) => won,
             Err(failure) => {
                 // Its place in the line goes with it.
-                let _ = timeout(context.link.settings().command_timeout, session.close()).await;
-                return Err(failure);
+                let _ = timeout(bound, session.close()).await;
+                return Err(context.link.not_taken(failure, what, self.ttl).await);
             }
         };
-        let token = won.token.clone().ok_or_else(|| Failure::odd_answer("token"))?;
-        let channel = context.link.node().await?.channel;
-        let mut tenure =
-            Tenure::new(&client, &session, token.clone(), self.leaving(channel, candidate, session.lease()));
-        let what = format!("the leadership of {:?}", self.name.name);
-        let asked = Cell::new(false);
-        let hand_over = self.asked_to_hand_over(context, token.fence, &asked).boxed_local();
-        let outcome = self.lead(context, &tenure, &what, candidate, &won, &token, &mut signals, hand_over).await;
-        if asked.get() {
-            self.hand_over(context, session.lease(), token.fence).await;
-        }
-        hold::give_back(&mut tenure, &what, context.link.settings().command_timeout).await;
-        outcome
-    }
-
-    fn leaving(
-        &self,
-        channel: Channel,
-        candidate: &str,
-        session: i64,
-    ) -> Box<dyn Fn() -> futures::future::BoxFuture<'static, Result<()>>> {
-        let request = LeaveRequest {
-            caller: CallerArgs::default().caller_of(session),
-            election: self.name.name(),
-            candidate: candidate.to_owned(),
-            instance: None,
-        };
-        Box::new(move || {
-            let left = wire::leave(channel.clone(), request.clone());
-            left.map(|left| left.map(drop).map_err(|status| Failure::of(&status, Effect::Writes))).boxed()
-        })
-    }
-
-    /// Stands until it leads; again with another member if a connection is lost, at the same place.
-    async fn campaign(&self, context: &Context, candidate: &str, session: &Session) -> Result<ElectionResponse> {
-        let enter = self.request(candidate, session.lease());
-        if self.try_only {
-            let response = context.link.repeat(|channel| wire::enter(channel, enter.clone())).await?;
-            return if response.standing() == Standing::Leads { Ok(response) } else { Err(self.taken()) };
-        }
-        let mut told = None;
-        loop {
-            let request = CampaignRequest { enter: Some(enter.clone()), timeout_ms: 0, stay: true };
-            let once = async {
-                let channel = context.link.node().await?.channel;
-                let failed = |status| Failure::of(&status, Effect::Reads);
-                let mut stream = ElectionsClient::new(channel).campaign(request).await.map_err(failed)?.into_inner();
-                while let Some(message) = stream.message().await.map_err(failed)? {
-                    match message.now {
-                        Some(Now::Won(won)) => return Ok(won),
-                        Some(Now::Before(before)) if told.replace(before) != Some(before) => {
-                            output::note(&format!("waiting for {:?}: {before} before", self.name.name));
-                        }
-                        _ => {}
-                    }
-                }
-                Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
-            };
-            match once.await {
-                Err(failure) if failure.exit == Exit::NoConnection => {
-                    context.link.settings().debug(|| format!("{}; standing again", failure.message()));
-                    context.link.forget();
-                    sleep(PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Ends when an operator has asked for a transfer in this term; notes that it was.
-    async fn asked_to_hand_over(&self, context: &Context, term: i64, asked: &Cell<bool>) -> String {
-        loop {
-            if let Ok(to) = self.transfer_in(context, term).await {
-                asked.set(true);
-                return to;
-            }
-            context.link.forget();
-            sleep(PAUSE).await;
-        }
-    }
-
-    async fn transfer_in(&self, context: &Context, term: i64) -> Result<String> {
-        let channel = context.link.node().await?.channel;
-        let request = WatchElectionRequest { election: self.name.name(), ..WatchElectionRequest::default() };
-        let failed = |status| Failure::of(&status, Effect::Reads);
-        let mut stream = ElectionsClient::new(channel).watch(request).await.map_err(failed)?.into_inner();
-        while let Some(event) = stream.message().await.map_err(failed)? {
-            if let Some(now) = event.term.filter(|now| now.id == term && !now.transfer_to.is_empty()) {
-                return Ok(now.transfer_to);
-            }
-        }
-        Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
-    }
-
-    /// To whom the request names, and out. If that fails, leaving gives it to the first in line.
-    async fn hand_over(&self, context: &Context, session: i64, term: i64) {
-        let caller = CallerArgs::default().caller_of(session);
-        let request =
-            TransferRequest { caller, election: self.name.name(), term_id: term, to: String::new(), leave: true };
-        if let Err(failure) = context.link.repeat(|channel| wire::transfer(channel, request.clone())).await {
-            output::note(&format!("could not hand over: {}", failure.message()));
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "they are what leading is made of")]
-    async fn lead(
-        &self,
-        context: &Context,
-        tenure: &Tenure,
-        what: &str,
-        candidate: &str,
-        won: &ElectionResponse,
-        token: &Token,
-        signals: &mut Signals,
-        hand_over: HandOver<'_>,
-    ) -> Result<Exit> {
-        if self.command.is_empty() {
-            context.out.show(&Ordered { response: won, subject: candidate });
-            return tokio::select! {
-                asked = hold::until_asked(tenure, what, signals) => asked.map(|()| Exit::Done),
-                to = hand_over => {
-                    output::note(&format!("asked to hand over {what} to {to}"));
-                    Ok(Exit::Done)
-                }
-            };
-        }
-        let schedule = Schedule::new(self.ttl, self.grace).map_err(Failure::usage)?;
-        let mut environment = vec![
-            ("CONCLAVE_NAME".to_owned(), self.name.name.clone().into()),
-            ("CONCLAVE_CANDIDATE".to_owned(), candidate.into()),
-        ];
-        if let Some(guard) = token.guards.first() {
-            environment.push(("CONCLAVE_KEY".to_owned(), String::from_utf8_lossy(&guard.key).into_owned().into()));
-        }
-        let job = Job { command: self.command.clone(), environment, schedule };
-        hold::run(tenure, what, &job, signals, hand_over).await
+        let outcome = hold::caught(candidate.rounds(won, &mut signals)).await;
+        hold::give_back(session, candidate.leave(), (what, session.is_lost()), bound).await;
+        outcome.go_on()
     }
 }

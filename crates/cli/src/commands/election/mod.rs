@@ -1,5 +1,6 @@
 //! `election`: queue elections, whose order can be seen and changed by hand.
 
+mod candidate;
 mod enter;
 mod orders;
 mod show;
@@ -28,6 +29,13 @@ Examples:
 These elections have nothing to do with those of `conclavectl elect`, which are etcd's.")]
 pub(crate) enum ElectionCommand {
     /// All elections, who leads and how many wait
+    #[command(
+        visible_alias = "list",
+        after_long_help = "\
+Examples:
+  conclavectl election ls
+  conclavectl election ls --namespace billing -w json"
+    )]
     Ls(ListArgs),
     /// One election and its line
     Show(show::ShowArgs),

@@ -2,16 +2,24 @@
 //!
 //! Each carries a dedupe id, so that an order whose answer was lost is not carried out twice.
 
-use super::super::{
-    Context,
-    names::{CallerArgs, Done, NameArgs},
-    wire,
+use super::{
+    super::{
+        Context,
+        names::{CallerArgs, Done, NameArgs},
+        wire,
+    },
+    show::missing,
 };
-use crate::{failure::Result, output::election::Ordered, parse};
-use clap::Args;
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    output::election::{Ordered, term_text},
+    parse,
+};
+use clap::{Args, builder::NonEmptyStringValueParser};
 use conclave_client::api::conclave::v1::{
     AnointRequest, DeleteElectionRequest, DemoteRequest, ElectionResponse, EvictEverywhereRequest, EvictRequest,
-    LeaveRequest, PromoteRequest, RequestTransferRequest, promote_request::To,
+    GetTermRequest, LeaveRequest, PromoteRequest, RequestTransferRequest, promote_request::To,
 };
 use std::time::Duration;
 
@@ -26,16 +34,50 @@ pub(crate) struct Subject {
     #[command(flatten)]
     name: NameArgs,
     /// Which candidate
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     candidate: String,
     #[command(flatten)]
     caller: CallerArgs,
 }
 
-fn show(context: &Context, response: &ElectionResponse, subject: &str) {
-    context.out.show(&Ordered { response, subject });
+/// Shows what an order did, or why it did nothing.
+async fn show(context: &Context, name: &NameArgs, subject: &str, outcome: Result<ElectionResponse>) -> Result<()> {
+    match outcome {
+        Ok(response) => context.out.show(&Ordered { response: &response, subject }),
+        Err(failure) => Err(explained(context, name, subject, failure).await),
+    }
+}
+
+/// A refusal with how things stand: whether there is such an election, and who leads it.
+async fn explained(context: &Context, name: &NameArgs, subject: &str, failure: Failure) -> Failure {
+    let nobody_leads = failure.message() == "election: not leader";
+    if failure.exit != Exit::Otherwise && !nobody_leads {
+        return failure;
+    }
+    let request = GetTermRequest { election: name.name(), ..GetTermRequest::default() };
+    let Ok(answer) = context.link.read(|channel| wire::get_term(channel, request.clone())).await else {
+        return failure;
+    };
+    let term = answer.term.unwrap_or_default();
+    if term.revision == 0 {
+        return missing(name);
+    }
+    let (stands, name) = (term_text(&term), &name.name);
+    let what = match failure.message() {
+        text if text.contains("not as expected") => {
+            format!("not as expected: {stands}; last change at revision {}", term.revision)
+        }
+        _ if nobody_leads => format!("nobody leads {name:?}, so nobody can hand over"),
+        _ => format!("{subject:?} is not a candidate of {name:?}: {stands}"),
+    };
+    Failure::new(Exit::Otherwise, what).hint(format!("`conclavectl election show {name}` shows the line"))
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election leave printing host-7/4711
+  conclavectl election leave printing host-7 --instance 4711        only that process of it")]
 pub(crate) struct LeaveArgs {
     #[command(flatten)]
     subject: Subject,
@@ -53,13 +95,17 @@ impl LeaveArgs {
             candidate: candidate.clone(),
             instance: self.instance,
         };
-        let response = context.link.repeat(|channel| wire::leave(channel, request.clone())).await?;
-        show(context, &response, &candidate);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::leave(channel, request.clone())).await;
+        show(context, &name, &candidate, outcome).await
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election promote printing b             one place ahead
+  conclavectl election promote printing b --front     first of those who wait
+  conclavectl election promote printing b --lead      to the leadership")]
 pub(crate) struct PromoteArgs {
     #[command(flatten)]
     subject: Subject,
@@ -92,13 +138,16 @@ impl PromoteArgs {
             to: Some(to),
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.repeat(|channel| wire::promote(channel, request.clone())).await?;
-        show(context, &response, &candidate);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::promote(channel, request.clone())).await;
+        show(context, &name, &candidate, outcome).await
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election demote printing b              one place back
+  conclavectl election demote printing a --last       to the end of the line")]
 pub(crate) struct DemoteArgs {
     #[command(flatten)]
     subject: Subject,
@@ -123,13 +172,16 @@ impl DemoteArgs {
             places: if self.last { u32::MAX } else { self.places },
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.repeat(|channel| wire::demote(channel, request.clone())).await?;
-        show(context, &response, &candidate);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::demote(channel, request.clone())).await;
+        show(context, &name, &candidate, outcome).await
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election anoint printing b
+  conclavectl election anoint printing b --expect-holder a          only if a leads")]
 pub(crate) struct AnointArgs {
     #[command(flatten)]
     subject: Subject,
@@ -147,9 +199,8 @@ impl AnointArgs {
             candidate: candidate.clone(),
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.repeat(|channel| wire::anoint(channel, request.clone())).await?;
-        show(context, &response, &candidate);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::anoint(channel, request.clone())).await;
+        show(context, &name, &candidate, outcome).await
     }
 }
 
@@ -195,8 +246,9 @@ impl EvictArgs {
                 reason: self.reason,
             };
             let response = context.link.repeat(|channel| wire::evict_everywhere(channel, request.clone())).await?;
-            let text = format!("{} evicted from {} elections", self.name, response.evicted);
-            context.out.show(&Done { header: response.header, changed: response.evicted > 0, text });
+            let elections = if response.evicted == 1 { "election" } else { "elections" };
+            let text = format!("{} evicted from {} {elections}", self.name, response.evicted);
+            context.out.show(&Done { header: response.header, changed: response.evicted > 0, text })?;
             return Ok(());
         };
         let name = NameArgs { name: self.name, namespace: self.namespace };
@@ -208,16 +260,21 @@ impl EvictArgs {
             reason: self.reason,
             ignore_missing: self.ignore_missing,
         };
-        let response = context.link.repeat(|channel| wire::evict(channel, request.clone())).await?;
-        show(context, &response, &candidate);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::evict(channel, request.clone())).await;
+        show(context, &name, &candidate, outcome).await
     }
 }
 
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-The leader sees the request in its term and hands over when it is ready; nobody leads twice
-and no instant has none. With --force the hand-over is made at the deadline, ready or not.")]
+The leader sees the request in its term and hands over when it is ready; there is never a
+moment with two leaders, or with none. With --force the hand-over is made at the deadline,
+ready or not.
+
+Examples:
+  conclavectl election transfer printing b
+  conclavectl election transfer printing b --deadline 1m            the request lapses then
+  conclavectl election transfer printing b --deadline 1m --force    or is forced")]
 pub(crate) struct TransferArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -242,13 +299,15 @@ impl TransferArgs {
             deadline_ms: millis(self.deadline),
             force: self.force,
         };
-        let response = context.link.repeat(|channel| wire::request_transfer(channel, request.clone())).await?;
-        show(context, &response, &self.to);
-        Ok(())
+        let outcome = context.link.repeat(|channel| wire::request_transfer(channel, request.clone())).await;
+        show(context, &self.name, &self.to, outcome).await
     }
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election delete printing")]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -259,9 +318,13 @@ pub(crate) struct DeleteArgs {
 impl DeleteArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         let request = DeleteElectionRequest { caller: self.caller.caller(), election: self.name.name() };
-        let response = context.link.repeat(|channel| wire::delete_election(channel, request.clone())).await?;
+        let outcome = context.link.repeat(|channel| wire::delete_election(channel, request.clone())).await;
+        let response = match outcome {
+            Ok(response) => response,
+            Err(failure) => return Err(explained(context, &self.name, "", failure).await),
+        };
         let text = format!("election {} deleted", self.name.name);
-        context.out.show(&Done { header: response.header, changed: true, text });
+        context.out.show(&Done { header: response.header, changed: true, text })?;
         Ok(())
     }
 }

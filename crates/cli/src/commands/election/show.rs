@@ -50,11 +50,20 @@ pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
         rows.push(place.with("term", term_json(&term)).done());
     }
     let json = Json::object().with("header", header_json(header.as_ref())).with("elections", rows).done();
-    context.out.show(&Listing { table, json, none: "no elections" });
+    context.out.show(&Listing { table, json, none: "no elections" })?;
     Ok(())
 }
 
+pub(super) fn missing(name: &NameArgs) -> Failure {
+    Failure::new(Exit::Otherwise, format!("there is no election {:?}", name.name))
+        .hint("`conclavectl election ls` lists those that there are; for those of `elect` see `elect -l`")
+}
+
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Examples:
+  conclavectl election show printing
+  conclavectl election show printing --serializable   as this member knows it, without a majority")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -111,10 +120,9 @@ impl ShowArgs {
             term.candidates.extend(more);
         }
         if response.term.as_ref().is_none_or(|term| term.revision == 0) {
-            return Err(Failure::new(Exit::Busy, format!("there is no election {:?}", self.name.name))
-                .hint("`conclavectl election ls` lists those that there are; for those of `elect` see `elect -l`"));
+            return Err(missing(&self.name));
         }
-        context.out.show(&Shown(&response));
+        context.out.show(&Shown(&response))?;
         Ok(())
     }
 }

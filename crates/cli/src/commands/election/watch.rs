@@ -18,7 +18,12 @@ use conclave_client::api::conclave::v1::{
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Begins with how things stand. Each line has the revision of the change, who leads in which
-term, how many wait, and why. A lost connection is made again, and no change is left out.")]
+term, how many wait, and why. A lost connection is made again, and no change is left out.
+
+Examples:
+  conclavectl election watch printing
+  conclavectl election watch printing --leaders-only
+  conclavectl election watch printing --rev 4711 -w json")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     name: NameArgs,
@@ -48,8 +53,10 @@ impl Show for Happened<'_> {
             Type::Snapshot => "as it stands".to_owned(),
             _ => format!("{subject} {}", cause(event.cause())).trim().to_owned(),
         };
-        let before =
-            if event.previous_leader.is_empty() { String::new() } else { format!(", after {}", event.previous_leader) };
+        let before = match event.previous_leader.as_str() {
+            "" => String::new(),
+            before => format!("; {before} led before"),
+        };
         let reason = if event.reason.is_empty() { String::new() } else { format!(" ({})", event.reason) };
         text.line(format!("{revision}  {}{before}; {why}{reason}", term_text(&term)));
     }
@@ -82,8 +89,8 @@ impl WatchArgs {
             async move { ElectionsClient::new(channel).watch(request).await }
         };
         let each = |event: &ElectionEvent| {
-            context.out.show(&Happened(event));
-            event.header.unwrap_or_default().revision
+            context.out.show(&Happened(event))?;
+            Ok(event.header.unwrap_or_default().revision)
         };
         follow(context, self.rev, open, each).await
     }

@@ -4,21 +4,16 @@
 
 use super::view::{Election, Elections, Member, State, View};
 use crate::{
+    census::{self, Answer, id_of, known_leader},
     commands::{Context, lock_lines, names, wire},
     failure::Result,
-    link,
     output::human,
 };
 use conclave_client::api::{
     conclave::v1::{GetClaimRequest, GetLockRequest, GetTermRequest, ListRequest, Name},
-    etcdserverpb::{
-        self as pb, AlarmRequest, MemberListRequest, RangeRequest, StatusResponse, alarm_request::AlarmAction,
-    },
+    etcdserverpb::{self as pb, AlarmRequest, MemberListRequest, RangeRequest, alarm_request::AlarmAction},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Response, Status, transport::Channel};
 
@@ -34,12 +29,6 @@ pub(super) struct Looker {
     cluster: u64,
 }
 
-/// An answer of one address.
-struct Answer {
-    address: String,
-    outcome: Result<(Channel, StatusResponse), String>,
-}
-
 impl Looker {
     /// # Errors
     /// Nobody answers.
@@ -51,10 +40,10 @@ impl Looker {
 
     /// Looks once; waits for no member longer than `patience`.
     pub(super) async fn look(&mut self, context: &Context, patience: Duration) -> View {
-        let answers = self.ask(context, patience).await;
+        let answers = census::ask(context.link.settings(), &self.members, patience).await;
         let status = |answer: &Answer| answer.outcome.as_ref().ok().map(|(_, status)| status.clone());
         let term = answers.iter().filter_map(status).map(|status| status.raft_term).max().unwrap_or(0);
-        let leader = self.leader(term, &answers);
+        let leader = census::leader(&self.members, &answers);
         let revision = answers.iter().filter_map(status).filter_map(|status| Some(status.header?.revision)).max();
         let mut view = View {
             cluster: self.cluster,
@@ -86,46 +75,6 @@ impl Looker {
         }
         view
     }
-
-    /// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A member that has lost touch remembers a
-    /// leader, and does not count.
-    fn leader(&self, term: u64, answers: &[Answer]) -> Option<u64> {
-        let mut votes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-        for (_, status) in answers.iter().filter_map(|answer| answer.outcome.as_ref().ok()) {
-            if let (Some(voter), true) = (id_of(status), status.raft_term == term && known_leader(status) != 0) {
-                votes.entry(status.leader).or_default().insert(voter);
-            }
-        }
-        let majority = self.members.iter().filter(|member| !member.is_learner).count() / 2 + 1;
-        let leads = |(leader, voters): &(u64, BTreeSet<u64>)| voters.contains(leader) || voters.len() >= majority;
-        votes.into_iter().find(leads).map(|(leader, _)| leader)
-    }
-
-    async fn ask(&self, context: &Context, patience: Duration) -> Vec<Answer> {
-        let settings = context.link.settings();
-        let own = self.members.iter().flat_map(|member| member.client_ur_ls.clone());
-        let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| link::url(e)).chain(own).collect();
-        let one = |address: String| async move {
-            let outcome = match timeout(patience, link::dial(&address, 0, settings)).await {
-                Ok(Ok(node)) => {
-                    node.status.map(|status| (node.channel, status)).ok_or_else(|| "it does not say".into())
-                }
-                Ok(Err(reason)) => Err(reason),
-                Err(_) => Err("no answer".to_owned()),
-            };
-            Answer { address, outcome }
-        };
-        futures::future::join_all(addresses.into_iter().map(one)).await
-    }
-}
-
-fn id_of(status: &StatusResponse) -> Option<u64> {
-    status.header.map(|header| header.member_id)
-}
-
-/// The leader that a member is in touch with; 0 if it is in touch with none.
-fn known_leader(status: &StatusResponse) -> u64 {
-    if status.errors.iter().any(|error| error == "etcdserver: no leader") { 0 } else { status.leader }
 }
 
 fn describe(member: &pb::Member, answers: &[Answer]) -> Member {

@@ -41,7 +41,7 @@ impl StatusArgs {
             return live::run(context, looker, self.interval.max(Duration::from_millis(100))).await;
         }
         let view = looker.look(context, context.link.settings().dial_timeout).await;
-        context.out.show(&view);
+        context.out.show(&view)?;
         if view.leader.is_some() {
             return Ok(Exit::Done);
         }

@@ -94,12 +94,13 @@ impl View {
         }
     }
 
-    fn headline(&self) -> String {
+    fn headline(&self, text: &Text) -> String {
         let (count, up, needed) = (self.members.len(), self.up(), self.majority());
+        let none = text.alarm("NO LEADER");
         let leader = match self.leader {
             Some(id) => format!("{} leads in term {}", self.name(id), self.term),
-            None if up < needed => format!("NO LEADER: {needed} members are needed"),
-            None => "NO LEADER: the members that are up elect one, or cannot reach each other".into(),
+            None if up < needed => format!("{none}: {needed} members are needed"),
+            None => format!("{none}: the members that are up elect one, or cannot reach each other"),
         };
         format!("cluster {:x}: {up} of {count} members up; {leader}; revision {}", self.cluster, self.revision)
     }
@@ -115,54 +116,72 @@ impl View {
                     applied.to_string(),
                     human::size(*size),
                     human::or_dash(version),
-                    human::or_dash(errors),
+                    // STATE says that already.
+                    human::or_dash(if errors == "etcdserver: no leader" { "" } else { errors }),
                 ],
             };
             let name = if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
             table.row([name, member.address.clone(), self.role(member), lag, applied, size, version, errors]);
+            if matches!(member.state, State::Down(_) | State::Up { leader: 0, .. }) {
+                table.alarm(2);
+            }
         }
         table
     }
 
     fn elections_table(&self) -> Table {
         let mut table = Table::new(["KIND", "NAME", "LEADER OR HOLDER", "FENCE", "WAITING"]);
-        for row in &self.elections.rows {
+        for row in self.elections.rows.iter().filter(|row| !row.is_idle()) {
             let fence = human::number(row.fence);
             table.row([row.kind.into(), row.name.clone(), human::or_dash(&row.leader), fence, row.waiting.to_string()]);
         }
         table
     }
 
-    /// At most so many rows of elections, for a screen.
-    pub(super) fn shortened(&self, rows: usize) -> Self {
-        let mut view = self.clone();
-        let more = view.elections.rows.len().saturating_sub(rows);
-        if more > 0 {
-            view.elections.rows.truncate(rows);
-            view.elections.note = Some(format!("and {more} more"));
-        }
-        view
-    }
-}
-
-impl Show for View {
-    fn simple(&self, text: &mut Text) {
-        text.line(self.headline());
+    /// The first line, alarms, members.
+    pub(super) fn show_members(&self, text: &mut Text) {
+        text.line(self.headline(text));
         for (member, alarm) in &self.alarms {
             text.line(format!(
-                "ALARM {alarm} at {}: `conclavectl alarm disarm` once there is space again",
+                "{} at {}: `conclavectl alarm disarm` once there is space again",
+                text.alarm(&format!("ALARM {alarm}")),
                 self.name(*member)
             ));
         }
         text.line("");
         text.table(&self.members_table());
-        if !self.elections.rows.is_empty() {
+    }
+
+    /// What is led or held, with what could not be had and what was left out.
+    pub(super) fn show_elections(&self, text: &mut Text) {
+        let table = self.elections_table();
+        if !table.is_empty() {
             text.line("");
-            text.table(&self.elections_table());
+            text.table(&table);
         }
-        if let Some(note) = &self.elections.note {
+        let idle = self.elections.rows.iter().filter(|row| row.is_idle()).count();
+        let idle = match idle {
+            0 => None,
+            1 => Some("1 election without candidates; `conclavectl election ls` shows it".to_owned()),
+            more => Some(format!("{more} elections without candidates; `conclavectl election ls` shows them")),
+        };
+        for note in self.elections.note.iter().chain(&idle) {
             text.line(format!("({note})"));
         }
+    }
+}
+
+impl Election {
+    /// It exists, but nobody leads it or waits.
+    fn is_idle(&self) -> bool {
+        self.leader.is_empty() && self.waiting == 0
+    }
+}
+
+impl Show for View {
+    fn simple(&self, text: &mut Text) {
+        self.show_members(text);
+        self.show_elections(text);
     }
 
     fn json(&self) -> Json {

@@ -62,6 +62,10 @@ impl Members<'_> {
 }
 
 impl Show for Members<'_> {
+    fn has_ids(&self) -> bool {
+        true
+    }
+
     fn simple(&self, text: &mut Text) {
         self.rows().for_each(|row| text.line(row.join(", ")));
     }
@@ -123,6 +127,10 @@ impl Statuses<'_> {
 }
 
 impl Show for Statuses<'_> {
+    fn has_ids(&self) -> bool {
+        true
+    }
+
     fn simple(&self, text: &mut Text) {
         self.rows().for_each(|row| text.line(row.join(", ")));
     }
@@ -262,6 +270,10 @@ fn alarm(member: &AlarmMember) -> &'static str {
 }
 
 impl Show for Alarms<'_> {
+    fn has_ids(&self) -> bool {
+        true
+    }
+
     fn simple(&self, text: &mut Text) {
         for member in &self.0.alarms {
             // The blank at the end is etcdctl's.

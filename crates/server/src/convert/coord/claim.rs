@@ -11,7 +11,9 @@ use conclave_api::conclave::v1::get_claim_response as got;
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::coord::read::{ClaimState, PinState, WaiterState};
 use conclave_state::coord::token as tokens;
-use conclave_state::{Claim, ClaimAnswer, CoordBody, Limits, Name, Pin, Revoke, SetLimits, Twin, Unclaim, Unpin};
+use conclave_state::{
+    Claim, ClaimAnswer, CoordBody, LeaseId, Limits, Name, Pin, Revoke, SetLimits, Twin, Unclaim, Unpin,
+};
 
 /// Items of one request.
 const MOST_ITEMS: usize = 10_000;
@@ -34,8 +36,19 @@ pub fn claim(request: v1::ClaimRequest) -> Result<(Caller, Vec<Claim>), BadField
         _ => {}
     }
     let items = items.into_iter().enumerate();
-    let items = items.map(|(at, one)| item(one).map_err(|bad| bad.within(format_args!("items[{at}]"))));
+    let session = caller.session;
+    let checked = |one| item(one).and_then(|one| told_apart(session, one));
+    let items = items.map(|(at, one)| checked(one).map_err(|bad| bad.within(format_args!("items[{at}]"))));
     Ok((caller, items.collect::<Result<_, _>>()?))
+}
+
+/// Two processes that leave out both their session and their instance would hold one tenure.
+fn told_apart(session: LeaseId, item: Claim) -> Result<Claim, BadField> {
+    if session == 0 && item.instance.is_empty() && item.twin != Twin::Share {
+        let why = "is empty; without a session it must say which process claims, unless the tenure is shared (twin)";
+        return Err(Problem::Other(why).of("instance"));
+    }
+    Ok(item)
 }
 
 fn item(item: v1::ClaimItem) -> Result<Claim, BadField> {
@@ -239,6 +252,7 @@ mod tests {
         v1::ClaimItem {
             claim: Some(v1::Name { namespace: String::new(), name: "db".into() }),
             holder: holder.into(),
+            instance: "1".into(),
             duration_ms: 5_000,
             ..v1::ClaimItem::default()
         }
@@ -280,6 +294,20 @@ mod tests {
         absurd.duration_ms = u64::MAX;
         let refused = refusal(v1::Caller::default(), vec![absurd]);
         assert!(refused.starts_with("items[0].duration_ms is 18446744073709551615"), "{refused}");
+    }
+
+    #[test]
+    fn without_a_session_processes_are_told_apart_by_their_instance() {
+        let unnamed = || v1::ClaimItem { instance: String::new(), ..item_of("a") };
+        let refused = refusal(v1::Caller::default(), vec![item_of("a"), unnamed()]);
+        assert!(refused.starts_with("items[1].instance is empty; without a session"), "{refused}");
+        let taken_over = v1::ClaimItem { twin: PbTwin::TakeOver.into(), ..unnamed() };
+        assert!(refusal(v1::Caller::default(), vec![taken_over]).starts_with("items[0].instance is empty"));
+        let fine = |session, item| {
+            let caller = Some(v1::Caller { session, ..v1::Caller::default() });
+            claim(v1::ClaimRequest { caller, items: vec![item] }).is_ok()
+        };
+        assert!(fine(7, unnamed()) && fine(0, v1::ClaimItem { twin: PbTwin::Share.into(), ..unnamed() }));
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub fn enter(request: v1::EnterRequest) -> Result<(Caller, Enter), BadField> {
         preempt: request.preempt,
         lock_delay_ms: millis("lock_delay_ms", request.lock_delay_ms)?,
         max_hold_ms: millis("max_hold_ms", request.max_hold_ms)?,
+        attempt: 0,
     };
     Ok((caller, enter))
 }
@@ -71,6 +72,7 @@ pub fn leave(request: v1::LeaveRequest) -> Result<Operation, BadField> {
         election: election(request.election)?,
         candidate: text("candidate", request.candidate)?,
         instance: optional_text("instance", request.instance)?,
+        attempt: 0,
     };
     Ok((of_one(request.caller)?, CoordBody::Leave(leave)))
 }

@@ -4,7 +4,7 @@ use super::{BadField, millis};
 use crate::lease_keeper::KeepAlive;
 use conclave_api::conclave::v1;
 use conclave_api::etcdserverpb::ResponseHeader;
-use conclave_state::{LeaseId, SessionGrant};
+use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
 /// A session outlasts so many elections, so that none ends because nobody was there to renew it with.
@@ -17,9 +17,9 @@ pub fn shortest_session(election_timeout: Duration) -> u64 {
 }
 
 /// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's choice.
-pub fn open(request: &v1::OpenSessionRequest, shortest: u64) -> Result<SessionGrant, BadField> {
-    let ttl_millis = millis("ttl_ms", request.ttl_ms)?.max(shortest);
-    Ok(SessionGrant { id: request.session, ttl_millis })
+pub fn open(request: &v1::OpenSessionRequest, shortest: u64) -> Result<LeaseGrant, BadField> {
+    let ttl_ms = millis("ttl_ms", request.ttl_ms)?.max(shortest);
+    Ok(LeaseGrant { id: request.session, ttl_ms })
 }
 
 #[must_use]
@@ -41,8 +41,7 @@ mod tests {
     fn a_session_outlasts_elections_and_need_not_last_whole_seconds() {
         let shortest = shortest_session(Duration::from_millis(150));
         assert_eq!(shortest, 450);
-        let ttl =
-            |ttl_ms| open(&v1::OpenSessionRequest { session: -3, ttl_ms }, shortest).map(|grant| grant.ttl_millis);
+        let ttl = |ttl_ms| open(&v1::OpenSessionRequest { session: -3, ttl_ms }, shortest).map(|grant| grant.ttl_ms);
         assert_eq!([ttl(0), ttl(449), ttl(450), ttl(1_234)], [Ok(450), Ok(450), Ok(450), Ok(1_234)]);
         assert_eq!(ttl(1 << 53), Ok(1 << 53));
         let absurd = ttl((1 << 53) + 1).unwrap_err().to_string();

@@ -12,7 +12,7 @@
 //!    claim is denied, in the name of whoever holds it now.
 //! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
 //! 4. The revision of the answer to one who waited is one at which it was so: the tenure may be over, by a revocation, when the answer is made.
-//! 5. A place in line belongs to holder and instance, not to the call. A call that ends leaves it: the next one finds it again.
+//! 5. A place in line belongs to a session, and an instance in it, not to the call. A call that ends leaves it: the next one finds it again.
 
 use super::super::coord::{Decided, decide, look};
 use super::super::quota::Quota;
@@ -24,8 +24,8 @@ use crate::node::Node;
 use crate::status::{dedupe_id_reused, internal, rejected, text};
 use crate::timer_keeper::Extension;
 use conclave_api::conclave::v1;
-use conclave_state::coord::claim_waiter_key;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
+use conclave_state::coord::{claim_waiter_key, instance_of};
 use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
 use futures::TryFutureExt;
 use std::collections::BTreeSet;
@@ -257,7 +257,7 @@ impl<'a> Taking<'a> {
         // Before the tenure is extended: so long the call has lasted at least when the guaranteed time begins, by any clock.
         let waited = self.began.elapsed();
         let waited = whole_millis(waited - waited / 50);
-        let is_own = |tenure: &HolderState| tenure.holder == item.holder && tenure.instance == item.instance;
+        let is_own = |tenure: &HolderState| tenure.holder == item.holder && is_same(caller, item, tenure);
         let (at, held) = self.hold(item, is_own).await?;
         match held {
             Ok(Hold { fence, millis }) => {
@@ -287,6 +287,11 @@ fn is_of(tenure: &HolderState, item: &Claim, fence: i64) -> bool {
     tenure.fence == fence && tenure.holder == item.holder
 }
 
+/// Whether the tenure is this caller's, as far as no session has ended.
+fn is_same(caller: &Caller, item: &Claim, tenure: &HolderState) -> bool {
+    tenure.session == caller.session && tenure.instance == instance_of(caller.session, &item.instance)
+}
+
 fn denied(holder: Option<HolderState>) -> ClaimAnswer {
     match holder {
         Some(HolderState { holder, instance, fence, .. }) => ClaimAnswer::Denied { holder, instance, fence },
@@ -308,8 +313,9 @@ impl Standings {
     fn extension(&self, caller: &Caller, item: &Claim, at: usize) -> Option<(i64, Extension)> {
         let state = self.claims[at].as_ref()?;
         let tenure = state.holder.as_ref()?;
-        // Who shares gives up its place in line, if it has one: that takes the command.
-        let same = tenure.instance == item.instance || (item.twin == Twin::Share && state.waiting == 0);
+        // Who shares gives up its place in line, if it has one: that takes the command. So does a holder that comes with another session.
+        let shares = item.twin == Twin::Share && tenure.shared && state.waiting == 0;
+        let same = is_same(caller, item, tenure) || shares;
         let allowed = self.limits.get(&item.claim.namespace)?;
         let fits =
             (allowed.min_ms..=allowed.max_ms).contains(&item.duration_ms) && item.duration_ms <= tenure.longest_ms;
@@ -341,7 +347,8 @@ mod tests {
 
     fn standings() -> Standings {
         let (holder, instance) = ("a".into(), "1".into());
-        let tenure = HolderState { holder, instance, fence: 7, longest_ms: 60_000, timer: 3 };
+        let (session, shared) = (0, false);
+        let tenure = HolderState { holder, instance, fence: 7, longest_ms: 60_000, timer: 3, session, shared };
         let state = ClaimState { holder: Some(tenure), waiting: 0, pins: 0, revision: 7 };
         Standings { claims: vec![Some(state)], limits: [("n".into(), Limits::default())].into(), session: true }
     }
@@ -364,12 +371,22 @@ mod tests {
         let other = Claim { instance: "2".into(), ..item(5_000) };
         assert!(!able(&standings(), &other));
         let share = Claim { twin: Twin::Share, ..other.clone() };
-        assert!(able(&standings(), &share));
+        assert!(!able(&standings(), &share), "the holder does not share");
         let mut line = standings();
+        line.claims[0].as_mut().unwrap().holder.as_mut().unwrap().shared = true;
+        assert!(able(&line, &share));
         line.claims[0].as_mut().unwrap().waiting = 1;
         assert!(!able(&line, &share) && able(&line, &item(5_000)));
         assert!(!able(&standings(), &Claim { twin: Twin::TakeOver, ..other }));
         assert!(!able(&standings(), &Claim { holder: "b".into(), ..item(5_000) }));
+        let of_session = |session| {
+            let caller = Caller { session, ..Caller::default() };
+            let own = Claim { instance: String::new(), ..item(5_000) };
+            let named = [own, item(5_000)].map(|item| standings().extension(&caller, &item, 0).is_some());
+            assert_eq!(named, [false; 2], "another session, whatever its instance is called");
+        };
+        of_session(1);
+        of_session(2);
         let spoilt: [fn(&mut Standings); 4] = [
             |standings| standings.session = false,
             |standings| standings.claims[0] = None,

@@ -101,7 +101,8 @@ fn begun(batch: &Batch) -> Option<ClaimEvent> {
         let value: TenureValue = decode::put(event)?;
         let Some(Shown::Tenure { fence, .. }) = Shown::parse(&event.kv.key) else { return None };
         let (holder, instance) = (value.holder.clone(), value.instance.clone());
-        let holder = HolderState { holder, instance, fence, longest_ms: 0, timer: 0 };
+        let (longest_ms, timer, session, shared) = (0, 0, 0, false);
+        let holder = HolderState { holder, instance, fence, longest_ms, timer, session, shared };
         Some(of_tenure(Type::Held, Some(holder), value))
     })
 }

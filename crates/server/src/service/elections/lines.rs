@@ -1,15 +1,15 @@
-//! The lines that campaigns of this node stand in, as far as they have to know them.
+//! The orders of elections that campaigns of this node wait in, read once for all of them.
 //!
-//! Who leads is one row, read once after each change. The places in between are the whole line, and to tell them is an answer to each that
-//! waits: with thousands in line, that is done in steps, not after each change.
+//! The leader is one row, read once after each change. The positions of those who wait need the whole
+//! order, and telling them is an answer to each. With thousands of candidates that is done in steps,
+//! not after each change.
 //!
-//! 1. A line is kept while a campaign of this node is in it, and read anew by the first that wants a later one, once in a [`step`].
-//! 2. A change of leader is never older than what whoever asks has seen; a place may be, until the step is over.
-//! 3. Calls for the same candidacy are counted: it is given up by the last that goes ([`Places`]).
+//! 1. An order is kept while a campaign of this node waits in it. The first campaign that needs a
+//!    later one reads it again, at most once in a [`step`].
+//! 2. The leader that a campaign is told is never older than the revision it asks for. Its position
+//!    may be, until the step is over.
 
-use crate::node::Node;
-use crate::waiters::places::{Asking, Places};
-use conclave_state::coord::{candidate_key, read};
+use super::state::State;
 use conclave_state::{Fault, Name};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,6 @@ use tokio::time::Instant;
 #[derive(Default)]
 pub(super) struct Lines {
     waiting: Mutex<BTreeMap<Name, Waiting>>,
-    candidacies: Places,
 }
 
 #[derive(Default)]
@@ -58,56 +57,53 @@ impl Line {
     }
 }
 
-/// One call's part in a candidacy.
+/// One call that waits in an election.
 pub(super) struct Call {
     lines: Arc<Lines>,
+    state: Arc<dyn State>,
     election: Name,
-    /// What it owes the election.
-    pub(super) asking: Asking,
-    ended: bool,
 }
 
 impl Lines {
-    pub(super) fn call(self: &Arc<Lines>, election: &Name, candidate: &str) -> Call {
+    pub(super) fn call(self: &Arc<Lines>, state: Arc<dyn State>, election: &Name) -> Call {
         self.waiting.lock().entry(election.clone()).or_default().calls += 1;
-        let asking = self.candidacies.ask(candidate_key(election, candidate).into());
-        Call { lines: self.clone(), election: election.clone(), asking, ended: false }
+        Call { lines: self.clone(), state, election: election.clone() }
     }
 }
 
 impl Call {
     /// Who leads at `revision` or later.
-    pub(super) fn lead(&self, node: &Node, revision: i64) -> Result<Arc<Lead>, Fault> {
+    pub(super) fn lead(&self, revision: i64) -> Result<Arc<Lead>, Fault> {
         let mut lines = self.lines.waiting.lock();
         let waiting = lines.entry(self.election.clone()).or_default();
         if let Some(lead) = waiting.lead.as_ref().filter(|lead| lead.revision >= revision) {
             return Ok(lead.clone());
         }
-        let (view, at) = crate::coordination::snapshot(&node.state)?;
-        let leader = read::election(&view, &self.election)?.and_then(|state| state.term.leader);
-        let lead = Arc::new(Lead { revision: at, leader });
+        let (leader, revision) = self.state.leader(&self.election)?;
+        let lead = Arc::new(Lead { revision, leader });
         waiting.lead = Some(lead.clone());
         Ok(lead)
     }
 
     /// The line at `revision` or later; an earlier one if it was read a moment ago.
-    pub(super) fn line(&self, node: &Node, revision: i64) -> Result<Arc<Line>, Fault> {
+    pub(super) fn line(&self, revision: i64) -> Result<Arc<Line>, Fault> {
         let now = Instant::now();
         let mut lines = self.lines.waiting.lock();
         let waiting = lines.entry(self.election.clone()).or_default();
         if let Some(line) = waiting.line.as_ref().filter(|line| line.revision >= revision || now < line.until) {
             return Ok(line.clone());
         }
-        let line = Arc::new(read_line(node, &self.election, now)?);
+        let order = self.state.order(&self.election)?;
+        let first = u64::from(order.leader.is_some());
+        let places: HashMap<String, u64> = order.waiting.into_iter().zip(first..).collect();
+        let line = Arc::new(Line { revision: order.revision, until: now + step(places.len()), places });
         waiting.line = Some(line.clone());
         Ok(line)
     }
+}
 
-    /// Ends the call's part. Whether the candidacy is to be given up.
-    pub(super) fn end(&mut self) -> bool {
-        if std::mem::replace(&mut self.ended, true) {
-            return false;
-        }
+impl Drop for Call {
+    fn drop(&mut self) {
         let mut lines = self.lines.waiting.lock();
         if let Some(waiting) = lines.get_mut(&self.election) {
             waiting.calls -= 1;
@@ -115,23 +111,7 @@ impl Call {
                 lines.remove(&self.election);
             }
         }
-        drop(lines);
-        self.asking.leave()
     }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-fn read_line(node: &Node, election: &Name, now: Instant) -> Result<Line, Fault> {
-    let (view, revision) = crate::coordination::snapshot(&node.state)?;
-    let leader = read::election(&view, election)?.and_then(|state| state.term.leader);
-    let first = u64::from(leader.is_some());
-    let places: HashMap<String, u64> = read::line(&view, election)?.into_iter().zip(first..).collect();
-    Ok(Line { revision, until: now + step(places.len()), places })
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ mod tests {
         let running = Node::start(Config::single("solo", dir.path(), any, any)).await.unwrap();
         running.ready().await;
         let node = running.node.clone();
-        apply(&node, Command::LeaseGrant(LeaseGrant { id: 1, ttl_seconds: 600 })).await;
+        apply(&node, Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 600_000 })).await;
         let election = Name { namespace: "n".into(), name: "e".into() };
         let first = coord(&node, enter("a")).await;
         let watch = Watch {
@@ -274,7 +274,7 @@ mod tests {
         let last = apply(&node, Command::Put(noise)).await;
         apply(&node, Command::Compact { revision: last }).await;
         coord(&node, enter("b")).await;
-        let leave = Leave { election, candidate: "a".into(), instance: None };
+        let leave = Leave { election, candidate: "a".into(), ..Leave::default() };
         let left = coord(&node, CoordBody::Leave(leave)).await;
         let event = events.next().await.unwrap().unwrap();
         assert_eq!((event.header.unwrap().revision, event.term.unwrap().leader.as_str()), (left, "b"));

@@ -3,7 +3,7 @@
 //! Nobody enters a line before those who stand in it, so what is before a request only becomes less: it is counted once, and then what
 //! goes is subtracted. A line that moves fast is told of in steps.
 
-use super::desk::{Got, Stay, reached};
+use super::acquire::{Granted, Place, reached};
 use crate::coordination::{Batch, Ended, Span, Subscription};
 use crate::node::Node;
 use crate::status::{fault, internal, text};
@@ -30,15 +30,15 @@ struct Line {
 
 struct Run {
     node: Arc<Node>,
-    stay: Stay,
+    place: Place,
     lines: Vec<Line>,
     revision: i64,
     told: Option<u64>,
     next_step: Instant,
 }
 
-pub(super) fn run(node: Arc<Node>, stay: Stay) -> BoxStream<'static, Result<AcquireProgress, Status>> {
-    let run = Run { node, stay, lines: Vec::new(), revision: 0, told: None, next_step: Instant::now() };
+pub(super) fn run(node: Arc<Node>, place: Place) -> BoxStream<'static, Result<AcquireProgress, Status>> {
+    let run = Run { node, place, lines: Vec::new(), revision: 0, told: None, next_step: Instant::now() };
     let answers = stream::unfold(Some(run), |run| async {
         let mut run = run?;
         match run.next().await {
@@ -54,12 +54,12 @@ impl Run {
     /// The next answer, and whether it is the last.
     async fn next(&mut self) -> Result<(AcquireProgress, bool), Status> {
         loop {
-            if self.lines.is_empty() && self.stay.got().is_none() {
+            if self.lines.is_empty() && self.place.granted().is_none() {
                 self.open_lines()?;
             }
-            if let Some(got) = self.stay.got() {
-                self.stay.keep();
-                return Ok((self.held(got), true));
+            if let Some(granted) = self.place.granted() {
+                self.place.keep();
+                return Ok((self.held(granted), true));
             }
             let before = self.lines.iter().map(|line| line.before).max().unwrap_or_default();
             let news = self.told != Some(before);
@@ -74,7 +74,7 @@ impl Run {
     /// Takes in a change of a line; ends without one at `step`.
     async fn follow(&mut self, step: Option<Instant>) -> Result<(), Status> {
         let stopping = self.node.stopping.clone();
-        let deadline = self.stay.deadline();
+        let deadline = self.place.deadline();
         let (told, at) = {
             let any = select_all(self.lines.iter_mut().map(|line| line.changes.next().boxed()));
             tokio::select! {
@@ -97,20 +97,21 @@ impl Run {
     }
 
     fn open_lines(&mut self) -> Result<(), Status> {
-        for part in self.stay.parts().to_vec() {
+        for part in self.place.parts().to_vec() {
             let mut changes =
-                self.stay.desk().feed.subscribe(Span::prefix(coord::lock_waiters_prefix(&part.lock)), None);
-            let (before, revision) = self.stay.desk().host.before(&part, self.stay.fence()).map_err(fault)?;
+                self.place.acquiring().feed.subscribe(Span::prefix(coord::lock_waiters_prefix(&part.lock)), None);
+            let (before, revision) =
+                self.place.acquiring().requests.before(&part, self.place.fence()).map_err(fault)?;
             changes.skip(revision);
             self.revision = self.revision.max(revision);
             self.lines.push(Line { part, changes, before });
         }
-        self.stay.look_again()
+        self.place.look()
     }
 
     fn take_in(&mut self, at: usize, batch: &Batch) -> Result<(), Status> {
         self.revision = self.revision.max(batch.revision);
-        let (line, fence) = (&mut self.lines[at], self.stay.fence());
+        let (line, fence) = (&mut self.lines[at], self.place.fence());
         let mut own = false;
         for event in batch.events.iter().filter(|event| event.kind == EventKind::Delete) {
             match Shown::parse(&event.kv.key) {
@@ -121,17 +122,17 @@ impl Run {
                 _ => {}
             }
         }
-        if own { self.stay.look_again() } else { Ok(()) }
+        if own { self.place.look() } else { Ok(()) }
     }
 
     fn waits(&self, before: u64) -> AcquireProgress {
         let header = Some(self.node.header(self.revision));
-        AcquireProgress { header, fence: self.stay.fence(), now: Some(Now::Before(before)) }
+        AcquireProgress { header, fence: self.place.fence(), now: Some(Now::Before(before)) }
     }
 
-    fn held(&self, got: Got) -> AcquireProgress {
-        let header = self.node.header(got.revision);
-        let held = super::answer(header, &self.stay, got);
-        AcquireProgress { header: Some(header), fence: got.fence, now: Some(Now::Held(held)) }
+    fn held(&self, granted: Granted) -> AcquireProgress {
+        let header = self.node.header(granted.revision);
+        let held = super::answer(header, &self.place, granted);
+        AcquireProgress { header: Some(header), fence: granted.fence, now: Some(Now::Held(held)) }
     }
 }

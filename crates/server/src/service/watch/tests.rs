@@ -181,5 +181,5 @@ async fn a_request_may_be_as_large_as_the_context_says() {
     requests.send(sized(5 << 20)).unwrap();
     assert!(responses.message().await.unwrap().unwrap().created);
     requests.send(sized(7 << 20)).unwrap();
-    assert_eq!(responses.message().await.unwrap_err().code(), tonic::Code::OutOfRange);
+    assert_eq!(responses.message().await.unwrap_err().code(), tonic::Code::ResourceExhausted);
 }

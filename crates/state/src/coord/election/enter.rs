@@ -1,27 +1,22 @@
 //! Entering an election.
 //!
-//! 1. One candidate of a name an election. The same instance that enters again keeps its place and is bound to the lease that it comes
-//!    with; so the end of its old lease does not touch it.
-//! 2. Another instance is refused as long as the first one's lease lives, or takes over its place, with a term of its own.
+//! 1. One candidate of a name an election. It belongs to one session, and to one instance in it, which finds its place when it enters
+//!    again.
+//! 2. Another session or instance is refused as long as the candidate stands, or takes over its place, with a term of its own.
 //! 3. Who only tries leaves no trace unless it leads.
 //! 4. The row that a candidate stands says which attempt was the last to enter it, if that may give it up: who was found leading was told
 //!    so by somebody else, and stays.
 
 use super::{Edit, Told};
 use crate::coord::row::{Candidate, Cause, Dependent, Place, must};
-use crate::coord::{CoordResponse, Enter, Kind, Name, field, keys};
+use crate::coord::{CoordResponse, Enter, Kind, Name, field, instance_of, keys};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Table, View};
 use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
-    pub(in crate::coord) fn enter(
-        &mut self,
-        session: LeaseId,
-        enter: &Enter,
-        attempt: u64,
-    ) -> Result<CoordResponse, Stop> {
-        let Enter { election: name, candidate: id, .. } = enter;
+    pub(in crate::coord) fn enter(&mut self, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Stop> {
+        let Enter { election: name, candidate: id, attempt, .. } = enter;
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
         }
@@ -30,18 +25,17 @@ impl<V: View> Batch<'_, V> {
         }
         let mut edit = self.open(name)?;
         match self.candidate(name, id)? {
-            Some(row) if row.instance == enter.instance => {
-                self.bind_again(&edit, id, row, session);
-                self.attempt_again(name, id, attempt, edit.leads(id))?;
+            Some(row) if row.is_of(session, &enter.instance) => {
+                self.attempt_again(name, id, *attempt, edit.leads(id))?;
                 Ok(self.tell(&edit, false, id)?)
             }
-            Some(_) if !enter.takeover => Err(Rejection::AlreadyExists.into()),
+            Some(row) if !enter.takeover => Err(Rejection::AlreadyExists { session: row.lease }.into()),
             Some(row) => {
                 self.take_over(&mut edit, session, enter, &row)?;
-                self.put_row(keys::stands_at(id, name), &attempt);
+                self.put_row(keys::stands_at(id, name), attempt);
                 Ok(self.tell(&edit, true, id)?)
             }
-            None => Ok(self.enter_anew(&mut edit, session, enter, attempt)?),
+            None => Ok(self.enter_anew(&mut edit, session, enter)?),
         }
     }
 
@@ -67,20 +61,6 @@ impl<V: View> Batch<'_, V> {
         Ok(row.map(|row| field::decode(&row).unwrap_or(0)))
     }
 
-    fn bind_again(&mut self, edit: &Edit<'_>, id: &str, mut row: Candidate, session: LeaseId) {
-        if row.lease == session {
-            return;
-        }
-        let dependent = Dependent::Candidate { election: edit.name.clone(), id: id.to_owned() };
-        self.free(row.lease, &dependent);
-        self.depend(session, &dependent);
-        row.lease = session;
-        self.put_candidate(edit.name, id, &row);
-        if edit.leads(id) {
-            self.show(keys::leader_key(edit.name, edit.term_id), row.value.to_vec(), session);
-        }
-    }
-
     fn take_over(
         &mut self,
         edit: &mut Edit<'_>,
@@ -98,13 +78,7 @@ impl<V: View> Batch<'_, V> {
         self.close(edit, &Told::new(Cause::TakenOver, id))
     }
 
-    fn enter_anew(
-        &mut self,
-        edit: &mut Edit<'_>,
-        session: LeaseId,
-        enter: &Enter,
-        attempt: u64,
-    ) -> Result<CoordResponse, Fault> {
+    fn enter_anew(&mut self, edit: &mut Edit<'_>, session: LeaseId, enter: &Enter) -> Result<CoordResponse, Fault> {
         let id = &enter.candidate;
         let preempts = enter.preempt && self.leader_priority(edit)?.is_some_and(|priority| enter.priority > priority);
         let free = edit.head.leader.is_none() && edit.head.delay_timer == 0 && edit.head.waiting == 0;
@@ -115,7 +89,7 @@ impl<V: View> Batch<'_, V> {
         edit.head.next_rank += 1;
         let row = Candidate { place, joined: self.next_revision(), ..candidate(session, enter) };
         self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() });
-        self.put_row(keys::stands_at(id, edit.name), &attempt);
+        self.put_row(keys::stands_at(id, edit.name), &enter.attempt);
         self.put_candidate(edit.name, id, &row);
         self.join_line(edit, place, id);
         if preempts {
@@ -133,7 +107,7 @@ impl<V: View> Batch<'_, V> {
 
 fn candidate(lease: LeaseId, enter: &Enter) -> Candidate {
     Candidate {
-        instance: enter.instance.clone(),
+        instance: instance_of(lease, &enter.instance),
         lease,
         priority: enter.priority,
         value: enter.value.clone(),

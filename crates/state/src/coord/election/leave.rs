@@ -1,31 +1,22 @@
 //! Leaving: by oneself, by somebody else's hand, and the end of the whole election.
 
 use super::Told;
-use crate::Rejection;
 use crate::coord::row::{self, Cause, must};
-use crate::coord::{CoordResponse, Evict, EvictEverywhere, GiveUp, Kind, Leave, Name, keys};
+use crate::coord::{CoordResponse, Evict, EvictEverywhere, Kind, Leave, Name, keys};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, Table, View};
+use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
-    pub(in crate::coord) fn leave(&mut self, leave: &Leave) -> Result<CoordResponse, Stop> {
-        let Leave { election: name, candidate: id, instance } = leave;
+    pub(in crate::coord) fn leave(&mut self, session: LeaseId, leave: &Leave) -> Result<CoordResponse, Stop> {
+        let Leave { election: name, candidate: id, instance, attempt } = leave;
         let mut edit = self.open(name)?;
-        let row = self.candidate(name, id)?;
-        let row = row.filter(|row| instance.as_ref().is_none_or(|instance| *instance == row.instance));
+        let meant = *attempt == 0 || self.attempt_at(name, id)? == Some(*attempt);
+        let row = self.candidate(name, id)?.filter(|row| meant && row.is_left_by(session, instance.as_deref()));
         let Some(row) = row else { return Ok(self.tell(&edit, false, id)?) };
         self.take_out(&mut edit, id, &row, Cause::Left)?;
         self.close(&mut edit, &Told::new(Cause::Left, id))?;
         Ok(self.tell(&edit, true, id)?)
-    }
-
-    pub(in crate::coord) fn give_up(&mut self, give_up: &GiveUp) -> Result<CoordResponse, Stop> {
-        let GiveUp { election, candidate, attempt } = give_up;
-        if *attempt != 0 && self.attempt_at(election, candidate)? == Some(*attempt) {
-            let (election, candidate) = (election.clone(), candidate.clone());
-            return self.leave(&Leave { election, candidate, instance: None });
-        }
-        Ok(self.tell(&self.open(election)?, false, candidate)?)
     }
 
     pub(in crate::coord) fn evict(&mut self, evict: &Evict) -> Result<CoordResponse, Stop> {

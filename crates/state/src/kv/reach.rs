@@ -3,9 +3,10 @@
 //! A command is refused if it looks at or changes more keys than [`MOST_KEYS`] by ranges. Living keys are counted, not rows: how many rows
 //! there are depends on how far a sweep has come, which differs from member to member.
 
+use crate::bounds::Budget;
 use crate::keys;
 use crate::machine::{Batch, Stop};
-use crate::scan::{self, Budget, PRESENT};
+use crate::scan::{self, PRESENT};
 use crate::view::{Fault, View};
 use crate::{KeyRange, Rejection};
 use std::ops::ControlFlow;
@@ -14,24 +15,18 @@ use std::ops::ControlFlow;
 pub const MOST_KEYS: usize = 100_000;
 
 impl<V: View> Batch<'_, V> {
-    /// How many more keys the command at hand may look at.
-    pub(crate) fn keys_left(&self) -> usize {
-        MOST_KEYS.saturating_sub(self.looked.get())
-    }
-
-    /// Books keys that were looked at; refuses if they are too many.
-    pub(crate) fn looked_at(&self, keys: usize) -> Result<(), Rejection> {
-        let left = self.keys_left();
-        self.looked.set(self.looked.get().saturating_add(keys));
-        if keys > left { Err(Rejection::TooManyKeys { limit: MOST_KEYS }) } else { Ok(()) }
+    /// Books keys that were looked at; refuses if they are more than are left to the command.
+    pub(super) fn looked_at(&self, keys: usize) -> Result<(), Rejection> {
+        let left = self.keys_left.get().checked_sub(keys);
+        self.keys_left.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Rejection::TooManyKeys { limit: MOST_KEYS })
     }
 
     /// Books all living keys of a range at a revision.
-    pub(crate) fn will_look_at(&self, range: &KeyRange, revision: i64) -> Result<(), Stop> {
-        if range.end.is_empty() {
-            return Ok(());
-        }
-        let keys = living(&self.rows, range, revision, self.keys_left() + 1)?;
+    pub(super) fn will_look_at(&self, range: &KeyRange, revision: i64) -> Result<(), Stop> {
+        // Reads without a bound go by their budget.
+        let Some(most) = self.keys_left.get().checked_add(1).filter(|_| !range.end.is_empty()) else { return Ok(()) };
+        let keys = living(&self.rows, range, revision, most)?;
         Ok(self.looked_at(keys)?)
     }
 }
@@ -40,10 +35,10 @@ impl<V: View> Batch<'_, V> {
 fn living<V: View>(view: &V, range: &KeyRange, revision: i64, most: usize) -> Result<usize, Fault> {
     let Some((from, below)) = keys::range_rows(range) else { return Ok(0) };
     if revision == PRESENT {
-        return Ok(scan::count_living(view, (&from, &below), Budget::new(Some(most)))?.unwrap_or(most));
+        return Ok(scan::count_living(view, (&from, &below), &Budget::new(Some(most)))?.unwrap_or(most));
     }
     let mut found = 0;
-    scan::alive(view, (&from, &below), revision, Budget::UNLIMITED, |_| {
+    scan::alive(view, (&from, &below), revision, &Budget::unlimited(), |_| {
         found += 1;
         Ok(if found < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;

@@ -1,0 +1,129 @@
+//! Who answers: every member is asked at the same time, by its own addresses and by the endpoints that were given.
+
+use crate::{
+    commands::wire,
+    link::{self, dial},
+    settings::Settings,
+};
+use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+/// No member is waited for longer to find out why there was no answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// An answer of one address.
+pub(crate) struct Answer {
+    pub(crate) address: String,
+    pub(crate) outcome: Result<(Channel, StatusResponse), String>,
+}
+
+/// Asks all endpoints and all addresses of these members; waits for none longer than `patience`.
+pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Duration) -> Vec<Answer> {
+    let own = members.iter().flat_map(|member| member.client_ur_ls.clone());
+    let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| link::url(e)).chain(own).collect();
+    let one = |address: String| async move {
+        let outcome = match timeout(patience, dial(&address, 0, settings)).await {
+            Ok(Ok(node)) => node.status.map(|status| (node.channel, status)).ok_or_else(|| "it does not say".into()),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err("no answer".to_owned()),
+        };
+        Answer { address, outcome }
+    };
+    futures::future::join_all(addresses.into_iter().map(one)).await
+}
+
+/// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A member that has lost touch remembers a
+/// leader, and does not count.
+pub(crate) fn leader(members: &[Member], answers: &[Answer]) -> Option<u64> {
+    let up = || answers.iter().filter_map(|answer| answer.outcome.as_ref().ok());
+    let term = up().map(|(_, status)| status.raft_term).max().unwrap_or(0);
+    let mut votes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for (_, status) in up() {
+        if let (Some(voter), true) = (id_of(status), status.raft_term == term && known_leader(status) != 0) {
+            votes.entry(status.leader).or_default().insert(voter);
+        }
+    }
+    let majority = majority(members);
+    let leads = |(leader, voters): &(u64, BTreeSet<u64>)| voters.contains(leader) || voters.len() >= majority;
+    votes.into_iter().find(leads).map(|(leader, _)| leader)
+}
+
+pub(crate) fn id_of(status: &StatusResponse) -> Option<u64> {
+    status.header.map(|header| header.member_id)
+}
+
+/// The leader that a member is in touch with; 0 if it is in touch with none.
+pub(crate) fn known_leader(status: &StatusResponse) -> u64 {
+    if status.errors.iter().any(|error| error == "etcdserver: no leader") { 0 } else { status.leader }
+}
+
+fn majority(members: &[Member]) -> usize {
+    members.iter().filter(|member| !member.is_learner).count() / 2 + 1
+}
+
+/// That the cluster has no leader, in words; `None` if it has one, or nobody can tell.
+pub(crate) async fn leaderless(settings: &Settings) -> Option<String> {
+    let patience = settings.dial_timeout.min(PATIENCE);
+    let known = ask(settings, &[], patience).await;
+    let (channel, _) = known.iter().find_map(|answer| answer.outcome.as_ref().ok())?;
+    let list = wire::members(channel.clone(), MemberListRequest { linearizable: false });
+    let members = timeout(patience, list).await.ok()?.ok()?.into_inner().members;
+    let answers = ask(settings, &members, patience).await;
+    if leader(&members, &answers).is_some() {
+        return None;
+    }
+    let up: BTreeSet<u64> = answers.iter().filter_map(|answer| id_of(&answer.outcome.as_ref().ok()?.1)).collect();
+    let up = members.iter().filter(|member| up.contains(&member.id)).count();
+    Some(words(up, members.len(), majority(&members)))
+}
+
+fn words(up: usize, all: usize, needed: usize) -> String {
+    let answers = if up == 1 { "answers" } else { "answer" };
+    let why = if up < needed {
+        format!(", {needed} are needed")
+    } else {
+        "; they are electing one, or cannot reach each other".to_owned()
+    };
+    format!("the cluster has no leader: {up} of {all} members {answers}{why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_client::api::etcdserverpb::ResponseHeader;
+
+    fn answer(id: u64, term: u64, leader: u64, errors: &[&str]) -> Answer {
+        let status = StatusResponse {
+            header: Some(ResponseHeader { member_id: id, ..ResponseHeader::default() }),
+            raft_term: term,
+            leader,
+            errors: errors.iter().map(ToString::to_string).collect(),
+            ..StatusResponse::default()
+        };
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        Answer { address: id.to_string(), outcome: Ok((channel, status)) }
+    }
+
+    #[tokio::test]
+    async fn a_leader_is_one_that_says_so_or_that_a_majority_follows() {
+        let members: Vec<Member> = (1..=3).map(|id| Member { id, ..Member::default() }).collect();
+        let of = |answers: &[Answer]| leader(&members, answers);
+        assert_eq!(of(&[answer(1, 2, 1, &[]), answer(2, 2, 1, &[])]), Some(1));
+        assert_eq!(of(&[answer(2, 2, 1, &[]), answer(3, 2, 1, &[])]), Some(1));
+        // One that remembers a leader, one that knows it is out of touch, and one of an earlier term.
+        assert_eq!(of(&[answer(2, 2, 1, &[])]), None);
+        assert_eq!(of(&[answer(1, 2, 1, &["etcdserver: no leader"])]), None);
+        assert_eq!(of(&[answer(1, 2, 1, &[]), answer(2, 3, 0, &[])]), None);
+    }
+
+    #[test]
+    fn it_says_how_many_answer_and_how_many_are_needed() {
+        assert_eq!(words(1, 3, 2), "the cluster has no leader: 1 of 3 members answers, 2 are needed");
+        assert!(words(2, 3, 2).ends_with("2 of 3 members answer; they are electing one, or cannot reach each other"));
+    }
+}

@@ -1,0 +1,56 @@
+//! etcdctl's commands that there are none of yet: named as such, with what can be done instead.
+
+use crate::{exit::Exit, failure::Failure};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+/// Each with what it would need, and what to do meanwhile.
+const COMMANDS: [(&str, &str); 8] = [
+    ("auth", "until there is authentication, keep the client port on a network that is trusted"),
+    ("user", "until there is authentication, keep the client port on a network that is trusted"),
+    ("role", "until there is authentication, keep the client port on a network that is trusted"),
+    ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
+    ("snapshot", "for a backup, stop a member and copy its data directory"),
+    ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
+    ("check", "`conclavectl bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
+    ("downgrade", "there is no earlier release"),
+];
+
+/// Below `member`.
+const OF_MEMBER: [&str; 4] = ["add", "remove", "update", "promote"];
+
+/// What is said of a command that clap does not know; `None` if nobody does.
+pub(crate) fn explain(error: &Error) -> Option<Failure> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let of_member = usage.contains("conclavectl member");
+    if of_member && OF_MEMBER.contains(&name.as_str()) {
+        return Some(not_yet(&format!("member {name}"), "the members of a cluster are those of --initial-cluster"));
+    }
+    let (_, instead) = COMMANDS.iter().find(|(known, _)| known == name).filter(|_| !of_member)?;
+    Some(not_yet(name, instead))
+}
+
+fn not_yet(name: &str, instead: &str) -> Failure {
+    Failure::new(Exit::Unsupported, format!("`conclavectl {name}` is not implemented yet")).hint(instead)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_not_yet_is_called_by_its_name() {
+        let of = |args: &[&str]| {
+            let args = [&["conclavectl"], args].concat();
+            explain(&crate::cli::parser().try_get_matches_from(args).expect_err("there is none"))
+        };
+        for args in [&["snapshot", "save", "x"][..], &["user", "add", "a"], &["member", "add", "n4"], &["defrag"]] {
+            let failure = of(args).unwrap_or_else(|| panic!("{args:?}"));
+            assert!(failure.message().contains("is not implemented yet"), "{failure}");
+        }
+        assert!(of(&["bogus"]).is_none() && of(&["election", "add"]).is_none() && of(&["get"]).is_none());
+    }
+}

@@ -1,0 +1,80 @@
+//! File descriptors: how many this process may have, and what they are for.
+//!
+//! The databases come first. A log that cannot open its next file ends the process, so connections get what is left, and each kind of
+//! port has a number of its own: clients cannot keep the other members out.
+
+use conclave_storage::open_files;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Below this many, ordinary clusters can run out of connections.
+const FEW: u64 = 4_096;
+/// For what is neither a database nor a connection: listeners, the event loop, standard streams, files for a moment.
+const OTHERS: usize = 24;
+/// A member connects to each other one for commands, small calls, snapshots and its log, and is connected to as often.
+const A_PEER: usize = 4;
+/// However few there are, so many connections are taken on each kind of port.
+const AT_LEAST: usize = 8;
+
+/// Raises the limit as far as the process may, and says so if that is not far.
+pub fn raise() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // `None` is no limit.
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let limit = limit();
+    if (limit as u64) < FEW {
+        tracing::warn!(
+            limit,
+            "few files may be open at once: raise the limit (ulimit -n, LimitNOFILE) to {FEW} or more, \
+             or clients are turned away when there are many"
+        );
+    }
+}
+
+/// How many this process may have.
+pub fn limit() -> usize {
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// How many connections each kind of port takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Of clients, on the client and the metrics ports.
+    pub clients: usize,
+    pub peers: usize,
+}
+
+impl Budget {
+    /// For a member that has so many peers.
+    pub fn new(limit: usize, peers: usize) -> Budget {
+        let own = OTHERS + open_files(limit).total() + A_PEER * peers;
+        let left = limit.saturating_sub(own);
+        // Twice: connections that broke may be there for a while.
+        let for_peers = (2 * A_PEER * peers).max(left / 16).max(AT_LEAST);
+        Budget { clients: left.saturating_sub(for_peers).max(AT_LEAST), peers: for_peers }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_come_first_and_everybody_gets_some() {
+        for limit in [1, 64, 256, 1_024, 4_096, 65_536, 1 << 20] {
+            for peers in [0, 2, 4] {
+                let Budget { clients, peers: incoming } = Budget::new(limit, peers);
+                assert!(clients >= AT_LEAST && incoming >= 2 * A_PEER * peers && incoming >= AT_LEAST);
+                let all = OTHERS + open_files(limit).total() + A_PEER * peers + clients + incoming;
+                assert!(limit < 256 || all <= limit, "{all} of {limit}");
+            }
+        }
+        // Most are for clients.
+        assert!(Budget::new(1_024, 2).clients > 400);
+        assert!(Budget::new(65_536, 2).clients > 30_000);
+        assert!(Budget::new(usize::MAX, 2).clients > 1 << 40);
+    }
+}

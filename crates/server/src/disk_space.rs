@@ -1,0 +1,117 @@
+//! How much room the disk of the data directory has left: for the metrics, and said early.
+//!
+//! A disk that is full ends the process at the next write, and it cannot start again before there is room. Compaction of the store and
+//! of the log frees space, but needs some first. So this speaks up while both are still possible.
+
+use conclave_storage::free_bytes;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+
+const EVERY: Duration = Duration::from_secs(10);
+/// A message that stays true is repeated this often, in looks.
+const AGAIN: u32 = 60;
+
+/// Below this, compact and delete.
+const LITTLE: u64 = 1 << 30;
+/// What compacting needs: files of the store that are merged are there twice meanwhile.
+const HARDLY_ANY: u64 = 256 << 20;
+
+#[derive(Clone, Default)]
+pub struct DiskSpace(Arc<AtomicU64>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Enough,
+    Little,
+    HardlyAny,
+}
+
+impl Room {
+    fn of(free: u64) -> Room {
+        match free {
+            _ if free < HARDLY_ANY => Room::HardlyAny,
+            _ if free < LITTLE => Room::Little,
+            _ => Room::Enough,
+        }
+    }
+}
+
+/// Decides when something is said: at each change, and now and then while it stays.
+struct Speaker {
+    room: Room,
+    silent: u32,
+}
+
+impl Speaker {
+    fn speaks(&mut self, room: Room) -> bool {
+        let changed = std::mem::replace(&mut self.room, room) != room;
+        self.silent += 1;
+        let speaks = changed || (room != Room::Enough && self.silent >= AGAIN);
+        if speaks {
+            self.silent = 0;
+        }
+        speaks
+    }
+}
+
+impl DiskSpace {
+    /// As of the last look; 0 before the first.
+    pub fn free(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Looks every few seconds, until it is dropped.
+    pub(crate) async fn watch(self, dir: PathBuf) {
+        let mut speaker = Speaker { room: Room::Enough, silent: 0 };
+        loop {
+            let path = dir.clone();
+            // A disk that hangs must not hold up the event loop.
+            match spawn_blocking(move || free_bytes(&path)).await {
+                Ok(Ok(free)) => {
+                    self.0.store(free, Ordering::Relaxed);
+                    let room = Room::of(free);
+                    if speaker.speaks(room) {
+                        say(room, free);
+                    }
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "cannot tell how full the disk is"),
+                Err(_) => return,
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+fn say(room: Room, free: u64) {
+    match room {
+        Room::Enough => tracing::info!(free, "the disk of the data directory has room again"),
+        Room::Little => tracing::warn!(
+            free,
+            "little room is left on the disk of the data directory: make room, or delete keys and compact"
+        ),
+        Room::HardlyAny => tracing::error!(
+            free,
+            "hardly any room is left on the disk of the data directory: this member ends when it is full, and cannot start \
+             before there is room"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_told_once_and_trouble_again_later() {
+        let mut speaker = Speaker { room: Room::Enough, silent: 0 };
+        let mut told = |free| speaker.speaks(Room::of(free));
+        assert!(!told(u64::MAX), "enough is not worth a word");
+        assert!(told(LITTLE - 1) && !told(LITTLE - 2));
+        assert!(told(HARDLY_ANY - 1) && !told(0));
+        assert_eq!((0..10 * AGAIN).filter(|_| told(0)).count(), 10);
+        assert!(told(LITTLE) && !told(LITTLE));
+    }
+}

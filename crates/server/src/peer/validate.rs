@@ -1,0 +1,272 @@
+//! What a peer may say. Everything that a peer sends passes here before consensus, the proposer or the disk see it.
+//!
+//! Consensus takes its peers at their word: a gap in the log, a term out of this world or an entry that cannot be decoded ends the
+//! process, some of them on every start. What comes over a network must not be able to do that, whoever sent it.
+//!
+//! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]). They change nothing but the memory of
+//!    [`Terms`].
+//! 2. What an honest member sends passes, however far the two have drifted apart. What is merely late (an old leader, an old vote) passes
+//!    too: consensus has an answer for it.
+//! 3. A refusal names the rule that was broken, and neither an id nor a number of this member.
+//! 4. Replies are peer input, too.
+
+use super::pb;
+use super::terms::Terms;
+use super::transport::PeerError;
+use bytes::Bytes;
+use conclave_storage::proposal::{self, MAX_COMMANDS, MAX_PACK};
+use conclave_storage::types::MemberNode;
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// Above every index of a log; a million entries a second reach it in more than a hundred thousand years.
+const HIGHEST_INDEX: u64 = 1 << 62;
+/// Entries of one request; consensus sends at most half of it.
+const MAX_ENTRIES: usize = 8_192;
+/// Renewals of one request. The senders' batches are smaller, but for one client request that extends very many claims.
+const MAX_RENEWALS: usize = 1 << 18;
+/// The name of a member in a membership.
+const MAX_NAME: usize = 1_024;
+
+/// The rule that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(pub(super) &'static str);
+
+impl From<Refusal> for PeerError {
+    fn from(refusal: Refusal) -> PeerError {
+        PeerError::Refused(refusal.0.to_owned())
+    }
+}
+
+type Verdict = Result<(), Refusal>;
+
+fn require(holds: bool, otherwise: &'static str) -> Verdict {
+    if holds { Ok(()) } else { Err(Refusal(otherwise)) }
+}
+
+/// A position in the log. The order is that of consensus: a later term is further than a higher index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At {
+    pub(crate) term: u64,
+    pub(crate) index: u64,
+}
+
+impl From<pb::LogId> for At {
+    fn from(id: pb::LogId) -> At {
+        At { term: id.term, index: id.index }
+    }
+}
+
+/// What this member knows when a message arrives. It may be a moment old.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// The term of its vote.
+    pub(crate) term: u64,
+    pub(crate) committed: Option<At>,
+}
+
+/// Whether both can stand in one log: there the terms rise with the indexes.
+fn in_order(a: At, b: At) -> bool {
+    match a.index.cmp(&b.index) {
+        std::cmp::Ordering::Less => a.term <= b.term,
+        std::cmp::Ordering::Equal => a.term == b.term,
+        std::cmp::Ordering::Greater => a.term >= b.term,
+    }
+}
+
+/// The rules for one member of a cluster.
+pub struct Rules {
+    me: u64,
+    /// Every member with its peer URLs.
+    members: BTreeMap<u64, Vec<String>>,
+    terms: Terms,
+}
+
+impl Rules {
+    pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>) -> Rules {
+        let members = members.iter().map(|(id, node)| (*id, node.peer_urls.clone())).collect();
+        Rules { me, members, terms: Terms::default() }
+    }
+
+    pub(super) fn is_member(&self, id: u64) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    // ---- requests ----
+
+    /// The vote of somebody who leads, or wants to: its own.
+    fn own_vote(&self, from: u64, vote: Option<&pb::BallotVote>, leads: bool, known: Known) -> Result<u64, Refusal> {
+        let vote = vote.ok_or(Refusal("no vote"))?;
+        require(vote.node == from && from != self.me && self.is_member(from), "a vote that is not the sender's own")?;
+        require(
+            vote.committed == leads,
+            if leads { "a leader without an election" } else { "a candidate that leads" },
+        )?;
+        // Zero is the term before every election.
+        require(vote.term > 0, "an election of no term")?;
+        self.terms.admit(known.term, vote.term)?;
+        Ok(vote.term)
+    }
+
+    pub(crate) fn append(&self, from: u64, request: &pb::AppendRequest, known: Known) -> Verdict {
+        let term = self.own_vote(from, request.vote.as_ref(), true, known)?;
+        require(request.entries.len() <= MAX_ENTRIES, "too many entries")?;
+        let previous = position(request.previous.as_ref())?;
+        let mut last = previous;
+        for entry in &request.entries {
+            let at = At { term: entry.term, index: entry.index };
+            require(at.index == last.map_or(0, |last| last.index + 1), "a gap between entries")?;
+            require(last.is_none_or(|last| last.term <= at.term), "terms of entries that fall")?;
+            self.payload(entry)?;
+            last = Some(at);
+        }
+        require(last.is_none_or(|last| last.term <= term), "an entry of a term after its leader's")?;
+        let commit = position(request.commit.as_ref())?;
+        require(commit.is_none_or(|commit| commit.term <= term), "a commit of a term after its leader's")?;
+        let agree = |a: Option<At>, b: Option<At>| a.zip(b).is_none_or(|(a, b)| in_order(a, b));
+        require(agree(commit, last), "a commit that contradicts the entries")?;
+        // An older leader gets its answer from consensus, which looks at nothing else of its requests.
+        if term >= known.term {
+            let all = previous.into_iter().chain(request.entries.iter().map(|e| At { term: e.term, index: e.index }));
+            let agrees = |at: At| known.committed.is_none_or(|committed| in_order(at, committed));
+            require(all.chain(commit).all(agrees), "a log that contradicts what is committed")?;
+        }
+        Ok(())
+    }
+
+    fn payload(&self, entry: &pb::Entry) -> Verdict {
+        match &entry.payload {
+            None => Ok(()),
+            Some(pb::entry::Payload::Pack(pack)) => {
+                let checked = proposal::check_pack(pack);
+                checked.map(drop).map_err(|_| Refusal("an entry that cannot be decoded, or is too large"))
+            }
+            Some(pb::entry::Payload::Membership(membership)) => self.membership(membership),
+        }
+    }
+
+    pub(crate) fn heartbeat(&self, from: u64, request: &pb::AppendRequest, known: Known) -> Verdict {
+        require(request.entries.is_empty(), "a heartbeat with entries")?;
+        self.append(from, request, known)
+    }
+
+    pub(crate) fn vote(&self, from: u64, request: &pb::VoteRequest, known: Known) -> Verdict {
+        let term = self.own_vote(from, request.vote.as_ref(), false, known)?;
+        let last = position(request.last.as_ref())?;
+        require(last.is_none_or(|last| last.term < term), "a candidate with entries of its own future")
+    }
+
+    pub(crate) fn transfer(&self, from: u64, request: &pb::TransferRequest, known: Known) -> Verdict {
+        let term = self.own_vote(from, request.from.as_ref(), true, known)?;
+        require(self.is_member(request.to), "a successor that is no member")?;
+        let last = position(request.last.as_ref())?;
+        require(last.is_none_or(|last| last.term <= term), "an entry of a term after its leader's")
+    }
+
+    pub(crate) fn snapshot(&self, from: u64, head: &pb::snapshot_part::Head, known: Known) -> Verdict {
+        let term = self.own_vote(from, head.vote.as_ref(), true, known)?;
+        let last = position(head.last.as_ref())?.ok_or(Refusal("a snapshot of nothing"))?;
+        require(last.term <= term, "a snapshot of a later term than its sender's")?;
+        let changed = position(head.membership_at.as_ref())?.ok_or(Refusal("a snapshot without a membership"))?;
+        require(changed.index <= last.index && changed.term <= last.term, "a membership after the snapshot")?;
+        self.membership(head.membership.as_ref().ok_or(Refusal("a snapshot without a membership"))?)?;
+        let agrees = known.committed.is_none_or(|committed| in_order(last, committed));
+        require(term < known.term || agrees, "a snapshot that contradicts what is committed")
+    }
+
+    /// Members of this cluster alone, each where it is known to be, and voters among them.
+    fn membership(&self, membership: &pb::Membership) -> Verdict {
+        let nodes: BTreeSet<u64> = membership.nodes.iter().map(|node| node.id).collect();
+        require(nodes.len() == membership.nodes.len(), "a membership that names a member twice")?;
+        let known = |node: &pb::membership::Node| {
+            node.name.len() <= MAX_NAME && self.members.get(&node.id).is_some_and(|urls| *urls == node.peer_urls)
+        };
+        require(membership.nodes.iter().all(known), "a membership with a member that is not of this cluster")?;
+        // Two while a change is under way.
+        require((1..=2).contains(&membership.configs.len()), "a membership without voters")?;
+        let voters = |config: &pb::membership::Voters| {
+            !config.ids.is_empty() && config.ids.len() <= nodes.len() && config.ids.iter().all(|id| nodes.contains(id))
+        };
+        require(membership.configs.iter().all(voters), "a membership with voters that are no members")
+    }
+
+    /// How many commands are forwarded. `own` is the origin of this member's own segments: nobody else can have made one.
+    pub(crate) fn forward(&self, request: &pb::ForwardRequest, own: u64) -> Result<usize, Refusal> {
+        let bytes: usize = request.segments.iter().map(Bytes::len).sum();
+        require(bytes <= MAX_PACK, "more than fits into an entry")?;
+        require(!request.segments.is_empty(), "nothing to propose")?;
+        let (mut commands, mut origin) = (0, None);
+        for segment in &request.segments {
+            let head = proposal::check_segment(segment).map_err(|_| Refusal("a segment that cannot be decoded"))?;
+            require(head.commands > 0, "nothing to propose")?;
+            require(head.origin != own, "a segment in the name of its receiver")?;
+            require(*origin.get_or_insert(head.origin) == head.origin, "segments of several origins")?;
+            commands += head.commands;
+            require(commands <= MAX_COMMANDS, "more than fits into an entry")?;
+        }
+        Ok(commands)
+    }
+
+    pub(crate) fn keep_alive(&self, request: &pb::KeepAliveRequest) -> Verdict {
+        kept(request.kept)?;
+        require(request.ids.len() <= MAX_RENEWALS, "too many renewals")?;
+        let spans = request.span_millis.len();
+        require(spans == 0 || spans == request.ids.len(), "renewals and spans that do not pair")
+    }
+
+    pub(crate) fn remaining(&self, request: &pb::RemainingRequest) -> Verdict {
+        kept(request.kept)
+    }
+
+    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
+    pub(crate) fn register(&self, from: u64, request: &pb::RegisterRequest) -> Verdict {
+        require(request.member == from, "a member that registers another one")
+    }
+
+    // ---- replies ----
+
+    /// A vote that a peer tells: anybody's, but a member's.
+    pub(crate) fn told_vote(&self, vote: Option<&pb::BallotVote>, own_term: u64) -> Verdict {
+        let vote = vote.ok_or(Refusal("no vote"))?;
+        require(vote.term == 0 || self.is_member(vote.node), "a vote for somebody who is no member")?;
+        self.terms.admit(own_term, vote.term)
+    }
+
+    /// The answer to a request behind which the log ends at `last`, from a leader of `own_term`.
+    pub(crate) fn append_reply(&self, reply: &pb::AppendReply, last: Option<pb::LogId>, own_term: u64) -> Verdict {
+        if reply.higher.is_some() {
+            return self.told_vote(reply.higher.as_ref(), own_term);
+        }
+        match reply.conflict {
+            Some(conflict) => {
+                let within = last.is_some_and(|last| conflict.index <= last.index);
+                require(within, "a conflict behind what was sent")
+            }
+            None => require(reply.matched.is_none() || reply.matched == last, "a match that was not asked for"),
+        }
+    }
+
+    pub(crate) fn vote_reply(&self, reply: &pb::VoteReply, own_term: u64) -> Verdict {
+        self.told_vote(reply.vote.as_ref(), own_term)?;
+        position(reply.last.as_ref()).map(drop)
+    }
+}
+
+pub(super) fn read_index(reply: &pb::ReadIndexReply) -> Verdict {
+    require(reply.index <= HIGHEST_INDEX, "an index that no log reaches")
+}
+
+/// An unknown kind would be taken for the first one.
+fn kept(kind: i32) -> Verdict {
+    require(pb::Kept::try_from(kind).is_ok(), "an unknown kind of deadline")
+}
+
+fn position(id: Option<&pb::LogId>) -> Result<Option<At>, Refusal> {
+    require(id.is_none_or(|id| id.index <= HIGHEST_INDEX), "an index that no log reaches")?;
+    Ok(id.copied().map(At::from))
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

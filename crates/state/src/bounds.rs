@@ -1,0 +1,77 @@
+//! Which revisions can be read, the numbers of the store, and why a read stops.
+
+use crate::Rejection;
+use crate::digest::Digest;
+use crate::view::Fault;
+use std::cell::Cell;
+
+/// The revisions that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub current: i64,
+    /// The oldest readable revision; -1 before the first compaction.
+    pub compacted: i64,
+}
+
+/// The numbers of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    pub revision: i64,
+    pub compacted: i64,
+    pub digest: u64,
+}
+
+impl Meta {
+    pub(crate) const EMPTY: Meta = Meta { revision: 1, compacted: -1, digest: Digest::EMPTY.0 };
+
+    pub fn bounds(self) -> Bounds {
+        Bounds { current: self.revision, compacted: self.compacted }
+    }
+}
+
+/// Why a read gave no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadStop {
+    Rejected(Rejection),
+    /// The read visited more than its budget allows. Repeat it without one, where it may take
+    /// its time.
+    OverBudget,
+}
+
+impl From<Rejection> for ReadStop {
+    fn from(rejection: Rejection) -> ReadStop {
+        ReadStop::Rejected(rejection)
+    }
+}
+
+/// How much a read may still visit: a row costs 1, and 1 more for each KiB of its value, which is
+/// read from disk and copied. All parts of one read share one budget.
+pub(crate) struct Budget(Cell<Option<usize>>);
+
+impl Budget {
+    pub(crate) fn unlimited() -> Budget {
+        Budget(Cell::new(None))
+    }
+
+    pub(crate) fn new(most: Option<usize>) -> Budget {
+        Budget(Cell::new(most))
+    }
+
+    /// Takes a row with a value of so many bytes from the budget; false if nothing is left. The last
+    /// row may cost more than is left: it has been read already.
+    pub(crate) fn spend(&self, bytes: usize) -> bool {
+        match self.0.get() {
+            None => true,
+            Some(0) => false,
+            Some(left) => {
+                self.0.set(Some(left.saturating_sub(1 + bytes / 1024)));
+                true
+            }
+        }
+    }
+}
+
+/// A read without a budget reported that it exceeded one.
+pub(crate) fn unlimited_exceeded() -> Fault {
+    Fault::Read("a read without a budget exceeded it".into())
+}

@@ -1,0 +1,75 @@
+//! Parties: whose place in an election is whose, and whose tenure of a claim.
+//!
+//! A party is a session and an instance in it. Two requests are of one party only if both are the same, so that a field which two
+//! processes leave out never makes them one.
+//!
+//! 1. An instance that is left out is the session's own: its id in hexadecimal.
+//! 2. A place belongs to one session. Another session takes it over, with a term of its own, or is refused.
+//! 3. A claim outlives its session. Then the instance alone says whose it is: a process that comes back names it.
+
+use super::row::{Candidate, Tenure};
+use crate::LeaseId;
+use crate::machine::Batch;
+use crate::mutant;
+use crate::view::{Fault, View};
+
+/// The instance that a request speaks for. Without a session there is none of its own, and an empty one stays empty.
+pub fn instance_of(session: LeaseId, named: &str) -> String {
+    if named.is_empty() && session != 0 { format!("{session:x}") } else { named.to_owned() }
+}
+
+impl Candidate {
+    /// Whether the candidacy is the one of this session's instance.
+    pub(super) fn is_of(&self, session: LeaseId, named: &str) -> bool {
+        (self.lease == session && self.instance == instance_of(session, named))
+            || (mutant!("session-ignored") && named.is_empty())
+    }
+
+    /// Whether a request to leave means this candidacy. Without a session it is an operator's, and may mean anybody's.
+    pub(super) fn is_left_by(&self, session: LeaseId, named: Option<&str>) -> bool {
+        let meant = named.is_none_or(|named| self.instance == instance_of(session, named));
+        meant && (session == 0 || self.lease == session)
+    }
+}
+
+impl<V: View> Batch<'_, V> {
+    /// Whether the tenure is the one of this instance (as [`instance_of`] tells it) in this session.
+    pub(super) fn is_own(&self, tenure: &Tenure, session: LeaseId, instance: &str) -> Result<bool, Fault> {
+        if tenure.instance != instance {
+            return Ok(false);
+        }
+        Ok(tenure.session == session || (tenure.session != 0 && !self.lease_exists(tenure.session)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_sessions_own() {
+        assert_eq!(instance_of(0x2a, ""), "2a");
+        assert_eq!(instance_of(-1, ""), "ffffffffffffffff");
+        assert_eq!(instance_of(0x2a, "i"), "i");
+        assert_eq!(instance_of(0, ""), "");
+    }
+
+    #[test]
+    fn a_candidacy_is_of_one_session_and_one_instance_in_it() {
+        let of = |lease, instance: &str| Candidate { lease, instance: instance.into(), ..Candidate::default() };
+        assert!(of(1, "1").is_of(1, "") && of(1, "i").is_of(1, "i"));
+        assert!(!of(1, "1").is_of(2, ""), "another session");
+        assert!(!of(1, "i").is_of(2, "i"), "another session, though its instance has the same name");
+        assert!(!of(1, "1").is_of(2, "1"), "another session that names the first one's instance");
+        assert!(!of(1, "i").is_of(1, "") && !of(1, "1").is_of(1, "i"), "another instance in the session");
+    }
+
+    #[test]
+    fn a_session_leaves_what_is_its_own_and_an_operator_what_is_named() {
+        let row = Candidate { lease: 1, instance: "i".into(), ..Candidate::default() };
+        assert!(row.is_left_by(1, None) && row.is_left_by(1, Some("i")));
+        assert!(!row.is_left_by(2, None) && !row.is_left_by(2, Some("i")));
+        assert!(!row.is_left_by(1, Some("")), "the session's own is another");
+        assert!(row.is_left_by(0, None) && row.is_left_by(0, Some("i")) && !row.is_left_by(0, Some("j")));
+    }
+}

@@ -1,0 +1,150 @@
+//! What the rest of the program must know of a command before it is applied, in one place: how large
+//! it is, whether it makes the store larger, and whether it may touch any number of keys.
+
+use crate::coord::CoordBody;
+use crate::{Command, KeyRange, Op, Target, Txn};
+
+/// What a command, a compare or an operation takes in the log beside its keys and values.
+const HEAD: usize = 16;
+/// A number in the log, at most.
+const NUMBER: usize = 9;
+
+/// How large a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// About this many bytes in the log: near enough to bound memory with.
+    About(usize),
+    /// The command has too many shapes for an estimate. It is rare enough to be encoded for it.
+    Encoded,
+}
+
+impl Command {
+    pub fn size(&self) -> Size {
+        Size::About(
+            HEAD + match self {
+                Command::Put(put) => put.key.len() + put.value.len(),
+                Command::DeleteRange(delete) => delete.range.size(),
+                Command::Txn(txn) => txn.size(),
+                Command::Enqueue(enqueue) => enqueue.name.len() + enqueue.value.len(),
+                Command::Dequeue(dequeue) => dequeue.key.len(),
+                Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
+                Command::Expire(expire) => expire.leases.len() * NUMBER,
+                Command::CoordTimer(timer) => timer.ids.len() * NUMBER,
+                Command::Announce(member) => {
+                    member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>()
+                }
+                Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
+                Command::Coord(_) => return Size::Encoded,
+            },
+        )
+    }
+
+    /// Whether it can make the store larger. Deleting writes too, but it is the way out of a store
+    /// that is full.
+    pub(crate) fn grows(&self) -> bool {
+        match self {
+            Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
+            Command::Txn(txn) => txn.puts(),
+            Command::Coord(coord) => coord.body.grows(),
+            Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
+            Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) => false,
+            Command::Announce(_) | Command::Alarm(_) => false,
+        }
+    }
+
+    /// Whether it is of a kind that may read or change any number of keys, whatever its own size:
+    /// while one is applied, others should not be held up.
+    pub fn may_touch_many(&self) -> bool {
+        match self {
+            Command::DeleteRange(delete) => delete.range.is_interval(),
+            Command::Txn(txn) => txn.may_touch_many(),
+            // Everything attached to the lease goes with it.
+            Command::LeaseRevoke { .. } | Command::Expire(_) => true,
+            Command::Coord(coord) => coord.body.may_touch_many(),
+            Command::CoordTimer(timer) => timer.ids.len() > 100,
+            Command::Enqueue(_) => false,
+            Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
+            Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) => false,
+        }
+    }
+}
+
+impl CoordBody {
+    fn grows(&self) -> bool {
+        match self {
+            CoordBody::Enter(_) | CoordBody::ProclaimTerm(_) | CoordBody::RequestTransfer(_) => true,
+            CoordBody::Acquire(_) | CoordBody::Claim(_) | CoordBody::Pin(_) | CoordBody::SetLimits(_) => true,
+            CoordBody::Leave(_) | CoordBody::Evict(_) | CoordBody::EvictEverywhere(_) => false,
+            CoordBody::Anoint(_) | CoordBody::Promote(_) | CoordBody::Demote(_) | CoordBody::Transfer(_) => false,
+            CoordBody::DeleteElection(_) | CoordBody::Release(_) | CoordBody::Unclaim(_) => false,
+            CoordBody::Revoke(_) | CoordBody::Unpin(_) => false,
+        }
+    }
+
+    fn may_touch_many(&self) -> bool {
+        matches!(
+            self,
+            CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_) | CoordBody::Unclaim(_)
+        )
+    }
+}
+
+impl KeyRange {
+    fn size(&self) -> usize {
+        self.key.len() + self.end.len()
+    }
+
+    fn is_interval(&self) -> bool {
+        !self.end.is_empty()
+    }
+}
+
+impl Txn {
+    /// Whether it changes nothing, whichever branches are taken.
+    pub fn only_reads(&self) -> bool {
+        self.ops().all(|op| match op {
+            Op::Range(_) => true,
+            Op::Put(_) | Op::DeleteRange(_) => false,
+            Op::Txn(txn) => txn.only_reads(),
+        })
+    }
+
+    /// Whether it holds a Put, in any branch.
+    fn puts(&self) -> bool {
+        self.ops().any(|op| match op {
+            Op::Put(_) => true,
+            Op::Txn(txn) => txn.puts(),
+            Op::Range(_) | Op::DeleteRange(_) => false,
+        })
+    }
+
+    fn may_touch_many(&self) -> bool {
+        let op = |op: &Op| match op {
+            Op::Range(query) => query.range.is_interval(),
+            Op::Put(_) => false,
+            Op::DeleteRange(delete) => delete.range.is_interval(),
+            Op::Txn(txn) => txn.may_touch_many(),
+        };
+        self.compares.iter().any(|compare| compare.range.is_interval()) || self.ops().any(op)
+    }
+
+    fn size(&self) -> usize {
+        let compares = self.compares.iter().map(|compare| {
+            let operand = if let Target::Value(value) = &compare.target { value.len() } else { NUMBER };
+            HEAD + compare.range.size() + operand
+        });
+        let ops = self.ops().map(|op| {
+            HEAD + match op {
+                Op::Range(query) => query.range.size(),
+                Op::Put(put) => put.key.len() + put.value.len(),
+                Op::DeleteRange(delete) => delete.range.size(),
+                Op::Txn(txn) => txn.size(),
+            }
+        });
+        compares.chain(ops).sum()
+    }
+
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.success.iter().chain(&self.failure)
+    }
+}

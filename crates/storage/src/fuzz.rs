@@ -1,0 +1,168 @@
+//! Fuzz targets of what the log's disk and the peers give: records, packs, commands, and what applying a command does.
+
+use crate::codec::{self, Registration, SweepProgress, unseal};
+use crate::identity::Identity;
+use crate::proposal::{MAX_COMMANDS, Pack, SegmentWriter, check_pack, check_segment};
+use crate::types::{Entry, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
+use bytes::Bytes;
+use conclave_state::{
+    Alarm, AlarmChange, AlarmKind, Ask, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Enqueue, Enter,
+    Expire, GiveBack, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, Position, Proclaim, Put, QueueKind,
+    RangeQuery, Relation, SessionGrant, Target, Txn, Withdraw,
+};
+
+fn put(key: &'static str) -> Command {
+    Command::Put(Put { key: key.into(), value: "value".into(), prev_kv: true, ..Put::default() })
+}
+
+fn range(key: &'static str) -> KeyRange {
+    KeyRange { key: key.into(), end: "\0".into() }
+}
+
+fn coord(body: CoordBody) -> Command {
+    Command::Coord(Box::new(Coord { session: 7, dedupe: Some([3; 16]), expect: None, body }))
+}
+
+fn txn() -> Txn {
+    let compare = Compare { range: range("k"), relation: Relation::Greater, target: Target::Version(0) };
+    let inner =
+        Txn { failure: vec![Op::Range(RangeQuery { range: range("k"), ..Default::default() })], ..Txn::default() };
+    let Command::Put(put) = put("t") else { unreachable!("made above") };
+    Txn { compares: vec![compare], success: vec![Op::Put(put), Op::Txn(inner.clone())], failure: inner.failure }
+}
+
+/// One of most kinds.
+fn commands() -> Vec<Command> {
+    let name = || Name { namespace: "n".into(), name: "e".into() };
+    let enqueue =
+        Enqueue { kind: QueueKind::Lock, name: "q".into(), lease: 7, grant_ttl_seconds: 10, value: Bytes::new() };
+    vec![
+        Command::LeaseGrant(LeaseGrant { id: 7, ttl_seconds: 60 }),
+        put("k"),
+        Command::Txn(txn()),
+        coord(CoordBody::Enter(Enter { election: name(), candidate: "c".into(), ..Enter::default() })),
+        Command::Ask(Ask { enqueue: enqueue.clone(), attempt: 5 }),
+        Command::Enqueue(enqueue),
+        Command::GiveBack(GiveBack { key: "q/7".into(), attempt: 5 }),
+        Command::Proclaim(Proclaim { key: "q/7".into(), create_revision: 3, value: "v".into() }),
+        Command::Withdraw(Withdraw { key: "q/7".into(), create_revision: 3 }),
+        Command::SessionGrant(SessionGrant { id: 8, ttl_millis: 500 }),
+        Command::Announce(Member { id: 1, name: "a".into(), client_urls: vec!["http://a:1".into()] }),
+        Command::CoordTimer(CoordTimer { ids: vec![1], term: 1 }),
+        Command::Compact { revision: 2 },
+        Command::Alarm(AlarmChange { raise: false, alarm: Alarm { member: 1, kind: AlarmKind::NoSpace } }),
+        Command::DeleteRange(DeleteRange { range: range("k"), prev_kv: true }),
+        Command::Expire(Expire { leases: vec![7], term: 1, told: 9 }),
+        Command::LeaseRevoke { id: 8 },
+        coord(CoordBody::DeleteElection(name())),
+    ]
+}
+
+fn segment(commands: &[Command]) -> Bytes {
+    let mut writer = SegmentWriter::new();
+    commands.iter().for_each(|command| {
+        writer.push(command);
+    });
+    writer.finish(1, 2)
+}
+
+/// The record with a checksum that fits: what stands behind it would hardly ever be reached otherwise.
+fn resealed(bytes: &[u8]) -> Vec<u8> {
+    let mut record = [&[1; 5], bytes].concat();
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&[1]), &record[5..]);
+    record[1..5].copy_from_slice(&sum.to_le_bytes());
+    record
+}
+
+fn every_record(record: &[u8]) -> String {
+    let entry = codec::decode_entry(&Bytes::copy_from_slice(record));
+    if let Ok(entry) = &entry {
+        let mut again = Vec::new();
+        codec::encode_entry(entry, &mut again);
+        assert_eq!(codec::decode_entry(&again.into()).as_ref(), Ok(entry));
+    }
+    let (vote, id) = (codec::decode_vote(record), codec::decode_log_id(record));
+    let (membership, meta) = (codec::decode_membership(record), codec::decode_snapshot_meta(record));
+    let own = (unseal::<Identity>(record), unseal::<Registration>(record), unseal::<SweepProgress>(record));
+    format!("{entry:?} {vote:?} {id:?} {membership:?} {meta:?} {own:?}")
+}
+
+/// With a checksum that fits. The first byte is the kind of record.
+#[test]
+fn fuzz_record() {
+    let membership = StoredMembership::new(Some(log_id(1, 2)), Membership::new_with_defaults(vec![[1, 2].into()], []));
+    let meta = SnapshotMeta { last_log_id: Some(log_id(3, 4)), last_membership: membership.clone() };
+    let entry = |payload| {
+        let mut out = Vec::new();
+        codec::encode_entry(&Entry { log_id: log_id(5, 6), payload }, &mut out);
+        out
+    };
+    let records = [
+        codec::encode_vote(&vote(1, 2, true)),
+        codec::encode_log_id(&log_id(3, 4)),
+        codec::encode_membership(&membership),
+        codec::encode_snapshot_meta(&meta),
+        codec::seal(&Identity { cluster_id: 1, member_id: 2, name: "a".into(), incarnation: 3 }),
+        codec::seal(&Registration { incarnation: 3 }),
+        codec::seal(&SweepProgress { from: 1, done: 2 }),
+        entry(Payload::Blank),
+        entry(Payload::Membership(membership.membership().clone())),
+        entry(Payload::Normal(Pack(segment(&[put("k")])))),
+    ];
+    let seeds = records.map(|record| record[5..].to_vec());
+    conclave_fuzz::target!("record").seeds(seeds).run(|bytes| every_record(&resealed(bytes)));
+}
+
+/// As the disk gives it, checksum and all.
+#[test]
+fn fuzz_raw_record() {
+    let record = codec::encode_vote(&vote(1, 2, true));
+    conclave_fuzz::target!("raw_record").seed(record).run(every_record);
+}
+
+#[test]
+fn fuzz_pack() {
+    let two = Pack::join(vec![segment(&commands()), segment(&[put("a")])]).0;
+    conclave_fuzz::target!("pack").seeds([segment(&commands()), two, Bytes::new()]).run(|bytes| {
+        let pack = Bytes::copy_from_slice(bytes);
+        let checked = check_pack(&pack);
+        let segments: Result<Vec<_>, _> = Pack(pack.clone()).segments().collect();
+        // What is checked before it is appended can be applied later.
+        match (&checked, &segments) {
+            (Ok(commands), Ok(segments)) => {
+                assert_eq!(segments.iter().map(|segment| segment.commands.len()).sum::<usize>(), *commands);
+                assert!(*commands <= MAX_COMMANDS);
+            }
+            (Err(_), Err(_)) => {}
+            (checked, segments) => panic!("{checked:?}, but {segments:?}"),
+        }
+        format!("{:?} {segments:?}", check_segment(&pack))
+    });
+}
+
+/// Whatever can be decoded can be applied: it succeeds or is rejected, and is no fault of the state.
+#[test]
+fn fuzz_apply() {
+    let each = commands().into_iter().map(|command| segment(&[command]));
+    let seeds = each.chain([segment(&commands())]);
+    conclave_fuzz::target!("apply").seeds(seeds).run(|bytes| {
+        let pack = Pack(Bytes::copy_from_slice(bytes));
+        let Ok(segments) = pack.segments().collect::<Result<Vec<_>, _>>() else { return "unreadable".into() };
+        let mut view = MemoryView::new();
+        let mut machine = Machine::load(&view).expect("the empty store");
+        let mut told = Vec::new();
+        // With something there to work on.
+        let before = commands();
+        let all = before.iter().take(4).chain(segments.iter().flat_map(|segment| &segment.commands));
+        for (index, command) in (1..).zip(all) {
+            let mut batch = machine.begin(&view);
+            let outcome = batch.apply(Position { index, term: 1 }, command, true);
+            told.push(outcome.expect("a command is no reason for a fault"));
+            let changes = batch.finish();
+            view.write(&changes.writes);
+        }
+        let loaded = Machine::load(&view).expect("what was written can be read");
+        assert_eq!(loaded.meta(), machine.meta());
+        format!("{told:?}")
+    });
+}
