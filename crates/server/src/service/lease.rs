@@ -47,7 +47,10 @@ impl LeaseService {
         let granted_seconds = convert::whole_seconds(granted_ms);
         let keys = match keys {
             true => self.node.reader.within(view, move |view, most| read::lease_keys_within(view, id, most)).await?,
-            false => Vec::new(),
+            false => {
+                drop(view);
+                Vec::new()
+            }
         };
         let remaining = self.node.leases.remaining(id).await?;
         let life = remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys });
