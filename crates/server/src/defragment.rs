@@ -5,7 +5,7 @@ use crate::turns::Turns;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinError;
 
-pub struct Defragment {
+pub(crate) struct Defragment {
     turns: Turns,
     begun: AtomicU64,
 }

@@ -7,8 +7,8 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use conclave_state::{
-    Command, Compare, DeleteRange, Enqueue, KeyRange, LeaseGrant, Put, QueueKind, RangeQuery, Relation, Target, Txn,
-    queue, queue_key, read,
+    Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, KeyRange, LeaseGrant, Put, QueueKind, RangeQuery,
+    Relation, Target, Txn, queue, queue_key, read,
 };
 use conclave_storage::{Opened, Options, StateView, open};
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
@@ -61,8 +61,9 @@ impl Member {
                 kind: QueueKind::Lock,
                 name: "queue".into(),
                 lease,
-                grant_ttl_seconds: 60,
+                grant_ttl_ms: 60_000,
                 value: Bytes::new(),
+                attempt: 0,
             };
             let many = format!("many/{lease}");
             [
@@ -71,7 +72,7 @@ impl Member {
                 put(&many, "1"),
                 delete(&many),
                 Command::Enqueue(place),
-                Command::Unlock { key: queue_key(b"queue", lease) },
+                Command::Dequeue(Dequeue { key: queue_key(b"queue", lease), by: DequeueBy::Lock }),
                 Command::LeaseRevoke { id: lease },
             ]
         };
@@ -192,7 +193,7 @@ async fn deletions_bring_about_the_flush_that_removes_them() {
 async fn the_keys_of_a_lease_do_not_pass_over_those_it_had() {
     let dir = tempfile::tempdir().unwrap();
     let mut member = Member::new(options_with(dir.path(), 64 << 20));
-    member.apply(&[Command::LeaseGrant(LeaseGrant { id: 7, ttl_seconds: 60 })]).await;
+    member.apply(&[Command::LeaseGrant(LeaseGrant { id: 7, ttl_ms: 60_000 })]).await;
     let attach = |n: i64| {
         let key = format!("key/{n}");
         let put = Put { key: Bytes::from(key.clone()), lease: 7, ..Put::default() };

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 /// Between two looks at how far the sweep has come.
-const SWEPT_PAUSE: Duration = Duration::from_millis(5);
 
 pub struct KvService {
     node: Arc<Node>,
