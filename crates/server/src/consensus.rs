@@ -3,12 +3,10 @@
 use crate::bootstrap::Plan;
 use crate::config::Config;
 use crate::fatal::Fatal;
-use crate::peer::Peers;
 use crate::peer::client::Network;
-use crate::peer::sending::Sending;
 use conclave_storage::types::Raft;
 use conclave_storage::{
-    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, Witness,
     WriterStep,
 };
 use openraft::SnapshotPolicy;
@@ -51,6 +49,7 @@ pub struct Opened {
     pub store: Store,
     pub state: StateHandle,
     pub registry: Registry,
+    pub witness: Witness,
 }
 
 pub fn open(
@@ -69,7 +68,7 @@ pub fn open(
     };
     let opened = conclave_storage::open(options, identity.clone(), origin, sink)?;
     let store = Store { log: opened.log, machine: opened.machine };
-    Ok(Opened { store, state: opened.state, registry: opened.registry })
+    Ok(Opened { store, state: opened.state, registry: opened.registry, witness: opened.witness })
 }
 
 fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, openraft::ConfigError> {
@@ -98,9 +97,9 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
     .validate()
 }
 
-pub async fn start(config: &Config, me: u64, peers: Peers, sending: Sending, store: Store) -> anyhow::Result<Raft> {
+pub async fn start(config: &Config, me: u64, network: Network, store: Store) -> anyhow::Result<Raft> {
     let raft_config = Arc::new(raft_config(config, me)?);
-    Ok(Raft::new(me, raft_config, Network::new(peers, sending), store.log, store.machine).await?)
+    Ok(Raft::new(me, raft_config, network, store.log, store.machine).await?)
 }
 
 /// Writes the first membership, the same on every member, unless there is one. The lowest id begins, so that the first

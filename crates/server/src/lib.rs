@@ -22,6 +22,7 @@ pub mod node;
 pub mod peer;
 pub mod proposer;
 pub mod reader;
+pub mod rollback;
 pub mod serve;
 pub mod service;
 pub mod sink;

@@ -14,6 +14,7 @@ use crate::leadership::{Leadership, RaftCell};
 use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
+use crate::peer::client::Network;
 use crate::peer::grpc::GrpcTransport;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::sending::Sending;
@@ -21,6 +22,7 @@ use crate::peer::suspicion::Suspicion;
 use crate::peer::transport::Transport;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
+use crate::rollback::Rollback;
 use crate::serve::{self, Listeners};
 use crate::sink::{Followers, Sink};
 use crate::stall::StallWatch;
@@ -121,7 +123,7 @@ impl Node {
     }
 
     /// What this node does for its peers.
-    fn handler(&self, plan: &Plan, registry: Registry) -> Handler {
+    fn handler(&self, plan: &Plan, registry: Registry, rollback: Rollback) -> Handler {
         Handler::new(Parts {
             identity: self.identity.clone(),
             members: plan.members.keys().copied().collect(),
@@ -133,6 +135,7 @@ impl Node {
             timers: self.timers.clone(),
             state: self.state.clone(),
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
+            rollback,
         })
     }
 
@@ -234,6 +237,7 @@ pub struct RunningNode {
     /// For transports that are no network.
     pub handler: Handler,
     plan: Plan,
+    rollback: Rollback,
     store: Option<consensus::Store>,
     fatal: Fatal,
     addresses: Addresses,
@@ -269,12 +273,14 @@ impl RunningNode {
             fatal: fatal.clone(),
             closing: closing.clone(),
         };
+        let rollback = Rollback::new(plan.clone(), wiring.peers.clone(), opened.witness, fatal.clone());
         let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
         sink.join(node.followers());
         Ok(RunningNode {
-            handler: node.handler(&plan, opened.registry),
+            handler: node.handler(&plan, opened.registry, rollback.clone()),
             node,
             plan,
+            rollback,
             store: Some(opened.store),
             fatal,
             addresses: Addresses::default(),
@@ -289,13 +295,14 @@ impl RunningNode {
     pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         let node = &self.node;
-        let fresh = store.is_fresh().await?;
-        if fresh {
+        if store.is_fresh().await? {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
+        let unconfirmed = self.rollback.confirm(&node.config).await?;
         let stall = StallWatch::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
-        let raft = consensus::start(&node.config, me, node.peers.clone(), sending.clone(), store).await?;
+        let network = Network::new(node.peers.clone(), sending.clone(), self.rollback.witness().clone());
+        let raft = consensus::start(&node.config, me, network, store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
         self.work.spawn(node.proposer.clone().run());
@@ -309,9 +316,8 @@ impl RunningNode {
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());
         self.spawn(compactor::run(policy, state, node.leadership.clone(), proposer, node.stopping.clone()));
-        if !fresh {
-            self.spawn(bootstrap::register_late(self.plan.clone(), node.peers.clone()));
-        }
+        self.spawn(self.rollback.clone().confirm_late(unconfirmed));
+        self.spawn(self.rollback.clone().keep(node.leadership.clone()));
         self.spawn(consensus::initialize(raft, self.plan.clone(), node.config.clone(), self.fatal.clone()));
         Ok(())
     }

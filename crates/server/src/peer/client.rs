@@ -3,13 +3,14 @@
 //! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
 //! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
 
+use super::acknowledged::Peer;
 use super::pace::Pace;
 use super::sending::Sending;
 use super::session::{self, Session};
 use super::transport::{Link, PeerError};
 use super::{Peers, convert, snapshot};
-use conclave_storage::Checkpoint;
 use conclave_storage::types::{C, MemberNode, Vote};
+use conclave_storage::{Checkpoint, Witness};
 use futures::stream::{self, StreamExt};
 use futures::{FutureExt, Stream, TryFutureExt, TryStreamExt};
 use openraft::base::{BoxFuture, BoxStream};
@@ -39,6 +40,7 @@ const RETRY_SNAPSHOT: Duration = Duration::from_millis(500);
 pub struct Network {
     peers: Peers,
     sending: Sending,
+    witness: Witness,
 }
 
 impl RaftNetworkFactory<C> for Network {
@@ -58,13 +60,14 @@ impl RaftNetworkFactory<C> for Network {
 }
 
 impl Network {
-    pub fn new(peers: Peers, sending: Sending) -> Network {
-        Network { peers, sending }
+    pub fn new(peers: Peers, sending: Sending, witness: Witness) -> Network {
+        Network { peers, sending, witness }
     }
 
     fn client(&self, target: u64, used_for: Use) -> PeerClient {
         let link = self.peers.link(target).ok().cloned();
-        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone() }
+        let peer = Peer::new(target, self.witness.clone());
+        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone(), peer }
     }
 }
 
@@ -81,6 +84,7 @@ pub struct PeerClient {
     used_for: Use,
     pace: Pace,
     sending: Sending,
+    peer: Peer,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -123,12 +127,14 @@ impl NetStreamAppend<C> for PeerClient {
             let link = self.link()?;
             if self.used_for == Use::Heartbeats {
                 let Some(request) = input.next().await else { return Ok(stream::empty().boxed()) };
+                self.peer.led_in(request.vote.leader_id.term);
                 // openraft bounds this by the heartbeat interval.
-                let reply = link.heartbeat(convert::append(request)).await;
-                let reply = reply.and_then(convert::from_append_reply).map_err(rpc)?;
+                let reply = link.heartbeat(convert::append(request)).await.map_err(rpc)?;
+                let reply = self.peer.check(reply).await.and_then(convert::from_append_reply).map_err(rpc)?;
                 return Ok(stream::iter([Ok(reply)]).boxed());
             }
-            let (link, pace) = (link.clone(), &self.pace);
+            let (link, pace, peer) = (link.clone(), &self.pace, self.peer.clone());
+            let leading = peer.clone();
             // Waiting and connecting are part of the replies: openraft gives those up when it stops.
             let session = async move {
                 let turn = Arc::new(pace.turn().await);
@@ -136,6 +142,7 @@ impl NetStreamAppend<C> for PeerClient {
                 let opened = tokio::time::timeout(APPEND_PATIENCE, link.append(far.boxed())).await;
                 let replies = opened.unwrap_or(Err(PeerError::Unknown))?;
                 let asked = turn.clone();
+                let input = input.inspect(move |request| leading.led_in(request.vote.leader_id.term));
                 let requests = input.map(convert::append).inspect(move |request| {
                     if !request.entries.is_empty() {
                         asked.brings();
@@ -145,7 +152,10 @@ impl NetStreamAppend<C> for PeerClient {
                     turn.replied(reply.conflict.is_some());
                 }))
             };
-            let replies = session.try_flatten_stream();
+            let replies = session.try_flatten_stream().and_then(move |reply| {
+                let peer = peer.clone();
+                async move { peer.check(reply).await }
+            });
             Ok(replies.map(|r| r.and_then(convert::from_append_reply).map_err(session_failed)).boxed())
         }
         .boxed()
@@ -186,6 +196,7 @@ impl NetSnapshot<C> for PeerClient {
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
         let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
+        let last = snapshot.meta.last_log_id;
         let on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
             sent = snapshot::send(&*link, vote, snapshot) => sent,
@@ -193,7 +204,11 @@ impl NetSnapshot<C> for PeerClient {
         };
         let reply = sent.map_err(unreachable)?;
         on_its_way.arrived();
-        Ok(SnapshotResponse::new(convert::from_vote(reply.vote).map_err(unreachable)?))
+        let theirs = convert::from_vote(reply.vote).map_err(unreachable)?;
+        if let (Some(last), true) = (last, theirs == vote) {
+            self.peer.has(vote.leader_id.term, last.index);
+        }
+        Ok(SnapshotResponse::new(theirs))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::leadership::RaftCell;
 use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
+use crate::rollback::Rollback;
 use crate::timer_keeper::TimerKeeper;
 use conclave_state::mutant;
 use conclave_storage::types::Raft;
@@ -19,7 +20,7 @@ use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesResponse, StreamAppendError};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ struct Inner {
     timers: TimerKeeper,
     state: StateHandle,
     suspicion: Suspicion,
+    rollback: Rollback,
 }
 
 /// What a [`Handler`] is made of.
@@ -52,6 +54,7 @@ pub struct Parts {
     pub timers: TimerKeeper,
     pub state: StateHandle,
     pub suspicion: Suspicion,
+    pub rollback: Rollback,
 }
 
 fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
@@ -60,7 +63,8 @@ fn stopped<E: std::fmt::Display>(error: E) -> PeerError {
 
 impl Handler {
     pub fn new(parts: Parts) -> Handler {
-        let Parts { identity, members, raft, registry, proposer, reader, leases, timers, state, suspicion } = parts;
+        let Parts { identity, members, raft, registry, proposer, reader, leases, timers, state, suspicion, rollback } =
+            parts;
         Handler(Arc::new(Inner {
             identity,
             members,
@@ -72,6 +76,7 @@ impl Handler {
             timers,
             state,
             suspicion,
+            rollback,
         }))
     }
 
@@ -108,8 +113,12 @@ impl Handler {
             });
             std::future::ready(request.ok())
         });
+        let rollback = self.0.rollback.clone();
         let replies = raft.stream_append(requests).filter_map(move |reply| {
             let accepted = matches!(reply, Ok(Ok(_)));
+            if matches!(reply, Ok(Err(StreamAppendError::Conflict(_)))) {
+                rollback.refused(from);
+            }
             let told = !(quiet.answered() && accepted);
             std::future::ready(told.then(|| reply.map(convert::append_reply).map_err(stopped)))
         });
@@ -218,12 +227,16 @@ impl Handler {
         if request.member != from {
             return Err(PeerError::Refused(format!("{from:x} registers another member, {:x}", request.member)));
         }
-        let registry = self.0.registry.clone();
+        let (registry, witness) = (self.0.registry.clone(), self.0.rollback.witness().clone());
         // Durable before it is answered, so it waits for the disk: not on the event loop.
-        let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));
+        let recorded = tokio::task::spawn_blocking(move || {
+            let accepted = registry.register(request.member, request.incarnation)?;
+            let known = witness.acknowledged(request.member)?.unwrap_or_default();
+            let (acknowledged_term, acknowledged_index) = (known.term, known.index);
+            std::io::Result::Ok(pb::RegisterReply { accepted, acknowledged_term, acknowledged_index })
+        });
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
-        let accepted = recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))?;
-        Ok(pb::RegisterReply { accepted })
+        recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))
     }
 }
 
