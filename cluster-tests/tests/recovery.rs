@@ -11,6 +11,7 @@ use cluster_tests::{
     status::metric,
     wait::{LONG, SOON, eventually, within},
 };
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -263,6 +264,65 @@ async fn a_member_that_lost_its_data_does_not_rejoin() -> Result<()> {
     let history = running.stop().await?;
     let keys = cluster_tests::client::list(&survivor, &load.prefix).await?;
     check::acknowledged(&history, &keys)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status()?;
+    ensure!(copied.success(), "cp ended with {copied}");
+    Ok(())
+}
+
+/// Together with a member that was away meanwhile it is a majority, and neither has what was written.
+#[tokio::test]
+async fn an_older_copy_never_hides_what_was_acknowledged() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let leader = cluster.leader().await?;
+    let (turned_back, lagging) = ((leader + 1) % 3, (leader + 2) % 3);
+    put(&cluster.client(leader)?, "before", "x").await?;
+    cluster.node(lagging).kill()?;
+    cluster.node(turned_back).kill()?;
+    let copy = cluster.dir().join("copy");
+    copy_tree(&cluster.data_dir(turned_back), &copy)?;
+    cluster.node(turned_back).spawn()?;
+    cluster.node(turned_back).ready(LONG).await?;
+    let client = cluster.client(leader)?;
+    for i in 0..200 {
+        eventually("a write", SOON, async || put(&client, &format!("k{i}"), "x").await).await?;
+    }
+    // What is known on the leader's disk lags by a second.
+    rest(3000).await;
+    cluster.kill_all()?;
+    cluster.wipe(turned_back)?;
+    copy_tree(&copy, &cluster.data_dir(turned_back))?;
+
+    for i in [turned_back, lagging] {
+        cluster.node(i).spawn()?;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(5) {
+        for i in [turned_back, lagging] {
+            let client = cluster.client(i)?.with_timeout(Duration::from_millis(500));
+            if let Ok(found) = get(&client, "k199").await {
+                ensure!(found.is_some(), "an acknowledged write cannot be read");
+            }
+        }
+        rest(100).await;
+    }
+    ensure!(cluster.node(turned_back).life()?.contains("was copied or restored"), "it does not say what it waits for");
+
+    cluster.node(leader).spawn()?;
+    let status = cluster.node(turned_back).exit(LONG).await?;
+    let said = cluster.node(turned_back).life()?;
+    ensure!(!status.success(), "it ended with {status}");
+    for words in ["lacks what it has acknowledged", "never an older copy", "leave this member out"] {
+        ensure!(said.to_lowercase().contains(words), "it does not say {words:?}: {said}");
+    }
+    let client = cluster.client(lagging)?;
+    for i in 0..200 {
+        let read = async || Ok(get(&client, &format!("k{i}")).await?);
+        ensure!(eventually("a read", SOON, read).await?.is_some(), "k{i} is gone");
+    }
+    Ok(())
 }
 
 /// From the kill to the first acknowledgement of a write that was sent after it. Writes are sent all the time, through the

@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
     run(&endpoints.split(',').map(str::to_owned).collect::<Vec<_>>()).await
 }
 
-async fn run(endpoints: &[String]) -> Result<(), Error> {
+pub(crate) async fn run(endpoints: &[String]) -> Result<(), Error> {
     let mut client = Client::connect(endpoints, None).await?;
 
     // A session: a lease, and its keep-alive. Its end is the end of what depends on it.

@@ -8,11 +8,13 @@
 //! 2. A member with an empty directory draws a random *incarnation*, stores it, and takes no part until so many others have durably
 //!    recorded it for its id that a second incarnation could not find as many without one that knows of the first.
 //! 3. A peer that has another incarnation on record says so; the member then refuses to run.
+//!
+//! Later starts ask the peers, too, whether the directory holds what this member has acknowledged: [`crate::rollback`].
 
 use crate::config::Config;
 use crate::peer::{PeerError, Peers};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Identity, read_identity};
+use conclave_storage::{Acknowledged, Identity, LogStanding, read_identity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -40,10 +42,24 @@ pub enum BootstrapError {
          back the directory as it was last, never an older copy; if it is lost, leave this member out: the others serve without it"
     )]
     StartedBefore { name: String, member: u64, peer: String },
+    #[error(
+        "member {name} ({member:x}) lacks what it has acknowledged: its peer {peer} knows that it followed the leader of term {} up to entry \
+         {}, but in this data directory the last vote is of term {} and the log ends with entry {}. The directory is an older \
+         copy, or its disk has lost what was synced, so it must not take part. Bring back the directory as it was last, never an \
+         older copy; if it is lost, leave this member out: the others serve without it",
+        known.term, known.index, stands.term, stands.index
+    )]
+    RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogStanding },
     #[error("{peer} refuses this member: {reason}")]
     Refused { peer: String, reason: String },
     #[error(transparent)]
     Storage(#[from] conclave_storage::OpenError),
+}
+
+impl BootstrapError {
+    pub(crate) fn is_rollback(&self) -> bool {
+        matches!(self, BootstrapError::RolledBack { .. })
+    }
 }
 
 /// Who is in the cluster, and who of them this node is.
@@ -92,7 +108,7 @@ impl Plan {
         (n / 2 + 1).min(n - 1)
     }
 
-    fn name_of(&self, id: u64) -> String {
+    pub(crate) fn name_of(&self, id: u64) -> String {
         self.members.get(&id).map_or_else(|| format!("{id:x}"), ToString::to_string)
     }
 }
@@ -141,7 +157,7 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
         let others: Vec<u64> = peers.ids().filter(|id| !known_to.contains(id)).collect();
         let asked = others.iter().map(|id| async { (*id, ask(plan, peers, *id).await) });
         for (id, answer) in futures::future::join_all(asked).await {
-            if answer? {
+            if answer?.is_some() {
                 known_to.insert(id);
             }
         }
@@ -163,25 +179,17 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
     }
 }
 
-/// Once more for a member that takes part already, for those peers that were not there at its first start. Nothing waits for it.
-pub async fn register_late(plan: Plan, peers: Peers) {
-    for id in peers.ids() {
-        if let Err(error) = ask(&plan, &peers, id).await {
-            tracing::warn!(%error, "a peer does not accept this member");
-        }
-    }
-}
-
-/// Whether the peer has recorded this incarnation; an error if it never will.
-async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<bool, BootstrapError> {
+/// Has the peer record this incarnation. Returns what the peer knows this member to have acknowledged, or `None` if it does not answer now;
+/// an error if it never will accept.
+pub(crate) async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<Option<Acknowledged>, BootstrapError> {
     let Identity { member_id, incarnation, ref name, .. } = plan.identity;
     match peers.register(id, member_id, incarnation).await {
-        Ok(true) => Ok(true),
-        Ok(false) => {
+        Ok(Some(known)) => Ok(Some(known)),
+        Ok(None) => {
             Err(BootstrapError::StartedBefore { name: name.clone(), member: member_id, peer: plan.name_of(id) })
         }
         Err(PeerError::Refused(reason)) => Err(BootstrapError::Refused { peer: plan.name_of(id), reason }),
-        Err(_) => Ok(false),
+        Err(_) => Ok(None),
     }
 }
 

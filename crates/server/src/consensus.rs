@@ -6,7 +6,7 @@ use crate::fatal::Fatal;
 use crate::peer::client::Network;
 use conclave_storage::types::Raft;
 use conclave_storage::{
-    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes,
+    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, Witness,
     WriterStep,
 };
 use openraft::SnapshotPolicy;
@@ -49,6 +49,7 @@ pub struct Opened {
     pub store: Store,
     pub state: StateHandle,
     pub registry: Registry,
+    pub witness: Witness,
 }
 
 pub fn open(
@@ -67,7 +68,7 @@ pub fn open(
     };
     let opened = conclave_storage::open(options, identity.clone(), origin, sink)?;
     let store = Store { log: opened.log, machine: opened.machine };
-    Ok(Opened { store, state: opened.state, registry: opened.registry })
+    Ok(Opened { store, state: opened.state, registry: opened.registry, witness: opened.witness })
 }
 
 fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, openraft::ConfigError> {

@@ -28,6 +28,7 @@ pub mod peer;
 pub mod pending;
 pub mod proposer;
 pub mod reader;
+pub mod rollback;
 pub mod serve;
 pub mod service;
 pub mod sink;

@@ -28,6 +28,7 @@ use crate::peer::validate::Rules;
 use crate::pending::Calls;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
+use crate::rollback::Rollback;
 use crate::serve::admission::Pool;
 use crate::serve::{self, Listeners};
 use crate::sink::{ApplyObserver, Sink};
@@ -161,7 +162,7 @@ impl Node {
     }
 
     /// What this node does for its peers.
-    fn handler(&self, rules: Arc<Rules>, origin: u64, registry: Registry) -> Handler {
+    fn handler(&self, rules: Arc<Rules>, origin: u64, registry: Registry, rollback: Rollback) -> Handler {
         Handler::new(Parts {
             identity: self.identity.clone(),
             origin,
@@ -174,6 +175,7 @@ impl Node {
             timers: self.timers.clone(),
             state: self.state.clone(),
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
+            rollback,
         })
     }
 
@@ -290,6 +292,7 @@ pub struct RunningNode {
     /// For what peers send: requests and replies.
     rules: Arc<Rules>,
     plan: Plan,
+    rollback: Rollback,
     store: Option<consensus::Store>,
     fatal: Fatal,
     addresses: Addresses,
@@ -325,14 +328,16 @@ impl RunningNode {
             fatal: fatal.clone(),
             closing: closing.clone(),
         };
+        let rollback = Rollback::new(plan.clone(), wiring.peers.clone(), opened.witness, fatal.clone());
         let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
         sink.join(node.observers());
         let rules = Arc::new(Rules::new(me, &plan.members));
         Ok(RunningNode {
-            handler: node.handler(rules.clone(), origin, opened.registry),
+            handler: node.handler(rules.clone(), origin, opened.registry, rollback.clone()),
             rules,
             node,
             plan,
+            rollback,
             store: Some(opened.store),
             fatal,
             addresses: Addresses::default(),
@@ -347,13 +352,14 @@ impl RunningNode {
     pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         let node = &self.node;
-        let fresh = store.is_fresh().await?;
-        if fresh {
+        if store.is_fresh().await? {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
+        let unconfirmed = self.rollback.confirm(&node.config).await?;
         let stall = StallWatch::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
-        let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone());
+        let witness = self.rollback.witness().clone();
+        let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone(), witness);
         let raft = consensus::start(&node.config, me, network, store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
@@ -369,9 +375,8 @@ impl RunningNode {
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());
         self.spawn(compactor::run(policy, state, node.leadership.clone(), proposer, node.stopping.clone()));
-        if !fresh {
-            self.spawn(bootstrap::register_late(self.plan.clone(), node.peers.clone()));
-        }
+        self.spawn(self.rollback.clone().confirm_late(unconfirmed));
+        self.spawn(self.rollback.clone().keep(node.leadership.clone()));
         self.spawn(consensus::initialize(raft, self.plan.clone(), node.config.clone(), self.fatal.clone()));
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! What can go wrong with the disk, in two kinds: at the start ([`OpenError`], an instruction for the operator) and later
 //! ([`Fatal`], the end of the process).
+//!
+//! Only damage is called damage. A full disk, a file system that is read-only and the like are obstacles: they say what they are, what
+//! to do, and that nothing is lost ([`Cause`]).
 
 use crate::codec::CodecError;
 use std::io;
@@ -10,12 +13,19 @@ use thiserror::Error;
 /// Why the data directory cannot be served. Each text says what is wrong and what to do.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    #[error("cannot {doing} {path}: {source}; check the directory, its permissions and the disk")]
+    #[error("cannot {doing} {path}: {source}; {}", Cause::of(source).advice())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot use {what} in {path}: {reason}; {advice}")]
+    Obstacle { path: PathBuf, what: &'static str, reason: String, advice: &'static str },
     #[error("the data directory {path} is in use by another process; stop it first")]
     InUse { path: PathBuf },
     #[error("{path} is not the data directory of a member: there is no identity file in it")]
     NoMember { path: PathBuf },
+    #[error(
+        "the last write to {path} was not finished, as after a power failure; nothing acknowledged is lost: start the member once, \
+         which cuts it off, and stop it before you look again"
+    )]
+    Unfinished { path: PathBuf },
     #[error(
         "{path} belongs to another member: its {what} is {stored}, this member's is {given}; correct the configuration \
          (name, initial cluster, token), or start with an empty data directory"
@@ -51,18 +61,131 @@ impl OpenError {
         move |source| OpenError::Io { doing, path, source }
     }
 
-    pub(crate) fn corrupt(what: &'static str, path: impl Into<PathBuf>, e: &io::Error) -> OpenError {
-        OpenError::Corrupt { path: path.into(), what, reason: e.to_string() }
+    /// For one who has to give an error of the disk. It stays of its kind.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            OpenError::Io { source, .. } => source,
+            OpenError::Corrupt { what, reason, .. } => damaged(format!("{what}: {reason}")),
+            OpenError::Obstacle { what, reason, .. } => io::Error::other(format!("{what}: {reason}")),
+            other => io::Error::other(other),
+        }
+    }
+
+    /// Sorts what reading `what` reported.
+    pub(crate) fn reading(what: &'static str, path: impl Into<PathBuf>, e: &io::Error) -> OpenError {
+        OpenError::sorted(what, path.into(), Cause::of(e), e.to_string())
     }
 
     /// Sorts what RocksDB reported when it was opened.
     pub(crate) fn rocks(what: &'static str, path: impl Into<PathBuf>, e: &rocksdb::Error) -> OpenError {
         let path = path.into();
         let reason = e.to_string();
-        if reason.contains("lock") && (reason.contains("LOCK") || reason.contains("hold")) {
+        let held = ["Resource temporarily unavailable", "lock hold by current process"];
+        if reason.contains("LOCK") && held.iter().any(|words| reason.contains(words)) {
             return OpenError::InUse { path };
         }
-        OpenError::Corrupt { path, what, reason }
+        OpenError::sorted(what, path, Cause::of_rocks(e), reason)
+    }
+
+    fn sorted(what: &'static str, path: PathBuf, cause: Cause, reason: String) -> OpenError {
+        match cause {
+            Cause::Damage => OpenError::Corrupt { path, what, reason },
+            cause => OpenError::Obstacle { path, what, reason, advice: cause.advice() },
+        }
+    }
+}
+
+/// What an error of the disk comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// What is there is not what was written.
+    Damage,
+    Full,
+    ReadOnly,
+    OpenFiles,
+    Permission,
+    Memory,
+    /// The disk did not do what it was asked to.
+    Device,
+    Other,
+}
+
+impl Cause {
+    pub(crate) fn of(e: &io::Error) -> Cause {
+        let known = Cause::of_text(&e.to_string());
+        match e.kind() {
+            _ if known != Cause::Other => known,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Cause::Full,
+            io::ErrorKind::ReadOnlyFilesystem => Cause::ReadOnly,
+            io::ErrorKind::PermissionDenied => Cause::Permission,
+            io::ErrorKind::OutOfMemory => Cause::Memory,
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Cause::Damage,
+            _ => Cause::Other,
+        }
+    }
+
+    /// RocksDB wraps what the system said into errors of several kinds, corruption among them: its text counts first.
+    fn of_rocks(e: &rocksdb::Error) -> Cause {
+        match Cause::of_text(e.as_ref()) {
+            Cause::Other if e.kind() == rocksdb::ErrorKind::Corruption => Cause::Damage,
+            // It looks for files that were there.
+            Cause::Other if e.as_ref().contains("No such file or directory") => Cause::Damage,
+            cause => cause,
+        }
+    }
+
+    /// By the system's words for the error, as glibc and musl have them.
+    fn of_text(text: &str) -> Cause {
+        const WORDS: [(&str, Cause); 13] = [
+            ("No space left on device", Cause::Full),
+            ("Disk quota exceeded", Cause::Full),
+            ("Quota exceeded", Cause::Full),
+            ("File too large", Cause::Full),
+            ("Read-only file system", Cause::ReadOnly),
+            ("Too many open files", Cause::OpenFiles),
+            ("No file descriptors available", Cause::OpenFiles),
+            ("Permission denied", Cause::Permission),
+            ("Operation not permitted", Cause::Permission),
+            ("Cannot allocate memory", Cause::Memory),
+            ("Out of memory", Cause::Memory),
+            ("Resource temporarily unavailable", Cause::Memory),
+            ("Input/output error", Cause::Device),
+        ];
+        let known = WORDS.iter().find(|(words, _)| text.contains(words));
+        // musl's words for an error of the device are short enough to be a part of others.
+        known.map_or(if text.contains("I/O error") { Cause::Device } else { Cause::Other }, |(_, cause)| *cause)
+    }
+
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Cause::Damage => {
+                "the disk has lost or changed data that was acknowledged; check the disk. If the data is lost, leave this member out: \
+                 the others serve without it; never start it from an older copy"
+            }
+            Cause::Full => {
+                "no data is lost: free some space on this file system (or raise the quota), then start this member again"
+            }
+            Cause::ReadOnly => {
+                "no data is lost: the file system is read-only (the kernel's log says why, if it was not mounted so); make it \
+                 writable, then start this member again"
+            }
+            Cause::OpenFiles => {
+                "no data is lost: the process may not open more files; raise the limit (ulimit -n, LimitNOFILE=), then start this \
+                 member again"
+            }
+            Cause::Permission => {
+                "no data is lost: let the user who runs the server own the data directory and everything in it, then start this \
+                 member again"
+            }
+            Cause::Memory => {
+                "no data is lost: the system has no memory or threads left for this process; give it more, then start this member again"
+            }
+            Cause::Device => {
+                "the disk does not read or write: look at it, at what connects it and at the kernel's log; what is written may be whole \
+                 once it works again"
+            }
+            Cause::Other => "check the directory, its permissions and the disk",
+        }
     }
 }
 
@@ -76,20 +199,81 @@ pub(crate) struct Fatal(pub(crate) OnFatal);
 
 impl Fatal {
     /// Reports the end, and gives the error that the caller hands to openraft (which stops as well).
-    pub(crate) fn raise(&self, what: &str, e: impl std::fmt::Display) -> io::Error {
-        let text = format!("{what}: {e}");
+    pub(crate) fn raise(&self, what: &str, e: io::Error) -> io::Error {
+        let text = match Cause::of(&e) {
+            Cause::Other => format!("{what}: {e}"),
+            cause => format!("{what}: {e}; {}", cause.advice()),
+        };
         tracing::error!(error = %text, "storage failed; the node stops");
         (self.0)(text.clone());
         io::Error::other(text)
     }
 }
 
+/// Keeps what sort of error it was.
 pub(crate) fn rocks_io(e: rocksdb::Error) -> io::Error {
-    io::Error::other(e.to_string())
+    let kind = match Cause::of_rocks(&e) {
+        Cause::Damage => io::ErrorKind::InvalidData,
+        Cause::Full => io::ErrorKind::StorageFull,
+        Cause::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
+        Cause::Permission => io::ErrorKind::PermissionDenied,
+        Cause::Memory => io::ErrorKind::OutOfMemory,
+        Cause::OpenFiles | Cause::Device | Cause::Other => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, e.into_string())
+}
+
+/// Content that cannot be what was written.
+pub(crate) fn damaged(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.into())
+}
+
+/// What reading rows of the state reported.
+pub(crate) fn fault_io(fault: &conclave_state::Fault) -> io::Error {
+    match fault {
+        conclave_state::Fault::Corrupt(_) => damaged(fault.to_string()),
+        conclave_state::Fault::Read(_) => io::Error::other(fault.to_string()),
+    }
 }
 
 impl From<CodecError> for io::Error {
     fn from(e: CodecError) -> Self {
         io::Error::new(io::ErrorKind::InvalidData, e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_damage_is_called_damage() {
+        let says = |e: io::Error| OpenError::reading("the log", "/data", &e).to_string();
+        for (number, word) in
+            [(28, "free some space"), (30, "read-only"), (24, "ulimit"), (13, "own the data"), (12, "memory")]
+        {
+            let text = says(io::Error::from_raw_os_error(number));
+            assert!(
+                text.contains(word) && text.contains("no data is lost") && !text.contains("acknowledged"),
+                "{text}"
+            );
+        }
+        let text = says(io::Error::from_raw_os_error(5));
+        assert!(text.contains("does not read or write") && !text.contains("acknowledged"), "{text}");
+        assert!(says(damaged("a checksum")).contains("lost or changed data that was acknowledged"));
+        assert!(says(CodecError::Short(3).into()).contains("lost or changed data that was acknowledged"));
+    }
+
+    #[test]
+    fn obstacles_are_known_whatever_rocksdb_calls_them() {
+        let text =
+            "Corruption: Can't access /000012.sst: IO error: Too many open files: While open a file for random read";
+        assert_eq!(Cause::of_text(text), Cause::OpenFiles);
+        assert_eq!(
+            Cause::of_text("IO error: No space left on device: While appending to file: /d/000005.log"),
+            Cause::Full
+        );
+        assert_eq!(Cause::of_text("Corruption: block checksum mismatch"), Cause::Other);
+        assert_eq!(Cause::of_text("IO error: No such file or directory: While opening /d/000005.sst"), Cause::Other);
     }
 }

@@ -1,33 +1,87 @@
 //! Durable changes to files and directories: a name counts as written only when its directory is synced too.
 
-use std::fs::{self, File};
+use crate::error::OpenError;
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// What is created can be read by its owner only: it holds all that clients stored.
+const OWNERS_DIR: u32 = 0o700;
+pub(crate) const OWNERS_FILE: u32 = 0o600;
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates a directory (and its parents) and makes its name durable.
+/// Creates a directory for its owner only, and its parents, and makes all their names durable.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
+    create(dir, DirBuilder::new().mode(OWNERS_DIR))
+}
+
+fn create(dir: &Path, builder: &DirBuilder) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(dir)?;
+    let parent = dir.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent });
+    if let Some(parent) = parent {
+        create(parent, &DirBuilder::new())?;
+    }
+    match builder.create(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
     sync_dir(dir)?;
-    dir.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+    parent.map_or(Ok(()), sync_dir)
 }
 
 /// Writes `name` in `dir` so that a crash leaves either the old content or the new. `before_rename` is a crash point.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: impl FnOnce()) -> io::Result<()> {
     let draft = dir.join(format!("{name}.tmp"));
-    let mut file = File::create(&draft)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNERS_FILE).open(&draft)?;
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
     before_rename();
     fs::rename(&draft, dir.join(name))?;
     sync_dir(dir)
+}
+
+/// Takes away what others than the owner may do with a directory or file.
+pub(crate) fn owners_only(path: &Path) -> io::Result<()> {
+    /// As `/tmp` has it, which many use.
+    const SHARED: u32 = 0o1000;
+    let found = fs::metadata(path)?;
+    let mode = found.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    if mode & SHARED != 0 {
+        return Err(io::Error::other("it is a directory for all users"));
+    }
+    fs::set_permissions(path, Permissions::from_mode(if found.is_dir() { OWNERS_DIR } else { OWNERS_FILE }))
+}
+
+/// Whether something has this name. That it cannot be found out is an error, and not a no.
+pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
+    path.try_exists().map_err(OpenError::io("look for", path))
+}
+
+/// Locks a file against other processes, as RocksDB does, until it is dropped; `None` if somebody else has the lock. `alone`: not even shared.
+pub(crate) fn lock(path: &Path, alone: bool) -> io::Result<Option<File>> {
+    let (file, how) = if alone {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        (file, FlockOperation::NonBlockingLockExclusive)
+    } else {
+        (File::open(path)?, FlockOperation::NonBlockingLockShared)
+    };
+    match fcntl_lock(&file, how) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// What this process can still write to the disk of this directory.

@@ -41,10 +41,21 @@ pub fn read_identity(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
 /// Stores the identity of a new data directory, durably. One that is there already must be the same.
 pub fn write_identity(data_dir: &Path, identity: &Identity) -> Result<(), OpenError> {
     files::create_dir(data_dir).map_err(OpenError::io("create", data_dir))?;
+    private(data_dir);
     match read_identity(data_dir)? {
-        Some(stored) => require_same(data_dir, &stored, identity),
+        Some(stored) => {
+            private(&data_dir.join(FILE));
+            require_same(data_dir, &stored, identity)
+        }
         None => files::replace(data_dir, FILE, &codec::seal(identity), || failpoint!("identity-before-rename"))
             .map_err(OpenError::io("write", data_dir.join(FILE))),
+    }
+}
+
+/// Closes what exists to others than its owner. If that cannot be, it is said, and no reason to stop.
+fn private(path: &Path) {
+    if let Err(error) = files::owners_only(path) {
+        tracing::warn!(path = %path.display(), %error, "others than its owner can read this, and that cannot be changed");
     }
 }
 

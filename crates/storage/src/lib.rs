@@ -25,7 +25,8 @@
 //! | [`snapshot`] | checkpoints: build, receive, install |
 //! | [`identity`], [`open`](mod@open) | whose directory this is, and whether it can be believed |
 //! | [`stopped`] | looking at what a stopped member has |
-//! | `journals` | damage that RocksDB would not notice |
+//! | [`place`] | whether the directory was copied |
+//! | `journals` | damage that RocksDB would not notice, and writes that a power cut left unfinished |
 //! | `background` | flushes and compactions, out of the way |
 //! | [`failpoint`] | crash points for the tests |
 //!
@@ -48,6 +49,7 @@ pub mod failpoint;
 pub mod identity;
 pub mod log;
 pub mod open;
+pub mod place;
 pub mod proposal;
 pub mod snapshot;
 pub mod state;
@@ -68,7 +70,8 @@ pub use files::free_bytes;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{
-    DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogSize, LogStats, LogStore, Registry, SyncTimes, WriterStep,
+    Acknowledged, DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogSize, LogStanding, LogStats, LogStore,
+    Registry, SyncTimes, Witness, WriterStep,
 };
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! data dir ── IDENTITY        who (written first)
+//!          ├─ PLACE           whether it is a copy (`place`)
 //!          ├─ STORES          both databases were complete once
 //!          ├─ log/            Raft log, vote, registry
 //!          ├─ state/          CURRENT-STATE names db-<n>
@@ -23,7 +24,7 @@ use crate::failpoint::failpoint;
 use crate::files;
 use crate::identity::{self, Identity};
 use crate::log::disk::{LogDisk, LogOp, Slot};
-use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, entry_at};
+use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, Witness, entry_at};
 use crate::snapshot::{Keeper, new_state_dir, pointed_to, set_pointer};
 use crate::state::{ApplySink, Parts, State, StateDb, StateHandle, StateLimits, StateShared, StateStore};
 use crate::types::{LogId, shown};
@@ -67,6 +68,7 @@ pub struct Opened {
     pub machine: StateStore,
     pub state: StateHandle,
     pub registry: Registry,
+    pub witness: Witness,
 }
 
 pub(crate) fn log_dir(data_dir: &Path) -> PathBuf {
@@ -81,7 +83,7 @@ pub(crate) fn state_dir(data_dir: &Path) -> PathBuf {
 pub fn open(options: Options, identity: Identity, origin: u64, sink: Arc<dyn ApplySink>) -> Result<Opened, OpenError> {
     let dir = options.data_dir.clone();
     let used = begin_or_recognize(&dir, &identity)?;
-    if used && !log_dir(&dir).join("CURRENT").exists() {
+    if used && !files::is_there(&log_dir(&dir).join("CURRENT"))? {
         return Err(OpenError::Missing { path: dir, missing: "the log" });
     }
     files::create_dir(&log_dir(&dir)).map_err(OpenError::io("create", log_dir(&dir)))?;
@@ -99,7 +101,7 @@ pub fn open_on(
 ) -> Result<Opened, OpenError> {
     let dir = &options.data_dir;
     let used = begin_or_recognize(dir, identity)?;
-    let unreadable = |e: io::Error| OpenError::Corrupt { path: dir.clone(), what: "the log", reason: e.to_string() };
+    let unreadable = |e: io::Error| OpenError::reading("the log", dir, &e);
     own_log(&*disk, dir, identity, used)?;
     let found = Found::on(&*disk).map_err(unreadable)?;
     let db = open_state(dir, &options.state, used)?;
@@ -107,34 +109,37 @@ pub fn open_on(
     mark_complete(dir, used)?;
 
     let fatal = Fatal(options.on_fatal.clone());
-    let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal);
+    let thread = || OpenError::io("start a thread for", dir);
+    let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal).map_err(thread())?;
     let registry = Registry::load(&*disk, log.clone()).map_err(unreadable)?;
     let snapshots = dir.join("snapshots");
     let keeper = Keeper::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
     let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), options.on_fatal);
-    let shared = State::start(shared);
-    let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin }).map_err(|e| OpenError::Corrupt {
-        path: dir.clone(),
-        what: "the state",
-        reason: e.to_string(),
-    })?;
+    let shared = State::start(shared).map_err(thread())?;
+    let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin })
+        .map_err(|e| OpenError::reading("the state", dir, &e))?;
     tracing::info!(
         last = %shown(found.last.as_ref()),
         purged = %shown(found.purged.as_ref()),
         committed = %shown(found.committed.as_ref()),
         "opened {}", dir.display()
     );
-    Ok(Opened { log, machine, state: StateHandle::new(shared), registry })
+    let state = StateHandle::new(shared);
+    let witness = Witness::new(log.clone(), state.clone());
+    Ok(Opened { log, machine, state, registry, witness })
 }
 
 /// Writes the identity of a new directory, or compares that of a used one. Whether it was complete before.
 fn begin_or_recognize(dir: &Path, identity: &Identity) -> Result<bool, OpenError> {
-    let leftover = [log_dir(dir), state_dir(dir), dir.join(MARKER)].iter().any(|p| p.exists());
+    let mut leftover = false;
+    for path in [log_dir(dir), state_dir(dir), dir.join(MARKER)] {
+        leftover |= files::is_there(&path)?;
+    }
     if leftover && identity::read_identity(dir)?.is_none() {
         return Err(OpenError::Missing { path: dir.to_owned(), missing: "the identity file" });
     }
     identity::write_identity(dir, identity)?;
-    Ok(dir.join(MARKER).exists())
+    files::is_there(&dir.join(MARKER))
 }
 
 /// The log names its member too: a log directory that was copied is recognized.
@@ -159,8 +164,8 @@ fn open_state(dir: &Path, limits: &StateLimits, used: bool) -> Result<StateDb, O
     let dir = state_dir(dir);
     let io = |doing| OpenError::io(doing, dir.clone());
     files::create_dir(&dir).map_err(io("create"))?;
-    let current = match pointed_to(&dir).map_err(io("read"))? {
-        Some(current) if current.join("CURRENT").exists() => current,
+    let current = match pointed_to(&dir).map_err(|e| OpenError::reading("the state", &dir, &e))? {
+        Some(current) if files::is_there(&current.join("CURRENT"))? => current,
         Some(_) => return Err(OpenError::Missing { path: dir, missing: "the state" }),
         None if used => return Err(OpenError::Missing { path: dir, missing: "the state" }),
         None => {
@@ -191,14 +196,12 @@ fn mark_complete(dir: &Path, used: bool) -> Result<(), OpenError> {
 
 /// Refuses what cannot be true of log and state together.
 fn check(disk: &dyn LogDisk, found: &Found, db: &StateDb, dir: &Path) -> Result<(), OpenError> {
-    let unreadable = |e: io::Error| OpenError::Corrupt { path: dir.to_owned(), what: "the log", reason: e.to_string() };
+    let unreadable = |e: io::Error| OpenError::reading("the log", dir, &e);
     let slot = |slot| -> Result<Option<LogId>, OpenError> {
         let record = disk.slot(slot).map_err(unreadable)?;
         record.map(|r| codec::decode_log_id(&r)).transpose().map_err(|e| unreadable(e.into()))
     };
-    let rows = db.raft_rows();
-    let rows =
-        rows.map_err(|e| OpenError::Corrupt { path: db.path().to_owned(), what: "the state", reason: e.to_string() })?;
+    let rows = db.raft_rows().map_err(|e| OpenError::reading("the state", db.path(), &e))?;
     let in_log = match rows.applied {
         Some(applied)
             if found.first.is_some_and(|first| first <= applied.index)

@@ -5,6 +5,7 @@
 
 use crate::codec;
 use crate::error::OpenError;
+use crate::files;
 use crate::identity::{Identity, read_identity};
 use crate::log::disk::{LogDisk, Slot};
 use crate::log::{DumpedEntry, Found, RocksLog, entries};
@@ -12,8 +13,6 @@ use crate::open::{log_dir, state_dir};
 use crate::snapshot::pointed_to;
 use crate::state::{Standing, stored_state};
 use crate::types::{LogId, StoredMembership, Vote};
-use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,10 +54,13 @@ impl Stopped {
     pub fn open(dir: &Path) -> Result<Stopped, OpenError> {
         let identity = read_identity(dir)?.ok_or_else(|| OpenError::NoMember { path: dir.to_owned() })?;
         let log = log_dir(dir);
-        if !log.join("CURRENT").exists() {
+        if !files::is_there(&log.join("CURRENT"))? {
             return Err(OpenError::Missing { path: dir.to_owned(), missing: "the log" });
         }
-        let lock = lock(dir, &log.join("LOCK"))?;
+        // Shares the lock that a running member holds for itself.
+        let path = log.join("LOCK");
+        let lock = files::lock(&path, false).map_err(OpenError::io("lock", path))?;
+        let lock = lock.ok_or_else(|| OpenError::InUse { path: dir.to_owned() })?;
         let log = Arc::new(RocksLog::open_read_only(&log)?);
         Ok(Stopped { dir: dir.to_owned(), identity, log, _lock: lock })
     }
@@ -74,13 +76,16 @@ impl Stopped {
             let Found { first, last, purged, committed, vote, .. } = found;
             Ok(StoredLog { first, last, purged, committed, flushed, vote })
         };
-        read().map_err(|e| self.corrupt("the log", &e))
+        read().map_err(|e| self.unreadable("the log", &e))
     }
 
     pub fn state(&self) -> Result<StoredState, OpenError> {
-        let current = pointed_to(&state_dir(&self.dir)).map_err(|e| self.corrupt("the state", &e))?;
-        let current = current.filter(|current| current.join("CURRENT").exists());
-        let current = current.ok_or_else(|| OpenError::Missing { path: self.dir.clone(), missing: "the state" })?;
+        let current = pointed_to(&state_dir(&self.dir)).map_err(|e| self.unreadable("the state", &e))?;
+        let missing = || OpenError::Missing { path: self.dir.clone(), missing: "the state" };
+        let current = current.ok_or_else(missing)?;
+        if !files::is_there(&current.join("CURRENT"))? {
+            return Err(missing());
+        }
         let (standing, membership) = stored_state(&current)?;
         Ok(StoredState { standing, membership })
     }
@@ -92,21 +97,11 @@ impl Stopped {
     ) -> Result<impl Iterator<Item = Result<DumpedEntry, OpenError>> + use<>, OpenError> {
         let from = from.max(self.log()?.first.unwrap_or(u64::MAX));
         let dir = self.dir.clone();
-        let corrupt = move |e: io::Error| OpenError::corrupt("the log", &dir, &e);
-        Ok(entries(self.log.clone(), from).map(move |entry| entry.map_err(&corrupt)))
+        let unreadable = move |e: io::Error| OpenError::reading("the log", &dir, &e);
+        Ok(entries(self.log.clone(), from).map(move |entry| entry.map_err(&unreadable)))
     }
 
-    fn corrupt(&self, what: &'static str, e: &io::Error) -> OpenError {
-        OpenError::corrupt(what, &self.dir, e)
-    }
-}
-
-/// Shares the lock that a running member holds for itself.
-fn lock(dir: &Path, path: &Path) -> Result<File, OpenError> {
-    let file = File::open(path).map_err(OpenError::io("open", path))?;
-    match fcntl_lock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(file),
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(OpenError::InUse { path: dir.to_owned() }),
-        Err(e) => Err(OpenError::io("lock", path)(e.into())),
+    fn unreadable(&self, what: &'static str, e: &io::Error) -> OpenError {
+        OpenError::reading(what, &self.dir, e)
     }
 }

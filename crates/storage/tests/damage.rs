@@ -25,7 +25,13 @@ fn wal(dir: &Path) -> PathBuf {
     logs.filter(|p| p.extension().is_some_and(|e| e == "log")).max().unwrap()
 }
 
-/// A directory with `ACKED` acknowledged entries and 50 more, and where the first of those begin in the write-ahead log.
+/// Where it is marked up to where the log is synced.
+fn mark(dir: &Path) -> PathBuf {
+    dir.join("log/SYNCED")
+}
+
+/// A directory with `ACKED` acknowledged entries and 50 more that are not known to be synced, and where the first of those begin in the
+/// write-ahead log.
 async fn written() -> (tempfile::TempDir, u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_at(dir.path());
@@ -33,9 +39,12 @@ async fn written() -> (tempfile::TempDir, u64) {
         append(&mut opened.log, vec![numbered(1, i, 9)]).await.unwrap();
     }
     let acked = wal(dir.path()).metadata().unwrap().len();
+    let marked = std::fs::read(mark(dir.path())).unwrap();
     for i in 0..25 {
         append(&mut opened.log, vec![numbered(1, ACKED + 2 * i, 9), numbered(1, ACKED + 2 * i + 1, 9)]).await.unwrap();
     }
+    drop(opened);
+    std::fs::write(mark(dir.path()), marked).unwrap();
     (dir, acked)
 }
 
@@ -76,23 +85,79 @@ async fn a_torn_end_costs_only_what_was_not_acknowledged() {
     }
     assert_eq!(after(dir.path(), |_| {}).await.unwrap(), ACKED + 50);
     // What was being written when the power went can also be zeroes.
-    let found = after(dir.path(), |bytes| bytes[acked as usize + 90..].fill(0)).await;
-    match found {
-        Ok(found) => assert!(found >= ACKED),
-        Err(e) => assert!(e.to_string().contains("cannot be read"), "{e}"),
-    }
+    let found = after(dir.path(), |bytes| bytes[acked as usize + 90..].fill(0)).await.unwrap();
+    assert!((ACKED..ACKED + 50).contains(&found), "{found}");
 }
 
 #[tokio::test]
-async fn a_log_cut_below_what_was_acknowledged_is_never_mixed_up() {
+async fn a_log_cut_below_what_was_acknowledged_is_refused() {
     let (dir, acked) = written().await;
     let mut cut = 0;
     while cut < acked {
-        match after(dir.path(), |bytes| bytes.truncate(cut as usize)).await {
-            Ok(found) => assert!(found <= ACKED),
-            Err(e) => assert!(e.to_string().contains("log"), "{e}"),
-        }
+        let found = after(dir.path(), |bytes| bytes.truncate(cut as usize)).await;
+        assert!(matches!(found, Err(OpenError::Corrupt { .. })), "cut at {cut} of {acked}: {found:?}");
         cut += acked / 40;
+    }
+}
+
+/// Without knowledge of what was synced, a length that leads past the end looks like a write that was not finished.
+#[tokio::test]
+async fn the_last_acknowledged_write_is_never_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    for i in 0..20 {
+        append(&mut opened.log, vec![numbered(1, i, 9)]).await.unwrap();
+    }
+    drop(opened);
+    let bytes = std::fs::read(wal(dir.path())).unwrap();
+    let last = *records(&bytes).last().unwrap();
+    for bit in 0..(bytes.len() - last) * 8 {
+        let found = after(dir.path(), |bytes| bytes[last + bit / 8] ^= 1 << (bit % 8)).await;
+        assert!(matches!(found, Err(OpenError::Corrupt { .. })), "bit {bit}: {found:?}");
+    }
+    let found = after(dir.path(), |bytes| bytes[last..].fill(0)).await;
+    assert!(matches!(found, Err(OpenError::Corrupt { .. })), "{found:?}");
+}
+
+/// A manifest gets a record for each table that a flush wrote, before one sync.
+#[tokio::test]
+async fn a_flush_that_a_power_cut_ended_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    commit(&mut opened, (0..ACKED).map(|i| numbered(1, i, 9)).collect()).await;
+    opened.state.flush().unwrap();
+    commit(&mut opened, (ACKED..ACKED + 50).map(|i| numbered(1, i, 9)).collect()).await;
+    let before = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), before.path());
+    opened.state.flush().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    drop(opened);
+    let manifest = |dir: &Path| {
+        let files = std::fs::read_dir(dir.join("state/db-1")).unwrap().map(|e| e.unwrap().path());
+        files.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST")).max().unwrap()
+    };
+    let (old, new) = (std::fs::read(manifest(before.path())).unwrap(), std::fs::read(manifest(copy.path())).unwrap());
+    assert!(new.starts_with(&old) && new.len() > old.len() + 512, "{} and {}", old.len(), new.len());
+    let sectors: Vec<usize> = (old.len() / 512..new.len().div_ceil(512)).collect();
+    for lost in 0..1_u32 << sectors.len().min(5) {
+        for cut in [new.len(), (old.len() + new.len()) / 2] {
+            let state = tempfile::tempdir().unwrap();
+            copy_dir(copy.path(), state.path());
+            // The flush is not recorded in the log before it is done.
+            std::fs::remove_dir_all(state.path().join("log")).unwrap();
+            copy_dir(&before.path().join("log"), &state.path().join("log"));
+            let mut torn = new.clone();
+            for (n, sector) in sectors.iter().enumerate().filter(|(n, _)| lost >> n & 1 == 1) {
+                let _ = n;
+                torn[(sector * 512).max(old.len())..((sector + 1) * 512).min(new.len())].fill(0);
+            }
+            torn.truncate(cut);
+            std::fs::write(manifest(state.path()), torn).unwrap();
+            let mut opened = open_with(state.path(), Arc::new(Sink::default()))
+                .unwrap_or_else(|e| panic!("sectors {lost:b} lost, cut at {cut}: {e}"));
+            assert_eq!(entries(&mut opened).await.len() as u64, ACKED + 50);
+        }
     }
 }
 
@@ -107,6 +172,12 @@ async fn a_state_shows_that_the_log_lost_its_end() {
     let bytes = wal(dir.path()).metadata().unwrap().len();
     for lost in [130, 1000, bytes / 2] {
         let e = after(dir.path(), |bytes| bytes.truncate(bytes.len() - lost as usize)).await.unwrap_err();
+        assert!(e.to_string().contains("its end is gone") || e.to_string().contains("is not whole"), "{e}");
+        // Also if nothing is known of what was synced.
+        let unmarked = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), unmarked.path());
+        std::fs::remove_file(mark(unmarked.path())).unwrap();
+        let e = after(unmarked.path(), |bytes| bytes.truncate(bytes.len() - lost as usize)).await.unwrap_err();
         assert!(e.to_string().contains("the end of the log is lost") || e.to_string().contains("missing"), "{e}");
     }
 }

@@ -255,3 +255,48 @@ async fn receiving_ends_the_node_if_the_disk_fails_and_for_nothing_else() {
     assert!(said.starts_with("receiving a snapshot: Input/output error"), "{said}");
     assert_eq!(*told.lock().unwrap(), [said]);
 }
+
+/// A file with a damaged block, and a table among its files that is large enough to have some.
+fn damage_a_block(dir: &Path) {
+    let files = std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path());
+    let tables = files.filter(|p| p.extension().is_some_and(|e| e == "sst"));
+    let table = tables.max_by_key(|p| p.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&table).unwrap();
+    bytes[100] ^= 0x10;
+    // The state has the same file by a hard link: it stays as it is.
+    std::fs::remove_file(&table).unwrap();
+    std::fs::write(&table, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn damaged_blocks_are_found_before_sending_and_after_receiving() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stopped = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut options = options(a.path());
+    let told = stopped.clone();
+    options.on_fatal = Arc::new(move |reason| told.lock().unwrap().push(reason));
+    let mut leader = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
+    commit(&mut leader, (0..500).map(|i| numbered(2, i, 400)).collect()).await;
+    let snapshot = build(&mut leader).await;
+    damage_a_block(snapshot.snapshot.path());
+
+    // The files are what they are, and each arrives as it is.
+    let files: Vec<CheckpointFile> = std::fs::read_dir(snapshot.snapshot.path())
+        .unwrap()
+        .map(|f| f.unwrap())
+        .map(|f| (f.file_name().into_string().unwrap(), std::fs::read(f.path()).unwrap()))
+        .map(|(name, bytes)| CheckpointFile { name, size: bytes.len() as u64, crc32c: crc32c::crc32c(&bytes) })
+        .collect();
+    let follower = open_at(b.path());
+    let mut receiver = CheckpointReceiver::begin(&follower.state.snapshot_dir(), files.clone()).unwrap();
+    for file in &files {
+        receiver.write(&file.name, 0, &std::fs::read(snapshot.snapshot.path().join(&file.name)).unwrap()).unwrap();
+    }
+    let e = receiver.finish().unwrap().require(&snapshot.meta).unwrap_err();
+    assert!(e.to_string().contains("it is not a state") && e.to_string().contains("checksum"), "{e}");
+
+    assert_eq!(*stopped.lock().unwrap(), Vec::<String>::new());
+    assert!(snapshot.snapshot.files().is_err());
+    let stopped = stopped.lock().unwrap();
+    assert!(stopped.iter().any(|reason| reason.contains("reading a snapshot")), "{stopped:?}");
+}

@@ -473,3 +473,53 @@ async fn views_are_of_one_moment_while_much_is_written() {
         assert!(!look());
     }
 }
+
+#[tokio::test]
+async fn a_read_of_damaged_rows_stops_the_node_whoever_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    commit(&mut opened, (0..500).map(|i| numbered(1, i, 400)).collect()).await;
+    opened.state.flush().unwrap();
+    drop(opened);
+    let files = std::fs::read_dir(dir.path().join("state/db-1")).unwrap().map(|e| e.unwrap().path());
+    let tables = files.filter(|p| p.extension().is_some_and(|e| e == "sst"));
+    let table = tables.max_by_key(|p| p.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&table).unwrap();
+    bytes[100] ^= 0x10;
+    std::fs::write(&table, bytes).unwrap();
+
+    let stopped = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut options = options(dir.path());
+    let told = stopped.clone();
+    options.on_fatal = Arc::new(move |reason| told.lock().unwrap().push(reason));
+    let opened = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
+    let view = opened.state.view();
+    let read = Table::ALL.iter().try_for_each(|table| view.scan(*table, &[], &[0xff; 16], &mut |_, _| Ok(Step::Next)));
+    assert!(read.is_err());
+    let reasons = stopped.lock().unwrap();
+    assert!(
+        reasons.iter().any(|r| r.contains("reading the state") && r.contains("lost or changed data")),
+        "{reasons:?}"
+    );
+}
+
+#[tokio::test]
+async fn nobody_but_its_owner_can_read_a_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let parent = tempfile::tempdir().unwrap();
+    let new = parent.path().join("data");
+    drop(open_at(&new));
+    assert_eq!((mode(&new), mode(&new.join("IDENTITY"))), (0o700, 0o600));
+    // One that was made by hand, or by an older version.
+    let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set(&new, 0o755);
+    set(&new.join("IDENTITY"), 0o644);
+    drop(open_at(&new));
+    assert_eq!((mode(&new), mode(&new.join("IDENTITY"))), (0o700, 0o600));
+    let shared = parent.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    set(&shared, 0o1777);
+    drop(open_at(&shared));
+    assert_eq!(shared.metadata().unwrap().permissions().mode() & 0o7777, 0o1777, "all users' directory stays theirs");
+}

@@ -33,6 +33,7 @@ mod setup;
 mod shim;
 mod strace;
 mod tools;
+mod torn;
 mod volume;
 mod world;
 

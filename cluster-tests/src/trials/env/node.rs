@@ -250,7 +250,10 @@ impl Node {
         let mut life = lock(&self.life);
         let before = life.dark.take().context("the power is not off")?;
         self.kill_in(&mut life)?;
-        let loss = self.disk()?.recover(&before)?;
+        let mut loss = self.disk()?.recover(&before)?;
+        if !was_alive {
+            loss.torn_bytes = Volume::tear(&before)?;
+        }
         if !was_alive {
             life.down = life.down.saturating_sub(1);
         }

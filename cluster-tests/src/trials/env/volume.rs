@@ -11,6 +11,7 @@ use super::{
     native::Native,
     picture::Picture,
     tools::{run, wait_until},
+    torn::Written,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,10 @@ pub(crate) struct Volume {
 
 /// What was on a volume before its power was cut.
 #[derive(Debug)]
-pub(crate) struct Before(Picture);
+pub(crate) struct Before {
+    files: Picture,
+    logs: Written,
+}
 
 /// What a power cut took.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct Loss {
     pub canary_kept: bool,
     /// Bytes of the node's files that had been written and were gone.
     pub data_bytes: u64,
+    /// Of those, bytes at the ends of write-ahead logs that were zero afterwards, where others around them were there.
+    #[serde(default)]
+    pub torn_bytes: u64,
     /// Files of the node that changed or vanished.
     pub files: Vec<String>,
 }
@@ -73,11 +80,11 @@ impl Volume {
 
     /// Cuts the power. Nothing may run on the volume that could see the difference.
     pub(crate) fn cut(&self, native: &Native) -> Result<Before> {
-        let before = Picture::of(&self.mount)?;
+        let before = Before { files: Picture::of(&self.mount)?, logs: Written::below(&self.mount)? };
         let mut canary = OpenOptions::new().write(true).open(self.mount.join(CANARY))?;
         canary.write_all(&vec![b'u'; UNSYNCED])?;
         native.cut(&self.mount)?;
-        Ok(Before(before))
+        Ok(before)
     }
 
     /// Gives the power back to a volume that no process has open; tells what is missing.
@@ -86,7 +93,7 @@ impl Volume {
         let image = self.image.display().to_string();
         self.attach(&image)?;
         let canary = std::fs::read(self.mount.join(CANARY)).unwrap_or_default();
-        let (data_bytes, files) = before.0.lost(&Picture::of(&self.mount)?);
+        let (data_bytes, files) = before.files.lost(&Picture::of(&self.mount)?);
         let loss = Loss {
             canary_bytes: if canary.get(..UNSYNCED).is_some_and(|bytes| bytes.iter().all(|byte| *byte == b'u')) {
                 0
@@ -95,10 +102,16 @@ impl Volume {
             },
             canary_kept: canary == SYNCED,
             data_bytes,
+            torn_bytes: 0,
             files,
         };
         self.write_canary()?;
         Ok(loss)
+    }
+
+    /// After [`Volume::recover`]: makes torn writes of those that were lost. Returns how many bytes are zero.
+    pub(crate) fn tear(before: &Before) -> Result<u64> {
+        before.logs.tear(&mut rand::make_rng())
     }
 
     /// Takes all the room there is; returns the bytes free before and after.

@@ -3,14 +3,15 @@
 //! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
 //! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
 
+use super::acknowledged::Peer;
 use super::pace::Pace;
 use super::sending::Sending;
 use super::session::{self, Session};
 use super::transport::{Link, PeerError};
 use super::validate::Rules;
 use super::{Peers, convert, snapshot};
-use conclave_storage::Checkpoint;
 use conclave_storage::types::{C, MemberNode, Vote};
+use conclave_storage::{Checkpoint, Witness};
 use futures::stream::{self, StreamExt};
 use futures::{FutureExt, Stream, TryFutureExt, TryStreamExt};
 use openraft::base::{BoxFuture, BoxStream};
@@ -41,6 +42,7 @@ pub struct Network {
     peers: Peers,
     sending: Sending,
     rules: Arc<Rules>,
+    witness: Witness,
 }
 
 impl RaftNetworkFactory<C> for Network {
@@ -60,13 +62,15 @@ impl RaftNetworkFactory<C> for Network {
 }
 
 impl Network {
-    pub fn new(peers: Peers, sending: Sending, rules: Arc<Rules>) -> Network {
-        Network { peers, sending, rules }
+    pub fn new(peers: Peers, sending: Sending, rules: Arc<Rules>, witness: Witness) -> Network {
+        Network { peers, sending, rules, witness }
     }
 
     fn client(&self, target: u64, used_for: Use) -> PeerClient {
         let link = self.peers.link(target).ok().cloned();
-        PeerClient { link, used_for, pace: Pace::new(RETRY), sending: self.sending.clone(), rules: self.rules.clone() }
+        let (sending, rules) = (self.sending.clone(), self.rules.clone());
+        let peer = Peer::new(target, self.witness.clone());
+        PeerClient { link, used_for, pace: Pace::new(RETRY), sending, rules, peer }
     }
 }
 
@@ -84,6 +88,7 @@ pub struct PeerClient {
     pace: Pace,
     sending: Sending,
     rules: Arc<Rules>,
+    peer: Peer,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -123,10 +128,11 @@ impl PeerClient {
         let term = request.vote.leader_id.term;
         let request = convert::append(request);
         let previous = request.previous;
+        self.peer.led_in(term);
         // openraft bounds this by the heartbeat interval.
         let reply = link.heartbeat(request).await?;
         self.rules.append_reply(&reply, previous, term)?;
-        convert::from_append_reply(reply)
+        convert::from_append_reply(self.peer.check(reply).await?)
     }
 
     /// For the replies of a session.
@@ -150,7 +156,8 @@ impl NetStreamAppend<C> for PeerClient {
                 let reply = self.beat(request).await.map_err(rpc)?;
                 return Ok(stream::iter([Ok(reply)]).boxed());
             }
-            let (link, pace, check) = (link.clone(), &self.pace, self.check());
+            let (link, pace, check, peer) = (link.clone(), &self.pace, self.check(), self.peer.clone());
+            let leading = peer.clone();
             // Waiting and connecting are part of the replies: openraft gives those up when it stops.
             let session = async move {
                 let turn = Arc::new(pace.turn().await);
@@ -158,6 +165,7 @@ impl NetStreamAppend<C> for PeerClient {
                 let opened = tokio::time::timeout(APPEND_PATIENCE, link.append(far.boxed())).await;
                 let replies = opened.unwrap_or(Err(PeerError::Unknown))?;
                 let asked = turn.clone();
+                let input = input.inspect(move |request| leading.led_in(request.vote.leader_id.term));
                 let requests = input.map(convert::append).inspect(move |request| {
                     if !request.entries.is_empty() {
                         asked.brings();
@@ -167,7 +175,10 @@ impl NetStreamAppend<C> for PeerClient {
                     turn.replied(reply.conflict.is_some());
                 }))
             };
-            let replies = session.try_flatten_stream();
+            let replies = session.try_flatten_stream().and_then(move |reply| {
+                let peer = peer.clone();
+                async move { peer.check(reply).await }
+            });
             Ok(replies.map(|r| r.and_then(convert::from_append_reply).map_err(session_failed)).boxed())
         }
         .boxed()
@@ -208,6 +219,7 @@ impl NetSnapshot<C> for PeerClient {
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
         let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
+        let last = snapshot.meta.last_log_id;
         let on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
             sent = snapshot::send(&*link, vote, snapshot) => sent,
@@ -216,7 +228,11 @@ impl NetSnapshot<C> for PeerClient {
         let reply = sent.map_err(unreachable)?;
         self.rules.told_vote(reply.vote.as_ref(), vote.leader_id.term).map_err(|e| unreachable(e.into()))?;
         on_its_way.arrived();
-        Ok(SnapshotResponse::new(convert::from_vote(reply.vote).map_err(unreachable)?))
+        let theirs = convert::from_vote(reply.vote).map_err(unreachable)?;
+        if let (Some(last), true) = (last, theirs == vote) {
+            self.peer.has(vote.leader_id.term, last.index);
+        }
+        Ok(SnapshotResponse::new(theirs))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::leadership::RaftCell;
 use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
+use crate::rollback::Rollback;
 use crate::throttle::Throttle;
 use crate::timer_keeper::TimerKeeper;
 use conclave_state::mutant;
@@ -22,7 +23,7 @@ use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub struct Parts {
     pub timers: TimerKeeper,
     pub state: StateHandle,
     pub suspicion: Suspicion,
+    pub rollback: Rollback,
 }
 
 /// Why it stopped stands in this member's own log.
@@ -124,8 +126,12 @@ impl Handler {
             });
             std::future::ready(request.map_err(|error| *note.lock() = Some(error)).ok())
         });
+        let rollback = self.parts().rollback.clone();
         let replies = raft.stream_append(requests).filter_map(move |reply| {
             let accepted = matches!(reply, Ok(Ok(_)));
+            if matches!(reply, Ok(Err(StreamAppendError::Conflict(_)))) {
+                rollback.refused(from);
+            }
             let told = !(quiet.answered() && accepted);
             std::future::ready(told.then(|| reply.map(convert::append_reply).map_err(stopped)))
         });
@@ -256,12 +262,16 @@ impl Handler {
     ) -> Result<pb::RegisterReply, PeerError> {
         let checked = self.parts().rules.register(from, &request);
         checked.map_err(|refusal| self.refuse(from, "register", refusal))?;
-        let registry = self.parts().registry.clone();
+        let (registry, witness) = (self.parts().registry.clone(), self.parts().rollback.witness().clone());
         // Durable before it is answered, so it waits for the disk: not on the event loop.
-        let recorded = tokio::task::spawn_blocking(move || registry.register(request.member, request.incarnation));
+        let recorded = tokio::task::spawn_blocking(move || {
+            let accepted = registry.register(request.member, request.incarnation)?;
+            let known = witness.acknowledged(request.member)?.unwrap_or_default();
+            let (acknowledged_term, acknowledged_index) = (known.term, known.index);
+            std::io::Result::Ok(pb::RegisterReply { accepted, acknowledged_term, acknowledged_index })
+        });
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
-        let accepted = recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))?;
-        Ok(pb::RegisterReply { accepted })
+        recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))
     }
 }
 

@@ -11,6 +11,7 @@
 //! 3. A call that failed says whether it can have had an effect: [`PeerError`].
 //! 4. What a peer sends, requests and replies, is validated before anything believes it: [`validate`].
 
+mod acknowledged;
 pub mod client;
 mod convert;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub mod pb {
 }
 
 use crate::keeper::{Id, Kind, Wish};
+use conclave_storage::Acknowledged;
 use conclave_storage::types::MemberNode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,10 +111,11 @@ impl Peers {
         reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
-    /// Whether the peer has (now) this incarnation on record for the member.
-    pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<bool, PeerError> {
+    /// What the peer knows the member to have acknowledged; `None` if it has another incarnation on record for it.
+    pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Acknowledged>, PeerError> {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
-        Ok(reply.accepted)
+        let known = Acknowledged { term: reply.acknowledged_term, index: reply.acknowledged_index };
+        Ok(reply.accepted.then_some(known))
     }
 }
 

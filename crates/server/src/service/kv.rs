@@ -20,8 +20,6 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Between two looks at how far the sweep has come.
-
 pub struct KvService {
     node: Arc<Node>,
     limits: Limits,

@@ -28,6 +28,8 @@ pub enum Slot {
     Installing,
     /// The incarnation that holds a member id.
     Registered(u64),
+    /// How far a member is known to have acknowledged the log.
+    Acknowledged(u64),
 }
 
 #[derive(Clone, Debug)]

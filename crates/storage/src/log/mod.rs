@@ -14,12 +14,14 @@ pub mod disk;
 
 mod cache;
 mod dump;
+mod mark;
 mod registry;
 mod rocks;
 mod sizes;
 mod step;
 mod store;
 mod sync_times;
+mod witness;
 mod writer;
 
 pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
@@ -27,7 +29,11 @@ pub use registry::Registry;
 pub use step::WriterStep;
 pub use store::{LogLimits, LogSize, LogStats, LogStore};
 pub use sync_times::SyncTimes;
+pub use witness::{Acknowledged, LogStanding, Witness};
 
 pub(crate) use dump::entries;
 pub(crate) use rocks::{RocksLog, quiet};
 pub(crate) use store::{Found, entry_at};
+
+#[cfg(test)]
+mod power_cut_tests;

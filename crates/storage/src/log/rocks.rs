@@ -2,12 +2,14 @@
 //!
 //! The recovery mode tolerates a torn end of the write-ahead log (what was being written when the machine stopped) and nothing
 //! else: the default would silently end the log at the first bad record, with acknowledged entries behind it. Log files that are
-//! no longer written are tracked in the manifest, so that one that is missing or short is noticed too.
+//! no longer written are tracked in the manifest, so that one that is missing or short is noticed too. A file beside the database
+//! knows up to where it was synced ([`super::mark`]), so that a lost end is noticed as well.
 
 use super::disk::{LogDisk, LogOp, Slot};
+use super::mark::Mark;
 use crate::background;
 use crate::descriptors::OpenFiles;
-use crate::error::{OpenError, rocks_io};
+use crate::error::{OpenError, damaged, rocks_io};
 use crate::journals;
 use bytes::Bytes;
 use rocksdb::{
@@ -20,9 +22,12 @@ use std::path::Path;
 const ENTRIES: &str = "entries";
 const SLOTS: &str = "slots";
 const REGISTERED: &[u8] = b"registered/";
+const ACKNOWLEDGED: &[u8] = b"acknowledged/";
 
 pub(crate) struct RocksLog {
     db: DB,
+    /// Only of a log that is written.
+    mark: Option<Mark>,
 }
 
 fn options() -> Options {
@@ -61,21 +66,35 @@ fn families() -> [ColumnFamilyDescriptor; 3] {
 
 impl RocksLog {
     pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
-        journals::check("the log", dir)?;
+        let synced = Mark::read(dir).map_err(OpenError::io("read", dir.join(Mark::FILE)))?;
+        journals::mend(journals::Of::Log { synced }, dir)?;
         background::yielding_threads();
         let mut o = options();
         // Whoever needs an entry finds it in memory (`cache`), but for a member that was away.
         background::direct(&mut o, dir);
         let db = DB::open_cf_descriptors(&o, dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
-        Ok(RocksLog { db })
+        let last = db.latest_sequence_number();
+        if let Some(synced) = synced.filter(|synced| *synced > last) {
+            let reason = format!("its end is gone: it was synced up to write {synced}, and ends with write {last}");
+            return Err(OpenError::Corrupt { path: dir.into(), what: "the log", reason });
+        }
+        // Opening has brought everything that it found to the disk.
+        let mark = Mark::open(dir, last).map_err(OpenError::io("write", dir.join(Mark::FILE)))?;
+        Ok(RocksLog { db, mark: Some(mark) })
     }
 
     /// For looking at the log of a member that is stopped.
     pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
-        journals::check("the log", dir)?;
+        journals::check(journals::Of::Log { synced: None }, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
             .map_err(|e| OpenError::rocks("the log", dir, &e))?;
-        Ok(RocksLog { db })
+        Ok(RocksLog { db, mark: None })
+    }
+
+    /// Ends the write-ahead log that is being written, and begins another.
+    #[cfg(test)]
+    pub(super) fn rotate(&self) {
+        self.db.flush_cf(self.family(ENTRIES)).unwrap();
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
@@ -92,12 +111,13 @@ fn slot_key(slot: Slot) -> Vec<u8> {
         Slot::Flushed => b"flushed",
         Slot::Installing => b"installing",
         Slot::Registered(id) => return [REGISTERED, id.to_be_bytes().as_slice()].concat(),
+        Slot::Acknowledged(id) => return [ACKNOWLEDGED, id.to_be_bytes().as_slice()].concat(),
     };
     name.to_vec()
 }
 
 fn index_of(key: &[u8]) -> io::Result<u64> {
-    let bytes = key.try_into().map_err(|_| io::Error::other("an entry's key does not have 8 bytes"))?;
+    let bytes = key.try_into().map_err(|_| damaged("an entry's key does not have 8 bytes"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
@@ -118,7 +138,10 @@ impl LogDisk for RocksLog {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.db.flush_wal(true).map_err(rocks_io)
+        // Of what is synced below: what is written meanwhile may not be.
+        let last = self.db.latest_sequence_number();
+        self.db.flush_wal(true).map_err(rocks_io)?;
+        self.mark.as_ref().map_or(Ok(()), |mark| mark.set(last))
     }
 
     fn reclaim(&self, to: u64) -> io::Result<()> {

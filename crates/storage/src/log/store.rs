@@ -10,6 +10,7 @@ use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
 use super::step::WriterStep;
 use super::sync_times::SyncTimes;
+use super::witness::LogStanding;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
 use crate::error::Fatal;
@@ -87,7 +88,7 @@ impl Shared {
     pub(super) fn fail(&self, e: &io::Error) -> io::Error {
         self.failed.store(true, Ordering::SeqCst);
         self.durable.send_modify(|_| {});
-        self.fatal.raise("writing the log", e)
+        self.fatal.raise("writing the log", io::Error::new(e.kind(), e.to_string()))
     }
 }
 
@@ -201,7 +202,7 @@ impl LogStore {
         limits: LogLimits,
         sync: bool,
         fatal: Fatal,
-    ) -> LogStore {
+    ) -> io::Result<LogStore> {
         let shared = Arc::new(Shared {
             tail: Mutex::new(Tail::found(found, limits.cache_bytes)),
             durable: watch::Sender::new(0),
@@ -219,17 +220,14 @@ impl LogStore {
             sync,
             committed: found.committed,
         };
-        let thread = std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || writer.run(&rest))
-            .expect("a thread can be started while the node starts");
-        LogStore {
+        let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || writer.run(&rest))?;
+        Ok(LogStore {
             writer: Arc::new(WriterHandle { queue: Some(queue), thread: Some(thread) }),
             shared,
             disk,
             room: Arc::new(Semaphore::new(limits.queue_bytes)),
             limits,
-        }
+        })
     }
 
     pub fn stats(&self) -> LogStats {
@@ -268,6 +266,32 @@ impl LogStore {
         rx.recv().map_err(|_| io::Error::other("the log writer has ended"))?
     }
 
+    /// Stores some records durably, with one sync if nothing comes between. Blocks.
+    pub(crate) fn set_all_blocking(&self, records: Vec<(Slot, Vec<u8>)>) -> io::Result<()> {
+        let (tx, rx) = channel();
+        let count = records.len();
+        for (slot, record) in records {
+            let tx = tx.clone();
+            self.send(Op::Set { slot, record, done: Box::new(move |result| drop(tx.send(result))) })?;
+        }
+        for _ in 0..count {
+            rx.recv().map_err(|_| io::Error::other("the log writer has ended"))??;
+        }
+        Ok(())
+    }
+
+    /// Both of one moment, and as they are in memory: ahead of the disk, never behind.
+    pub(crate) fn standing(&self) -> LogStanding {
+        let tail = self.shared.tail.lock();
+        let term = tail.vote.map_or(0, |vote| vote.leader_id.term);
+        LogStanding { term, index: tail.last.map_or(0, |last| last.index) }
+    }
+
+    /// A single record as it is on the disk.
+    pub(crate) fn slot(&self, slot: Slot) -> io::Result<Option<bytes::Bytes>> {
+        self.disk.slot(slot)
+    }
+
     /// Waits until the entry at `index` would survive a crash. Returns at once for an index that is not (any more) in the log.
     pub(crate) async fn durable(&self, index: u64) -> io::Result<()> {
         if self.shared.tail.lock().is_durable(index) {
@@ -293,7 +317,8 @@ impl LogStore {
             let read = self.complete(plan, max_bytes);
             // Entries may have gone while the disk was read: what was read then is worth nothing.
             if self.shared.tail.lock().epoch() == epoch {
-                return read;
+                // Whoever asked, a log that cannot be read is the end.
+                return read.map_err(|e| self.shared.fatal.raise("reading the log", e));
             }
         }
     }

@@ -8,6 +8,7 @@
 //! 3. `committed` is written only when the very entry that it names is durable. (Its index alone says nothing: an entry that is about to be
 //!    truncated may stand there.)
 //! 4. After a failure nothing more is written: every later operation fails.
+//! 5. Every write is synced before the next one begins, so a power cut can take or tear one write at most. `journals` relies on that.
 
 use super::disk::{LogDisk, LogOp, Slot};
 use super::store::Shared;
@@ -92,7 +93,7 @@ impl Writer {
         let mut group = Group::default();
         self.add_committed(&mut group);
         if !group.ops.is_empty()
-            && let Err(e) = self.disk.write(group.ops)
+            && let Err(e) = self.disk.write(group.ops).and_then(|()| if self.sync { self.disk.sync() } else { Ok(()) })
         {
             tracing::warn!(error = %e, "the commit index could not be stored at the end; the next start replays less");
         }
@@ -119,7 +120,11 @@ impl Writer {
                 group.must_sync = true;
                 group.wait(Waiting::Other(done));
             }
-            Op::Truncate(range) => group.ops.push(LogOp::Truncate { from: range.start, to: range.end }),
+            Op::Truncate(range) => {
+                group.ops.push(LogOp::Truncate { from: range.start, to: range.end });
+                // Nobody waits for it, but it must not be lost while the write after it is kept.
+                group.must_sync = true;
+            }
             Op::Purge { range, upto } => {
                 group.ops.push(LogOp::Set { slot: Slot::Purged, record: codec::encode_log_id(&upto) });
                 group.ops.push(LogOp::Purge { from: range.start, to: range.end });

@@ -6,16 +6,18 @@
 //!
 //! 1. The metadata of a checkpoint is read from its own database.
 //! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was flushed that far.
-//! 3. What is kept for followers never gets older: the log behind it may be purged already.
+//! 3. It is verified block by block before it is sent, and after it was received.
+//! 4. What is kept for followers never gets older: the log behind it may be purged already.
 
-use crate::error::rocks_io;
+use crate::error::{Cause, Fatal, rocks_io};
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::disk::Slot;
-use crate::state::{RaftRows, StateShared, read_machine_rows, read_raft_rows};
+use crate::state::{RaftRows, StateShared, read_machine_rows, read_raft_rows, verify};
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, shown};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -32,16 +34,23 @@ pub struct CheckpointFile {
 }
 
 /// A handle; the directory goes with the last one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checkpoint {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    /// Of files that are this member's own: damage to them is damage to its state.
+    fatal: Option<Fatal>,
     /// Computed once, when first asked for.
     files: Mutex<Option<Vec<CheckpointFile>>>,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Checkpoint").field(&self.inner.path).finish()
+    }
 }
 
 impl Drop for Inner {
@@ -53,21 +62,43 @@ impl Drop for Inner {
 }
 
 impl Checkpoint {
-    /// Takes charge of a complete directory.
+    /// Takes charge of a complete directory, of files that came from elsewhere.
     pub(super) fn own(path: PathBuf) -> Checkpoint {
-        Checkpoint { inner: Arc::new(Inner { path, files: Mutex::new(None) }) }
+        Checkpoint { inner: Arc::new(Inner { path, fatal: None, files: Mutex::new(None) }) }
+    }
+
+    /// Takes charge of a complete directory with files of this member's state.
+    pub(super) fn own_state(path: PathBuf, fatal: Fatal) -> Checkpoint {
+        Checkpoint { inner: Arc::new(Inner { path, fatal: Some(fatal), files: Mutex::new(None) }) }
+    }
+
+    /// A read that found damage, or failed, stops the node if the files are its own.
+    fn judged<T>(&self, read: io::Result<T>) -> io::Result<T> {
+        read.map_err(|e| match &self.inner.fatal {
+            Some(fatal) if matches!(Cause::of(&e), Cause::Damage | Cause::Device) => {
+                fatal.raise("reading a snapshot", e)
+            }
+            _ => e,
+        })
     }
 
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Names, sizes and checksums. Reads every byte the first time: keep it off the event loop.
+    /// Names, sizes and checksums, once every block has been found sound. Reads everything twice the first time: keep it off the event loop.
     pub fn files(&self) -> io::Result<Vec<CheckpointFile>> {
         let mut known = self.inner.files.lock();
         if let Some(files) = &*known {
             return Ok(files.clone());
         }
+        let files = self.judged(self.measured())?;
+        *known = Some(files.clone());
+        Ok(files)
+    }
+
+    fn measured(&self) -> io::Result<Vec<CheckpointFile>> {
+        verify(&self.inner.path)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.inner.path)? {
             let entry = entry?;
@@ -76,7 +107,6 @@ impl Checkpoint {
             files.push(CheckpointFile { name, size, crc32c });
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        *known = Some(files.clone());
         Ok(files)
     }
 
@@ -88,12 +118,17 @@ impl Checkpoint {
 
     /// At most `length` bytes of a file from `offset` on; empty at its end. Blocks for one read.
     pub fn read_chunk(&self, name: &str, offset: u64, length: usize) -> io::Result<Bytes> {
-        let file = File::open(self.inner.path.join(plain_name(name)?))?;
-        let left = file.metadata()?.len().saturating_sub(offset);
-        let mut chunk = vec![0; usize::try_from(left).map_or(length, |left| left.min(length))];
-        file.read_exact_at(&mut chunk, offset)?;
-        Ok(Bytes::from(chunk))
+        let path = self.inner.path.join(plain_name(name)?);
+        self.judged(read_piece(&path, offset, length))
     }
+}
+
+fn read_piece(path: &Path, offset: u64, length: usize) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    let left = file.metadata()?.len().saturating_sub(offset);
+    let mut chunk = vec![0; usize::try_from(left).map_or(length, |left| left.min(length))];
+    file.read_exact_at(&mut chunk, offset)?;
+    Ok(Bytes::from(chunk))
 }
 
 pub(super) fn require_announced(rows: &RaftRows, meta: &SnapshotMeta) -> io::Result<()> {
@@ -180,7 +215,7 @@ pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
     let path = fresh_dir(shared.snapshots.dir(), "built")?;
     let checkpoint = shared.alone(|db| {
         db.checkpoint(&path).map_err(rocks_io)?;
-        Ok(Checkpoint::own(path))
+        Ok(Checkpoint::own_state(path, shared.fatal.clone()))
     })?;
     let rows = read_raft_rows(checkpoint.path())?;
     failpoint!("snapshot-before-record");

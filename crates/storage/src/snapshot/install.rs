@@ -8,6 +8,7 @@
 //! from a log that has lost its end.
 
 use super::checkpoint::{Checkpoint, fresh_dir, require_announced};
+use crate::error::{OpenError, damaged};
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::disk::Slot;
@@ -30,8 +31,7 @@ pub(crate) fn pointed_to(state_dir: &Path) -> io::Result<Option<PathBuf>> {
         Err(e) => return Err(e),
     };
     let number = text.strip_suffix('\n').and_then(|t| t.strip_prefix(PREFIX)).filter(|n| n.parse::<u64>().is_ok());
-    let number =
-        number.ok_or_else(|| io::Error::other(format!("{POINTER} holds {text:?}, not the name of a directory")))?;
+    let number = number.ok_or_else(|| damaged(format!("{POINTER} holds {text:?}, not the name of a directory")))?;
     Ok(Some(state_dir.join(format!("{PREFIX}{number}"))))
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
     let last = meta.last_log_id.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
     let dir = new_state_dir(shared.state_dir())?;
     take_over(checkpoint.path(), &dir)?;
-    let db = StateDb::open(&dir, &shared.limits).map_err(io::Error::other)?;
+    let db = StateDb::open(&dir, &shared.limits).map_err(OpenError::into_io)?;
     db.raft_rows().and_then(|rows| require_announced(&rows, meta)).inspect_err(|_| db.retire())?;
     if mutant!("snapshot-without-leases") {
         db.clear(Table::Lease)?;
@@ -88,6 +88,6 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
     // The caller may drop its checkpoint, and a follower of this member may want it: a copy of our own.
     let path = fresh_dir(shared.snapshots.dir(), "installed")?;
     take_over(checkpoint.path(), &path)?;
-    shared.snapshots.keep(Snapshot { meta: meta.clone(), snapshot: Checkpoint::own(path) });
+    shared.snapshots.keep(Snapshot { meta: meta.clone(), snapshot: Checkpoint::own_state(path, shared.fatal.clone()) });
     Ok(db)
 }

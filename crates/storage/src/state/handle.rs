@@ -14,7 +14,7 @@ use super::view::{Moment, Past, Stash, StateView};
 use super::{StateLimits, flusher, sweeper};
 use crate::background::apart;
 use crate::codec;
-use crate::error::{Fatal, OnFatal};
+use crate::error::{Cause, Fatal, OnFatal};
 use crate::failpoint::failpoint;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
@@ -102,7 +102,7 @@ impl StateShared {
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
             standings: Mutex::default(),
-            stash: Arc::default(),
+            stash: Arc::new(Stash::new(Fatal(on_fatal.clone()))),
             turn: RwLock::default(),
             unflushed: AtomicU64::new(0),
             flush_at: AtomicU64::new(apart(limits.flush_bytes)),
@@ -244,19 +244,19 @@ impl StateShared {
 
 impl State {
     /// Starts the threads.
-    pub(crate) fn start(shared: Arc<StateShared>) -> Arc<State> {
+    pub(crate) fn start(shared: Arc<StateShared>) -> io::Result<Arc<State>> {
         let spawn = |name: &str, run: fn(&StateShared, &Receiver<()>)| {
             let (tx, rx) = channel();
             let state = shared.clone();
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&state, &rx));
-            (Some(tx), thread.expect("a thread can be started while the node starts"))
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&state, &rx))?;
+            io::Result::Ok((Some(tx), thread))
         };
-        let (flush, flusher) = spawn("state-flusher", flusher::run);
-        let (sweep, sweeper) = spawn("state-sweeper", sweeper::run);
+        let (flush, flusher) = spawn("state-flusher", flusher::run)?;
+        let (sweep, sweeper) = spawn("state-sweeper", sweeper::run)?;
         // What was compacted before the start may not be swept.
         tell(sweep.as_ref());
         *shared.workers.lock() = Workers { flush, sweep };
-        Arc::new(State { shared, threads: vec![flusher, sweeper] })
+        Ok(Arc::new(State { shared, threads: vec![flusher, sweeper] }))
     }
 }
 
@@ -358,10 +358,11 @@ impl StateHandle {
     /// become read-only), the disk is not to be trusted from here on: the node stops. Content that is refused, and room or open files
     /// that are wanting, are the transfer's end and nothing more: what a peer sends must not be able to stop this node.
     pub fn receiving_failed(&self, error: io::Error) -> io::Error {
-        /// `EIO`, which has no kind of its own.
-        const INPUT_OUTPUT: i32 = 5;
-        let disk = error.raw_os_error() == Some(INPUT_OUTPUT) || error.kind() == io::ErrorKind::ReadOnlyFilesystem;
-        if disk { self.shared.fatal.raise("receiving a snapshot", error) } else { error }
+        if matches!(Cause::of(&error), Cause::Device | Cause::ReadOnly) {
+            self.shared.fatal.raise("receiving a snapshot", error)
+        } else {
+            error
+        }
     }
 
     /// Where the directories of snapshots belong: those received, too.

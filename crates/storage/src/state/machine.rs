@@ -16,6 +16,7 @@ use super::handle::State;
 use super::rocks::{RaftRows, StateDb};
 use super::standing::MARKED;
 use super::view::Rows;
+use crate::error::{damaged, fault_io};
 use crate::failpoint::failpoint;
 use crate::proposal::Segment;
 use crate::snapshot::{self, Checkpoint};
@@ -121,7 +122,7 @@ impl StateStore {
         let Parts { shared, sink, origin } = parts;
         let db = shared.db();
         let raft = db.raft_rows()?;
-        let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
+        let machine = Machine::load(&Rows::now(&db)).map_err(|e| fault_io(&e))?;
         shared.publish(&machine, raft.applied.as_ref(), Vec::new());
         shared.wake_applied();
         Ok(StateStore { shared, sink, machine: Some(machine), raft, origin })
@@ -133,7 +134,7 @@ impl StateStore {
             return Ok(());
         }
         let text = format!("entry {} follows {}: entries are missing", entry.log_id.index, shown(previous));
-        Err(self.shared.fatal.raise("applying the log", text))
+        Err(self.shared.fatal.raise("applying the log", damaged(text)))
     }
 
     async fn apply_group(&mut self, group: Group) -> io::Result<()> {
@@ -184,7 +185,7 @@ impl StateStore {
 
     /// Takes over the state in another database.
     fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
-        let machine = Machine::load(&Rows::now(&db)).map_err(io::Error::other)?;
+        let machine = Machine::load(&Rows::now(&db)).map_err(|e| fault_io(&e))?;
         self.shared.replace(db, &machine, meta.last_log_id.as_ref());
         self.machine = Some(machine);
         self.raft = RaftRows { applied: meta.last_log_id, membership: meta.last_membership.clone() };
@@ -240,7 +241,7 @@ fn execute_segments<V: View>(
         let own = segment.origin == origin;
         let mut outcomes = Vec::with_capacity(if own { segment.commands.len() } else { 0 });
         for command in &segment.commands {
-            let outcome = batch.apply(at, command, own).map_err(io::Error::other)?;
+            let outcome = batch.apply(at, command, own).map_err(|e| fault_io(&e))?;
             if own {
                 outcomes.push(outcome);
             }

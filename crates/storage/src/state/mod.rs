@@ -20,7 +20,7 @@ pub use view::StateView;
 
 pub(crate) use handle::{State, StateShared};
 pub(crate) use machine::Parts;
-pub(crate) use rocks::{RaftRows, StateDb, read_machine_rows, read_raft_rows, stored_state};
+pub(crate) use rocks::{RaftRows, StateDb, read_machine_rows, read_raft_rows, stored_state, verify};
 
 /// Bounds of the state's memory and of the work done in one piece.
 #[derive(Clone, Debug)]

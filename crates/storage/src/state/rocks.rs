@@ -9,14 +9,14 @@ use super::{Standing, StateLimits};
 use crate::background;
 use crate::codec;
 use crate::descriptors::OpenFiles;
-use crate::error::{OpenError, rocks_io};
+use crate::error::{OpenError, damaged, fault_io, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
 use crate::{files, journals};
 use conclave_state::{Machine, Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
-    SliceTransform, WriteBatch, WriteOptions,
+    ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,7 @@ pub(crate) struct RaftRows {
 }
 
 fn raft_rows(db: &DB) -> io::Result<RaftRows> {
-    let raft = db.cf_handle(RAFT).ok_or_else(|| io::Error::other("the state has no table for Raft"))?;
+    let raft = db.cf_handle(RAFT).ok_or_else(|| damaged("the state has no table for Raft"))?;
     let row = |key| db.get_cf(raft, key).map_err(rocks_io);
     Ok(RaftRows {
         applied: row(APPLIED)?.map(|r| codec::decode_log_id(&r)).transpose()?,
@@ -157,16 +157,38 @@ pub(crate) fn read_machine_rows(dir: &Path) -> io::Result<RaftRows> {
     let text = |e: OpenError| if let OpenError::Corrupt { reason, .. } = e { reason } else { e.to_string() };
     let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("it is not a state: {why}"));
     let db = StateDb::open_read_only(dir).map_err(|e| refused(text(e)))?;
+    verify_blocks(&db).map_err(|e| refused(e.to_string()))?;
     Machine::load(&Rows::now(&db)).map_err(|e| refused(e.to_string()))?;
     db.raft_rows().map_err(|e| refused(e.to_string()))
+}
+
+/// Reads every row of a checkpoint, and with it the checksum of every block. What is damaged on the disk has a sound checksum as a file.
+pub(crate) fn verify(dir: &Path) -> io::Result<()> {
+    verify_blocks(&StateDb::open_read_only(dir).map_err(OpenError::into_io)?)
+}
+
+fn verify_blocks(db: &StateDb) -> io::Result<()> {
+    for name in family_names() {
+        let mut once = ReadOptions::default();
+        once.set_verify_checksums(true);
+        once.fill_cache(false);
+        once.set_total_order_seek(true);
+        let mut rows = db.db.raw_iterator_cf_opt(db.family(name), once);
+        rows.seek_to_first();
+        while rows.valid() {
+            rows.next();
+        }
+        rows.status().map_err(rocks_io)?;
+    }
+    Ok(())
 }
 
 /// What the state in a directory holds, without changing it.
 pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
     let db = StateDb::open_read_only(dir)?;
-    let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), what: "the state", reason };
-    let raft = db.raft_rows().map_err(|e| corrupt(e.to_string()))?;
-    let meta = read::meta(&Rows::now(&db)).map_err(|e| corrupt(e.to_string()))?;
+    let unreadable = |e: io::Error| OpenError::reading("the state", dir, &e);
+    let raft = db.raft_rows().map_err(unreadable)?;
+    let meta = read::meta(&Rows::now(&db)).map_err(|e| unreadable(fault_io(&e)))?;
     Ok((Standing::new(raft.applied.as_ref(), meta), raft.membership))
 }
 
@@ -178,7 +200,7 @@ impl StateDb {
     }
 
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
-        journals::check("the state", dir)?;
+        journals::mend(journals::Of::State, dir)?;
         background::yielding_threads();
         let mut o = options(limits);
         background::in_pieces(&mut o);
@@ -199,7 +221,7 @@ impl StateDb {
 
     fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
         let limits = StateLimits::default();
-        journals::check("the state", dir)?;
+        journals::check(journals::Of::State, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
         Ok(StateDb::around(db, dir))

@@ -7,6 +7,7 @@ use super::handle::StateShared;
 use super::rocks::StateDb;
 use super::view::Rows;
 use crate::codec::SweepProgress;
+use crate::error::fault_io;
 use crate::failpoint::failpoint;
 use conclave_state::sweep::sweep;
 use std::io;
@@ -39,7 +40,7 @@ fn step(db: &StateDb, compacted: i64, changes: usize) -> io::Result<Option<usize
     if done >= compacted {
         return Ok(None);
     }
-    let (rows, next) = sweep(&Rows::now(db), from, compacted, changes).map_err(io::Error::other)?;
+    let (rows, next) = sweep(&Rows::now(db), from, compacted, changes).map_err(|e| fault_io(&e))?;
     let progress = match next {
         Some(from) => SweepProgress { from, done },
         None => SweepProgress { from: compacted, done: compacted },

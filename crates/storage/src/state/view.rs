@@ -15,9 +15,11 @@
 //!
 //! 1. A view sees all tables at one moment. Its [`StateView::bounds`] belong to that moment: everything at or above its compacted
 //!    revision is there. (Bounds that were taken at another moment do not: the sweeper may have been there in between.)
-//! 2. The view of `apply` has no snapshot. Nobody else writes, but for the sweeper, which removes only what no command reads.
+//! 2. A read that fails, on whichever path, stops the node. (`apply` and the sweeper read by [`Rows`] and report it themselves.)
+//! 3. The view of `apply` has no snapshot. Nobody else writes, but for the sweeper, which removes only what no command reads.
 
 use super::rocks::StateDb;
+use crate::error::{Fatal, fault_io};
 use bytes::Bytes;
 use conclave_state::read::Bounds;
 use conclave_state::{Fault, Step, Table, View, first_living};
@@ -335,21 +337,27 @@ pub(super) struct Moment {
 
 /// Views that were let go. Each keeps files and buffers of its moment alive, so there are few, and none outlives its use: whoever
 /// changes the state clears the stash.
-#[derive(Default)]
-pub(super) struct Stash(Mutex<Vec<(Moment, Frozen)>>);
+pub(super) struct Stash {
+    views: Mutex<Vec<(Moment, Frozen)>>,
+    fatal: Fatal,
+}
 
 const STASHED: usize = 4;
 
 impl Stash {
+    pub(super) fn new(fatal: Fatal) -> Stash {
+        Stash { views: Mutex::default(), fatal }
+    }
+
     pub(super) fn clear(&self) {
-        let gone = std::mem::take(&mut *self.0.lock());
+        let gone = std::mem::take(&mut *self.views.lock());
         // Outside of the lock: closing iterators takes its time.
         drop(gone);
     }
 
     /// A view of exactly this moment, if there is one.
     pub(super) fn take(self: &Arc<Self>, moment: Moment) -> Option<StateView> {
-        let (at, frozen) = self.0.lock().pop()?;
+        let (at, frozen) = self.views.lock().pop()?;
         let view = StateView { frozen: Some(frozen), moment: at, stash: self.clone() };
         if at == moment {
             return Some(view);
@@ -363,7 +371,7 @@ impl Stash {
         if frozen.borrow_owner().state().is_retired() {
             return;
         }
-        let mut views = self.0.lock();
+        let mut views = self.views.lock();
         if views.len() < STASHED {
             views.push((moment, frozen));
         }
@@ -406,9 +414,14 @@ impl StateView {
         self.moment.applied
     }
 
-    fn rows<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> T) -> T {
+    /// Reads, and stops the node if that fails: whoever asked gets an error as well, but what a damaged state answers next is not known.
+    fn rows<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> Result<T, Fault>) -> Result<T, Fault> {
         let frozen = self.frozen.as_ref().expect("taken only when the view is let go");
-        frozen.with_dependent(|_, rows| read(rows))
+        let found = frozen.with_dependent(|_, rows| read(rows));
+        if let Err(fault) = &found {
+            self.stash.fatal.raise("reading the state", fault_io(fault));
+        }
+        found
     }
 }
 

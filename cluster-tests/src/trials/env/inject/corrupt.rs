@@ -65,6 +65,11 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
             std::fs::remove_dir_all(&node.data)?;
             std::fs::create_dir(&node.data)?;
             copy_tree(&copy, &node.data)?;
+            // The directory as it was last, and not an older copy: the member need not wait for all others to say so.
+            match std::fs::remove_file(node.data.join("PLACE")) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
             // A restore is done when it is on the disk: the next power loss must find it.
             run("sync", ["-f".as_ref(), node.data.as_os_str()])?;
             effects.extend(node.start()?.map(|pid| Effect::Started { node: node.index, pid }));

@@ -1,0 +1,138 @@
+//! What this member knows that the others have acknowledged to it: kept for them, so that one whose directory is an older copy of itself
+//! can be told.
+//!
+//! A leader learns with each reply how far the log of a follower is durable. A follower knows who leads, and a member that leads has
+//! voted for itself. Both bind the member from then on: its vote is of that term or a later one, and while it is of that term, its
+//! log does not end before what it acknowledged. (In a later term it may: the new leader can have replaced what was not committed.)
+//!
+//! 1. What is claimed here was true once, whoever lost what since. So a claim accuses nobody wrongly, and a member that was rolled back
+//!    itself merely knows less.
+//! 2. In memory a claim is exact; on the disk it lags, since it is written once in a while and not with each reply.
+
+use super::LogStore;
+use super::disk::Slot;
+use crate::codec::{self, AcknowledgedRecord};
+use crate::state::StateHandle;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// The term of a leader, and how far a member's log was durable when that leader heard of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Acknowledged {
+    pub term: u64,
+    /// Of the last entry; 0 if none is known of.
+    pub index: u64,
+}
+
+/// Where a member stands: the term of its vote, and where its log ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStanding {
+    pub term: u64,
+    pub index: u64,
+}
+
+impl LogStanding {
+    /// Whether a member that stands here has forgotten what it acknowledged.
+    #[must_use]
+    pub fn is_behind(&self, acknowledged: Acknowledged) -> bool {
+        self.term < acknowledged.term || (self.term == acknowledged.term && self.index < acknowledged.index)
+    }
+}
+
+#[derive(Clone)]
+pub struct Witness {
+    log: LogStore,
+    state: StateHandle,
+    known: Arc<Mutex<BTreeMap<u64, Known>>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Known {
+    now: Acknowledged,
+    stored: Acknowledged,
+}
+
+impl Witness {
+    pub(crate) fn new(log: LogStore, state: StateHandle) -> Witness {
+        Witness { log, state, known: Arc::default() }
+    }
+
+    /// Where this member stands itself. What it has acknowledged so far, this covers.
+    pub fn standing(&self) -> LogStanding {
+        let LogStanding { term, index } = self.log.standing();
+        // A snapshot can be installed, and the log not be purged up to it yet.
+        LogStanding { term, index: index.max(self.state.applied_index()) }
+    }
+
+    /// Takes note of what a member has acknowledged, in memory. What was known already stays.
+    pub fn note(&self, member: u64, acknowledged: Acknowledged) {
+        let mut known = self.known.lock();
+        let now = &mut known.entry(member).or_default().now;
+        *now = acknowledged.max(*now);
+    }
+
+    /// What was noted in this life.
+    pub fn noted(&self, member: u64) -> Option<Acknowledged> {
+        self.known.lock().get(&member).map(|known| known.now)
+    }
+
+    /// All that is known, also from earlier lives. Reads the disk.
+    pub fn acknowledged(&self, member: u64) -> io::Result<Option<Acknowledged>> {
+        let stored = self.log.slot(Slot::Acknowledged(member))?;
+        let stored = stored.map(|record| codec::unseal::<AcknowledgedRecord>(&record)).transpose()?;
+        Ok(stored.map(Acknowledged::from).max(self.noted(member)))
+    }
+
+    /// Writes what is new, with one sync. Blocks.
+    pub fn store(&self) -> io::Result<()> {
+        let new: Vec<(u64, Acknowledged)> =
+            self.known.lock().iter().filter(|(_, k)| k.now > k.stored).map(|(id, k)| (*id, k.now)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut records = Vec::with_capacity(new.len());
+        for (member, noted) in &new {
+            // An earlier life may have known more.
+            let known = self.acknowledged(*member)?.unwrap_or_default().max(*noted);
+            records.push((Slot::Acknowledged(*member), codec::seal(&AcknowledgedRecord::from(known))));
+        }
+        self.log.set_all_blocking(records)?;
+        let mut known = self.known.lock();
+        for (member, noted) in new {
+            known.entry(member).or_default().stored = noted;
+        }
+        Ok(())
+    }
+}
+
+impl From<Acknowledged> for AcknowledgedRecord {
+    fn from(Acknowledged { term, index }: Acknowledged) -> Self {
+        AcknowledgedRecord { term, index }
+    }
+}
+
+impl From<AcknowledgedRecord> for Acknowledged {
+    fn from(AcknowledgedRecord { term, index }: AcknowledgedRecord) -> Self {
+        Acknowledged { term, index }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_acknowledged_in_the_term_of_the_vote_or_a_later_one_counts() {
+        let stands = LogStanding { term: 5, index: 100 };
+        let claim = |term, index| Acknowledged { term, index };
+        // Of an earlier term: a later leader may have replaced it.
+        assert!(!stands.is_behind(claim(4, 5000)));
+        assert!(!stands.is_behind(claim(5, 100)));
+        assert!(!stands.is_behind(claim(5, 0)));
+        assert!(stands.is_behind(claim(5, 101)));
+        assert!(stands.is_behind(claim(6, 0)), "it had voted");
+        assert!(!LogStanding::default().is_behind(Acknowledged::default()));
+    }
+}
