@@ -494,7 +494,9 @@ async fn a_read_of_damaged_rows_stops_the_node_whoever_reads() {
     options.on_fatal = Arc::new(move |reason| told.lock().unwrap().push(reason));
     let opened = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
     let view = opened.state.view();
-    let read = Table::ALL.iter().try_for_each(|table| view.scan(*table, &[], &[0xff; 16], &mut |_, _| Ok(Step::Next)));
+    let read = Table::ALL
+        .iter()
+        .try_for_each(|table| view.scan(*table, &[], &[0xff; 16], &mut |_, _| Ok(conclave_state::Step::Next)));
     assert!(read.is_err());
     let reasons = stopped.lock().unwrap();
     assert!(

@@ -51,7 +51,16 @@ struct Torn {
 }
 
 /// Prepares the journals of a database for RocksDB.
+///
+/// What it is about to read is synced first: a process that died between a write and its sync has left it to the system's memory, and
+/// what is concluded from it now must still be so if the power fails next.
 pub(crate) fn mend(of: Of, dir: &Path) -> Result<(), OpenError> {
+    for path in logs(dir).map_err(OpenError::io("list the journals in", dir))? {
+        match File::open(&path).and_then(|file| file.sync_all()) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(OpenError::io("sync", path)(e)),
+            _ => {}
+        }
+    }
     if inspect(of, dir).is_ok_and(|torn| torn.is_empty()) {
         return Ok(());
     }
