@@ -1,8 +1,8 @@
 //! The Conclave node: gRPC services in front of a replicated state machine.
 //!
 //! A write goes service → `convert` → `proposer` → log → apply (in `storage`) → `sink` → reply. A read goes service → `reader`.
-//! `node` wires these together and is the only place that knows all of them. openraft is named in `node`, `proposer`, `reader`,
-//! `leadership`, `bootstrap` and `peer` alone; RocksDB nowhere in this crate.
+//! `node` wires these together and is the only place that knows all of them. Which modules may name
+//! what is checked by `tests/boundaries.rs`.
 
 pub mod bootstrap;
 pub mod clock;
