@@ -73,11 +73,11 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
     let enter = |candidate: &'static str| ["election", "enter", "queue", "--candidate", candidate];
     let cases: Vec<(Vec<&str>, i32, i32, &str)> = vec![
         (vec!["lock", "sem", "--permits", "1/1", "--try"], 8, 123, "somebody else holds"),
-        (vec!["lock", "sem", "--permits", "1/1", "--wait", "300ms"], 8, 123, "not in time"),
+        (vec!["lock", "sem", "--permits", "1/1", "--wait", "2s"], 8, 123, "not in time"),
         (vec!["elect", "printing", "--try", "me"], 8, 123, "somebody else leads"),
-        (vec!["elect", "printing", "--wait", "300ms", "me"], 8, 123, "not in time"),
+        (vec!["elect", "printing", "--wait", "2s", "me"], 8, 123, "not in time"),
         ([&enter("b")[..], &["--try"]].concat(), 8, 123, "somebody else leads"),
-        ([&enter("b")[..], &["--wait", "300ms"]].concat(), 8, 123, "not in time"),
+        ([&enter("b")[..], &["--wait", "2s"]].concat(), 8, 123, "not in time"),
         // These do not pass by waiting.
         (vec!["lock", "sem", "--permits", "1/2", "--try"], 1, 125, "capacity"),
         (enter("c").to_vec(), 1, 125, "cool-down"),

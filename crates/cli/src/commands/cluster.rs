@@ -295,7 +295,8 @@ impl MoveLeaderArgs {
                 Err(Failure::usage(format!("several members are named {:?}; give an id", self.member)))
             }
             (None, _) => parse::member(&self.member).map_err(|_| {
-                let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+                names.sort_unstable();
                 Failure::usage(format!("there is no member {:?}", self.member))
                     .hint(format!("the members are {}; an id in hexadecimal will do as well", names.join(", ")))
             }),

@@ -29,7 +29,7 @@ use tonic::Status;
 #[command(after_long_help = "\
 Examples:
   conclavectl bench put
-  conclavectl bench put --clients 1 --connections 3          what one caller sees, whichever it asks
+  conclavectl bench put --clients 1 --connections 3          what one caller sees
   conclavectl bench put --rate 5000 --clients 1000           open loop
   conclavectl bench put --value-size 16384 --key-space 1000  a few large values, again and again
   conclavectl bench put --command-timeout 200ms              a member killed: see `longest gap`")]
