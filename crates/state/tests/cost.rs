@@ -461,3 +461,17 @@ fn what_is_attached_to_a_lease_is_read_up_to_a_bound() {
     let ids = |most| conclave_state::read::lease_ids_within(&node.view, most).expect("memory can be read");
     assert_eq!((ids(1), ids(0)), (Some(vec![1]), None));
 }
+
+#[test]
+fn a_transaction_that_only_reads_goes_by_its_budget() {
+    let mut node = node_with_keys(1_000);
+    let range = KeyRange { key: "k".into(), end: "l".into() };
+    let query = Op::Range(RangeQuery { range, ..RangeQuery::default() });
+    let txn = Txn { compares: Vec::new(), success: vec![query], failure: Vec::new() };
+    let cost = node.cost(|node| {
+        let bounds = conclave_state::read::meta(&node.view).expect("memory can be read").bounds();
+        let stopped = conclave_state::read::txn(&node.view, &txn, bounds, Some(10)).expect("memory can be read");
+        assert_eq!(stopped, Err(conclave_state::read::ReadStop::OverBudget));
+    });
+    assert!(cost.1 <= 12, "{cost:?}");
+}

@@ -25,10 +25,9 @@ impl<V: View> Batch<'_, V> {
 
     /// Books all living keys of a range at a revision.
     pub(crate) fn will_look_at(&self, range: &KeyRange, revision: i64) -> Result<(), Stop> {
-        if range.end.is_empty() {
-            return Ok(());
-        }
-        let keys = living(&self.rows, range, revision, self.keys_left.get().saturating_add(1))?;
+        // Transactions that only read have no limit. They go by their budget, which counting would not respect.
+        let Some(most) = self.keys_left.get().checked_add(1).filter(|_| !range.end.is_empty()) else { return Ok(()) };
+        let keys = living(&self.rows, range, revision, most)?;
         Ok(self.looked_at(keys)?)
     }
 }
