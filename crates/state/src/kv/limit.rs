@@ -19,6 +19,9 @@ impl<V: View> Batch<'_, V> {
     /// many.
     pub(crate) fn looked_at(&self, keys: usize) -> Result<(), Rejection> {
         let left = self.keys_left.get();
+        if left == usize::MAX {
+            return Ok(());
+        }
         self.keys_left.set(left.saturating_sub(keys));
         if keys > left { Err(Rejection::TooManyKeys { limit: MOST_KEYS }) } else { Ok(()) }
     }
