@@ -84,8 +84,8 @@ async fn a_torn_end_costs_only_what_was_not_acknowledged() {
         cut += if cut < acked + 12 { 1 } else { 37 };
     }
     assert_eq!(after(dir.path(), |_| {}).await.unwrap(), ACKED + 50);
-    // What was being written when the power went can also be zeroes.
-    let found = after(dir.path(), |bytes| bytes[acked as usize + 90..].fill(0)).await.unwrap();
+    // What was being written when the power went can also be zeros, from a sector on.
+    let found = after(dir.path(), |bytes| bytes[(acked as usize + 90).next_multiple_of(512)..].fill(0)).await.unwrap();
     assert!((ACKED..ACKED + 50).contains(&found), "{found}");
 }
 
@@ -111,7 +111,8 @@ async fn the_last_acknowledged_write_is_never_given_up() {
     drop(opened);
     let bytes = std::fs::read(wal(dir.path())).unwrap();
     let last = *records(&bytes).last().unwrap();
-    for bit in 0..(bytes.len() - last) * 8 {
+    let head = 7 * 8;
+    for bit in (0..head).chain((head..(bytes.len() - last) * 8).step_by(37)) {
         let found = after(dir.path(), |bytes| bytes[last + bit / 8] ^= 1 << (bit % 8)).await;
         assert!(matches!(found, Err(OpenError::Corrupt { .. })), "bit {bit}: {found:?}");
     }
@@ -138,7 +139,7 @@ async fn a_flush_that_a_power_cut_ended_costs_nothing() {
         files.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("MANIFEST")).max().unwrap()
     };
     let (old, new) = (std::fs::read(manifest(before.path())).unwrap(), std::fs::read(manifest(copy.path())).unwrap());
-    assert!(new.starts_with(&old) && new.len() > old.len() + 512, "{} and {}", old.len(), new.len());
+    assert!(new.starts_with(&old) && new.len() > old.len() + 100, "{} and {}", old.len(), new.len());
     let sectors: Vec<usize> = (old.len() / 512..new.len().div_ceil(512)).collect();
     for lost in 0..1_u32 << sectors.len().min(5) {
         for cut in [new.len(), (old.len() + new.len()) / 2] {

@@ -264,10 +264,13 @@ impl Tail {
                     at = end;
                 }
                 Err(bad) => {
+                    let followed = begins_within(block, at + 1);
                     if bad.surely_damage {
                         self.damage = Some(bad.reason);
+                    } else if bad.cut && followed {
+                        self.damage = Some("a record's length is wrong: others stand where its content should");
                     }
-                    self.followed |= begins_within(block, at + 1);
+                    self.followed |= followed;
                     let end = bad.end.unwrap_or(block.len());
                     self.missing |= bad.cut || has_zero_sector(block, at, end);
                     self.ended |= bad.end.is_some() && matches!(bad.kind, FULL | LAST);

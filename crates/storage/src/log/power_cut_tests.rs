@@ -35,10 +35,25 @@ fn temp_dir() -> tempfile::TempDir {
 
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// All of one moment: files come and go by RocksDB's own work meanwhile.
 fn files(dir: &Path) -> Files {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let read = |path: PathBuf| Some((path.file_name()?.to_str()?.to_owned(), std::fs::read(&path).ok()?));
-    entries.filter_map(read).collect()
+    let look = || -> Files {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let read = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            let content = !matches!(name.as_str(), "LOCK" | "LOG");
+            content.then_some((name, std::fs::read(&path).ok()?))
+        };
+        entries.filter_map(read).collect()
+    };
+    let mut seen = look();
+    loop {
+        let again = look();
+        if again == seen {
+            return seen;
+        }
+        seen = again;
+    }
 }
 
 /// What a log holds, as far as anybody is told.
@@ -218,7 +233,6 @@ fn state(dice: &mut StdRng, moment: &Moment, dir: &Path) {
     for (name, after) in &moment.after {
         let before = moment.before.get(name).unwrap_or(&nothing);
         let content = match name.as_str() {
-            "LOCK" | "LOG" => continue,
             "SYNCED" if dice.random_bool(0.3) => moment.older_mark.clone(),
             name if name.ends_with(".log") && before != after => torn(dice, before, after),
             _ => after.clone(),
