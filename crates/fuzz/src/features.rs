@@ -11,7 +11,7 @@ const LONGEST: usize = 4_000;
 const DEEPEST: u32 = 6;
 
 /// A number for each word of an answer with the word before it and its depth.
-pub fn features(answer: &str) -> impl Iterator<Item = u64> {
+pub(crate) fn features(answer: &str) -> impl Iterator<Item = u64> {
     let mut features = Vec::new();
     let (mut before, mut word, mut depth, mut quoted, mut escaped) = (0, String::new(), 0, false, false);
     for c in answer.chars().take(LONGEST).chain([' ']) {
