@@ -30,7 +30,7 @@ fn with_few_files(dir: &Path, soft: usize, hard: usize) -> Result<PathBuf> {
 }
 
 async fn cluster(size: usize, soft: usize, hard: usize) -> Result<Cluster> {
-    let mut cluster = Cluster::plan(size, &["--max-log-bytes", "1000000"])?;
+    let mut cluster = Cluster::plan(size, &["--max-log-bytes", "16777216"])?;
     let script = with_few_files(cluster.dir(), soft, hard)?;
     for i in 0..size {
         cluster.node(i).set_binary(script.clone());

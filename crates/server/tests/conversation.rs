@@ -19,7 +19,7 @@ use futures::{FutureExt, StreamExt};
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -43,21 +43,35 @@ impl World {
 
     /// The third one, on a directory that it may have used before.
     async fn victim(&self, dir: &Path) -> RunningNode {
-        let mut node = assemble(&self.network, dir, 0);
+        let begun = Instant::now();
+        let mut node = loop {
+            match try_assemble(&self.network, dir, 0) {
+                Ok(node) => break node,
+                // One that was stopped lets go of its directory a moment later.
+                Err(error) if begun.elapsed() < PATIENCE && error.to_string().contains("in use") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error:#}"),
+            }
+        };
         node.start_consensus().await.unwrap();
         node
     }
 }
 
 fn assemble(network: &MemoryNetwork, dir: &Path, n: usize) -> RunningNode {
+    try_assemble(network, dir, n).unwrap()
+}
+
+fn try_assemble(network: &MemoryNetwork, dir: &Path, n: usize) -> anyhow::Result<RunningNode> {
     let config = config(dir, n, 3);
     let mut plan = Plan::new(&config).unwrap();
     // The same one each time: the others remember it.
     plan.identity.incarnation = 7;
     let id = plan.identity.member_id;
-    let node = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
+    let node = RunningNode::assemble(config, plan, &network.transport(id))?;
     network.listen(id, node.handler.clone());
-    node
+    Ok(node)
 }
 
 /// Reads messages from the input.

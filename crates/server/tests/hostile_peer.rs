@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cluster::{Cluster, PATIENCE, eventually, get, put};
 use conclave_server::peer::pb;
 use conclave_server::peer::transport::{Link, PeerError, Transport};
-use conclave_state::Command;
+use conclave_state::{Command, read};
 use conclave_storage::SegmentWriter;
 use conclave_storage::types::MemberNode;
 use futures::StreamExt;
@@ -30,6 +30,13 @@ impl Attack {
         let leader = cluster.leader(&[0, 1, 2]).await;
         cluster.node(leader).proposer.propose(put("before", "1")).await.unwrap();
         let term = cluster.node(leader).leadership.current().term;
+        // Everybody has announced itself and knows it: from here on nobody writes but the test.
+        for n in 0..3 {
+            let node = cluster.node(n);
+            let all = || read::members(&node.state.view()).is_ok_and(|members| members.len() == 3);
+            eventually(|| all().then_some(())).await;
+        }
+        cluster.digests_agree().await;
         Attack { leader, victim: (leader + 1) % 3, term, cluster }
     }
 

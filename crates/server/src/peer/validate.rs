@@ -124,15 +124,13 @@ impl Rules {
         require(last.is_none_or(|last| last.term <= term), "an entry of a term after its leader's")?;
         let commit = position(request.commit.as_ref())?;
         require(commit.is_none_or(|commit| commit.term <= term), "a commit of a term after its leader's")?;
-        let agree = |a: Option<At>, b: Option<At>| a.zip(b).is_none_or(|(a, b)| in_order(a, b));
-        require(agree(commit, last), "a commit that contradicts the entries")?;
+        let entries = || request.entries.iter().map(|entry| At { term: entry.term, index: entry.index });
+        let agree = |with: At| previous.into_iter().chain(entries()).all(|at| in_order(at, with));
+        require(commit.is_none_or(agree), "a commit that contradicts the entries")?;
         // An older leader gets its answer from consensus, which looks at nothing else of its requests.
-        if term >= known.term {
-            let all = previous.into_iter().chain(request.entries.iter().map(|e| At { term: e.term, index: e.index }));
-            let agrees = |at: At| known.committed.is_none_or(|committed| in_order(at, committed));
-            require(all.chain(commit).all(agrees), "a log that contradicts what is committed")?;
-        }
-        Ok(())
+        let Some(committed) = known.committed.filter(|_| term >= known.term) else { return Ok(()) };
+        let agrees = agree(committed) && commit.is_none_or(|commit| in_order(commit, committed));
+        require(agrees, "a log that contradicts what is committed")
     }
 
     fn payload(&self, entry: &pb::Entry) -> Verdict {
