@@ -59,7 +59,7 @@ mod tests {
         let others: Vec<_> = (0..100)
             .map(|_| {
                 let (defragment, runs) = (defragment.clone(), runs.clone());
-                tokio::spawn(async move { defragment.run(move || drop(runs.fetch_add(1, Ordering::SeqCst))).await })
+                tokio::spawn(async move { defragment.run(move || _ = runs.fetch_add(1, Ordering::SeqCst)).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(20)).await;
