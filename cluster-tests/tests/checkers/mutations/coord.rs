@@ -111,23 +111,21 @@ pub(super) fn fence_of_another(run: &Run) -> Option<Vec<Record>> {
 /// A leader's key is put anew, with another session.
 pub(super) fn passed_leadership(run: &Run) -> Option<Vec<Record>> {
     let mut records = run.records.clone();
-    let mut passed: Option<Change> = None;
-    for record in &mut records {
-        let Entry::Fact(Fact::Revision(told)) = &mut record.entry else { continue };
-        match &passed {
-            None => {
-                let leads = |change: &&Change| change.key.contains("/leader/") && change.value.is_some();
-                passed = told.changes.iter().find(leads).cloned();
-            }
-            Some(leader) if told.revision == leader.modified + 1 => {
-                let again = Change { lease: leader.lease + 1, modified: told.revision, ..leader.clone() };
-                told.changes.retain(|change| change.key != again.key);
-                told.changes.push(again);
-            }
-            Some(_) => {}
-        }
-    }
-    passed.map(|_| records)
+    let changes = |record: &Record| match &record.entry {
+        Entry::Fact(Fact::Revision(told)) => told.changes.clone(),
+        _ => Vec::new(),
+    };
+    let leads = |change: &Change| change.key.contains("/leader/") && change.value.is_some();
+    let leader = records.iter().flat_map(changes).find(leads)?;
+    let told = records.iter_mut().filter_map(|record| match &mut record.entry {
+        Entry::Fact(Fact::Revision(told)) if told.revision > leader.modified => Some(told),
+        _ => None,
+    });
+    let next = told.min_by_key(|told| told.revision)?;
+    let again = Change { lease: leader.lease + 1, modified: next.revision, ..leader };
+    next.changes.retain(|change| change.key != again.key);
+    next.changes.push(again);
+    Some(records)
 }
 
 pub(super) fn overlapping_beliefs(run: &Run) -> Option<Vec<Record>> {

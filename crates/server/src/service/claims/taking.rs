@@ -315,7 +315,9 @@ impl Standings {
         let tenure = state.holder.as_ref()?;
         // Who shares gives up its place in line, if it has one: that takes the command. So does a holder that comes with another session.
         let shares = item.twin == Twin::Share && tenure.shared && state.waiting == 0;
-        let same = is_same(caller, item, tenure) || shares;
+        // A holder that begins to share changes its tenure: that takes the command, too.
+        let begins_to_share = item.twin == Twin::Share && !tenure.shared;
+        let same = (is_same(caller, item, tenure) && !begins_to_share) || shares;
         let allowed = self.limits.get(&item.claim.namespace)?;
         let fits =
             (allowed.min_ms..=allowed.max_ms).contains(&item.duration_ms) && item.duration_ms <= tenure.longest_ms;
@@ -372,6 +374,7 @@ mod tests {
         assert!(!able(&standings(), &other));
         let share = Claim { twin: Twin::Share, ..other.clone() };
         assert!(!able(&standings(), &share), "the holder does not share");
+        assert!(!able(&standings(), &Claim { twin: Twin::Share, ..item(5_000) }), "it does from now on");
         let mut line = standings();
         line.claims[0].as_mut().unwrap().holder.as_mut().unwrap().shared = true;
         assert!(able(&line, &share));
