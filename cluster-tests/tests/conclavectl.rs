@@ -475,7 +475,7 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
     ours.line_with("job/", SOON).await?;
     let shown = ctl.json(&["lock", "ls"]).await?;
     assert_eq!(
-        (shown[0]["name"].as_str(), shown["locks"][0]["holders"][0]["mode"].as_str()),
+        (shown["locks"][0]["name"].as_str(), shown["locks"][0]["holders"][0]["mode"].as_str()),
         (Some("job"), Some("etcd")),
         "{shown}"
     );
@@ -618,7 +618,7 @@ async fn help_completions_and_pages() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
         ensure!(ctl.ok(&["completion", shell]).await?.contains("conclavectl"));
     }
-    ensure!(ctl.ok(&["man"]).await?.contains(".TH conclavectl"));
+    ensure!(ctl.ok(&["man"]).await?.contains(".TH CONCLAVECTL 1"));
     let dir = tempfile::tempdir()?;
     ctl.ok(&["man", "--dir", &dir.path().display().to_string()]).await?;
     let page = std::fs::read_to_string(dir.path().join("conclavectl-lock.1"))?;
