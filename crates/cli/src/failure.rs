@@ -156,8 +156,8 @@ fn exit_of(message: &str) -> Exit {
         ["conclave: not as expected", "conclave: not a candidate", "conclave: no such election", "election: no leader"];
     let begins = |text: &&str| message.starts_with(*text);
     match message {
-        _ if HELD.iter().any(|text| begins(text)) => Exit::Busy,
-        _ if OTHERWISE.iter().any(|text| begins(text)) => Exit::Otherwise,
+        _ if HELD.iter().any(begins) => Exit::Busy,
+        _ if OTHERWISE.iter().any(begins) => Exit::Otherwise,
         // Juju's words: `"a" is not leader of "app"`.
         juju if juju.starts_with('"') && juju.contains("\" is not leader of \"") => Exit::Otherwise,
         _ => Exit::Failed,

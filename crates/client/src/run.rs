@@ -247,7 +247,9 @@ mod tests {
         }
     }
 
-    fn fake() -> (Fake, watch::Sender<Option<String>>, Arc<Mutex<Vec<&'static str>>>) {
+    type Given = Arc<Mutex<Vec<&'static str>>>;
+
+    fn fake() -> (Fake, watch::Sender<Option<String>>, Given) {
         let (ask, asked) = watch::channel(None);
         let given = Arc::default();
         (Fake { session: session().0, asked, given: Arc::clone(&given) }, ask, given)

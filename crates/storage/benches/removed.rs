@@ -71,7 +71,9 @@ struct World {
 impl World {
     fn apply(&mut self, commands: &[Command]) {
         let mut segment = SegmentWriter::new();
-        commands.iter().for_each(|command| drop(segment.push(command)));
+        for command in commands {
+            segment.push(command);
+        }
         let pack = Pack::join(vec![segment.finish(ORIGIN, self.index)]);
         let entry = Entry { log_id: log_id(1, self.index), payload: Payload::Normal(pack) };
         self.index += 1;

@@ -90,7 +90,7 @@ impl Queue {
         look: &dyn Look,
     ) -> Result<Option<Result<Granted, Lost>>, Fault> {
         let now = look.version_at(key, i64::MAX)?;
-        if !now.is_some_and(|kv| kv.create_revision == create_revision) {
+        if now.is_none_or(|kv| kv.create_revision != create_revision) {
             return Ok(Some(Err(Lost::Gone)));
         }
         let head = self.head.as_ref().filter(|head| head.key == *key && head.create_revision == create_revision);

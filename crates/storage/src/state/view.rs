@@ -249,13 +249,11 @@ struct Walk<'a> {
     next: Vec<u8>,
 }
 
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault> + 'a;
+
 impl Walk<'_> {
     /// Shows rows until told to stop or at the end; true if the iterator gave up before.
-    fn until_it_gives_up(
-        &mut self,
-        below: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
-    ) -> Result<bool, Fault> {
+    fn until_it_gives_up(&mut self, below: &[u8], visit: &mut Visit<'_>) -> Result<bool, Fault> {
         loop {
             let Some((key, value)) = self.rows.item() else { return gave_up(&self.rows) };
             if key >= below {

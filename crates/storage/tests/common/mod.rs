@@ -1,5 +1,9 @@
 //! What the tests share: an identity, a sink that remembers, and shorthand for entries.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    reason = "each test file uses a part, and a failed test shows what it printed"
+)]
 
 use bytes::Bytes;
 use conclave_state::{Command, Put};
