@@ -58,14 +58,14 @@ async fn silent(address: &str, count: usize, words: &[u8]) -> Vec<TcpStream> {
 
 #[tokio::test]
 async fn silent_connections_take_no_file_from_the_databases() -> Result<()> {
-    let mut cluster = cluster(1, 64, 64).await?;
+    let mut cluster = cluster(1, 128, 128).await?;
     let (clients, peers) = (cluster.address(0).endpoint(), cluster.address(0).peer_url());
     let mut held = Vec::new();
     // Enough is written for the databases to need new files again and again.
     for round in 0..6 {
-        held.extend(silent(address(&clients), 60, b"").await);
+        held.extend(silent(address(&clients), 120, b"").await);
         held.extend(silent(address(&clients), 20, b"PRI * HTTP/2.0\r\n").await);
-        held.extend(silent(address(&peers), 60, b"").await);
+        held.extend(silent(address(&peers), 120, b"").await);
         held.extend(silent(address(&peers), 20, b"PRI * HTTP/2.0\r\n").await);
         for n in 0..40 {
             let client = cluster.client(0)?;
@@ -105,6 +105,16 @@ async fn the_limit_is_raised_as_far_as_it_may_be() -> Result<()> {
     let soft = line.split_whitespace().nth(3).context("a number")?;
     ensure!(soft == "1000", "{line}");
     ensure!(cluster.node(0).life()?.contains("few files may be open"), "it warns below 4,096");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_that_is_too_low_is_refused_at_the_start() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let script = with_few_files(dir.path(), 64, 64)?;
+    let output = tokio::process::Command::new(script).arg("--data-dir").arg(dir.path().join("data")).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1) && said.contains("only 64 files"), "{said}");
     Ok(())
 }
 

@@ -8,6 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Below this many, ordinary clusters can run out of connections.
 const FEW: u64 = 4_096;
+/// Below this many, the databases could run out of files, which ends the process at any time: better at its start.
+const LEAST: u64 = 128;
 /// For what is neither a database nor a connection: listeners, the event loop, standard streams, files for a moment.
 const OTHERS: usize = 24;
 /// A member connects to each other one for commands, small calls, snapshots and its log, and is connected to as often.
@@ -15,8 +17,15 @@ const A_PEER: usize = 4;
 /// However few there are, so many connections are taken on each kind of port.
 const AT_LEAST: usize = 8;
 
-/// Raises the limit as far as the process may, and says so if that is not far.
-pub fn raise() {
+/// The limit is too low to run at all.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this process may open only {0} files at once, and needs {LEAST}: raise the limit (ulimit -n, LimitNOFILE), best to {FEW} or more"
+)]
+pub struct TooFew(usize);
+
+/// Raises the limit as far as the process may, and warns if that is not far.
+pub fn raise() -> Result<(), TooFew> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // `None` is no limit.
     if current != maximum
@@ -25,6 +34,9 @@ pub fn raise() {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let limit = limit();
+    if (limit as u64) < LEAST {
+        return Err(TooFew(limit));
+    }
     if (limit as u64) < FEW {
         tracing::warn!(
             limit,
@@ -32,6 +44,7 @@ pub fn raise() {
              or clients are turned away when there are many"
         );
     }
+    Ok(())
 }
 
 /// How many this process may have.

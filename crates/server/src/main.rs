@@ -40,8 +40,8 @@ fn main() -> ExitCode {
         tracing::warn!("{warning}");
     }
     // Before anything is opened: databases and ports are given their shares of it.
-    descriptors::raise();
-    let outcome = runtime(&config).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    let outcome =
+        descriptors::raise().map_err(anyhow::Error::from).and_then(|()| runtime(&config)?.block_on(run(config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
