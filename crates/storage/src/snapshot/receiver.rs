@@ -17,8 +17,10 @@ use std::path::Path;
 const MAX_FILES: usize = 1 << 16;
 /// The longest name of a file; RocksDB's have about ten bytes.
 const MAX_NAME: usize = 128;
-/// What a transfer must leave free on the disk: the log goes on being written meanwhile.
+/// The most that a transfer must leave free on the disk: the log goes on being written meanwhile.
 const KEPT_FREE: u64 = 64 << 20;
+/// On a small disk, a transfer must leave this part of the free space.
+const KEPT_PART: u64 = 4;
 
 /// The file that is being written.
 struct Incoming {
@@ -54,8 +56,9 @@ fn check_list(dir: &Path, list: &[CheckpointFile]) -> io::Result<()> {
         bytes = bytes.saturating_add(file.size);
     }
     let free = files::free_bytes(dir)?;
-    if bytes > free.saturating_sub(KEPT_FREE) {
-        let text = format!("a snapshot of {bytes} bytes has no room: {free} are free, {KEPT_FREE} of them stay free");
+    let kept = KEPT_FREE.min(free / KEPT_PART);
+    if bytes > free - kept {
+        let text = format!("a snapshot of {bytes} bytes has no room: {free} are free, {kept} of them stay free");
         return Err(io::Error::new(io::ErrorKind::StorageFull, text));
     }
     Ok(())
