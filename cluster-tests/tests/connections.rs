@@ -1,4 +1,4 @@
-//! Many connections that say nothing, and few file descriptors: the databases keep theirs, and whoever has something to say is served.
+//! Many silent connections and few file descriptors: the databases keep their files, and active clients are served.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -127,7 +127,7 @@ async fn is_closed(url: &str, words: &[u8]) -> Result<bool> {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_half_a_word_is_let_go_on_every_port() -> Result<()> {
+async fn silent_and_incomplete_connections_are_closed_on_every_port() -> Result<()> {
     let cluster = Cluster::start(1).await?;
     let peer = cluster.address(0).peer_url();
     let words: [&[u8]; 3] = [b"", b"PRI * HTTP", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"];

@@ -160,7 +160,7 @@ async fn whatever_is_left_out_no_two_hold_one_fence() -> Result<()> {
         ensure!(!nodes[0].guarded_put(old).await? && nodes[0].guarded_put(new).await?);
         ask(2, one, of(claim, instance)).await?.fence_of(Outcome::Denied)?;
     }
-    // A claim outlives its session; then whoever is the same instance goes on with it.
+    // A claim outlives its session: a caller with the same instance can extend it.
     nodes[0].sessions().close(CloseSessionRequest { session: other }).await?;
     let fence = ask(0, one, of("named", "j")).await?.fence_of(Outcome::Denied)?;
     ensure!(ask(1, one, of("named", "i")).await?.fence_of(Outcome::Extended)? == fence);

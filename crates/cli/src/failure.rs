@@ -66,7 +66,7 @@ impl Failure {
         self
     }
 
-    /// For want of a leader of the cluster. The advice on an unknown outcome stays.
+    /// The cluster has no leader. The advice on an unknown outcome stays.
     #[must_use]
     pub(crate) fn because(mut self, cause: &str) -> Self {
         self.message = format!("{cause} ({})", self.message);
@@ -148,7 +148,7 @@ impl Failure {
     }
 }
 
-/// What a refusal means for whoever tries again later. Only what is held *now* passes by itself; a wrong capacity, a second process of the
+/// The exit code for a refusal: does it pass if one tries again later? Only what is held *now* passes by itself; a wrong capacity, a second process of the
 /// same name or a cool-down does not, and must not look as if it did.
 fn exit_of(message: &str) -> Exit {
     const HELD: [&str; 1] = ["conclave: held by another"];

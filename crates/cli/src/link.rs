@@ -158,7 +158,7 @@ impl Link {
         }
     }
 
-    /// A failure for want of an answer; with its cause, if that is that the cluster has no leader.
+    /// No member answered in time. If the cause is that the cluster has no leader, the failure says so.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
         if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
             return failure;

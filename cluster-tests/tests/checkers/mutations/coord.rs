@@ -96,7 +96,7 @@ pub(super) fn smaller_fence(run: &Run) -> Option<Vec<Record>> {
     }))
 }
 
-/// The last leader of the queue is told of the fence of another session.
+/// The answer to the queue's last leader has the fence of another session.
 pub(super) fn fence_of_another(run: &Run) -> Option<Vec<Record>> {
     let grants = Case::new(run).grants;
     let last = grants.iter().rfind(|grant| grant.kind == Kind::Queue)?;

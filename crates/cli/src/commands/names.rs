@@ -97,7 +97,7 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// All names, page by page, with the header of the first: whoever watches from there on misses nothing.
+/// All names, page by page, with the header of the first: a watch that starts there misses nothing.
 pub(crate) async fn all_names<A: Into<Page>, F>(
     context: &Context,
     args: &ListArgs,

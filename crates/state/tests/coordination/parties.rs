@@ -67,7 +67,7 @@ impl Owners {
     fn belongs(&mut self, view: &MemoryView, what: Owned, party: Party) -> Result<(), TestCaseError> {
         let before = self.owners.insert(what.clone(), party.clone());
         let Some(before) = before.filter(|before| *before != party) else { return Ok(()) };
-        // A tenure outlives its session; then whoever is the same instance has it.
+        // A tenure outlives its session: a caller with the same instance can extend it.
         let inherited =
             matches!(what, Owned::Tenure(..)) && before.0 != 0 && before.1 == party.1 && !lives(view, before.0);
         prop_assert!(inherited, "{:?} was of {:?} and is of {:?}", what, before, party);

@@ -1,4 +1,4 @@
-//! A fence has one holder for ever: whoever else comes to hold the name gets another one.
+//! A fence belongs to one holder for ever: the next holder of the name gets a new fence.
 //!
 //! 1. No two sessions are told of one fence of one name; of a claim, no two holders, and no two instances of one holder. A client that is told
 //!    again of its own is no other.
