@@ -148,8 +148,8 @@ impl Failure {
     }
 }
 
-/// The exit code for a refusal: does it pass if one tries again later? Only what is held *now* passes by itself; a wrong capacity, a second process of the
-/// same name or a cool-down does not, and must not look as if it did.
+/// The exit code for a refusal. `Busy` tells a script to try again later. Only what is held *now* passes by itself; a wrong capacity, a second
+/// process of the same name or a cool-down does not, and must not look as if it did.
 fn exit_of(message: &str) -> Exit {
     const HELD: [&str; 1] = ["conclave: held by another"];
     const OTHERWISE: [&str; 4] =
