@@ -4,6 +4,7 @@
 
 use super::{
     Context,
+    in_line::{self, News},
     names::{CallerArgs, NameArgs, own_signature},
     wire,
 };
@@ -11,13 +12,12 @@ use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     hold::Tenure,
-    output,
 };
 use clap::Args;
 use conclave_client::{
     Client, Session,
     api::conclave::v1::{
-        AcquireRequest, AcquireResponse, LockPart, ReleaseRequest,
+        AcquireProgress, AcquireRequest, AcquireResponse, LockPart, ReleaseRequest,
         acquire_progress::Now,
         lock_part::{Mode, Permits},
         locks_client::LocksClient,
@@ -25,11 +25,8 @@ use conclave_client::{
 };
 use futures::FutureExt as _;
 use std::{cell::Cell, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Code;
-
-/// Between attempts after a connection was lost.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// Which of Conclave's own modes, if any.
 #[derive(Args, Clone, Debug)]
@@ -150,42 +147,17 @@ async fn stream(
     request: AcquireRequest,
     in_line: &Cell<bool>,
 ) -> Result<AcquireResponse> {
-    let mut told = None;
-    loop {
-        let once = async {
-            let channel = context.link.node().await?.channel;
-            let failed = |status: tonic::Status| match status.code() {
-                Code::Unavailable | Code::Cancelled | Code::Unknown => {
-                    Failure::new(Exit::NoConnection, status.message())
-                }
-                _ => Failure::of(&status, Effect::Reads),
-            };
-            let stream = LocksClient::new(channel).acquire_stream(request.clone()).await.map_err(failed)?;
-            let mut stream = stream.into_inner();
-            while let Some(progress) = stream.message().await.map_err(failed)? {
-                in_line.set(true);
-                match progress.now {
-                    Some(Now::Held(held)) => return Ok(held),
-                    Some(Now::Before(before)) if told.replace(before) != Some(before) => match before {
-                        0 => output::note(&format!("waiting for {name:?}: next in line")),
-                        before => output::note(&format!("waiting for {name:?}: {before} before")),
-                    },
-                    _ => {}
-                }
-            }
-            Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
-        };
-        let outcome = once.await;
-        in_line.set(false);
-        match outcome {
-            Err(failure) if failure.exit == Exit::NoConnection => {
-                context.link.settings().debug(|| format!("{}; asking again", failure.message()));
-                context.link.forget();
-                sleep(PAUSE).await;
-            }
-            outcome => return outcome,
-        }
-    }
+    let ask = async |channel| LocksClient::new(channel).acquire_stream(request.clone()).await;
+    let failed = |status: tonic::Status| match status.code() {
+        Code::Unavailable | Code::Cancelled | Code::Unknown => Failure::new(Exit::NoConnection, status.message()),
+        _ => Failure::of(&status, Effect::Reads),
+    };
+    let news = |progress: AcquireProgress| match progress.now {
+        Some(Now::Held(held)) => News::Won(held),
+        Some(Now::Before(before)) => News::Before(before),
+        _ => News::Other,
+    };
+    in_line::wait(context, name, in_line, ask, failed, news).await
 }
 
 #[cfg(test)]

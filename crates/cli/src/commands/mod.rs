@@ -7,6 +7,7 @@ mod elect;
 mod election;
 mod follow;
 mod get;
+mod in_line;
 mod lease;
 mod lock;
 mod lock_admin;

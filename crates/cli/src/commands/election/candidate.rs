@@ -5,7 +5,12 @@
 //!    leads again. A place is taken over only when the process first enters: two processes of one name do not depose each other for ever.
 
 use super::{
-    super::{Context, names::CallerArgs, wire},
+    super::{
+        Context,
+        in_line::{self, News},
+        names::CallerArgs,
+        wire,
+    },
     enter::EnterArgs,
 };
 use crate::{
@@ -17,8 +22,8 @@ use crate::{
 use conclave_client::{
     Client, Session,
     api::conclave::v1::{
-        CampaignRequest, ElectionResponse, LeaveRequest, TransferRequest, WatchElectionRequest, campaign_response::Now,
-        election_response::Standing, elections_client::ElectionsClient,
+        CampaignRequest, CampaignResponse, ElectionResponse, LeaveRequest, TransferRequest, WatchElectionRequest,
+        campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
     },
 };
 use futures::FutureExt as _;
@@ -99,36 +104,15 @@ impl Candidate<'_> {
             let response = context.link.repeat(|channel| wire::enter(channel, enter.clone())).await?;
             return if response.standing() == Standing::Leads { Ok(response) } else { Err(self.args.taken()) };
         }
-        let mut told = None;
-        loop {
-            let request = CampaignRequest { enter: Some(enter.clone()), timeout_ms: 0, stay: true };
-            let once = async {
-                let channel = context.link.node().await?.channel;
-                let failed = |status| Failure::of(&status, Effect::Reads);
-                let mut stream = ElectionsClient::new(channel).campaign(request).await.map_err(failed)?.into_inner();
-                while let Some(message) = stream.message().await.map_err(failed)? {
-                    in_line.set(true);
-                    match message.now {
-                        Some(Now::Won(won)) => return Ok(won),
-                        Some(Now::Before(before)) if told.replace(before) != Some(before) => {
-                            output::note(&format!("waiting for {name:?}: {before} before"));
-                        }
-                        _ => {}
-                    }
-                }
-                Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
-            };
-            let outcome = once.await;
-            in_line.set(false);
-            match outcome {
-                Err(failure) if failure.exit == Exit::NoConnection => {
-                    context.link.settings().debug(|| format!("{}; standing again", failure.message()));
-                    context.link.forget();
-                    sleep(PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
+        let request = CampaignRequest { enter: Some(enter), timeout_ms: 0, stay: true };
+        let ask = async |channel| ElectionsClient::new(channel).campaign(request.clone()).await;
+        let failed = |status| Failure::of(&status, Effect::Reads);
+        let news = |message: CampaignResponse| match message.now {
+            Some(Now::Won(won)) => News::Won(won),
+            Some(Now::Before(before)) => News::Before(before),
+            _ => News::Other,
+        };
+        in_line::wait(context, name, in_line, ask, failed, news).await
     }
 
     /// Leads until the command ends, or it is to end. `asked`: whether somebody asked for a hand-over.
