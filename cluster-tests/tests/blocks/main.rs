@@ -25,6 +25,7 @@ documents! {
     contributing: "CONTRIBUTING.md",
     comparison: "docs/comparison.md",
     conclavectl: "docs/conclavectl.md",
+    json: "docs/json.md",
     operations: "docs/operations.md",
     start_go: "docs/start/go.md",
     start_java: "docs/start/java.md",

@@ -13,10 +13,9 @@ pub struct Access {
 }
 
 impl Access {
-    /// From the settings, which are lists with commas.
     #[must_use]
-    pub fn new(cors: &str, host_whitelist: &str) -> Access {
-        Access { origins: list(cors), hosts: list(host_whitelist) }
+    pub fn new(origins: &[String], hosts: &[String]) -> Access {
+        Access { origins: origins.iter().cloned().collect(), hosts: hosts.iter().cloned().collect() }
     }
 
     /// The origin to allow in an answer to a page from `origin`.
@@ -30,10 +29,6 @@ impl Access {
     pub fn serves(&self, host: &str) -> bool {
         allows_all(&self.hosts) || self.hosts.contains(without_port(host))
     }
-}
-
-fn list(text: &str) -> BTreeSet<String> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
 fn allows_all(list: &BTreeSet<String>) -> bool {
@@ -65,20 +60,25 @@ pub fn host_refused(host: &str) -> String {
 mod tests {
     use super::*;
 
+    fn access(origins: &[&str], hosts: &[&str]) -> Access {
+        let list = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
+        Access::new(&list(origins), &list(hosts))
+    }
+
     #[test]
     fn origins() {
-        for all in [Access::default(), Access::new("*", "*"), Access::new("https://a.example,*", "")] {
+        for all in [Access::default(), access(&["*"], &["*"]), access(&["https://a.example", "*"], &[])] {
             assert_eq!(all.origin(None), Some("*"));
             assert!(all.serves("anything:1"));
         }
-        let some = Access::new("https://a.example, http://b.example:8080", "");
+        let some = access(&["https://a.example", "http://b.example:8080"], &[]);
         assert_eq!(some.origin(Some("http://b.example:8080")), Some("http://b.example:8080"));
         assert_eq!((some.origin(Some("http://b.example")), some.origin(None)), (None, None));
     }
 
     #[test]
     fn hosts() {
-        let some = Access::new("", "etcd.local, 127.0.0.1,::1");
+        let some = access(&[], &["etcd.local", "127.0.0.1", "::1"]);
         for host in ["etcd.local", "etcd.local:2379", "127.0.0.1:2379", "[::1]:2379", "::1"] {
             assert!(some.serves(host), "{host}");
         }

@@ -57,9 +57,10 @@ struct Connection {
 }
 
 /// What is under way on one connection.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<Counts>);
 
+#[derive(Debug)]
 struct Counts {
     running: AtomicUsize,
     /// When the last request ended, or the connection began, as a number of [`later`].
@@ -79,6 +80,7 @@ impl Default for Counts {
 }
 
 /// Something is under way, until this is dropped.
+#[derive(Debug)]
 pub struct Busy(Activity);
 
 impl Activity {

@@ -64,6 +64,12 @@ pub struct Config {
     pub worker_threads: usize,
     /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes.
     pub unsafe_no_fsync: bool,
+    /// Origins whose web pages may read answers; empty, or with `*` in it: all.
+    pub cors: Vec<String>,
+    /// Names under which plain HTTP is answered; empty, or with `*` in it: any.
+    pub host_whitelist: Vec<String>,
+    /// Serve the services as JSON.
+    pub enable_grpc_gateway: bool,
     pub log: LogConfig,
     /// Things worth a warning once the log is up; never a reason to refuse.
     pub warnings: Vec<String>,
