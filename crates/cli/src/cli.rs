@@ -62,22 +62,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help() {
-        fn check(command: &clap::Command) {
-            let name = command.get_name();
-            assert!(command.get_about().is_some(), "{name} says nothing about itself");
-            for arg in command.get_arguments() {
-                assert!(arg.get_help().is_some(), "{name}: {} is not described", arg.get_id());
-            }
-            let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-            if !command.has_subcommands() {
-                assert!(more.contains("Example"), "{name} has no example");
-            }
-            // Longer ones would be wrapped where there is no terminal.
-            let long = more.lines().find(|line| line.chars().count() > 98);
-            assert_eq!(long, None, "{name} has a long line");
-            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
-        }
-        check(&command());
+        program::assert_described(&command());
     }
 
     #[test]

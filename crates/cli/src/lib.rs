@@ -3,7 +3,6 @@
 //! Command line → settings → one command → exit code. Each command is a file below `commands`; `link` is the way to the
 //! cluster; `output` alone prints. What is public here is what `conclave-bench` shares: flags, failures, exit codes, tables.
 
-mod bench;
 mod census;
 mod cli;
 mod commands;

@@ -11,7 +11,7 @@ const COMMANDS: [(&str, &str); 8] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
     ("snapshot", "for a backup, stop a member and copy its data directory"),
     ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
-    ("check", "`conclavectl bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
+    ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
     ("downgrade", "there is no earlier release"),
 ];
 

@@ -87,6 +87,26 @@ pub fn shape(command: &mut clap::Command) {
     }
 }
 
+/// For tests: every command and flag below this command is described, and every command has an example.
+///
+/// # Panics
+/// One is not.
+pub fn assert_described(command: &clap::Command) {
+    let name = command.get_name();
+    assert!(command.get_about().is_some(), "{name} says nothing about itself");
+    for arg in command.get_arguments() {
+        assert!(arg.get_help().is_some(), "{name}: {} is not described", arg.get_id());
+    }
+    let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    if !command.has_subcommands() {
+        assert!(more.contains("Example"), "{name} has no example");
+    }
+    // Longer ones would be wrapped where there is no terminal.
+    let long = more.lines().find(|line| line.chars().count() > 98);
+    assert_eq!(long, None, "{name} has a long line");
+    command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(assert_described);
+}
+
 /// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
 pub(crate) fn normalized(args: impl IntoIterator<Item = OsString>, command: &clap::Command) -> Vec<OsString> {
     let (mut switches, mut values) = (Vec::new(), Vec::new());

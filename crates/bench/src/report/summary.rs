@@ -5,7 +5,7 @@ use super::{
     plan::{Aim, IN_MEMORY, ON_DISK, SINGLES, Work},
     results::{Results, Server},
 };
-use crate::output::Table;
+use conclave_cli::output::Table;
 
 /// A figure with three digits that count, and blanks between thousands.
 pub(super) fn figure(value: f64) -> String {

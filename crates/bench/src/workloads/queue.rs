@@ -1,13 +1,13 @@
 //! One lock that goes from hand to hand along a line of waiters.
 
 use super::{coordination, simply};
-use crate::{
-    bench::{drive::Operate, lab::Lanes, options::LoadArgs, verdict::Verdict},
+use crate::{drive::Operate, lab::Lanes, options::LoadArgs, verdict::Verdict};
+use bytes::Bytes;
+use clap::Args;
+use conclave_cli::{
     failure::{Failure, Result},
     settings::Settings,
 };
-use bytes::Bytes;
-use clap::Args;
 use conclave_client::api::v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient};
 use std::{
     sync::{Arc, Mutex},
@@ -23,8 +23,8 @@ use tonic::Status;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench lock-queue
-  conclavectl bench lock-queue --clients 1000")]
+  conclave-bench lock-queue
+  conclave-bench lock-queue --clients 1000")]
 pub(crate) struct LockQueueArgs {
     #[command(flatten)]
     load: LoadArgs,
@@ -54,7 +54,7 @@ impl Operate for Waiter {
 }
 
 impl LockQueueArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let options = self.load.options(50)?;
         if options.clients < 2 {
             return Err(Failure::usage("--clients: it takes two for a hand-over"));

@@ -1,10 +1,10 @@
 //! What every workload can be told, and refusals of what makes no sense.
 
-use crate::{
+use clap::Args;
+use conclave_cli::{
     failure::{Failure, Result},
     parse,
 };
-use clap::Args;
 use std::time::Duration;
 
 /// The options of every workload.
@@ -142,7 +142,7 @@ pub(super) mod tests {
     }
 
     /// The options of a command line.
-    pub(in crate::bench) fn options(args: &[&str]) -> Result<Options> {
+    pub(crate) fn options(args: &[&str]) -> Result<Options> {
         let line = Line::try_parse_from([&["bench"], args].concat());
         line.map_err(|error| Failure::usage(error.to_string()))?.load.options(64)
     }

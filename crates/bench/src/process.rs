@@ -3,7 +3,7 @@
 //! The kernel counts CPU time in ticks, usually of 10 ms: over a run of seconds that is exact enough. Bytes written are those that
 //! were sent to a block device, so on tmpfs there are none.
 
-use crate::failure::{Failure, Result};
+use conclave_cli::failure::{Failure, Result};
 
 /// Used so far by one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

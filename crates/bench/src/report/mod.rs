@@ -15,12 +15,12 @@ mod plot;
 mod results;
 mod summary;
 
-use crate::{
+use clap::Args;
+use conclave_cli::{
     exit::Exit,
     failure::{Failure, Result},
     output,
 };
-use clap::Args;
 use results::Results;
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench report results
-  conclavectl bench report results --document docs/benchmarks.md     plots go to docs/benchmarks/")]
+  conclave-bench report results
+  conclave-bench report results --document docs/benchmarks.md     plots go to docs/benchmarks/")]
 pub(crate) struct ReportArgs {
     /// Where the results are: results.jsonl, machine.json
     dir: PathBuf,

@@ -14,7 +14,7 @@ use super::{
     options::LoadArgs,
     verdict::Verdict,
 };
-use crate::{failure::Result, settings::Settings};
+use conclave_cli::{failure::Result, settings::Settings};
 use std::sync::Arc;
 
 /// Runs a workload whose clients are all there is to it: `clients` of them unless told otherwise, made by `client`.
@@ -42,7 +42,7 @@ async fn finished(lab: &Lab, run: impl Future<Output = Result<Verdict>>) -> Resu
     let verdict = tokio::select! {
         verdict = run => verdict,
         interrupted = tokio::signal::ctrl_c() => match interrupted {
-            Ok(()) => Err(crate::failure::Failure::interrupted()),
+            Ok(()) => Err(conclave_cli::failure::Failure::interrupted()),
             Err(error) => Err(error.into()),
         },
     };

@@ -1,33 +1,29 @@
-//! `bench`: load over the etcd v3 API, which drives etcd and Conclave alike, and what it measures.
-//!
-//! `options` (what was asked for) → `lab` (connections, keys, cleaning up) → `workloads` (what a client does) → `drive` (runs the
-//! clients, opens and closes the window; `pace` for an open loop) → `tally` and `process` (what is counted) → `verdict` (what is printed).
-//! `wire` is what requests go over. `report` makes a document of many results.
-//!
-//! 1. What a workload needs (keys, leases, watchers) is made before anything is measured, and taken away afterwards.
-//! 2. The load is as cheap as it can be: it shares the machine with the servers more often than not. One thread, generated clients,
-//!    one attempt an operation.
+//! The command line.
 
-mod drive;
-mod keys;
-mod lab;
-mod options;
-mod pace;
-mod process;
-mod progress;
-mod report;
-mod tally;
-mod verdict;
-mod wire;
-mod workloads;
-
-use crate::{commands::Context, exit::Exit, failure::Result};
-use clap::Subcommand;
-use workloads::{coordination, expire, kv, leases, queue, ready, watch};
+use crate::{
+    report,
+    workloads::{coordination, expire, kv, leases, queue, ready, watch},
+};
+use clap::{CommandFactory, Parser, Subcommand};
+use conclave_cli::{
+    exit::{self, Exit},
+    failure::Result,
+    program,
+    settings::{GlobalArgs, Settings},
+};
 
 /// Measure a cluster: Conclave's or etcd's
-#[derive(Clone, Debug, Subcommand)]
-#[command(after_long_help = "\
+#[derive(Debug, Parser)]
+#[command(name = crate::NAME, version, propagate_version = false, max_term_width = 120)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const ABOUT: &str = "\
 Every workload drives any server of the etcd v3 API. It prepares what it needs, warms up,
 measures, prints one result and takes away what it made. Percentiles are of single operations,
 from the request to its answer; nothing is tried again. With the process ids of servers on the
@@ -35,13 +31,27 @@ same machine (--pids) the result has their CPU per operation, memory and bytes w
 Where load and servers share processors, CPU per operation is the truer figure.
 
 Examples:
-  conclavectl bench put --clients 256
-  conclavectl bench get --endpoints 10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379 --duration 30s
-  conclavectl bench put --rate 5000 --clients 1000      latency at a load that does not give way
-  conclavectl bench lock-queue --clients 50             how fast a lock goes from hand to hand
-  conclavectl bench watch --clients 500 --pids $(pgrep -d, -x etcd)
-  conclavectl bench put -w json >> results.jsonl        for programs: one line")]
-pub(crate) enum BenchCommand {
+  conclave-bench put --clients 256
+  conclave-bench get --endpoints 10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379 --duration 30s
+  conclave-bench put --rate 5000 --clients 1000      latency at a load that does not give way
+  conclave-bench lock-queue --clients 50             how fast a lock goes from hand to hand
+  conclave-bench watch --clients 500 --pids $(pgrep -d, -x etcd)
+  conclave-bench put -w json >> results.jsonl        for programs: one line";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  CONCLAVECTL_ENDPOINTS, CONCLAVECTL_DIAL_TIMEOUT, CONCLAVECTL_COMMAND_TIMEOUT and
+  CONCLAVECTL_WRITE_OUT stand for the global options of the same names, as for conclavectl.";
+
+/// The whole command line.
+pub(crate) fn command() -> clap::Command {
+    let mut command = Cli::command().after_long_help(format!("{ABOUT}\n\n{ENVIRONMENT}\n\n{}", exit::TABLE));
+    command.get_subcommands_mut().for_each(program::shape);
+    command
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
     Put(kv::PutArgs),
     Get(kv::GetArgs),
     Range(kv::RangeArgs),
@@ -60,9 +70,8 @@ pub(crate) enum BenchCommand {
     Report(report::ReportArgs),
 }
 
-impl BenchCommand {
-    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
-        let settings = context.link.settings();
+impl Command {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Exit> {
         let verdict = match self {
             Self::Put(args) => args.run(settings).await,
             Self::Get(args) => args.run(settings).await,
@@ -81,7 +90,22 @@ impl BenchCommand {
             Self::Ready(args) => args.run(settings).await,
             Self::Report(args) => return args.run().map(|()| Exit::Done),
         };
-        verdict?.show(context.out)?;
+        verdict?.show(settings.output)?;
         Ok(Exit::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        program::parser(command()).debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        program::assert_described(&command());
     }
 }

@@ -8,7 +8,7 @@ use super::{
     options::Options,
     wire::{Windows, Wire},
 };
-use crate::{
+use conclave_cli::{
     exit::Exit,
     failure::{Effect, Failure, Result},
     link, output,
@@ -127,7 +127,7 @@ impl Lab {
     /// Tells what is going on before and after the measurement.
     pub(super) fn say(&self, text: &str) {
         if !self.options.quiet {
-            output::note(text);
+            output::note_by(crate::NAME, text);
         }
     }
 
@@ -219,7 +219,10 @@ impl Lab {
             return;
         }
         if timeout(CLEANUP, async { tokio::join!(self.revoke_all(), self.delete_all()) }).await.is_err() {
-            output::note(&format!("some of what the run made is left behind: it was not gone within {CLEANUP:?}"));
+            output::note_by(
+                crate::NAME,
+                &format!("some of what the run made is left behind: it was not gone within {CLEANUP:?}"),
+            );
         }
     }
 

@@ -44,7 +44,7 @@ const HOW_TO_READ: &str = "\
 - **One attempt an operation**, over the etcd v3 API with the same client for both; values are 256 random bytes. Closed loops unless
   a rate is given: each client asks again when it was answered. Where a rate is given, latency counts from when an operation was due,
   whether or not the server was ready for it.
-- **Each round starts from empty data**, with one second of warm-up before each measurement. `conclavectl bench --help` describes each
+- **Each round starts from empty data**, with one second of warm-up before each measurement. `conclave-bench --help` describes each
   workload, and runs it on any cluster.
 ";
 

@@ -2,17 +2,17 @@
 
 use super::{coordination::TTL, finished, simply};
 use crate::{
-    bench::{
-        drive::{Operate, drive},
-        keys::Draw,
-        lab::{Lab, Lanes, preparing},
-        options::LoadArgs,
-        verdict::Verdict,
-    },
+    drive::{Operate, drive},
+    keys::Draw,
+    lab::{Lab, Lanes, preparing},
+    options::LoadArgs,
+    verdict::Verdict,
+};
+use clap::Args;
+use conclave_cli::{
     failure::{Failure, Result},
     settings::Settings,
 };
-use clap::Args;
 use conclave_client::api::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, kv_client::KvClient,
     lease_client::LeaseClient,
@@ -27,8 +27,8 @@ use tonic::{Status, Streaming};
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench lease-grant
-  conclavectl bench lease-grant --total 100000 --keep --ttl 60      leave them to lapse")]
+  conclave-bench lease-grant
+  conclave-bench lease-grant --total 100000 --keep --ttl 60      leave them to lapse")]
 pub(crate) struct LeaseGrantArgs {
     /// Seconds a lease lives
     #[arg(long, value_name = "SECONDS", default_value_t = TTL, value_parser = clap::value_parser!(i64).range(1..))]
@@ -44,8 +44,8 @@ pub(crate) struct LeaseGrantArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench lease-keepalive --clients 1000
-  conclavectl bench lease-keepalive --leases 200000 --ttl 60 --rate 10000 --duration 2m")]
+  conclave-bench lease-keepalive --clients 1000
+  conclave-bench lease-keepalive --leases 200000 --ttl 60 --rate 10000 --duration 2m")]
 pub(crate) struct LeaseKeepaliveArgs {
     /// Leases, shared out among the clients [default: one for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -64,7 +64,7 @@ pub(crate) struct LeaseKeepaliveArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench session-churn")]
+  conclave-bench session-churn")]
 pub(crate) struct SessionChurnArgs {
     #[command(flatten)]
     load: LoadArgs,
@@ -83,7 +83,7 @@ impl Operate for Granter {
 }
 
 impl LeaseGrantArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         simply(settings, &self.load, "lease-grant", 64, async |lab| {
             let (lab, ttl) = (lab.clone(), self.ttl);
             Ok(move |i| Granter { lab: lab.clone(), lanes: lab.lanes(i), ttl })
@@ -118,7 +118,7 @@ impl Operate for Churner {
 }
 
 impl SessionChurnArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         simply(settings, &self.load, "session-churn", 64, async |lab| {
             let lab = lab.clone();
             Ok(move |i| Churner {
@@ -167,7 +167,7 @@ impl Operate for Keeper {
 }
 
 impl LeaseKeepaliveArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let options = self.load.options(1000)?;
         let clients = options.clients;
         let count = self.leases.map_or(clients, |leases| leases as usize);

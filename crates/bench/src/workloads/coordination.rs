@@ -2,17 +2,14 @@
 
 use super::simply;
 use crate::{
-    bench::{
-        drive::Operate,
-        lab::{Lab, Lanes, preparing},
-        options::LoadArgs,
-        verdict::Verdict,
-    },
-    failure::Result,
-    settings::Settings,
+    drive::Operate,
+    lab::{Lab, Lanes, preparing},
+    options::LoadArgs,
+    verdict::Verdict,
 };
 use bytes::Bytes;
 use clap::Args;
+use conclave_cli::{failure::Result, settings::Settings};
 use conclave_client::api::{
     v3electionpb::{CampaignRequest, ResignRequest, election_client::ElectionClient},
     v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient},
@@ -31,8 +28,8 @@ pub(super) const TTL: i64 = 3600;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench campaign
-  conclavectl bench campaign --clients 64 --shared-names 8     eight clients an election")]
+  conclave-bench campaign
+  conclave-bench campaign --clients 64 --shared-names 8     eight clients an election")]
 pub(crate) struct CampaignArgs {
     #[command(flatten)]
     names: SharedNames,
@@ -47,8 +44,8 @@ pub(crate) struct CampaignArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench lock
-  conclavectl bench lock --clients 64 --shared-names 8         eight clients a lock")]
+  conclave-bench lock
+  conclave-bench lock --clients 64 --shared-names 8         eight clients a lock")]
 pub(crate) struct LockArgs {
     #[command(flatten)]
     names: SharedNames,
@@ -124,7 +121,7 @@ async fn run<const WAIT: bool>(
 }
 
 impl CampaignArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         match self.names.shared_names {
             None => run::<false>(settings, &self.load, "campaign", false, self.names).await,
             Some(names) => Ok(run::<true>(settings, &self.load, "campaign-shared", false, self.names)
@@ -135,7 +132,7 @@ impl CampaignArgs {
 }
 
 impl LockArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         match self.names.shared_names {
             None => run::<false>(settings, &self.load, "lock", true, self.names).await,
             Some(names) => Ok(run::<true>(settings, &self.load, "lock-shared", true, self.names)

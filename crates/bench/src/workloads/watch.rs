@@ -6,20 +6,20 @@
 
 use super::finished;
 use crate::{
-    bench::{
-        drive::{Operate, drive_counting, tally},
-        keys::Draw,
-        lab::{Lab, Lanes, preparing},
-        options::LoadArgs,
-        tally::Tally,
-        verdict::Verdict,
-        wire::{Windows, Wire},
-    },
-    failure::{Failure, Result},
-    settings::Settings,
+    drive::{Operate, drive_counting, tally},
+    keys::Draw,
+    lab::{Lab, Lanes, preparing},
+    options::LoadArgs,
+    tally::Tally,
+    verdict::Verdict,
+    wire::{Windows, Wire},
 };
 use bytes::{Bytes, BytesMut};
 use clap::Args;
+use conclave_cli::{
+    failure::{Failure, Result},
+    settings::Settings,
+};
 use conclave_client::api::etcdserverpb::{
     PutRequest, WatchCreateRequest, WatchRequest, WatchResponse, kv_client::KvClient, watch_client::WatchClient,
     watch_request::RequestUnion,
@@ -46,9 +46,9 @@ const STALLED_WINDOW: u32 = 65_535;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench watch --clients 500                          one writer, as fast as it can
-  conclavectl bench watch --clients 500 --rate 200 --writers 16  latency at 200 puts a second
-  conclavectl bench watch --clients 50 --stalled 1000            beside watchers that never read")]
+  conclave-bench watch --clients 500                          one writer, as fast as it can
+  conclave-bench watch --clients 500 --rate 200 --writers 16  latency at 200 puts a second
+  conclave-bench watch --clients 50 --stalled 1000            beside watchers that never read")]
 pub(crate) struct WatchArgs {
     /// Clients that write
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -121,7 +121,7 @@ fn stamp(value: &Bytes) -> Option<u64> {
 }
 
 impl WatchArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let mut options = self.load.options(500)?;
         if options.value_size < STAMP {
             return Err(Failure::usage(format!("--value-size: at least {STAMP} bytes, for when the value was sent")));

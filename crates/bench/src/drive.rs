@@ -14,7 +14,7 @@ use super::{
     tally::{CountBy, Tally},
     verdict::{Measured, Verdict},
 };
-use crate::{
+use conclave_cli::{
     exit::Exit,
     failure::{Failure, Result},
 };

@@ -6,7 +6,7 @@ use super::{
     process::Usage,
     tally::{Counted, Failures},
 };
-use crate::output::{self, Format, Output};
+use conclave_cli::output::{self, Format, Output};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -190,7 +190,7 @@ impl Verdict {
     }
 
     /// Prints it.
-    pub(super) fn show(&self, out: Output) -> crate::failure::Result<()> {
+    pub(super) fn show(&self, out: Output) -> conclave_cli::failure::Result<()> {
         output::raw(&match out.format {
             Format::Json | Format::Protobuf => self.json() + "\n",
             Format::Fields => self.fields(),

@@ -2,17 +2,17 @@
 
 use super::{finished, simply};
 use crate::{
-    bench::{
-        drive::{Operate, once},
-        keys::Draw,
-        lab::{Lab, Lanes},
-        options::LoadArgs,
-        verdict::Verdict,
-    },
+    drive::{Operate, once},
+    keys::Draw,
+    lab::{Lab, Lanes},
+    options::LoadArgs,
+    verdict::Verdict,
+};
+use clap::Args;
+use conclave_cli::{
     failure::{Failure, Result},
     settings::Settings,
 };
-use clap::Args;
 use conclave_client::api::etcdserverpb::{
     Compare, RangeRequest, RequestOp, TxnRequest,
     compare::{CompareResult, CompareTarget, TargetUnion},
@@ -28,11 +28,11 @@ use tonic::Status;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench put
-  conclavectl bench put --clients 1 --connections 3          what one caller sees
-  conclavectl bench put --rate 5000 --clients 1000           open loop
-  conclavectl bench put --value-size 16384 --key-space 1000  a few large values, again and again
-  conclavectl bench put --command-timeout 200ms              a member killed: see `longest gap`")]
+  conclave-bench put
+  conclave-bench put --clients 1 --connections 3          what one caller sees
+  conclave-bench put --rate 5000 --clients 1000           open loop
+  conclave-bench put --value-size 16384 --key-space 1000  a few large values, again and again
+  conclave-bench put --command-timeout 200ms              a member killed: see `longest gap`")]
 pub(crate) struct PutArgs {
     #[command(flatten)]
     load: LoadArgs,
@@ -44,8 +44,8 @@ pub(crate) struct PutArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench get
-  conclavectl bench get --serializable  from the member that is asked, which may be behind")]
+  conclave-bench get
+  conclave-bench get --serializable  from the member that is asked, which may be behind")]
 pub(crate) struct GetArgs {
     /// Whatever the member that is asked has
     #[arg(long)]
@@ -61,9 +61,9 @@ pub(crate) struct GetArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench range
-  conclavectl bench range --limit 1000 --clients 8
-  conclavectl bench range --rest  the first page of many")]
+  conclave-bench range
+  conclave-bench range --limit 1000 --clients 8
+  conclave-bench range --rest  the first page of many")]
 pub(crate) struct RangeArgs {
     /// Keys an operation
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -84,8 +84,8 @@ pub(crate) struct RangeArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench txn
-  conclavectl bench txn --puts 16  write this many keys in each transaction")]
+  conclave-bench txn
+  conclave-bench txn --puts 16  write this many keys in each transaction")]
 pub(crate) struct TxnArgs {
     /// Keys that an operation writes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -100,8 +100,8 @@ pub(crate) struct TxnArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench mixed  four reads to one write
-  conclavectl bench mixed --reads 50")]
+  conclave-bench mixed  four reads to one write
+  conclave-bench mixed --reads 50")]
 pub(crate) struct MixedArgs {
     /// Reads of a hundred operations
     #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -116,14 +116,14 @@ pub(crate) struct MixedArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench fill --key-space 1000000
-  conclavectl bench fill --key-space 300000 --pids 4711,4712,4713  memory afterwards")]
+  conclave-bench fill --key-space 1000000
+  conclave-bench fill --key-space 300000 --pids 4711,4712,4713  memory afterwards")]
 pub(crate) struct FillArgs {
     /// Delete the keys at the end
     #[arg(long)]
     delete: bool,
     /// How long the servers may settle before their memory is looked at
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = crate::parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = conclave_cli::parse::duration)]
     settle: Duration,
     #[command(flatten)]
     load: LoadArgs,
@@ -235,20 +235,20 @@ async fn run(
 }
 
 impl PutArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         run(settings, &self.load, "put", 256, What::Put).await
     }
 }
 
 impl GetArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let workload = if self.serializable { "get-serializable" } else { "get" };
         run(settings, &self.load, workload, 256, What::Get { serializable: self.serializable }).await
     }
 }
 
 impl RangeArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let Self { limit, rest, serializable, .. } = self;
         let what = What::Range { limit, rest, serializable };
         let workload = if serializable { "range-serializable" } else { "range" };
@@ -257,20 +257,20 @@ impl RangeArgs {
 }
 
 impl TxnArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         run(settings, &self.load, "txn", 64, What::Txn { puts: self.puts }).await
     }
 }
 
 impl MixedArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let what = What::Mixed { reads: self.reads.into() };
         Ok(run(settings, &self.load, "mixed", 256, what).await?.with("reads_percent", self.reads))
     }
 }
 
 impl FillArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let mut options = self.load.options(1)?;
         if options.rate.is_some() {
             return Err(Failure::usage("--rate: filling goes as fast as the servers take it"));

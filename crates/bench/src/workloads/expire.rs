@@ -2,19 +2,19 @@
 
 use super::finished;
 use crate::{
-    bench::{
-        drive::once_with,
-        keys::Draw,
-        lab::{Lab, preparing},
-        options::LoadArgs,
-        tally::{CountBy, Tally},
-        verdict::Verdict,
-    },
+    drive::once_with,
+    keys::Draw,
+    lab::{Lab, preparing},
+    options::LoadArgs,
+    tally::{CountBy, Tally},
+    verdict::Verdict,
+};
+use clap::Args;
+use conclave_cli::{
     exit::Exit,
     failure::{Failure, Result},
     settings::Settings,
 };
-use clap::Args;
 use conclave_client::api::{
     etcdserverpb::{
         LeaseGrantRequest, RequestOp, TxnRequest, WatchCreateRequest, WatchRequest, WatchResponse, kv_client::KvClient,
@@ -38,24 +38,24 @@ use tonic::{Status, Streaming};
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench lease-expire
-  conclavectl bench lease-expire --leases 200000 --window 60s")]
+  conclave-bench lease-expire
+  conclave-bench lease-expire --leases 200000 --window 60s")]
 pub(crate) struct LeaseExpireArgs {
     /// Leases
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     leases: u32,
     /// All end this long after the first is granted; they must all be granted by then
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = crate::parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = conclave_cli::parse::duration)]
     window: Duration,
     /// How long to wait for the last deletion
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = crate::parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = conclave_cli::parse::duration)]
     patience: Duration,
     #[command(flatten)]
     load: LoadArgs,
 }
 
 impl LeaseExpireArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let mut options = self.load.options(64)?;
         if self.window < Duration::from_secs(3) {
             return Err(Failure::usage("--window: give at least 3s; servers raise shorter lives to their minimum"));

@@ -1,17 +1,17 @@
 //! How long a start takes, as a client sees it.
 
 use crate::{
-    bench::{
-        options::LoadArgs,
-        tally::{CountBy, Tally},
-        verdict::{Measured, Verdict},
-    },
+    options::LoadArgs,
+    tally::{CountBy, Tally},
+    verdict::{Measured, Verdict},
+};
+use clap::Args;
+use conclave_cli::{
     exit::Exit,
     failure::{Failure, Result},
     link,
     settings::Settings,
 };
-use clap::Args;
 use conclave_client::api::etcdserverpb::{RangeRequest, kv_client::KvClient};
 use futures::future::join_all;
 use std::time::{Duration, Instant};
@@ -28,17 +28,17 @@ const STEP: Duration = Duration::from_millis(5);
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl bench ready --endpoints $ALL & start-the-members; wait")]
+  conclave-bench ready --endpoints $ALL & start-the-members; wait")]
 pub(crate) struct ReadyArgs {
     /// How long to wait
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = crate::parse::duration)]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = conclave_cli::parse::duration)]
     patience: Duration,
     #[command(flatten)]
     load: LoadArgs,
 }
 
 impl ReadyArgs {
-    pub(in crate::bench) async fn run(self, settings: &Settings) -> Result<Verdict> {
+    pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let options = self.load.options(1)?;
         let started = Instant::now();
         let each = settings.endpoints.iter().map(|endpoint| {
