@@ -105,6 +105,14 @@ mod tests {
     }
 
     #[test]
+    fn help_begins_with_what_the_program_is_for() {
+        for mut command in [command(), program::parser(command())] {
+            let help = command.render_long_help().to_string();
+            assert!(help.starts_with("Measure a cluster"), "{help}");
+        }
+    }
+
+    #[test]
     fn every_command_has_help() {
         program::assert_described(&command());
     }

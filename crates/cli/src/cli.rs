@@ -52,6 +52,13 @@ mod tests {
     }
 
     #[test]
+    fn help_begins_with_what_the_program_is_for() {
+        for help in [parser().render_help(), parser().render_long_help()] {
+            assert!(help.to_string().starts_with("Elections, locks, claims"), "{help}");
+        }
+    }
+
+    #[test]
     fn switches_may_be_written_as_etcdctl_does() {
         let of = |args: &[&str]| format!("{:?}", parse(args).expect("well-formed").command);
         assert!(of(&["conclavectl", "get", "a", "--prefix=true"]).contains("prefix: true"));

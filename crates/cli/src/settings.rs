@@ -39,8 +39,8 @@ pub struct GlobalArgs {
     color: clap::ColorChoice,
 }
 
-/// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never ignored, and for
-/// the connection.
+// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never
+// ignored, and for the connection. (A documentation comment would replace the description of the program in its help.)
 #[derive(Args, Clone, Debug, Default)]
 pub struct Hidden {
     #[arg(long, global = true, hide = true)]
