@@ -28,7 +28,7 @@ const TTL: Duration = Duration::from_millis(2500);
 async fn wired(cluster: &Cluster) -> Result<(Vec<Proxy>, Client)> {
     let mut wires = Vec::new();
     for endpoint in cluster.endpoints() {
-        wires.push(Proxy::start(&endpoint).await?);
+        wires.push(Proxy::start(&endpoint)?);
     }
     let client = Client::new(wires.iter().map(Proxy::endpoint))?;
     Ok((wires, client))

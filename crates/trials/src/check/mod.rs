@@ -91,6 +91,12 @@ pub fn judge_all(case: &Case<'_>) -> Vec<Finding> {
     PROPERTIES.iter().map(|property| judge_one(case, property)).collect()
 }
 
+/// Judges one property; `None` if there is none of this name.
+#[must_use]
+pub fn judge_property(case: &Case<'_>, name: &str) -> Option<Finding> {
+    PROPERTIES.iter().find(|property| property.name == name).map(|property| judge_one(case, property))
+}
+
 fn judge_one(case: &Case<'_>, property: &Property) -> Finding {
     let floor = case.run.bounds.floors.get(property.name).copied().unwrap_or(1);
     let (verdict, judged) = match (property.judge)(case) {

@@ -43,7 +43,7 @@ struct Shared {
 }
 
 /// All proxies of a run.
-pub(crate) struct Proxies {
+pub struct Proxies {
     shared: Arc<Shared>,
 }
 
@@ -54,13 +54,17 @@ impl std::fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    pub(crate) fn new(seed: u64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         let rules = Mutex::new((Rules::default(), StdRng::seed_from_u64(seed)));
         Self { shared: Arc::new(Shared { rules, carried: AtomicU64::new(0), stop: AtomicBool::new(false) }) }
     }
 
     /// A port of loopback that leads to the node's own; connections are of whom `who` says.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// No port is free, or no thread can be started.
+    pub fn open(
         &self,
         node: HostNo,
         target: u16,
@@ -86,11 +90,14 @@ impl Proxies {
         Ok(port)
     }
 
-    pub(crate) fn add(&self, rules: BTreeMap<(HostNo, HostNo), Rule>) -> u64 {
+    /// Adds a layer of rules; the number takes it off again.
+    #[must_use]
+    pub fn add(&self, rules: BTreeMap<(HostNo, HostNo), Rule>) -> u64 {
         lock(&self.shared.rules).0.add(rules)
     }
 
-    pub(crate) fn remove(&self, layer: u64) -> Packets {
+    /// Takes a layer off; returns what it did.
+    pub fn remove(&self, layer: u64) -> Packets {
         lock(&self.shared.rules).0.remove(layer)
     }
 

@@ -10,27 +10,28 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A host's number in the fabric.
-pub(crate) type HostNo = usize;
+pub type HostNo = usize;
 
 /// Probabilities are between 0 and 1, times in nanoseconds.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rule {
-    pub(crate) drop: f64,
-    pub(crate) duplicate: f64,
+pub struct Rule {
+    pub drop: f64,
+    pub duplicate: f64,
     /// The connection is torn down: both ends get a reset.
-    pub(crate) reset: f64,
-    pub(crate) delay: u64,
-    pub(crate) jitter: u64,
-    pub(crate) reorder: f64,
+    pub reset: f64,
+    pub delay: u64,
+    pub jitter: u64,
+    pub reorder: f64,
     /// How long a packet is held so that later ones pass it.
-    pub(crate) hold: u64,
+    pub hold: u64,
     /// Bytes a second.
-    pub(crate) rate: Option<u64>,
+    pub rate: Option<u64>,
 }
 
 impl Rule {
     /// Nothing passes.
-    pub(crate) fn cut() -> Self {
+    #[must_use]
+    pub fn cut() -> Self {
         Self { drop: 1.0, ..Self::default() }
     }
 }
