@@ -3,6 +3,7 @@
 //! * [`cluster`] starts and breaks nodes; [`process`] is one of them.
 //! * [`status`] asks a member how far its state has come.
 //! * [`client`] has short forms of the requests that tests make; [`etcdctl`] runs Debian's `etcdctl`.
+//! * [`kit`] has the requests and bounds that tests of elections, locks and claims share.
 //! * [`load`] makes work and records it in a [`history`], where an outcome that is unknown stays unknown.
 //! * [`check`] judges histories and states: one property a file, each with tests that show it failing.
 //!
@@ -20,6 +21,7 @@ pub mod conclavectl;
 pub mod etcd;
 pub mod etcdctl;
 pub mod history;
+pub mod kit;
 pub mod load;
 pub mod process;
 pub mod proxy;

@@ -1,38 +1,35 @@
-//! Short forms of what these tests do.
+//! The client library as these tests use it.
 
-use anyhow::{Context, Result, bail};
-use cluster_tests::{
+use crate::{
     cluster::Cluster,
     etcd::application,
     wait::{SOON, eventually, within},
 };
+use anyhow::{Context, Result, bail};
 use conclave_client::{Client, Error, ErrorKind, KeyRange, Session};
 use futures::{Stream, StreamExt};
 use std::time::Duration;
 
-/// Long enough to see that nothing comes.
-pub(crate) const A_WHILE: Duration = Duration::from_millis(400);
-
-pub(crate) async fn one() -> Result<(Cluster, Client)> {
+pub async fn one() -> Result<(Cluster, Client)> {
     let cluster = Cluster::start(1).await?;
     let client = application(&cluster)?;
     Ok((cluster, client))
 }
 
-pub(crate) async fn session(client: &Client) -> Result<Session, Error> {
+pub async fn session(client: &Client) -> Result<Session, Error> {
     Session::open(client, Duration::from_secs(20)).await
 }
 
-pub(crate) fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
+pub fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-pub(crate) async fn next<T>(events: &mut (impl Stream<Item = Result<T, Error>> + Unpin)) -> Result<T> {
+pub async fn next<T>(events: &mut (impl Stream<Item = Result<T, Error>> + Unpin)) -> Result<T> {
     Ok(within("an event", SOON, events.next()).await?.context("the stream ended")??)
 }
 
 /// Waits until nothing of elections, locks and claims is left, but for terms.
-pub(crate) async fn nothing_left(client: &Client) -> Result<()> {
+pub async fn nothing_left(client: &Client) -> Result<()> {
     let ask = async || {
         let found = client.range(KeyRange::prefix("/_conclave/")).await?;
         let left: Vec<_> = found.kvs.iter().filter(|kv| !kv.key.ends_with(b"/term")).map(|kv| kv.key.clone()).collect();
@@ -42,7 +39,7 @@ pub(crate) async fn nothing_left(client: &Client) -> Result<()> {
 }
 
 /// A client whose first member is `i`.
-pub(crate) fn beginning_at(cluster: &Cluster, i: usize) -> Result<Client> {
+pub fn beginning_at(cluster: &Cluster, i: usize) -> Result<Client> {
     let mut endpoints = cluster.endpoints();
     endpoints.rotate_left(i);
     Ok(Client::new(endpoints)?)
