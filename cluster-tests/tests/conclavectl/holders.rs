@@ -1,19 +1,13 @@
 //! What `conclavectl` holds, gives back and refuses: whatever ends it, and whatever stands in its way.
 
+use super::kit::three;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
-    cluster::Cluster,
     conclavectl::Ctl,
     wait::{LONG, SOON, eventually},
 };
 use rustix::process::Signal;
 use std::process::Stdio;
-
-async fn three() -> Result<(Cluster, Ctl)> {
-    let cluster = Cluster::start(3).await?;
-    let ctl = Ctl::new(&cluster.endpoints());
-    Ok((cluster, ctl))
-}
 
 /// Standard outputs that cannot be written: a full disk, and a reader that has gone.
 fn broken_outputs() -> Result<Vec<(&'static str, Stdio)>> {
