@@ -8,17 +8,22 @@ use super::{
     control::{PARTS, known_bug},
     env::{Capabilities, Capability, Mode, doctor, sweep},
     matrix::{CELLS, below_floors, of_a_soak},
-    mutants::{MUTANTS, Mutant, VARIABLE, contains, traces},
+    mutants::{
+        MUTANTS, Mutant,
+        build::{Workshop, own_source},
+        planted_in,
+    },
     plan::{CLASSES, Plan, Wishes},
     run::{Figures, Means, judge, judge_dir, run},
     shrink::shrink,
     workload::{OF_ETCD, WORKLOADS, worker},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -79,7 +84,7 @@ enum Do {
         #[command(flatten)]
         means: MeansArgs,
     },
-    /// Planted bugs, which must be found. The server needs the feature `mutants`.
+    /// Planted bugs, which must be found. Builds the servers, each with one of them.
     Mutants {
         /// Only those whose names contain one of these, comma separated.
         #[arg(long, value_delimiter = ',')]
@@ -92,6 +97,12 @@ enum Do {
         /// Only say which there are.
         #[arg(long)]
         list: bool,
+        /// The source that the bugs are planted in, if not the one that this program was built from.
+        #[arg(long)]
+        source: Option<PathBuf>,
+        /// Where servers are built, and kept for the next time.
+        #[arg(long)]
+        workshop: Option<PathBuf>,
         #[command(flatten)]
         means: MeansArgs,
     },
@@ -218,7 +229,7 @@ fn act(command: Do) -> Result<u8> {
         Do::Matrix { ci, seed, only, means } => matrix(ci, seed, only.as_deref(), &means.means("matrix")?),
         Do::Soak { hours, seed, means } => soak(hours, seed, &means.means("soak")?),
         Do::Control { what, seed, seconds, means } => control(&what, seed, seconds, &means),
-        Do::Mutants { only, seeds, seconds, list, means } => {
+        Do::Mutants { only, seeds, seconds, list, source, workshop, means } => {
             let wanted = |mutant: &&Mutant| only.is_empty() || only.iter().any(|only| mutant.name.contains(only));
             let chosen: Vec<&Mutant> = MUTANTS.iter().filter(wanted).collect();
             if list {
@@ -227,7 +238,9 @@ fn act(command: Do) -> Result<u8> {
                 }
                 return Ok(0);
             }
-            mutants(&chosen, seeds, seconds, &means.means("mutants")?)
+            let workshop = workshop.unwrap_or_else(|| std::env::temp_dir().join("conclave-trials/workshop"));
+            let workshop = Workshop::new(&source.unwrap_or_else(own_source), &workshop, &chosen)?;
+            mutants(&chosen, seeds, seconds, &workshop, &means)
         }
         Do::Regressions { only, folder, means } => {
             let folder = folder.unwrap_or_else(super::regressions::folder);
@@ -251,7 +264,7 @@ fn one(arguments: RunArgs) -> Result<u8> {
     if workloads.is_empty() {
         workloads = if etcd { OF_ETCD.map(str::to_owned).into() } else { WORKLOADS.map(str::to_owned).into() };
     }
-    let plan = Plan::draw(Wishes {
+    let mut plan = Plan::draw(Wishes {
         seed: arguments.seed,
         nodes: arguments.nodes,
         clients: 3,
@@ -260,6 +273,7 @@ fn one(arguments: RunArgs) -> Result<u8> {
         faults: arguments.faults.into_iter().filter(|class| !class.is_empty()).collect(),
         etcd,
     })?;
+    plan.mutant = planted_in(&means.binary);
     let figures = go(&plan, &means)?;
     println!("{}", means.out.join("report.html").display());
     Ok(tell(&figures))
@@ -466,34 +480,25 @@ fn control(what: &str, seed: u64, seconds: u64, means: &MeansArgs) -> Result<u8>
     Ok(code)
 }
 
-/// Every planted bug over several seeds. Runs in processes of their own, which inherit the variable that plants it.
-fn mutants(chosen: &[&Mutant], seeds: u64, seconds: Option<u64>, means: &Means) -> Result<u8> {
-    let program = std::fs::read(&means.binary)?;
-    let absent: Vec<_> = traces().filter(|trace| !contains(&program, trace)).collect();
-    ensure!(
-        absent.is_empty(),
-        "{} was built without the feature `mutants`: it lacks {absent:?}",
-        means.binary.display()
-    );
+/// Every planted bug over several seeds, with a server of its own.
+fn mutants(
+    chosen: &[&Mutant],
+    seeds: u64,
+    seconds: Option<u64>,
+    workshop: &Workshop,
+    means: &MeansArgs,
+) -> Result<u8> {
     let mut missed = Vec::new();
     for mutant in chosen {
+        let means = MeansArgs { binary: Some(workshop.server(mutant)?), ..means.clone() }.means("mutants")?;
         let mut caught = 0;
-        let mut by = std::collections::BTreeSet::new();
+        let mut by = BTreeSet::new();
         for seed in 1..=seeds {
-            let dir = within(means, &format!("{}-{seed}", mutant.name)).out;
-            let mut command = Command::new(&means.program);
-            command.env(VARIABLE, mutant.name).args(["run", "--nodes", &mutant.nodes.to_string()]);
-            let seconds = seconds.unwrap_or(mutant.seconds);
-            command.args(["--seed", &seed.to_string(), "--duration", &format!("{seconds}s")]);
-            command.args(["--faults", &mutant.faults.join(","), "--workloads", &mutant.workloads.join(",")]);
-            command.arg("--binary").arg(&means.binary).arg("--out").arg(&dir);
-            if means.mode == Mode::Loopback {
-                command.arg("--loopback");
-            }
-            let output = command.output()?;
-            let Ok(figures) = judge_dir(&dir) else {
-                bail!("{} with seed {seed}: {}", mutant.name, String::from_utf8_lossy(&output.stderr).trim());
-            };
+            let mut wishes = mutant.wishes(seed);
+            wishes.duration_ms = seconds.map_or(wishes.duration_ms, |seconds| seconds * 1000);
+            let plan = Plan { mutant: Some(mutant.name.to_owned()), ..Plan::draw(wishes)? };
+            let figures = go(&plan, &within(&means, &format!("{}-{seed}", mutant.name)));
+            let figures = figures.with_context(|| format!("{} with seed {seed}", mutant.name))?;
             caught += u64::from(mutant.is_caught(&figures));
             let violated = figures.flaws.iter().filter(|(property, _)| figures.violates(property));
             by.extend(violated.map(|(property, _)| property.clone()));

@@ -9,7 +9,7 @@ mod menu;
 
 pub use menu::CLASSES;
 
-use super::{env::Fault, mutants::VARIABLE, workload::WORKLOADS};
+use super::{env::Fault, workload::WORKLOADS};
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl Plan {
             pace_ms: 5,
             ttl_s,
             etcd,
-            mutant: std::env::var(VARIABLE).ok(),
+            mutant: None,
         })
     }
 

@@ -23,11 +23,11 @@ pub use judge::{Figures, OF_THE_ENVIRONMENT, judge, judge_dir};
 use super::{
     env::{Env, Evidence, Setup, now_ns},
     history::{Bounds, Entry, Fact, Journal, Process},
-    mutants::VARIABLE,
+    mutants::planted_in,
     plan::Plan,
     workload::{OF_ETCD, WORKLOADS},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use conclave_api::conclave::v1::{Limits, SetLimitsRequest, claims_client::ClaimsClient};
 use crew::Crew;
 use nemesis::Nemesis;
@@ -79,10 +79,10 @@ pub fn run(plan: &Plan, means: &Means) -> Result<Outcome> {
     plan.save(&means.out)?;
     let journal = Journal::open(&means.out.join("runner.jsonl"), false)?;
     fact(&journal, Fact::Bounds(bounds(plan)))?;
-    let planted = std::env::var(VARIABLE).ok();
-    match &plan.mutant {
-        Some(name) => ensure!(planted == plan.mutant, "the plan is for a planted bug: run this with {VARIABLE}={name}"),
-        None => ensure!(planted.is_none(), "the plan is for an honest server: run this without {VARIABLE}"),
+    match (&plan.mutant, planted_in(&means.binary)) {
+        (wanted, planted) if *wanted == planted => {}
+        (Some(name), _) => bail!("the plan is for a server with the planted bug {name}"),
+        (None, _) => bail!("the plan is for a server without a planted bug"),
     }
     let env = Env::start(Setup {
         nodes: plan.nodes,

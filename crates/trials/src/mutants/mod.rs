@@ -1,15 +1,25 @@
 //! Planted bugs: what the harness must find.
 //!
-//! A server built with the feature `mutants` behaves wrongly in the way that `CONCLAVE_MUTANT` names. Each is run over several
-//! seeds with the workloads and faults that are meant to show it; it is caught if a property meant for it is violated. A bug that is found
-//! by another property counts as found, and is said.
+//! Each is a patch in `crates/trials/mutants`: one or two lines, at the place where a real bug of its kind would be. [`build`] makes a
+//! server of each, which is run over several seeds with the workloads and faults that are meant to show the bug. It is caught if a
+//! property meant for it is violated. A bug that another property finds is printed, too.
+
+pub mod build;
+mod patch;
+
+pub use patch::Patch;
 
 use super::{plan::Wishes, run::Figures};
+use anyhow::{Context, Result};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A bug in the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Mutant {
-    /// What the environment variable says.
+    /// The name of its patch.
     pub name: &'static str,
     pub what: &'static str,
     pub workloads: &'static [&'static str],
@@ -21,19 +31,16 @@ pub struct Mutant {
     pub caught_by: &'static [&'static str],
 }
 
-/// The variable that chooses.
-pub const VARIABLE: &str = "CONCLAVE_MUTANT";
+/// Where the patches are in the source.
+pub const FOLDER: &str = "crates/trials/mutants";
+/// How the names of servers with planted bugs begin.
+const PREFIX: &str = "conclave-with-";
 
-/// What a server that was built with planted bugs contains, and no other.
-pub fn traces() -> impl Iterator<Item = &'static str> {
-    MUTANTS.iter().map(|mutant| mutant.name).chain([VARIABLE])
-}
-
-/// Whether a program's bytes contain a text.
+/// The bug that is planted in a server, as its file's name says.
 #[must_use]
-pub fn contains(program: &[u8], text: &str) -> bool {
-    let text = text.as_bytes();
-    program.windows(text.len()).any(|window| window[0] == text[0] && window == text)
+pub fn planted_in(server: &Path) -> Option<String> {
+    let name = server.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+    MUTANTS.iter().find(|mutant| mutant.name == name).map(|mutant| mutant.name.to_owned())
 }
 
 /// All of them.
@@ -239,6 +246,23 @@ pub const MUTANTS: [Mutant; 22] = [
 ];
 
 impl Mutant {
+    /// The name of a server with it.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{PREFIX}{}", self.name)
+    }
+
+    /// The files that its patch changes, with their new text.
+    ///
+    /// # Errors
+    /// There is no such patch, or it does not fit this source.
+    pub fn patched(&self, source: &Path) -> Result<BTreeMap<PathBuf, String>> {
+        let file = Path::new(FOLDER).join(self.name).with_extension("patch");
+        let text = std::fs::read_to_string(source.join(&file)).with_context(|| file.display().to_string())?;
+        let files = Patch::parse(&text).and_then(|patch| patch.applied_to(source));
+        files.with_context(|| format!("{} does not apply any more", file.display()))
+    }
+
     /// What its run with a seed is drawn from.
     #[must_use]
     pub fn wishes(&self, seed: u64) -> Wishes {
@@ -272,6 +296,16 @@ mod tests {
                 assert!(judged || own.contains(name), "{}: {name} is not judged", mutant.name);
             }
             assert!(Plan::draw(mutant.wishes(1)).is_ok(), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn a_server_s_name_says_what_is_planted_in_it() {
+        for mutant in MUTANTS {
+            assert_eq!(planted_in(&Path::new("/x").join(mutant.file_name())).as_deref(), Some(mutant.name));
+        }
+        for other in ["conclave", "/x/conclave-with-", "/x/conclave-with-nothing", "etcd"] {
+            assert_eq!(planted_in(Path::new(other)), None, "{other}");
         }
     }
 }
