@@ -1,14 +1,8 @@
-//! Between the public wire and what the state machine understands.
+//! etcd's messages.
 //!
-//! Conversion *is* validation: a [`conclave_state::Command`] or [`conclave_state::RangeQuery`] that exists is well formed, and
-//! nothing is checked a second time further in. Requests are consumed, so that keys and values keep pointing into the buffer they
-//! were received in.
-//!
-//! 1. Conversion never panics and never looks at the state: the same request gives the same result on every node.
-//! 2. A transaction that passes changes no key twice in one path (`intervals`), which `apply` relies on.
+//! A transaction that passes changes no key twice in one path (`intervals`), which `apply` relies on.
 
 mod alarm;
-pub mod conclave;
 mod intervals;
 mod kv;
 mod lease;
