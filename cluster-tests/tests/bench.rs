@@ -160,8 +160,7 @@ on_both!(
 #[tokio::test]
 async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
     let Loaded { mut cluster, bench, ctl } = one(Server::Conclave).await?;
-    let args =
-        ["put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
+    let args = ["put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
     let mut running = bench.start(&args)?;
     let now = &ctl;
     eventually("the first writes", LONG, || async move {

@@ -2,7 +2,10 @@
 
 use super::kit::three;
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{conclavectl::{Ctl, Ended}, wait::SOON};
+use cluster_tests::{
+    conclavectl::{Ctl, Ended},
+    wait::SOON,
+};
 use rustix::process::Signal;
 
 const FORMATS: [&str; 3] = ["simple", "json", "fields"];
