@@ -1,6 +1,6 @@
 //! Watches, and commands that wait, go on through the loss of a member.
 
-use super::kit::three;
+use super::kit::{FORMATS, comparable, three};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     conclavectl::Ctl,

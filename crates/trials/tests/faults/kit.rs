@@ -3,7 +3,7 @@
 use conclave_api::{etcdserverpb::PutRequest, etcdserverpb::kv_client::KvClient};
 use conclave_trials::{
     binary,
-    env::{Capabilities, Capability, Env, Evidence, Fault, Host, Setup, Target, World, remains},
+    env::{Capabilities, Capability, Env, Evidence, Fault, Host, Setup, World, remains},
     figure,
 };
 use std::{

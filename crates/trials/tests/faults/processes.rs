@@ -1,6 +1,6 @@
 //! Members and clients are killed, stopped, starved, and skewed.
 
-use super::kit::{LONG, MOMENT, for_a_moment, hold, puts, setup, start};
+use super::kit::{LONG, MOMENT, for_a_moment, hold, puts, start};
 use conclave_trials::env::{Capability, Effect, Fault, Host, NodeState, NotPossible, Target, Who, now_ns};
 use std::{
     io::{BufRead, BufReader},
