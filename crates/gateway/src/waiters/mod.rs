@@ -148,11 +148,6 @@ impl Waiters {
         self.shared.view.lock().queues.len()
     }
 
-    /// The store's revision after what was observed last.
-    fn revision(&self) -> i64 {
-        self.shared.view.lock().revision
-    }
-
     fn register(
         &self,
         name: Bytes,
