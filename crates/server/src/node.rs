@@ -7,14 +7,13 @@
 use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
-use crate::coordination::Feed;
+use crate::coordination::{Feed, History};
 use crate::defragment::Defragment;
 use crate::descriptors::{self, Budget};
 use crate::disk_space::DiskSpace;
 use crate::fatal::{self, Fatal};
-use crate::keeper::{Kind, NodeHost};
+use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
-use crate::lease_keeper::LeaseKeeper;
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::peer::Peers;
@@ -33,7 +32,6 @@ use crate::serve::admission::Pool;
 use crate::serve::{self, Listeners};
 use crate::sink::{ApplyObserver, Sink};
 use crate::stall::StallWatch;
-use crate::timer_keeper::TimerKeeper;
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use crate::wiring::Wiring;
@@ -62,8 +60,8 @@ pub struct Node {
     pub proposer: Proposer,
     pub reader: Reader,
     pub(crate) outflow: Outflow,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
+    pub leases: Deadlines<Leases>,
+    pub timers: Deadlines<Timers>,
     pub waiters: Waiters,
     /// The queues of etcd's Lock and Election.
     pub queues: Queues,
@@ -115,10 +113,12 @@ impl Node {
                 state: state.clone(),
             })
         };
-        let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
-        let timers = TimerKeeper::new(clock, host(Kind::Timers));
+        let leases = Deadlines::new(clock.clone(), host(Kind::Leases));
+        let timers = Deadlines::new(clock, host(Kind::Timers));
         let stopping = CancellationToken::new();
-        let waiters = Waiters::new(state.clone());
+        let history = History::new(Arc::new(state.clone()));
+        let coordination = Feed::new(history.clone());
+        let waiters = Waiters::new(coordination.clone());
         let calls = Calls::new(Arc::new(proposer.clone()), stopping.clone());
         let queues = Queues::new(calls.clone(), Arc::new(leases.clone()), waiters.clone(), stopping.clone());
         Node {
@@ -131,8 +131,8 @@ impl Node {
             waiters,
             queues,
             calls,
-            coordination: Feed::new(Arc::new(state.clone())),
-            watches: WatchHub::new(Arc::new(state.clone()), watch_config(&config)),
+            coordination,
+            watches: WatchHub::new(history, watch_config(&config)),
             config: Arc::new(config),
             state,
             leadership,
@@ -152,7 +152,6 @@ impl Node {
     fn observers(&self) -> Vec<Box<dyn ApplyObserver>> {
         vec![
             Box::new(self.watches.clone()),
-            Box::new(self.waiters.clone()),
             Box::new(self.coordination.clone()),
             Box::new(self.leases.clone()),
             Box::new(self.timers.clone()),

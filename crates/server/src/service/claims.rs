@@ -9,6 +9,7 @@ use super::quota::Quota;
 use super::{admit, require_leader};
 use crate::convert::coord::claim as convert;
 use crate::convert::coord::{BadField, Caller, ListPage, compare, listing, page, token};
+use crate::keeper::whole_millis;
 use crate::node::Node;
 use crate::status::not_holder;
 use conclave_api::conclave::v1::claims_server::Claims;
@@ -74,7 +75,7 @@ impl ClaimsService {
         let timer = state.filter(|state| state.pins == 0).and_then(|state| state.holder.as_ref()).map(|h| h.timer);
         match timer {
             Some(timer) if timer != 0 && !serializable => {
-                self.node.timers.remaining(timer).await.ok().flatten().unwrap_or(0)
+                self.node.timers.remaining(timer).await.ok().flatten().map_or(0, whole_millis)
             }
             _ => 0,
         }

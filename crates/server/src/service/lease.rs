@@ -53,7 +53,7 @@ impl LeaseService {
             }
         };
         let remaining = self.node.leases.remaining(id).await?;
-        let life = remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys });
+        let life = remaining.map(|remaining| LeaseLife { remaining, granted_seconds, keys });
         Ok((revision, life))
     }
 }
@@ -130,6 +130,6 @@ impl Lease for LeaseService {
 }
 
 async fn renew(node: Arc<Node>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {
-    let kept = node.leases.keep_alive(id).await?;
+    let kept = node.leases.renew(id).await?;
     Ok(convert::lease_kept_alive(node.header(kept.revision), id, kept))
 }

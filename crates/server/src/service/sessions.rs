@@ -79,6 +79,6 @@ impl Sessions for SessionsService {
 }
 
 async fn keep(node: Arc<Node>, session: LeaseId) -> Result<KeepSessionResponse, Status> {
-    let kept = node.leases.keep_alive(session).await?;
+    let kept = node.leases.renew(session).await?;
     Ok(convert::kept(node.header(kept.revision), session, kept))
 }

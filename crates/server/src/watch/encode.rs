@@ -3,7 +3,7 @@
 //! An event becomes the encoded field 11 of `WatchResponse` (tag, length, message) once; a response is a head followed by any
 //! number of such fields. So the same bytes serve every watcher, alone or concatenated.
 
-use super::source::HistoryView;
+use super::source::StateAt;
 use bytes::{BufMut, Bytes, BytesMut};
 use conclave_api::mvccpb;
 use conclave_state::view::Fault;
@@ -36,7 +36,7 @@ fn encode(event: &Event, previous: Option<&KeyValue>) -> Bytes {
 }
 
 /// Opens the state, for previous values.
-pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Box<dyn HistoryView>, Fault>;
+pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Box<dyn StateAt>, Fault>;
 
 /// Events of one batch or page, each encoded when it is first wanted, in either form.
 pub(crate) struct Encoder<'a> {
@@ -44,7 +44,7 @@ pub(crate) struct Encoder<'a> {
     plain: Vec<Option<Bytes>>,
     with_previous: Vec<Option<Bytes>>,
     open: Open<'a>,
-    view: Option<Box<dyn HistoryView>>,
+    view: Option<Box<dyn StateAt>>,
     /// How many previous values were read.
     pub(crate) reads: usize,
 }

@@ -29,6 +29,7 @@
 mod catchup;
 pub mod codec;
 mod encode;
+pub(crate) mod followers;
 mod groups;
 mod hub;
 pub(crate) mod index;
@@ -43,4 +44,4 @@ pub(crate) mod tests;
 
 pub use hub::{WatchConfig, WatchHub, WatchStats};
 pub use outbox::{Frame, Note, Responses};
-pub use source::{HistorySource, HistoryView};
+pub use source::{StateAt, StateSource, ViewAt};

@@ -19,10 +19,9 @@ use super::super::quota::Quota;
 use crate::convert::coord::Caller;
 use crate::convert::coord::claim::result;
 use crate::coordination::Span;
-use crate::lease_keeper::whole_millis;
+use crate::keeper::{Extension, whole_millis};
 use crate::node::Node;
 use crate::status::{dedupe_id_reused, internal, rejected, text};
-use crate::timer_keeper::Extension;
 use conclave_api::conclave::v1;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::coord::{claim_waiter_key, instance_of};
@@ -249,7 +248,7 @@ impl<'a> Taking<'a> {
             }
             place.skip(revision);
             tokio::select! {
-                changed = place.stirred() => changed.map_err(internal)?,
+                _ = place.recent() => {}
                 () = self.node.stopping.cancelled() => return Err(text::STOPPED.status()),
             }
         }
