@@ -21,7 +21,7 @@ use crate::convert::coord::claim::result;
 use crate::coordination::Span;
 use crate::keeper::{Extension, whole_millis};
 use crate::node::Node;
-use crate::status::{dedupe_id_reused, internal, rejected, text};
+use crate::status::{dedupe_id_reused, rejected, text};
 use conclave_api::conclave::v1;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::coord::{claim_waiter_key, instance_of};
