@@ -4,9 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::Bytes;
-use conclave_gateway::coordination::{Feed, History};
+use conclave_gateway::follow::{Feed, History, StateAt, StateSource, ViewAt};
 use conclave_gateway::waiters::Waiters;
-use conclave_gateway::watch::{StateAt, StateSource, ViewAt};
 use conclave_state::read::{self, Bounds};
 use conclave_state::{
     Changes, Command, Dequeue, DequeueBy, Enqueue, Fault, LeaseGrant, Machine, MemoryView, Place, Position, QueueKind,

@@ -5,9 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest};
-use conclave_gateway::coordination::History;
+use conclave_gateway::follow::{History, StateAt, StateSource};
 use conclave_gateway::watch::codec::Reply;
-use conclave_gateway::watch::{Responses, StateAt, StateSource, WatchConfig, WatchHub};
+use conclave_gateway::watch::{Responses, WatchConfig, WatchHub};
 use conclave_state::read::Bounds;
 use conclave_state::{Changes, Event, EventKind, Fault, KeyValue};
 use divan::counter::ItemsCount;

@@ -3,7 +3,7 @@
 //!
 //! # The idea
 //!
-//! A queue is keys, so whoever waits in it follows keys ([`crate::coordination`]), as a client does
+//! A queue is keys, so whoever waits in it follows keys ([`crate::follow`]), as a client does
 //! that runs etcd's recipe by itself. A waiting call follows two: its own, and one *ahead* of it. When
 //! either changes, it looks at the present and finds that it is the first, that its own key is gone, or
 //! that something else is ahead. Places are only ever added behind the others, so nothing else matters
@@ -37,8 +37,7 @@ mod world;
 pub use acquire::{AcquireError, AcquireRequest, Acquired, Held, Queues, RefreshLease};
 pub use observe::{LeaderFeed, Leading};
 
-use crate::coordination::{Feed, Span};
-use crate::watch::StateAt;
+use crate::follow::{Feed, Span, StateAt};
 use bytes::Bytes;
 use conclave_state::queue::Fronts;
 use conclave_state::view::Fault;

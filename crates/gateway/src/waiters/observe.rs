@@ -1,7 +1,7 @@
 //! Observing the leader of a queue.
 
 use super::{At, Registered, Waiters, present};
-use crate::coordination::{Batch, Span, Subscription};
+use crate::follow::{Batch, Span, Subscription};
 use bytes::Bytes;
 use conclave_state::queue::name_of;
 use conclave_state::view::Fault;

@@ -2,7 +2,7 @@
 
 use super::world::{World, delete};
 use super::*;
-use crate::coordination::topic::MOST_BATCHES;
+use crate::follow::topic::MOST_BATCHES;
 use conclave_state::{Command, Compare, DeleteRange, KeyRange, Op, Put, Relation, Target, Txn};
 use std::pin::pin;
 use std::time::{Duration, Instant};

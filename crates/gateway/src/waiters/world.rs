@@ -2,7 +2,7 @@
 
 use super::acquire::RefreshLease;
 use super::{AcquireRequest, Queues, Waiters};
-use crate::coordination::tests::World as Base;
+use crate::follow::tests::World as Base;
 use crate::pending::Calls;
 use crate::pending::tests::{Fate, TestLog};
 use async_trait::async_trait;

@@ -10,8 +10,8 @@
 use super::encode::{Chunk, Encoder};
 use super::groups::Groups;
 use super::registry::{Late, Page, Served};
-use super::source::StateSource;
-use crate::coordination::history;
+use crate::follow::StateSource;
+use crate::follow::history;
 use conclave_state::Event;
 use conclave_state::read::Portion;
 use conclave_state::view::Fault;

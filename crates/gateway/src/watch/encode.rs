@@ -3,7 +3,7 @@
 //! An event becomes the encoded field 11 of `WatchResponse` (tag, length, message) once; a response is a head followed by any
 //! number of such fields. So the same bytes serve every watcher, alone or concatenated.
 
-use super::source::StateAt;
+use crate::follow::StateAt;
 use bytes::{BufMut, Bytes, BytesMut};
 use conclave_api::mvccpb;
 use conclave_state::view::Fault;

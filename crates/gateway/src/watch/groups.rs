@@ -1,9 +1,32 @@
 //! Watchers with equal interests, as one group: matched once, encoded once.
 
-use super::followers::Followers;
-use super::interest::Interest;
-use conclave_state::Event;
+use crate::follow::Span;
+use crate::follow::followers::{Followers, Follows};
+use conclave_state::{Event, EventKind};
 use std::sync::Arc;
+
+/// What a watcher wants to see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Interest {
+    pub(crate) span: Span,
+    pub(crate) no_put: bool,
+    pub(crate) no_delete: bool,
+    /// Events carry what the key held before.
+    pub(crate) previous: bool,
+}
+
+impl Follows for Arc<Interest> {
+    fn span(&self) -> &Span {
+        &self.span
+    }
+
+    fn wants(&self, kind: EventKind) -> bool {
+        match kind {
+            EventKind::Put => !self.no_put,
+            EventKind::Delete => !self.no_delete,
+        }
+    }
+}
 
 /// Where a member stands in its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +70,6 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
-    use super::super::interest::Span;
     use super::*;
 
     #[test]

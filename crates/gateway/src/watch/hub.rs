@@ -3,9 +3,9 @@
 use super::catchup::Replay;
 use super::outbox::{Outbox, Responses};
 use super::registry::{Page, Registry};
-use super::source::StateSource;
 use super::stream;
-use crate::coordination::history::{History, INLINE, PAGE};
+use crate::follow::StateSource;
+use crate::follow::history::{History, INLINE, PAGE};
 use conclave_api::etcdserverpb::WatchRequest;
 use conclave_node::sink::ApplyObserver;
 use conclave_node::turns::Turn;

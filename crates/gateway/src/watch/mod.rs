@@ -29,19 +29,13 @@
 mod catchup;
 pub mod codec;
 mod encode;
-pub(crate) mod followers;
 mod groups;
 mod hub;
-pub(crate) mod index;
-pub(crate) mod interest;
-mod intervals;
 mod outbox;
 mod registry;
-pub(crate) mod source;
 mod stream;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use hub::{WatchConfig, WatchHub, WatchStats};
 pub use outbox::{Frame, Note, Responses};
-pub use source::{StateAt, StateSource, ViewAt};

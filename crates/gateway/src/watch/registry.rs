@@ -7,10 +7,9 @@
 //! 3. A watcher *behind* was given every event below its `next`, and stands in its stream's `behind`.
 
 use super::encode::{Chunk, Encoder};
-use super::groups::{Groups, Seat};
-use super::interest::{EmptyRange, Interest, Span};
+use super::groups::{Groups, Interest, Seat};
 use super::outbox::{Frame, NoRoom, Note, Outbox};
-use super::source::StateSource;
+use crate::follow::{EmptyRange, Span, StateSource};
 use crate::status::text;
 use conclave_state::read::Bounds;
 use conclave_state::view::Fault;

@@ -11,8 +11,8 @@ mod slow;
 use super::codec::Reply;
 use super::hub::{WatchConfig, WatchHub};
 use super::outbox::Responses;
-use crate::coordination::History;
-use crate::coordination::tests::store::{Inline, Source, Store};
+use crate::follow::History;
+use crate::follow::tests::store::{Inline, Source, Store};
 use bytes::Bytes;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{

@@ -1,10 +1,11 @@
 //! What one page of history may cost.
 
 use super::super::catchup::Replay;
-use super::super::interest::{Interest, Span};
+use super::super::groups::Interest;
 use super::super::registry::{Late, Page, Served};
 use super::*;
-use crate::coordination::history::PAGE;
+use crate::follow::Span;
+use crate::follow::history::PAGE;
 
 fn late(slot: usize, key: &str, next: i64, previous: bool) -> Late {
     // Distinct ranges that hold the same keys.

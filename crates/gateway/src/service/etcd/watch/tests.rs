@@ -1,8 +1,9 @@
 //! The service over a real connection, with the generated client.
 
 use super::*;
-use crate::coordination::History;
-use crate::watch::{StateAt, StateSource, WatchConfig};
+use crate::follow::History;
+use crate::follow::{StateAt, StateSource};
+use crate::watch::WatchConfig;
 use bytes::Bytes;
 use conclave_api::etcdserverpb::watch_client::WatchClient;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;

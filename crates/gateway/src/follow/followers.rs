@@ -5,7 +5,7 @@
 //! both stand on this; what a follower is to them is the type `T`.
 
 use super::index::Index;
-use super::interest::Span;
+use super::span::Span;
 use conclave_state::{Event, EventKind};
 use slab::Slab;
 use std::collections::HashMap;

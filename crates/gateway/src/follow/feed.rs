@@ -1,10 +1,10 @@
 //! The topics that this node follows, and the subscriptions to them.
 
+use super::followers::Followers;
 use super::history::History;
+use super::source::StateAt;
 use super::topic::{Found, Topic};
 use super::{Batch, Ended, Span};
-use crate::watch::followers::Followers;
-use crate::watch::source::StateAt;
 use conclave_node::sink::ApplyObserver;
 use conclave_state::{Changes, Fault};
 use conclave_storage::AppliedBatch;

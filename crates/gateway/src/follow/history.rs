@@ -1,9 +1,9 @@
 //! What those who are behind read from the store. All reading of history is bounded here: watches and
 //! subscriptions share its turns.
 
+use super::source::{StateAt, StateSource};
 use super::topic::batches;
 use super::{Batch, Ended, Span};
-use crate::watch::source::{StateAt, StateSource};
 use conclave_node::turns::{Turn, Turns};
 use conclave_state::read::Portion;
 use conclave_state::{Event, Fault};

@@ -1,11 +1,9 @@
 //! The state machine in memory, as those who follow it see it.
 
-use crate::watch::source::{StateAt, StateSource, ViewAt};
+use super::super::source::{StateAt, StateSource, ViewAt};
 use bytes::Bytes;
 use conclave_state::read::{self, Bounds};
-use conclave_state::{
-    Changes, Command, Fault, Machine, MemoryView, Outcome, Position, Step, Table, View, sweep,
-};
+use conclave_state::{Changes, Command, Fault, Machine, MemoryView, Outcome, Position, Step, Table, View, sweep};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,9 +1,7 @@
-//! What a watcher wants to see. Watchers with equal interests are served as one.
+//! Spans of keys.
 
 use super::followers::Follows;
 use bytes::Bytes;
-use conclave_state::EventKind;
-use std::sync::Arc;
 
 /// The keys that somebody follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +16,7 @@ pub enum Span {
 
 /// `[key, end)` holds no key at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EmptyRange;
+pub struct EmptyRange;
 
 impl Span {
     #[must_use]
@@ -48,7 +46,7 @@ impl Span {
     /// From the wire's two fields. An empty key is the smallest key there is.
     ///
     /// They are copied: what was decoded shares the buffer that it came in, which would stay for as long as the watcher does.
-    pub(crate) fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
+    pub fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
         let key = if key.is_empty() { Bytes::from_static(b"\0") } else { Bytes::copy_from_slice(key) };
         if range_end.is_empty() {
             return Ok(Span::Key(key));
@@ -63,31 +61,9 @@ impl Span {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Interest {
-    pub(crate) span: Span,
-    pub(crate) no_put: bool,
-    pub(crate) no_delete: bool,
-    /// Events carry what the key held before.
-    pub(crate) previous: bool,
-}
-
 impl Follows for Span {
     fn span(&self) -> &Span {
         self
-    }
-}
-
-impl Follows for Arc<Interest> {
-    fn span(&self) -> &Span {
-        &self.span
-    }
-
-    fn wants(&self, kind: EventKind) -> bool {
-        match kind {
-            EventKind::Put => !self.no_put,
-            EventKind::Delete => !self.no_delete,
-        }
     }
 }
 

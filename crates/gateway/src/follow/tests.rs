@@ -3,9 +3,9 @@
 mod model;
 pub(crate) mod store;
 
-use super::decode::{self, LockValue};
 use super::topic::MOST_BATCHES;
 use super::{Ended, Feed, History, Span, Subscription};
+use crate::service::conclave::values::{self, LockValue};
 use conclave_state::coord::{self, Shown};
 use conclave_state::*;
 use futures::FutureExt;
@@ -121,7 +121,7 @@ async fn changes_arrive_in_order_and_say_what_they_are() {
     let first = all.next().await.unwrap();
     assert_eq!((first.revision, first.events.len()), (fence, 1));
     assert_eq!(Shown::parse(&first.events[0].kv.key), Some(Shown::LockHolder { lock: name("a"), fence }));
-    let value: LockValue = decode::put(&first.events[0]).unwrap();
+    let value: LockValue = values::put(&first.events[0]).unwrap();
     assert_eq!((value.owner.as_str(), value.cause, value.locks), ("o", Some(Cause::Acquired), 1));
     assert_eq!(all.next().await.unwrap().revision, second);
     let third = all.next().await.unwrap();
@@ -129,7 +129,7 @@ async fn changes_arrive_in_order_and_say_what_they_are() {
     let (held, waited) =
         (|fence| Shown::LockHolder { lock: name("a"), fence }, Shown::LockWaiter { lock: name("a"), fence: second });
     assert_eq!(shown, [(EventKind::Delete, held(fence)), (EventKind::Put, held(second)), (EventKind::Delete, waited)]);
-    let value: LockValue = decode::put(&third.events[1]).unwrap();
+    let value: LockValue = values::put(&third.events[1]).unwrap();
     assert_eq!((value.cause, value.previous), (Some(Cause::Released), fence));
     assert!(there(&mut all).is_empty());
 }

@@ -2,16 +2,19 @@
 //!
 //! # The idea
 //!
-//! Everything that a member waits for is a key. What elections, locks and claims decide is projected
-//! into keys under `/_conclave/` ([`Shown`](conclave_state::coord::Shown) says what a key speaks of,
-//! [`decode`] what its value says), and the queues of the etcd wire are keys. A [`Subscription`] gives
-//! the events of one span of keys, revision by revision: from memory while it keeps up, from the
-//! store's history when it is behind ([`Subscription::next`]). A caller that can do with the present is
-//! told to look at it instead ([`Subscription::recent`]).
+//! Everything that a call waits for is a key: the queues of the etcd wire are keys, and what elections,
+//! locks and claims decide is projected into keys under `/_conclave/`
+//! ([`Shown`](conclave_state::coord::Shown)). A [`Subscription`] gives the events of one span of keys,
+//! revision by revision: from memory while it keeps up, from the store's history when it is behind
+//! ([`Subscription::next`]). A caller that can do with the present is told to look at it instead
+//! ([`Subscription::recent`]).
 //!
 //! All subscriptions to one span share one *topic*: its newest batches, which apply appends to. A
 //! subscription is a number, the next revision that it wants. So an event costs apply a look in an
 //! index and one append for a topic, however many follow it, and a slow reader costs nobody anything.
+//!
+//! Watches ([`crate::watch`]) share the index ([`followers`]), the view of the state and the reading of
+//! history, and have their own delivery.
 //!
 //! # Invariants
 //!
@@ -25,16 +28,21 @@
 //! 4. A snapshot that replaces the state is not seen by subscriptions, but as history.
 //! 5. Locks are taken in the order hub, topic; none is held across an await.
 
-pub mod decode;
+mod feed;
+pub(crate) mod followers;
 pub(crate) mod history;
-mod hub;
+mod index;
+mod intervals;
+mod source;
+mod span;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod topic;
 
-pub use crate::watch::interest::Span;
+pub use feed::{Feed, Subscription};
 pub use history::History;
-pub use hub::{Feed, Subscription};
+pub use source::{StateAt, StateSource, ViewAt};
+pub use span::{EmptyRange, Span};
 
 use conclave_state::read;
 use conclave_state::{Event, Fault};
