@@ -57,11 +57,6 @@ impl Feed {
         self.shared.history.source().open()
     }
 
-    /// The store's revision after what was observed last.
-    pub(crate) fn revision(&self) -> i64 {
-        self.shared.hub.lock().revision
-    }
-
     /// Takes in a batch. Called from apply, in order, after the batch was written; waits for nobody.
     pub fn observe(&self, changes: &Changes) {
         let told = self.shared.hub.lock().observe(changes);

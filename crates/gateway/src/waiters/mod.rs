@@ -41,7 +41,7 @@ use crate::follow::{Feed, Span, StateAt};
 use bytes::Bytes;
 use conclave_state::queue::Fronts;
 use conclave_state::view::Fault;
-use conclave_state::{KeyValue, Place, mutant};
+use conclave_state::{KeyValue, Place};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl Waiters {
             let mut ahead = follow(ahead);
             tokio::select! {
                 _ = own.recent() => {}
-                _ = ahead.recent(), if !(mutant!("no-wakeup") && place.create_revision % 4 == 0) => {}
+                _ = ahead.recent() => {}
             }
         }
     }
@@ -150,11 +150,6 @@ impl Waiters {
     #[must_use]
     pub fn queues(&self) -> usize {
         self.shared.local.lock().queues.len()
-    }
-
-    /// The store's revision after what was observed last.
-    fn revision(&self) -> i64 {
-        self.shared.feed.revision()
     }
 
     /// Where a place stands at present, and the revision of that.
