@@ -55,6 +55,11 @@ impl World {
         self.feeds.lock().iter().for_each(|feed| feed.observe(changes));
     }
 
+    /// What was not shown is to be found in the state.
+    pub(crate) fn reset(&self) {
+        self.feeds.lock().iter().for_each(Feed::reset);
+    }
+
     pub(crate) fn apply(&self, commands: &[Command]) -> Vec<Outcome> {
         let (outcomes, changes) = self.write(commands);
         self.show(&changes);

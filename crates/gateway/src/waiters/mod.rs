@@ -28,6 +28,8 @@
 mod acquire;
 #[cfg(test)]
 mod acquire_tests;
+#[cfg(test)]
+mod model;
 mod observe;
 #[cfg(test)]
 mod tests;

@@ -240,6 +240,31 @@ async fn a_short_name_costs_a_few_questions() {
     assert!(costs[1] < 24, "{costs:?}");
 }
 
+/// A place that ends wakes the call behind it, and no other.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_costs_the_same_however_many_wait() {
+    let mut costs = Vec::new();
+    for calls in [3, 300] {
+        let (world, waiters) = World::new();
+        let places: Vec<Place> = (1..=calls + 1).map(|lease| world.enqueue("n", lease)).collect();
+        let mut waiting: Vec<_> = places[1..].iter().map(|place| Box::pin(waiters.wait(b"n", place))).collect();
+        for call in &mut waiting {
+            assert_eq!(now(call).await, None);
+        }
+        world.base.inline.take();
+        // One gives up in the middle, with its place; then the first goes.
+        let given_up = waiting.remove(1);
+        drop(given_up);
+        for gone in [&places[2], &places[0]] {
+            world.delete(&gone.key);
+            let ended = futures::future::join_all(waiting.iter_mut().map(now)).await;
+            assert_eq!(ended.iter().flatten().count(), usize::from(gone.key == places[0].key));
+        }
+        costs.push(world.base.inline.take());
+    }
+    assert_eq!(costs[0], costs[1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_leader_is_the_oldest_key_with_its_newest_value() {
     let (world, waiters) = World::new();

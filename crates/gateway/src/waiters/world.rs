@@ -65,7 +65,7 @@ impl World {
     }
 
     pub(super) fn reset(&self) {
-        self.base.feed.reset();
+        self.base.reset();
     }
 
     pub(super) fn one(&self, command: Command) -> Response {
