@@ -13,11 +13,11 @@ use super::{Lost, Waiters};
 use crate::pending::{CallError, Calls, Decided, Owed, Pending, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
-use conclave_node::lease_keeper::LeaseKeeper;
+use conclave_node::keeper::{Deadlines, Leases};
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, mutant, queue_key,
+    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, queue_key,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +33,14 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(500);
 /// Renews a lease of the call's own.
 #[async_trait]
 pub trait RefreshLease: Send + Sync + 'static {
-    /// The TTL it has now; 0 if it is gone.
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError>;
+    /// False: it is gone.
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError>;
 }
 
 #[async_trait]
-impl RefreshLease for LeaseKeeper {
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
-        Ok(self.keep_alive(lease).await?.ttl)
+impl RefreshLease for Deadlines<Leases> {
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError> {
+        Ok(!self.renew(lease).await?.span.is_zero())
     }
 }
 
@@ -131,10 +131,7 @@ impl Queues {
         if place.first {
             return Ok(Held { pending, acquired: Acquired { place, revision } });
         }
-        let revision = match self.wait(&mut pending, &place).await {
-            Err(AcquireError::Lost) if takes_any_wakeup(request.kind) => self.waiters.revision(),
-            waited => waited?,
-        };
+        let revision = self.wait(&mut pending, &place).await?;
         Ok(Held { pending, acquired: Acquired { place: Place { first: true, ..place }, revision } })
     }
 
@@ -149,7 +146,7 @@ impl Queues {
         match (granted, own_lease) {
             (Ok(granted), None) => Ok(granted.revision),
             (Ok(granted), Some(lease)) => tokio::select! {
-                ttl = self.refresh(lease) => if ttl == 0 { Err(AcquireError::Lost) } else { Ok(granted.revision) },
+                lives = self.refresh(lease) => if lives { Ok(granted.revision) } else { Err(AcquireError::Lost) },
                 () = self.stopping.cancelled() => Err(AcquireError::Stopped),
             },
             (Err(Lost::Gone), None) => {
@@ -172,10 +169,10 @@ impl Queues {
         }
     }
 
-    async fn refresh(&self, lease: LeaseId) -> i64 {
+    async fn refresh(&self, lease: LeaseId) -> bool {
         loop {
             match self.leases.refresh(lease).await {
-                Ok(ttl) => return ttl,
+                Ok(lives) => return lives,
                 Err(_) => tokio::time::sleep(REFRESH_PAUSE).await,
             }
         }
@@ -248,13 +245,5 @@ impl Request for Entry {
             Some(id) => Command::LeaseRevoke { id },
             None => Command::Dequeue(Dequeue { key: self.queue_key(), by: DequeueBy::Attempt(attempt) }),
         }
-    }
-}
-
-/// Whether any end of the waiting counts as a grant: only as a planted bug.
-fn takes_any_wakeup(kind: QueueKind) -> bool {
-    match kind {
-        QueueKind::Lock => mutant!("lock-unchecked"),
-        QueueKind::Election => mutant!("campaign-unchecked"),
     }
 }

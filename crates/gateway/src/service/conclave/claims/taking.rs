@@ -17,13 +17,12 @@
 use super::super::decide::{Decided, decide, look};
 use crate::convert::conclave::Caller;
 use crate::convert::conclave::claim::result;
-use crate::coordination::Span;
+use crate::follow::Span;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
-use crate::status::{dedupe_id_reused, internal, not_read, rejected, text};
+use crate::status::{dedupe_id_reused, not_read, rejected, text};
 use conclave_api::conclave::v1;
-use conclave_node::lease_keeper::whole_millis;
-use conclave_node::timer_keeper::Extension;
+use conclave_node::keeper::{Extension, whole_millis};
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::coord::{claim_waiter_key, instance_of};
 use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
@@ -240,7 +239,7 @@ impl<'a> Taking<'a> {
     /// Waits until the place in line is gone, and tells what it became, with the revision at which it was so.
     async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<(i64, Told), Status> {
         let own = Span::key(claim_waiter_key(&item.claim, ticket));
-        let mut place = self.gateway.coordination.subscribe(own, None);
+        let mut place = self.gateway.feed.subscribe(own, None);
         loop {
             let name = item.claim.clone();
             let (first, revision) = look(self.gateway, true, false, move |view| {
@@ -252,7 +251,7 @@ impl<'a> Taking<'a> {
             }
             place.skip(revision);
             tokio::select! {
-                changed = place.stirred() => changed.map_err(internal)?,
+                _ = place.recent() => {}
                 () = self.gateway.node.stopping.cancelled() => return Err(text::STOPPED.status()),
             }
         }
