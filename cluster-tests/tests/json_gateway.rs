@@ -385,7 +385,7 @@ async fn watches_over_a_websocket() -> Result<()> {
     watch.send(Message::text(r#"{"cancel_request":{"watch_id":7}}"#)).await?;
     ensure!(received(&mut watch).await?["result"]["canceled"] == true);
     // What is no request ends the call, and the socket after it.
-    watch.send(Message::text("{")).await?;
+    watch.send(Message::text("{\"create_request\":1}")).await?;
     let error = received(&mut watch).await?;
     ensure!(error["error"]["code"] == 3, "{error}");
     let end = tokio::time::timeout(SOON, watch.next()).await.context("it does not end")?;
