@@ -1,5 +1,5 @@
-//! The bytes of every kind of record and of every command, as they were first written. A change here is a change of format: data
-//! directories and running clusters hold these bytes.
+//! The bytes of every kind of record and of every command, as they were first written. A change
+//! here is a change of format: data directories and running clusters hold these bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -199,7 +199,8 @@ fn one_kind_is_not_taken_for_another() {
     assert!(codec::decode_entry(&codec::encode_log_id(&log_id(1, 1)).into()).is_err());
 }
 
-/// A transaction in a transaction in a transaction, as bytes: no value of that depth is made on the way.
+/// A transaction in a transaction in a transaction, as bytes: no value of that depth is made on the
+/// way.
 fn nested(depth: usize) -> Vec<u8> {
     let mut record = vec![0, 2];
     for _ in 0..depth {
@@ -209,7 +210,8 @@ fn nested(depth: usize) -> Vec<u8> {
     record
 }
 
-/// Decoding goes down one call a level, and so does all that is done with a transaction: a peer must not choose how deep that is.
+/// Decoding goes down one call a level, and so does all that is done with a transaction: a peer
+/// must not choose how deep that is.
 #[test]
 fn transactions_nested_without_end_are_refused() {
     let mut depth = 0;

@@ -259,7 +259,8 @@ fn what_is_no_data_directory_is_not_looked_at() {
     assert!(matches!(Stopped::open(&dir.path().join("nothing")), Err(OpenError::NoMember { .. })));
 }
 
-/// Two members apply the same entries in groups of different sizes: their marks are equal wherever both have one.
+/// Two members apply the same entries in groups of different sizes: their marks are equal wherever
+/// both have one.
 #[tokio::test]
 async fn marks_do_not_depend_on_the_groups() {
     let entries = || (0..400).map(|i| numbered(1, i, 9));
@@ -433,7 +434,8 @@ async fn what_may_take_long_holds_up_nobody_on_this_thread() {
     assert_eq!((get(&view, "k7", 0), get(&view, "other", 0)), (Ok(None), Ok(Some("2".into()))));
 }
 
-/// Rows of leases have no revisions: a view that holds more than its numbers say would show a lease before or after its time.
+/// Rows of leases have no revisions: a view that holds more than its numbers say would show a lease
+/// before or after its time.
 #[tokio::test]
 async fn views_are_of_one_moment_while_much_is_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,8 +7,9 @@
 //!                                              writer thread: one batch, one sync, callbacks in order ──► disk
 //! ```
 //!
-//! `cache` is the log as it *is* (what `append` accepted), `disk` is what has been written of it. The writer turns the first
-//! into the second; while it syncs, the next group collects. Readers take the tail from memory and older entries from the disk.
+//! `cache` holds the end of the log as `append` accepted it; `disk` holds what has been written.
+//! While the writer syncs one group, the next group collects. Readers take the tail from memory and
+//! older entries from the disk.
 
 pub mod disk;
 

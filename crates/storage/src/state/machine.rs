@@ -1,16 +1,22 @@
-//! openraft's state machine: committed entries in, rows and answers out.
+//! openraft's state machine: applies committed entries, writes rows, sends answers.
 //!
-//! Everything committed since the last call arrives as one stream. It is cut into groups of bounded size; a group is one batch of
-//! the machine and one write. Then, in this order: the numbers of the handle, the sink (events, leases, answers), those who wait
-//! for an applied index, openraft's responders.
+//! openraft hands over everything committed since the last call as one stream. The stream is cut
+//! into groups of bounded size. Each group is one batch of the state machine and one write to the
+//! database. After the write, in this order: the numbers of the handle change, the sink gets
+//! events, leases and answers, the watchers of the applied index wake, and openraft's responders
+//! are called.
 //!
-//! 1. The entry after `n` is `n + 1`. A gap is an error, and stops the node: replicas would differ from there on.
-//! 2. An entry is applied only when the local log holds it durably. So the state on the disk, which is flushed whenever RocksDB
-//!    likes, is never ahead of the log on the disk, and a log that ends before the state has lost something.
+//! 1. Entry `n + 1` follows entry `n`. A gap is an error and stops the node, because replicas would
+//!    differ from there on.
+//! 2. An entry is applied only when the local log holds it durably. RocksDB may flush the state at
+//!    any time, so this keeps the state on disk from being ahead of the log on disk. A log that
+//!    ends before the state has therefore lost entries.
 //! 3. Rows, applied id and membership are one write.
-//! 4. `apply` never writes after a fault: machine and rows may differ by then.
-//! 5. Who else runs on this thread, heartbeats among them, is not held up: a group with a command that may touch any number of keys is
-//!    applied and written on a thread of its own, while nothing else is applied and views show the moment before it.
+//! 4. `apply` writes nothing after an error, because the machine in memory and the rows may then
+//!    differ.
+//! 5. A slow command does not delay heartbeats. A group with a command that may touch any number of
+//!    keys is applied and written on a separate thread. Nothing else is applied meanwhile, and
+//!    views show the state before the group.
 
 use super::handle::State;
 use super::rocks::{RaftRows, StateDb};
@@ -28,26 +34,26 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::sync::Arc;
 
-/// Learns what was applied, in order. Called on the task that applies: it must not block.
+/// Receives what was applied, in order. Called on the task that applies, so it must not block.
 pub trait ApplySink: Send + Sync + 'static {
-    /// After the state is written, before anything newer is.
+    /// Called after the batch is written and before a newer one is.
     fn applied(&self, batch: AppliedBatch);
 
-    /// A snapshot replaced the whole state: forget what was derived from events.
+    /// A snapshot replaced the whole state: discard everything derived from events.
     fn installed(&self);
 }
 
-/// What a group of entries did.
+/// The result of applying a group of entries.
 #[derive(Debug)]
 pub struct AppliedBatch {
     pub last: LogId,
-    /// Without the writes, which are done.
+    /// `writes` is empty here: the rows are written.
     pub changes: Changes,
-    /// For the segments that this process proposed, in log order.
+    /// Outcomes of the segments that this process proposed, in log order.
     pub answers: Vec<Answer>,
 }
 
-/// The outcomes of one segment of this process, one for each command.
+/// The outcomes of one segment of this process, one per command.
 #[derive(Debug)]
 pub struct Answer {
     pub seq: u64,
@@ -60,21 +66,21 @@ pub struct Answer {
 pub struct StateStore {
     shared: Arc<State>,
     sink: Arc<dyn ApplySink>,
-    /// Away only while another thread applies a group; for good if that thread panicked.
+    /// `None` while another thread applies a group, and for ever if that thread panicked.
     machine: Option<Machine>,
     raft: RaftRows,
     /// Segments with this origin were proposed by this process.
     origin: u64,
 }
 
-/// What a state store is made of.
+/// The parts of a state store.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<State>,
     pub(crate) sink: Arc<dyn ApplySink>,
     pub(crate) origin: u64,
 }
 
-/// Entries that are applied together, decoded.
+/// Decoded entries that are applied together.
 #[derive(Default)]
 struct Group {
     steps: Vec<(LogId, Step)>,
@@ -106,14 +112,14 @@ impl Group {
     }
 }
 
-/// What applying a group brought about.
+/// The result of applying a group, before and after it is written.
 struct Applied {
     changes: Changes,
     answers: Vec<Answer>,
     membership: Option<StoredMembership>,
-    /// Digests at round indexes.
+    /// Digest checkpoints: index and digest.
     marks: Vec<(u64, u64)>,
-    /// How much, if it is written.
+    /// The size of the write once it is done.
     written: Option<usize>,
 }
 
@@ -182,7 +188,7 @@ impl StateStore {
         Ok(())
     }
 
-    /// Takes over the state in another database.
+    /// Switches to the state in another database.
     fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
         let machine = Machine::load(&Rows::now(&db)).map_err(|e| fault_io(&e))?;
         self.shared.replace(db, &machine, meta.last_log_id.as_ref());
@@ -195,7 +201,7 @@ impl StateStore {
 }
 
 impl Applied {
-    /// Once.
+    /// Writes the rows; does nothing if they are written already.
     fn write(&mut self, db: &StateDb, marked: &LogId) -> io::Result<()> {
         if self.written.is_some() {
             return Ok(());
@@ -211,7 +217,7 @@ impl Applied {
     }
 }
 
-/// Applies a group to the machine. Nothing is written yet.
+/// Applies a group to the machine, without writing to the database.
 fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
     let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
@@ -302,7 +308,7 @@ impl RaftStateMachine<C> for StateStore {
     }
 }
 
-/// Builds a snapshot beside `apply`. What it contains is what its database says, not what was asked for.
+/// Builds a snapshot while `apply` goes on. Its metadata is read from the snapshot itself.
 pub struct SnapshotBuilder {
     shared: Arc<State>,
 }

@@ -1,29 +1,35 @@
-//! How far a member's state has come, in numbers that belong to one moment.
+//! The status of a replica: what it applied last, and digests to compare replicas by.
 //!
-//! Members that have applied the same entries have the same digest. To compare members that are under way, and so never stand at the
-//! same entry when they are asked, each remembers the digests it had at round indexes.
+//! Members that have applied the same entries have the same digest. Two running members are rarely
+//! asked at the same entry, so each also remembers the digests at multiples of [`DIGEST_EVERY`]:
 //!
-//! 1. All numbers of a [`Standing`] belong to one applied entry, the last one of a group.
-//! 2. A mark's digest is the one right after the entry of that index, whatever the group.
+//! ```text
+//! member 1   applied 1000   digests at … 896 960
+//! member 2   applied  970   digests at … 896 960     both have 960: compare there
+//! ```
+//!
+//! 1. All numbers of a [`ReplicaStatus`] belong to one applied entry, the last one of a group.
+//! 2. A digest checkpoint is taken right after the entry of its index, also in the middle of a
+//!    group.
 
 use crate::types::LogId;
 use conclave_state::read::Meta;
 use std::collections::VecDeque;
 
-/// The digest is remembered at every index that this divides.
+/// The digest is remembered at every multiple of this index.
 pub const MARKED: u64 = 64;
 
-/// So many are remembered.
+/// Number of digest checkpoints kept.
 const MARKS: usize = 64;
 
-/// A moment of a member's state.
+/// The numbers of a member's state as of one applied entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub applied_index: u64,
     pub applied_term: u64,
     pub revision: i64,
     pub compacted: i64,
-    /// Of everything that was ever applied.
+    /// Covers everything ever applied.
     pub digest: u64,
 }
 
@@ -39,7 +45,7 @@ impl Standing {
     }
 }
 
-/// A moment, and what was before.
+/// The current status and earlier digests.
 #[derive(Debug, Default)]
 pub(super) struct Standings {
     pub(super) now: Standing,
@@ -48,7 +54,8 @@ pub(super) struct Standings {
 }
 
 impl Standings {
-    /// Moves on to another moment. After a snapshot the marks may lie apart, but each is still true.
+    /// Sets the status and adds digests. After a snapshot there may be a gap between digests; each
+    /// is still right.
     pub(super) fn advance(&mut self, now: Standing, marks: impl IntoIterator<Item = (u64, u64)>) {
         self.now = now;
         self.marks.extend(marks);
