@@ -1,14 +1,17 @@
 //! How many connections there are, and which of them make room for others.
 //!
-//! A connection costs a file descriptor, and the databases need theirs: a log that cannot open its next file ends the process. So each
-//! port may take so many connections and no more ([`crate::descriptors`] says how many).
+//! A connection costs a file descriptor, and the databases need theirs: a log that cannot open its
+//! next file ends the process. So each port may take so many connections and no more
+//! ([`crate::descriptors`] says how many).
 //!
-//! 1. When there is no room, the connection that has been idle for longest is closed; if all are in use, the new one is. Accepting goes
-//!    on in any case.
-//! 2. A new connection is admitted only after the one that makes room is gone: the number is never exceeded.
-//! 3. A connection in use has a request under way, or comes from a peer that has said who it is. All others are idle.
-//! 4. A connection that does not come to its first request in time is closed ([`FIRST_WORDS`]): one that sends nothing, or half a
-//!    preface.
+//! 1. When there is no room, the connection that has been idle for longest is closed; if all are in
+//!    use, the new one is. Accepting goes on in any case.
+//! 2. A new connection is admitted only after the one that makes room is gone: the number is never
+//!    exceeded.
+//! 3. A connection in use has a request under way, or comes from a peer that has said who it is.
+//!    All others are idle.
+//! 4. A connection that does not come to its first request in time is closed ([`FIRST_WORDS`]): one
+//!    that sends nothing, or half a preface.
 
 use crate::throttle::Throttle;
 use parking_lot::Mutex;
@@ -129,7 +132,8 @@ impl Pool {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// The next connection for which there is room. Never fails: what cannot be accepted now can be later.
+    /// The next connection for which there is room. Never fails: what cannot be accepted now can be
+    /// later.
     pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, Place) {
         loop {
             match listener.accept().await {
@@ -214,7 +218,8 @@ impl Place {
         &self.connection.activity
     }
 
-    /// Returns when the connection is to be closed: to make room, or since its first words have not come in time.
+    /// Returns when the connection is to be closed: to make room, or since its first words have not
+    /// come in time.
     pub fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let connection = self.connection.clone();
         async move {

@@ -1,4 +1,5 @@
-//! Listening sockets, bound before anything else is done: a taken port is the cheapest thing to find out.
+//! Listening sockets, bound before anything else is done: a taken port is the cheapest thing to
+//! find out.
 
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};

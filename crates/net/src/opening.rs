@@ -1,7 +1,8 @@
 //! The first bytes of a connection: whether they come at all.
 //!
-//! HTTP/2 begins with a preface of fixed bytes, and its library waits for all of them, for ever. [`Opening`] looks on: a connection has
-//! spoken when the preface is complete, or when it turns out to be something else, which has deadlines of its own.
+//! HTTP/2 begins with a preface of fixed bytes, and its library waits for all of them, for ever.
+//! [`Opening`] looks on: a connection has spoken when the preface is complete, or when it turns out
+//! to be something else, which has deadlines of its own.
 
 use super::admission::Spoken;
 use std::io;

@@ -1,4 +1,5 @@
-//! Lines of the log that somebody outside could cause at will: a few of them, and how many more there were.
+//! Lines of the log that somebody outside could cause at will: a few of them, and how many more
+//! there were.
 
 use parking_lot::Mutex;
 use std::time::Duration;
@@ -20,7 +21,8 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether to log this event: `Some` with how many were left out since the last one that was logged.
+    /// Whether to log this event: `Some` with how many were left out since the last one that was
+    /// logged.
     pub fn admit(&self) -> Option<u64> {
         let mut window = self.0.lock();
         let now = Instant::now();

@@ -1,8 +1,7 @@
-//! A node with its tasks: how it is put together, and how it is taken apart.
+//! A running node with its tasks: how it starts and stops.
 //!
-//! Start: storage → the parts → the peer service → a first start makes itself known to the peers →
-//! consensus. Stop is the same backwards, with leadership handed over first; everything in it has a
-//! deadline.
+//! Start: storage → parts → peer service → registration with the peers (first start) → consensus.
+//! Stop goes the other way and hands leadership over first. Every step of a stop has a deadline.
 
 use crate::bootstrap::{self, Plan};
 use crate::config::Config;
@@ -29,35 +28,35 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What is left of tasks when the node stops may take this long.
+/// Timeout for the remaining tasks when the node stops.
 const DRAIN: Duration = Duration::from_secs(1);
-/// The successor gets this long to take over before this node leaves anyway.
+/// Timeout for the successor to take over.
 const HAND_OVER: Duration = Duration::from_secs(1);
-/// The last flush may take this long. What it does not bring to the disk, the next start has from the log.
+/// Timeout of the last flush. The next start replays from the log what was not flushed.
 const FLUSH: Duration = Duration::from_secs(15);
 
 /// A node with its tasks.
 pub struct RunningNode {
     pub node: Arc<Node>,
-    /// For transports that are no network.
+    /// For transports within the process.
     pub handler: Handler,
-    /// For what peers send: requests and replies.
+    /// Validates messages of peers: requests and replies.
     rules: Arc<Rules>,
     plan: Plan,
     rollback: Rollback,
     store: Option<consensus::Store>,
     sink: Arc<Sink>,
-    /// Parts outside of the node that follow what is applied.
+    /// Apply observers from outside the node.
     followers: Vec<Box<dyn ApplyObserver>>,
     fatal: Fatal,
-    /// The last thing to end: peer connections, consensus.
+    /// Ends the last tasks: peer connections, consensus.
     closing: CancellationToken,
     peer_tasks: TaskTracker,
     work: TaskTracker,
 }
 
 impl RunningNode {
-    /// Opens the data directory and makes the parts; nothing runs yet.
+    /// Opens the data directory and builds the parts; nothing runs yet.
     pub fn assemble(config: Config, plan: Plan, transport: &dyn Transport) -> anyhow::Result<RunningNode> {
         let fatal = Fatal::default();
         let sink = Arc::new(Sink::default());
@@ -92,24 +91,23 @@ impl RunningNode {
         })
     }
 
-    /// Adds parts that follow what is applied. They are told before the node's own: a client that has
-    /// its answer can rely on watchers and queues having seen what it says. Has no effect once
-    /// consensus runs.
+    /// Adds apply observers. They are called before the node's own, so when a client has its
+    /// answer, watchers and queues have seen the change. Has no effect once consensus runs.
     pub fn follow(&mut self, followers: Vec<Box<dyn ApplyObserver>>) {
         self.followers.extend(followers);
     }
 
-    /// Answers peers on one listener until the node stops.
+    /// Serves peers on one listener until the node stops.
     pub fn serve_peers(&self, listener: TcpListener, pool: Pool) {
         self.peer_tasks.spawn(listen::peers(listener, pool, self.handler.clone(), self.closing.clone()));
     }
 
-    /// Cancelled at the very end, when requests under way had their time.
+    /// Cancelled at the very end, after running requests had time to finish.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Takes part in the cluster from here on. Peers must be able to call the handler already.
+    /// Joins the cluster. Peers must already be able to call the handler.
     pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         let mut observers = std::mem::take(&mut self.followers);
@@ -145,7 +143,7 @@ impl RunningNode {
         Ok(())
     }
 
-    /// For work that may be dropped at any point when the node stops.
+    /// Spawns work that may be dropped at any point when the node stops.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.node.stopping.clone();
         self.work.spawn(async move {
@@ -160,26 +158,27 @@ impl RunningNode {
         self.plan.members.iter()
     }
 
-    /// Returns once clients are served: there is a leader, and this node is as far as it was when asked.
+    /// Returns once clients can be served: there is a leader, and this node has applied everything
+    /// that was committed.
     pub async fn ready(&self) {
         while self.node.reader.barrier().await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Returns when the node cannot go on.
+    /// Returns the error when the node cannot continue.
     pub async fn failed(&self) -> anyhow::Error {
         anyhow::Error::msg(self.fatal.wait().await)
     }
 
-    /// Hands leadership over, flushes, and ends. Requests under way end with an error.
+    /// Hands leadership over, flushes, and ends. Running requests end with an error.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.leave().await;
         self.finish().await
     }
 
-    /// The first half of a stop: hands leadership over, and lets nothing new begin. Requests under way
-    /// can still finish.
+    /// The first half of a stop: hands leadership over and refuses new work. Running requests can
+    /// still finish.
     pub async fn leave(&self) {
         self.hand_over().await;
         self.node.stopping.cancel();
@@ -205,7 +204,7 @@ impl RunningNode {
         Ok(())
     }
 
-    /// To the voter whose log is furthest, so that nobody waits for an election.
+    /// Hands leadership to the voter with the longest log, so that no election timeout passes.
     async fn hand_over(&self) {
         let leadership = &self.node.leadership;
         if leadership.current().leader != Some(leadership.me()) {

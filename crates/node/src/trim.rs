@@ -1,11 +1,22 @@
-//! What of the log goes, and when: openraft makes snapshots by count and purges what it is told to.
+//! Log retention: decides when to purge the log and when to make an extra snapshot.
 //!
-//! 1. Only what a snapshot holds goes, and of that half of `--snapshot-count` stays: who was away for less than that catches up from the log.
-//! 2. The log also has a bound in bytes, because an entry carries one command or a thousand. Once it is longer, it is cut to half of that, with
-//!    a new snapshot before if that lets go of enough.
-//! 3. What a snapshot on its way needs to be followed by stays, up to twice the bound: else a large state under load might never arrive.
-//! 4. The next purge is asked for when the last one is through. A leader's waits for followers that are just being sent those entries; they
-//!    reach a goal that stands still.
+//! openraft makes snapshots by number of entries and purges only on request. What remains of the
+//! log:
+//!
+//! ```text
+//!  purged          kept for followers that were away      newest snapshot        applied
+//!     │◄──────── half of --snapshot-count ───────────────►│                        │
+//! ────┴────────────────────────────────────────────────────┴────────────────────────┴──►
+//! ```
+//!
+//! 1. Only entries that a snapshot contains are purged, and half of `--snapshot-count` entries
+//!    before it stay, so that a member that was away for less than that catches up from the log.
+//! 2. The log also has a bound in bytes, because an entry carries one command or a thousand. A
+//!    longer log is cut to half of the bound, after a new snapshot if that frees enough.
+//! 3. Entries that follow a snapshot in transfer stay, up to twice the bound. Otherwise a large
+//!    state under load might never arrive.
+//! 4. The next purge is requested when the last one is done. On a leader a purge waits for
+//!    followers that are receiving those entries; they reach a fixed target.
 
 use crate::peer::sending::Sending;
 use conclave_storage::LogSize;
@@ -15,11 +26,11 @@ use openraft::errors::Fatal;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Soon after each snapshot, without looking at every step of consensus.
+/// Interval of checks: soon after each snapshot, but not at every step of consensus.
 const LOOK: Duration = Duration::from_millis(100);
-/// A purge is a range deletion: few and large ones.
+/// A purge is a range deletion, so few large ones are better.
 const BATCH_ENTRIES: u64 = 8_192;
-/// A snapshot is made out of turn if as much as this part of the bound goes with it.
+/// An extra snapshot must free at least one part in this many of the bound.
 const WORTH: u64 = 4;
 
 pub(crate) struct Bounds {
@@ -27,19 +38,19 @@ pub(crate) struct Bounds {
     pub(crate) bytes: u64,
 }
 
-/// How the log stands. Indexes are those of the newest entry of which something is true.
+/// The positions of the log. Each index is that of the newest entry with the property.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     leads: bool,
     purged: u64,
     snapshot: u64,
     applied: u64,
-    /// The purge that was asked for last.
+    /// The last requested purge.
     asked: u64,
-    /// The last entry of the oldest snapshot on its way.
+    /// The last entry of the oldest snapshot in transfer.
     sending: Option<u64>,
     bytes: u64,
-    /// What must go for the bound in bytes.
+    /// The index up to which entries must be purged for the bound in bytes.
     beyond: Option<u64>,
 }
 
@@ -50,7 +61,7 @@ enum Act {
 }
 
 impl Bounds {
-    /// `between` tells the bytes of the entries behind one index and up to another.
+    /// `between` returns the bytes of the entries after one index up to another.
     fn act(&self, log: Standing, between: impl FnOnce(u64, u64) -> u64) -> Option<Act> {
         if log.leads && log.asked > log.purged {
             return None;
@@ -62,11 +73,12 @@ impl Bounds {
         let held = log.sending.filter(|_| log.bytes <= self.bytes.saturating_mul(2));
         let upto = by_count.max(by_bytes.min(log.snapshot)).min(held.unwrap_or(u64::MAX));
         if upto > log.purged {
-            // What was asked for in vain while it led is not begun by asking again, but by the next snapshot.
+            // openraft already recorded this purge as done while leading and resumes it only after
+            // the next snapshot, so trigger a snapshot instead of purging again.
             let news = upto > log.asked;
             return if news { Some(Act::Purge(upto)) } else { (log.applied > log.snapshot).then_some(Act::Snapshot) };
         }
-        // A newer one would let nothing go that is held for an older one.
+        // A newer snapshot would not free entries that are kept for an older one.
         if held.is_some() {
             return None;
         }
@@ -136,10 +148,10 @@ mod tests {
         assert_eq!(act(log, 0), Some(Act::Purge(30)));
         let further = Standing { beyond: Some(60), ..log };
         assert_eq!(act(further, 500), Some(Act::Purge(40)));
-        // Then a new snapshot, if it is worth while.
+        // Then a new snapshot, if it frees enough.
         assert_eq!(act(Standing { purged: 40, ..further }, 500), Some(Act::Snapshot));
         assert_eq!(act(Standing { purged: 40, ..further }, 249), None);
-        // What is not applied cannot be in one.
+        // A snapshot cannot contain entries that are not applied.
         assert_eq!(act(Standing { purged: 40, applied: 40, ..further }, 500), None);
     }
 
@@ -176,7 +188,7 @@ mod tests {
         assert_eq!(act(Standing { purged: 40, ..log }, 0), Some(Act::Purge(80)));
     }
 
-    /// openraft takes a purge that it has put off for done, and goes on with it after the next snapshot.
+    /// openraft records a postponed purge as done and resumes it after the next snapshot.
     #[test]
     fn one_that_leads_no_more_goes_on_with_what_it_had_asked_for() {
         let log = Standing {

@@ -1,10 +1,12 @@
-//! Reads that take long, beside the event loop and in turn.
+//! Limits the number of long reads that run at a time on the blocking pool.
 //!
-//! Each of them takes a processor for as long as it lasts. Dozens at a time, with the same claim to one as the member's own thread, kept that
-//! thread from its heartbeats until the others elected somebody else. So each kind of reader has a few turns at a time, and those who wait are
-//! served in order. A turn ends with its work, not when nobody waits for it any more: what was begun goes on.
+//! Each long read occupies a core. Dozens of them at once, with the same priority as the member's
+//! own thread, delayed its heartbeats until the others elected another leader. So each kind of
+//! reader has a few slots, and waiting reads get them in order. A slot is released when the work
+//! ends, also if the caller has stopped waiting.
 //!
-//! Kinds are apart so that none waits for another: a watcher that catches up for a count of a million keys.
+//! Different kinds have separate slots, so that none waits for another: a watcher that catches up
+//! does not wait for a count of a million keys.
 
 use std::future::Future;
 use std::num::NonZero;
@@ -13,10 +15,10 @@ use std::thread::available_parallelism;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 
-/// How many reads of one kind run at a time.
+/// The slots for reads of one kind.
 pub struct Turns(Arc<Semaphore>);
 
-/// Leave for one of them.
+/// A slot, released on drop.
 pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -26,19 +28,19 @@ impl Turns {
         Turns(Arc::new(Semaphore::new(at_a_time)))
     }
 
-    /// As many as there are processors.
+    /// One slot per processor.
     pub fn of_processors() -> Turns {
         Turns::new(available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// Waits for a turn.
+    /// Waits for a slot.
     pub fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
         let turns = self.0.clone();
-        // Nobody closes it.
+        // The semaphore is never closed.
         async move { Turn { _permit: turns.acquire_owned().await.ok() } }
     }
 
-    /// Runs `work` when its turn has come. Dropped before that, it never runs.
+    /// Runs `work` when a slot is free. If the future is dropped before that, `work` never runs.
     pub async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
         self.turn().await.read(work).await
     }
@@ -75,11 +77,11 @@ mod tests {
             tokio::spawn(async move { turns.read(work).await })
         };
         let reads: Vec<_> = (0..20).map(read).collect();
-        // Two of them have begun.
+        // Two reads have begun.
         while running.load(Ordering::SeqCst) < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // Whether or not their callers wait for the end, work that was begun keeps its turn.
+        // Work that has begun keeps its slot, whether or not its caller still waits.
         for (n, read) in reads.into_iter().enumerate() {
             if n % 3 == 0 { read.abort() } else { read.await.unwrap().unwrap() }
         }

@@ -1,8 +1,8 @@
 //! What a peer acknowledges to this member as its leader, and a peer that takes it back.
 //!
-//! openraft must not hear of a log that became shorter under the same leader: it would never send what is missing again, and in builds with
-//! assertions it would end. The session with such a peer fails here instead, slowly, until the peer has found out and stopped
-//! ([`crate::rollback`]).
+//! openraft must not hear of a log that became shorter under the same leader: it would never send
+//! what is missing again, and in builds with assertions it would end. The session with such a peer
+//! fails here instead, slowly, until the peer has found out and stopped ([`crate::rollback`]).
 
 use super::pb;
 use super::transport::PeerError;

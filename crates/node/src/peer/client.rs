@@ -1,7 +1,8 @@
 //! openraft's network, on top of [`Link`]s.
 //!
-//! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
-//! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
+//! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which
+//! connection serves which call, so one type does. It hands heartbeats over as a stream of one
+//! request: they become unary calls.
 
 use super::acknowledged::Peer;
 use super::pace::Pace;
@@ -26,12 +27,12 @@ use openraft::{OptionalSend, RaftNetworkFactory};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a peer may owe a reply on the log stream. Generous, since a reply means that the peer's disk has synced; heartbeats,
-/// not this, find a dead peer.
+/// How long a peer may owe a reply on the log stream. Generous, since a reply means that the peer's
+/// disk has synced; heartbeats, not this, find a dead peer.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails costs a connection at most, and a peer
-/// that restarts is to take part at once.
+/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails
+/// costs a connection at most, and a peer that restarts is to take part at once.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Between two attempts to send a snapshot: each begins from the start.
@@ -98,7 +99,8 @@ fn rpc(error: PeerError) -> RPCError<C> {
     }
 }
 
-/// Like [`rpc`], for sessions of the log: whatever ended one, openraft begins another, and [`Pace`] says when.
+/// Like [`rpc`], for sessions of the log: whatever ended one, openraft begins another, and [`Pace`]
+/// says when.
 fn session_failed(error: PeerError) -> RPCError<C> {
     RPCError::Unreachable(Unreachable::new(&error))
 }
@@ -158,7 +160,8 @@ impl NetStreamAppend<C> for PeerClient {
             }
             let (link, pace, check, peer) = (link.clone(), &self.pace, self.check(), self.peer.clone());
             let leading = peer.clone();
-            // Waiting and connecting are part of the replies: openraft gives those up when it stops.
+            // Waiting and connecting are part of the replies: openraft gives those up when it
+            // stops.
             let session = async move {
                 let turn = Arc::new(pace.turn().await);
                 let (out, far) = session::channel();

@@ -1,5 +1,5 @@
-//! Between openraft's messages and the peer protocol. Nothing is lost and nothing is guessed: a message without a field that it must
-//! have is an error.
+//! Between openraft's messages and the peer protocol. Nothing is lost and nothing is guessed: a
+//! message without a field that it must have is an error.
 
 use super::pb;
 use super::transport::PeerError;

@@ -1,5 +1,6 @@
-//! Fuzz targets of the peer protocol, one for each message: bytes as a peer could send them, through the decoder, the rules and the
-//! conversion. Conversations, with a node at the other end, are in `tests/conversation.rs`.
+//! Fuzz targets of the peer protocol, one for each message: bytes as a peer could send them,
+//! through the decoder, the rules and the conversion. Conversations, with a node at the other end,
+//! are in `tests/conversation.rs`.
 
 use super::transport::PeerError;
 use super::validate::{At, Known, Rules};
@@ -50,7 +51,8 @@ fn append() -> pb::AppendRequest {
     pb::AppendRequest { vote: ballot(true), previous: id(12), commit: id(11), entries: entries.collect(), quiet: true }
 }
 
-/// Decodes the message, and says what the rules and the conversion make of it. What the rules let pass, the conversion takes.
+/// Decodes the message, and says what the rules and the conversion make of it. What the rules let
+/// pass, the conversion takes.
 fn judged<M: Message + Default, V: Debug, E: Debug, T: Debug, F: Debug>(
     bytes: &[u8],
     check: impl Fn(&M) -> Result<V, E>,

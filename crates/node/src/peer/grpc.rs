@@ -1,8 +1,9 @@
 //! Peers over the network: gRPC for calls, and [`super::log`] for the log.
 //!
-//! Forwarded commands have a connection, snapshots have one, and the small calls that must never wait behind bulk data
-//! (heartbeats, votes, read-index, keep-alives) have the third. All connect when first used and again whenever they are used after
-//! a failure, without back-off: a peer that comes back is reached by the next heartbeat.
+//! Forwarded commands have a connection, snapshots have one, and the small calls that must never
+//! wait behind bulk data (heartbeats, votes, read-index, keep-alives) have the third. All connect
+//! when first used and again whenever they are used after a failure, without back-off: a peer that
+//! comes back is reached by the next heartbeat.
 
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
@@ -20,7 +21,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-/// Larger than any message: an append holds at most about one MiB, or a single entry of one request.
+/// Larger than any message: an append holds at most about one MiB, or a single entry of one
+/// request.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 const CONNECT: Duration = Duration::from_millis(300);
@@ -99,7 +101,8 @@ fn client(node: &MemberNode, ids: Ids) -> Client {
         .max_encoding_message_size(MAX_MESSAGE)
 }
 
-/// A request stream under a name: the compiler cannot prove that a future which holds the bare trait object may change threads.
+/// A request stream under a name: the compiler cannot prove that a future which holds the bare
+/// trait object may change threads.
 struct Requests<T>(BoxStream<'static, T>);
 
 impl<T> Stream for Requests<T> {

@@ -1,7 +1,8 @@
 //! What a member does for its peers, whatever carries the call.
 //!
-//! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
-//! are refused, which is the same to the caller as a member that does not listen yet.
+//! It exists before consensus runs (a starting member already answers [`Handler::register`]); until
+//! then the calls that need it are refused, which is the same to the caller as a member that does
+//! not listen yet.
 
 use super::identity::Ids;
 use super::snapshot::{self, Receiving};
@@ -111,7 +112,8 @@ impl Handler {
 
     pub(super) fn append(&self, from: u64, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
-        // What ended the requests, if it was not the sender's will: told after the replies that are still due.
+        // What ended the requests, if it was not the sender's will: told after the replies that are
+        // still due.
         let broken = Arc::new(Mutex::new(None));
         let (note, handler) = (broken.clone(), self.clone());
         let quiet = Arc::new(Quiet::default());
@@ -266,7 +268,8 @@ impl Handler {
     }
 }
 
-/// Which requests of a stream are quiet, of those that were not answered yet; consensus answers in order.
+/// Which requests of a stream are quiet, of those that were not answered yet; consensus answers in
+/// order.
 #[derive(Default)]
 struct Quiet(Mutex<VecDeque<bool>>);
 

@@ -1,9 +1,11 @@
 //! Who speaks to whom: three ids on every peer call.
 //!
-//! A wrong address, a restored copy of another cluster, or a member started under another's address must not be able to vote or to
-//! append. The ids are compared before anything else of a call is looked at.
+//! A wrong address, a restored copy of another cluster, or a member started under another's address
+//! must not be able to vote or to append. The ids are compared before anything else of a call is
+//! looked at.
 //!
-//! A refusal does not say which ids would be right: a stranger that learned them could speak as a member.
+//! A refusal does not say which ids would be right: a stranger that learned them could speak as a
+//! member.
 
 use super::PeerError;
 use super::validate::Refusal;

@@ -1,4 +1,5 @@
-//! The connections of peers: the log's own, and gRPC for everything else, told apart by their first byte.
+//! The connections of peers: the log's own, and gRPC for everything else, told apart by their first
+//! byte.
 
 use crate::peer::handler::Handler;
 use crate::peer::{log, service};
@@ -97,7 +98,8 @@ async fn log_connection(stream: TcpStream, place: Place, handler: Handler, refus
     }
 }
 
-/// A connection of calls, which tonic owns: it breaks when it is to make room, or does not begin in time.
+/// A connection of calls, which tonic owns: it breaks when it is to make room, or does not begin in
+/// time.
 struct Supervised {
     stream: Opening<TcpStream>,
     over: Fuse<BoxFuture<'static, ()>>,
@@ -110,7 +112,8 @@ impl Supervised {
     }
 }
 
-/// The service keeps a connection in use as soon as a member has called over it ([`service::Caller`]).
+/// The service keeps a connection in use as soon as a member has called over it
+/// ([`service::Caller`]).
 impl Connected for Supervised {
     type ConnectInfo = service::Caller;
 

@@ -5,13 +5,15 @@
 //! follower                                AppendReply …
 //! ```
 //!
-//! A write that comes alone is two messages to each follower and one back, and half of what they cost is what carries them. As frames
-//! they are written and read where they are made and used; as HTTP/2 each of them passes through the task of a stream and that of a
-//! connection, at both ends.
+//! A write that comes alone is two messages to each follower and one back, and half of what they
+//! cost is what carries them. As frames they are written and read where they are made and used; as
+//! HTTP/2 each of them passes through the task of a stream and that of a connection, at both ends.
 //!
-//! 1. A frame is a length of four bytes and one message of the peer protocol. (An empty reply is one, too: it matches nothing.)
+//! 1. A frame is a length of four bytes and one message of the peer protocol. (An empty reply is
+//!    one, too: it matches nothing.)
 //! 2. The replies own the leader's end of the connection: it is closed when they are dropped.
-//! 3. A connection that ends without the empty frame broke: the follower's side of it says so ([`super::suspicion`] wants to know).
+//! 3. A connection that ends without the empty frame broke: the follower's side of it says so
+//!    ([`super::suspicion`] wants to know).
 
 use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
@@ -39,8 +41,8 @@ const CONNECT: Duration = Duration::from_millis(300);
 const INTRODUCTION: Duration = Duration::from_secs(5);
 /// For an introduction: three numbers.
 const MAX_HELLO: usize = 64;
-/// Either end notices in a quarter of a minute that the other one's machine is gone, and sooner if it has sent something. While a reply is due, the
-/// leader has [`super::session`] for that.
+/// Either end notices in a quarter of a minute that the other one's machine is gone, and sooner if
+/// it has sent something. While a reply is due, the leader has [`super::session`] for that.
 const IDLE: Duration = Duration::from_secs(10);
 const PROBE: Duration = Duration::from_secs(2);
 const PROBES: u32 = 3;
@@ -60,7 +62,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(PROBE).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    // What is not acknowledged holds back the probes, and would be sent again for a quarter of an hour.
+    // What is not acknowledged holds back the probes, and would be sent again for a quarter of an
+    // hour.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(())
@@ -222,7 +225,8 @@ fn requests<R: AsyncRead + Send + Unpin + 'static>(frames: FramedRead<R, LengthD
         let mut frames = frames?;
         let request = match frames.next().await {
             Some(Ok(frame)) if frame.is_empty() => return None,
-            // The message keeps slices of the frame. One that cannot be read ends the stream; it is never skipped.
+            // The message keeps slices of the frame. One that cannot be read ends the stream; it is
+            // never skipped.
             Some(Ok(frame)) => pb::AppendRequest::decode(frame.freeze()).map_err(|error| refused(error.to_string())),
             Some(Err(error)) => Err(refused(error.to_string())),
             None => Err(refused("it broke off".into())),

@@ -1,7 +1,8 @@
 //! Peers within one process: a network of function calls whose links can be cut.
 //!
-//! The messages, the handlers and everything behind them are the same as over gRPC; only the sockets are missing. A cut link fails
-//! new calls, leaves calls under way without an answer, and ends streams, as a cut cable does.
+//! The messages, the handlers and everything behind them are the same as over gRPC; only the
+//! sockets are missing. A cut link fails new calls, leaves calls under way without an answer, and
+//! ends streams, as a cut cable does.
 
 use super::handler::Handler;
 use super::pb;
@@ -109,7 +110,8 @@ impl MemoryLink {
         }
     }
 
-    /// A call that is under way when the link breaks has an unknown outcome; at the other end it runs on.
+    /// A call that is under way when the link breaks has an unknown outcome; at the other end it
+    /// runs on.
     async fn call<T, R>(&self, run: impl FnOnce(Handler) -> R + Send) -> Result<T, PeerError>
     where
         T: Send + 'static,

@@ -6,10 +6,12 @@
 //!                                               └─ memory ──────────────┘
 //! ```
 //!
-//! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs everything but the sockets.
+//! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs
+//!    everything but the sockets.
 //! 2. Every call has a deadline; a stream has one while a reply is due.
 //! 3. A call that failed says whether it can have had an effect: [`PeerError`].
-//! 4. What a peer sends, requests and replies, is validated before anything believes it: [`validate`].
+//! 4. What a peer sends, requests and replies, is validated before anything believes it:
+//!    [`validate`].
 
 mod acknowledged;
 pub mod client;
@@ -74,7 +76,8 @@ impl Peers {
         self.0.get(&to).ok_or(PeerError::Unreachable)
     }
 
-    /// Hands segments to the leader of `term`. No deadline of its own: the caller gives up when the term is over.
+    /// Hands segments to the leader of `term`. No deadline of its own: the caller gives up when the
+    /// term is over.
     pub async fn forward(&self, to: u64, term: u64, segments: Vec<bytes::Bytes>) -> Result<Forwarded, PeerError> {
         let reply = self.link(to)?.forward(pb::ForwardRequest { term, segments }).await?;
         Ok(match reply.outcome() {
@@ -108,7 +111,8 @@ impl Peers {
         reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
-    /// What the peer knows the member to have acknowledged; `None` if it has another incarnation on record for it.
+    /// What the peer knows the member to have acknowledged; `None` if it has another incarnation on
+    /// record for it.
     pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Acknowledged>, PeerError> {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
         let known = Acknowledged { term: reply.acknowledged_term, index: reply.acknowledged_index };
@@ -116,7 +120,8 @@ impl Peers {
     }
 }
 
-/// A time that a peer tells, at most as long as the longest lease lives. Sums with it do not overflow.
+/// A time that a peer tells, at most as long as the longest lease lives. Sums with it do not
+/// overflow.
 fn span(millis: u64) -> Duration {
     const LONGEST: u64 = 9_000_000_000_000;
     Duration::from_millis(millis.min(LONGEST))

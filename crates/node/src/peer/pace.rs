@@ -1,10 +1,12 @@
 //! How soon the next session to a peer may begin.
 //!
-//! openraft begins again at once when a session failed: its own pause sits in the stream of requests, which nobody asks before there is a
-//! connection. And while a snapshot is on its way, it makes a session of every commit.
+//! openraft begins again at once when a session failed: its own pause sits in the stream of
+//! requests, which nobody asks before there is a connection. And while a snapshot is on its way, it
+//! makes a session of every commit.
 //!
 //! 1. After a session without a reply the next one waits.
-//! 2. So it does after a few that brought nothing. A few, since a leader begins by asking where the peer's log ends.
+//! 2. So it does after a few that brought nothing. A few, since a leader begins by asking where the
+//!    peer's log ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,4 +1,5 @@
-//! Which snapshots are on their way to peers: who receives one goes on with the entry behind it, which must still be there then.
+//! Which snapshots are on their way to peers: who receives one goes on with the entry behind it,
+//! which must still be there then.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub struct Sending(Arc<Mutex<BTreeMap<u64, usize>>>);
 
-/// From the moment at which a peer has a snapshot to that at which openraft feeds it what follows, and for the first attempts to do so.
+/// From the moment at which a peer has a snapshot to that at which openraft feeds it what follows,
+/// and for the first attempts to do so.
 const LINGER: Duration = Duration::from_secs(3);
 
 /// On its way until dropped, or for a while longer if it has arrived.

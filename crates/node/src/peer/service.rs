@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub struct PeerService(pub Handler);
 
-/// Who is at the other end of a connection: nobody in particular, until a call over it was from a member.
+/// Who is at the other end of a connection: nobody in particular, until a call over it was from a
+/// member.
 #[derive(Clone)]
 pub(crate) struct Caller {
     connection: Activity,

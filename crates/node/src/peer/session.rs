@@ -1,13 +1,16 @@
-//! One append session: openraft's requests out, the peer's replies in, in one stream that owns both.
+//! One append session: openraft's requests out, the peer's replies in, in one stream that owns
+//! both.
 //!
-//! 1. The request stream that openraft gives holds a lock which the next session needs. It lives in here and dies with the reply
-//!    stream, at once: the transport only ever holds the far end of a small channel, however long it takes to notice.
-//! 2. While a reply is due (or the end of them, after the last request), some reply must come within [`Session::patience`], or the session ends
-//!    with an error. Without it a hung peer would keep the leader's log from being purged for ever.
+//! 1. The request stream that openraft gives holds a lock which the next session needs. It lives in
+//!    here and dies with the reply stream, at once: the transport only ever holds the far end of a
+//!    small channel, however long it takes to notice.
+//! 2. While a reply is due (or the end of them, after the last request), some reply must come
+//!    within [`Session::patience`], or the session ends with an error. Without it a hung peer would
+//!    keep the leader's log from being purged for ever.
 //! 3. At most a few requests wait for the transport; the rest waits in openraft.
 //! 4. A reply that no request has asked for, or that says more than one can, ends the session.
-//! 5. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
-//!    request, and each reply would wake the leader.
+//! 5. A request that brings nothing but a newer commit is quiet: who has it need not say so. With
+//!    one write at a time that is every other request, and each reply would wake the leader.
 
 use super::pb;
 use super::transport::{AppendReplies, PeerError};
@@ -22,7 +25,8 @@ use tokio::time::{Instant, Sleep};
 /// Requests on their way to the transport (its own buffers come on top).
 const QUEUED: usize = 2;
 
-/// Judges a reply: to a request behind which the log ends at this position, from a leader of this term.
+/// Judges a reply: to a request behind which the log ends at this position, from a leader of this
+/// term.
 pub(super) type Check = Box<dyn Fn(&pb::AppendReply, Option<pb::LogId>, u64) -> Result<(), PeerError> + Send>;
 
 pub(super) struct Session<S> {
@@ -78,7 +82,8 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         }
     }
 
-    /// Whether the reply can be one to what was sent. Replies that accept come in order; one that does not is the last.
+    /// Whether the reply can be one to what was sent. Replies that accept come in order; one that
+    /// does not is the last.
     fn judge(&mut self, reply: &pb::AppendReply) -> Result<(), PeerError> {
         let accepts = reply.higher.is_none() && reply.conflict.is_none();
         let last = if accepts { self.asked.pop_front().ok_or(PeerError::Unknown)? } else { self.sent };
@@ -219,7 +224,8 @@ mod tests {
             entries: vec![pb::Entry { term: 1, index: index + 1, payload: None }],
             ..request(index)
         };
-        // The first of a session is a question, whatever it brings; an empty one further on is one, too.
+        // The first of a session is a question, whatever it brings; an empty one further on is one,
+        // too.
         let requests = [request(4), request(4), with_entry(4), request(5), request(5), request(6), with_entry(6)];
         let (out, mut far) = channel();
         let requests = stream::iter(requests).chain(stream::pending());

@@ -1,7 +1,8 @@
 //! A snapshot on its way to a peer: the files of a checkpoint in chunks, one after another.
 //!
-//! How long it takes depends on the size, so there is no deadline for the whole: there is one for progress, at both ends. Checksums
-//! are the storage's; nothing is installed unless every byte of every file arrived and the whole is the state that was announced.
+//! How long it takes depends on the size, so there is no deadline for the whole: there is one for
+//! progress, at both ends. Checksums are the storage's; nothing is installed unless every byte of
+//! every file arrived and the whole is the state that was announced.
 
 use super::transport::{Link, PeerError};
 use super::validate::Refusal;
@@ -33,7 +34,8 @@ type Parts = mpsc::Sender<pb::SnapshotPart>;
 /// Sends the snapshot and returns once the peer has installed it.
 pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Result<pb::SnapshotReply, PeerError> {
     let (parts, far) = mpsc::channel(1);
-    // Nothing is read from the disk for a peer that is not there: the transport asks for the first part once it is connected.
+    // Nothing is read from the disk for a peer that is not there: the transport asks for the first
+    // part once it is connected.
     let (connected, begin) = oneshot::channel();
     let far =
         stream::once(async move { connected.send(()).unwrap_or_default() }).filter_map(|()| async { None }).chain(far);
@@ -102,10 +104,12 @@ async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError>
     }
 }
 
-/// The transfer that is being received. There is one at a time: each takes the room of a whole state.
+/// The transfer that is being received. There is one at a time: each takes the room of a whole
+/// state.
 ///
-/// A leader that lost its connection begins again, and so does a new leader, while the old transfer may still wait for its next part.
-/// So a later transfer ends an earlier one, unless its leader is an older one.
+/// A leader that lost its connection begins again, and so does a new leader, while the old transfer
+/// may still wait for its next part. So a later transfer ends an earlier one, unless its leader is
+/// an older one.
 #[derive(Default)]
 pub(super) struct Receiving(Arc<Mutex<Option<Transfer>>>);
 
@@ -148,9 +152,11 @@ impl Drop for Turn {
 
 type Incoming = BoxStream<'static, Result<pb::SnapshotPart, PeerError>>;
 
-/// Receives a snapshot, complete and verified, ready to be installed: from there on a contradiction ends the node.
+/// Receives a snapshot, complete and verified, ready to be installed: from there on a contradiction
+/// ends the node.
 ///
-/// `check` judges the head, before anything is written and again at the end: the log may have moved on meanwhile.
+/// `check` judges the head, before anything is written and again at the end: the log may have moved
+/// on meanwhile.
 pub(super) async fn receive(
     state: &StateHandle,
     receiving: &Receiving,
@@ -211,7 +217,8 @@ async fn next(
     timeout(within, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
 }
 
-/// A step of receiving. Its failure is the end of the transfer, and of the node if the disk is the cause.
+/// A step of receiving. Its failure is the end of the transfer, and of the node if the disk is the
+/// cause.
 async fn writing<T: Send + 'static>(
     state: &StateHandle,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

@@ -1,9 +1,12 @@
-//! A leader whose connection breaks is probably dead: no need to wait out the whole election time-out.
+//! A leader whose connection breaks is probably dead: no need to wait out the whole election
+//! time-out.
 //!
-//! A process that is killed takes its connections along, and the kernel tells its peers at once. openraft does not know: it waits
-//! until the leader's lease is over, and then a random time that keeps candidates apart. Here the random time is left out; the
-//! candidates are kept apart by their rank instead. This only ever asks (a Pre-Vote round): while a member still hears the leader,
-//! it says no, and nothing has changed. If the connection broke for another reason, or this fails, the time-out is still there.
+//! A process that is killed takes its connections along, and the kernel tells its peers at once.
+//! openraft does not know: it waits until the leader's lease is over, and then a random time that
+//! keeps candidates apart. Here the random time is left out; the candidates are kept apart by their
+//! rank instead. This only ever asks (a Pre-Vote round): while a member still hears the leader, it
+//! says no, and nothing has changed. If the connection broke for another reason, or this fails, the
+//! time-out is still there.
 
 use crate::config::Config;
 use crate::leadership::{Leadership, RaftCell};

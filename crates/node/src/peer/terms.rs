@@ -1,16 +1,18 @@
 //! How far a peer can move this member's term.
 //!
-//! A term only ever rises, it is stored, and the next election needs a higher one: a member that believed any term could be brought to
-//! the last one there is, and no leader could be elected any more, not even after a restart. So a term is believed if it is reached by
-//! a sane step from what this member knows.
+//! A term only ever rises, it is stored, and the next election needs a higher one: a member that
+//! believed any term could be brought to the last one there is, and no leader could be elected any
+//! more, not even after a restart. So a term is believed if it is reached by a sane step from what
+//! this member knows.
 //!
 //! * [`STEP`] is what elections can bring within a few seconds. It is always allowed.
-//! * [`LEAP`] is what elections can bring while a member is away: a hundred a second for more than a year. A member that comes back
-//!   after days needs one such step, since everything that it hears next is near the term that it has then. A few are allowed, and one
-//!   more each minute.
+//! * [`LEAP`] is what elections can bring while a member is away: a hundred a second for more than
+//!   a year. A member that comes back after days needs one such step, since everything that it
+//!   hears next is near the term that it has then. A few are allowed, and one more each minute.
 //! * [`HIGHEST`] leaves room for terms that nobody has reached.
 //!
-//! By steps the way to [`HIGHEST`] takes over four thousand million million messages, by leaps more than two thousand years.
+//! By steps the way to [`HIGHEST`] takes over four thousand million million messages, by leaps more
+//! than two thousand years.
 
 use super::validate::Refusal;
 use parking_lot::Mutex;

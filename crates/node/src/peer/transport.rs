@@ -6,7 +6,8 @@ use futures::stream::BoxStream;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why a call to a peer gave no answer. The difference that matters is whether the peer can have acted on it.
+/// Why a call to a peer gave no answer. The difference that matters is whether the peer can have
+/// acted on it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PeerError {
     #[error("the peer cannot be reached")]

@@ -1,12 +1,14 @@
-//! What a peer may say. Everything that a peer sends passes here before consensus, the proposer or the disk see it.
+//! What a peer may say. Everything that a peer sends passes here before consensus, the proposer or
+//! the disk see it.
 //!
-//! Consensus takes its peers at their word: a gap in the log, a term out of this world or an entry that cannot be decoded ends the
-//! process, some of them on every start. What comes over a network must not be able to do that, whoever sent it.
+//! Consensus takes its peers at their word: a gap in the log, a term out of this world or an entry
+//! that cannot be decoded ends the process, some of them on every start. What comes over a network
+//! must not be able to do that, whoever sent it.
 //!
-//! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]). They change nothing but the memory of
-//!    [`Terms`].
-//! 2. What an honest member sends passes, however far the two have drifted apart. What is merely late (an old leader, an old vote) passes
-//!    too: consensus has an answer for it.
+//! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]).
+//!    They change nothing but the memory of [`Terms`].
+//! 2. What an honest member sends passes, however far the two have drifted apart. What is merely
+//!    late (an old leader, an old vote) passes too: consensus has an answer for it.
 //! 3. A refusal names the rule that was broken, and neither an id nor a number of this member.
 //! 4. Replies are peer input, too.
 
@@ -19,11 +21,13 @@ use conclave_storage::types::MemberNode;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// Above every index of a log; a million entries a second reach it in more than a hundred thousand years.
+/// Above every index of a log; a million entries a second reach it in more than a hundred thousand
+/// years.
 const HIGHEST_INDEX: u64 = 1 << 62;
 /// Entries of one request; consensus sends at most half of it.
 const MAX_ENTRIES: usize = 8_192;
-/// Renewals of one request. The senders' batches are smaller, but for one client request that extends very many claims.
+/// Renewals of one request. The senders' batches are smaller, but for one client request that
+/// extends very many claims.
 const MAX_RENEWALS: usize = 1 << 18;
 /// The name of a member in a membership.
 const MAX_NAME: usize = 1_024;
@@ -45,7 +49,8 @@ fn require(holds: bool, otherwise: &'static str) -> Verdict {
     if holds { Ok(()) } else { Err(Refusal(otherwise)) }
 }
 
-/// A position in the log. The order is that of consensus: a later term is further than a higher index.
+/// A position in the log. The order is that of consensus: a later term is further than a higher
+/// index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) term: u64,
@@ -127,7 +132,8 @@ impl Rules {
         let entries = || request.entries.iter().map(|entry| At { term: entry.term, index: entry.index });
         let agree = |with: At| previous.into_iter().chain(entries()).all(|at| in_order(at, with));
         require(commit.is_none_or(agree), "a commit that contradicts the entries")?;
-        // An older leader gets its answer from consensus, which looks at nothing else of its requests.
+        // An older leader gets its answer from consensus, which looks at nothing else of its
+        // requests.
         let Some(committed) = known.committed.filter(|_| term >= known.term) else { return Ok(()) };
         let agrees = agree(committed) && commit.is_none_or(|commit| in_order(commit, committed));
         require(agrees, "a log that contradicts what is committed")
@@ -189,7 +195,8 @@ impl Rules {
         require(membership.configs.iter().all(voters), "a membership with voters that are no members")
     }
 
-    /// How many commands are forwarded. `own` is the origin of this member's own segments: nobody else can have made one.
+    /// How many commands are forwarded. `own` is the origin of this member's own segments: nobody
+    /// else can have made one.
     pub(crate) fn forward(&self, request: &pb::ForwardRequest, own: u64) -> Result<usize, Refusal> {
         let bytes: usize = request.segments.iter().map(Bytes::len).sum();
         require(bytes <= MAX_PACK, "more than fits into an entry")?;
@@ -217,7 +224,8 @@ impl Rules {
         kept(request.kept)
     }
 
-    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
+    /// A member registers itself and nobody else, so the registry has no more rows than the cluster
+    /// has members.
     pub(crate) fn register(&self, from: u64, request: &pb::RegisterRequest) -> Verdict {
         require(request.member == from, "a member that registers another one")
     }

@@ -1,4 +1,4 @@
-//! The task that sends: to the log if this node leads, else to the leader.
+//! The proposer's task: sends to the log if this node leads, otherwise to the leader.
 
 use super::forwarding::Batch;
 use super::gather::When;
@@ -16,9 +16,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// After a leader said that it is not one, or cannot propose now.
+/// Pause after the leader answered that it is not the leader or cannot propose now.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
-/// How often deadlines are looked at, and the longest that commands wait for a place before their segment is closed.
+/// Interval of deadline checks, and the longest time for which a segment stays open without a free
+/// slot.
 const SWEEP: Duration = Duration::from_millis(100);
 
 impl Proposer {
@@ -50,7 +51,8 @@ impl Proposer {
         }
     }
 
-    /// Joins forwarded and own segments into one entry. The permit comes back when the entry is applied or lost.
+    /// Joins forwarded and local segments into one entry. The permit is released when the entry is
+    /// applied or lost.
     async fn propose_pack(&self, term: u64, permit: OwnedSemaphorePermit) {
         let Some(raft) = self.0.wiring.raft.get() else { return };
         let Taken { seqs, own, inbound, refused, .. } = self.0.work.lock().take_entry(term, Instant::now());
@@ -69,11 +71,12 @@ impl Proposer {
                 Err(_) => Forwarded::Unknown,
             });
         };
-        // An error here means that the core has stopped: whoever watches it ends the node.
+        // An error means that the core has stopped. `Leadership` sees that too and ends the node.
         let _ = raft.write(pack).responder(Callback::new(done)).with_leader(term).await;
     }
 
-    /// Hands own segments to the leader, beside this task: the next batch may go while this one is under way.
+    /// Forwards local segments to the leader in a separate task, so that the next batch may go
+    /// meanwhile.
     fn forward(&self, leader: u64, term: u64, permit: OwnedSemaphorePermit) {
         let Taken { seqs, own: segments, .. } = {
             let mut work = self.0.work.lock();
@@ -92,7 +95,8 @@ impl Proposer {
         let reply = tokio::select! {
             biased;
             reply = self.0.wiring.peers.forward(leader, term, segments) => reply,
-            // A leader that hangs does not keep the place: its successor decides what became of the segments.
+            // A hanging leader does not block the slot: the next term decides the fate of the
+            // segments.
             _ = leadership.wait_for(|now| now.term > term) => Err(PeerError::Unknown),
             () = tokio::time::sleep(self.0.limits.timeout) => Err(PeerError::Unknown),
         };
@@ -100,13 +104,14 @@ impl Proposer {
             Ok(Forwarded::NotLeader) | Err(PeerError::NotLeader | PeerError::Unreachable | PeerError::Refused(_)) => {
                 self.give_back(&seqs, term);
             }
-            // Our own apply brings the outcome, or the next term's first entry proves that there is none.
+            // The local apply delivers the outcomes, or the first entry of the next term proves
+            // that there are none.
             Ok(Forwarded::Applied | Forwarded::Unknown) | Err(PeerError::Unknown) => {}
         }
         drop(under_way);
     }
 
-    /// Surely not proposed in `term`.
+    /// Returns segments to the queue that were certainly not proposed in `term`.
     pub(super) fn give_back(&self, seqs: &[u64], term: u64) {
         if !seqs.is_empty() {
             self.0.work.lock().give_back(seqs, term, Instant::now(), PAUSE);
@@ -115,7 +120,7 @@ impl Proposer {
     }
 }
 
-/// A batch from its sending until it is decided, or nobody will ever say: then the next one may go, perhaps a moment later.
+/// A batch in flight. When it is dropped, decided or lost, the next batch may go.
 struct UnderWay {
     proposer: Proposer,
     permit: Option<OwnedSemaphorePermit>,
@@ -131,7 +136,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.proposer.0.work.lock().batch_done(Instant::now());
         drop(self.permit.take());
-        // The next one may have waited for this.
+        // The next batch may have waited for this one.
         self.proposer.0.wake.notify_one();
     }
 }
@@ -143,11 +148,11 @@ fn refuse(inbound: Vec<super::work::Inbound>) {
 }
 
 impl Inner {
-    /// Waits until there is something to send and somebody to send it to.
+    /// Waits until there are commands to send and a leader to send them to.
     async fn something_to_send(&self) -> (LeadershipNow, u64) {
         let mut leadership = self.wiring.leadership.subscribe();
         loop {
-            // Registered before the book is looked at, so that nothing slips between.
+            // Registered before the state is read, so that no wake-up is missed.
             let woken = self.wake.notified();
             let now = *leadership.borrow_and_update();
             let (idle, pause, when) = {
@@ -159,7 +164,7 @@ impl Inner {
                 Some(leader) => {
                     if let Some(pause) = pause {
                         tokio::time::sleep_until(pause).await;
-                        // Sleeping may have changed who leads.
+                        // The leader may have changed during the sleep.
                         self.work.lock().end_pause(pause);
                         continue;
                     }

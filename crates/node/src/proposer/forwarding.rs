@@ -1,4 +1,4 @@
-//! What followers forward, and the fate of a proposal that holds several nodes' segments.
+//! The leader's side of forwarding, and the result of an entry with segments of several members.
 
 use super::Proposer;
 use super::work::Inbound;
@@ -6,11 +6,11 @@ use crate::peer::Forwarded;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-/// The leader's side of forwarding.
+/// The segments of one forwarded request.
 pub(crate) type Incoming = Vec<Bytes>;
 
 impl Proposer {
-    /// Proposes a follower's segments in `term`, or says that it did not.
+    /// Proposes a follower's segments in `term`, or returns that it did not.
     pub(crate) async fn propose_for(&self, term: u64, segments: Incoming, commands: usize) -> Forwarded {
         let now = self.0.wiring.leadership.current();
         if now.leader != Some(self.0.wiring.leadership.me()) || now.term != term {
@@ -24,12 +24,12 @@ impl Proposer {
             Ok(true) => self.0.wake.notify_one(),
             Ok(false) => {}
         }
-        // A sender that goes without a word went with the core: nobody knows.
+        // The reply channel was dropped: the Raft core stopped, so the outcome is unknown.
         outcome.await.unwrap_or(Forwarded::Unknown)
     }
 }
 
-/// Segments that went into one entry.
+/// The segments of one entry.
 pub(super) struct Batch {
     pub(super) proposer: Proposer,
     pub(super) term: u64,
@@ -47,7 +47,7 @@ impl Batch {
         self.inbound.iter().flat_map(|i| &i.segments).chain(&self.own).cloned().collect()
     }
 
-    /// Own segments are answered by apply; only a refusal concerns them here.
+    /// Local segments are answered by apply; here only a refusal concerns them.
     pub(super) fn done(self, outcome: Forwarded) {
         if outcome == Forwarded::NotLeader {
             self.proposer.give_back(&self.seqs, self.term);

@@ -1,26 +1,37 @@
-//! When to send: at once, when the batch before is done, or a moment later with those who are about to come.
+//! Batching policy: decides whether to send now, after the batch in flight, or a moment later.
 //!
-//! Callers that were just answered mostly ask again at once. A batch that leaves before they are back leaves them for the next one, and
-//! two groups take turns for ever, each paying for an entry, syncs and frames of its own. So one batch is under way at a time, and after one of
-//! many commands the next waits until about as many have come, or the moment is over. Only where much is to be moved does a second batch go
-//! beside the first: then the network carries one while the disks write the other.
+//! Most callers send their next command as soon as they are answered. If the next batch leaves
+//! before those callers are back, they miss it, and two groups of callers alternate for ever, each
+//! paying for an entry, a sync and frames of its own:
 //!
-//! 1. Nobody waits here for longer than [`MOMENT`] after the batch before was done. After a small batch, or none, nobody waits at all.
-//! 2. A target that is not reached makes the next target smaller: where commands come at a steady rate, nobody waits either.
+//! ```text
+//! sent at once    batch 1 (a)  batch 2 (b)  batch 1 (a) …       two half batches
+//! waited 1–2 ms   batch (a, b)              batch (a, b) …      one full batch
+//! ```
+//!
+//! So one batch is in flight at a time. After a batch of many commands the next one waits until
+//! about as many have come, or [`MOMENT`] is over. With much data to send, a second batch goes
+//! beside the first, so that the network carries one while the disks write the other.
+//!
+//! 1. No command waits here for longer than [`MOMENT`] after the last batch was done. After a small
+//!    batch, or none, no command waits at all.
+//! 2. A target that is not reached makes the next target smaller, so a steady rate of commands does
+//!    not wait either.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// About as long as a caller close by takes to be back. (The runtime's timers have no finer steps than a millisecond.)
+/// About the time in which a nearby caller sends its next command. (The runtime's timers have a
+/// resolution of one millisecond.)
 pub(super) const MOMENT: Duration = Duration::from_millis(2);
 
-/// A batch of fewer commands has nobody waiting for those who were in it.
+/// After a batch of fewer commands than this, the next one does not wait.
 const CROWD: usize = 12;
 
-/// This much does not wait for another batch.
+/// With this many bytes, the next batch does not wait for the one in flight.
 const MUCH: usize = 256 << 10;
 
-/// What is to be sent.
+/// Commands that wait to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) commands: usize,
@@ -30,15 +41,15 @@ pub(super) struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     Now,
-    /// Unless enough come before.
+    /// At this time, or earlier if enough commands come.
     At(Instant),
-    /// The batch that is under way, unless much comes before.
+    /// After the batch in flight, or earlier if many bytes come.
     AfterThis,
 }
 
 #[derive(Default)]
 pub(super) struct Gather {
-    /// Commands in the batch that was sent last.
+    /// Commands in the last batch.
     last: usize,
     under_way: usize,
     done: Option<Instant>,
@@ -50,13 +61,13 @@ impl Gather {
         self.under_way += 1;
     }
 
-    /// A batch that was sent is decided.
+    /// A batch in flight is decided.
     pub(super) fn done(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         self.done = Some(now);
     }
 
-    /// Whether the sender would send what there is without looking at the clock.
+    /// Whether there is enough to send now, whatever the time.
     pub(super) fn is_enough(&self, waiting: Waiting) -> bool {
         let commands = if self.last < CROWD { 1 } else { self.last - self.last / 5 };
         waiting.bytes >= MUCH || (self.under_way == 0 && waiting.commands >= commands)
@@ -89,7 +100,7 @@ mod tests {
         assert_eq!(gather.when(commands(79), now), When::At(now + MOMENT));
         assert_eq!(gather.when(commands(80), now), When::Now, "most of them are back");
         assert_eq!(gather.when(commands(1), now + MOMENT), When::Now, "the moment is over");
-        // Fewer came: the next time fewer are waited for.
+        // Fewer came, so the next batch waits for fewer.
         gather.sent(20);
         gather.done(now);
         assert_eq!(gather.when(commands(16), now), When::Now);

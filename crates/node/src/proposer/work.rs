@@ -1,4 +1,5 @@
-//! The proposer's book: what waits, what is under way, what came back. No I/O and no tasks; the times are given.
+//! The proposer's state: queued, in-flight and answered segments. No I/O and no tasks; the caller
+//! passes the time.
 
 use super::gather::{Gather, Waiting, When};
 use super::{Applied, ProposeError};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 type Waiter = oneshot::Sender<Result<Applied, ProposeError>>;
 
-/// What a follower forwarded here: proposed in `term` or not at all.
+/// A batch that a follower forwarded; it is proposed in `term` or not at all.
 pub(super) struct Inbound {
     pub(super) term: u64,
     pub(super) segments: Vec<Bytes>,
@@ -27,14 +28,14 @@ impl Inbound {
     }
 }
 
-/// What is sent at once.
+/// Segments that are sent together.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// Own segments, by number and by content.
+    /// Local segments: sequence numbers and encoded bytes.
     pub(super) seqs: Vec<u64>,
     pub(super) own: Vec<Bytes>,
     pub(super) inbound: Vec<Inbound>,
-    /// Not part of it: forwarded for another term.
+    /// Not sent: forwarded for another term.
     pub(super) refused: Vec<Inbound>,
     bytes: usize,
     commands: usize,
@@ -59,12 +60,12 @@ struct Filling {
     since: Instant,
 }
 
-/// A closed segment, until all of it is answered.
+/// A closed segment that is not answered yet.
 struct Segment {
     bytes: Bytes,
     waiters: Vec<Waiter>,
     deadline: Instant,
-    /// While it may be applied for having been sent.
+    /// Set while the segment is in flight.
     sent: Option<Sent>,
 }
 
@@ -83,7 +84,7 @@ pub(super) struct Work {
     filling: Option<Filling>,
     /// By sequence number, which is also the order of deadlines.
     segments: BTreeMap<u64, Segment>,
-    /// Segments that may be sent now, in order. May name some that are answered meanwhile.
+    /// Segments that may be sent now, in order. Some may have been answered meanwhile.
     ready: VecDeque<u64>,
     inbound: VecDeque<Inbound>,
     inbound_bytes: usize,
@@ -92,9 +93,9 @@ pub(super) struct Work {
     waiting_bytes: usize,
     waiting_commands: usize,
     applied_term: u64,
-    /// Whether own segments come first in the next entry; each time it is the others' turn.
+    /// Whether local segments come first in the next entry; alternates.
     own_first: bool,
-    /// Nothing is sent before this: the leader just said no.
+    /// No sending before this time, because the leader just refused.
     pause: Option<Instant>,
 }
 
@@ -133,7 +134,8 @@ impl Work {
         self.waiting_commands
     }
 
-    /// Adds a command; the flag says that the sender is to look: there was nothing to send before, or now there is enough.
+    /// Adds a command. The flag says whether to wake the sender: the queue was empty before, or now
+    /// there is enough for a batch.
     pub(super) fn push(
         &mut self,
         command: &Command,
@@ -166,7 +168,7 @@ impl Work {
         Ok(self.is_news(before))
     }
 
-    /// About what waits to be sent. A closed segment counts as one command of a whole pack.
+    /// Approximate amount to send. A closed segment counts as one command of a whole pack.
     fn to_send(&self) -> Waiting {
         let (commands, bytes) = self.filling.as_ref().map_or((0, 0), |filling| (filling.waiters.len(), filling.bytes));
         Waiting {
@@ -175,22 +177,22 @@ impl Work {
         }
     }
 
-    /// Whether what came since `before` is a reason to look.
+    /// Whether the sender should wake, given the amount `before`.
     fn is_news(&self, before: Waiting) -> bool {
         before.commands == 0 || (!self.gather.is_enough(before) && self.gather.is_enough(self.to_send()))
     }
 
-    /// When what waits should be sent.
+    /// When to send the next batch.
     pub(super) fn when(&self, now: Instant) -> When {
         self.gather.when(self.to_send(), now)
     }
 
-    /// What was sent last is decided.
+    /// A batch in flight is decided.
     pub(super) fn batch_done(&mut self, now: Instant) {
         self.gather.done(now);
     }
 
-    /// Nothing to send.
+    /// Whether there is nothing to send.
     pub(super) fn is_idle(&self) -> bool {
         self.filling.is_none() && self.ready.is_empty() && self.inbound.is_empty()
     }
@@ -211,14 +213,15 @@ impl Work {
         self.next_seq += 1;
         let deadline = filling.since + self.timeout;
         let bytes = filling.writer.finish(self.origin, seq);
-        // Both sides of the account in encoded bytes, so that it comes out even.
+        // Count the encoded bytes, which are also subtracted later.
         self.waiting_bytes = self.waiting_bytes - filling.bytes + bytes.len();
         self.segments.insert(seq, Segment { bytes, waiters: filling.waiters, deadline, sent: None });
         self.ready.push_back(seq);
     }
 
-    /// What goes into the next entry of `term`: at most about a pack, at least something if there is anything. Own segments and forwarded
-    /// ones come first by turns, and the others have the room that is left: however much there is of one kind, the other gets its half.
+    /// Takes the segments of the next entry of `term`: at most about one pack, and at least one
+    /// segment if there is any. Local and forwarded segments alternate in coming first; the other
+    /// kind gets the remaining space. So each kind gets at least half over time.
     pub(super) fn take_entry(&mut self, term: u64, now: Instant) -> Taken {
         let mut taken = Taken::default();
         if self.own_first {
@@ -233,7 +236,7 @@ impl Work {
         taken
     }
 
-    /// The next own segments, for the leader of `term`.
+    /// Takes the next local segments, for the leader of `term`.
     pub(super) fn take(&mut self, term: u64, now: Instant) -> Taken {
         let mut taken = Taken::default();
         self.take_own(term, &mut taken, now);
@@ -266,7 +269,7 @@ impl Work {
         }
     }
 
-    /// The next forwarded batches of `term`; those of another term are to be refused.
+    /// Takes the next forwarded batches of `term`; those of another term go to `refused`.
     fn take_inbound(&mut self, term: u64, taken: &mut Taken) {
         while let Some(next) = self.inbound.front() {
             let (bytes, right) = (next.len(), next.term == term);
@@ -290,12 +293,13 @@ impl Work {
         Some(next)
     }
 
-    /// Every forwarded batch, to be refused: this node does not lead.
+    /// Removes every forwarded batch, to be refused because this node does not lead.
     pub(super) fn refuse_inbound(&mut self) -> Vec<Inbound> {
         std::iter::from_fn(|| self.pop_inbound()).collect()
     }
 
-    /// These were surely not proposed in `term`: they may be sent again, after a moment, unless their time is up.
+    /// Queues segments again that were certainly not proposed in `term`, after a pause. Those past
+    /// their deadline fail.
     pub(super) fn give_back(&mut self, seqs: &[u64], term: u64, now: Instant, pause: Duration) {
         for seq in seqs {
             let Some(segment) = self.segments.get_mut(seq) else { continue };
@@ -312,17 +316,18 @@ impl Work {
         }
     }
 
-    /// Answers what was applied; returns whether there is something to send (again).
+    /// Answers applied segments; returns whether there are segments to send again.
     pub(super) fn observe(&mut self, answers: Vec<Answer>, last_term: u64) -> bool {
         for answer in answers {
-            // A peer that knows this origin could have made a segment of this name. It answers nothing that was asked here.
+            // A peer that knows this origin could forge a segment with this number. A wrong number
+            // of outcomes is ignored.
             let asked = self.segments.get(&answer.seq).map(|segment| segment.waiters.len());
             if asked != Some(answer.outcomes.len()) {
                 continue;
             }
             let Some(segment) = self.remove(answer.seq) else { continue };
             for (waiter, outcome) in segment.waiters.into_iter().zip(answer.outcomes) {
-                // Nobody may be waiting any more.
+                // The caller may be gone.
                 let _ = waiter.send(Ok(Applied { outcome, index: answer.index, term: answer.term }));
             }
         }
@@ -330,7 +335,8 @@ impl Work {
             return false;
         }
         self.applied_term = last_term;
-        // Invariant 1 of the module: what an earlier leader was given and is not in the log by now never will be.
+        // Invariant 1 of the module: a segment sent in an earlier term that is not in the log by
+        // now never will be.
         let before = self.ready.len();
         for (seq, segment) in &mut self.segments {
             if segment.sent.is_some_and(|sent| sent.term < last_term) {
@@ -341,9 +347,11 @@ impl Work {
         self.ready.len() > before
     }
 
-    /// Fails what is past its deadline, and closes a segment that has been filling for longer than `patience`, so that it has one.
+    /// Fails segments past their deadline, and closes a segment that has been open for longer than
+    /// `grace`, so that it gets a deadline.
     ///
-    /// What was sent within the last `patience` is left alone: most likely the leader is about to say that it is none.
+    /// A segment sent within the last `grace` is spared: most likely the leader is about to refuse
+    /// it.
     pub(super) fn expire(&mut self, now: Instant, patience: Duration) {
         if self.filling.as_ref().is_some_and(|f| f.since + patience <= now) {
             self.close_filling();
@@ -357,7 +365,8 @@ impl Work {
         }
     }
 
-    /// Whatever was sent cannot be followed any more.
+    /// Fails every in-flight segment with an unknown outcome: a snapshot replaced the log that they
+    /// were matched against.
     pub(super) fn lose_sight(&mut self) {
         let sent: Vec<u64> = self.segments.iter().filter(|(_, s)| s.sent.is_some()).map(|(seq, _)| *seq).collect();
         for seq in sent {
@@ -551,7 +560,7 @@ mod tests {
         assert!(work.is_idle());
     }
 
-    /// What goes into the next entry in term 1: how many own segments, and how many forwarded batches.
+    /// Number of local segments and forwarded batches in the next entry of term 1.
     fn next_entry(work: &mut Work, now: Instant) -> (usize, usize) {
         let taken = work.take_entry(1, now);
         (taken.seqs.len(), taken.inbound.len())
@@ -566,7 +575,7 @@ mod tests {
         };
         let (mut own, mut inbound) = (0, 0);
         for _ in 0..20 {
-            // Always more of both than one entry takes.
+            // There is always more of both kinds than one entry takes.
             let _receivers = [work.push(&put(700), now), work.push(&put(700), now)];
             assert!((0..2).all(|_| work.push_inbound(forwarded(), 1 << 20).is_ok()));
             let (mine, theirs) = next_entry(&mut work, now);
