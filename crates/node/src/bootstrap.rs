@@ -17,7 +17,7 @@
 use crate::config::Config;
 use crate::peer::{PeerError, Peers};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Acknowledged, Identity, LogStanding, read_identity};
+use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -52,7 +52,7 @@ pub enum BootstrapError {
          older copy; if it is lost, leave this member out: the others serve without it",
         known.term, known.index, stands.term, stands.index
     )]
-    RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogStanding },
+    RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogPosition },
     #[error("{peer} refuses this member: {reason}")]
     Refused { peer: String, reason: String },
     #[error(transparent)]

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::config::Config;
 use crate::consensus;
+use crate::context::NodeContext;
 use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
 use crate::keeper::{Kind, NodeHost};
@@ -17,7 +18,6 @@ use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::ApplyObserver;
 use crate::timer_keeper::TimerKeeper;
-use crate::wiring::Wiring;
 use conclave_state::{Command, Member, read};
 use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
 use std::sync::Arc;
@@ -47,13 +47,13 @@ impl Node {
         config: Config,
         identity: Identity,
         origin: u64,
-        wiring: Wiring,
+        context: NodeContext,
         store: &consensus::Store,
     ) -> Node {
         let timeout = config.request_timeout();
-        let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), wiring.clone());
-        let reader = Reader::new(wiring.clone(), timeout);
-        let Wiring { raft, leadership, peers, state, .. } = wiring;
+        let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
+        let reader = Reader::new(context.clone(), timeout);
+        let NodeContext { raft, leadership, peers, state, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
             Box::new(NodeHost {

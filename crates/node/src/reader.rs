@@ -19,8 +19,8 @@
 //! 2. A failed round is repeated while reads wait: a change of leader costs time, not an error.
 //! 3. A read takes one view and reads it at one revision.
 
-use crate::turns::Turns;
-use crate::wiring::Wiring;
+use crate::context::NodeContext;
+use crate::read_slots::ReadSlots;
 use conclave_state::read::{self, Bounds, ReadStop};
 use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
 use conclave_storage::StateView;
@@ -80,7 +80,7 @@ impl From<ReadError> for ReadFailure {
 pub struct Reader(Arc<Inner>);
 
 struct Inner {
-    wiring: Wiring,
+    context: NodeContext,
     timeout: Duration,
     wants: Mutex<Wants>,
     /// Notified when a read arrives.
@@ -88,7 +88,7 @@ struct Inner {
     /// Notified when a round returned an index that is not applied yet.
     reached: Notify,
     /// Limits long reads.
-    long: Turns,
+    long: ReadSlots,
 }
 
 /// A read of one revision.
@@ -157,7 +157,7 @@ impl<Q: Query> Long<Q> {
     ) -> Result<T, ReadFailure> {
         let reader = self.reader.clone();
         let work = move || {
-            let view = self.reader.0.wiring.state.view();
+            let view = self.reader.0.context.state.view();
             let bounds = view.bounds();
             let answer = self.reader.checked(self.query.read(&view, bounds, None))?;
             Ok(make(answer, bounds.current))
@@ -241,10 +241,10 @@ impl Wants {
 }
 
 impl Reader {
-    pub fn new(wiring: Wiring, timeout: Duration) -> Reader {
+    pub fn new(context: NodeContext, timeout: Duration) -> Reader {
         let (arrived, reached) = (Notify::new(), Notify::new());
-        let long = Turns::of_processors();
-        Reader(Arc::new(Inner { wiring, timeout, wants: Mutex::default(), arrived, reached, long }))
+        let long = ReadSlots::of_processors();
+        Reader(Arc::new(Inner { context, timeout, wants: Mutex::default(), arrived, reached, long }))
     }
 
     /// Returns when everything that was committed before the call is applied here.
@@ -304,7 +304,7 @@ impl Reader {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(ReadError::Fault("a read without a bound exceeded it".into())),
             Err(fault) => {
-                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                self.0.context.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()))
             }
         }
@@ -323,7 +323,7 @@ impl Reader {
         if !serializable {
             self.barrier().await?;
         }
-        let view = self.0.wiring.state.view();
+        let view = self.0.context.state.view();
         let bounds = view.bounds();
         match query.read(&view, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => Ok(Found::Long(Long { reader: self.clone(), query })),
@@ -337,7 +337,7 @@ impl Reader {
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
             Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a read without a budget exceeded it".into()).into()),
             Err(fault) => {
-                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                self.0.context.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())
             }
         }
@@ -345,7 +345,7 @@ impl Reader {
 
     /// Runs rounds until the node stops.
     pub async fn run(self) {
-        let closing = self.0.wiring.closing.clone();
+        let closing = self.0.context.closing.clone();
         tokio::select! {
             () = self.rounds() => {}
             () = self.settle() => {}
@@ -358,7 +358,7 @@ impl Reader {
     }
 
     async fn rounds(&self) {
-        let mut leadership = self.0.wiring.leadership.subscribe();
+        let mut leadership = self.0.context.leadership.subscribe();
         loop {
             if !self.begin() {
                 self.0.arrived.notified().await;
@@ -392,7 +392,7 @@ impl Reader {
     fn found(&self, round: Round) {
         let mut wants = self.0.wants.lock();
         let mut served = std::mem::take(&mut wants.under_way);
-        if self.0.wiring.state.applied_index() < round.index {
+        if self.0.context.state.applied_index() < round.index {
             let applying = served.extract_if(.., |want| matches!(want.asked, Asked::Applied(_))).collect::<Vec<_>>();
             if !applying.is_empty() {
                 wants.applying.entry(round.index).or_default().extend(applying);
@@ -420,7 +420,7 @@ impl Reader {
 
     /// Wakes reads as their indexes are applied.
     async fn settle(&self) {
-        let mut applied = self.0.wiring.state.applied();
+        let mut applied = self.0.context.state.applied();
         loop {
             let first = self.0.wants.lock().applying.keys().next().copied();
             let Some(first) = first else {
@@ -448,7 +448,7 @@ impl Reader {
             if overdue.is_empty() {
                 continue;
             }
-            let error = match self.0.wiring.leadership.current().leader {
+            let error = match self.0.context.leadership.current().leader {
                 Some(_) => ReadError::TimedOut,
                 None => ReadError::NoLeader,
             };
@@ -459,13 +459,13 @@ impl Reader {
     }
 
     async fn round(&self) -> Option<Round> {
-        let now = self.0.wiring.leadership.current();
+        let now = self.0.context.leadership.current();
         let leader = now.leader?;
-        if leader != self.0.wiring.leadership.me() {
-            let index = self.0.wiring.peers.read_index(leader, ATTEMPT).await.ok()?;
+        if leader != self.0.context.leadership.me() {
+            let index = self.0.context.peers.read_index(leader, ATTEMPT).await.ok()?;
             return Some(Round { index, led: None });
         }
-        let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        let linearizer = self.0.context.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         // The confirmed term. The leadership metrics of this node may be outdated, before the round
         // and after it.
         let id = linearizer.read_log_id().log_id();

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::fatal::Fatal;
 use crate::leadership::Leadership;
 use crate::peer::Peers;
-use conclave_storage::{Acknowledged, LogStanding, Witness, place};
+use conclave_storage::{Acknowledged, LogPosition, Witness, location};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ impl Rollback {
     async fn ask(&self, peer: u64) -> Result<bool, BootstrapError> {
         let Inner { plan, peers, witness, .. } = &*self.0;
         let Some(known) = bootstrap::ask(plan, peers, peer).await? else { return Ok(false) };
-        judge(plan, peer, known, witness.standing()).map(|()| true)
+        judge(plan, peer, known, witness.position()).map(|()| true)
     }
 
     /// Asks several peers at once; returns those that need not be asked again.
@@ -97,7 +97,7 @@ impl Rollback {
     /// Asks before this member takes part. Returns the peers that did not answer.
     pub async fn confirm(&self, config: &Config) -> Result<BTreeSet<u64>, BootstrapError> {
         let mut left: BTreeSet<u64> = self.0.peers.ids().collect();
-        let copied = place::is_copy(&config.data_dir)?;
+        let copied = location::is_copy(&config.data_dir)?;
         let mut next_word = Instant::now();
         loop {
             let answered = self.ask_all(left.clone(), copied).await?;
@@ -116,8 +116,8 @@ impl Rollback {
                 "the data directory was copied or restored; no other member knows of anything that it lacks"
             );
         }
-        if copied || !place::is_settled(&config.data_dir)? {
-            place::settle(&config.data_dir)?;
+        if copied || !location::is_recorded(&config.data_dir)? {
+            location::record(&config.data_dir)?;
         }
         Ok(left)
     }
@@ -180,7 +180,7 @@ impl Rollback {
     }
 }
 
-fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogStanding) -> Result<(), BootstrapError> {
+fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogPosition) -> Result<(), BootstrapError> {
     if !stands.is_behind(known) {
         return Ok(());
     }

@@ -6,6 +6,8 @@
 use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
+use crate::context::NodeContext;
+use crate::disk_stall::DiskStallDetector;
 use crate::fatal::{self, Fatal};
 use crate::leadership::{Leadership, RaftCell};
 use crate::node::Node;
@@ -17,9 +19,7 @@ use crate::peer::validate::Rules;
 use crate::peer::{Peers, listen};
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
-use crate::stall::StallWatch;
-use crate::wiring::Wiring;
-use crate::{compactor, trim};
+use crate::{compactor, log_retention};
 use conclave_net::admission::Pool;
 use conclave_storage::types::MemberNode;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl RunningNode {
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
         let me = plan.identity.member_id;
         let (raft, closing) = (RaftCell::default(), CancellationToken::new());
-        let wiring = Wiring {
+        let context = NodeContext {
             raft: raft.clone(),
             leadership: Leadership::new(me, raft),
             peers: Peers::new(me, &plan.members, transport),
@@ -72,8 +72,8 @@ impl RunningNode {
             fatal: fatal.clone(),
             closing: closing.clone(),
         };
-        let rollback = Rollback::new(plan.clone(), wiring.peers.clone(), opened.witness, fatal.clone());
-        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
+        let rollback = Rollback::new(plan.clone(), context.peers.clone(), opened.witness, fatal.clone());
+        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, context, &opened.store));
         let rules = Arc::new(Rules::new(me, &plan.members));
         Ok(RunningNode {
             handler: node.handler(rules.clone(), origin, opened.registry, rollback.clone()),
@@ -118,7 +118,7 @@ impl RunningNode {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
         let unconfirmed = self.rollback.confirm(&node.config).await?;
-        let stall = StallWatch::new(store.writer_step(), &node.config);
+        let stall = DiskStallDetector::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
         let witness = self.rollback.witness().clone();
         let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone(), witness);
@@ -132,7 +132,8 @@ impl RunningNode {
         self.spawn(stall.run(node.clone()));
         self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone()));
         self.spawn(node.clone().announce());
-        let bounds = trim::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
+        let bounds =
+            log_retention::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
         self.spawn(bounds.keep(raft.clone(), node.log_size.clone(), sending));
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());

@@ -26,7 +26,7 @@ const PIECE: u64 = 1 << 20;
 
 /// Creates RocksDB's threads, one of each kind for each of the two databases, before a database
 /// does: a thread inherits the niceness of its creator. Only Linux has niceness per thread.
-pub(crate) fn yielding_threads() {
+pub(crate) fn low_priority_threads() {
     static MADE: Once = Once::new();
     MADE.call_once(|| {
         let make = || -> Result<(), String> {
@@ -46,18 +46,18 @@ pub(crate) fn yielding_threads() {
 
 /// For files that are read soon and often: they stay in the page cache and are written back in
 /// pieces.
-pub(crate) fn in_pieces(o: &mut Options) {
+pub(crate) fn write_back_in_pieces(o: &mut Options) {
     o.set_bytes_per_sync(PIECE);
 }
 
 /// For files that are hardly read again: bypasses the page cache if the file system can, which also
 /// takes half the CPU time.
 pub(crate) fn direct(o: &mut Options, dir: &Path) {
-    if files::take_direct(dir) { o.set_use_direct_io_for_flush_and_compaction(true) } else { in_pieces(o) }
+    if files::take_direct(dir) { o.set_use_direct_io_for_flush_and_compaction(true) } else { write_back_in_pieces(o) }
 }
 
 /// A random number between three quarters of the bound and the bound, so that members differ.
-pub(crate) fn apart(bound: u64) -> u64 {
+pub(crate) fn jittered(bound: u64) -> u64 {
     bound - rand::random_range(0..=bound / 4)
 }
 
@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn bounds_differ_and_are_never_passed() {
-        let drawn: std::collections::HashSet<_> = (0..100).map(|_| apart(64 << 20)).collect();
+        let drawn: std::collections::HashSet<_> = (0..100).map(|_| jittered(64 << 20)).collect();
         assert!(drawn.len() > 50);
         assert!(drawn.iter().all(|&b| (48 << 20..=64 << 20).contains(&b)), "{drawn:?}");
-        assert_eq!((apart(0), apart(1)), (0, 1));
+        assert_eq!((jittered(0), jittered(1)), (0, 1));
     }
 
     /// In whatever order the databases are opened.

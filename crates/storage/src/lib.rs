@@ -58,9 +58,10 @@
 pub mod codec;
 pub mod failpoint;
 pub mod identity;
+pub mod location;
 pub mod log;
 pub mod open;
-pub mod place;
+pub mod positions;
 pub mod proposal;
 pub mod snapshot;
 pub mod state;
@@ -73,7 +74,7 @@ mod error;
 mod files;
 #[cfg(test)]
 mod fuzz;
-mod journals;
+mod wal_check;
 
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
@@ -81,11 +82,13 @@ pub use files::free_bytes;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{
-    Acknowledged, DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogSize, LogStanding, LogStats, LogStore,
+    Acknowledged, DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogPosition, LogSize, LogStats, LogStore,
     Registry, SyncTimes, Witness, WriterStep,
 };
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};
-pub use state::{Answer, AppliedBatch, ApplySink, MARKED, Standing, StateHandle, StateLimits, StateStore, StateView};
+pub use state::{
+    Answer, AppliedBatch, ApplySink, DIGEST_EVERY, ReplicaStatus, StateHandle, StateLimits, StateStore, StateView,
+};
 pub use stopped::{Stopped, StoredLog, StoredState};

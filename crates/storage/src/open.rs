@@ -25,7 +25,7 @@ use crate::files;
 use crate::identity::{self, Identity};
 use crate::log::disk::{LogDisk, LogOp, Slot};
 use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, Witness, entry_at};
-use crate::snapshot::{Keeper, new_state_dir, pointed_to, set_pointer};
+use crate::snapshot::{LatestSnapshot, new_state_dir, pointed_to, set_pointer};
 use crate::state::{ApplySink, Parts, State, StateDb, StateHandle, StateLimits, StateShared, StateStore};
 use crate::types::{LogId, shown};
 use std::fs;
@@ -114,7 +114,7 @@ pub fn open_on(
     let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal).map_err(thread())?;
     let registry = Registry::load(&*disk, log.clone()).map_err(unreadable)?;
     let snapshots = dir.join("snapshots");
-    let keeper = Keeper::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
+    let keeper = LatestSnapshot::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
     let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), options.on_fatal);
     let shared = State::start(shared).map_err(thread())?;
     let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin })

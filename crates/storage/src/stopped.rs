@@ -12,7 +12,7 @@ use crate::log::disk::{LogDisk, Slot};
 use crate::log::{DumpedEntry, Found, RocksLog, entries};
 use crate::open::{log_dir, state_dir};
 use crate::snapshot::pointed_to;
-use crate::state::{Standing, stored_state};
+use crate::state::{ReplicaStatus, stored_state};
 use crate::types::{LogId, StoredMembership, Vote};
 use std::fs::File;
 use std::io;
@@ -47,7 +47,7 @@ pub struct StoredLog {
 /// The state as of its last flush. The log has the rest.
 #[derive(Clone, Debug)]
 pub struct StoredState {
-    pub standing: Standing,
+    pub status: ReplicaStatus,
     pub membership: StoredMembership,
 }
 
@@ -87,8 +87,8 @@ impl Stopped {
         if !files::is_there(&current.join("CURRENT"))? {
             return Err(missing());
         }
-        let (standing, membership) = stored_state(&current)?;
-        Ok(StoredState { standing, membership })
+        let (status, membership) = stored_state(&current)?;
+        Ok(StoredState { status, membership })
     }
 
     /// The entries from index `from` on, read lazily. Purged entries that are still on disk are not

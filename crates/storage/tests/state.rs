@@ -225,7 +225,7 @@ async fn a_stopped_member_can_be_looked_at() {
     let mut opened = open_at(dir.path());
     commit(&mut opened, (0..20).map(|i| numbered(2, i, 9)).collect()).await;
     opened.state.flush().unwrap();
-    let standing = opened.state.standing();
+    let standing = opened.state.status();
     drop(opened);
     let stopped = Stopped::open(dir.path()).unwrap();
     let rows: Vec<_> = stopped.entries(5).unwrap().take(3).map(|r| r.unwrap()).collect();
@@ -272,7 +272,7 @@ async fn marks_do_not_depend_on_the_groups() {
         for group in all.chunks(size) {
             commit(&mut opened, group.to_vec()).await;
         }
-        let (standing, told) = opened.state.marks();
+        let (standing, told) = opened.state.digest_checkpoints();
         assert_eq!((standing.applied_index, standing.digest), (399, opened.state.digest()));
         assert_eq!(told.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 64, 128, 192, 256, 320, 384]);
         marks.push(told);

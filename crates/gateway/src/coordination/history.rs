@@ -3,7 +3,7 @@
 use super::topic::batches;
 use super::{Batch, Ended, Span};
 use crate::watch::source::{HistorySource, INLINE, INLINE_REVISIONS, PAGE};
-use conclave_node::turns::Turns;
+use conclave_node::read_slots::ReadSlots;
 use conclave_state::read::Portion;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ const READERS: usize = 2;
 
 pub(super) struct History {
     source: Arc<dyn HistorySource>,
-    readers: Turns,
+    readers: ReadSlots,
 }
 
 /// What was found, and the revision that comes next.
@@ -23,7 +23,7 @@ pub(super) struct Page {
 
 impl History {
     pub(super) fn new(source: Arc<dyn HistorySource>) -> History {
-        History { source, readers: Turns::new(READERS) }
+        History { source, readers: ReadSlots::new(READERS) }
     }
 
     pub(super) fn current(&self) -> i64 {

@@ -6,8 +6,8 @@ use super::registry::{Page, Registry};
 use super::source::{HistorySource, INLINE, PAGE};
 use super::stream;
 use conclave_api::etcdserverpb::WatchRequest;
+use conclave_node::read_slots::{ReadSlot, ReadSlots};
 use conclave_node::sink::ApplyObserver;
-use conclave_node::turns::{Turn, Turns};
 use conclave_state::Changes;
 use conclave_state::view::Fault;
 use conclave_storage::AppliedBatch;
@@ -57,7 +57,7 @@ pub(crate) enum CatchUp {
     /// Nobody is behind, or the queue has no room: then the task is called when it has.
     Nothing,
     Page,
-    /// It is too much for there: ask for a [`Turn`].
+    /// It is too much for there: ask for a [`ReadSlot`].
     Long,
 }
 
@@ -65,7 +65,7 @@ struct Shared {
     config: WatchConfig,
     source: Arc<dyn HistorySource>,
     registry: Mutex<Registry>,
-    readers: Turns,
+    readers: ReadSlots,
 }
 
 #[derive(Clone)]
@@ -77,7 +77,7 @@ impl WatchHub {
     /// Made before anything is applied, so that the hub's revision and the state's are one.
     pub fn new(source: Arc<dyn HistorySource>, config: WatchConfig) -> Self {
         let registry = Mutex::new(Registry::new(source.bounds(), config.response_bytes));
-        let readers = Turns::new(READERS);
+        let readers = ReadSlots::new(READERS);
         WatchHub { shared: Arc::new(Shared { config, source, registry, readers }) }
     }
 
@@ -134,14 +134,14 @@ impl WatchHub {
     }
 
     /// Waits for its turn to read beside the event loop.
-    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
-        self.shared.readers.turn()
+    pub(crate) fn turn(&self) -> impl Future<Output = ReadSlot> + Send + 'static {
+        self.shared.readers.slot()
     }
 
     /// Reads a page of any size. False: there was none to read.
     ///
     /// Meanwhile the stream's task must not take watchers out.
-    pub(crate) async fn catch_up_beside(&self, turn: Turn, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
+    pub(crate) async fn catch_up_beside(&self, turn: ReadSlot, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
         let Some(replay) = self.replay(stream, outbox) else { return Ok(false) };
         let source = self.shared.source.clone();
         let result = turn.read(move || replay.read(source.as_ref(), PAGE).map(|page| (replay, page))).await;

@@ -1,6 +1,6 @@
 //! Brings commands into the log and their outcomes back to the callers.
 //!
-//! Waiting commands are joined into *segments*. The leader joins its own segments and those that
+//! Queued commands are joined into *segments*. The leader joins its own segments and those that
 //! followers forwarded into one entry. While one entry is in flight the next fills ([`batching`]),
 //! so under load entries are large and few:
 //!
@@ -26,22 +26,22 @@
 //! 5. On the leader, local and forwarded segments take turns, so neither waits for the other to run
 //!    out.
 
+mod batching;
 mod flow;
 mod forwarding;
-mod gather;
-mod work;
+mod state;
 
+use crate::context::NodeContext;
 use crate::sink::ApplyObserver;
-use crate::wiring::Wiring;
 use conclave_state::{Command, Outcome, Size};
 use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
+use state::ProposerState;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use work::Work;
 
 /// An outcome and its log position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,15 +112,15 @@ pub struct Proposer(Arc<Inner>);
 
 struct Inner {
     limits: Limits,
-    wiring: Wiring,
-    work: Mutex<Work>,
+    context: NodeContext,
+    state: Mutex<ProposerState>,
     wake: Notify,
 }
 
 impl Proposer {
-    pub fn new(origin: u64, limits: Limits, wiring: Wiring) -> Proposer {
-        let work = Mutex::new(Work::new(origin, limits.pack_bytes, limits.timeout));
-        Proposer(Arc::new(Inner { limits, wiring, work, wake: Notify::new() }))
+    pub fn new(origin: u64, limits: Limits, context: NodeContext) -> Proposer {
+        let state = Mutex::new(ProposerState::new(origin, limits.pack_bytes, limits.timeout));
+        Proposer(Arc::new(Inner { limits, context, state, wake: Notify::new() }))
     }
 
     /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
@@ -140,15 +140,15 @@ impl Proposer {
         if inner.apply_lags() {
             return Err(ProposeError::TooManyRequests);
         }
-        let mut work = inner.work.lock();
-        if work.is_closed() {
+        let mut state = inner.state.lock();
+        if state.is_closed() {
             return Err(ProposeError::Stopped);
         }
-        if work.waiting_bytes() + weight > inner.limits.waiting_bytes {
+        if state.waiting_bytes() + weight > inner.limits.waiting_bytes {
             return Err(ProposeError::TooManyRequests);
         }
-        let (outcome, wake) = work.push(command, Instant::now());
-        drop(work);
+        let (outcome, wake) = state.push(command, Instant::now());
+        drop(state);
         if wake {
             inner.wake.notify_one();
         }
@@ -158,25 +158,25 @@ impl Proposer {
     /// Called by the apply sink after all other observers. `last_term` is the term of the batch's
     /// last entry.
     pub fn observe(&self, answers: Vec<Answer>, last_term: u64) {
-        if self.0.work.lock().observe(answers, last_term) {
+        if self.0.state.lock().observe(answers, last_term) {
             self.0.wake.notify_one();
         }
     }
 
     /// Called by the apply sink when a snapshot replaced the state (invariant 3).
     pub fn reset(&self) {
-        self.0.work.lock().lose_sight();
+        self.0.state.lock().fail_in_flight();
     }
 
     /// Number and bytes of unanswered commands of this node.
     pub fn waiting(&self) -> (usize, usize) {
-        let work = self.0.work.lock();
-        (work.waiting_commands(), work.waiting_bytes())
+        let state = self.0.state.lock();
+        (state.waiting_commands(), state.waiting_bytes())
     }
 
     /// Refuses new commands and fails waiting ones when the node stops.
     pub fn close(&self) {
-        self.0.work.lock().close();
+        self.0.state.lock().close();
     }
 }
 
@@ -192,8 +192,8 @@ impl ApplyObserver for Proposer {
 
 impl Inner {
     fn apply_lags(&self) -> bool {
-        let applied = self.wiring.state.applied_index();
-        self.wiring.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
+        let applied = self.context.state.applied_index();
+        self.context.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
     }
 }
 

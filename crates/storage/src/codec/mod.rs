@@ -16,7 +16,7 @@
 
 mod records;
 
-pub(crate) use records::{AcknowledgedRecord, PlaceRecord, Registration, SweepProgress};
+pub(crate) use records::{AcknowledgedRecord, LocationRecord, Registration, SweepProgress};
 pub use records::{
     decode_entry, decode_log_id, decode_membership, decode_snapshot_meta, decode_vote, encode_entry, encode_log_id,
     encode_membership, encode_snapshot_meta, encode_vote,

@@ -57,7 +57,7 @@ pub(crate) struct AcknowledgedRecord {
 
 /// Identifies a file: its inode, and its creation time in nanoseconds since 1970 (0: unknown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PlaceRecord {
+pub(crate) struct LocationRecord {
     pub(crate) inode: u64,
     pub(crate) created: u64,
 }
@@ -107,7 +107,7 @@ record!(Identity, 6, "identity");
 record!(Registration, 7, "registration");
 record!(SweepProgress, 8, "sweep progress");
 record!(AcknowledgedRecord, 9, "acknowledged position");
-record!(PlaceRecord, 10, "place");
+record!(LocationRecord, 10, "place");
 
 impl From<&LogId> for LogIdRecord {
     fn from(id: &LogId) -> Self {
@@ -244,7 +244,7 @@ mod tests {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let acknowledged = seal(&AcknowledgedRecord { term: 3, index: 300 });
         assert_eq!(hex(acknowledged), "0140b7eb760903fb2c01");
-        let place = seal(&PlaceRecord { inode: 5, created: 70_000 });
+        let place = seal(&LocationRecord { inode: 5, created: 70_000 });
         assert_eq!(hex(place), "01856407bd0a05fc70110100");
     }
 }

@@ -30,7 +30,7 @@ pub use registry::Registry;
 pub use step::WriterStep;
 pub use store::{LogLimits, LogSize, LogStats, LogStore};
 pub use sync_times::SyncTimes;
-pub use witness::{Acknowledged, LogStanding, Witness};
+pub use witness::{Acknowledged, LogPosition, Witness};
 
 pub(crate) use dump::entries;
 pub(crate) use rocks::{RocksLog, quiet};

@@ -12,7 +12,7 @@ use super::mark::Mark;
 use crate::background;
 use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, damaged, rocks_io};
-use crate::journals;
+use crate::wal_check;
 use bytes::Bytes;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, Range, ReadOptions,
@@ -70,8 +70,8 @@ fn families() -> [ColumnFamilyDescriptor; 3] {
 impl RocksLog {
     pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
         let synced = Mark::read(dir).map_err(OpenError::io("read", dir.join(Mark::FILE)))?;
-        journals::mend(journals::Of::Log { synced }, dir)?;
-        background::yielding_threads();
+        wal_check::mend(wal_check::Of::Log { synced }, dir)?;
+        background::low_priority_threads();
         let mut o = options();
         // Recent entries are read from memory (`cache`); only a member that was away needs older
         // ones.
@@ -89,7 +89,7 @@ impl RocksLog {
 
     /// Opens the log of a stopped member for reading.
     pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
-        journals::check(journals::Of::Log { synced: None }, dir)?;
+        wal_check::check(wal_check::Of::Log { synced: None }, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
             .map_err(|e| OpenError::rocks("the log", dir, &e))?;
         Ok(RocksLog { db, mark: None })

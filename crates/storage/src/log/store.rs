@@ -13,7 +13,7 @@ use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
 use super::step::WriterStep;
 use super::sync_times::SyncTimes;
-use super::witness::LogStanding;
+use super::witness::LogPosition;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
 use crate::error::Fatal;
@@ -288,10 +288,10 @@ impl LogStore {
     }
 
     /// Read together from memory, so it is never behind the disk.
-    pub(crate) fn standing(&self) -> LogStanding {
+    pub(crate) fn position(&self) -> LogPosition {
         let tail = self.shared.tail.lock();
         let term = tail.vote.map_or(0, |vote| vote.leader_id.term);
-        LogStanding { term, index: tail.last.map_or(0, |last| last.index) }
+        LogPosition { term, index: tail.last.map_or(0, |last| last.index) }
     }
 
     /// A single record as stored on disk.

@@ -36,12 +36,12 @@ pub struct Acknowledged {
 
 /// The term of a member's vote and the last index of its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStanding {
+pub struct LogPosition {
     pub term: u64,
     pub index: u64,
 }
 
-impl LogStanding {
+impl LogPosition {
     /// Whether a member at this position has lost something that it acknowledged.
     #[must_use]
     pub fn is_behind(&self, acknowledged: Acknowledged) -> bool {
@@ -68,10 +68,10 @@ impl Witness {
     }
 
     /// This member's own position. It covers everything that the member has acknowledged.
-    pub fn standing(&self) -> LogStanding {
-        let LogStanding { term, index } = self.log.standing();
+    pub fn position(&self) -> LogPosition {
+        let LogPosition { term, index } = self.log.position();
         // After a snapshot is installed, the log may not be purged up to it yet.
-        LogStanding { term, index: index.max(self.state.applied_index()) }
+        LogPosition { term, index: index.max(self.state.applied_index()) }
     }
 
     /// Records an acknowledgement in memory. A higher one that is known already stays.
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn only_what_was_acknowledged_in_the_term_of_the_vote_or_a_later_one_counts() {
-        let stands = LogStanding { term: 5, index: 100 };
+        let stands = LogPosition { term: 5, index: 100 };
         let claim = |term, index| Acknowledged { term, index };
         // An acknowledgement of an earlier term: a later leader may have replaced the entries.
         assert!(!stands.is_behind(claim(4, 5000)));
@@ -141,6 +141,6 @@ mod tests {
         assert!(!stands.is_behind(claim(5, 0)));
         assert!(stands.is_behind(claim(5, 101)));
         assert!(stands.is_behind(claim(6, 0)), "it had voted");
-        assert!(!LogStanding::default().is_behind(Acknowledged::default()));
+        assert!(!LogPosition::default().is_behind(Acknowledged::default()));
     }
 }

@@ -48,7 +48,7 @@ pub(super) enum Op {
     },
 }
 
-enum Waiting {
+enum Completion {
     Append(IOFlushed<C>),
     Other(Done),
 }
@@ -58,7 +58,7 @@ enum Waiting {
 struct Group {
     ops: Vec<LogOp>,
     bytes: usize,
-    waiting: Vec<Waiting>,
+    completions: Vec<Completion>,
     rooms: Vec<OwnedSemaphorePermit>,
     newest_append: Option<u64>,
     entries: u64,
@@ -88,7 +88,7 @@ impl Writer {
             if let Err(e) = self.write(&mut group) {
                 return self.fail(group, queue, &e);
             }
-            self.tell(group);
+            self.report_done(group);
         }
         // On a clean end, store how far the next start may replay.
         let mut group = Group::default();
@@ -113,13 +113,13 @@ impl Writer {
                 group.newest_append = Some(number);
                 group.rooms.extend(room);
                 group.must_sync = true;
-                group.wait(Waiting::Append(flushed));
+                group.wait(Completion::Append(flushed));
             }
             Op::Set { slot, record, done } => {
                 group.bytes += record.len();
                 group.ops.push(LogOp::Set { slot, record });
                 group.must_sync = true;
-                group.wait(Waiting::Other(done));
+                group.wait(Completion::Other(done));
             }
             Op::Truncate(range) => {
                 group.ops.push(LogOp::Truncate { from: range.start, to: range.end });
@@ -164,14 +164,14 @@ impl Writer {
         Ok(())
     }
 
-    fn tell(&self, group: Group) {
+    fn report_done(&self, group: Group) {
         if let Some(number) = group.newest_append {
             self.shared.durable_up_to(number, group.entries);
         }
-        for waiting in group.waiting {
-            match waiting {
-                Waiting::Append(flushed) => flushed.io_completed(Ok(())),
-                Waiting::Other(done) => done(Ok(())),
+        for completion in group.completions {
+            match completion {
+                Completion::Append(flushed) => flushed.io_completed(Ok(())),
+                Completion::Other(done) => done(Ok(())),
             }
         }
     }
@@ -179,10 +179,10 @@ impl Writer {
     fn fail(&self, group: Group, queue: &Receiver<Op>, e: &io::Error) {
         let text = self.shared.fail(e).to_string();
         let error = || Err(io::Error::other(text.clone()));
-        for waiting in group.waiting {
-            match waiting {
-                Waiting::Append(flushed) => flushed.io_completed(error()),
-                Waiting::Other(done) => done(error()),
+        for completion in group.completions {
+            match completion {
+                Completion::Append(flushed) => flushed.io_completed(error()),
+                Completion::Other(done) => done(error()),
             }
         }
         while let Ok(op) = queue.recv() {
@@ -198,11 +198,11 @@ impl Writer {
 impl Group {
     /// openraft's flush callback is a watermark and wakes a task, so of consecutive appends only
     /// the newest is reported.
-    fn wait(&mut self, waiting: Waiting) {
-        let watermark = |w: &Waiting| matches!(w, Waiting::Append(IOFlushed::Notify(_)));
-        match self.waiting.last_mut() {
-            Some(last) if watermark(last) && watermark(&waiting) => *last = waiting,
-            _ => self.waiting.push(waiting),
+    fn wait(&mut self, completion: Completion) {
+        let watermark = |w: &Completion| matches!(w, Completion::Append(IOFlushed::Notify(_)));
+        match self.completions.last_mut() {
+            Some(last) if watermark(last) && watermark(&completion) => *last = completion,
+            _ => self.completions.push(completion),
         }
     }
 }

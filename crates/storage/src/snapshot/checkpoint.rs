@@ -178,17 +178,17 @@ pub(super) fn fresh_dir(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
 }
 
 /// Keeps the newest checkpoint.
-pub(crate) struct Keeper {
+pub(crate) struct LatestSnapshot {
     dir: PathBuf,
     current: Mutex<Option<Snapshot>>,
 }
 
-impl Keeper {
+impl LatestSnapshot {
     /// Removes the contents of `dir`, which an earlier run left.
-    pub(crate) fn start(dir: PathBuf) -> io::Result<Keeper> {
+    pub(crate) fn start(dir: PathBuf) -> io::Result<LatestSnapshot> {
         files::remove_dir(&dir)?;
         files::create_dir(&dir)?;
-        Ok(Keeper { dir, current: Mutex::new(None) })
+        Ok(LatestSnapshot { dir, current: Mutex::new(None) })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -216,7 +216,7 @@ pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
     // Flushes most of the state now; making the checkpoint flushes the rest.
     shared.flush()?;
     let path = fresh_dir(shared.snapshots.dir(), "built")?;
-    let checkpoint = shared.alone(|db| {
+    let checkpoint = shared.without_flush(|db| {
         db.checkpoint(&path).map_err(rocks_io)?;
         Ok(Checkpoint::own_state(path, shared.fatal.clone()))
     })?;
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn an_older_checkpoint_does_not_replace_a_newer_one() {
         let dir = tempfile::tempdir().expect("a directory for the test");
-        let keeper = Keeper::start(dir.path().join("snapshots")).expect("it can be created");
+        let keeper = LatestSnapshot::start(dir.path().join("snapshots")).expect("it can be created");
         let checkpoint = |index| {
             let path = fresh_dir(keeper.dir(), "test").expect("it has a name");
             fs::create_dir(&path).expect("it can be created");

@@ -17,5 +17,5 @@ mod receiver;
 pub use checkpoint::{Checkpoint, CheckpointFile};
 pub use receiver::CheckpointReceiver;
 
-pub(crate) use checkpoint::{Keeper, build};
+pub(crate) use checkpoint::{LatestSnapshot, build};
 pub(crate) use install::{install, new_state_dir, pointed_to, set_pointer};

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 /// Ends when the sender is dropped.
-pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
+pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
     let mut due: Option<Instant> = None;
     loop {
         let heard = match due {
-            Some(at) => told.recv_timeout(at.saturating_duration_since(Instant::now())),
-            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => wakeups.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => wakeups.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         if heard == Err(RecvTimeoutError::Disconnected) {
             return;

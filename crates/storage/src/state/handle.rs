@@ -12,16 +12,16 @@
 //!    lock. Views are taken under the same lock.
 
 use super::rocks::StateDb;
-use super::standing::{Standing, Standings};
-use super::view::{Moment, Past, Stash, StateView};
+use super::status::{ReplicaStatus, StatusHistory};
+use super::view::{PinnedSnapshot, ReadPoint, StateView, ViewCache};
 use super::{StateLimits, flusher, sweeper};
-use crate::background::apart;
+use crate::background::jittered;
 use crate::codec;
 use crate::error::{Cause, Fatal, OnFatal};
 use crate::failpoint::failpoint;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
-use crate::snapshot::Keeper;
+use crate::snapshot::LatestSnapshot;
 use crate::types::LogId;
 use conclave_state::Machine;
 use conclave_state::read::Bounds;
@@ -55,11 +55,11 @@ pub(crate) struct StateShared {
     applied_index: AtomicU64,
     applied_term: AtomicU64,
     applied: watch::Sender<u64>,
-    standings: Mutex<Standings>,
-    stash: Arc<Stash>,
+    status: Mutex<StatusHistory>,
+    views: Arc<ViewCache>,
     /// Locked for writing while rows and numbers do not match. Holds the pinned snapshot that views
     /// read while views are frozen. Locked after `db`.
-    turn: RwLock<Option<Past>>,
+    frozen: RwLock<Option<PinnedSnapshot>>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
     /// Unflushed bytes at which the next flush starts.
@@ -69,7 +69,7 @@ pub(crate) struct StateShared {
     pub(super) log: LogStore,
     pub(crate) fatal: Fatal,
     pub(crate) limits: StateLimits,
-    pub(crate) snapshots: Keeper,
+    pub(crate) snapshots: LatestSnapshot,
     state_dir: PathBuf,
     workers: Mutex<Workers>,
     stopping: AtomicBool,
@@ -83,7 +83,7 @@ struct Workers {
 }
 
 /// Wakes a worker. A worker that has ended is ignored.
-fn tell(worker: Option<&Sender<()>>) {
+fn wake(worker: Option<&Sender<()>>) {
     if let Some(worker) = worker {
         let _ = worker.send(());
     }
@@ -94,7 +94,7 @@ impl StateShared {
         db: StateDb,
         log: LogStore,
         limits: StateLimits,
-        snapshots: Keeper,
+        snapshots: LatestSnapshot,
         state_dir: PathBuf,
         on_fatal: OnFatal,
     ) -> Arc<StateShared> {
@@ -105,11 +105,11 @@ impl StateShared {
             applied_index: AtomicU64::new(0),
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
-            standings: Mutex::default(),
-            stash: Arc::new(Stash::new(Fatal(on_fatal.clone()))),
-            turn: RwLock::default(),
+            status: Mutex::default(),
+            views: Arc::new(ViewCache::new(Fatal(on_fatal.clone()))),
+            frozen: RwLock::default(),
             unflushed: AtomicU64::new(0),
-            flush_at: AtomicU64::new(apart(limits.flush_bytes)),
+            flush_at: AtomicU64::new(jittered(limits.flush_bytes)),
             flushing: Mutex::new(()),
             log,
             fatal: Fatal(on_fatal),
@@ -140,17 +140,17 @@ impl StateShared {
 
     /// Copies the numbers from `machine`. Receivers of [`StateHandle::applied`] are woken
     /// separately.
-    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, marks: Vec<(u64, u64)>) {
-        self.standings.lock().advance(Standing::new(applied, machine.meta()), marks);
+    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, digests: Vec<(u64, u64)>) {
+        self.status.lock().advance(ReplicaStatus::new(applied, machine.meta()), digests);
         self.revision.store(machine.revision(), Ordering::Release);
         if let Some(id) = applied {
             self.applied_term.store(id.leader_id.term, Ordering::Release);
             self.applied_index.store(id.index, Ordering::Release);
         }
         if self.compacted.swap(machine.compacted(), Ordering::AcqRel) != machine.compacted() {
-            tell(self.workers.lock().sweep.as_ref());
+            wake(self.workers.lock().sweep.as_ref());
         }
-        self.stash.clear();
+        self.views.clear();
     }
 
     pub(super) fn wake_applied(&self) {
@@ -164,7 +164,7 @@ impl StateShared {
         // The first change wakes the flusher so that its timer starts; reaching the limit wakes it
         // again.
         if before == 0 || (before < limit && now >= limit) {
-            tell(self.workers.lock().flush.as_ref());
+            wake(self.workers.lock().flush.as_ref());
         }
     }
 
@@ -178,25 +178,25 @@ impl StateShared {
 
     /// Returns when everything applied so far is on disk and the log has recorded that. Blocks.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        let _one = self.flushing.lock();
-        self.flush_alone()
+        let _lock = self.flushing.lock();
+        self.flush_locked()
     }
 
-    fn flush_alone(&self) -> io::Result<()> {
+    fn flush_locked(&self) -> io::Result<()> {
         let db = self.db();
         self.unflushed.store(0, Ordering::Relaxed);
-        self.flush_at.store(apart(self.limits.flush_bytes), Ordering::Relaxed);
+        self.flush_at.store(jittered(self.limits.flush_bytes), Ordering::Relaxed);
         let applied = db.raft_rows()?.applied;
         db.flush()?;
         // A cached view would keep the flushed write buffers in memory.
-        self.stash.clear();
+        self.views.clear();
         failpoint!("flush-before-record");
         applied.map_or(Ok(()), |id| self.log.set_blocking(Slot::Flushed, codec::encode_log_id(&id)))
     }
 
     /// Runs `work` on the database; no flush runs meanwhile.
-    pub(crate) fn alone<T>(&self, work: impl FnOnce(&StateDb) -> io::Result<T>) -> io::Result<T> {
-        let _one = self.flushing.lock();
+    pub(crate) fn without_flush<T>(&self, work: impl FnOnce(&StateDb) -> io::Result<T>) -> io::Result<T> {
+        let _lock = self.flushing.lock();
         work(&self.db())
     }
 
@@ -213,37 +213,37 @@ impl StateShared {
         self.unflushed.store(0, Ordering::Relaxed);
         drop(current);
         // The sweeper's progress was that of the old database.
-        tell(self.workers.lock().sweep.as_ref());
+        wake(self.workers.lock().sweep.as_ref());
     }
 
     /// Writes rows and publishes their numbers; no view is taken meanwhile. Unfreezes views.
-    pub(super) fn turn<T>(&self, step: impl FnOnce() -> T) -> T {
-        let mut turn = self.turn.write();
+    pub(super) fn publish_with<T>(&self, step: impl FnOnce() -> T) -> T {
+        let mut frozen = self.frozen.write();
         let done = step();
-        let past = turn.take();
-        drop(turn);
-        drop(past);
+        let snapshot = frozen.take();
+        drop(frozen);
+        drop(snapshot);
         done
     }
 
     /// Until the next publish, new views read the state as of now. Only the writer calls this.
-    pub(super) fn hold(&self) {
-        let past = Past::new(self.db(), self.moment());
-        *self.turn.write() = Some(past);
+    pub(super) fn freeze_views(&self) {
+        let snapshot = PinnedSnapshot::new(self.db(), self.read_point());
+        *self.frozen.write() = Some(snapshot);
     }
 
-    fn moment(&self) -> Moment {
+    fn read_point(&self) -> ReadPoint {
         let bounds = Bounds { current: self.revision.load(Ordering::Acquire), compacted: self.compacted() };
-        Moment { bounds, applied: self.applied_index.load(Ordering::Acquire) }
+        ReadPoint { bounds, applied: self.applied_index.load(Ordering::Acquire) }
     }
 
     pub(crate) fn view(&self) -> StateView {
         let db = self.db.read();
-        let turn = self.turn.read();
-        let moment = self.moment();
-        self.stash.take(moment).unwrap_or_else(|| match &*turn {
-            Some(past) => StateView::past(past, self.stash.clone()),
-            None => StateView::now(db.clone(), moment, self.stash.clone()),
+        let frozen = self.frozen.read();
+        let point = self.read_point();
+        self.views.take(point).unwrap_or_else(|| match &*frozen {
+            Some(snapshot) => StateView::pinned(snapshot, self.views.clone()),
+            None => StateView::now(db.clone(), point, self.views.clone()),
         })
     }
 }
@@ -260,7 +260,7 @@ impl State {
         let (flush, flusher) = spawn("state-flusher", flusher::run)?;
         let (sweep, sweeper) = spawn("state-sweeper", sweeper::run)?;
         // A compaction before the start may not have been swept.
-        tell(sweep.as_ref());
+        wake(sweep.as_ref());
         *shared.workers.lock() = Workers { flush, sweep };
         Ok(Arc::new(State { shared, threads: vec![flusher, sweeper] }))
     }
@@ -320,19 +320,19 @@ impl StateHandle {
     /// The running digest of everything ever applied. Members that applied the same entries have
     /// equal digests.
     pub fn digest(&self) -> u64 {
-        self.standing().digest
+        self.status().digest
     }
 
     /// All numbers, including the digest, as of one applied entry.
-    pub fn standing(&self) -> Standing {
-        self.shared.standings.lock().now
+    pub fn status(&self) -> ReplicaStatus {
+        self.shared.status.lock().now
     }
 
     /// The current status and the digests at the last multiples of
     /// [`DIGEST_EVERY`](super::DIGEST_EVERY), oldest first. No digest is newer than the status.
-    pub fn marks(&self) -> (Standing, Vec<(u64, u64)>) {
-        let standings = self.shared.standings.lock();
-        (standings.now, standings.marks.iter().copied().collect())
+    pub fn digest_checkpoints(&self) -> (ReplicaStatus, Vec<(u64, u64)>) {
+        let status = self.shared.status.lock();
+        (status.now, status.digests.iter().copied().collect())
     }
 
     /// Follows the index of the last applied entry.
@@ -358,7 +358,7 @@ impl StateHandle {
     }
 
     /// Compacts immediately instead of waiting for background compaction. Blocks the caller only.
-    pub fn reclaim(&self) {
+    pub fn compact_now(&self) {
         self.shared.db().rewrite();
     }
 
@@ -385,8 +385,8 @@ impl StateHandle {
     }
 
     /// Waits at most `timeout` until everything compacted is swept. For tests and tools.
-    pub fn swept(&self, patience: Duration) -> bool {
-        let deadline = std::time::Instant::now() + patience;
+    pub fn swept(&self, timeout: Duration) -> bool {
+        let deadline = std::time::Instant::now() + timeout;
         while std::time::Instant::now() < deadline {
             if self.swept_to(self.compacted()) {
                 return true;

@@ -20,7 +20,7 @@
 
 use super::handle::State;
 use super::rocks::{RaftRows, StateDb};
-use super::standing::MARKED;
+use super::status::DIGEST_EVERY;
 use super::view::Rows;
 use crate::error::{damaged, fault_io};
 use crate::failpoint::failpoint;
@@ -118,7 +118,7 @@ struct Applied {
     answers: Vec<Answer>,
     membership: Option<StoredMembership>,
     /// Digest checkpoints: index and digest.
-    marks: Vec<(u64, u64)>,
+    digests: Vec<(u64, u64)>,
     /// The size of the write once it is done.
     written: Option<usize>,
 }
@@ -153,12 +153,12 @@ impl StateStore {
         Ok(())
     }
 
-    async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
+    async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, in_background: bool) -> io::Result<()> {
         let (db, origin) = (self.shared.db(), self.origin);
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
-        let (machine, mut applied) = if aside {
-            self.shared.hold();
+        let (machine, mut applied) = if in_background {
+            self.shared.freeze_views();
             let db = db.clone();
             let work = move || {
                 let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
@@ -171,9 +171,9 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
-        self.shared.turn(|| {
+        self.shared.publish_with(|| {
             applied.write(&db, &last)?;
-            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.marks));
+            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
             io::Result::Ok(())
         })?;
         self.raft.applied = Some(last);
@@ -202,7 +202,7 @@ impl StateStore {
 
 impl Applied {
     /// Writes the rows; does nothing if they are written already.
-    fn write(&mut self, db: &StateDb, marked: &LogId) -> io::Result<()> {
+    fn write(&mut self, db: &StateDb, applied: &LogId) -> io::Result<()> {
         if self.written.is_some() {
             return Ok(());
         }
@@ -211,7 +211,7 @@ impl Applied {
             failpoint!("membership-before-apply");
         }
         let writes = std::mem::take(&mut self.changes.writes);
-        self.written = Some(db.write_applied(&writes, marked, self.membership.as_ref())?);
+        self.written = Some(db.write_applied(&writes, applied, self.membership.as_ref())?);
         failpoint!("apply-after-write");
         Ok(())
     }
@@ -220,18 +220,18 @@ impl Applied {
 /// Applies a group to the machine, without writing to the database.
 fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
-    let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
+    let (mut answers, mut membership, mut digests) = (Vec::new(), None, Vec::new());
     for (id, step) in steps {
         match step {
             Step::Nothing => {}
             Step::Membership(m) => membership = Some(m.clone()),
             Step::Segments(segments) => execute_segments(&mut batch, id, segments, origin, &mut answers)?,
         }
-        if id.index.is_multiple_of(MARKED) {
-            marks.push((id.index, batch.digest()));
+        if id.index.is_multiple_of(DIGEST_EVERY) {
+            digests.push((id.index, batch.digest()));
         }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, marks, written: None })
+    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None })
 }
 
 fn execute_segments<V: View>(

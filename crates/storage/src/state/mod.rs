@@ -17,13 +17,13 @@ mod flusher;
 mod handle;
 mod machine;
 mod rocks;
-mod standing;
+mod status;
 mod sweeper;
 mod view;
 
 pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
-pub use standing::{MARKED, Standing};
+pub use status::{DIGEST_EVERY, ReplicaStatus};
 pub use view::StateView;
 
 pub(crate) use handle::{State, StateShared};

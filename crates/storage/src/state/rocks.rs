@@ -6,14 +6,14 @@
 //! 2. The directory of a replaced database is removed when its last reader is dropped.
 
 use super::view::Rows;
-use super::{Standing, StateLimits};
+use super::{ReplicaStatus, StateLimits};
 use crate::background;
 use crate::codec;
 use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, damaged, fault_io, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
-use crate::{files, journals};
+use crate::{files, wal_check};
 use conclave_state::{Machine, Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
@@ -193,12 +193,12 @@ fn verify_blocks(db: &StateDb) -> io::Result<()> {
 }
 
 /// Reads the status of the state in a directory without changing it.
-pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
+pub(crate) fn stored_state(dir: &Path) -> Result<(ReplicaStatus, StoredMembership), OpenError> {
     let db = StateDb::open_read_only(dir)?;
     let unreadable = |e: io::Error| OpenError::reading("the state", dir, &e);
     let raft = db.raft_rows().map_err(unreadable)?;
     let meta = read::meta(&Rows::now(&db)).map_err(|e| unreadable(fault_io(&e)))?;
-    Ok((Standing::new(raft.applied.as_ref(), meta), raft.membership))
+    Ok((ReplicaStatus::new(raft.applied.as_ref(), meta), raft.membership))
 }
 
 impl StateDb {
@@ -209,10 +209,10 @@ impl StateDb {
     }
 
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
-        journals::mend(journals::Of::State, dir)?;
-        background::yielding_threads();
+        wal_check::mend(wal_check::Of::State, dir)?;
+        background::low_priority_threads();
         let mut o = options(limits);
-        background::in_pieces(&mut o);
+        background::write_back_in_pieces(&mut o);
         let refused = |e| OpenError::rocks("the state", dir, &e);
         if is_older(dir).map_err(refused)? {
             return Err(OpenError::Older { path: dir.to_owned() });
@@ -231,7 +231,7 @@ impl StateDb {
 
     fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
         let limits = StateLimits::default();
-        journals::check(journals::Of::State, dir)?;
+        wal_check::check(wal_check::Of::State, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
         Ok(StateDb::around(db, dir))

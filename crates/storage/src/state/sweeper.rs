@@ -15,10 +15,10 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 /// Ends when the sender is dropped, or between two steps.
-pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
-    while told.recv().is_ok() {
+pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
+    while wakeups.recv().is_ok() {
         // One sweep serves all wake-ups so far.
-        while told.try_recv().is_ok() {}
+        while wakeups.try_recv().is_ok() {}
         while !state.stopping() {
             let begin = Instant::now();
             match step(&state.db(), state.compacted(), state.limits.sweep_changes) {

@@ -42,7 +42,7 @@ use std::sync::Arc;
 type Iter<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
 /// Tombstones that a kept iterator passes before it gives up.
-const MARKERS: u64 = 256;
+const MAX_TOMBSTONES: u64 = 256;
 
 /// The rows of a database, now or in a snapshot.
 pub(super) struct Rows<'a> {
@@ -56,7 +56,7 @@ pub(super) struct Rows<'a> {
 enum Snapshot<'a> {
     Now,
     Own(SnapshotWithThreadMode<'a, DB>),
-    Held(&'a Held),
+    Shared(&'a SharedSnapshot),
 }
 
 fn fault(e: &rocksdb::Error) -> Fault {
@@ -71,11 +71,11 @@ impl<'a> Rows<'a> {
         Rows { state, snapshot: Snapshot::Now, kept: Default::default(), versions: Cell::default() }
     }
 
-    fn frozen(source: &'a Source) -> Rows<'a> {
+    fn of(source: &'a Source) -> Rows<'a> {
         let state = source.state();
         let snapshot = match source {
             Source::Now(_) => Snapshot::Own(state.db().snapshot()),
-            Source::Held(held) => Snapshot::Held(held),
+            Source::Pinned(snapshot) => Snapshot::Shared(snapshot),
         };
         Rows { snapshot, ..Rows::now(state) }
     }
@@ -85,7 +85,7 @@ impl<'a> Rows<'a> {
         match &self.snapshot {
             Snapshot::Now => {}
             Snapshot::Own(snapshot) => options.set_snapshot(snapshot),
-            Snapshot::Held(held) => held.with_dependent(|_, snapshot| options.set_snapshot(snapshot)),
+            Snapshot::Shared(snapshot) => snapshot.with_dependent(|_, snapshot| options.set_snapshot(snapshot)),
         }
         // The Bloom filters are for single keys (rocks.rs), so a scan must not use them.
         options.set_total_order_seek(true);
@@ -107,7 +107,7 @@ impl<'a> Rows<'a> {
     fn kept(&self, table: Table) -> Iter<'a> {
         self.kept[table as usize].take().unwrap_or_else(|| {
             let mut options = self.options();
-            options.set_max_skippable_internal_keys(MARKERS);
+            options.set_max_skippable_internal_keys(MAX_TOMBSTONES);
             self.iterate(table, options)
         })
     }
@@ -148,10 +148,10 @@ impl View for Rows<'_> {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         match self.one_version(prefix, from, read)? {
-            Looked::Found(found) => Ok(Some(found)),
-            Looked::Nothing => Ok(None),
+            Seek::Found(found) => Ok(Some(found)),
+            Seek::Nothing => Ok(None),
             // A read of an old version of a key with many swept versions.
-            Looked::GaveUp(read) => {
+            Seek::GaveUp(read) => {
                 let mut rows = self.iterate(Table::Kv, self.one_key());
                 rows.seek(from);
                 rows.status().map_err(|e| fault(&e))?;
@@ -169,10 +169,10 @@ impl View for Rows<'_> {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         match self.one_version(prefix, prefix, read)? {
-            Looked::Found(found) => Ok(Some(found)),
-            Looked::Nothing => Ok(None),
-            Looked::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
-            Looked::GaveUp(_) => Err(living_without_rows()),
+            Seek::Found(found) => Ok(Some(found)),
+            Seek::Nothing => Ok(None),
+            Seek::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
+            Seek::GaveUp(_) => Err(living_without_rows()),
         }
     }
 
@@ -222,7 +222,7 @@ impl View for Rows<'_> {
 }
 
 /// The result of one seek to the rows of a key.
-enum Looked<T, R> {
+enum Seek<T, R> {
     Found(T),
     Nothing,
     /// Too many versions were swept. Returns the closure that reads a row.
@@ -235,21 +235,21 @@ impl Rows<'_> {
         prefix: &[u8],
         from: &[u8],
         read: R,
-    ) -> Result<Looked<T, R>, Fault> {
+    ) -> Result<Seek<T, R>, Fault> {
         let mut rows = self.versions.take().unwrap_or_else(|| {
             let mut options = self.one_key();
-            options.set_max_skippable_internal_keys(MARKERS);
+            options.set_max_skippable_internal_keys(MAX_TOMBSTONES);
             self.iterate(Table::Kv, options)
         });
         rows.seek(from);
-        let looked = match rows.item() {
-            Some((row, record)) if row.starts_with(prefix) => Looked::Found(read(row, record)?),
-            Some(_) => Looked::Nothing,
-            None if gave_up(&rows)? => Looked::GaveUp(read),
-            None => Looked::Nothing,
+        let found = match rows.item() {
+            Some((row, record)) if row.starts_with(prefix) => Seek::Found(read(row, record)?),
+            Some(_) => Seek::Nothing,
+            None if gave_up(&rows)? => Seek::GaveUp(read),
+            None => Seek::Nothing,
         };
         self.versions.set(Some(rows));
-        Ok(looked)
+        Ok(found)
     }
 }
 
@@ -296,7 +296,7 @@ type SnapshotOf<'a> = SnapshotWithThreadMode<'a, DB>;
 
 self_cell::self_cell!(
     /// A RocksDB snapshot that many views share.
-    struct Held {
+    struct SharedSnapshot {
         owner: Arc<StateDb>,
         #[not_covariant]
         dependent: SnapshotOf,
@@ -306,32 +306,32 @@ self_cell::self_cell!(
 /// Where a view comes from.
 enum Source {
     Now(Arc<StateDb>),
-    Held(Arc<Held>),
+    Pinned(Arc<SharedSnapshot>),
 }
 
 impl Source {
     fn state(&self) -> &StateDb {
         match self {
             Source::Now(state) => state,
-            Source::Held(held) => held.borrow_owner(),
+            Source::Pinned(snapshot) => snapshot.borrow_owner(),
         }
     }
 }
 
 /// The snapshot that new views read while a slow write is in progress.
-pub(super) struct Past {
-    rows: Arc<Held>,
-    moment: Moment,
+pub(super) struct PinnedSnapshot {
+    rows: Arc<SharedSnapshot>,
+    point: ReadPoint,
 }
 
-impl Past {
-    pub(super) fn new(state: Arc<StateDb>, moment: Moment) -> Past {
-        Past { rows: Arc::new(Held::new(state, |state| state.db().snapshot())), moment }
+impl PinnedSnapshot {
+    pub(super) fn new(state: Arc<StateDb>, point: ReadPoint) -> PinnedSnapshot {
+        PinnedSnapshot { rows: Arc::new(SharedSnapshot::new(state, |state| state.db().snapshot())), point }
     }
 }
 
 self_cell::self_cell!(
-    struct Frozen {
+    struct OwnedRows {
         owner: Source,
         #[not_covariant]
         dependent: Rows,
@@ -340,23 +340,23 @@ self_cell::self_cell!(
 
 /// The numbers of a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(super) struct ReadPoint {
     pub(super) bounds: Bounds,
     pub(super) applied: u64,
 }
 
 /// Dropped views for reuse. Each keeps files and write buffers alive, so there are few, and every
 /// change of the state clears the cache.
-pub(super) struct Stash {
-    views: Mutex<Vec<(Moment, Frozen)>>,
+pub(super) struct ViewCache {
+    views: Mutex<Vec<(ReadPoint, OwnedRows)>>,
     fatal: Fatal,
 }
 
-const STASHED: usize = 4;
+const CACHED_VIEWS: usize = 4;
 
-impl Stash {
-    pub(super) fn new(fatal: Fatal) -> Stash {
-        Stash { views: Mutex::default(), fatal }
+impl ViewCache {
+    pub(super) fn new(fatal: Fatal) -> ViewCache {
+        ViewCache { views: Mutex::default(), fatal }
     }
 
     pub(super) fn clear(&self) {
@@ -366,10 +366,10 @@ impl Stash {
     }
 
     /// A view of exactly this point in time, if there is one.
-    pub(super) fn take(self: &Arc<Self>, moment: Moment) -> Option<StateView> {
-        let (at, frozen) = self.views.lock().pop()?;
-        let view = StateView { frozen: Some(frozen), moment: at, stash: self.clone() };
-        if at == moment {
+    pub(super) fn take(self: &Arc<Self>, point: ReadPoint) -> Option<StateView> {
+        let (at, rows) = self.views.lock().pop()?;
+        let view = StateView { owned: Some(rows), point: at, cache: self.clone() };
+        if at == point {
             return Some(view);
         }
         view.discard();
@@ -377,13 +377,13 @@ impl Stash {
         None
     }
 
-    fn put(&self, moment: Moment, frozen: Frozen) {
-        if frozen.borrow_owner().state().is_retired() {
+    fn put(&self, point: ReadPoint, rows: OwnedRows) {
+        if rows.borrow_owner().state().is_retired() {
             return;
         }
         let mut views = self.views.lock();
-        if views.len() < STASHED {
-            views.push((moment, frozen));
+        if views.len() < CACHED_VIEWS {
+            views.push((point, rows));
         }
     }
 }
@@ -392,46 +392,46 @@ impl Stash {
 /// its database open even if a snapshot replaces the state.
 pub struct StateView {
     /// `None` only after the view is dropped.
-    frozen: Option<Frozen>,
-    moment: Moment,
-    stash: Arc<Stash>,
+    owned: Option<OwnedRows>,
+    point: ReadPoint,
+    cache: Arc<ViewCache>,
 }
 
 impl StateView {
     /// A view of the current contents of the database, which `point` describes.
-    pub(super) fn now(state: Arc<StateDb>, moment: Moment, stash: Arc<Stash>) -> StateView {
-        StateView::of(Source::Now(state), moment, stash)
+    pub(super) fn now(state: Arc<StateDb>, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
+        StateView::of(Source::Now(state), point, cache)
     }
 
-    pub(super) fn past(past: &Past, stash: Arc<Stash>) -> StateView {
-        StateView::of(Source::Held(past.rows.clone()), past.moment, stash)
+    pub(super) fn pinned(snapshot: &PinnedSnapshot, cache: Arc<ViewCache>) -> StateView {
+        StateView::of(Source::Pinned(snapshot.rows.clone()), snapshot.point, cache)
     }
 
-    fn of(source: Source, moment: Moment, stash: Arc<Stash>) -> StateView {
-        StateView { frozen: Some(Frozen::new(source, |source| Rows::frozen(source))), moment, stash }
+    fn of(source: Source, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
+        StateView { owned: Some(OwnedRows::new(source, |source| Rows::of(source))), point, cache }
     }
 
     fn discard(mut self) {
-        self.frozen = None;
+        self.owned = None;
     }
 
     /// The revisions that can be read in this view.
     pub fn bounds(&self) -> Bounds {
-        self.moment.bounds
+        self.point.bounds
     }
 
     /// The last entry that was applied in this view.
     pub fn applied_index(&self) -> u64 {
-        self.moment.applied
+        self.point.applied
     }
 
     /// Reads, and stops the node if the read fails: a damaged state may answer wrongly next time.
     /// The caller gets the error as well.
-    fn rows<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> Result<T, Fault>) -> Result<T, Fault> {
-        let frozen = self.frozen.as_ref().expect("taken only when the view is let go");
-        let found = frozen.with_dependent(|_, rows| read(rows));
+    fn read<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let rows = self.owned.as_ref().expect("taken only when the view is dropped");
+        let found = rows.with_dependent(|_, rows| read(rows));
         if let Err(fault) = &found {
-            self.stash.fatal.raise("reading the state", fault_io(fault));
+            self.cache.fatal.raise("reading the state", fault_io(fault));
         }
         found
     }
@@ -439,15 +439,15 @@ impl StateView {
 
 impl Drop for StateView {
     fn drop(&mut self) {
-        if let Some(frozen) = self.frozen.take() {
-            self.stash.put(self.moment, frozen);
+        if let Some(rows) = self.owned.take() {
+            self.cache.put(self.point, rows);
         }
     }
 }
 
 impl View for StateView {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        self.rows(|rows| rows.get(table, key))
+        self.read(|rows| rows.get(table, key))
     }
 
     fn version<T>(
@@ -456,7 +456,7 @@ impl View for StateView {
         from: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        self.rows(|rows| rows.version(prefix, from, read))
+        self.read(|rows| rows.version(prefix, from, read))
     }
 
     fn newest<T>(
@@ -464,7 +464,7 @@ impl View for StateView {
         prefix: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        self.rows(|rows| rows.newest(prefix, read))
+        self.read(|rows| rows.newest(prefix, read))
     }
 
     fn scan_present(
@@ -473,7 +473,7 @@ impl View for StateView {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
-        self.rows(|rows| rows.scan_present(from, below, visit))
+        self.read(|rows| rows.scan_present(from, below, visit))
     }
 
     fn scan(
@@ -483,6 +483,6 @@ impl View for StateView {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
-        self.rows(|rows| rows.scan(table, from, below, visit))
+        self.read(|rows| rows.scan(table, from, below, visit))
     }
 }

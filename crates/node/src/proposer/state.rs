@@ -1,7 +1,7 @@
 //! The proposer's state: queued, in-flight and answered segments. No I/O and no tasks; the caller
 //! passes the time.
 
-use super::gather::{Gather, Waiting, When};
+use super::batching::{BatchPolicy, Queued, When};
 use super::{Applied, ProposeError};
 use bytes::Bytes;
 use conclave_state::Command;
@@ -15,14 +15,14 @@ use tokio::time::Instant;
 type Waiter = oneshot::Sender<Result<Applied, ProposeError>>;
 
 /// A batch that a follower forwarded; it is proposed in `term` or not at all.
-pub(super) struct Inbound {
+pub(super) struct ForwardedBatch {
     pub(super) term: u64,
     pub(super) segments: Vec<Bytes>,
     pub(super) commands: usize,
     pub(super) reply: oneshot::Sender<crate::peer::Forwarded>,
 }
 
-impl Inbound {
+impl ForwardedBatch {
     pub(super) fn len(&self) -> usize {
         self.segments.iter().map(Bytes::len).sum()
     }
@@ -30,18 +30,18 @@ impl Inbound {
 
 /// Segments that are sent together.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct Batch {
     /// Local segments: sequence numbers and encoded bytes.
     pub(super) seqs: Vec<u64>,
-    pub(super) own: Vec<Bytes>,
-    pub(super) inbound: Vec<Inbound>,
+    pub(super) local: Vec<Bytes>,
+    pub(super) forwarded: Vec<ForwardedBatch>,
     /// Not sent: forwarded for another term.
-    pub(super) refused: Vec<Inbound>,
+    pub(super) refused: Vec<ForwardedBatch>,
     bytes: usize,
     commands: usize,
 }
 
-impl Taken {
+impl Batch {
     fn fits(&self, bytes: usize, commands: usize, limit: usize) -> bool {
         self.bytes == 0 || (self.bytes + bytes <= limit && self.commands + commands <= MAX_COMMANDS)
     }
@@ -75,7 +75,7 @@ struct Sent {
     at: Instant,
 }
 
-pub(super) struct Work {
+pub(super) struct ProposerState {
     origin: u64,
     pack_bytes: usize,
     timeout: Duration,
@@ -86,22 +86,22 @@ pub(super) struct Work {
     segments: BTreeMap<u64, Segment>,
     /// Segments that may be sent now, in order. Some may have been answered meanwhile.
     ready: VecDeque<u64>,
-    inbound: VecDeque<Inbound>,
-    inbound_bytes: usize,
-    inbound_commands: usize,
-    gather: Gather,
+    forwarded: VecDeque<ForwardedBatch>,
+    forwarded_bytes: usize,
+    forwarded_commands: usize,
+    batching: BatchPolicy,
     waiting_bytes: usize,
     waiting_commands: usize,
     applied_term: u64,
     /// Whether local segments come first in the next entry; alternates.
-    own_first: bool,
+    local_first: bool,
     /// No sending before this time, because the leader just refused.
     pause: Option<Instant>,
 }
 
-impl Work {
-    pub(super) fn new(origin: u64, pack_bytes: usize, timeout: Duration) -> Work {
-        Work {
+impl ProposerState {
+    pub(super) fn new(origin: u64, pack_bytes: usize, timeout: Duration) -> ProposerState {
+        ProposerState {
             origin,
             pack_bytes,
             timeout,
@@ -110,14 +110,14 @@ impl Work {
             filling: None,
             segments: BTreeMap::new(),
             ready: VecDeque::new(),
-            inbound: VecDeque::new(),
-            inbound_bytes: 0,
-            inbound_commands: 0,
-            gather: Gather::default(),
+            forwarded: VecDeque::new(),
+            forwarded_bytes: 0,
+            forwarded_commands: 0,
+            batching: BatchPolicy::default(),
             waiting_bytes: 0,
             waiting_commands: 0,
             applied_term: 0,
-            own_first: true,
+            local_first: true,
             pause: None,
         }
     }
@@ -156,45 +156,45 @@ impl Work {
         (rx, self.is_news(before))
     }
 
-    pub(super) fn push_inbound(&mut self, inbound: Inbound, limit: usize) -> Result<bool, Inbound> {
-        let bytes = inbound.len();
-        if self.closed || (self.inbound_bytes > 0 && self.inbound_bytes + bytes > limit) {
-            return Err(inbound);
+    pub(super) fn push_forwarded(&mut self, forwarded: ForwardedBatch, limit: usize) -> Result<bool, ForwardedBatch> {
+        let bytes = forwarded.len();
+        if self.closed || (self.forwarded_bytes > 0 && self.forwarded_bytes + bytes > limit) {
+            return Err(forwarded);
         }
         let before = self.to_send();
-        self.inbound_bytes += bytes;
-        self.inbound_commands += inbound.commands;
-        self.inbound.push_back(inbound);
+        self.forwarded_bytes += bytes;
+        self.forwarded_commands += forwarded.commands;
+        self.forwarded.push_back(forwarded);
         Ok(self.is_news(before))
     }
 
     /// Approximate amount to send. A closed segment counts as one command of a whole pack.
-    fn to_send(&self) -> Waiting {
+    fn to_send(&self) -> Queued {
         let (commands, bytes) = self.filling.as_ref().map_or((0, 0), |filling| (filling.waiters.len(), filling.bytes));
-        Waiting {
-            commands: commands + self.ready.len() + self.inbound_commands,
-            bytes: bytes + self.ready.len() * self.pack_bytes + self.inbound_bytes,
+        Queued {
+            commands: commands + self.ready.len() + self.forwarded_commands,
+            bytes: bytes + self.ready.len() * self.pack_bytes + self.forwarded_bytes,
         }
     }
 
     /// Whether the sender should wake, given the amount `before`.
-    fn is_news(&self, before: Waiting) -> bool {
-        before.commands == 0 || (!self.gather.is_enough(before) && self.gather.is_enough(self.to_send()))
+    fn is_news(&self, before: Queued) -> bool {
+        before.commands == 0 || (!self.batching.is_enough(before) && self.batching.is_enough(self.to_send()))
     }
 
     /// When to send the next batch.
     pub(super) fn when(&self, now: Instant) -> When {
-        self.gather.when(self.to_send(), now)
+        self.batching.when(self.to_send(), now)
     }
 
     /// A batch in flight is decided.
     pub(super) fn batch_done(&mut self, now: Instant) {
-        self.gather.done(now);
+        self.batching.done(now);
     }
 
     /// Whether there is nothing to send.
     pub(super) fn is_idle(&self) -> bool {
-        self.filling.is_none() && self.ready.is_empty() && self.inbound.is_empty()
+        self.filling.is_none() && self.ready.is_empty() && self.forwarded.is_empty()
     }
 
     pub(super) fn pause(&self) -> Option<Instant> {
@@ -222,35 +222,35 @@ impl Work {
     /// Takes the segments of the next entry of `term`: at most about one pack, and at least one
     /// segment if there is any. Local and forwarded segments alternate in coming first; the other
     /// kind gets the remaining space. So each kind gets at least half over time.
-    pub(super) fn take_entry(&mut self, term: u64, now: Instant) -> Taken {
-        let mut taken = Taken::default();
-        if self.own_first {
-            self.take_own(term, &mut taken, now);
-            self.take_inbound(term, &mut taken);
+    pub(super) fn take_entry(&mut self, term: u64, now: Instant) -> Batch {
+        let mut batch = Batch::default();
+        if self.local_first {
+            self.take_local(term, &mut batch, now);
+            self.take_forwarded(term, &mut batch);
         } else {
-            self.take_inbound(term, &mut taken);
-            self.take_own(term, &mut taken, now);
+            self.take_forwarded(term, &mut batch);
+            self.take_local(term, &mut batch, now);
         }
-        self.own_first = !self.own_first;
-        self.sent(&taken);
-        taken
+        self.local_first = !self.local_first;
+        self.sent(&batch);
+        batch
     }
 
     /// Takes the next local segments, for the leader of `term`.
-    pub(super) fn take(&mut self, term: u64, now: Instant) -> Taken {
-        let mut taken = Taken::default();
-        self.take_own(term, &mut taken, now);
-        self.sent(&taken);
-        taken
+    pub(super) fn take(&mut self, term: u64, now: Instant) -> Batch {
+        let mut batch = Batch::default();
+        self.take_local(term, &mut batch, now);
+        self.sent(&batch);
+        batch
     }
 
-    fn sent(&mut self, taken: &Taken) {
-        if !taken.seqs.is_empty() || !taken.inbound.is_empty() {
-            self.gather.sent(taken.commands);
+    fn sent(&mut self, batch: &Batch) {
+        if !batch.seqs.is_empty() || !batch.forwarded.is_empty() {
+            self.batching.sent(batch.commands);
         }
     }
 
-    fn take_own(&mut self, term: u64, taken: &mut Taken, now: Instant) {
+    fn take_local(&mut self, term: u64, batch: &mut Batch, now: Instant) {
         self.close_filling();
         self.pause = None;
         while let Some(seq) = self.ready.front() {
@@ -258,49 +258,49 @@ impl Work {
                 self.ready.pop_front();
                 continue;
             };
-            if !taken.fits(segment.bytes.len(), segment.waiters.len(), self.pack_bytes) {
+            if !batch.fits(segment.bytes.len(), segment.waiters.len(), self.pack_bytes) {
                 break;
             }
-            taken.add(segment.bytes.len(), segment.waiters.len());
+            batch.add(segment.bytes.len(), segment.waiters.len());
             segment.sent = Some(Sent { term, at: now });
-            taken.seqs.push(*seq);
-            taken.own.push(segment.bytes.clone());
+            batch.seqs.push(*seq);
+            batch.local.push(segment.bytes.clone());
             self.ready.pop_front();
         }
     }
 
     /// Takes the next forwarded batches of `term`; those of another term go to `refused`.
-    fn take_inbound(&mut self, term: u64, taken: &mut Taken) {
-        while let Some(next) = self.inbound.front() {
+    fn take_forwarded(&mut self, term: u64, batch: &mut Batch) {
+        while let Some(next) = self.forwarded.front() {
             let (bytes, right) = (next.len(), next.term == term);
-            if right && !taken.fits(bytes, next.commands, self.pack_bytes) {
+            if right && !batch.fits(bytes, next.commands, self.pack_bytes) {
                 break;
             }
-            let Some(next) = self.pop_inbound() else { break };
+            let Some(next) = self.pop_forwarded() else { break };
             if right {
-                taken.add(bytes, next.commands);
-                taken.inbound.push(next);
+                batch.add(bytes, next.commands);
+                batch.forwarded.push(next);
             } else {
-                taken.refused.push(next);
+                batch.refused.push(next);
             }
         }
     }
 
-    fn pop_inbound(&mut self) -> Option<Inbound> {
-        let next = self.inbound.pop_front()?;
-        self.inbound_bytes -= next.len();
-        self.inbound_commands -= next.commands;
+    fn pop_forwarded(&mut self) -> Option<ForwardedBatch> {
+        let next = self.forwarded.pop_front()?;
+        self.forwarded_bytes -= next.len();
+        self.forwarded_commands -= next.commands;
         Some(next)
     }
 
     /// Removes every forwarded batch, to be refused because this node does not lead.
-    pub(super) fn refuse_inbound(&mut self) -> Vec<Inbound> {
-        std::iter::from_fn(|| self.pop_inbound()).collect()
+    pub(super) fn refuse_forwarded(&mut self) -> Vec<ForwardedBatch> {
+        std::iter::from_fn(|| self.pop_forwarded()).collect()
     }
 
     /// Queues segments again that were certainly not proposed in `term`, after a pause. Those past
     /// their deadline fail.
-    pub(super) fn give_back(&mut self, seqs: &[u64], term: u64, now: Instant, pause: Duration) {
+    pub(super) fn requeue(&mut self, seqs: &[u64], term: u64, now: Instant, pause: Duration) {
         for seq in seqs {
             let Some(segment) = self.segments.get_mut(seq) else { continue };
             if segment.sent.is_none_or(|sent| sent.term != term) {
@@ -352,12 +352,12 @@ impl Work {
     ///
     /// A segment sent within the last `grace` is spared: most likely the leader is about to refuse
     /// it.
-    pub(super) fn expire(&mut self, now: Instant, patience: Duration) {
-        if self.filling.as_ref().is_some_and(|f| f.since + patience <= now) {
+    pub(super) fn expire(&mut self, now: Instant, grace: Duration) {
+        if self.filling.as_ref().is_some_and(|f| f.since + grace <= now) {
             self.close_filling();
         }
         let overdue = self.segments.iter().take_while(|(_, segment)| segment.deadline <= now);
-        let settled = overdue.filter(|(_, segment)| segment.sent.is_none_or(|sent| sent.at + patience <= now));
+        let settled = overdue.filter(|(_, segment)| segment.sent.is_none_or(|sent| sent.at + grace <= now));
         for seq in settled.map(|(seq, _)| *seq).collect::<Vec<_>>() {
             let Some(segment) = self.remove(seq) else { continue };
             let error = if segment.sent.is_some() { ProposeError::TimedOut } else { ProposeError::NoLeader };
@@ -367,7 +367,7 @@ impl Work {
 
     /// Fails every in-flight segment with an unknown outcome: a snapshot replaced the log that they
     /// were matched against.
-    pub(super) fn lose_sight(&mut self) {
+    pub(super) fn fail_in_flight(&mut self) {
         let sent: Vec<u64> = self.segments.iter().filter(|(_, s)| s.sent.is_some()).map(|(seq, _)| *seq).collect();
         for seq in sent {
             if let Some(segment) = self.remove(seq) {
@@ -379,18 +379,18 @@ impl Work {
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.close_filling();
-        self.lose_sight();
+        self.fail_in_flight();
         for segment in std::mem::take(&mut self.segments).into_values() {
             fail(segment.waiters, ProposeError::Stopped);
         }
         self.ready.clear();
         self.waiting_bytes = 0;
         self.waiting_commands = 0;
-        for inbound in self.inbound.drain(..) {
-            let _ = inbound.reply.send(crate::peer::Forwarded::NotLeader);
+        for forwarded in self.forwarded.drain(..) {
+            let _ = forwarded.reply.send(crate::peer::Forwarded::NotLeader);
         }
-        self.inbound_bytes = 0;
-        self.inbound_commands = 0;
+        self.forwarded_bytes = 0;
+        self.forwarded_commands = 0;
     }
 
     fn remove(&mut self, seq: u64) -> Option<Segment> {
@@ -415,8 +415,8 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(5);
     const PAUSE: Duration = Duration::from_millis(5);
 
-    fn work() -> Work {
-        Work::new(7, 1 << 10, TIMEOUT)
+    fn state() -> ProposerState {
+        ProposerState::new(7, 1 << 10, TIMEOUT)
     }
 
     fn put(len: usize) -> Command {
@@ -434,167 +434,167 @@ mod tests {
 
     #[tokio::test]
     async fn commands_of_one_segment_are_answered_together() {
-        let (mut work, now) = (work(), Instant::now());
-        let (a, wake) = work.push(&put(1), now);
-        let (b, again) = work.push(&put(1), now);
+        let (mut state, now) = (state(), Instant::now());
+        let (a, wake) = state.push(&put(1), now);
+        let (b, again) = state.push(&put(1), now);
         assert!(wake && !again, "only the first command finds it idle");
-        let taken = work.take(1, now);
-        assert_eq!((taken.seqs.as_slice(), taken.own.len()), ([1].as_slice(), 1));
-        assert!(work.is_idle());
-        work.observe(vec![answer(1, 2)], 1);
+        let batch = state.take(1, now);
+        assert_eq!((batch.seqs.as_slice(), batch.local.len()), ([1].as_slice(), 1));
+        assert!(state.is_idle());
+        state.observe(vec![answer(1, 2)], 1);
         assert_eq!(a.await.unwrap().unwrap().index, 5);
         assert_eq!(b.await.unwrap().unwrap().index, 5);
-        assert_eq!((work.waiting_bytes(), work.waiting_commands()), (0, 0));
+        assert_eq!((state.waiting_bytes(), state.waiting_commands()), (0, 0));
     }
 
     /// A forged segment under the name of one of ours, with another number of commands.
     #[tokio::test]
     async fn outcomes_that_do_not_pair_answer_nobody() {
-        let (mut work, now) = (work(), Instant::now());
-        let (mut rx, _) = work.push(&put(1), now);
-        work.take(1, now);
+        let (mut state, now) = (state(), Instant::now());
+        let (mut rx, _) = state.push(&put(1), now);
+        state.take(1, now);
         for outcomes in [0, 2] {
-            work.observe(vec![answer(1, outcomes)], 1);
+            state.observe(vec![answer(1, outcomes)], 1);
             assert!(rx.try_recv().is_err());
         }
-        work.observe(vec![answer(1, 1)], 1);
+        state.observe(vec![answer(1, 1)], 1);
         assert_eq!(rx.await.unwrap().unwrap().index, 5);
     }
 
     #[tokio::test]
     async fn packs_hold_a_bounded_number_of_commands() {
-        let (mut work, now) = (Work::new(7, 1 << 30, TIMEOUT), Instant::now());
+        let (mut state, now) = (ProposerState::new(7, 1 << 30, TIMEOUT), Instant::now());
         let small = Command::LeaseRevoke { id: 1 };
-        let _waiting: Vec<_> = (0..2 * MAX_COMMANDS).map(|_| work.push(&small, now).0).collect();
-        let taken = work.take(1, now);
-        assert!(taken.commands > 0 && taken.commands <= MAX_COMMANDS);
-        assert!(!work.is_idle(), "the rest is for the next one");
+        let _waiting: Vec<_> = (0..2 * MAX_COMMANDS).map(|_| state.push(&small, now).0).collect();
+        let batch = state.take(1, now);
+        assert!(batch.commands > 0 && batch.commands <= MAX_COMMANDS);
+        assert!(!state.is_idle(), "the rest is for the next one");
     }
 
     #[tokio::test]
     async fn a_later_term_proves_that_a_segment_was_lost() {
-        let (mut work, now) = (work(), Instant::now());
-        let (rx, _) = work.push(&put(1), now);
-        work.take(3, now);
-        assert!(!work.observe(vec![], 3), "its own term proves nothing");
-        assert!(work.is_idle());
-        assert!(work.observe(vec![], 4));
-        assert_eq!(work.take(4, now).seqs, [1]);
+        let (mut state, now) = (state(), Instant::now());
+        let (rx, _) = state.push(&put(1), now);
+        state.take(3, now);
+        assert!(!state.observe(vec![], 3), "its local term proves nothing");
+        assert!(state.is_idle());
+        assert!(state.observe(vec![], 4));
+        assert_eq!(state.take(4, now).seqs, [1]);
         // The same entry in one batch with the later term: applied, not lost.
-        assert!(!work.observe(vec![answer(1, 1)], 5));
+        assert!(!state.observe(vec![answer(1, 1)], 5));
         assert!(rx.await.unwrap().is_ok());
-        assert!(work.is_idle());
+        assert!(state.is_idle());
     }
 
     #[tokio::test]
     async fn what_timed_out_says_whether_it_was_sent() {
-        let (mut work, now) = (work(), Instant::now());
-        let (sent, _) = work.push(&put(1), now);
-        work.take(1, now);
-        let (unsent, _) = work.push(&put(1), now);
-        work.expire(now + TIMEOUT / 2, TIMEOUT / 4);
-        work.expire(now + TIMEOUT, TIMEOUT / 4);
+        let (mut state, now) = (state(), Instant::now());
+        let (sent, _) = state.push(&put(1), now);
+        state.take(1, now);
+        let (unsent, _) = state.push(&put(1), now);
+        state.expire(now + TIMEOUT / 2, TIMEOUT / 4);
+        state.expire(now + TIMEOUT, TIMEOUT / 4);
         assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
         assert_eq!(unsent.await.unwrap(), Err(ProposeError::NoLeader));
-        assert!(work.take(1, now).seqs.is_empty(), "what failed is not sent afterwards");
+        assert!(state.take(1, now).seqs.is_empty(), "what failed is not sent afterwards");
     }
 
     #[tokio::test]
     async fn at_the_deadline_a_refusal_still_counts() {
-        let (mut work, now) = (work(), Instant::now());
-        let (rx, _) = work.push(&put(1), now);
+        let (mut state, now) = (state(), Instant::now());
+        let (rx, _) = state.push(&put(1), now);
         let late = now + TIMEOUT - PAUSE;
-        assert_eq!(work.take(1, late).seqs, [1]);
-        work.expire(now + TIMEOUT, 2 * PAUSE);
-        work.give_back(&[1], 1, now + TIMEOUT, PAUSE);
+        assert_eq!(state.take(1, late).seqs, [1]);
+        state.expire(now + TIMEOUT, 2 * PAUSE);
+        state.requeue(&[1], 1, now + TIMEOUT, PAUSE);
         assert_eq!(rx.await.unwrap(), Err(ProposeError::NoLeader));
-        assert!(work.is_idle());
+        assert!(state.is_idle());
     }
 
     #[tokio::test]
     async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
-        let (mut work, now) = (work(), Instant::now());
-        let (sent, _) = work.push(&put(1), now);
-        work.take(1, now);
-        let (_unsent, _) = work.push(&put(1), now);
-        work.lose_sight();
+        let (mut state, now) = (state(), Instant::now());
+        let (sent, _) = state.push(&put(1), now);
+        state.take(1, now);
+        let (_unsent, _) = state.push(&put(1), now);
+        state.fail_in_flight();
         assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
-        assert_eq!(work.take(2, now).seqs, [2]);
+        assert_eq!(state.take(2, now).seqs, [2]);
     }
 
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
-        let (mut work, now) = (work(), Instant::now());
-        let _receivers = [work.push(&put(600), now), work.push(&put(600), now), work.push(&put(5_000), now)];
-        assert_eq!(work.take(1, now).seqs, [1], "closed when it had enough");
-        assert_eq!(work.take(1, now).seqs, [2]);
-        assert_eq!(work.take(1, now).seqs, [] as [u64; 0]);
+        let (mut state, now) = (state(), Instant::now());
+        let _receivers = [state.push(&put(600), now), state.push(&put(600), now), state.push(&put(5_000), now)];
+        assert_eq!(state.take(1, now).seqs, [1], "closed when it had enough");
+        assert_eq!(state.take(1, now).seqs, [2]);
+        assert_eq!(state.take(1, now).seqs, [] as [u64; 0]);
     }
 
     #[tokio::test]
     async fn given_back_only_if_sent_for_that_term() {
-        let (mut work, now) = (work(), Instant::now());
-        let _rx = work.push(&put(1), now);
-        work.take(1, now);
-        work.observe(vec![], 2);
-        work.take(2, now);
-        work.give_back(&[1], 1, now, PAUSE);
-        assert!(work.is_idle(), "a late refusal from the first leader");
-        work.give_back(&[1], 2, now, PAUSE);
-        assert!(!work.is_idle() && work.pause() == Some(now + PAUSE));
+        let (mut state, now) = (state(), Instant::now());
+        let _rx = state.push(&put(1), now);
+        state.take(1, now);
+        state.observe(vec![], 2);
+        state.take(2, now);
+        state.requeue(&[1], 1, now, PAUSE);
+        assert!(state.is_idle(), "a late refusal from the first leader");
+        state.requeue(&[1], 2, now, PAUSE);
+        assert!(!state.is_idle() && state.pause() == Some(now + PAUSE));
     }
 
     #[tokio::test]
     async fn forwarded_batches_of_another_term_are_refused() {
-        let mut work = work();
-        let inbound = |term| {
+        let mut state = state();
+        let forwarded = |term| {
             let (reply, rx) = oneshot::channel();
-            (Inbound { term, segments: vec![Bytes::from_static(b"x")], commands: 1, reply }, rx)
+            (ForwardedBatch { term, segments: vec![Bytes::from_static(b"x")], commands: 1, reply }, rx)
         };
-        let (first, _rx1) = inbound(1);
-        let (second, _rx2) = inbound(2);
-        assert!(work.push_inbound(first, 100).is_ok_and(|idle| idle));
-        assert!(work.push_inbound(second, 100).is_ok());
-        let taken = work.take_entry(2, Instant::now());
-        assert_eq!((taken.inbound.len(), taken.refused.len()), (1, 1));
-        assert!(work.is_idle());
+        let (first, _rx1) = forwarded(1);
+        let (second, _rx2) = forwarded(2);
+        assert!(state.push_forwarded(first, 100).is_ok_and(|idle| idle));
+        assert!(state.push_forwarded(second, 100).is_ok());
+        let batch = state.take_entry(2, Instant::now());
+        assert_eq!((batch.forwarded.len(), batch.refused.len()), (1, 1));
+        assert!(state.is_idle());
     }
 
     /// Number of local segments and forwarded batches in the next entry of term 1.
-    fn next_entry(work: &mut Work, now: Instant) -> (usize, usize) {
-        let taken = work.take_entry(1, now);
-        (taken.seqs.len(), taken.inbound.len())
+    fn next_entry(state: &mut ProposerState, now: Instant) -> (usize, usize) {
+        let batch = state.take_entry(1, now);
+        (batch.seqs.len(), batch.forwarded.len())
     }
 
     #[tokio::test]
     async fn neither_own_commands_nor_forwarded_ones_keep_the_others_waiting() {
-        let (mut work, now) = (work(), Instant::now());
+        let (mut state, now) = (state(), Instant::now());
         let forwarded = || {
             let (reply, _) = oneshot::channel();
-            Inbound { term: 1, segments: vec![vec![0; 700].into()], commands: 1, reply }
+            ForwardedBatch { term: 1, segments: vec![vec![0; 700].into()], commands: 1, reply }
         };
-        let (mut own, mut inbound) = (0, 0);
+        let (mut local, mut forwarded) = (0, 0);
         for _ in 0..20 {
             // There is always more of both kinds than one entry takes.
-            let _receivers = [work.push(&put(700), now), work.push(&put(700), now)];
-            assert!((0..2).all(|_| work.push_inbound(forwarded(), 1 << 20).is_ok()));
-            let (mine, theirs) = next_entry(&mut work, now);
+            let _receivers = [state.push(&put(700), now), state.push(&put(700), now)];
+            assert!((0..2).all(|_| state.push_forwarded(forwarded(), 1 << 20).is_ok()));
+            let (mine, theirs) = next_entry(&mut state, now);
             assert!(mine + theirs > 0);
-            (own, inbound) = (own + mine, inbound + theirs);
+            (local, forwarded) = (local + mine, forwarded + theirs);
         }
-        assert_eq!((own, inbound), (10, 10));
+        assert_eq!((local, forwarded), (10, 10));
     }
 
     #[tokio::test]
     async fn who_has_the_turn_leaves_the_room_that_is_left() {
-        let (mut work, now) = (work(), Instant::now());
+        let (mut state, now) = (state(), Instant::now());
         for _ in 0..4 {
-            let _receiver = work.push(&put(100), now);
+            let _receiver = state.push(&put(100), now);
             let (reply, _) = oneshot::channel();
-            let inbound = Inbound { term: 1, segments: vec![vec![0; 100].into()], commands: 1, reply };
-            assert!(work.push_inbound(inbound, 1 << 20).is_ok());
-            assert_eq!(next_entry(&mut work, now), (1, 1));
-            assert!(work.is_idle());
+            let forwarded = ForwardedBatch { term: 1, segments: vec![vec![0; 100].into()], commands: 1, reply };
+            assert!(state.push_forwarded(forwarded, 1 << 20).is_ok());
+            assert_eq!(next_entry(&mut state, now), (1, 1));
+            assert!(state.is_idle());
         }
     }
 }

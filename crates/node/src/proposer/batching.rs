@@ -26,14 +26,14 @@ use tokio::time::Instant;
 pub(super) const MOMENT: Duration = Duration::from_millis(2);
 
 /// After a batch of fewer commands than this, the next one does not wait.
-const CROWD: usize = 12;
+const MANY: usize = 12;
 
 /// With this many bytes, the next batch does not wait for the one in flight.
-const MUCH: usize = 256 << 10;
+const LARGE: usize = 256 << 10;
 
 /// Commands that wait to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub(super) struct Queued {
     pub(super) commands: usize,
     pub(super) bytes: usize,
 }
@@ -48,35 +48,35 @@ pub(super) enum When {
 }
 
 #[derive(Default)]
-pub(super) struct Gather {
+pub(super) struct BatchPolicy {
     /// Commands in the last batch.
     last: usize,
-    under_way: usize,
+    in_flight: usize,
     done: Option<Instant>,
 }
 
-impl Gather {
+impl BatchPolicy {
     pub(super) fn sent(&mut self, commands: usize) {
         self.last = commands;
-        self.under_way += 1;
+        self.in_flight += 1;
     }
 
     /// A batch in flight is decided.
     pub(super) fn done(&mut self, now: Instant) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.done = Some(now);
     }
 
     /// Whether there is enough to send now, whatever the time.
-    pub(super) fn is_enough(&self, waiting: Waiting) -> bool {
-        let commands = if self.last < CROWD { 1 } else { self.last - self.last / 5 };
-        waiting.bytes >= MUCH || (self.under_way == 0 && waiting.commands >= commands)
+    pub(super) fn is_enough(&self, waiting: Queued) -> bool {
+        let commands = if self.last < MANY { 1 } else { self.last - self.last / 5 };
+        waiting.bytes >= LARGE || (self.in_flight == 0 && waiting.commands >= commands)
     }
 
-    pub(super) fn when(&self, waiting: Waiting, now: Instant) -> When {
+    pub(super) fn when(&self, waiting: Queued, now: Instant) -> When {
         match self.done.map(|done| done + MOMENT) {
             _ if self.is_enough(waiting) => When::Now,
-            _ if self.under_way > 0 => When::AfterThis,
+            _ if self.in_flight > 0 => When::AfterThis,
             Some(until) if now < until => When::At(until),
             _ => When::Now,
         }
@@ -87,44 +87,44 @@ impl Gather {
 mod tests {
     use super::*;
 
-    fn commands(commands: usize) -> Waiting {
-        Waiting { commands, bytes: 100 * commands }
+    fn commands(commands: usize) -> Queued {
+        Queued { commands, bytes: 100 * commands }
     }
 
     #[test]
     fn a_crowd_that_was_answered_is_waited_for_a_moment() {
-        let (mut gather, now) = (Gather::default(), Instant::now());
-        assert_eq!(gather.when(commands(1), now), When::Now, "nobody was there before");
-        gather.sent(100);
-        gather.done(now);
-        assert_eq!(gather.when(commands(79), now), When::At(now + MOMENT));
-        assert_eq!(gather.when(commands(80), now), When::Now, "most of them are back");
-        assert_eq!(gather.when(commands(1), now + MOMENT), When::Now, "the moment is over");
+        let (mut batching, now) = (BatchPolicy::default(), Instant::now());
+        assert_eq!(batching.when(commands(1), now), When::Now, "nobody was there before");
+        batching.sent(100);
+        batching.done(now);
+        assert_eq!(batching.when(commands(79), now), When::At(now + MOMENT));
+        assert_eq!(batching.when(commands(80), now), When::Now, "most of them are back");
+        assert_eq!(batching.when(commands(1), now + MOMENT), When::Now, "the moment is over");
         // Fewer came, so the next batch waits for fewer.
-        gather.sent(20);
-        gather.done(now);
-        assert_eq!(gather.when(commands(16), now), When::Now);
+        batching.sent(20);
+        batching.done(now);
+        assert_eq!(batching.when(commands(16), now), When::Now);
     }
 
     #[test]
     fn few_never_wait() {
-        let (mut gather, now) = (Gather::default(), Instant::now());
-        gather.sent(CROWD - 1);
-        gather.done(now);
-        assert_eq!(gather.when(commands(1), now), When::Now);
+        let (mut batching, now) = (BatchPolicy::default(), Instant::now());
+        batching.sent(MANY - 1);
+        batching.done(now);
+        assert_eq!(batching.when(commands(1), now), When::Now);
     }
 
     #[test]
     fn one_batch_at_a_time_but_for_much() {
-        let (mut gather, now) = (Gather::default(), Instant::now());
-        gather.sent(1);
-        assert_eq!(gather.when(commands(1), now), When::AfterThis);
-        let much = Waiting { commands: 1, bytes: MUCH };
-        assert_eq!(gather.when(much, now), When::Now);
-        gather.sent(1);
-        gather.done(now);
-        assert_eq!(gather.when(commands(1), now), When::AfterThis, "one of them is still under way");
-        gather.done(now);
-        assert_eq!(gather.when(commands(1), now), When::Now);
+        let (mut batching, now) = (BatchPolicy::default(), Instant::now());
+        batching.sent(1);
+        assert_eq!(batching.when(commands(1), now), When::AfterThis);
+        let much = Queued { commands: 1, bytes: LARGE };
+        assert_eq!(batching.when(much, now), When::Now);
+        batching.sent(1);
+        batching.done(now);
+        assert_eq!(batching.when(commands(1), now), When::AfterThis, "one of them is still under way");
+        batching.done(now);
+        assert_eq!(batching.when(commands(1), now), When::Now);
     }
 }

@@ -7,7 +7,7 @@ use conclave_storage::StateHandle;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone)]
-pub struct Wiring {
+pub struct NodeContext {
     /// Empty until consensus runs.
     pub raft: RaftCell,
     pub leadership: Leadership,

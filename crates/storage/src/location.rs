@@ -7,7 +7,7 @@
 //! This finds copies of files. It does not find a disk that was reset as a whole (a snapshot of a
 //! volume or of a virtual machine).
 
-use crate::codec::{self, PlaceRecord};
+use crate::codec::{self, LocationRecord};
 use crate::error::OpenError;
 use crate::files;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -18,15 +18,15 @@ use std::time::UNIX_EPOCH;
 
 const FILE: &str = "PLACE";
 
-fn of(file: &Metadata) -> PlaceRecord {
+fn of(file: &Metadata) -> LocationRecord {
     // Not every file system records creation times.
     let created = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let created = created.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-    PlaceRecord { inode: file.ino(), created }
+    LocationRecord { inode: file.ino(), created }
 }
 
-impl PlaceRecord {
-    fn may_be(self, other: PlaceRecord) -> bool {
+impl LocationRecord {
+    fn may_be(self, other: LocationRecord) -> bool {
         let unknown = self.created == 0 || other.created == 0;
         self.inode == other.inode && (unknown || self.created == other.created)
     }
@@ -45,7 +45,7 @@ pub fn is_copy(data_dir: &Path) -> Result<bool, OpenError> {
     };
     let found = look().map_err(OpenError::io("read", &path))?;
     let Some((record, file)) = found else { return Ok(false) };
-    match codec::unseal::<PlaceRecord>(&record) {
+    match codec::unseal::<LocationRecord>(&record) {
         Ok(place) => Ok(!place.may_be(of(&file))),
         Err(error) => {
             // It may never have been written completely.
@@ -56,7 +56,7 @@ pub fn is_copy(data_dir: &Path) -> Result<bool, OpenError> {
 }
 
 /// Records the directory's location.
-pub fn settle(data_dir: &Path) -> Result<(), OpenError> {
+pub fn record(data_dir: &Path) -> Result<(), OpenError> {
     let path = data_dir.join(FILE);
     let write = || -> io::Result<()> {
         match fs::remove_file(&path) {
@@ -72,7 +72,7 @@ pub fn settle(data_dir: &Path) -> Result<(), OpenError> {
 }
 
 /// Whether a location is recorded.
-pub fn is_settled(data_dir: &Path) -> Result<bool, OpenError> {
+pub fn is_recorded(data_dir: &Path) -> Result<bool, OpenError> {
     files::is_there(&data_dir.join(FILE))
 }
 
@@ -86,14 +86,14 @@ mod tests {
         let (first, second, third) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
         fs::create_dir(&first).unwrap();
         assert!(!is_copy(&first).unwrap());
-        settle(&first).unwrap();
+        record(&first).unwrap();
         assert!(!is_copy(&first).unwrap());
         fs::create_dir(&second).unwrap();
         fs::copy(first.join(FILE), second.join(FILE)).unwrap();
         assert!(is_copy(&second).unwrap());
         fs::rename(&first, &third).unwrap();
         assert!(!is_copy(&third).unwrap());
-        settle(&second).unwrap();
+        record(&second).unwrap();
         assert!(!is_copy(&second).unwrap());
         fs::write(second.join(FILE), b"rubbish").unwrap();
         assert!(!is_copy(&second).unwrap());

@@ -16,65 +16,65 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 
 /// The slots for reads of one kind.
-pub struct Turns(Arc<Semaphore>);
+pub struct ReadSlots(Arc<Semaphore>);
 
 /// A slot, released on drop.
-pub struct Turn {
+pub struct ReadSlot {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
-    pub fn new(at_a_time: usize) -> Turns {
-        Turns(Arc::new(Semaphore::new(at_a_time)))
+impl ReadSlots {
+    pub fn new(at_a_time: usize) -> ReadSlots {
+        ReadSlots(Arc::new(Semaphore::new(at_a_time)))
     }
 
     /// One slot per processor.
-    pub fn of_processors() -> Turns {
-        Turns::new(available_parallelism().map_or(1, NonZero::get))
+    pub fn of_processors() -> ReadSlots {
+        ReadSlots::new(available_parallelism().map_or(1, NonZero::get))
     }
 
     /// Waits for a slot.
-    pub fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
-        let turns = self.0.clone();
+    pub fn slot(&self) -> impl Future<Output = ReadSlot> + Send + 'static {
+        let slots = self.0.clone();
         // The semaphore is never closed.
-        async move { Turn { _permit: turns.acquire_owned().await.ok() } }
+        async move { ReadSlot { _permit: slots.acquire_owned().await.ok() } }
     }
 
     /// Runs `work` when a slot is free. If the future is dropped before that, `work` never runs.
     pub async fn read<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-        self.turn().await.read(work).await
+        self.slot().await.read(work).await
     }
 }
 
-impl Turn {
+impl ReadSlot {
     pub async fn read<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-        let in_turn = move || {
-            let _turn = self;
+        let in_slot = move || {
+            let _slot = self;
             work()
         };
-        spawn_blocking(in_turn).await
+        spawn_blocking(in_slot).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Turns;
+    use super::ReadSlots;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     #[tokio::test]
     async fn no_more_at_a_time_than_turns() {
-        let (turns, running, most) =
-            (Arc::new(Turns::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (slots, running, most) =
+            (Arc::new(ReadSlots::new(2)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let read = |_| {
-            let (turns, running, most) = (turns.clone(), running.clone(), most.clone());
+            let (slots, running, most) = (slots.clone(), running.clone(), most.clone());
             let work = move || {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 std::thread::sleep(Duration::from_millis(5));
                 running.fetch_sub(1, Ordering::SeqCst);
             };
-            tokio::spawn(async move { turns.read(work).await })
+            tokio::spawn(async move { slots.read(work).await })
         };
         let reads: Vec<_> = (0..20).map(read).collect();
         // Two reads have begun.
@@ -85,7 +85,7 @@ mod tests {
         for (n, read) in reads.into_iter().enumerate() {
             if n % 3 == 0 { read.abort() } else { read.await.unwrap().unwrap() }
         }
-        turns.read(|| ()).await.unwrap();
+        slots.read(|| ()).await.unwrap();
         assert_eq!(most.load(Ordering::SeqCst), 2);
     }
 }

@@ -18,27 +18,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Interval of checks.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The least time that a slow disk gets.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) struct StallWatch {
+pub(crate) struct DiskStallDetector {
     step: Arc<WriterStep>,
     limit: Duration,
     /// Consecutive attempts to hand leadership over.
     tries: usize,
 }
 
-impl StallWatch {
-    pub(crate) fn new(step: Arc<WriterStep>, config: &Config) -> StallWatch {
-        let limit = PATIENCE.max(10 * Duration::from_millis(config.election_timeout_ms));
-        StallWatch { step, limit, tries: 0 }
+impl DiskStallDetector {
+    pub(crate) fn new(step: Arc<WriterStep>, config: &Config) -> DiskStallDetector {
+        let limit = TIMEOUT.max(10 * Duration::from_millis(config.election_timeout_ms));
+        DiskStallDetector { step, limit, tries: 0 }
     }
 
     /// Checks until the node stops.
     pub(crate) async fn run(mut self, node: Arc<Node>) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             let leads = node.leadership.current().leader == Some(node.leadership.me());
             let Some(stuck) = self.look(leads) else { continue };
             if self.tries == 1 {
@@ -56,7 +56,7 @@ impl StallWatch {
             let to = successors[(self.tries - 1) % successors.len()];
             tracing::info!(to = %format_args!("{to:x}"), "handing leadership over, because the disk hangs");
             // Bounded by the check interval, because consensus itself may hang with the disk.
-            let _ = tokio::time::timeout(LOOK, node.ask_to_lead(to)).await;
+            let _ = tokio::time::timeout(CHECK_EVERY, node.ask_to_lead(to)).await;
         }
     }
 
@@ -91,7 +91,8 @@ mod tests {
         let identity = Identity { cluster_id: 1, member_id: 2, name: "a".into(), incarnation: 3 };
         let (disk_of_log, options) = (Arc::new(disk.clone()), Options::new(dir.path()));
         let opened = conclave_storage::open_on(disk_of_log, options, &identity, 4, Arc::new(Nobody)).unwrap();
-        let mut watch = StallWatch { step: opened.log.writer_step(), limit: Duration::from_millis(50), tries: 0 };
+        let mut watch =
+            DiskStallDetector { step: opened.log.writer_step(), limit: Duration::from_millis(50), tries: 0 };
         assert_eq!(watch.look(true), None);
 
         disk.slow_down(Duration::ZERO, Duration::from_secs(2));
@@ -111,7 +112,7 @@ mod tests {
         let mut config = Config::single("a", "/nowhere", any, any);
         let mut limit = |election| {
             config.election_timeout_ms = election;
-            StallWatch::new(Arc::default(), &config).limit
+            DiskStallDetector::new(Arc::default(), &config).limit
         };
         assert_eq!((limit(150), limit(1_000)), (Duration::from_secs(5), Duration::from_secs(10)));
     }

@@ -17,14 +17,14 @@ use conclave_state::read::Meta;
 use std::collections::VecDeque;
 
 /// The digest is remembered at every multiple of this index.
-pub const MARKED: u64 = 64;
+pub const DIGEST_EVERY: u64 = 64;
 
 /// Number of digest checkpoints kept.
-const MARKS: usize = 64;
+const DIGESTS_KEPT: usize = 64;
 
 /// The numbers of a member's state as of one applied entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ReplicaStatus {
     pub applied_index: u64,
     pub applied_term: u64,
     pub revision: i64,
@@ -33,9 +33,9 @@ pub struct Standing {
     pub digest: u64,
 }
 
-impl Standing {
-    pub(super) fn new(applied: Option<&LogId>, meta: Meta) -> Standing {
-        Standing {
+impl ReplicaStatus {
+    pub(super) fn new(applied: Option<&LogId>, meta: Meta) -> ReplicaStatus {
+        ReplicaStatus {
             applied_index: applied.map_or(0, |id| id.index),
             applied_term: applied.map_or(0, |id| id.leader_id.term),
             revision: meta.revision,
@@ -47,19 +47,19 @@ impl Standing {
 
 /// The current status and earlier digests.
 #[derive(Debug, Default)]
-pub(super) struct Standings {
-    pub(super) now: Standing,
+pub(super) struct StatusHistory {
+    pub(super) now: ReplicaStatus,
     /// Index and digest, oldest first.
-    pub(super) marks: VecDeque<(u64, u64)>,
+    pub(super) digests: VecDeque<(u64, u64)>,
 }
 
-impl Standings {
+impl StatusHistory {
     /// Sets the status and adds digests. After a snapshot there may be a gap between digests; each
     /// is still right.
-    pub(super) fn advance(&mut self, now: Standing, marks: impl IntoIterator<Item = (u64, u64)>) {
+    pub(super) fn advance(&mut self, now: ReplicaStatus, digests: impl IntoIterator<Item = (u64, u64)>) {
         self.now = now;
-        self.marks.extend(marks);
-        let surplus = self.marks.len().saturating_sub(MARKS);
-        self.marks.drain(..surplus);
+        self.digests.extend(digests);
+        let surplus = self.digests.len().saturating_sub(DIGESTS_KEPT);
+        self.digests.drain(..surplus);
     }
 }

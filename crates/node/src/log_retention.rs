@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Interval of checks: soon after each snapshot, but not at every step of consensus.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// A purge is a range deletion, so few large ones are better.
 const BATCH_ENTRIES: u64 = 8_192;
 /// An extra snapshot must free at least one part in this many of the bound.
@@ -40,7 +40,7 @@ pub(crate) struct Bounds {
 
 /// The positions of the log. Each index is that of the newest entry with the property.
 #[derive(Clone, Copy, Debug, Default)]
-struct Standing {
+struct LogStatus {
     leads: bool,
     purged: u64,
     snapshot: u64,
@@ -62,7 +62,7 @@ enum Act {
 
 impl Bounds {
     /// `between` returns the bytes of the entries after one index up to another.
-    fn act(&self, log: Standing, between: impl FnOnce(u64, u64) -> u64) -> Option<Act> {
+    fn act(&self, log: LogStatus, between: impl FnOnce(u64, u64) -> u64) -> Option<Act> {
         if log.leads && log.asked > log.purged {
             return None;
         }
@@ -89,14 +89,14 @@ impl Bounds {
 
     /// Keeps the log within the bounds until consensus ends.
     pub(crate) async fn keep(self, raft: Raft, log: LogSize, sending: Sending) {
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(CHECK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = 0;
         loop {
             ticks.tick().await;
-            let standing = Standing { asked, sending: sending.oldest(), ..self.look(&raft, &log) };
-            let Some(act) = self.act(standing, |behind, upto| log.between(behind + 1..upto + 1)) else { continue };
-            tracing::debug!(?act, ?standing, "trimming the log");
+            let status = LogStatus { asked, sending: sending.oldest(), ..self.look(&raft, &log) };
+            let Some(act) = self.act(status, |behind, upto| log.between(behind + 1..upto + 1)) else { continue };
+            tracing::debug!(?act, ?status, "trimming the log");
             if let Act::Purge(upto) = act {
                 asked = upto;
             }
@@ -106,14 +106,14 @@ impl Bounds {
         }
     }
 
-    fn look(&self, raft: &Raft, log: &LogSize) -> Standing {
+    fn look(&self, raft: &Raft, log: &LogSize) -> LogStatus {
         let bytes = log.bytes();
         let beyond = if bytes > self.bytes { log.beyond(self.bytes / 2) } else { None };
         let metrics = raft.data_metrics();
         let now = metrics.borrow_watched();
         let [purged, snapshot, applied] =
             [&now.purged, &now.snapshot, &now.last_applied].map(|id| id.as_ref().map_or(0, |id| id.index));
-        Standing { leads: now.replication.is_some(), purged, snapshot, applied, bytes, beyond, ..Standing::default() }
+        LogStatus { leads: now.replication.is_some(), purged, snapshot, applied, bytes, beyond, ..LogStatus::default() }
     }
 }
 
@@ -130,78 +130,78 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { snapshot_count: 100, bytes: 1_000 };
 
-    fn act(log: Standing, between: u64) -> Option<Act> {
+    fn act(log: LogStatus, between: u64) -> Option<Act> {
         BOUNDS.act(log, |_, _| between)
     }
 
     #[test]
     fn half_the_count_stays_behind_a_snapshot() {
-        let log = Standing { snapshot: 100, applied: 130, ..Standing::default() };
+        let log = LogStatus { snapshot: 100, applied: 130, ..LogStatus::default() };
         assert_eq!(act(log, 0), Some(Act::Purge(50)));
-        assert_eq!(act(Standing { purged: 41, ..log }, 0), None, "less than a batch");
-        assert_eq!(act(Standing { snapshot: 50, ..log }, 0), None);
+        assert_eq!(act(LogStatus { purged: 41, ..log }, 0), None, "less than a batch");
+        assert_eq!(act(LogStatus { snapshot: 50, ..log }, 0), None);
     }
 
     #[test]
     fn too_many_bytes_go_as_far_as_the_snapshot_allows() {
-        let log = Standing { snapshot: 40, applied: 90, bytes: 1_001, beyond: Some(30), ..Standing::default() };
+        let log = LogStatus { snapshot: 40, applied: 90, bytes: 1_001, beyond: Some(30), ..LogStatus::default() };
         assert_eq!(act(log, 0), Some(Act::Purge(30)));
-        let further = Standing { beyond: Some(60), ..log };
+        let further = LogStatus { beyond: Some(60), ..log };
         assert_eq!(act(further, 500), Some(Act::Purge(40)));
         // Then a new snapshot, if it frees enough.
-        assert_eq!(act(Standing { purged: 40, ..further }, 500), Some(Act::Snapshot));
-        assert_eq!(act(Standing { purged: 40, ..further }, 249), None);
+        assert_eq!(act(LogStatus { purged: 40, ..further }, 500), Some(Act::Snapshot));
+        assert_eq!(act(LogStatus { purged: 40, ..further }, 249), None);
         // A snapshot cannot contain entries that are not applied.
-        assert_eq!(act(Standing { purged: 40, applied: 40, ..further }, 500), None);
+        assert_eq!(act(LogStatus { purged: 40, applied: 40, ..further }, 500), None);
     }
 
     #[test]
     fn a_snapshot_on_its_way_holds_what_follows_it_up_to_twice_the_bound() {
-        let log = Standing {
+        let log = LogStatus {
             snapshot: 90,
             applied: 90,
             bytes: 1_500,
             beyond: Some(80),
             sending: Some(60),
-            ..Standing::default()
+            ..LogStatus::default()
         };
         assert_eq!(act(log, 0), Some(Act::Purge(60)));
-        assert_eq!(act(Standing { purged: 60, ..log }, 0), None);
-        assert_eq!(act(Standing { purged: 60, snapshot: 60, ..log }, 500), None, "a snapshot that frees nothing");
-        assert_eq!(act(Standing { purged: 60, snapshot: 60, sending: None, ..log }, 500), Some(Act::Snapshot));
-        assert_eq!(act(Standing { purged: 60, bytes: 2_001, ..log }, 0), Some(Act::Purge(80)));
+        assert_eq!(act(LogStatus { purged: 60, ..log }, 0), None);
+        assert_eq!(act(LogStatus { purged: 60, snapshot: 60, ..log }, 500), None, "a snapshot that frees nothing");
+        assert_eq!(act(LogStatus { purged: 60, snapshot: 60, sending: None, ..log }, 500), Some(Act::Snapshot));
+        assert_eq!(act(LogStatus { purged: 60, bytes: 2_001, ..log }, 0), Some(Act::Purge(80)));
     }
 
     #[test]
     fn a_leader_waits_until_its_last_purge_is_through() {
-        let log = Standing {
+        let log = LogStatus {
             leads: true,
             snapshot: 90,
             purged: 10,
             asked: 40,
             bytes: 1_500,
             beyond: Some(80),
-            ..Standing::default()
+            ..LogStatus::default()
         };
         assert_eq!(act(log, 0), None);
-        assert_eq!(act(Standing { leads: false, ..log }, 0), Some(Act::Purge(80)));
-        assert_eq!(act(Standing { purged: 40, ..log }, 0), Some(Act::Purge(80)));
+        assert_eq!(act(LogStatus { leads: false, ..log }, 0), Some(Act::Purge(80)));
+        assert_eq!(act(LogStatus { purged: 40, ..log }, 0), Some(Act::Purge(80)));
     }
 
     /// openraft records a postponed purge as done and resumes it after the next snapshot.
     #[test]
     fn one_that_leads_no_more_goes_on_with_what_it_had_asked_for() {
-        let log = Standing {
+        let log = LogStatus {
             snapshot: 40,
             applied: 50,
             purged: 10,
             asked: 40,
             bytes: 1_500,
             beyond: Some(80),
-            ..Standing::default()
+            ..LogStatus::default()
         };
         assert_eq!(act(log, 0), Some(Act::Snapshot));
-        assert_eq!(act(Standing { applied: 40, ..log }, 0), None);
-        assert_eq!(act(Standing { snapshot: 50, ..log }, 0), Some(Act::Purge(50)));
+        assert_eq!(act(LogStatus { applied: 40, ..log }, 0), None);
+        assert_eq!(act(LogStatus { snapshot: 50, ..log }, 0), Some(Act::Purge(50)));
     }
 }
