@@ -20,7 +20,8 @@
 
 use crate::peer::sending::Sending;
 use conclave_storage::LogSize;
-use conclave_storage::types::{C, Raft};
+use conclave_storage::positions::Positions;
+use conclave_storage::types::{C, LogId, Raft};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use std::time::Duration;
@@ -111,8 +112,14 @@ impl Bounds {
         let beyond = if bytes > self.bytes { log.beyond(self.bytes / 2) } else { None };
         let metrics = raft.data_metrics();
         let now = metrics.borrow_watched();
-        let [purged, snapshot, applied] =
-            [&now.purged, &now.snapshot, &now.last_applied].map(|id| id.as_ref().map_or(0, |id| id.index));
+        let index = |id: &Option<LogId>| id.as_ref().map(|id| id.index);
+        let (purged, snapshot, applied) = (index(&now.purged), index(&now.snapshot), index(&now.last_applied));
+        let (committed, last) = (index(&now.local_committed), index(&now.last_log));
+        // A snapshot may contain entries of an apply call that has not returned yet, so the applied
+        // index of the metrics can be behind it for a moment.
+        Positions { purged, snapshot, committed, last, ..Positions::default() }.debug_check();
+        Positions { applied, committed, last, ..Positions::default() }.debug_check();
+        let [purged, snapshot, applied] = [purged, snapshot, applied].map(Option::unwrap_or_default);
         LogStatus { leads: now.replication.is_some(), purged, snapshot, applied, bytes, beyond, ..LogStatus::default() }
     }
 }

@@ -1,8 +1,7 @@
 //! Peers within one process: a network of function calls whose links can be cut.
 //!
-//! The messages, the handlers and everything behind them are the same as over gRPC; only the
-//! sockets are missing. A cut link fails new calls, leaves calls under way without an answer, and
-//! ends streams, as a cut cable does.
+//! Messages and handlers are the same as over gRPC; only the sockets are missing. A cut link fails
+//! new calls, leaves running calls without an answer, and ends streams.
 
 use super::handler::Handler;
 use super::pb;
@@ -26,7 +25,7 @@ struct NodeContext {
 #[derive(Clone)]
 pub struct MemoryNetwork {
     context: Arc<watch::Sender<NodeContext>>,
-    /// How many append sessions were tried.
+    /// Number of append sessions that were tried.
     sessions: Arc<AtomicUsize>,
 }
 
@@ -37,17 +36,17 @@ impl Default for MemoryNetwork {
 }
 
 impl MemoryNetwork {
-    /// The member can be called from now on.
+    /// Lets the member be called.
     pub fn listen(&self, id: u64, handler: Handler) {
         self.context.send_modify(|w| drop(w.members.insert(id, handler)));
     }
 
-    /// The member is gone: calls to it fail.
+    /// Removes the member: calls to it fail.
     pub fn unlisten(&self, id: u64) {
         self.context.send_modify(|w| drop(w.members.remove(&id)));
     }
 
-    /// Nothing passes between the member and the others, in either direction.
+    /// Cuts all links of the member, in both directions.
     pub fn isolate(&self, id: u64) {
         self.context.send_modify(|w| {
             let others: Vec<u64> = w.members.keys().copied().filter(|other| *other != id).collect();
@@ -64,7 +63,7 @@ impl MemoryNetwork {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// This network as one member sees it.
+    /// The transport of one member.
     pub fn transport(&self, me: u64) -> MemoryTransport {
         MemoryTransport { network: self.clone(), me }
     }
@@ -110,8 +109,8 @@ impl MemoryLink {
         }
     }
 
-    /// A call that is under way when the link breaks has an unknown outcome; at the other end it
-    /// runs on.
+    /// A call that is running when the link breaks has an unknown outcome; it continues at the
+    /// other end.
     async fn call<T, R>(&self, run: impl FnOnce(Handler) -> R + Send) -> Result<T, PeerError>
     where
         T: Send + 'static,
