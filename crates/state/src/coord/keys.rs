@@ -193,7 +193,7 @@ pub(crate) fn session(lease: LeaseId) -> Row {
 }
 
 pub(crate) const DEPENDENT: u8 = b'c';
-const ASKED: u8 = b'a';
+const ATTEMPT: u8 = b'a';
 const MEMO: u8 = b'd';
 const MEMO_SLOT: u8 = b'e';
 const MEMO_NEXT: u8 = b'f';
@@ -212,9 +212,9 @@ pub(crate) fn split_session(row: &[u8]) -> Option<(u8, &[u8])> {
     Some((*sort, rest))
 }
 
-/// The request for locks that an attempt made.
-pub(crate) fn asked(lease: LeaseId, attempt: u64) -> Vec<u8> {
-    session(lease).byte(ASKED).id(attempt).done()
+/// The request for locks that an attempt made without a dedupe id.
+pub(crate) fn request_of(lease: LeaseId, attempt: u64) -> Vec<u8> {
+    session(lease).byte(ATTEMPT).id(attempt).done()
 }
 
 pub(crate) fn memo(lease: LeaseId, id: &[u8; 16]) -> Vec<u8> {
