@@ -78,7 +78,7 @@ impl Stays {
 
 /// Who asked for a place and did not give up, the oldest first. Empty: the place stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Attempts(Vec<u64>);
+pub(crate) struct Attempts(Vec<u64>);
 
 impl Attempts {
     fn new(attempt: u64) -> Attempts {
@@ -112,7 +112,7 @@ impl Attempts {
         self.0.iter().flat_map(|attempt| attempt.to_be_bytes()).collect()
     }
 
-    fn decode(row: &[u8]) -> Result<Attempts, Fault> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Attempts, Fault> {
         let (attempts, []) = row.as_chunks::<8>() else {
             return Err(Fault::Corrupt("the attempts of a place cannot be read".into()));
         };

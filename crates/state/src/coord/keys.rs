@@ -12,7 +12,8 @@
 //! | `p`, namespace, name, entity | a pin |
 //! | `n`, namespace | limits |
 //! | `b`, kind, namespace, name, who | a cool-down |
-//! | `s`, lease, … | what depends on a session, and what is remembered for it |
+//! | `s`, lease, `c`, what | what depends on a session; its attempts ([`crate::attempt`]) |
+//! | `s`, lease, … | what is remembered for a session |
 //! | `t`, id | a timer |
 //! | `x` | the last id given to a timer or a place in line |
 //!
