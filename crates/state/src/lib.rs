@@ -66,7 +66,6 @@ mod lease;
 mod machine;
 mod member;
 mod memory;
-pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;

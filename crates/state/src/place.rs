@@ -13,7 +13,6 @@
 
 use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};
-use crate::mutant;
 use crate::queue;
 use crate::record::LOCK;
 use crate::view::{Fault, View};
@@ -33,8 +32,7 @@ impl<V: View> Batch<'_, V> {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
         }
         let create_revision = self.take_place(enqueue, &key)?;
-        let first = (self.answer && self.is_first(&enqueue.name, &key)?)
-            || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
+        let first = self.answer && self.is_first(&enqueue.name, &key)?;
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 

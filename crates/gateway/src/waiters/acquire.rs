@@ -18,7 +18,7 @@ use conclave_node::lease_keeper::LeaseKeeper;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response, mutant,
+    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response,
     queue_key,
 };
 use std::sync::Arc;
@@ -133,10 +133,7 @@ impl Queues {
         if place.first {
             return Ok(Held { pending, acquired: Acquired { place, revision } });
         }
-        let revision = match self.wait(&mut pending, &place).await {
-            Err(AcquireError::Lost) if takes_any_wakeup(request.kind) => self.waiters.revision(),
-            waited => waited?,
-        };
+        let revision = self.wait(&mut pending, &place).await?;
         Ok(Held { pending, acquired: Acquired { place: Place { first: true, ..place }, revision } })
     }
 
@@ -263,13 +260,5 @@ impl Request for Entry {
     fn release_more(&self, attempt: u64, outcome: Outcome) -> Option<Command> {
         // The lease was there, so the place may be.
         (outcome.result == Err(Rejection::LeaseExists)).then(|| self.cancel(attempt))
-    }
-}
-
-/// Whether any end of the waiting counts as a grant: only as a planted bug.
-fn takes_any_wakeup(kind: QueueKind) -> bool {
-    match kind {
-        QueueKind::Lock => mutant!("lock-unchecked"),
-        QueueKind::Election => mutant!("campaign-unchecked"),
     }
 }
