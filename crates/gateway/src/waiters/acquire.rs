@@ -18,8 +18,7 @@ use conclave_node::lease_keeper::LeaseKeeper;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response,
-    queue_key,
+    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response, queue_key,
 };
 use std::sync::Arc;
 use std::time::Duration;
