@@ -10,7 +10,7 @@
 //! (`no leader`, `too many requests`, `server stopped`: surely without effect), *outcome unknown* (the `request timed out` family).
 
 use crate::convert::conclave::BadField;
-use crate::coordination::Ended;
+use crate::follow::Ended;
 use crate::pending::CallError;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::{ReadError, ReadFailure};

@@ -14,7 +14,7 @@ use super::{Lost, Waiters};
 use crate::pending::{CallError, Calls, Decided, Owed, Pending, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
-use conclave_node::lease_keeper::LeaseKeeper;
+use conclave_node::keeper::{Deadlines, Leases};
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
@@ -34,14 +34,14 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(500);
 /// Renews a lease of the call's own.
 #[async_trait]
 pub trait RefreshLease: Send + Sync + 'static {
-    /// The TTL it has now; 0 if it is gone.
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError>;
+    /// False: it is gone.
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError>;
 }
 
 #[async_trait]
-impl RefreshLease for LeaseKeeper {
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
-        Ok(self.keep_alive(lease).await?.ttl)
+impl RefreshLease for Deadlines<Leases> {
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError> {
+        Ok(!self.renew(lease).await?.span.is_zero())
     }
 }
 
@@ -147,7 +147,7 @@ impl Queues {
         match (granted, own_lease) {
             (Ok(granted), None) => Ok(granted.revision),
             (Ok(granted), Some(lease)) => tokio::select! {
-                ttl = self.refresh(lease) => if ttl == 0 { Err(AcquireError::Lost) } else { Ok(granted.revision) },
+                lives = self.refresh(lease) => if lives { Ok(granted.revision) } else { Err(AcquireError::Lost) },
                 () = self.stopping.cancelled() => Err(AcquireError::Stopped),
             },
             (Err(Lost::Gone), None) => {
@@ -170,10 +170,10 @@ impl Queues {
         }
     }
 
-    async fn refresh(&self, lease: LeaseId) -> i64 {
+    async fn refresh(&self, lease: LeaseId) -> bool {
         loop {
             match self.leases.refresh(lease).await {
-                Ok(ttl) => return ttl,
+                Ok(lives) => return lives,
                 Err(_) => tokio::time::sleep(REFRESH_PAUSE).await,
             }
         }

@@ -14,7 +14,6 @@ use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
 use crate::types::{Snapshot, SnapshotMeta};
-use conclave_state::Table;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -14,12 +14,12 @@
 use super::super::decide::look;
 use super::taking::{Hold, Taking, Told, denied, is_same};
 use crate::convert::conclave::Caller;
-use crate::coordination::Span;
+use crate::follow::Span;
 use crate::pending::{Decided, Owed, Request};
 use crate::service::{response, unexpected};
 use crate::status::{dedupe_id_reused, internal, rejected, text, undecided};
 use bytes::Bytes;
-use conclave_node::lease_keeper::whole_millis;
+use conclave_node::keeper::whole_millis;
 use conclave_node::proposer::ProposeError;
 use conclave_state::coord::claim_waiter_key;
 use conclave_state::coord::read::{self, HolderState};
@@ -108,7 +108,7 @@ impl Taking<'_> {
     /// Waits until the place in line is gone, and tells what it became, with the revision at which it was so.
     pub(super) async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<(i64, Told), Status> {
         let own = Span::key(claim_waiter_key(&item.claim, ticket));
-        let mut place = self.gateway.coordination.subscribe(own, None);
+        let mut place = self.gateway.feed.subscribe(own, None);
         loop {
             let name = item.claim.clone();
             let (first, revision) = look(self.gateway, true, false, move |view| {
@@ -120,7 +120,7 @@ impl Taking<'_> {
             }
             place.skip(revision);
             tokio::select! {
-                changed = place.stirred() => changed.map_err(internal)?,
+                _ = place.recent() => {}
                 () = self.gateway.node.stopping.cancelled() => return Err(text::STOPPED.status()),
             }
         }

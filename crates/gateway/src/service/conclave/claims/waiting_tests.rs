@@ -2,7 +2,7 @@
 
 use super::waiting::Bid;
 use crate::convert::conclave::Caller;
-use crate::coordination::tests::{World, name};
+use crate::follow::tests::{World, name};
 use crate::pending::tests::{MOST_POLLS, TestLog, cancel_after, courses};
 use crate::pending::{Calls, Request};
 use conclave_state::coord::read;

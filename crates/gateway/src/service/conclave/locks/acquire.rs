@@ -11,7 +11,7 @@
 //!    lost.
 
 use crate::convert::conclave::Caller;
-use crate::coordination::{Ended, Feed, Span, Subscription};
+use crate::follow::{Ended, Feed, Span, Subscription};
 use crate::pending::{Calls, Decided, Owed, Pending, Request};
 use crate::status::{fault, internal, rejected, text};
 use bytes::Bytes;

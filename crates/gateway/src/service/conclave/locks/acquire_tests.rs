@@ -2,7 +2,7 @@
 
 use super::acquire::{Acquiring, Place, Requests, Standing, standing};
 use crate::convert::conclave::Caller;
-use crate::coordination::tests::{World, name, release};
+use crate::follow::tests::{World, name, release};
 use crate::pending::Calls;
 use crate::pending::tests::{Fate, MOST_POLLS, TestLog, cancel_after, courses};
 use conclave_state::coord::read;
