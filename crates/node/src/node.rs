@@ -5,9 +5,8 @@ use crate::config::Config;
 use crate::consensus;
 use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
-use crate::keeper::{Kind, NodeHost};
+use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
-use crate::lease_keeper::LeaseKeeper;
 use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
@@ -16,7 +15,6 @@ use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::ApplyObserver;
-use crate::timer_keeper::TimerKeeper;
 use crate::wiring::Wiring;
 use conclave_state::{Command, Member, read};
 use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
@@ -30,8 +28,8 @@ pub struct Node {
     pub state: StateHandle,
     pub proposer: Proposer,
     pub reader: Reader,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
+    pub leases: Deadlines<Leases>,
+    pub timers: Deadlines<Timers>,
     pub leadership: Leadership,
     pub peers: Peers,
     pub log_syncs: Arc<SyncTimes>,
@@ -65,8 +63,8 @@ impl Node {
                 state: state.clone(),
             })
         };
-        let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
-        let timers = TimerKeeper::new(clock, host(Kind::Timers));
+        let leases = Deadlines::new(clock.clone(), host(Kind::Leases));
+        let timers = Deadlines::new(clock, host(Kind::Timers));
         let stopping = CancellationToken::new();
         Node {
             identity,

@@ -6,9 +6,9 @@ use crate::proposal::{MAX_COMMANDS, Pack, SegmentWriter, check_pack, check_segme
 use crate::types::{Entry, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use bytes::Bytes;
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Dequeue, DequeueBy,
-    Enqueue, Enter, Expire, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, Position, Proclaim, Put,
-    QueueKind, RangeQuery, Relation, Target, Txn,
+    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Dequeue,
+    DequeueBy, Enqueue, Enter, Expire, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, PlaceId, Position,
+    Proclaim, Put, QueueKind, RangeQuery, Relation, Target, Txn,
 };
 
 fn put(key: &'static str) -> Command {
@@ -36,6 +36,7 @@ fn commands() -> Vec<Command> {
     let name = || Name { namespace: "n".into(), name: "e".into() };
     let (kind, name_of_queue) = (QueueKind::Lock, "q".into());
     let enqueue = Enqueue { kind, name: name_of_queue, lease: 7, grant_ttl_ms: 10, value: Bytes::new(), attempt: 5 };
+    let cancel = |place| Command::Cancel(Cancel { session: 7, attempt: 5, place });
     let dequeue = |by| Command::Dequeue(Dequeue { key: "q/7".into(), by });
     vec![
         Command::LeaseGrant(LeaseGrant { id: 7, ttl_ms: 60_000 }),
@@ -43,7 +44,9 @@ fn commands() -> Vec<Command> {
         Command::Txn(txn()),
         coord(CoordBody::Enter(Enter { election: name(), candidate: "c".into(), ..Enter::default() })),
         Command::Enqueue(enqueue),
-        dequeue(DequeueBy::Attempt(5)),
+        cancel(PlaceId::Key("q/7".into())),
+        cancel(PlaceId::Candidate { election: name(), candidate: "c".into() }),
+        cancel(PlaceId::Request { fence: 0, dedupe: Some([1; 16]) }),
         Command::Proclaim(Proclaim { key: "q/7".into(), create_revision: 3, value: "v".into() }),
         dequeue(DequeueBy::CreateRevision(3)),
         dequeue(DequeueBy::Lock),

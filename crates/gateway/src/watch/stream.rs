@@ -4,9 +4,9 @@
 //! being read: those that are there are taken before each page, however much history there is.
 
 use super::hub::{CatchUp, WatchHub};
-use super::interest::Span;
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
+use crate::follow::Span;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};

@@ -3,8 +3,7 @@
 
 use super::pb;
 use super::transport::PeerError;
-use crate::keeper::{Kind, Wish};
-use crate::lease_keeper::whole_millis;
+use crate::keeper::{Kind, Wish, whole_millis};
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{

@@ -9,13 +9,11 @@ use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use super::validate::{At, Known, Refusal, Rules};
 use super::{convert, pb};
-use crate::keeper::Keeper;
+use crate::keeper::{Deadlines, Keeper, Leases, Timers, whole_millis};
 use crate::leadership::RaftCell;
-use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
-use crate::timer_keeper::TimerKeeper;
 use conclave_net::throttle::Throttle;
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
@@ -46,8 +44,8 @@ pub struct Parts {
     pub registry: Registry,
     pub proposer: Proposer,
     pub reader: Reader,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
+    pub leases: Deadlines<Leases>,
+    pub timers: Deadlines<Timers>,
     pub state: StateHandle,
     pub suspicion: Suspicion,
     pub rollback: Rollback,

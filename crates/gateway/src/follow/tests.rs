@@ -1,78 +1,68 @@
 //! Subscriptions against the real state machine, in memory.
 
 mod model;
+pub(crate) mod store;
 
-use super::decode::{self, LockValue};
 use super::topic::MOST_BATCHES;
-use super::{Ended, Feed, Span, Subscription};
-use crate::watch::source::{HistorySource, HistoryView, ViewHistory};
-use crate::watch::tests::counted::{CountedView, Inline};
+use super::{Ended, Feed, History, Span, Subscription};
+use crate::service::conclave::values::{self, LockValue};
 use conclave_state::coord::{self, Shown};
-use conclave_state::read::{self, Bounds};
 use conclave_state::*;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use store::{Inline, Source, Store};
 
-pub(crate) struct Store {
-    machine: Machine,
-    pub(crate) view: MemoryView,
-    index: u64,
-}
-
-struct MemorySource {
-    store: Arc<Mutex<Store>>,
-    inline: Inline,
-}
-
-impl HistorySource for MemorySource {
-    fn bounds(&self) -> Bounds {
-        read::meta(&self.store.lock().view).unwrap().bounds()
-    }
-
-    fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
-        let (view, inline) = (self.store.lock().view.clone(), self.inline.clone());
-        Ok(Box::new(ViewHistory::new(CountedView { view, inline })?))
-    }
-}
-
+/// Members that follow one state.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) store: Arc<Mutex<Store>>,
+    /// Of the first member.
     pub(crate) feed: Feed,
-    /// What subscriptions read on the event loop.
-    inline: Inline,
+    /// What is read on the event loop.
+    pub(crate) inline: Inline,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 impl World {
     pub(crate) fn new() -> World {
-        let view = MemoryView::new();
-        let machine = Machine::load(&view).unwrap();
-        let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
-        let inline = Inline::new();
-        let feed = Feed::new(Arc::new(MemorySource { store: store.clone(), inline: inline.clone() }));
-        let world = World { store, feed, inline };
+        let world = World::empty();
         world.apply(&[Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 60_000 })]);
         world
     }
 
+    pub(crate) fn empty() -> World {
+        let source = Source::new();
+        let feed = Feed::new(History::new(Arc::new(source.clone())));
+        let feeds = Arc::new(Mutex::new(vec![feed.clone()]));
+        World { store: source.store, feed, inline: source.inline, feeds }
+    }
+
+    /// Another member, which sees everything at once.
+    pub(crate) fn member(&self) -> Feed {
+        let source = Source { store: self.store.clone(), inline: self.inline.clone() };
+        let feed = Feed::new(History::new(Arc::new(source)));
+        self.feeds.lock().push(feed.clone());
+        feed
+    }
+
     /// In the state, but not shown: what a snapshot brings.
-    fn write(&self, commands: &[Command]) -> (Vec<Outcome>, Changes) {
-        let store = &mut *self.store.lock();
-        let mut batch = store.machine.begin(&store.view);
-        let mut outcomes = Vec::new();
-        for command in commands {
-            store.index += 1;
-            outcomes.push(batch.apply(Position { index: store.index, term: 1 }, command, true).unwrap());
-        }
-        let changes = batch.finish();
-        store.view.write(&changes.writes);
-        (outcomes, changes)
+    pub(crate) fn write(&self, commands: &[Command]) -> (Vec<Outcome>, Changes) {
+        self.store.lock().apply(commands)
+    }
+
+    pub(crate) fn show(&self, changes: &Changes) {
+        self.feeds.lock().iter().for_each(|feed| feed.observe(changes));
+    }
+
+    /// What was not shown is to be found in the state.
+    pub(crate) fn reset(&self) {
+        self.feeds.lock().iter().for_each(Feed::reset);
     }
 
     pub(crate) fn apply(&self, commands: &[Command]) -> Vec<Outcome> {
         let (outcomes, changes) = self.write(commands);
-        self.feed.observe(&changes);
+        self.show(&changes);
         outcomes
     }
 
@@ -91,9 +81,7 @@ impl World {
 
     pub(crate) fn compact(&self, revision: i64) {
         self.apply(&[Command::Compact { revision }]);
-        let store = &mut *self.store.lock();
-        let (rows, _) = sweep::sweep(&store.view, 0, revision, usize::MAX).unwrap();
-        store.view.remove(&rows);
+        self.store.lock().sweep(revision);
     }
 }
 
@@ -138,7 +126,7 @@ async fn changes_arrive_in_order_and_say_what_they_are() {
     let first = all.next().await.unwrap();
     assert_eq!((first.revision, first.events.len()), (fence, 1));
     assert_eq!(Shown::parse(&first.events[0].kv.key), Some(Shown::LockHolder { lock: name("a"), fence }));
-    let value: LockValue = decode::put(&first.events[0]).unwrap();
+    let value: LockValue = values::put(&first.events[0]).unwrap();
     assert_eq!((value.owner.as_str(), value.cause, value.locks), ("o", Some(Cause::Acquired), 1));
     assert_eq!(all.next().await.unwrap().revision, second);
     let third = all.next().await.unwrap();
@@ -146,7 +134,7 @@ async fn changes_arrive_in_order_and_say_what_they_are() {
     let (held, waited) =
         (|fence| Shown::LockHolder { lock: name("a"), fence }, Shown::LockWaiter { lock: name("a"), fence: second });
     assert_eq!(shown, [(EventKind::Delete, held(fence)), (EventKind::Put, held(second)), (EventKind::Delete, waited)]);
-    let value: LockValue = decode::put(&third.events[1]).unwrap();
+    let value: LockValue = values::put(&third.events[1]).unwrap();
     assert_eq!((value.cause, value.previous), (Some(Cause::Released), fence));
     assert!(there(&mut all).is_empty());
 }
@@ -310,6 +298,7 @@ async fn whoever_had_seen_everything_survives_a_compacted_snapshot() {
     assert_eq!(behind.next().await, Err(Ended::Compacted(unread + 2)));
 }
 
+/// Whoever can do with the present is told to look at it, and reads no history.
 #[tokio::test]
 async fn who_looks_at_the_present_goes_on_after_a_gap() {
     let world = World::new();
@@ -317,11 +306,19 @@ async fn who_looks_at_the_present_goes_on_after_a_gap() {
     let unread = world.acquire("a");
     world.write(&[noise(), noise(), Command::Compact { revision: unread + 2 }]);
     world.feed.reset();
-    assert_eq!(all.stirred().now_or_never(), Some(Ok(())));
+    world.inline.take();
+    assert_eq!(all.recent().now_or_never(), Some(None));
+    assert_eq!(world.inline.take(), 0);
     all.skip(world.revision());
-    assert_eq!(all.stirred().now_or_never(), None);
-    world.acquire("a");
-    assert_eq!(all.stirred().now_or_never(), Some(Ok(())));
+    assert_eq!(all.recent().now_or_never(), None);
+    let fence = world.acquire("a");
+    assert_eq!(all.recent().now_or_never().unwrap().unwrap().revision, fence);
+    for _ in 0..MOST_BATCHES * 2 {
+        world.acquire("a");
+    }
+    assert_eq!(all.recent().now_or_never(), Some(None));
+    all.skip(world.revision());
+    assert_eq!(all.recent().now_or_never(), None);
 }
 
 #[tokio::test]
@@ -334,12 +331,4 @@ async fn skipping_leaves_out_what_a_snapshot_holds() {
     assert_eq!(there(&mut all), [third]);
     all.skip(second);
     assert!(there(&mut all).is_empty());
-}
-
-#[test]
-fn spans() {
-    let span = Span::prefix(b"a/".to_vec());
-    assert!(span.contains(b"a/") && span.contains(b"a/\xff\xff") && !span.contains(b"a0") && !span.contains(b"a"));
-    assert!(Span::prefix(vec![b'a', 255]).contains(b"a\xff\xff") && !Span::prefix(vec![b'a', 255]).contains(b"b"));
-    assert!(Span::key(b"a".to_vec()).contains(b"a") && !Span::key(b"a".to_vec()).contains(b"aa"));
 }

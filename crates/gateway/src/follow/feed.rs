@@ -1,16 +1,15 @@
 //! The topics that this node follows, and the subscriptions to them.
 
+use super::followers::Followers;
 use super::history::History;
+use super::source::StateAt;
 use super::topic::{Found, Topic};
 use super::{Batch, Ended, Span};
-use crate::watch::index::Index;
-use crate::watch::source::HistorySource;
 use conclave_node::sink::ApplyObserver;
-use conclave_state::{Changes, Event, coord};
+use conclave_state::{Changes, Fault};
 use conclave_storage::AppliedBatch;
 use parking_lot::Mutex;
-use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Where subscriptions are made. Cheap to clone.
@@ -20,7 +19,7 @@ pub struct Feed {
 }
 
 struct Shared {
-    history: History,
+    history: Arc<History>,
     hub: Mutex<Hub>,
 }
 
@@ -28,17 +27,14 @@ struct Shared {
 struct Hub {
     /// The store's revision after the last batch observed.
     revision: i64,
-    topics: Slab<Arc<Topic>>,
-    by_span: HashMap<Span, usize>,
-    index: Index,
+    topics: Followers<Span, Arc<Topic>>,
 }
 
 impl Feed {
     /// Made before anything is applied, so that the hub's revision and the state's are one.
     #[must_use]
-    pub fn new(source: Arc<dyn HistorySource>) -> Feed {
-        let history = History::new(source);
-        let hub = Hub { revision: history.current(), ..Hub::default() };
+    pub fn new(history: Arc<History>) -> Feed {
+        let hub = Hub { revision: history.source().bounds().current, ..Hub::default() };
         Feed { shared: Arc::new(Shared { history, hub: Mutex::new(hub) }) }
     }
 
@@ -50,13 +46,15 @@ impl Feed {
     pub fn subscribe(&self, span: Span, from: Option<i64>) -> Subscription {
         let mut hub = self.shared.hub.lock();
         let next = hub.revision + 1;
-        let topic = match hub.by_span.get(&span) {
-            Some(&at) => at,
-            None => hub.open(span, next),
-        };
-        let handle = hub.topics[topic].clone();
-        let seat = handle.join(from.unwrap_or(next));
-        Subscription { feed: self.clone(), topic: handle, at: topic, seat, page: VecDeque::new() }
+        let at = hub.topics.open(&span, || Arc::new(Topic::new(span.clone(), next)));
+        let topic = hub.topics.get(at).1.clone();
+        let seat = topic.join(from.unwrap_or(next));
+        Subscription { feed: self.clone(), topic, at, seat, page: VecDeque::new() }
+    }
+
+    /// The state at present, no older than what was observed last.
+    pub(crate) fn now(&self) -> Result<Box<dyn StateAt>, Fault> {
+        self.shared.history.source().open()
     }
 
     /// Takes in a batch. Called from apply, in order, after the batch was written; waits for nobody.
@@ -70,8 +68,8 @@ impl Feed {
     /// A snapshot replaced the state: everybody goes on from where it was, by reading history.
     pub fn reset(&self) {
         let mut hub = self.shared.hub.lock();
-        let before = std::mem::replace(&mut hub.revision, self.shared.history.current());
-        for (_, topic) in &hub.topics {
+        let before = std::mem::replace(&mut hub.revision, self.shared.history.source().bounds().current);
+        for topic in hub.topics.values() {
             topic.reset(before, hub.revision);
             topic.news.notify_waiters();
         }
@@ -95,34 +93,12 @@ impl ApplyObserver for Feed {
 }
 
 impl Hub {
-    fn open(&mut self, span: Span, from: i64) -> usize {
-        let at = self.topics.insert(Arc::new(Topic::new(span.clone(), from)));
-        self.index.insert(&span.0, at);
-        self.by_span.insert(span, at);
-        at
-    }
-
-    fn close(&mut self, at: usize) {
-        let topic = self.topics.remove(at);
-        self.index.remove(&topic.span.0, at);
-        self.by_span.remove(&topic.span);
-    }
-
     /// Returns the topics that have news.
     fn observe(&mut self, changes: &Changes) -> Vec<Arc<Topic>> {
         self.revision = self.revision.max(changes.revision);
-        if self.topics.is_empty() {
-            return Vec::new();
-        }
-        let mut wanted: Vec<(usize, &Event)> = Vec::new();
-        for event in changes.events.iter().filter(|event| coord::is_reserved(&event.kv.key)) {
-            self.index.at(&event.kv.key, |topic| wanted.push((topic, event)));
-        }
-        // Stable: the events of each topic stay in order.
-        wanted.sort_by_key(|(topic, _)| *topic);
-        let told = wanted.chunk_by(|(one, _), (other, _)| one == other).map(|events| {
-            let topic = &self.topics[events[0].0];
-            topic.add(events.iter().map(|(_, event)| *event));
+        let told = self.topics.matching(&changes.events).into_iter().map(|(at, wanted)| {
+            let topic = self.topics.get(at).1;
+            topic.add(wanted.iter().map(|&at| &changes.events[at]));
             topic.clone()
         });
         told.collect()
@@ -154,12 +130,24 @@ impl Subscription {
         }
     }
 
-    /// For who looks at the present after every change: returns when there was one, or perhaps was one in history that is gone.
-    /// [`Subscription::skip`] to what was seen then; that passes over what is gone, too.
-    pub async fn stirred(&mut self) -> Result<(), Ended> {
-        match self.next().await {
-            Ok(_) | Err(Ended::Compacted(_)) => Ok(()),
-            Err(fault) => Err(fault),
+    /// The next batch from memory. `None`: there may have been some that are not in memory any more.
+    ///
+    /// For a caller that can do with the present: it reads no history. After `None` the caller looks at
+    /// the present, and [`Subscription::skip`]s to what it saw.
+    pub async fn recent(&mut self) -> Option<Arc<Batch>> {
+        let topic = self.topic.clone();
+        loop {
+            let mut news = std::pin::pin!(topic.news.notified());
+            // Before looking: what comes after the look is not missed.
+            news.as_mut().enable();
+            if let Some(batch) = self.page.pop_front() {
+                return Some(batch);
+            }
+            match topic.take(self.seat) {
+                Found::Batch(batch) => return Some(batch),
+                Found::Behind { .. } => return None,
+                Found::Nothing => news.await,
+            }
         }
     }
 
@@ -196,7 +184,7 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut hub = self.feed.shared.hub.lock();
         if self.topic.leave(self.seat) {
-            hub.close(self.at);
+            hub.topics.close(self.at);
         }
     }
 }

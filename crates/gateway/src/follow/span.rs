@@ -1,11 +1,11 @@
-//! What a watcher wants to see. Watchers with equal interests are served as one.
+//! Spans of keys.
 
+use super::followers::Follows;
 use bytes::Bytes;
-use conclave_state::EventKind;
 
-/// The keys of a watcher.
+/// The keys that somebody follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Span {
+pub enum Span {
     Key(Bytes),
     /// `[start, end)`; without an end, everything from `start` on.
     Range {
@@ -16,13 +16,37 @@ pub(crate) enum Span {
 
 /// `[key, end)` holds no key at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EmptyRange;
+pub struct EmptyRange;
 
 impl Span {
+    #[must_use]
+    pub fn key(key: impl Into<Bytes>) -> Span {
+        Span::Key(key.into())
+    }
+
+    /// All keys that begin so. The prefixes of one election, lock or claim are in
+    /// [`conclave_state::coord`].
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Bytes>) -> Span {
+        let start = prefix.into();
+        let mut end = start.to_vec();
+        while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+        let end = end.last_mut().map(|byte| *byte += 1).map(|()| Bytes::from(end));
+        Span::Range { start, end }
+    }
+
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            Span::Key(own) => own == key,
+            Span::Range { start, end } => &start[..] <= key && end.as_ref().is_none_or(|end| key < &end[..]),
+        }
+    }
+
     /// From the wire's two fields. An empty key is the smallest key there is.
     ///
     /// They are copied: what was decoded shares the buffer that it came in, which would stay for as long as the watcher does.
-    pub(crate) fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
+    pub fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
         let key = if key.is_empty() { Bytes::from_static(b"\0") } else { Bytes::copy_from_slice(key) };
         if range_end.is_empty() {
             return Ok(Span::Key(key));
@@ -37,21 +61,9 @@ impl Span {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Interest {
-    pub(crate) span: Span,
-    pub(crate) no_put: bool,
-    pub(crate) no_delete: bool,
-    /// Events carry what the key held before.
-    pub(crate) previous: bool,
-}
-
-impl Interest {
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        match kind {
-            EventKind::Put => !self.no_put,
-            EventKind::Delete => !self.no_delete,
-        }
+impl Follows for Span {
+    fn span(&self) -> &Span {
+        self
     }
 }
 
@@ -81,6 +93,16 @@ mod tests {
         let span = Span::new(&message.slice(0..4), &message.slice(5..7)).unwrap();
         let key = Span::new(&message.slice(0..4), b"").unwrap();
         assert!(message.is_unique(), "{span:?} {key:?}");
+    }
+
+    #[test]
+    fn spans_hold_their_keys() {
+        let all = Span::prefix(&b"a/"[..]);
+        assert!(all.contains(b"a/") && all.contains(b"a/\xff\xff") && !all.contains(b"a0") && !all.contains(b"a"));
+        let last = Span::prefix(&b"a\xff"[..]);
+        assert!(last.contains(b"a\xff\xff") && !last.contains(b"b"));
+        assert!(Span::prefix(&b"\xff"[..]).contains(b"\xff\xff"));
+        assert!(Span::key(&b"a"[..]).contains(b"a") && !Span::key(&b"a"[..]).contains(b"aa"));
     }
 
     #[test]

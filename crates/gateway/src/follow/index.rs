@@ -1,7 +1,7 @@
 //! From a key to whoever is interested in it: single keys by hash, ranges by [`Intervals`].
 
-use super::interest::Span;
 use super::intervals::Intervals;
+use super::span::Span;
 use bytes::Bytes;
 use std::collections::HashMap;
 

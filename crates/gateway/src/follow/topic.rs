@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Bounds of what a topic keeps for those who are behind; the newest batch is always kept.
-pub(super) const MOST_BATCHES: usize = if cfg!(test) { 4 } else { 1024 };
-pub(super) const MOST_BYTES: usize = 1 << 20;
+pub(crate) const MOST_BATCHES: usize = if cfg!(test) { 4 } else { 1024 };
+pub(crate) const MOST_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Topic {
