@@ -206,6 +206,7 @@ pub fn rejected(rejection: Rejection) -> Status {
             coordination(Code::ResourceExhausted, rejection)
         }
         // Only the expiry task proposes what this answers; no client can ask for it.
+        Rejection::Cancelled => coordination(Code::Cancelled, rejection),
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }
 }
@@ -457,6 +458,7 @@ mod tests {
             (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
             (dedupe_id_reused(), InvalidArgument, reused),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
+            (rejected(Rejection::Cancelled), Code::Cancelled, "conclave: the call was given up"),
             (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),
         ]);
     }

@@ -4,7 +4,7 @@
 use super::source::{StateAt, StateSource};
 use super::topic::batches;
 use super::{Batch, Ended, Span};
-use conclave_node::turns::{Turn, Turns};
+use conclave_node::read_slots::{ReadSlot, ReadSlots};
 use conclave_state::read::Portion;
 use conclave_state::{Event, Fault};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) const PAGE: Portion = Portion { events: 1024, bytes: 512 << 10, stric
 
 pub struct History {
     source: Arc<dyn StateSource>,
-    readers: Turns,
+    readers: ReadSlots,
 }
 
 /// What was found, and the revision that comes next.
@@ -34,7 +34,7 @@ pub(super) struct Page {
 impl History {
     #[must_use]
     pub fn new(source: Arc<dyn StateSource>) -> Arc<History> {
-        Arc::new(History { source, readers: Turns::new(READERS) })
+        Arc::new(History { source, readers: ReadSlots::new(READERS) })
     }
 
     pub(crate) fn source(&self) -> &dyn StateSource {
@@ -42,8 +42,8 @@ impl History {
     }
 
     /// Waits for a turn to read beside the event loop.
-    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
-        self.readers.turn()
+    pub(crate) fn turn(&self) -> impl Future<Output = ReadSlot> + Send + 'static {
+        self.readers.slot()
     }
 
     /// The first page of the revisions `from..=to`: a small one is read on the event loop itself.

@@ -117,6 +117,11 @@ impl World {
         read::leases(&self.base.store.lock().view).unwrap().into_iter().map(|(id, _)| id).collect()
     }
 
+    pub(super) fn leases_with_keys(&self) -> Vec<LeaseId> {
+        let view = self.base.store.lock().view.clone();
+        self.leases().into_iter().filter(|id| !read::lease_keys(&view, *id).unwrap().is_empty()).collect()
+    }
+
     pub(super) fn refreshed(&self) -> Vec<LeaseId> {
         self.refreshed.lock().clone()
     }

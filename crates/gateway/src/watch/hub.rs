@@ -7,8 +7,8 @@ use super::stream;
 use crate::follow::StateSource;
 use crate::follow::history::{History, INLINE, PAGE};
 use conclave_api::etcdserverpb::WatchRequest;
+use conclave_node::read_slots::ReadSlot;
 use conclave_node::sink::ApplyObserver;
-use conclave_node::turns::Turn;
 use conclave_state::Changes;
 use conclave_state::view::Fault;
 use conclave_storage::AppliedBatch;
@@ -55,7 +55,7 @@ pub(crate) enum CatchUp {
     /// Nobody is behind, or the queue has no room: then the task is called when it has.
     Nothing,
     Page,
-    /// It is too much for there: ask for a [`Turn`].
+    /// It is too much for there: ask for a [`ReadSlot`].
     Long,
 }
 
@@ -134,14 +134,14 @@ impl WatchHub {
     }
 
     /// Waits for its turn to read beside the event loop.
-    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
+    pub(crate) fn turn(&self) -> impl Future<Output = ReadSlot> + Send + 'static {
         self.shared.history.turn()
     }
 
     /// Reads a page of any size. False: there was none to read.
     ///
     /// Meanwhile the stream's task must not take watchers out.
-    pub(crate) async fn catch_up_beside(&self, turn: Turn, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
+    pub(crate) async fn catch_up_beside(&self, turn: ReadSlot, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
         let Some(replay) = self.replay(stream, outbox) else { return Ok(false) };
         let history = self.shared.history.clone();
         let result = turn.read(move || replay.read(history.source(), PAGE).map(|page| (replay, page))).await;

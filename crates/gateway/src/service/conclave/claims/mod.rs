@@ -2,6 +2,9 @@
 
 mod taking;
 mod vacancy;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod watch;
 
 use super::decide::{Decided, decide, look, not_of_it};

@@ -1,4 +1,4 @@
-//! What proposer, reader and their like need of the node alike. Cheap to clone.
+//! The handles that the parts of a node share. Cheap to clone.
 
 use crate::fatal::Fatal;
 use crate::leadership::{Leadership, RaftCell};
@@ -7,13 +7,14 @@ use conclave_storage::StateHandle;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone)]
-pub struct Wiring {
+pub struct NodeContext {
     /// Empty until consensus runs.
     pub raft: RaftCell,
     pub leadership: Leadership,
     pub peers: Peers,
     pub state: StateHandle,
     pub fatal: Fatal,
-    /// The end, after requests under way had their time. (`Node::stopping` comes before.)
+    /// Cancelled at the end, after running requests had time to finish. (`Node::stopping` comes
+    /// before.)
     pub closing: CancellationToken,
 }

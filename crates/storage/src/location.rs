@@ -1,12 +1,13 @@
-//! Whether a data directory is where it was when it was used last, or a copy.
+//! Detects a data directory that was copied since its last use.
 //!
-//! A copy that is older than the directory it was made of has forgotten what was acknowledged since, and looks like a directory that
-//! was left alone. But a copy is made of new files. So a file of the directory remembers its own inode and the time of its creation,
-//! which copying changes and nothing else does.
+//! An older copy lacks everything acknowledged since the copy was made, and looks like a directory
+//! that was simply left alone. But a copy consists of new files. So a file in the directory records
+//! its own inode and creation time, which copying changes and nothing else does.
 //!
-//! This finds copies of files. It does not find a disk that was turned back as a whole (a snapshot of a volume or of a virtual machine).
+//! This finds copies of files. It does not find a disk that was reset as a whole (a snapshot of a
+//! volume or of a virtual machine).
 
-use crate::codec::{self, PlaceRecord};
+use crate::codec::{self, LocationRecord};
 use crate::error::OpenError;
 use crate::files;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -17,21 +18,22 @@ use std::time::UNIX_EPOCH;
 
 const FILE: &str = "PLACE";
 
-fn of(file: &Metadata) -> PlaceRecord {
-    // Not every file system knows when a file was created.
+fn of(file: &Metadata) -> LocationRecord {
+    // Not every file system records creation times.
     let created = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let created = created.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-    PlaceRecord { inode: file.ino(), created }
+    LocationRecord { inode: file.ino(), created }
 }
 
-impl PlaceRecord {
-    fn may_be(self, other: PlaceRecord) -> bool {
+impl LocationRecord {
+    fn may_be(self, other: LocationRecord) -> bool {
         let unknown = self.created == 0 || other.created == 0;
         self.inode == other.inode && (unknown || self.created == other.created)
     }
 }
 
-/// Whether the directory was copied here since it was used last. Without the file, nothing is known, and it passes for the original.
+/// Whether the directory was copied since its last use. A directory without the file counts as the
+/// original.
 pub fn is_copy(data_dir: &Path) -> Result<bool, OpenError> {
     let path = data_dir.join(FILE);
     let look = || -> io::Result<Option<(Vec<u8>, Metadata)>> {
@@ -43,18 +45,18 @@ pub fn is_copy(data_dir: &Path) -> Result<bool, OpenError> {
     };
     let found = look().map_err(OpenError::io("read", &path))?;
     let Some((record, file)) = found else { return Ok(false) };
-    match codec::unseal::<PlaceRecord>(&record) {
+    match codec::unseal::<LocationRecord>(&record) {
         Ok(place) => Ok(!place.may_be(of(&file))),
         Err(error) => {
-            // Perhaps it was never written to its end.
+            // It may never have been written completely.
             tracing::warn!(file = %path.display(), %error, "it cannot be told whether this directory was copied");
             Ok(false)
         }
     }
 }
 
-/// This is the directory's place from now on.
-pub fn settle(data_dir: &Path) -> Result<(), OpenError> {
+/// Records the directory's location.
+pub fn record(data_dir: &Path) -> Result<(), OpenError> {
     let path = data_dir.join(FILE);
     let write = || -> io::Result<()> {
         match fs::remove_file(&path) {
@@ -69,8 +71,8 @@ pub fn settle(data_dir: &Path) -> Result<(), OpenError> {
     write().map_err(OpenError::io("write", &path))
 }
 
-/// Whether the directory has a place yet.
-pub fn is_settled(data_dir: &Path) -> Result<bool, OpenError> {
+/// Whether a location is recorded.
+pub fn is_recorded(data_dir: &Path) -> Result<bool, OpenError> {
     files::is_there(&data_dir.join(FILE))
 }
 
@@ -84,14 +86,14 @@ mod tests {
         let (first, second, third) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
         fs::create_dir(&first).unwrap();
         assert!(!is_copy(&first).unwrap());
-        settle(&first).unwrap();
+        record(&first).unwrap();
         assert!(!is_copy(&first).unwrap());
         fs::create_dir(&second).unwrap();
         fs::copy(first.join(FILE), second.join(FILE)).unwrap();
         assert!(is_copy(&second).unwrap());
         fs::rename(&first, &third).unwrap();
         assert!(!is_copy(&third).unwrap());
-        settle(&second).unwrap();
+        record(&second).unwrap();
         assert!(!is_copy(&second).unwrap());
         fs::write(second.join(FILE), b"rubbish").unwrap();
         assert!(!is_copy(&second).unwrap());

@@ -1,12 +1,15 @@
-//! A leader whose disk hangs gives leadership away.
+//! Detects a disk that hangs on the leader, and hands leadership over.
 //!
-//! A disk that fails says so, and the node ends. One that hangs says nothing, and heartbeats need no disk: the others would go on following a
-//! leader that decides nothing any more, and nobody would take over. So a task looks how long the log's writer has been waiting for its disk.
+//! A disk that fails returns errors, and the node ends. A disk that hangs returns nothing, and
+//! heartbeats need no disk: the others would go on following a leader that can commit nothing. So a
+//! task checks how long the log's writer has been waiting for the disk.
 //!
-//! 1. The process goes on: a disk that comes back finds it a follower that catches up.
-//! 2. Only a leader acts. A follower without a disk is missed by nobody, as long as the others are a majority.
-//! 3. It tries again at every look while it still leads as far as it knows, each time another successor. (Without its disk it cannot take note
-//!    of the one that took over: that would be a vote to store.) From the first try on it sends no heartbeats, so the others elect in any case.
+//! 1. The process goes on. If the disk recovers, the member is a follower that catches up.
+//! 2. Only a leader acts. A follower with a hanging disk does no harm while the others are a
+//!    majority.
+//! 3. The leader tries again at every check while it believes that it leads, each time with another
+//!    successor. (Without its disk it cannot store the vote for its successor.) From the first
+//!    attempt on it sends no heartbeats, so the others elect a leader in any case.
 
 use crate::config::Config;
 use crate::node::Node;
@@ -14,28 +17,28 @@ use conclave_storage::WriterStep;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often one looks.
-const LOOK: Duration = Duration::from_secs(1);
-/// A disk that is only slow gets at least this long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Interval of checks.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The least time that a slow disk gets.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) struct StallWatch {
+pub(crate) struct DiskStallDetector {
     step: Arc<WriterStep>,
     limit: Duration,
-    /// How often in a row leadership was to be handed over.
+    /// Consecutive attempts to hand leadership over.
     tries: usize,
 }
 
-impl StallWatch {
-    pub(crate) fn new(step: Arc<WriterStep>, config: &Config) -> StallWatch {
-        let limit = PATIENCE.max(10 * Duration::from_millis(config.election_timeout_ms));
-        StallWatch { step, limit, tries: 0 }
+impl DiskStallDetector {
+    pub(crate) fn new(step: Arc<WriterStep>, config: &Config) -> DiskStallDetector {
+        let limit = TIMEOUT.max(10 * Duration::from_millis(config.election_timeout_ms));
+        DiskStallDetector { step, limit, tries: 0 }
     }
 
-    /// Looks until the node stops.
+    /// Checks until the node stops.
     pub(crate) async fn run(mut self, node: Arc<Node>) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_EVERY).await;
             let leads = node.leadership.current().leader == Some(node.leadership.me());
             let Some(stuck) = self.look(leads) else { continue };
             if self.tries == 1 {
@@ -52,8 +55,8 @@ impl StallWatch {
             }
             let to = successors[(self.tries - 1) % successors.len()];
             tracing::info!(to = %format_args!("{to:x}"), "handing leadership over, because the disk hangs");
-            // Not waited for beyond the next look: with the disk, consensus itself may hang.
-            let _ = tokio::time::timeout(LOOK, node.ask_to_lead(to)).await;
+            // Bounded by the check interval, because consensus itself may hang with the disk.
+            let _ = tokio::time::timeout(CHECK_EVERY, node.ask_to_lead(to)).await;
         }
     }
 
@@ -88,7 +91,8 @@ mod tests {
         let identity = Identity { cluster_id: 1, member_id: 2, name: "a".into(), incarnation: 3 };
         let (disk_of_log, options) = (Arc::new(disk.clone()), Options::new(dir.path()));
         let opened = conclave_storage::open_on(disk_of_log, options, &identity, 4, Arc::new(Nobody)).unwrap();
-        let mut watch = StallWatch { step: opened.log.writer_step(), limit: Duration::from_millis(50), tries: 0 };
+        let mut watch =
+            DiskStallDetector { step: opened.log.writer_step(), limit: Duration::from_millis(50), tries: 0 };
         assert_eq!(watch.look(true), None);
 
         disk.slow_down(Duration::ZERO, Duration::from_secs(2));
@@ -108,7 +112,7 @@ mod tests {
         let mut config = Config::single("a", "/nowhere", any, any);
         let mut limit = |election| {
             config.election_timeout_ms = election;
-            StallWatch::new(Arc::default(), &config).limit
+            DiskStallDetector::new(Arc::default(), &config).limit
         };
         assert_eq!((limit(150), limit(1_000)), (Duration::from_secs(5), Duration::from_secs(10)));
     }

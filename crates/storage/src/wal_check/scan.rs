@@ -1,14 +1,16 @@
-//! Reads a journal record by record, and says how it ends.
+//! Reads a journal record by record and classifies its end.
 //!
-//! A journal is a row of blocks of 32 KiB. A block is a row of fragments: a checksum (of the kind and the content), a length and
-//! a kind in seven bytes, then the content. A record is one fragment (`FULL`), or `FIRST`, any number of `MIDDLE`, and `LAST`.
+//! A journal is a sequence of 32 KiB blocks. A block is a sequence of fragments. A fragment has a
+//! head of seven bytes (checksum of kind and content, length, kind) and the content. A record is
+//! one fragment (`FULL`), or `FIRST`, any number of `MIDDLE`, and `LAST`.
 //!
-//! A power cut leaves each sector of an unsynced write as it was meant, or as it was before: zero, since a journal only grows.
-//! It can also leave a file that is too short. So the end of a journal is *torn* if
+//! A power cut leaves each sector of an unsynced write either written or as it was before, which is
+//! zero because a journal only grows. It can also leave a file that is too short. So the end of a
+//! journal is *torn* if
 //!
 //! 1. a record is incomplete,
 //! 2. a sector of it is zero, or the file ends before the record does, and
-//! 3. nothing follows it that could be another record; or something does, which is said.
+//! 3. nothing follows it that could be another record (if something does, that is reported).
 //!
 //! Everything else is damage.
 
@@ -16,7 +18,7 @@ use std::io::{self, Read};
 
 const BLOCK: usize = 32 << 10;
 const HEAD: usize = 7;
-/// What a disk writes as a whole.
+/// The unit that a disk writes atomically.
 const SECTOR: usize = 512;
 
 const FULL: u8 = 1;
@@ -28,7 +30,7 @@ const LAST: u8 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Whole,
-    /// The record that begins at `from` was not written to its end.
+    /// The record that begins at `from` is incomplete.
     Torn {
         from: u64,
         followed: bool,
@@ -39,7 +41,7 @@ pub(super) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Journal {
     pub(super) end: End,
-    /// Of the last whole record, if the records are batches of writes.
+    /// Sequence number of the last whole record, if the records are batches of writes.
     pub(super) last_sequence: Option<u64>,
     pub(super) length: u64,
 }
@@ -98,16 +100,16 @@ struct Sound {
     end: usize,
 }
 
-/// A fragment that cannot be believed.
+/// An invalid fragment.
 #[derive(Clone, Copy)]
 struct Bad {
     reason: &'static str,
-    /// No power cut explains it.
+    /// Damage that no power cut explains.
     surely_damage: bool,
     /// The file ends before the fragment does.
     cut: bool,
     kind: u8,
-    /// Where it ends, if its head can be believed.
+    /// Where it ends, if its head is valid.
     end: Option<usize>,
 }
 
@@ -121,7 +123,7 @@ impl Bad {
     }
 }
 
-/// The fragment at a place of a block; `None` if there is no room for one.
+/// The fragment at an offset of a block; `None` if there is no room for one.
 fn fragment(block: &[u8], at: usize) -> Option<Result<Sound, Bad>> {
     if at + HEAD > BLOCK || at >= block.len() {
         return None;
@@ -149,11 +151,11 @@ impl Head {
     fn judge(&self, block: &[u8], at: usize) -> Result<Sound, Bad> {
         let end = at + HEAD + self.length;
         if self.kind > LAST {
-            // RocksDB takes some of these for the end of the journal, and others for something to be skipped.
+            // RocksDB takes some of these for the end of the journal and skips others.
             return Err(Bad::damage("a record of a kind that is never written here"));
         }
         if self.kind == 0 && self.length == 0 {
-            // RocksDB skips the rest of the block and reports nothing.
+            // RocksDB silently skips the rest of the block.
             return Err(Bad::perhaps_torn("zeros where a record should be"));
         }
         if end > BLOCK {
@@ -168,7 +170,7 @@ impl Head {
         if self.kind != 0 && self.fits(block, at, end) {
             return Ok(Sound { kind: self.kind, end });
         }
-        // Half of a head that lies in two sectors may be lost.
+        // A head may lie in two sectors, of which one is lost.
         let in_one_sector = at % SECTOR + HEAD <= SECTOR;
         let end = (in_one_sector && self.kind != 0).then_some(end);
         Err(Bad { kind: self.kind, end, ..Bad::perhaps_torn("a record's checksum is wrong") })
@@ -180,10 +182,10 @@ impl Head {
     }
 }
 
-/// The records from the beginning on that are whole.
+/// The whole records from the beginning.
 #[derive(Default)]
 struct Front {
-    /// Where the record begins whose last fragment is still to come.
+    /// Start of the record whose last fragment has not been seen yet.
     begun: Option<u64>,
     /// Its last sequence number.
     sequence: Option<u64>,
@@ -211,14 +213,14 @@ impl Front {
     }
 }
 
-/// A batch begins with the sequence number of its first operation and how many it has.
+/// A batch begins with the sequence number of its first operation and the number of operations.
 fn last_sequence_of(batch: &[u8]) -> Option<u64> {
     let first = u64::from_le_bytes(*batch.first_chunk()?);
     let count = u32::from_le_bytes(*batch.get(8..)?.first_chunk()?);
     (first + u64::from(count)).checked_sub(1)
 }
 
-/// What the end of a journal is, whose first bad fragment stands in the current block.
+/// Classifies the end of a journal whose first invalid fragment is in the current block.
 fn tail<R: Read>(blocks: &mut Blocks<R>, at: usize, record: u64, bad: Bad) -> io::Result<End> {
     let position = blocks.start + at as u64;
     if bad.surely_damage {
@@ -241,9 +243,9 @@ fn tail<R: Read>(blocks: &mut Blocks<R>, at: usize, record: u64, bad: Bad) -> io
 struct Tail {
     /// A sector is zero, or the file is too short.
     missing: bool,
-    /// The last fragment of the record has been seen, or what is left of it.
+    /// The last fragment of the record, or its remains, has been seen.
     ended: bool,
-    /// By what is or could be another record.
+    /// Something that is or could be another record follows.
     followed: bool,
     damage: Option<&'static str>,
 }
@@ -281,7 +283,7 @@ impl Tail {
     }
 }
 
-/// Whether a part of a sector in this range is nothing but zeros. (Blocks are rows of sectors.)
+/// Whether the part of some sector in this range is all zeros. (Blocks are sequences of sectors.)
 fn has_zero_sector(block: &[u8], from: usize, to: usize) -> bool {
     let mut at = from;
     while at < to {
@@ -294,7 +296,8 @@ fn has_zero_sector(block: &[u8], from: usize, to: usize) -> bool {
     false
 }
 
-/// Whether a sound record begins anywhere from here on. Only for blocks whose fragments cannot be told apart any more.
+/// Whether a valid record begins anywhere from here on. Used for blocks whose fragment boundaries
+/// are unknown.
 fn begins_within(block: &[u8], from: usize) -> bool {
     (from..block.len()).any(|at| {
         let head = Head::at(block, at).filter(|head| matches!(head.kind, FULL | FIRST) && head.length > 0);
@@ -395,7 +398,7 @@ mod tests {
         assert_eq!(end(&after[..before.len()]), End::Whole);
     }
 
-    /// Sectors of the last record that are lost in any combination, and a file that is shorter than it was.
+    /// Loses sectors of the last record in any combination, and shortens the file.
     #[test]
     fn lost_sectors_of_the_last_record_are_torn() {
         let mut dice = StdRng::seed_from_u64(17);

@@ -1,18 +1,25 @@
-//! RocksDB's journals (write-ahead logs and manifests), looked at before RocksDB reads them.
+//! Checks RocksDB's journals (write-ahead logs and manifests) before RocksDB reads them.
 //!
-//! Its reader gives three wrong answers, which is why this comes first:
+//! RocksDB's reader handles three cases wrongly:
 //!
-//! * It refuses an unfinished last write of which some sectors arrived and others did not, as a power cut can leave it.
-//! * It drops whole records without an error: a record whose head is zero, and with it the rest of the block; one whose length
-//!   leads past the end of the file; everything behind a record of a *recycled* journal.
-//! * It may never come back from a record of a recycled journal in one that is not (facebook/rocksdb#13333).
+//! * It refuses an unfinished last write of which only some sectors reached the disk, as a power
+//!   cut can leave it.
+//! * It drops whole records without an error: a record whose head is zero, with the rest of its
+//!   block; a record whose length points past the end of the file; everything after a record of a
+//!   *recycled* journal.
+//! * It may loop for ever at a record of a recycled journal in one that is not recycled
+//!   (facebook/rocksdb#13333).
 //!
-//! 1. The last write is cut off if it is torn ([`scan`]), nothing stands behind it, and it is not known to be synced. The log syncs every
-//!    write before the next one begins, so no more than one write can be torn.
-//! 2. A manifest gets some records at once before they are synced, one for each table that was flushed. That of the state may lose
-//!    more than the last record: the files of the records before are all there, or RocksDB refuses, and the log knows what the state
-//!    must hold (`open`). That of the log may not: it says which write-ahead logs there must be.
-//! 3. Everything else that is not whole is refused.
+//! So this module reads the journals first:
+//!
+//! 1. The last write is cut off if it is torn ([`scan`]), nothing follows it, and it is not known
+//!    to be synced. The log syncs every write before the next one begins, so at most one write can
+//!    be torn.
+//! 2. A manifest gets several records before a sync, one for each flushed table. The state's
+//!    manifest may lose more than the last record: either the files of the remaining records are
+//!    all there, or RocksDB refuses; and the log knows what the state must hold (`open`). The log's
+//!    manifest may not, because it names the write-ahead logs that must exist.
+//! 3. Everything else that is incomplete is refused.
 //! 4. Nothing is changed while another process has the database open.
 
 mod scan;
@@ -24,10 +31,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Whose journals they are.
+/// The database that the journals belong to.
 #[derive(Clone, Copy)]
 pub(crate) enum Of {
-    /// `synced`: the sequence number up to which it is known to be synced.
+    /// `synced` is the sequence number up to which the log is known to be synced.
     Log {
         synced: Option<u64>,
     },
@@ -43,7 +50,7 @@ impl Of {
     }
 }
 
-/// A last write that a power cut left unfinished.
+/// A last write that a power cut left incomplete.
 struct Torn {
     path: PathBuf,
     from: u64,
@@ -52,8 +59,8 @@ struct Torn {
 
 /// Prepares the journals of a database for RocksDB.
 ///
-/// What it is about to read is synced first: a process that died between a write and its sync has left it to the system's memory, and
-/// what is concluded from it now must still be so if the power fails next.
+/// The journals are synced first. A process that died between a write and its sync left the write
+/// in the page cache, and conclusions drawn from it now must survive a power cut.
 pub(crate) fn mend(of: Of, dir: &Path) -> Result<(), OpenError> {
     for path in logs(dir).map_err(OpenError::io("list the journals in", dir))? {
         match File::open(&path).and_then(|file| file.sync_all()) {
@@ -64,7 +71,7 @@ pub(crate) fn mend(of: Of, dir: &Path) -> Result<(), OpenError> {
     if inspect(of, dir).is_ok_and(|torn| torn.is_empty()) {
         return Ok(());
     }
-    // Perhaps somebody is writing at this moment.
+    // Another process may be writing now.
     let lock = dir.join("LOCK");
     let locked = files::lock(&lock, true).map_err(OpenError::io("lock", &lock))?;
     let _lock = locked.ok_or_else(|| OpenError::InUse { path: dir.to_owned() })?;
@@ -74,7 +81,7 @@ pub(crate) fn mend(of: Of, dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// As [`mend`], but changes nothing.
+/// Like [`mend`], but changes nothing.
 pub(crate) fn check(of: Of, dir: &Path) -> Result<(), OpenError> {
     match inspect(of, dir)?.pop() {
         None => Ok(()),
@@ -97,7 +104,7 @@ impl Torn {
     }
 }
 
-/// Refuses what is damaged. Returns what is torn.
+/// Refuses damage. Returns torn writes.
 fn inspect(of: Of, dir: &Path) -> Result<Vec<Torn>, OpenError> {
     let logs = logs(dir).map_err(OpenError::io("list the journals in", dir))?;
     let mut torn = Vec::from_iter(inspect_row(of, dir, &logs, false)?);
@@ -111,12 +118,13 @@ fn inspect(of: Of, dir: &Path) -> Result<Vec<Torn>, OpenError> {
     Ok(torn)
 }
 
-/// Journals that continue each other: only the last one with anything in it may be torn, and only its last record unless it may `lose_more`.
+/// Checks journals that continue each other. Only the last non-empty one may be torn, and only in
+/// its last record unless it may `lose_more`.
 fn inspect_row(of: Of, dir: &Path, journals: &[PathBuf], lose_more: bool) -> Result<Option<Torn>, OpenError> {
     let (mut torn, mut last_sequence): (Option<Torn>, _) = (None, None);
     for path in journals {
         let journal = match File::open(path).and_then(scan::read) {
-            // Somebody else has the directory open; opening it will say so.
+            // Another process has the directory open; opening it will say so.
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
             other => other.map_err(OpenError::io("read", path))?,
         };
@@ -169,7 +177,7 @@ fn logs(dir: &Path) -> io::Result<Vec<PathBuf>> {
 fn manifest(dir: &Path) -> io::Result<Option<PathBuf>> {
     match std::fs::read_to_string(dir.join("CURRENT")) {
         Ok(name) => Ok(Some(dir.join(name.trim_end()))),
-        // What is wrong with it, RocksDB will say.
+        // RocksDB will report the error.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => Ok(None),
         Err(e) => Err(e),
     }
