@@ -145,7 +145,8 @@ async fn what_etcd_answers() -> Result<()> {
             ensure!((path, ours.status) == ("/v3alpha/kv/put", 404), "{path}: {ours:?}");
             continue;
         };
-        let mut theirs: Value = serde_json::from_str(theirs)?;
+        // Go writes another blank in some builds, so that nobody compares its texts.
+        let mut theirs: Value = serde_json::from_str(&theirs.replace('\u{a0}', " "))?;
         compared += 1;
         if (path, theirs["code"].as_i64()) == ("/v3/election/leader", Some(2)) {
             // docs/errors.md: the code that fits.
@@ -164,6 +165,10 @@ async fn what_etcd_answers() -> Result<()> {
                 theirs.as_object_mut().context("an object")?.remove(field);
                 ours_json.as_object_mut().context("an object")?.remove(field);
             }
+        }
+        if path == "/v3/cluster/member/list" {
+            // Every header here has the revision; etcd leaves it out of this one.
+            ours_json["header"].as_object_mut().context("an object")?.remove("revision");
         }
         if status != "200" {
             // Clients of 3.4 and 3.5 look there.
