@@ -4,28 +4,29 @@
 //! # The idea
 //!
 //! A call that waits for a place may end without its answer: its caller cancels, or the connection
-//! breaks. Its member must then end the place. But the client may have asked for the same place again
-//! at another member, and that call may have been answered. So the commands of a member carry the
-//! number of their *attempt* ([`Cancel`] explains it), and a member that gives up cancels this number.
+//! breaks. Its member must then end the place. But the client may have asked for the same place
+//! again at another member, and that call may have been answered. So the commands of a member carry
+//! the number of their *attempt* ([`Cancel`] explains it), and a member that gives up cancels this
+//! number.
 //!
 //! # Rows
 //!
 //! No place has a row for its attempts alone. The row that says that the place ends with its lease
-//! (an attached key, a dependent of a session) holds them: the attempts that asked for the place and
-//! were not cancelled, the oldest first, eight bytes each. It comes and goes with the place, so there
-//! is nothing to clean up. The row of the lease holds the attempts that were cancelled.
+//! (an attached key, a dependent of a session) holds them: the attempts that asked for the place
+//! and were not cancelled, the oldest first, eight bytes each. It comes and goes with the place, so
+//! there is nothing to clean up. The row of the lease holds the attempts that were cancelled.
 //!
 //! # Invariants
 //!
-//! 1. A place that is *held* stays while one attempt is left that asked for it and was not cancelled:
-//!    that one may have told its client.
-//! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left. The
-//!    member of an earlier one may be dead, and its client is the one that asked again.
+//! 1. A place that is *held* stays while one attempt is left that asked for it and was not
+//!    cancelled: that one may have told its client.
+//! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left.
+//!    The member of an earlier one may be dead, and its client is the one that asked again.
 //! 3. A place that was asked for without an attempt, or by more than [`MOST_ATTEMPTS`], or that a
 //!    client put by hand, stays whatever is cancelled. Its row is empty.
-//! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it, the
-//!    last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same result in
-//!    either order, and a second copy of the call's command has none.
+//! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it,
+//!    the last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same
+//!    result in either order, and a second copy of the call's command has none.
 //! 5. A lease that is gone has no places, so there is nothing to remember for it.
 
 use crate::coord::Dependent;

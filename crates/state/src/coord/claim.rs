@@ -1,18 +1,25 @@
 //! Claims: Juju's leadership, a name held for a duration at least.
 //!
-//! A claim is taken, extended or denied by one command that decides on what is there. It ends by a timer, which the node that leads
-//! starts anew for every extension; nothing ends by time alone.
+//! A claim is taken, extended or denied by one command that decides on what is there. It ends by a
+//! timer, which the node that leads starts anew for every extension; nothing ends by time alone.
 //!
-//! 1. A tenure never gets shorter: the timer always runs for the longest duration that was promised in it.
-//! 2. An extension that is a command gives the timer a new id, so that an end which was on its way before it has no effect.
+//! 1. A tenure never gets shorter: the timer always runs for the longest duration that was promised
+//!    in it.
+//! 2. An extension that is a command gives the timer a new id, so that an end which was on its way
+//!    before it has no effect.
 //! 3. An extension changes no key: guards and watches see nothing.
-//! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the whole duration again.
-//! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
-//! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back to it.
-//! 7. Who asks again while it waits keeps its place, for the duration that was asked for last. A place belongs to one session (or to
-//!    none): another session stands in line for itself, under whatever name. It does not belong to a call, so no attempt gives it up.
-//! 8. A tenure has one holder: a session, and an instance in it. More than one have it only if each of them, the first one too, asked to
-//!    share it. Without a session the instance alone tells processes apart, so it must be named.
+//! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the
+//!    whole duration again.
+//! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the
+//!    same revision.
+//! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back
+//!    to it.
+//! 7. Who asks again while it waits keeps its place, for the duration that was asked for last. A
+//!    place belongs to one session (or to none): another session stands in line for itself, under
+//!    whatever name. It does not belong to a call, so no attempt gives it up.
+//! 8. A tenure has one holder: a session, and an instance in it. More than one have it only if each
+//!    of them, the first one too, asked to share it. Without a session the instance alone tells
+//!    processes apart, so it must be named.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
@@ -34,7 +41,8 @@ struct Bid<'a> {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Each item is decided for itself; a name counts once in a command, because a revision is one fence.
+    /// Each item is decided for itself; a name counts once in a command, because a revision is one
+    /// fence.
     pub(super) fn claims(&mut self, session: LeaseId, items: &[Claim]) -> Result<CoordResponse, Stop> {
         if session == 0 && items.iter().any(|item| item.instance.is_empty() && item.twin != Twin::Share) {
             return Err(Rejection::Malformed.into());
@@ -158,7 +166,8 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Waiting { ticket })
     }
 
-    /// A session gives up its own place. Without one it is an operator's: all places under that name.
+    /// A session gives up its own place. Without one it is an operator's: all places under that
+    /// name.
     pub(super) fn unclaim(&mut self, session: LeaseId, unclaim: &Unclaim) -> Result<CoordResponse, Stop> {
         let Unclaim { claim, holder, instance } = unclaim;
         let instance = instance_of(session, instance);
@@ -191,7 +200,8 @@ impl<V: View> Batch<'_, V> {
         if !meant {
             return Err(Rejection::NotHolder.into());
         }
-        // Keys that go say no cause: who finds no such note in the revision of an end knows that the claim's time was over.
+        // Keys that go say no cause: who finds no such note in the revision of an end knows that
+        // the claim's time was over.
         let note = Json::new().text("claim", &claim.name).text("holder", &tenure.holder);
         let note = note.text("instance", &tenure.instance).number("fence", tenure.fence).done();
         self.show(keys::revoked_key(&claim.namespace), note, 0);
@@ -265,7 +275,8 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Who waits first. Tickets rise, so it is looked for from where the one before stood: not among the deleted rows of all who waited.
+    /// Who waits first. Tickets rise, so it is looked for from where the one before stood: not
+    /// among the deleted rows of all who waited.
     fn next_waiter(&self, claim: &Name, head: &ClaimHead) -> Result<Option<(u64, ClaimWaiter)>, Fault> {
         if head.waiting == 0 {
             return Ok(None);

@@ -1,7 +1,8 @@
 //! What elections, locks and claims can be told to do: the commands of conclave.v1.
 //!
-//! One command is one decision, taken in `apply`. Durations are numbers of milliseconds that the state only remembers; 0 switches the
-//! feature off. As everywhere in the log, variants and fields are only ever appended.
+//! One command is one decision, taken in `apply`. Durations are numbers of milliseconds that the
+//! state only remembers; 0 switches the feature off. As everywhere in the log, variants and fields
+//! are only ever appended.
 
 use crate::LeaseId;
 use bytes::Bytes;
@@ -18,7 +19,8 @@ pub struct Coord {
     pub body: CoordBody,
 }
 
-/// What must be true for the operation to take place. Of bodies that name one election or one claim only.
+/// What must be true for the operation to take place. Of bodies that name one election or one claim
+/// only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
     /// The term id of an election (also of one whose leader is gone), the fence of a claim.
@@ -78,7 +80,8 @@ pub struct Enter {
     pub takeover: bool,
     /// A priority above the leader's takes the leadership.
     pub preempt: bool,
-    /// How long nobody leads after this candidate was lost as a leader (expired, evicted, held too long).
+    /// How long nobody leads after this candidate was lost as a leader (expired, evicted, held too
+    /// long).
     pub lock_delay_ms: u64,
     /// How long it may lead in one term.
     pub max_hold_ms: u64,
@@ -210,7 +213,8 @@ pub enum LockMode {
     Exclusive,
     /// Beside others that share.
     Shared,
-    /// Permits of a semaphore: beside others as long as the weights add up to no more than the capacity.
+    /// Permits of a semaphore: beside others as long as the weights add up to no more than the
+    /// capacity.
     Permits { weight: u32, capacity: u32 },
 }
 
@@ -228,7 +232,8 @@ pub struct Release {
 pub struct Claim {
     pub claim: Name,
     pub holder: String,
-    /// Which process in the session this is; the session's own if empty. Without a session it must be named, unless the tenure is shared.
+    /// Which process in the session this is; the session's own if empty. Without a session it must
+    /// be named, unless the tenure is shared.
     pub instance: String,
     pub duration_ms: u64,
     pub twin: Twin,
@@ -305,8 +310,8 @@ impl Default for Limits {
     }
 }
 
-/// The Raft leader's word that these timers have run out. Ignored unless the entry's own term is `term`. A timer that was disarmed or
-/// armed anew has another id by now, and is passed over.
+/// The Raft leader's word that these timers have run out. Ignored unless the entry's own term is
+/// `term`. A timer that was disarmed or armed anew has another id by now, and is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoordTimer {
     pub ids: Vec<u64>,

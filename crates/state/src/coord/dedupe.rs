@@ -1,10 +1,13 @@
-//! The last answers of each session, for requests that are asked again because their answer was lost.
+//! The last answers of each session, for requests that are asked again because their answer was
+//! lost.
 //!
-//! 1. A request that was answered is not executed again while its answer is remembered. What was refused had no effect, and is not
-//!    remembered: asked again, it is decided again.
-//! 2. A session's memory is a ring of [`SESSION`] answers and goes with its lease. Operators without a session share one of [`SHARED`].
-//! 3. An answer is told again only to the operation that it was given to, by the same party: the memory says what was asked. An id that
-//!    two operations use is refused to the second one, so that nobody is told of a grant that is somebody else's.
+//! 1. A request that was answered is not executed again while its answer is remembered. What was
+//!    refused had no effect, and is not remembered: asked again, it is decided again.
+//! 2. A session's memory is a ring of [`SESSION`] answers and goes with its lease. Operators
+//!    without a session share one of [`SHARED`].
+//! 3. An answer is told again only to the operation that it was given to, by the same party: the
+//!    memory says what was asked. An id that two operations use is refused to the second one, so
+//!    that nobody is told of a grant that is somebody else's.
 
 use super::field::fields;
 use super::row::Dependent;
@@ -34,7 +37,8 @@ struct Memo {
 fields!(Memo { about, answer });
 
 impl<V: View> Batch<'_, V> {
-    /// Whether the command is a retry of one that was answered, and will have no other effect than that answer.
+    /// Whether the command is a retry of one that was answered, and will have no other effect than
+    /// that answer.
     pub(crate) fn is_remembered(&self, command: &Command) -> Result<bool, Fault> {
         match command {
             Command::Coord(coord) => match &coord.dedupe {
@@ -48,7 +52,8 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    /// An answer is given again to an operation that asks for a place. Its attempt may be another one.
+    /// An answer is given again to an operation that asks for a place. Its attempt may be another
+    /// one.
     pub(super) fn found_by_dedupe(
         &mut self,
         session: LeaseId,
@@ -119,8 +124,8 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// A fingerprint of which operation it is, on what, and about whom. How it is to be done is left out, and so is the attempt, which differs
-/// from member to member.
+/// A fingerprint of which operation it is, on what, and about whom. How it is to be done is left
+/// out, and so is the attempt, which differs from member to member.
 fn about(body: &CoordBody) -> u64 {
     let none = "";
     match body {

@@ -1,7 +1,9 @@
-//! The bytes of coordination rows: a format byte, then the fields in the order of their declaration.
+//! The bytes of coordination rows: a format byte, then the fields in the order of their
+//! declaration.
 //!
-//! Whole numbers are variable-length (zigzag if signed), texts and lists have their length before them, choices a byte. Nothing names
-//! its fields: a row is as long as what it says. A change of a row's fields is a new format byte.
+//! Whole numbers are variable-length (zigzag if signed), texts and lists have their length before
+//! them, choices a byte. Nothing names its fields: a row is as long as what it says. A change of a
+//! row's fields is a new format byte.
 
 use crate::view::Fault;
 use bytes::Bytes;

@@ -8,7 +8,8 @@ use super::row::{
 use super::{CoordResponse, Limits, Name};
 use std::fmt::Debug;
 
-/// What comes of the row, if it is of this kind. What can be read is written as it can be read again.
+/// What comes of the row, if it is of this kind. What can be read is written as it can be read
+/// again.
 pub(crate) fn coordination_row(kind: u8, row: &[u8]) -> String {
     match kind % 15 {
         0 => read::<ElectionHead>(row),

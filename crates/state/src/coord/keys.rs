@@ -17,8 +17,9 @@
 //! | `t`, id | a timer |
 //! | `x` | the last id given to a timer or a place in line |
 //!
-//! Texts are escaped and ended as keys of the table kv are, so that rows of one name are neighbours and names stand in order.
-//! In projected keys a slash, a percent sign or a control byte inside a part is written `%2f`.
+//! Texts are escaped and ended as keys of the table kv are, so that rows of one name are neighbours
+//! and names stand in order. In projected keys a slash, a percent sign or a control byte inside a
+//! part is written `%2f`.
 
 use super::{Kind, Name};
 use crate::LeaseId;
@@ -301,7 +302,8 @@ pub fn term_key(election: &Name) -> Vec<u8> {
     under("e", election, &["term"])
 }
 
-/// Made when the term's leader is installed, gone when it ends, never used again: to exist is to lead.
+/// Made when the term's leader is installed, gone when it ends, never used again: to exist is to
+/// lead.
 pub fn leader_key(election: &Name, term_id: i64) -> Vec<u8> {
     under("e", election, &["leader", &hex(term_id)])
 }
@@ -345,7 +347,8 @@ pub fn limits_key(namespace: &str) -> Vec<u8> {
     projected("n", &[namespace])
 }
 
-/// The last revocation of a claim in a namespace. One key is enough, as a revision revokes one claim.
+/// The last revocation of a claim in a namespace. One key is enough, as a revision revokes one
+/// claim.
 pub fn revoked_key(namespace: &str) -> Vec<u8> {
     projected("r", &[namespace])
 }

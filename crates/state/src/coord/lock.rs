@@ -1,16 +1,19 @@
 //! Locks: exclusive, shared, and permits of a semaphore, one at a time or several at once.
 //!
-//! A request takes a turn in the line of each lock that it names, all in one command, and its fence is the revision of that command.
-//! It holds all of its locks from the moment when it is first in every one of those lines and fits beside those who hold them.
+//! A request takes a turn in the line of each lock that it names, all in one command, and its fence
+//! is the revision of that command. It holds all of its locks from the moment when it is first in
+//! every one of those lines and fits beside those who hold them.
 //!
-//! 1. First come, first served, of every lock: nobody passes one who waits, also not who would fit (no barging, no starving writers).
-//! 2. No deadlock among requests: turns of one command are taken together, so the oldest request waits for holders only.
+//! 1. First come, first served, of every lock: nobody passes one who waits, also not who would fit
+//!    (no barging, no starving writers).
+//! 2. No deadlock among requests: turns of one command are taken together, so the oldest request
+//!    waits for holders only.
 //! 3. A fence is held once. Fences of a lock are granted in rising order.
 //! 4. To find whose turn it is costs the same however many had theirs before ([`LockHead::first`]).
 //! 5. A lock that nobody holds, waits for or is kept from has no row.
-//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That costs
-//!    one row, which goes with the request, and none of the answers that the session's client wants
-//!    remembered.
+//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That
+//!    costs one row, which goes with the request, and none of the answers that the session's client
+//!    wants remembered.
 
 use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
@@ -293,7 +296,8 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Whose turn it is. Where a line was, deleted rows may lie thick: none is read if nobody waits, and only from the first on if somebody does.
+    /// Whose turn it is. Where a line was, deleted rows may lie thick: none is read if nobody
+    /// waits, and only from the first on if somebody does.
     fn next_turn(&self, lock: &Name) -> Result<Option<i64>, Fault> {
         let head = self.lock_head(lock)?;
         if head.waiting == 0 {

@@ -2,10 +2,11 @@
 //!
 //! # The idea
 //!
-//! Every operation is one command and one decision in `apply`; nobody reads first and decides later. To wait costs no further command:
-//! a command takes a place in line, and some later one (a release, the end of a lease, a timer) grants what is waited for. What is decided
-//! stands in rows of [`Table::Coord`](crate::Table::Coord), and is *projected* into ordinary keys under `/_conclave/`, in the same revision, so
-//! that any etcd client can read, watch and compare it.
+//! Every operation is one command and one decision in `apply`; nobody reads first and decides
+//! later. To wait costs no further command: a command takes a place in line, and some later one (a
+//! release, the end of a lease, a timer) grants what is waited for. What is decided stands in rows
+//! of [`Table::Coord`](crate::Table::Coord), and is *projected* into ordinary keys under
+//! `/_conclave/`, in the same revision, so that any etcd client can read, watch and compare it.
 //!
 //! | Projected key | Value | Lease | There while |
 //! |---|---|---|---|
@@ -20,21 +21,28 @@
 //! | `p/<ns>/<name>/<entity>` | reason (JSON) | pinner's | it pins |
 //! | `n/<ns>` | limits (JSON) | – | they are not the defaults |
 //!
-//! Time does not enter: what needs a clock is a *timer*, a row with an id and a number of milliseconds. The node that leads arms it and
-//! says when it has run out ([`CoordTimer`]); an id is never used twice, so what was meant for an earlier timer has no effect.
+//! Time does not enter: what needs a clock is a *timer*, a row with an id and a number of
+//! milliseconds. The node that leads arms it and says when it has run out ([`CoordTimer`]); an id
+//! is never used twice, so what was meant for an earlier timer has no effect.
 //!
 //! # Invariants
 //!
-//! 1. At most one leader an election, one tenure a claim; holders of a lock agree in mode and fit its capacity.
-//! 2. Fences are revisions: they rise with every grant of a name, also across its deletion. A term id, a tenure and a lock's fence
-//!    belong to one grant for ever.
-//! 3. Nothing depends on a lease that is not there: the command that ends a lease ends candidacies, locks, places and pins with it, one
-//!    step for each election, lock and claim, in the order of their names.
-//! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
-//!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
-//! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
-//! 6. A command without effect takes no revision and no row but the memory of its answer, and of its attempt.
-//! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another one, and who had it before is told.
+//! 1. At most one leader an election, one tenure a claim; holders of a lock agree in mode and fit
+//!    its capacity.
+//! 2. Fences are revisions: they rise with every grant of a name, also across its deletion. A term
+//!    id, a tenure and a lock's fence belong to one grant for ever.
+//! 3. Nothing depends on a lease that is not there: the command that ends a lease ends candidacies,
+//!    locks, places and pins with it, one step for each election, lock and claim, in the order of
+//!    their names.
+//! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of
+//!    the keys: a change of leader reads DELETE of the old leader's key, PUT of the new one's, PUT
+//!    of the term.
+//! 5. A term key says the revision that wrote it, so that no change of an election is without its
+//!    event.
+//! 6. A command without effect takes no revision and no row but the memory of its answer, and of
+//!    its attempt.
+//! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another
+//!    one, and who had it before is told.
 //! 8. A hand-over writes a number of rows that does not grow with the line.
 
 mod claim;
@@ -173,7 +181,8 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    /// The refusal tells where things stand. An expectation of what names no single election or claim is never met.
+    /// The refusal tells where things stand. An expectation of what names no single election or
+    /// claim is never met.
     fn check_expect(&self, expect: &Expect, body: &CoordBody) -> Result<(), Stop> {
         let (fence, revision, holder) = match (body.election(), body.claim()) {
             (Some(name), _) => {

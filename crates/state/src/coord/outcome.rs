@@ -23,7 +23,8 @@ pub enum CoordResponse {
 /// An election after an operation. Who waits is read from the state, at this revision if need be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Term {
-    /// The revision that installed the leader; kept when the leader goes, 0 before the first. The fencing token.
+    /// The revision that installed the leader; kept when the leader goes, 0 before the first. The
+    /// fencing token.
     pub id: i64,
     /// How many leaders there were since the election began.
     pub seq: u64,
@@ -49,7 +50,8 @@ pub enum ClaimAnswer {
         fence: i64,
         timer: u64,
     },
-    /// The tenure that there was. `longest_ms`: up to this long it can be extended without a command.
+    /// The tenure that there was. `longest_ms`: up to this long it can be extended without a
+    /// command.
     Extended {
         fence: i64,
         timer: u64,
@@ -73,7 +75,8 @@ pub enum ClaimAnswer {
     Repeated {},
 }
 
-/// The proof of a leadership, a lock or a claim: a number that rises with every grant, and compares that hold while it lasts.
+/// The proof of a leadership, a lock or a claim: a number that rises with every grant, and compares
+/// that hold while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub fence: i64,

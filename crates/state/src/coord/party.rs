@@ -1,18 +1,21 @@
 //! Parties: whose place in an election is whose, and whose tenure of a claim.
 //!
-//! A party is a session and an instance in it. Two requests are of one party only if both are the same, so that a field which two
-//! processes leave out never makes them one.
+//! A party is a session and an instance in it. Two requests are of one party only if both are the
+//! same, so that a field which two processes leave out never makes them one.
 //!
 //! 1. An instance that is left out is the session's own: its id in hexadecimal.
-//! 2. A place belongs to one session. Another session takes it over, with a term of its own, or is refused.
-//! 3. A claim outlives its session. Then the instance alone says whose it is: a process that comes back names it.
+//! 2. A place belongs to one session. Another session takes it over, with a term of its own, or is
+//!    refused.
+//! 3. A claim outlives its session. Then the instance alone says whose it is: a process that comes
+//!    back names it.
 
 use super::row::{Candidate, Tenure};
 use crate::LeaseId;
 use crate::machine::Batch;
 use crate::view::{Fault, View};
 
-/// The instance that a request speaks for. Without a session there is none of its own, and an empty one stays empty.
+/// The instance that a request speaks for. Without a session there is none of its own, and an empty
+/// one stays empty.
 pub fn instance_of(session: LeaseId, named: &str) -> String {
     if named.is_empty() && session != 0 { format!("{session:x}") } else { named.to_owned() }
 }
@@ -23,7 +26,8 @@ impl Candidate {
         self.lease == session && self.instance == instance_of(session, named)
     }
 
-    /// Whether a request to leave means this candidacy. Without a session it is an operator's, and may mean anybody's.
+    /// Whether a request to leave means this candidacy. Without a session it is an operator's, and
+    /// may mean anybody's.
     pub(super) fn is_left_by(&self, session: LeaseId, named: Option<&str>) -> bool {
         let meant = named.is_none_or(|named| self.instance == instance_of(session, named));
         meant && (session == 0 || self.lease == session)
@@ -31,7 +35,8 @@ impl Candidate {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Whether the tenure is the one of this instance (as [`instance_of`] tells it) in this session.
+    /// Whether the tenure is the one of this instance (as [`instance_of`] tells it) in this
+    /// session.
     pub(super) fn is_own(&self, tenure: &Tenure, session: LeaseId, instance: &str) -> Result<bool, Fault> {
         if tenure.instance != instance {
             return Ok(false);

@@ -1,7 +1,8 @@
 //! Pins: a set of entities that keep a claim from expiring, for maintenance.
 //!
-//! A pin on a claim that nobody holds is for whoever holds it next. A pin may depend on the pinner's session and may have an end; nobody
-//! has to clean up after the dead. A claim has a bounded number of pins. Revoking does not ask the pins, and leaves them for the next holder.
+//! A pin on a claim that nobody holds is for whoever holds it next. A pin may depend on the
+//! pinner's session and may have an end; nobody has to clean up after the dead. A claim has a
+//! bounded number of pins. Revoking does not ask the pins, and leaves them for the next holder.
 
 use super::project::Json;
 use super::row::{ClaimHead, Dependent, PinRow, Purpose};

@@ -1,8 +1,9 @@
 //! Projection: what the rows say, as ordinary keys under the reserved prefix.
 //!
-//! Operations name the keys that they mean to be there or gone; at the end of the command each key is compared with what it is, and
-//! changed if it differs. So a key changes at most once in a revision, however often an operation changed its mind, and a command
-//! that changed nothing takes no revision.
+//! Operations name the keys that they mean to be there or gone; at the end of the command each key
+//! is compared with what it is, and changed if it differs. So a key changes at most once in a
+//! revision, however often an operation changed its mind, and a command that changed nothing takes
+//! no revision.
 
 use crate::bounds::Budget;
 use crate::keys::{prefix_range, range_rows};
@@ -46,8 +47,8 @@ impl<V: View> Batch<'_, V> {
         if coord::is_reserved(key) { Err(Rejection::Reserved.into()) } else { Ok(()) }
     }
 
-    /// Refuses a deletion that would remove a reserved key. A range that merely could contain one passes: "delete all" works as long as
-    /// nothing is coordinated.
+    /// Refuses a deletion that would remove a reserved key. A range that merely could contain one
+    /// passes: "delete all" works as long as nothing is coordinated.
     pub(crate) fn check_raw_range(&self, range: &KeyRange) -> Result<(), Stop> {
         if range.end.is_empty() {
             return if self.target(&range.key)?.current.is_some() { self.check_raw(&range.key) } else { Ok(()) };

@@ -1,7 +1,7 @@
 //! Reading elections, locks and claims: what services answer from, generic over any [`View`].
 //!
-//! Lists come in pages: `after` is the last one of the page before. Nothing here walks further than the page, except
-//! [`position`], [`lock_position`] and [`claim_position`], which count.
+//! Lists come in pages: `after` is the last one of the page before. Nothing here walks further than
+//! the page, except [`position`], [`lock_position`] and [`claim_position`], which count.
 
 use super::election;
 use super::row::{self, Candidate, ClaimHead, ClaimWaiter, LockHead, LockRequest, PinRow, TimerRow, must};

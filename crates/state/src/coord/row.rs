@@ -1,7 +1,8 @@
 //! The rows of elections, locks and claims.
 //!
-//! A head says who leads or holds and how many wait; each that waits has a row of its own, and one in the line. The leader of an election
-//! stands in the head and not in the line: nowhere is it said twice.
+//! A head says who leads or holds and how many wait; each that waits has a row of its own, and one
+//! in the line. The leader of an election stands in the head and not in the line: nowhere is it
+//! said twice.
 
 use super::field::{self, Field, choices, fields};
 use super::{Limits, LockMode, LockPart, Name, keys};
@@ -92,7 +93,8 @@ impl Cause {
         Cause::ALL.into_iter().find(|cause| cause.word() == word)
     }
 
-    /// The holder did not give up what it held: others may have to be protected from what it still does.
+    /// The holder did not give up what it held: others may have to be protected from what it still
+    /// does.
     pub(crate) fn is_abnormal(self) -> bool {
         matches!(self, Cause::Expired | Cause::Evicted | Cause::HoldEnded)
     }
@@ -129,7 +131,8 @@ pub(crate) struct ElectionHead {
     /// While not 0 nobody is installed.
     pub(crate) delay_timer: u64,
     pub(crate) hold_timer: u64,
-    /// While anybody waits nobody stands before this place: to look for the first from here passes over no rows of those who did.
+    /// While anybody waits nobody stands before this place: to look for the first from here passes
+    /// over no rows of those who did.
     pub(crate) first: Place,
 }
 
@@ -181,7 +184,8 @@ pub(crate) struct LockHead {
     pub(crate) capacity: u32,
     /// The fence that ended last.
     pub(crate) last: i64,
-    /// Nobody in line has a smaller fence: to look for the first from here passes over no rows of those who were.
+    /// Nobody in line has a smaller fence: to look for the first from here passes over no rows of
+    /// those who were.
     pub(crate) first: i64,
 }
 

@@ -1,7 +1,8 @@
 //! What ends by itself: sessions and timers, gathered first and settled together.
 //!
-//! One command may end many leases and timers. Everything that they touch is collected, and then each election, each lock and each
-//! claim is edited once, in the order of the names: the result does not depend on the order in which the leases were named.
+//! One command may end many leases and timers. Everything that they touch is collected, and then
+//! each election, each lock and each claim is edited once, in the order of the names: the result
+//! does not depend on the order in which the leases were named.
 
 use super::field;
 use super::keys;

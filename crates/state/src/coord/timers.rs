@@ -1,7 +1,9 @@
 //! Timers: what needs a clock, said in rows and ended by commands.
 //!
-//! 1. An id is given once. Whoever no longer means a timer deletes its row; a command that names it then has no effect.
-//! 2. A new leader arms all timers that have rows, each for its whole time: nothing ends earlier than it was promised.
+//! 1. An id is given once. Whoever no longer means a timer deletes its row; a command that names it
+//!    then has no effect.
+//! 2. A new leader arms all timers that have rows, each for its whole time: nothing ends earlier
+//!    than it was promised.
 
 use super::keys;
 use super::row::{self, Purpose, TimerRow};

@@ -1,8 +1,10 @@
-//! Tokens: compares that hold exactly as long as a tenure lasts, for any transaction of any etcd client.
+//! Tokens: compares that hold exactly as long as a tenure lasts, for any transaction of any etcd
+//! client.
 //!
-//! A tenure has a key of its own, made when it begins and never made again. So the compare "this key was created by that revision" is
-//! true from the grant to the end, whatever is proclaimed or extended in between, and false for ever after; also if the same holder
-//! comes to hold again. Resources outside the store compare fences: the larger one is the later.
+//! A tenure has a key of its own, made when it begins and never made again. So the compare "this
+//! key was created by that revision" is true from the grant to the end, whatever is proclaimed or
+//! extended in between, and false for ever after; also if the same holder comes to hold again.
+//! Resources outside the store compare fences: the larger one is the later.
 
 use super::keys;
 use super::{LockPart, Name, Token};

@@ -1,8 +1,9 @@
 //! Entering an election.
 //!
-//! 1. One candidate of a name an election. It belongs to one session, and to one instance in it, which finds its place when it enters
-//!    again.
-//! 2. Another session or instance is refused as long as the candidate stands, or takes over its place, with a term of its own.
+//! 1. One candidate of a name an election. It belongs to one session, and to one instance in it,
+//!    which finds its place when it enters again.
+//! 2. Another session or instance is refused as long as the candidate stands, or takes over its
+//!    place, with a term of its own.
 //! 3. Who only tries leaves no trace unless it leads.
 
 use super::{Edit, Told};

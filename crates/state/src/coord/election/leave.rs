@@ -76,8 +76,8 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::EvictedEverywhere { evicted: names.len() as u64 })
     }
 
-    /// Ends the election for everybody. Its term key goes, which tells those who watch. A later election of that name counts from one
-    /// again, with term ids above all there were.
+    /// Ends the election for everybody. Its term key goes, which tells those who watch. A later
+    /// election of that name counts from one again, with term ids above all there were.
     pub(in crate::coord) fn delete_election(&mut self, name: &Name) -> Result<CoordResponse, Stop> {
         let head = self.election_head(name)?.ok_or(Rejection::NoElection)?;
         let mut ids: Vec<String> = head.leader.clone().into_iter().collect();

@@ -1,11 +1,14 @@
 //! The line of an election: who waits, in order of place.
 //!
-//! A place is a class (the priority) and a rank. Arrivals get rising ranks; to stand before the first in line is to have its class and a
-//! lower rank. Moving within the line exchanges places, so nobody else is written.
+//! A place is a class (the priority) and a rank. Arrivals get rising ranks; to stand before the
+//! first in line is to have its class and a lower rank. Moving within the line exchanges places, so
+//! nobody else is written.
 //!
-//! Who goes leaves a deleted row behind, and where a line moves they lie thick at its front. So the head remembers a place that nobody
-//! stands before ([`ElectionHead::first`](crate::coord::row::ElectionHead)): it moves on with whoever is found first, and back to who comes
-//! before it. To find who is next costs the same however many were before.
+//! Who goes leaves a deleted row behind, and where a line moves they lie thick at its front. So the
+//! head remembers a place that nobody stands before
+//! ([`ElectionHead::first`](crate::coord::row::ElectionHead)): it moves on with whoever is found
+//! first, and back to who comes before it. To find who is next costs the same however many were
+//! before.
 
 use super::Edit;
 use crate::coord::Name;
@@ -53,7 +56,8 @@ impl<V: View> Batch<'_, V> {
         Ok(first)
     }
 
-    /// The place before everybody who waits; for one of higher priority in its own class, so that it stays before later arrivals.
+    /// The place before everybody who waits; for one of higher priority in its own class, so that
+    /// it stays before later arrivals.
     fn front(&self, edit: &mut Edit<'_>, priority: i64) -> Result<Place, Fault> {
         Ok(match self.first_in_line(edit)? {
             Some((Place { class, rank }, _)) if class >= priority => Place { class, rank: rank - 1 },
@@ -70,8 +74,9 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Makes one that waits the leader; the leader is first in line then. Without a leader it is put first in line: what forbids
-    /// that anybody leads forbids this too. Gives whether anything moved.
+    /// Makes one that waits the leader; the leader is first in line then. Without a leader it is
+    /// put first in line: what forbids that anybody leads forbids this too. Gives whether anything
+    /// moved.
     pub(super) fn lead(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
         let Some(old) = edit.head.leader.clone() else { return self.put_in_front(edit, id, row) };
         self.leave_line(edit, row.place);

@@ -1,11 +1,14 @@
-//! Queue elections: Atomix's model, with fences, priorities, hand-over and what its versions got wrong put right.
+//! Queue elections: Atomix's model, with fences, priorities, hand-over and what its versions got
+//! wrong put right.
 //!
-//! An operation opens the election, changes who leads and who waits, and closes it. Closing installs the first in line if nobody leads
-//! and nothing forbids it, and makes the one step of term that the whole operation comes to.
+//! An operation opens the election, changes who leads and who waits, and closes it. Closing
+//! installs the first in line if nobody leads and nothing forbids it, and makes the one step of
+//! term that the whole operation comes to.
 //!
 //! 1. One step of term an operation at most, whatever it did in between.
 //! 2. The leader stands in the head, everybody else in the line, each once.
-//! 3. The term id is the revision that installed the leader, and stays when the leader goes. The sequence counts installations.
+//! 3. The term id is the revision that installed the leader, and stays when the leader goes. The
+//!    sequence counts installations.
 
 mod enter;
 mod leave;

@@ -1,7 +1,8 @@
 //! Planned hand-over, and what the leader proclaims.
 //!
-//! Somebody asks for a transfer; the leader sees it in the term, finishes what it does, and hands over: at no revision are there two
-//! leaders, and none without one. A request ends when the leader changes, when the one that it names goes, or at its deadline.
+//! Somebody asks for a transfer; the leader sees it in the term, finishes what it does, and hands
+//! over: at no revision are there two leaders, and none without one. A request ends when the leader
+//! changes, when the one that it names goes, or at its deadline.
 
 use super::Told;
 use crate::Rejection;
