@@ -35,13 +35,13 @@ use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Table, View};
 use crate::{Cancel, LeaseId, PlaceId, Rejection, Response, keys};
 
-/// So many attempts for one place are told apart.
+/// The most attempts recorded for one place.
 const MOST_ATTEMPTS: usize = 8;
 
-/// So many cancelled attempts of one lease are remembered.
+/// The number of cancelled attempts that a lease remembers.
 pub(crate) const MOST_CANCELLED: usize = 32;
 
-/// The row that says with which lease a place ends.
+/// The row that links a place to its lease.
 pub(crate) struct PlaceRow {
     table: Table,
     key: Vec<u8>,
@@ -67,7 +67,7 @@ pub(crate) enum Stays {
 }
 
 impl Stays {
-    /// `held` is asked only if it matters.
+    /// Calls `held` only if needed.
     pub(crate) fn decide(self, held: impl FnOnce() -> Result<bool, Fault>) -> Result<bool, Fault> {
         match self {
             Stays::Yes => Ok(true),
@@ -77,7 +77,8 @@ impl Stays {
     }
 }
 
-/// Who asked for a place and did not give up, the oldest first. Empty: the place stays.
+/// The attempts that asked for a place and were not cancelled, oldest first. If empty, the place
+/// stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attempts(Vec<u64>);
 
@@ -145,7 +146,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Takes an attempt off a place that is there. The caller ends the place if it does not stay.
+    /// Removes an attempt from an existing place. The caller ends the place if it does not stay.
     pub(crate) fn attempt_cancelled(&mut self, place: PlaceRow, attempt: u64) -> Result<Stays, Fault> {
         let Some(mut attempts) = self.attempts(&place)? else { return Ok(Stays::Yes) };
         let before = attempts.0.len();
