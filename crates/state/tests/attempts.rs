@@ -225,9 +225,16 @@ fn follow<K: Kind>(steps: &[Step]) {
 fn every_order<K: Kind>() {
     let [one, two] = ATTEMPTS;
     let all = [Step::Ask(one), Step::Ask(two), Step::Cancel(one), Step::Cancel(two), Step::OtherLeaves];
-    for number in 0..all.len().pow(LONGEST as u32) {
-        let steps: Vec<Step> =
-            (0..LONGEST).map(|place| all[number / all.len().pow(place as u32) % all.len()]).collect();
+    let orders = (0..LONGEST).fold(1, |orders, _| orders * all.len());
+    for number in 0..orders {
+        let mut rest = number;
+        let steps: Vec<Step> = (0..LONGEST)
+            .map(|_| {
+                let step = all[rest % all.len()];
+                rest /= all.len();
+                step
+            })
+            .collect();
         follow::<K>(&steps);
     }
 }

@@ -90,7 +90,8 @@ impl Hunk {
         let lines: Vec<&str> = text.lines().collect();
         let places = lines.windows(self.before.len()).enumerate().filter(|(_, window)| *window == self.before);
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
-        let shown = || self.before.iter().find(|line| !line.trim().is_empty()).map_or("", |line| line.trim());
+        let has_words = |line: &&String| line.contains(char::is_alphanumeric);
+        let shown = || self.before.iter().find(has_words).map_or("", |line| line.trim());
         let at = match places[..] {
             [at] => at,
             [] => bail!("the lines from {:?} on are not there", shown()),
