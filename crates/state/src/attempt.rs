@@ -23,7 +23,7 @@
 //! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left.
 //!    The member of an earlier one may be dead, and its client is the one that asked again.
 //! 3. A place that was asked for without an attempt, or by more than [`MOST_ATTEMPTS`], or that a
-//!    client put by hand, stays whatever is cancelled. Its row is empty.
+//!    client put by hand, stays, no matter which attempts are cancelled. Its row is empty.
 //! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it,
 //!    the last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same
 //!    result in either order, and a second copy of the call's command has none.

@@ -5,9 +5,9 @@
 //! keys, and the terminator sorts before every extension of the key:
 //!
 //! ```text
-//! key "a",  revision 7    61          00 01  <7 inverted>
-//! key "a",  revision 3    61          00 01  <3 inverted>
-//! key "a\0", revision 5   61 00 ff    00 01  <5 inverted>
+//! key "a",   revision 7   k  61        00 01  <7 inverted>
+//! key "a",   revision 3   k  61        00 01  <3 inverted>
+//! key "a\0", revision 5   k  61 00 ff  00 01  <5 inverted>
 //! ```
 //!
 //! 1. Rows of one key are adjacent, newest first.

@@ -63,7 +63,7 @@ impl HttpUrl {
         }
     }
 
-    /// Whether the host is the address of all interfaces, which nobody can connect to from
+    /// Whether the host is the address of all interfaces, which no client can connect to from
     /// elsewhere.
     pub fn is_wildcard(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())

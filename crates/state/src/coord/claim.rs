@@ -15,8 +15,8 @@
 //! 6. A new holder loses its own place in line, so it does not get the claim again after releasing
 //!    it.
 //! 7. A waiter that asks again keeps its place, with the duration that it requested last. A place
-//!    belongs to one session (or to none): another session stands in line for itself, under
-//!    whatever name. It does not belong to a call, so no attempt gives it up.
+//!    belongs to one session (or to none): another session has its own place, under any name. It
+//!    does not belong to a call, so no attempt gives it up.
 //! 8. A tenure has one holder: a session and an instance in it. Several share it only if each of
 //!    them, including the first, asked to share. Without a session only the instance distinguishes
 //!    processes, so it must be named.

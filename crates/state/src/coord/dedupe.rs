@@ -60,7 +60,7 @@ impl<V: View> Batch<'_, V> {
     ) -> Result<(), Fault> {
         let (place, attempt) = match (body, answer) {
             (CoordBody::Enter(Enter { election, candidate, instance, attempt, .. }), _) => {
-                // Somebody may have taken the candidacy over since.
+                // Another party may have taken the candidacy over since.
                 if !self.candidate(election, candidate)?.is_some_and(|row| row.is_of(session, instance)) {
                     return Ok(());
                 }

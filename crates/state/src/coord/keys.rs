@@ -4,16 +4,16 @@
 //! |---|---|
 //! | `h`, kind, namespace, name | the head of an election, a lock, a claim |
 //! | `c`, namespace, name, candidate | a candidate |
-//! | `l`, kind, namespace, name, place | who waits at that place |
-//! | `i`, candidate, namespace, name | in which elections a candidate stands |
+//! | `l`, kind, namespace, name, place | the waiter at that place |
+//! | `i`, candidate, namespace, name | the elections of a candidate |
 //! | `r`, fence | a request for locks, waiting or granted |
-//! | `g`, namespace, name, fence | who holds a lock |
-//! | `w`, namespace, name, holder, instance, session | the place of who waits for a claim |
+//! | `g`, namespace, name, fence | a holder of a lock |
+//! | `w`, namespace, name, holder, instance, session | the place of a waiter for a claim |
 //! | `p`, namespace, name, entity | a pin |
 //! | `n`, namespace | limits |
 //! | `b`, kind, namespace, name, who | a cool-down |
-//! | `s`, lease, `c`, what | what depends on a session; its attempts ([`crate::attempt`]) |
-//! | `s`, lease, … | what is remembered for a session |
+//! | `s`, lease, `c`, what | a dependent of a session; its attempts ([`crate::attempt`]) |
+//! | `s`, lease, … | remembered answers of a session |
 //! | `t`, id | a timer |
 //! | `x` | the last id given to a timer or a place in line |
 //!

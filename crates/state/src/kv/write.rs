@@ -145,8 +145,9 @@ impl<V: View> Batch<'_, V> {
         self.rows.put(Table::Kv, row, Record::DELETED.encode());
         self.machine.heads.set(key, Record::DELETED.head(main));
         let kv = KeyValue { key: shared_key, mod_revision: main, ..KeyValue::default() };
-        // Later changes in this revision may still replace this tombstone, so the row does not
-        // record the previous version.
+        // A deletion makes two rows obsolete: the version before, and the tombstone unless a later
+        // change in this revision replaces it. The change row has room for one, so the sweep reads
+        // the rows of the key instead.
         self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold);
     }
 
