@@ -25,7 +25,7 @@ pub(crate) struct Answer {
 /// Asks all endpoints and all addresses of these members; waits for none longer than `patience`.
 pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Duration) -> Vec<Answer> {
     let own = members.iter().flat_map(|member| member.client_ur_ls.clone());
-    let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| link::url(e)).chain(own).collect();
+    let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| settings.url(e)).chain(own).collect();
     let one = |address: String| async move {
         let outcome = match timeout(patience, dial(&address, 0, settings)).await {
             Ok(Ok(node)) => node.status.map(|status| (node.channel, status)).ok_or_else(|| "it does not say".into()),

@@ -71,7 +71,7 @@ impl Lab {
         let mut lab = Self {
             keys: Keys::new(&options, run as u32),
             patience: settings.command_timeout,
-            endpoints: settings.endpoints.iter().map(|endpoint| link::url(endpoint)).collect(),
+            endpoints: settings.endpoints.iter().map(|endpoint| settings.url(endpoint)).collect(),
             dial_timeout: settings.dial_timeout,
             wires: Vec::new(),
             leases: Mutex::default(),
