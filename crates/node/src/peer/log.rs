@@ -1,4 +1,5 @@
-//! The log between two members: a TCP connection for each append session, with plain frames.
+//! The log between two members: a connection for each append session, with frames. By the URL of the member it is encrypted or not; the
+//! frames are the same.
 //!
 //! ```text
 //! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end
@@ -16,8 +17,10 @@
 use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
 use super::pb;
+use super::target::{ALPN_LOG, Target};
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use bytes::Bytes;
+use conclave_tls::Secured;
 use futures::stream::{self, BoxStream};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use prost::Message;
@@ -27,14 +30,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// The first bytes of a connection, up to the line's end: what it is for, and in which version.
 const MAGIC: &[u8] = b"conclave log 1\n";
 
-const CONNECT: Duration = Duration::from_millis(300);
 /// For whoever connects to say who it is.
 const INTRODUCTION: Duration = Duration::from_secs(5);
 /// For an introduction: three numbers.
@@ -72,14 +74,27 @@ fn frame(message: &impl Message) -> Bytes {
 
 // ---- the leader's end ----
 
-/// Connects to the member at `address` (`host:port`) and sends it the requests.
+/// Connects to the member and sends it the requests.
 pub(super) async fn open(
-    address: &str,
+    target: &Target,
     ids: Ids,
     requests: BoxStream<'static, pb::AppendRequest>,
 ) -> Result<AppendReplies, PeerError> {
-    let stream = connect(address).await.ok_or(PeerError::Unreachable)?;
+    let stream = target.connect().await.ok_or(PeerError::Unreachable)?;
     prepare(&stream).map_err(broken)?;
+    if !target.is_secure() {
+        return send_on(stream, ids, requests).await;
+    }
+    // Nothing was sent yet that could have an effect.
+    let stream = target.secure(stream, ALPN_LOG).await.map_err(|_| PeerError::Unreachable)?;
+    send_on(stream, ids, requests).await
+}
+
+async fn send_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    ids: Ids,
+    requests: BoxStream<'static, pb::AppendRequest>,
+) -> Result<AppendReplies, PeerError> {
     let mut frames = Framed::new(stream, codec());
     frames.write_buffer_mut().extend_from_slice(MAGIC);
     let hello = pb::LogHello { cluster: ids.cluster, from: ids.from, to: ids.to };
@@ -87,28 +102,18 @@ pub(super) async fn open(
     Ok(Sending { requests: Some(requests), frames, ended: false }.boxed())
 }
 
-/// To the first address of the name that answers. The caller bounds the whole.
-async fn connect(address: &str) -> Option<TcpStream> {
-    for address in lookup_host(address).await.ok()? {
-        if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(address)).await {
-            return Some(stream);
-        }
-    }
-    None
-}
-
 fn broken(_: io::Error) -> PeerError {
     PeerError::Unknown
 }
 
 /// Sends requests and yields replies, all in the task that asks for these.
-struct Sending {
+struct Sending<S> {
     requests: Option<BoxStream<'static, pb::AppendRequest>>,
-    frames: Framed<TcpStream, LengthDelimitedCodec>,
+    frames: Framed<S, LengthDelimitedCodec>,
     ended: bool,
 }
 
-impl Sending {
+impl<S: AsyncRead + AsyncWrite + Unpin> Sending<S> {
     /// Writes what there is.
     fn send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(requests) = &mut self.requests {
@@ -131,7 +136,7 @@ impl Sending {
     }
 }
 
-impl Stream for Sending {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Sending<S> {
     type Item = Result<pb::AppendReply, PeerError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -172,6 +177,16 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     prepare(&stream)?;
     let (reader, writer) = stream.into_split();
+    answer_on(reader, writer, append).await
+}
+
+/// The same inside TLS.
+pub(crate) async fn serve_secured(
+    stream: Secured,
+    append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
+) -> io::Result<()> {
+    prepare(stream.tcp())?;
+    let (reader, writer) = tokio::io::split(stream);
     answer_on(reader, writer, append).await
 }
 
