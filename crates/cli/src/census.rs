@@ -2,7 +2,7 @@
 
 use crate::{
     commands::wire,
-    link::{self, dial},
+    link::dial,
     settings::Settings,
 };
 use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
-    link, output,
+    output,
     settings::Settings,
 };
 use conclave_client::api::etcdserverpb::{
