@@ -313,7 +313,8 @@ fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
 
 impl Settings {
     /// An endpoint as a URL.
-    pub(crate) fn url(&self, endpoint: &str) -> String {
+    #[must_use]
+    pub fn url(&self, endpoint: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         if endpoint.contains("://") { endpoint.to_owned() } else { format!("{scheme}://{endpoint}") }
     }

@@ -1,7 +1,7 @@
 //! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's (`crate::waiters`).
 
 use super::lock::{limits, status};
-use crate::convert::{self, Limits};
+use crate::convert::etcd::{self as convert, Limits};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, response, unexpected};

@@ -1,7 +1,7 @@
 //! `etcdserverpb.KV`.
 
 use super::range_stream::{self, RangeStream};
-use crate::convert::{self, ConvertedTxn, Limits, Load, TxnRoute};
+use crate::convert::etcd::{self as convert, ConvertedTxn, Limits, Load, TxnRoute};
 use crate::gateway::Gateway;
 use crate::outflow::{Beside, Measured};
 use crate::service::quota::Quota;

@@ -1,6 +1,6 @@
 //! `etcdserverpb.Lease`. Grants and revocations are commands; renewals are the lease keeper's.
 
-use crate::convert::{self, LeaseLife};
+use crate::convert::etcd::{self as convert, LeaseLife};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader, response, unexpected, until_stopped};

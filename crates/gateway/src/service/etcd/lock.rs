@@ -1,6 +1,6 @@
 //! `v3lockpb.Lock`: one command takes the place, the grant is read off the applied log (`crate::waiters`).
 
-use crate::convert::{self, Limits};
+use crate::convert::etcd::{self as convert, Limits};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, response, unexpected};

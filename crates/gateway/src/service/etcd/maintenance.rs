@@ -1,6 +1,6 @@
 //! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which members are compared.
 
-use crate::convert;
+use crate::convert::etcd as convert;
 use crate::gateway::Gateway;
 use crate::http::ETCD_VERSION;
 use crate::service::{admit, response, unexpected};
