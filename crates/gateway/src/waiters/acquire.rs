@@ -17,11 +17,7 @@ use conclave_node::lease_keeper::LeaseKeeper;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-<<<<<<< HEAD
     Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, queue_key,
-=======
-    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response, queue_key,
->>>>>>> e8689e9 (Gateway: the file that names the folders of conversions)
 };
 use std::sync::Arc;
 use std::time::Duration;
