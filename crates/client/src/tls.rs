@@ -4,7 +4,6 @@ use crate::{Error, ErrorKind};
 use conclave_tls::{ClientFiles, ClientStream, Connector, KeyPair};
 use hyper_util::rt::TokioIo;
 use std::{
-    future::Future,
     io,
     path::PathBuf,
     pin::Pin,
