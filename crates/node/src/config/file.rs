@@ -80,13 +80,9 @@ fn flatten(mapping: Mapping) -> Result<Vec<(Value, Value)>, String> {
 
 /// A list of texts as one text.
 fn joined(value: Value) -> Value {
-    match &value {
-        Value::Sequence(parts) => match parts.iter().map(Value::as_str).collect::<Option<Vec<_>>>() {
-            Some(parts) => Value::String(parts.join(",")),
-            None => value,
-        },
-        _ => value,
-    }
+    let parts: Option<Vec<&str>> = value.as_sequence().and_then(|parts| parts.iter().map(Value::as_str).collect());
+    let text = parts.map(|parts| parts.join(","));
+    text.map_or(value, Value::String)
 }
 
 fn asks_for_nothing(value: &Value) -> bool {
