@@ -299,7 +299,10 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     let text = cause.to_string();
     // "Connection refused (os error 111)": the number tells nobody anything.
-    Some(text.split(" (os error").next().unwrap_or(&text).to_lowercase())
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_lowercase().to_string());
+    Some(first.unwrap_or_default() + letters.as_str())
 }
 
 fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
