@@ -27,7 +27,6 @@ mod system;
 pub use connector::{ClientFiles, Connector};
 pub use error::TlsError;
 pub use protocol::{Protocol, Version};
-pub use rustls::pki_types;
 pub use tokio_rustls::client::TlsStream as ClientStream;
 
 #[cfg(feature = "member")]

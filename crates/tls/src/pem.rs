@@ -3,8 +3,10 @@
 use crate::contents::Contents;
 use crate::{KeyPair, TlsError};
 use rustls::RootCertStore;
+#[cfg(feature = "member")]
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 
 /// A certificate with its chain, and its private key.
@@ -55,6 +57,7 @@ pub(crate) fn roots(file: &Path, contents: &Contents) -> Result<RootCertStore, T
 }
 
 /// The revocation lists of a file: any number in PEM, or one in DER.
+#[cfg(feature = "member")]
 pub(crate) fn crls(file: &Path, contents: &Contents) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let bytes = contents.of(file);
     if !contains(bytes, "-----BEGIN ") {
