@@ -174,7 +174,7 @@ fn misspelt_variables_are_told() {
 fn tls_for_clients() {
     const SECURE: &str = "--listen-client-urls=https://127.0.0.1:2379";
     let pair = ["--cert-file=/c", "--key-file=/k"];
-    let with = |more: &[&'static str]| [&[SECURE, pair[0], pair[1]], more].concat();
+    let with = |more: &[&'static str]| [&[SECURE, pair[0], pair[1]][..], more].concat();
     let tls = valid(&with(&["--trusted-ca-file=/ca", "--client-crl-file=/crl", "--client-cert-allowed-hostname=a,b"]));
     assert!(tls.listen_client[0].secure && tls.advertise_client_urls[0].to_string().starts_with("https://"));
     let tls = tls.client_tls.expect("https is listened on");
@@ -204,7 +204,7 @@ fn tls_for_peers() {
     let pair = ["--peer-cert-file=/c", "--peer-key-file=/k"];
     refused(&[SECURE, pair[0], pair[1]], "--peer-trusted-ca-file", "verify each other");
     let both = ["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b", "--peer-trusted-ca-file=/ca"];
-    refused(&[&[SECURE], &pair[..], &both[..]].concat(), "--peer-cert-allowed-hostname", "exclude");
+    refused(&[&[SECURE][..], &pair[..], &both[..]].concat(), "--peer-cert-allowed-hostname", "exclude");
     assert!(valid(&[SECURE, "--peer-auto-tls"]).peer_tls.is_some_and(|tls| tls.ca.is_none()));
     // The first step of a change to TLS: others still connect without.
     let first = [SECURE, pair[0], pair[1], "--peer-trusted-ca-file=/ca", "--peer-allow-plaintext", "--name=a"];
