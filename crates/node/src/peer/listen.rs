@@ -1,5 +1,5 @@
-//! The connections of peers: the log's own, and gRPC for everything else. Without TLS they are told apart by their first byte, with TLS by
-//! what was agreed in the handshake.
+//! The connections of peers: log connections, and gRPC for everything else. Without TLS they are
+//! told apart by their first byte, with TLS by the protocol that was agreed in the handshake.
 
 use crate::peer::handler::Handler;
 use crate::peer::identity::Ids;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-/// Calls of one connection at a time. Members have a few under way.
+/// Concurrent calls of one connection. Members need only a few.
 const CALLS: u32 = 128;
 
 type Calls = mpsc::Sender<io::Result<Supervised>>;
@@ -64,7 +64,7 @@ pub(crate) async fn peers(
             tracing::error!(%error, "serving peers ended");
         },
         () = accept(listener, security, pool, handler, calls) => {}
-        // The log's connections do not end by themselves, and nobody waits for them.
+        // Log connections do not end by themselves, so closing does not wait for them.
         () = closing.cancelled() => {}
     }
 }
@@ -231,7 +231,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A connection of calls, which tonic owns: it breaks when it is to make room, or does not begin in time.
+/// A gRPC connection, owned by tonic. It breaks when it must make room or does not start in time.
 struct Supervised {
     stream: Opening<Stream>,
     over: Fuse<BoxFuture<'static, ()>>,
@@ -244,7 +244,7 @@ impl Supervised {
     }
 }
 
-/// The service keeps a connection in use as soon as a member has called over it ([`service::Caller`]).
+/// The service marks a connection as in use once a member has called over it ([`service::Caller`]).
 impl Connected for Supervised {
     type ConnectInfo = service::Caller;
 
