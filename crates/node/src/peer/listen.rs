@@ -148,7 +148,11 @@ impl Port {
         };
         match served {
             // Another version of the protocol, or no protocol at all.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => self.refuse(from, &error),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                if let Some(suppressed) = self.refused.admit() {
+                    tracing::warn!(%error, ?from, suppressed, "refused a peer's log");
+                }
+            }
             Err(error) => tracing::debug!(%error, "a peer's log connection ended"),
             Ok(()) => {}
         }
