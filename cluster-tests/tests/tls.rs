@@ -343,9 +343,10 @@ async fn certificates_and_authorities_rotate_under_load() -> Result<()> {
     pki.issue("ca", "laggard", "DNS:laggard").await?;
     pki.issue("second", "member", "IP:127.0.0.1,DNS:localhost").await?;
     pki.issue("second", "alice", "DNS:alice").await?;
-    let second = async |line: &'static str, wanted: u64| {
+    // As seen by who trusts the second authority.
+    let second = async |line: &'static str, port: u16, wanted: u64| {
         let mut command = Command::new("curl");
-        let url = format!("https://127.0.0.1:{}/metrics", ports[0]);
+        let url = format!("https://127.0.0.1:{port}/metrics");
         let files = [pki.path("second.crt"), pki.path("alice.crt"), pki.path("alice.key")];
         let output = command
             .args(["-sS", "--cacert", &files[0], "--cert", &files[1], "--key", &files[2], &url])
@@ -356,9 +357,12 @@ async fn certificates_and_authorities_rotate_under_load() -> Result<()> {
         ensure!(found.trim().parse::<u64>()? >= wanted, "{line}{found}");
         Ok(())
     };
-    let client_reloads = "conclave_tls_reloads_total{port=\"client\"} ";
-    eventually("the second authority's certificate is in force", RELOADED, async || second(client_reloads, 3).await)
-        .await?;
+    for port in &ports {
+        for line in ["conclave_tls_reloads_total{port=\"client\"} ", "conclave_tls_reloads_total{port=\"peer\"} "] {
+            let what = "the second authority's certificate is in force";
+            eventually(what, RELOADED, async || second(line, *port, 3).await).await?;
+        }
+    }
     let client = Client::builder().endpoints(https(&cluster)).tls(pki.tls("alice", "second.crt")).build()?;
     let laggard = Client::builder().endpoints([https(&cluster)[0].clone()]).tls(pki.tls("laggard", "second.crt"));
     let laggard = laggard.timeout(Duration::from_secs(2)).build()?;
@@ -368,7 +372,7 @@ async fn certificates_and_authorities_rotate_under_load() -> Result<()> {
     // The first authority is trusted no more: whoever still shows its certificate is out.
     pki.sh("cp second.crt only.crt; mv only.crt trusted.crt").await?;
     let ended = "conclave_tls_connections_ended_total{port=\"client\"} ";
-    eventually("the laggard is out", RELOADED, async || second(ended, 1).await).await?;
+    eventually("the laggard is out", RELOADED, async || second(ended, ports[0], 1).await).await?;
     ensure!(laggard.get("rotation").await.is_err(), "a certificate of the old authority was accepted");
     sleep(Duration::from_secs(2)).await;
     let (writes, failed) = load.end().await?;

@@ -50,14 +50,11 @@ impl Handshakes {
         &self,
         handshake: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> io::Result<T> {
-        let task = self.0.thread.spawn(timeout(DEADLINE, handshake));
+        let task = self.0.thread.spawn(bounded(handshake));
         let entry = self.enter(task.abort_handle());
         let outcome = task.await;
         drop(entry);
-        match outcome {
-            Ok(in_time) => in_time.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in 10 s"))?,
-            Err(_) => Err(io::Error::other("too many handshakes under way")),
-        }
+        outcome.unwrap_or_else(|_| Err(io::Error::other("too many handshakes under way")))
     }
 
     /// A handshake with somebody whom this side connects to.
@@ -65,10 +62,9 @@ impl Handshakes {
         &self,
         handshake: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> io::Result<T> {
-        let task = self.0.thread.spawn(timeout(DEADLINE, handshake));
+        let task = self.0.thread.spawn(bounded(handshake));
         let _ended = Ended(task.abort_handle());
-        let in_time = task.await.map_err(io::Error::other)?;
-        in_time.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in 10 s"))?
+        task.await.map_err(io::Error::other)?
     }
 
     fn enter(&self, task: AbortHandle) -> Entry<'_> {
@@ -88,6 +84,12 @@ impl Handshakes {
     pub(crate) fn under_way(&self) -> usize {
         self.0.under_way.lock().tasks.len()
     }
+}
+
+/// The timer is made when it is polled, so it belongs to the thread of handshakes.
+async fn bounded<T>(handshake: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in 10 s");
+    timeout(DEADLINE, handshake).await.map_err(late)?
 }
 
 struct Entry<'a> {
