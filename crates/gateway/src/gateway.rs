@@ -12,6 +12,7 @@ use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
 use conclave_node::sink::ApplyObserver;
+use conclave_tls::Tls;
 use std::sync::Arc;
 
 pub struct Gateway {
@@ -28,6 +29,8 @@ pub struct Gateway {
     pub(crate) outflow: Outflow,
     /// The connections of clients and of peers.
     pub connections: Connections,
+    /// The TLS of this member's ports, for metrics.
+    pub tls: Vec<Tls>,
 }
 
 /// How many connections there are and may be, by the file descriptors that are left for them.
@@ -46,6 +49,11 @@ impl Connections {
 impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
+        Gateway::with_tls(node, Vec::new())
+    }
+
+    /// The same on ports with TLS.
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Gateway {
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
@@ -60,6 +68,7 @@ impl Gateway {
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
             connections: Connections::new(node.peers.ids().count()),
+            tls,
             node,
         }
     }
