@@ -5,10 +5,10 @@
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served.
 
-use conclave_server::config::{Config, ConfigError};
-use conclave_server::descriptors;
+use conclave_node::config::{Config, ConfigError};
+use conclave_node::descriptors;
 use conclave_server::dump;
-use conclave_server::node::{Node, RunningNode};
+use conclave_server::server::Server;
 use conclave_server::telemetry;
 use std::io::Write;
 use std::process::ExitCode;
@@ -97,7 +97,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             tracing::info!(signal, "asked to stop before the start was complete");
             return Ok(());
         }
-        started = Node::start(config) => started?,
+        started = Server::start(config) => started?,
     };
     let fault = tokio::select! {
         signal = &mut asked => {
@@ -114,7 +114,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Announces the node once it serves clients, and returns only if it cannot go on.
-async fn serve(node: &RunningNode) -> anyhow::Error {
+async fn serve(node: &Server) -> anyhow::Error {
     let announce = async {
         node.ready().await;
         write_to(std::io::stdout(), &format!("conclave {}", node.ready_line()));

@@ -9,15 +9,15 @@ use conclave_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use conclave_api::etcdserverpb::request_op::Request as OpRequest;
 use conclave_api::etcdserverpb::response_op::Response as OpResponse;
 use conclave_api::etcdserverpb::{self as pb, RequestOp};
-use conclave_server::config::Config;
-use conclave_server::node::{Node, RunningNode};
+use conclave_node::config::Config;
+use conclave_server::server;
 use std::net::SocketAddr;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 struct Server {
-    node: RunningNode,
+    node: server::Server,
     channel: Channel,
     _dir: TempDir,
 }
@@ -28,7 +28,7 @@ impl Server {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = Config::single("solo", dir.path(), any, any);
         adjust(&mut config);
-        let node = Node::start(config).await.unwrap();
+        let node = server::Server::start(config).await.unwrap();
         node.ready().await;
         let uri = format!("http://{}", node.addresses().clients[0]);
         let channel = Channel::from_shared(uri).unwrap().connect().await.unwrap();
@@ -252,7 +252,7 @@ async fn maintenance_and_cluster() {
     let me = server.node.node.identity.member_id;
     let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.leader, status.is_learner, &status.errors[..]), (me, false, &[][..]));
-    assert_eq!(status.version, conclave_server::http::ETCD_VERSION);
+    assert_eq!(status.version, conclave_gateway::http::ETCD_VERSION);
     assert!(status.raft_index >= status.raft_applied_index && status.raft_applied_index > 0 && status.raft_term > 0);
 
     let hash = |revision| pb::HashKvRequest { revision };

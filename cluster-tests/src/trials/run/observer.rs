@@ -242,10 +242,9 @@ mod tests {
 
     #[test]
     fn a_leader_is_read_from_a_line_of_the_log() {
-        let line =
-            "2026-11-21T06:06:02Z  INFO conclave_server::leadership: leader known term=3 leader=5ae29500b2d55136";
+        let line = "2026-11-21T06:06:02Z  INFO conclave_node::leadership: leader known term=3 leader=5ae29500b2d55136";
         let leader = leader_of_line(line).map(|leader| (leader.term, leader.leader));
         assert_eq!(leader, Some((3, 0x5ae2_9500_b2d5_5136)));
-        assert!(leader_of_line("INFO conclave_server::leadership: no leader term=2").is_none());
+        assert!(leader_of_line("INFO conclave_node::leadership: no leader term=2").is_none());
     }
 }

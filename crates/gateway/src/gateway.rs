@@ -1,0 +1,87 @@
+//! What every service holds: the node, and the parts that only clients need.
+
+use crate::coordination::Feed;
+use crate::metrics::Metrics;
+use crate::outflow::Outflow;
+use crate::pending::Calls;
+use crate::waiters::{Queues, Waiters};
+use crate::watch::{WatchConfig, WatchHub};
+use conclave_api::etcdserverpb::ResponseHeader;
+use conclave_net::admission::Pool;
+use conclave_node::config::Config;
+use conclave_node::descriptors::{self, Budget};
+use conclave_node::node::Node;
+use conclave_node::sink::ApplyObserver;
+use std::sync::Arc;
+
+pub struct Gateway {
+    pub node: Arc<Node>,
+    /// The queues of etcd's Lock and Election.
+    pub queues: Queues,
+    pub waiters: Waiters,
+    /// Calls that take a place and wait for it.
+    pub calls: Calls,
+    pub watches: WatchHub,
+    /// Changes of elections, locks and claims, for those who wait and watch.
+    pub coordination: Feed,
+    pub metrics: Arc<Metrics>,
+    pub(crate) outflow: Outflow,
+    /// The connections of clients and of peers.
+    pub connections: Connections,
+}
+
+/// How many connections there are and may be, by the file descriptors that are left for them.
+pub struct Connections {
+    pub clients: Pool,
+    pub peers: Pool,
+}
+
+impl Connections {
+    fn new(peers: usize) -> Connections {
+        let budget = Budget::new(descriptors::limit(), peers);
+        Connections { clients: Pool::new("clients", budget.clients), peers: Pool::new("peers", budget.peers) }
+    }
+}
+
+impl Gateway {
+    /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
+    pub fn new(node: Arc<Node>) -> Gateway {
+        let waiters = Waiters::new(node.state.clone());
+        let calls = Calls::new(Arc::new(node.proposer.clone()), node.stopping.clone());
+        let leases = Arc::new(node.leases.clone());
+        Gateway {
+            queues: Queues::new(calls.clone(), leases, waiters.clone(), node.stopping.clone()),
+            waiters,
+            calls,
+            watches: WatchHub::new(Arc::new(node.state.clone()), watch_config(&node.config)),
+            coordination: Feed::new(Arc::new(node.state.clone())),
+            metrics: Arc::new(Metrics::new()),
+            outflow: Outflow::new(),
+            connections: Connections::new(node.peers.ids().count()),
+            node,
+        }
+    }
+
+    /// The parts that follow what is applied, in their order.
+    pub fn followers(&self) -> Vec<Box<dyn ApplyObserver>> {
+        vec![Box::new(self.watches.clone()), Box::new(self.waiters.clone()), Box::new(self.coordination.clone())]
+    }
+
+    /// The header of every reply: which member answers, in which term, at which revision of the store.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.node.identity.cluster_id,
+            member_id: self.node.identity.member_id,
+            revision,
+            raft_term: self.node.leadership.current().term,
+        }
+    }
+}
+
+fn watch_config(config: &Config) -> WatchConfig {
+    WatchConfig {
+        progress_interval: config.watch_progress_notify_interval,
+        response_bytes: config.max_request_bytes,
+        ..WatchConfig::default()
+    }
+}

@@ -1,0 +1,11 @@
+//! etcd's services.
+
+pub mod auth;
+pub mod cluster;
+pub mod election;
+pub mod kv;
+pub mod lease;
+pub mod lock;
+pub mod maintenance;
+mod range_stream;
+pub mod watch;
