@@ -46,7 +46,7 @@ async fn a_resumed_session_of_milliseconds_is_not_rounded_up() -> Result<()> {
 
 /// A client that talks to member 0 through a wire that can be cut, and leaves it soon for member 1.
 async fn through(cluster: &Cluster) -> Result<(Proxy, Client)> {
-    let proxy = Proxy::start(&cluster.endpoint(0)).await?;
+    let proxy = Proxy::start(&cluster.endpoint(0))?;
     let endpoints = [proxy.endpoint(), cluster.endpoint(1)];
     let client = Client::builder().endpoints(endpoints).timeout(Duration::from_secs(4));
     Ok((proxy, client.attempt_timeout(Duration::from_secs(1)).build()?))

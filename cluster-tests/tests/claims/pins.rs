@@ -1,6 +1,6 @@
 //! Pins: a claim that does not expire for a while.
 
-use crate::support::{Fate, LATE, name, start};
+use cluster_tests::kit::{LATE, claims::{Fate, name, start}};
 use anyhow::{Context, Result, ensure};
 use conclave_api::conclave::v1::{
     Caller, CloseSessionRequest, GetClaimRequest, PinRequest, UnpinRequest, claim_result::Outcome,

@@ -1,6 +1,6 @@
 //! Sessions: leases to the millisecond.
 
-use crate::support::{LATE, Node, start};
+use cluster_tests::kit::{LATE, Node, claims::start};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use conclave_api::conclave::v1::{CloseSessionRequest, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest};

@@ -1,6 +1,6 @@
 //! Claims, operation by operation, on one member.
 
-use super::kit::{A_WHILE, kind, next, one, session};
+use cluster_tests::kit::{A_WHILE, client::{kind, next, one, session}};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_client::{

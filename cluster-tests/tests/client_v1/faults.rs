@@ -1,13 +1,14 @@
 //! What a member's death, a cut wire and a lost answer do to what is held, waited for and watched.
 
-use super::{
-    kit::{A_WHILE, beginning_at, kind, next},
-    mute::Mute,
-};
+use super::mute::Mute;
 use anyhow::{Result, ensure};
 use cluster_tests::{
     cluster::Cluster,
     etcd::application,
+    kit::{
+        A_WHILE,
+        client::{beginning_at, kind, next},
+    },
     proxy::Proxy,
     wait::{LONG, SOON, eventually, within},
 };
@@ -28,7 +29,7 @@ const TTL: Duration = Duration::from_millis(2500);
 async fn wired(cluster: &Cluster) -> Result<(Vec<Proxy>, Client)> {
     let mut wires = Vec::new();
     for endpoint in cluster.endpoints() {
-        wires.push(Proxy::start(&endpoint).await?);
+        wires.push(Proxy::start(&endpoint)?);
     }
     let client = Client::new(wires.iter().map(Proxy::endpoint))?;
     Ok((wires, client))

@@ -1,6 +1,6 @@
 //! Sessions in milliseconds.
 
-use super::kit::{kind, one};
+use cluster_tests::kit::{client::{kind, one}};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::{SOON, within};
 use conclave_client::{ErrorKind, LostReason, Put, Session, SessionState};

@@ -1,6 +1,6 @@
 //! What cannot be asked for, with what is said about it.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::Result;
 use cluster_tests::client::grant;
 use cluster_tests::cluster::Cluster;

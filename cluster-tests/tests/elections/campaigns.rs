@@ -1,6 +1,6 @@
 //! Campaigns: the place, the win, and how one ends without it.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{grant, revoke};
 use cluster_tests::cluster::Cluster;

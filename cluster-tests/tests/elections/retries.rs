@@ -1,6 +1,6 @@
 //! A request that is asked again because its answer was lost takes effect once.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use cluster_tests::client::grant;

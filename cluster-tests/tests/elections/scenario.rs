@@ -1,6 +1,6 @@
 //! The scenario that Atomix's own tests walk, step by step, and what its versions got wrong.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{grant, revoke};
 use cluster_tests::cluster::Cluster;

@@ -1,6 +1,6 @@
 //! Projected keys and tokens in the hands of stock etcd clients.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{get, grant};
 use cluster_tests::cluster::Cluster;

@@ -1,6 +1,6 @@
 //! Planned hand-over, as a stock etcd client sees it in the projected keys.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::grant;
 use cluster_tests::cluster::Cluster;

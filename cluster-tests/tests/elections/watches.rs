@@ -1,6 +1,6 @@
 //! Watching elections: what is told, and that nothing is lost or told twice.
 
-use super::kit::*;
+use cluster_tests::kit::{elections::*, *};
 use anyhow::{Result, bail};
 use cluster_tests::client::{compact, grant};
 use cluster_tests::cluster::Cluster;

@@ -1,6 +1,6 @@
 //! What locks cost: log entries, and the rate of hand-overs when very many wait.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use cluster_tests::{report, wait::within};
 use futures::StreamExt;

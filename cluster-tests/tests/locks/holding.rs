@@ -1,6 +1,6 @@
 //! Who may hold beside whom, fences and tokens, release.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use tonic::Code;
 

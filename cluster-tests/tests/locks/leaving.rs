@@ -1,6 +1,6 @@
 //! Locks that are taken away: eviction, lock-delay, cool-down, the longest hold.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use conclave_api::conclave::v1::AcquireRequest;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Bad requests: a clear error with the right code each, and nothing done.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use conclave_api::conclave::v1::lock_part::Mode;
 use conclave_api::conclave::v1::{

@@ -1,6 +1,6 @@
 //! Several locks at once: all or none, and no deadlock.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::within;
 use futures::future::try_join_all;

@@ -1,6 +1,6 @@
 //! What ends a wait: a deadline, the session, the caller, the member that it is connected to, a change of Raft leader.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Result, ensure};
 use cluster_tests::wait::within;
 use conclave_api::conclave::v1::AcquireRequest;

@@ -1,6 +1,6 @@
 //! Watch: a snapshot, then every change; resumed without a gap.
 
-use crate::kit::*;
+use cluster_tests::kit::{locks::*, *};
 use anyhow::{Context, Result, ensure};
 use conclave_api::conclave::v1::lock_event::{Change, Type};
 use conclave_api::conclave::v1::{Cause, LockEvent, WatchLockRequest};

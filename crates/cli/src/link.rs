@@ -251,7 +251,8 @@ async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
 }
 
 /// An endpoint as a URL.
-pub(crate) fn url(endpoint: &str) -> String {
+#[must_use]
+pub fn url(endpoint: &str) -> String {
     if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
 }
 

@@ -11,7 +11,7 @@ const COMMANDS: [(&str, &str); 8] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
     ("snapshot", "for a backup, stop a member and copy its data directory"),
     ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
-    ("check", "`conclavectl bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
+    ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
     ("downgrade", "there is no earlier release"),
 ];
 
@@ -45,7 +45,9 @@ mod tests {
     fn what_there_is_not_yet_is_called_by_its_name() {
         let of = |args: &[&str]| {
             let args = [&["conclavectl"], args].concat();
-            explain(&crate::cli::parser().try_get_matches_from(args).expect_err("there is none"))
+            explain(
+                &crate::program::parser(crate::cli::command()).try_get_matches_from(args).expect_err("there is none"),
+            )
         };
         for args in [&["snapshot", "save", "x"][..], &["user", "add", "a"], &["member", "add", "n4"], &["defrag"]] {
             let failure = of(args).unwrap_or_else(|| panic!("{args:?}"));

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The flags of every command.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
+pub struct GlobalArgs {
     /// Members to talk to, separated by commas; the first that answers is used [default: 127.0.0.1:2379]
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
@@ -39,10 +39,10 @@ pub(crate) struct GlobalArgs {
     color: clap::ColorChoice,
 }
 
-/// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never ignored, and for
-/// the connection.
+// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never
+// ignored, and for the connection. (A documentation comment would replace the description of the program in its help.)
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Hidden {
+pub struct Hidden {
     #[arg(long, global = true, hide = true)]
     cacert: Option<String>,
     #[arg(long, global = true, hide = true)]
@@ -71,19 +71,19 @@ pub(crate) struct Hidden {
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// As given, without a scheme where none was given.
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) dial_timeout: Duration,
-    pub(crate) command_timeout: Duration,
+    pub endpoints: Vec<String>,
+    pub dial_timeout: Duration,
+    pub command_timeout: Duration,
     pub(crate) keepalive_time: Duration,
     pub(crate) keepalive_timeout: Duration,
-    pub(crate) output: Output,
+    pub output: Output,
     pub(crate) debug: bool,
 }
 
 /// Reads an environment variable.
-pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The variables of a setting, the first that is set counts.
 fn variable(name: &str, lookup: Lookup<'_>) -> Option<(String, String)> {
@@ -116,14 +116,18 @@ impl GlobalArgs {
     }
 
     /// Whether to colour.
-    pub(crate) fn color(&self) -> clap::ColorChoice {
+    #[must_use]
+    pub fn color(&self) -> clap::ColorChoice {
         self.color
     }
 }
 
 impl Settings {
     /// From flags and environment.
-    pub(crate) fn new(args: &GlobalArgs, hidden: &Hidden, lookup: Lookup<'_>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A value makes no sense, or asks for what is not implemented.
+    pub fn new(args: &GlobalArgs, hidden: &Hidden, lookup: Lookup<'_>) -> Result<Self> {
         let seconds = Duration::from_secs;
         let list = |text: &str| Ok(text.split(',').map(str::to_owned).collect());
         let flag = |text: &str| match text {

@@ -14,7 +14,7 @@
 use crate::turns::Turns;
 use crate::wiring::Wiring;
 use conclave_state::read::{self, Bounds, ReadStop};
-use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult, mutant};
+use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
 use conclave_storage::StateView;
 use openraft::raft::ReadPolicy;
 use parking_lot::Mutex;
@@ -238,10 +238,6 @@ impl Reader {
 
     /// Returns when everything that was committed before the call is applied here.
     pub async fn barrier(&self) -> Result<(), ReadError> {
-        let leads = |leader| leader == self.0.wiring.leadership.me();
-        if mutant!("follower-read") && !self.0.wiring.leadership.current().leader.is_none_or(leads) {
-            return Ok(());
-        }
         let (tx, rx) = oneshot::channel();
         self.want(Asked::Applied(tx));
         rx.await.unwrap_or(Err(ReadError::Stopped))
@@ -455,9 +451,6 @@ impl Reader {
         if leader != self.0.wiring.leadership.me() {
             let index = self.0.wiring.peers.read_index(leader, ATTEMPT).await.ok()?;
             return Some(Round { index, led: None });
-        }
-        if mutant!("unconfirmed-read") {
-            return Some(Round { index: self.0.wiring.leadership.committed_index(), led: Some(now.term) });
         }
         let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
         // The term that was confirmed. What this node knows otherwise of who leads may be behind: before the round and after it.

@@ -32,10 +32,6 @@ fn main() -> ExitCode {
         Err(error) => return answer(&error),
     };
     telemetry::init(&config.log);
-    #[cfg(feature = "mutants")]
-    if let Err(code) = plant() {
-        return code;
-    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -49,18 +45,6 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-/// Plants the bug that the harness asks for.
-#[cfg(feature = "mutants")]
-fn plant() -> Result<(), ExitCode> {
-    let Some(name) = std::env::var_os("CONCLAVE_MUTANT") else { return Ok(()) };
-    if name.to_str().is_some_and(conclave_state::mutant::choose) {
-        tracing::warn!(?name, "this server has a planted bug");
-        return Ok(());
-    }
-    write_to(std::io::stderr(), &format!("conclave: no planted bug is called {}", name.display()));
-    Err(ExitCode::from(MISCONFIGURED))
 }
 
 /// Help and version, or what is wrong with the configuration.

@@ -13,7 +13,6 @@ use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
-use crate::mutant;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
 use bytes::Bytes;
@@ -56,7 +55,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn expire(&mut self, at: Position, expire: &Expire) -> Result<Response, Stop> {
-        if at.term != expire.term && !mutant!("deposed-expiry") {
+        if at.term != expire.term {
             return Err(Rejection::StaleTerm.into());
         }
         let mut leases = expire.leases.clone();

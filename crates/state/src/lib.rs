@@ -65,7 +65,6 @@ mod lease;
 mod machine;
 mod member;
 mod memory;
-pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;

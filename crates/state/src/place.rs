@@ -13,7 +13,6 @@
 //!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
 
 use crate::machine::{Batch, Position, Stop};
-use crate::mutant;
 use crate::record::LOCK;
 use crate::view::{Fault, Table, View};
 use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key};
@@ -32,8 +31,7 @@ impl<V: View> Batch<'_, V> {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
         }
         let create_revision = self.take_place(enqueue, &key)?;
-        let first = (self.answer && self.is_first(&enqueue.name, &key)?)
-            || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
+        let first = self.answer && self.is_first(&enqueue.name, &key)?;
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 

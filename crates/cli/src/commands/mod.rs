@@ -25,7 +25,6 @@ mod watch_interactive;
 pub(crate) mod wire;
 
 use crate::{
-    bench::BenchCommand,
     exit::Exit,
     failure::Result,
     link::Link,
@@ -68,8 +67,6 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Alarm(cluster::AlarmCommand),
     MoveLeader(cluster::MoveLeaderArgs),
-    #[command(subcommand)]
-    Bench(Box<BenchCommand>),
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
@@ -95,7 +92,6 @@ impl Command {
             Self::Election(command) => return command.run(context).await,
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
-            Self::Bench(command) => return command.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,

@@ -17,7 +17,7 @@ use conclave_node::lease_keeper::LeaseKeeper;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, mutant, queue_key,
+    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, queue_key,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,10 +131,7 @@ impl Queues {
         if place.first {
             return Ok(Held { pending, acquired: Acquired { place, revision } });
         }
-        let revision = match self.wait(&mut pending, &place).await {
-            Err(AcquireError::Lost) if takes_any_wakeup(request.kind) => self.waiters.revision(),
-            waited => waited?,
-        };
+        let revision = self.wait(&mut pending, &place).await?;
         Ok(Held { pending, acquired: Acquired { place: Place { first: true, ..place }, revision } })
     }
 
@@ -248,13 +245,5 @@ impl Request for Entry {
             Some(id) => Command::LeaseRevoke { id },
             None => Command::Dequeue(Dequeue { key: self.queue_key(), by: DequeueBy::Attempt(attempt) }),
         }
-    }
-}
-
-/// Whether any end of the waiting counts as a grant: only as a planted bug.
-fn takes_any_wakeup(kind: QueueKind) -> bool {
-    match kind {
-        QueueKind::Lock => mutant!("lock-unchecked"),
-        QueueKind::Election => mutant!("campaign-unchecked"),
     }
 }

@@ -7,7 +7,7 @@ use super::source::{Look, OneLook};
 use super::{Granted, Leading, Lost};
 use bytes::Bytes;
 use conclave_state::view::Fault;
-use conclave_state::{Event, EventKind, mutant};
+use conclave_state::{Event, EventKind};
 use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{mpsc, oneshot};
 
@@ -210,8 +210,7 @@ impl Queue {
         for key in std::mem::take(&mut self.disturbed) {
             self.settle_key(&key, look)?;
         }
-        let told = |head: &&Head| !(mutant!("no-wakeup") && head.since % 4 == 0);
-        match self.head.as_ref().filter(told).map(|head| head.key.clone()) {
+        match self.head.as_ref().map(|head| head.key.clone()) {
             Some(key) => self.settle_key(&key, look),
             None => Ok(()),
         }

@@ -7,7 +7,7 @@ use super::source::HistoryView;
 use bytes::{BufMut, Bytes, BytesMut};
 use conclave_api::mvccpb;
 use conclave_state::view::Fault;
-use conclave_state::{Event, EventKind, KeyValue, mutant};
+use conclave_state::{Event, EventKind, KeyValue};
 use prost::encoding::message;
 
 /// `WatchResponse.events`.
@@ -149,10 +149,6 @@ impl Chunker {
 
     /// Revisions must not fall.
     pub(crate) fn add(&mut self, revision: i64, event: Bytes) {
-        if mutant!("watch-splits") && !self.parts.is_empty() {
-            self.flush();
-            self.size = 0;
-        }
         if self.parts.is_empty() {
             self.revisions = (revision, revision);
             self.revision_at = 0;

@@ -14,7 +14,7 @@ use super::source::HistorySource;
 use crate::status::text;
 use conclave_state::read::Bounds;
 use conclave_state::view::Fault;
-use conclave_state::{Changes, mutant};
+use conclave_state::Changes;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -241,7 +241,7 @@ impl Registry {
 
     /// How far every live watcher is.
     fn progress(&self) -> i64 {
-        self.revision + i64::from(mutant!("progress-ahead"))
+        self.revision
     }
 
     /// Hands a batch to the live watchers. The wakers are for when the lock is released.
@@ -302,7 +302,7 @@ impl Registry {
 
     /// The state was replaced by a newer one, and the events between were not seen here.
     pub(crate) fn reset(&mut self, bounds: Bounds) {
-        let next = if mutant!("watch-drops") { bounds.current } else { self.revision } + 1;
+        let next = self.revision + 1;
         self.revision = bounds.current;
         self.compacted = bounds.compacted;
         for slot in self.watchers.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
@@ -348,8 +348,7 @@ impl Registry {
     /// Queues chunks of history until there is no room. Answers with the first revision that was refused.
     fn hand(&mut self, slot: usize, chunks: &[Chunk], header: i64, wakers: &mut Vec<Waker>) -> Option<i64> {
         let watcher = &mut self.watchers[slot];
-        let again = chunks.last().filter(|_| mutant!("watch-doubles"));
-        for chunk in chunks.iter().chain(again) {
+        for chunk in chunks {
             watcher.quiet = false;
             match watcher.offer(chunk, header) {
                 Ok(waker) => {

@@ -7,7 +7,6 @@
 use super::table::{MAX_STEP, Taken};
 use super::{Ending, Keeper};
 use crate::proposer::ProposeError;
-use conclave_state::mutant;
 use conclave_storage::failpoint::failpoint;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -73,8 +72,7 @@ impl Keeper {
     /// Ends these, which were taken as due in `term`. False if it should be tried again after a moment.
     async fn end(&self, taken: Vec<Taken>, term: u64) -> bool {
         // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.
-        let confirmed =
-            mutant!("deposed-expiry") || matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
+        let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
         let done = if confirmed {
             // All that was committed is applied by now; an id that began anew meanwhile is not what was due.
             let (due, told) = self.shared.keeping.lock().table.still_due(taken);

@@ -13,7 +13,7 @@
 //! 6. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
 
 use super::{Id, Loaded, Wish};
-use conclave_state::{Deadline, mutant};
+use conclave_state::Deadline;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
@@ -96,9 +96,7 @@ impl Table {
         let now = self.kept_time(clock);
         for life in self.lives.values_mut() {
             life.expiring &= !over;
-            if !mutant!("stale-expiry") {
-                life.deadline = now.saturating_add(with_slack(life.full));
-            }
+            life.deadline = now.saturating_add(with_slack(life.full));
         }
         self.rebuild_queue();
         true
@@ -234,10 +232,7 @@ impl Table {
     }
 
     fn kept_time(&mut self, clock: Duration) -> Duration {
-        let counts_all = [mutant!("deposed-expiry"), mutant!("stale-expiry")].contains(&true);
-        if !counts_all {
-            self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
-        }
+        self.skipped += clock.saturating_sub(self.last_look).saturating_sub(MAX_STEP);
         self.last_look = self.last_look.max(clock);
         self.last_look - self.skipped
     }

@@ -17,7 +17,6 @@ use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
 use crate::timer_keeper::TimerKeeper;
 use conclave_net::throttle::Throttle;
-use conclave_state::mutant;
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
@@ -156,18 +155,10 @@ impl Handler {
         let checked = self.parts().rules.vote(from, &request, self.known());
         checked.map_err(|refusal| self.refuse(from, "vote", refusal))?;
         let pre_vote = request.pre_vote;
-        let mut request = convert::from_vote_request(request)?;
+        let request = convert::from_vote_request(request)?;
         let raft = self.raft()?;
-        if mutant!("vote-for-the-behind") {
-            request.last_log_id = request.last_log_id.max(raft.data_metrics().borrow_watched().last_log);
-        }
-        let (asked, forgets) = (request.vote, mutant!("vote-not-synced") && !pre_vote);
-        let reply = if pre_vote || forgets { raft.pre_vote(request).await } else { raft.vote(request).await };
-        let mut reply = reply.map_err(stopped)?;
-        if forgets && reply.vote_granted {
-            reply.vote = asked;
-        }
-        Ok(convert::vote_reply(&reply))
+        let reply = if pre_vote { raft.pre_vote(request).await } else { raft.vote(request).await };
+        Ok(convert::vote_reply(&reply.map_err(stopped)?))
     }
 
     pub(super) async fn transfer_leader(

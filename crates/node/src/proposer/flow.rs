@@ -7,7 +7,6 @@ use super::{Inner, Proposer};
 use crate::leadership::LeadershipNow;
 use crate::peer::Forwarded;
 use bytes::Bytes;
-use conclave_state::mutant;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{C, Callback};
 use openraft::errors::ClientWriteError;
@@ -99,9 +98,6 @@ impl Proposer {
         };
         match reply {
             Ok(Forwarded::NotLeader) | Err(PeerError::NotLeader | PeerError::Unreachable | PeerError::Refused(_)) => {
-                self.give_back(&seqs, term);
-            }
-            Ok(Forwarded::Unknown) | Err(PeerError::Unknown) if mutant!("forward-twice") => {
                 self.give_back(&seqs, term);
             }
             // Our own apply brings the outcome, or the next term's first entry proves that there is none.

@@ -13,7 +13,6 @@ use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
 use super::{Acquire, CoordResponse, Kind, LockMode, LockPart, Name, Release, keys};
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,11 +267,10 @@ impl<V: View> Batch<'_, V> {
             return Ok(None);
         }
         let mut first = None;
-        let first_turn = if mutant!("last-first") { 0 } else { head.first };
-        let from = keys::turn(Kind::Lock, lock, first_turn.cast_unsigned());
+        let from = keys::turn(Kind::Lock, lock, head.first.cast_unsigned());
         row::each(&self.rows, (from, keys::line(Kind::Lock, lock).all().1), |key, ()| {
             first = keys::split_id(key).map(u64::cast_signed);
-            Ok(if mutant!("last-first") { Step::Next } else { Step::Stop })
+            Ok(Step::Stop)
         })?;
         Ok(first)
     }

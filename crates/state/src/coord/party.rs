@@ -10,7 +10,6 @@
 use super::row::{Candidate, Tenure};
 use crate::LeaseId;
 use crate::machine::Batch;
-use crate::mutant;
 use crate::view::{Fault, View};
 
 /// The instance that a request speaks for. Without a session there is none of its own, and an empty one stays empty.
@@ -21,8 +20,7 @@ pub fn instance_of(session: LeaseId, named: &str) -> String {
 impl Candidate {
     /// Whether the candidacy is the one of this session's instance.
     pub(super) fn is_of(&self, session: LeaseId, named: &str) -> bool {
-        (self.lease == session && self.instance == instance_of(session, named))
-            || (mutant!("session-ignored") && named.is_empty())
+        self.lease == session && self.instance == instance_of(session, named)
     }
 
     /// Whether a request to leave means this candidacy. Without a session it is an operator's, and may mean anybody's.

@@ -1,9 +1,7 @@
 //! The conditions of transactions.
 
-use super::range;
 use crate::keys;
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::record::Record;
 use crate::scan;
 use crate::view::View;
@@ -19,11 +17,6 @@ impl<V: View> Batch<'_, V> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
             let key = &compare.range.key;
-            if mutant!("stale-compare") {
-                let before = range::find_version(&self.rows, key, self.machine.revision - 1)?;
-                let record = before.as_ref().map(|version| version.head().record(&version.value));
-                return Ok(relates(before.as_ref().map_or(0, |version| version.mod_revision), record.as_ref()));
-            }
             let target = self.target(key)?;
             let Some(head) = target.current else { return Ok(relates(0, None)) };
             let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };

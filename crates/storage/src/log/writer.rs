@@ -15,7 +15,6 @@ use super::store::Shared;
 use crate::codec;
 use crate::failpoint::failpoint;
 use crate::types::{C, Entry, LogId};
-use conclave_state::mutant;
 use openraft::storage::IOFlushed;
 use std::io;
 use std::ops::Range;
@@ -111,7 +110,7 @@ impl Writer {
                 group.entries += entries.len() as u64;
                 group.newest_append = Some(number);
                 group.rooms.extend(room);
-                group.must_sync |= !mutant!("ack-before-sync");
+                group.must_sync = true;
                 group.wait(Waiting::Append(flushed));
             }
             Op::Set { slot, record, done } => {

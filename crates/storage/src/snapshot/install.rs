@@ -14,7 +14,7 @@ use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
 use crate::types::{Snapshot, SnapshotMeta};
-use conclave_state::{Table, mutant};
+use conclave_state::Table;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,9 +74,6 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
     take_over(checkpoint.path(), &dir)?;
     let db = StateDb::open(&dir, &shared.limits).map_err(OpenError::into_io)?;
     db.raft_rows().and_then(|rows| require_announced(&rows, meta)).inspect_err(|_| db.retire())?;
-    if mutant!("snapshot-without-leases") {
-        db.clear(Table::Lease)?;
-    }
     // Opening has written a little: it must not depend on the next flush.
     db.flush()?;
     files::sync_dir(shared.state_dir())?;

@@ -21,7 +21,7 @@ use crate::failpoint::failpoint;
 use crate::proposal::Segment;
 use crate::snapshot::{self, Checkpoint};
 use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
-use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View, mutant};
+use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -148,7 +148,6 @@ impl StateStore {
     }
 
     async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
-        let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
         let (db, origin) = (self.shared.db(), self.origin);
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
@@ -157,7 +156,7 @@ impl StateStore {
             let db = db.clone();
             let work = move || {
                 let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
-                applied.write(&db, &marked)?;
+                applied.write(&db, &last)?;
                 Ok((machine, applied))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))?
@@ -167,7 +166,7 @@ impl StateStore {
         };
         let machine = &*self.machine.insert(machine);
         self.shared.turn(|| {
-            applied.write(&db, &marked)?;
+            applied.write(&db, &last)?;
             self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.marks));
             io::Result::Ok(())
         })?;

@@ -303,13 +303,6 @@ impl StateDb {
         Ok(size)
     }
 
-    /// Removes all rows of a table: for a planted bug, and for nothing else.
-    pub(crate) fn clear(&self, table: Table) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.table(table), &[][..], &[u8::MAX; 64][..]);
-        self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)
-    }
-
     /// Returns when everything written before is on the disk.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families: Vec<_> = family_names().map(|name| self.family(name)).collect();

@@ -19,7 +19,6 @@ use super::settle::ElectionDue;
 use super::{CoordResponse, Kind, Name, Standing, Term, keys};
 use crate::Rejection;
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::view::{Fault, View};
 
 /// An election while an operation changes it.
@@ -111,9 +110,7 @@ impl<V: View> Batch<'_, V> {
         }
         if let Some(id) = &edit.head.leader {
             let Candidate { value, lease, max_hold_ms, .. } = must(self.candidate(edit.name, id)?, "a leader")?;
-            if !mutant!("fence-reused") || edit.head.term_id == 0 {
-                edit.head.term_id = self.next_revision();
-            }
+            edit.head.term_id = self.next_revision();
             edit.head.seq += 1;
             self.show(keys::leader_key(edit.name, edit.head.term_id), value.to_vec(), lease);
             if max_hold_ms > 0 {
