@@ -4,6 +4,7 @@ use crate::coordination::Feed;
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
+use crate::service::etcd::snapshot;
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use conclave_api::etcdserverpb::ResponseHeader;
@@ -12,6 +13,7 @@ use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
 use conclave_node::sink::ApplyObserver;
+use conclave_node::turns::Turns;
 use std::sync::Arc;
 
 pub struct Gateway {
@@ -26,6 +28,8 @@ pub struct Gateway {
     pub coordination: Feed,
     pub metrics: Arc<Metrics>,
     pub(crate) outflow: Outflow,
+    /// Snapshots that are being downloaded: each pins a moment of the state.
+    pub(crate) snapshots: Turns,
     /// The connections of clients and of peers.
     pub connections: Connections,
 }
@@ -57,6 +61,7 @@ impl Gateway {
             coordination: Feed::new(Arc::new(node.state.clone())),
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
+            snapshots: Turns::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().count()),
             node,
         }

@@ -1,8 +1,8 @@
 //! Reading the whole state in pieces, for a snapshot in another format: history in the order of revisions, and the rows that only this
 //! crate can interpret.
 //!
-//! Each function shows at most about `limit` items from a place on, and gives the place to go on from; `None` at the end. All calls have to use
-//! one view.
+//! Each function shows at most `limit` items from a place on, fewer if they are large, and gives the place to go on from; `None` at the
+//! end. All calls have to use one view.
 //!
 //! What is left of the time before the compacted revision stands in the order of the keys: its rows in the table rev are gone. From
 //! the compacted revision on the table rev has every change.
@@ -16,7 +16,10 @@ use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-/// Where to go on: the key of a row.
+/// After so many bytes no further item is shown.
+const BYTES: usize = 256 << 10;
+
+/// Where to go on: the key of a row. Empty: at the beginning.
 pub type From = Vec<u8>;
 
 /// A version of a key, or its deletion.
@@ -67,12 +70,13 @@ fn each_alive<V: View>(
 ) -> Result<Option<From>, Fault> {
     let (first, below) = keys::all_rows();
     let from = if from.is_empty() { &first } else { from };
-    let (mut shown, mut next) = (0, None);
+    let (mut shown, mut bytes, mut next) = (0, 0, None);
     scan::alive(view, (from, &below), revision, &Budget::unlimited(), |found| {
         let past = keys::past_key(found.prefix);
         visit(found)?;
         shown += 1;
-        if shown < limit {
+        bytes += past.len();
+        if shown < limit && bytes < BYTES {
             return Ok(ControlFlow::Continue(()));
         }
         next = Some(past);
@@ -130,7 +134,7 @@ pub fn leases<V: View>(
     let first = if from.is_empty() { &positive } else { from };
     let below = if signed { &positive[..] } else { &past[..] };
     let next = rows(view, Table::Lease, (first, below), limit, |row, value| {
-        visit(keys::split_lease_row(row)?, crate::lease::LeaseRow::decode(value)?.ttl_ms())
+        visit(keys::split_lease_row(row)?, crate::lease::LeaseRow::decode(value)?.ttl_ms)
     })?;
     Ok(next.or_else(|| (!signed).then(|| all.to_vec())))
 }
@@ -142,13 +146,14 @@ fn rows<V: View>(
     limit: usize,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
 ) -> Result<Option<From>, Fault> {
-    let (mut shown, mut next) = (0, None);
+    let (mut shown, mut bytes, mut next) = (0, 0, None);
     view.scan(table, from, below, &mut |row, value| {
-        if shown == limit {
+        if shown == limit || bytes >= BYTES {
             next = Some(row.to_vec());
             return Ok(Step::Stop);
         }
         shown += 1;
+        bytes += row.len() + value.len();
         visit(row, value)?;
         Ok(Step::Next)
     })?;
@@ -220,7 +225,7 @@ mod tests {
                     })
                     .expect("memory")
                 });
-                assert_eq!(older, [(2, "a".into()), (6, "b".into())]);
+                assert_eq!(older, [(2, Bytes::from("a")), (6, Bytes::from("b"))]);
                 all(|from| {
                     changes(&view, 8, from, limit, |revision, sub, key| {
                         rest.push((revision, sub, Bytes::copy_from_slice(key)));
@@ -228,7 +233,7 @@ mod tests {
                     })
                     .expect("memory")
                 });
-                assert_eq!(rest, [(8, 0, "d".into()), (9, 0, "a".into())]);
+                assert_eq!(rest, [(8, 0, Bytes::from("d")), (9, 0, Bytes::from("a"))]);
             }
             assert!(version(&view, b"d", 8).expect("it is there").deleted);
             assert_eq!(version(&view, b"b", 6).expect("it is there").kv.version, 2);

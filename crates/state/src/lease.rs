@@ -114,7 +114,7 @@ impl<V: View> Batch<'_, V> {
 /// What the row of a lease holds: two numbers of eight bytes, big-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
-    ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
 }

@@ -38,6 +38,7 @@
 //! 8. A hand-over writes a number of rows that does not grow with the line.
 
 mod attempt;
+mod check;
 mod claim;
 mod command;
 mod dedupe;
@@ -58,6 +59,7 @@ mod shown;
 mod timers;
 pub mod token;
 
+pub use check::check_row;
 pub use command::*;
 pub use keys::{
     RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,

@@ -16,6 +16,7 @@ use crate::background::apart;
 use crate::codec;
 use crate::error::{Cause, Fatal, OnFatal};
 use crate::failpoint::failpoint;
+use crate::files;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
 use crate::snapshot::Keeper;
@@ -23,6 +24,7 @@ use crate::types::LogId;
 use conclave_state::Machine;
 use conclave_state::read::Bounds;
 use parking_lot::{Mutex, RwLock};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -228,7 +230,8 @@ impl StateShared {
 
     fn moment(&self) -> Moment {
         let bounds = Bounds { current: self.revision.load(Ordering::Acquire), compacted: self.compacted() };
-        Moment { bounds, applied: self.applied_index.load(Ordering::Acquire) }
+        let (applied, term) = (self.applied_index.load(Ordering::Acquire), self.applied_term.load(Ordering::Acquire));
+        Moment { bounds, applied, term }
     }
 
     pub(crate) fn view(&self) -> StateView {
@@ -368,6 +371,17 @@ impl StateHandle {
     /// Where the directories of snapshots belong: those received, too.
     pub fn snapshot_dir(&self) -> PathBuf {
         self.shared.snapshots.dir().to_owned()
+    }
+
+    /// An empty file in the data directory that has no name, and is gone when it is closed.
+    pub fn scratch_file(&self) -> io::Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let dir = self.shared.snapshots.dir();
+        files::create_dir(dir)?;
+        let path = dir.join(format!("scratch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
     }
 
     /// Whether what the compaction at `revision` makes unreadable has been removed.

@@ -331,6 +331,8 @@ self_cell::self_cell!(
 pub(super) struct Moment {
     pub(super) bounds: Bounds,
     pub(super) applied: u64,
+    /// The term of that entry.
+    pub(super) term: u64,
 }
 
 /// Views that were let go. Each keeps files and buffers of its moment alive, so there are few, and none outlives its use: whoever
@@ -410,6 +412,11 @@ impl StateView {
     /// The last entry that is in the view.
     pub fn applied_index(&self) -> u64 {
         self.moment.applied
+    }
+
+    /// The term of that entry.
+    pub fn applied_term(&self) -> u64 {
+        self.moment.term
     }
 
     /// Reads, and stops the node if that fails: whoever asked gets an error as well, but what a damaged state answers next is not known.
