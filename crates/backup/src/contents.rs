@@ -9,7 +9,7 @@ use crate::sort::{Entries, Sorted};
 use bytes::Bytes;
 use conclave_bolt::Writer;
 use conclave_state::View;
-use conclave_state::export::{self, From, Past};
+use conclave_state::export::{self, Cursor, Past};
 use conclave_state::read;
 use prost::Message;
 use serde::Serialize;
@@ -65,14 +65,14 @@ pub(crate) struct Contents {
 /// What comes next.
 enum Stage {
     Start,
-    Coordination(From),
-    LeaseTtls(From),
-    Locks(From, u64),
+    Coordination(Cursor),
+    LeaseTtls(Cursor),
+    Locks(Cursor, u64),
     /// Versions from before the compacted revision; with the revision and sub-revision of the last one.
     Kept(Entries, i64, i64),
     /// Changes that are to be looked up, and where further ones are.
-    Changes(VecDeque<Change>, Option<From>),
-    Leases(From),
+    Changes(VecDeque<Change>, Option<Cursor>),
+    Leases(Cursor),
     End,
 }
 
@@ -87,13 +87,13 @@ impl Contents {
         self.stage = match stage {
             Stage::Start => {
                 start(view, to)?;
-                Stage::Coordination(From::new())
+                Stage::Coordination(Cursor::new())
             }
             Stage::Coordination(from) => match coordination(view, &from, to)? {
                 Some(next) => Stage::Coordination(next),
                 None => {
                     to.pair(schema::FORMAT, schema::FORMAT_NOW)?;
-                    Stage::LeaseTtls(From::new())
+                    Stage::LeaseTtls(Cursor::new())
                 }
             },
             Stage::LeaseTtls(from) => {
@@ -101,7 +101,7 @@ impl Contents {
                     let key = schema::numbered(schema::LEASE_MS, id.cast_unsigned());
                     Ok(to.pair(&key, &ttl_ms.to_be_bytes())?)
                 })?;
-                next.map_or(Stage::Locks(From::new(), 0), Stage::LeaseTtls)
+                next.map_or(Stage::Locks(Cursor::new(), 0), Stage::LeaseTtls)
             }
             Stage::Locks(from, number) => match locks(view, &from, number, to)? {
                 (Some(next), number) => Stage::Locks(next, number),
@@ -190,7 +190,7 @@ fn visiting<T>(
     failed.map_or(Ok(done), Err)
 }
 
-fn coordination<V: View, W: Write>(view: &V, from: &From, to: &mut Writer<W>) -> Result<Option<From>, MakeError> {
+fn coordination<V: View, W: Write>(view: &V, from: &Cursor, to: &mut Writer<W>) -> Result<Option<Cursor>, MakeError> {
     visiting(|note| {
         export::coordination(view, from, PAIRS, |row, value| {
             note(to.pair(&[schema::COORD_ROW, row].concat(), value).map_err(MakeError::from));
@@ -201,9 +201,9 @@ fn coordination<V: View, W: Write>(view: &V, from: &From, to: &mut Writer<W>) ->
 
 fn leases<V: View>(
     view: &V,
-    from: &From,
+    from: &Cursor,
     mut write: impl FnMut(i64, u64) -> Result<(), MakeError>,
-) -> Result<Option<From>, MakeError> {
+) -> Result<Option<Cursor>, MakeError> {
     visiting(|note| {
         export::leases(view, from, PAIRS, |id, ttl_ms| {
             note(write(id, ttl_ms));
@@ -214,10 +214,10 @@ fn leases<V: View>(
 
 fn locks<V: View, W: Write>(
     view: &V,
-    from: &From,
+    from: &Cursor,
     mut number: u64,
     to: &mut Writer<W>,
-) -> Result<(Option<From>, u64), MakeError> {
+) -> Result<(Option<Cursor>, u64), MakeError> {
     let next = visiting(|note| {
         export::locks(view, from, PAIRS, |key| {
             note(to.pair(&schema::numbered(schema::LOCK_KEY, number), &key).map_err(MakeError::from));
@@ -240,7 +240,7 @@ fn kept<V: View, W: Write>(
     let (mut count, mut bytes) = (0, 0);
     while count < VERSIONS && bytes < BYTES {
         let Some((main, key)) = entries.next()? else {
-            return Ok(Stage::Changes(VecDeque::new(), Some(From::new())));
+            return Ok(Stage::Changes(VecDeque::new(), Some(Cursor::new())));
         };
         sub = if main == revision { sub + 1 } else { 0 };
         revision = main;
@@ -253,13 +253,13 @@ fn kept<V: View, W: Write>(
 fn changes<V: View, W: Write>(
     view: &V,
     mut found: VecDeque<Change>,
-    mut next: Option<From>,
+    mut next: Option<Cursor>,
     to: &mut Writer<W>,
 ) -> Result<Stage, MakeError> {
     if found.is_empty() {
         let Some(from) = &next else {
             to.bucket(schema::LEASE)?;
-            return Ok(Stage::Leases(From::new()));
+            return Ok(Stage::Leases(Cursor::new()));
         };
         next = export::changes(view, read::meta(view)?.compacted, from, VERSIONS, |main, sub, key| {
             found.push_back((main, sub, Bytes::copy_from_slice(key)));

@@ -7,7 +7,7 @@
 use crate::contents::{Contents, Facts};
 use crate::sort::{Sorted, Sorter};
 use conclave_bolt::{PAGE_SIZE, Plan, WriteError, Writer};
-use conclave_state::export::{self, From};
+use conclave_state::export::{self, Cursor};
 use conclave_state::{Fault, View, read};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -47,7 +47,7 @@ pub struct Maker {
 }
 
 enum Pass {
-    Sort { sorter: Sorter, from: From },
+    Sort { sorter: Sorter, from: Cursor },
     Measure { kept: Arc<Sorted>, contents: Contents, writer: Writer<Sink> },
     Write { contents: Contents, writer: Writer<Vec<u8>>, plan: Plan, hash: Sha256, sent: u64 },
     Hash(Sha256),
@@ -58,7 +58,7 @@ impl Maker {
     /// `spill` is an empty file that takes what does not fit into memory, and has no other use.
     #[must_use]
     pub fn new(facts: Facts, spill: File) -> Maker {
-        Maker { facts: Arc::new(facts), pass: Pass::Sort { sorter: Sorter::new(spill), from: From::new() } }
+        Maker { facts: Arc::new(facts), pass: Pass::Sort { sorter: Sorter::new(spill), from: Cursor::new() } }
     }
 
     /// The bytes of the file that are still to come, without the hash; `None` before the size is known.
@@ -82,7 +82,7 @@ impl Maker {
         }
     }
 
-    fn sort<V: View>(&mut self, view: &V, mut sorter: Sorter, from: &From) -> Result<Step, MakeError> {
+    fn sort<V: View>(&mut self, view: &V, mut sorter: Sorter, from: &Cursor) -> Result<Step, MakeError> {
         let compacted = read::meta(view)?.compacted;
         let mut found = Vec::new();
         let next = export::kept(view, compacted, from, KEYS, |revision, key| {

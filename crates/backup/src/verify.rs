@@ -108,7 +108,7 @@ impl Check {
             return wrong(format!("the version of revision {main} contradicts itself"));
         }
         let follows = match self.living.get(&id) {
-            Some(before) => before.create_revision == create_revision && before.version + 1 == version,
+            Some(before) => before.create_revision == create_revision && before.version.checked_add(1) == Some(version),
             None => version == 1,
         };
         if !follows && !compacted {

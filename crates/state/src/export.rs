@@ -4,7 +4,7 @@
 //! Each function shows at most `limit` items from a place on, fewer if they are large, and gives the place to go on from; `None` at the
 //! end. All calls have to use one view.
 //!
-//! What is left of the time before the compacted revision stands in the order of the keys: its rows in the table rev are gone. From
+//! What is left of the time before the compacted revision stands in the order of the keys: its rows in the table rev are gone. Cursor
 //! the compacted revision on the table rev has every change.
 
 use crate::bounds::Budget;
@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 const BYTES: usize = 256 << 10;
 
 /// Where to go on: the key of a row. Empty: at the beginning.
-pub type From = Vec<u8>;
+pub type Cursor = Vec<u8>;
 
 /// A version of a key, or its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +34,10 @@ pub struct Past {
 pub fn kept<V: View>(
     view: &V,
     compacted: i64,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     mut visit: impl FnMut(i64, Bytes) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     each_alive(view, compacted, from, limit, |found| {
         if found.mod_revision < compacted {
             visit(found.mod_revision, keys::user_key(found.prefix)?)?;
@@ -49,10 +49,10 @@ pub fn kept<V: View>(
 /// Shows the living keys that a Lock made: `Unlock` deletes no others.
 pub fn locks<V: View>(
     view: &V,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     mut visit: impl FnMut(Bytes) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     each_alive(view, scan::PRESENT, from, limit, |found| {
         if found.record.flags & LOCK != 0 {
             visit(keys::user_key(found.prefix)?)?;
@@ -64,10 +64,10 @@ pub fn locks<V: View>(
 fn each_alive<V: View>(
     view: &V,
     revision: i64,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     mut visit: impl FnMut(Found<'_>) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     let (first, below) = keys::all_rows();
     let from = if from.is_empty() { &first } else { from };
     let (mut shown, mut bytes, mut next) = (0, 0, None);
@@ -89,10 +89,10 @@ fn each_alive<V: View>(
 pub fn changes<V: View>(
     view: &V,
     compacted: i64,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     mut visit: impl FnMut(i64, u32, &[u8]) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     let first = keys::revision_row(compacted).to_vec();
     let from = if from.is_empty() { &first } else { from };
     rows(view, Table::Rev, (from, &keys::revision_row(i64::MAX)), limit, |row, key| {
@@ -113,20 +113,20 @@ pub fn version<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Past, Fau
 /// Shows the rows of elections, locks and claims, as they are.
 pub fn coordination<V: View>(
     view: &V,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     rows(view, Table::Coord, (from, &[0xff]), limit, visit)
 }
 
 /// Shows the leases with their TTLs in milliseconds, in the order of their ids as unsigned numbers.
 pub fn leases<V: View>(
     view: &V,
-    from: &From,
+    from: &Cursor,
     limit: usize,
     mut visit: impl FnMut(LeaseId, u64) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     // As signed numbers, those with the sign come first.
     let (all, past) = keys::lease_rows();
     let positive = keys::lease_row(0).to_vec();
@@ -145,7 +145,7 @@ fn rows<V: View>(
     (from, below): (&[u8], &[u8]),
     limit: usize,
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<Option<From>, Fault> {
+) -> Result<Option<Cursor>, Fault> {
     let (mut shown, mut bytes, mut next) = (0, 0, None);
     view.scan(table, from, below, &mut |row, value| {
         if shown == limit || bytes >= BYTES {
@@ -193,8 +193,8 @@ mod tests {
         }
     }
 
-    fn all(mut step: impl FnMut(&From) -> Option<From>) {
-        let mut from = Some(From::new());
+    fn all(mut step: impl FnMut(&Cursor) -> Option<Cursor>) {
+        let mut from = Some(Cursor::new());
         while let Some(at) = from {
             from = step(&at);
         }
