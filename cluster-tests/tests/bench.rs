@@ -109,7 +109,7 @@ async fn nothing_is_left(ctl: &Ctl) -> Result<()> {
 }
 
 async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
-    let Loaded { cluster: _cluster, bench, ctl } = one(server).await?;
+    let Loaded { cluster: _cluster, bench, .. } = one(server).await?;
     // The first of the window is due at the moment it opens, and may be answered before anything else wakes.
     let args = ["put", "--rate", "1000", "--clients", "200", "--warm-up", "100ms", "--duration", "200ms"];
     for _ in 0..10 {
@@ -121,7 +121,7 @@ async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
 }
 
 async fn a_number_of_operations_is_done_exactly(server: Server) -> Result<()> {
-    let Loaded { cluster: _cluster, bench, ctl } = one(server).await?;
+    let Loaded { cluster: _cluster, bench, .. } = one(server).await?;
     let value = measure(&bench, &["put", "--total", "300", "--clients", "7", "--warm-up", "100ms"]).await?;
     sane("total", &value, 0.0)?;
     ensure!(value["operations"] == 300, "{value}");
@@ -160,8 +160,7 @@ on_both!(
 #[tokio::test]
 async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
     let Loaded { mut cluster, bench, ctl } = one(Server::Conclave).await?;
-    let args =
-        ["put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
+    let args = ["put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
     let mut running = bench.start(&args)?;
     let now = &ctl;
     eventually("the first writes", LONG, || async move {

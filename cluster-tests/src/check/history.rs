@@ -84,12 +84,8 @@ mod tests {
     }
 
     fn read(revision: i64, seen: Option<(&str, i64)>) -> Outcome {
-        let kv = |(value, modified): (&str, i64)| Kv {
-            key: "k".into(),
-            value: value.into(),
-            modified,
-            ..Kv::default()
-        };
+        let kv =
+            |(value, modified): (&str, i64)| Kv { key: "k".into(), value: value.into(), modified, ..Kv::default() };
         Outcome::Ok(Answer::Kv(KvAnswer::Read { revision, kvs: seen.into_iter().map(kv).collect() }))
     }
 

@@ -1,8 +1,8 @@
 //! Requests to an election named [`E`], and what a campaign or a watch says next.
 
-use anyhow::{Context, Result, ensure};
 use super::{AT_ONCE, by, named};
 use crate::{client, cluster::Cluster, wait::within};
+use anyhow::{Context, Result, ensure};
 use conclave_api::conclave::v1::campaign_response::Now;
 use conclave_api::conclave::v1::elections_client::ElectionsClient;
 use conclave_api::conclave::v1::{
@@ -83,10 +83,7 @@ pub async fn campaign(
     campaign_for(at, CampaignRequest { enter: Some(entering(candidate, session)), ..Default::default() }).await
 }
 
-pub async fn campaign_for(
-    at: &mut Elections,
-    request: CampaignRequest,
-) -> Result<Streaming<CampaignResponse>, Status> {
+pub async fn campaign_for(at: &mut Elections, request: CampaignRequest) -> Result<Streaming<CampaignResponse>, Status> {
     Ok(at.campaign(request).await?.into_inner())
 }
 

@@ -1,8 +1,8 @@
 //! Requests to locks, most of them to the one named [`L`].
 
-use anyhow::{Context, Result, ensure};
 use super::{A_WHILE, AT_ONCE, Node, by, named, next};
 use crate::wait::{eventually, within};
+use anyhow::{Context, Result, ensure};
 use conclave_api::conclave::v1::acquire_progress::Now;
 use conclave_api::conclave::v1::lock_part::{Mode, Permits};
 use conclave_api::conclave::v1::{

@@ -1,7 +1,10 @@
 //! Taking, extending, losing.
 
-use cluster_tests::kit::{LATE, claims::{Fate, item, name, start}};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{
+    LATE,
+    claims::{Fate, item, name, start},
+};
 use cluster_tests::wait::{SOON, within};
 use conclave_api::conclave::v1::{
     Caller, Cause, ClaimEvent, ClaimItem, ClaimResult, CloseSessionRequest, Expect, GetClaimRequest, ListRequest,

@@ -4,7 +4,10 @@ use super::kit::three;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::wait::{LONG, SOON, eventually};
 use rustix::process::Signal;
-use std::{path::Path, time::{Duration, Instant}};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Waits until a file exists.
 async fn exists(file: &Path) -> Result<()> {

@@ -1,38 +1,12 @@
 //! What etcdctl's users know comes out the same.
 
-use super::kit::three;
+use super::kit::{FORMATS, comparable, three};
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{conclavectl::{Ctl, Ended}, wait::SOON};
+use cluster_tests::{
+    conclavectl::{Ctl, Ended},
+    wait::SOON,
+};
 use rustix::process::Signal;
-
-const FORMATS: [&str; 3] = ["simple", "json", "fields"];
-
-/// What differs from call to call: who answered, in which term, how long it took.
-fn comparable(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (before, keep) in [
-        ("\"member_id\":", "M"),
-        ("\"MemberID\" : ", "M"),
-        // A busy machine may have another leader in between.
-        ("\"raft_term\":", "N"),
-        ("\"RaftTerm\" : ", "N"),
-        ("took = ", "T"),
-        ("\"took\":", "T"),
-        ("\"Took\" : ", "T"),
-    ] {
-        let mut rest = text.as_str();
-        let mut cleaned = String::new();
-        while let Some(at) = rest.find(before) {
-            cleaned += &rest[..at + before.len()];
-            cleaned += keep;
-            rest = &rest[at + before.len()..];
-            rest = &rest[rest.find([',', '\n', '}']).unwrap_or(rest.len())..];
-        }
-        cleaned += rest;
-        text = cleaned;
-    }
-    text
-}
 
 #[tokio::test]
 async fn prints_what_etcdctl_prints() -> Result<()> {

@@ -1,8 +1,11 @@
 //! Watches, and commands that wait, go on through the loss of a member.
 
-use super::kit::three;
+use super::kit::{FORMATS, comparable, three};
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{conclavectl::Ctl, wait::{LONG, SOON, eventually}};
+use cluster_tests::{
+    conclavectl::Ctl,
+    wait::{LONG, SOON, eventually},
+};
 use std::time::Duration;
 
 #[tokio::test]

@@ -2,10 +2,7 @@
 
 use super::kit::three;
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{
-    conclavectl::Ctl,
-    wait::{LONG, SOON, eventually},
-};
+use cluster_tests::wait::{LONG, SOON, eventually};
 use rustix::process::Signal;
 use std::process::Stdio;
 

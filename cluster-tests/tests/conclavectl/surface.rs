@@ -2,7 +2,10 @@
 
 use super::kit::three;
 use anyhow::{Context, Result, ensure};
-use cluster_tests::{conclavectl::Ctl, wait::{LONG, SOON, eventually}};
+use cluster_tests::{
+    conclavectl::Ctl,
+    wait::{LONG, SOON, eventually},
+};
 use std::time::{Duration, Instant};
 
 #[tokio::test]

@@ -1,15 +1,18 @@
 //! What a hand-over costs the member that those who wait are connected to: the holder goes, the next is told, one more waits.
 //!
-//! The queue's view alone, fed with changes that were made before: no state machine, no socket. The item is one hand-over.
+//! The waiting alone, fed with changes that were made before: no state machine, no socket. The item is one hand-over.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::Bytes;
-use conclave_gateway::waiters::{Look, Source, Waiters, look};
+use conclave_gateway::follow::{Feed, History, StateAt, StateSource, ViewAt};
+use conclave_gateway::waiters::Waiters;
+use conclave_state::read::{self, Bounds};
 use conclave_state::{
     Changes, Command, Dequeue, DequeueBy, Enqueue, Fault, LeaseGrant, Machine, MemoryView, Place, Position, QueueKind,
-    Response,
+    Response, Step, Table, View,
 };
 use divan::{AllocProfiler, Bencher};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::runtime::Builder;
@@ -24,12 +27,50 @@ fn main() {
     divan::main();
 }
 
-/// The queue as it was when everybody stood in it; later it is known from changes alone.
-struct Rows(MemoryView);
+/// The rows that everybody sees, as of what was shown.
+#[derive(Clone)]
+struct Rows(Arc<Mutex<Arc<MemoryView>>>);
 
-impl Source for Rows {
-    fn look(&self) -> Result<Box<dyn Look>, Fault> {
-        look(self.0.clone())
+impl Rows {
+    fn show(&self, changes: &Changes) {
+        Arc::make_mut(&mut self.0.lock()).write(&changes.writes);
+    }
+}
+
+impl StateSource for Rows {
+    fn bounds(&self) -> Bounds {
+        read::meta(&**self.0.lock()).unwrap().bounds()
+    }
+
+    fn open(&self) -> Result<Box<dyn StateAt>, Fault> {
+        Ok(Box::new(ViewAt::new(Now(self.0.lock().clone()))?))
+    }
+}
+
+struct Now(Arc<MemoryView>);
+
+impl View for Now {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.0.get(table, key)
+    }
+
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.0.version(prefix, from, read)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        self.0.scan(table, from, below, visit)
     }
 }
 
@@ -65,7 +106,9 @@ fn hand_over(bencher: Bencher<'_, '_>, waiting: i64) {
         world.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_ms: 60_000 }));
     }
     let line: VecDeque<Place> = (1..waiting + 2).map(|lease| world.enqueue(lease).0).collect();
-    let waiters = Waiters::with_source(Arc::new(Rows(world.rows.clone())));
+    let rows = Rows(Arc::new(Mutex::new(Arc::new(world.rows.clone()))));
+    let feed = Feed::new(History::new(Arc::new(rows.clone())));
+    let waiters = Waiters::new(feed.clone());
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let wait = |place: Place| -> JoinHandle<()> {
         let waiters = waiters.clone();
@@ -88,8 +131,10 @@ fn hand_over(bencher: Bencher<'_, '_>, waiting: i64) {
             (gone, come, place)
         })
         .bench_local_values(|(gone, come, place)| {
-            waiters.observe(&gone);
-            waiters.observe(&come);
+            for changes in [gone, come] {
+                rows.show(&changes);
+                feed.observe(&changes);
+            }
             calls.push_back(wait(place));
             runtime.block_on(calls.pop_front().unwrap()).unwrap();
         });

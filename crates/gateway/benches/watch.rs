@@ -5,8 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest};
+use conclave_gateway::follow::{History, StateAt, StateSource};
 use conclave_gateway::watch::codec::Reply;
-use conclave_gateway::watch::{HistorySource, HistoryView, Responses, WatchConfig, WatchHub};
+use conclave_gateway::watch::{Responses, WatchConfig, WatchHub};
 use conclave_state::read::Bounds;
 use conclave_state::{Changes, Event, EventKind, Fault, KeyValue};
 use divan::counter::ItemsCount;
@@ -30,12 +31,12 @@ fn main() {
 /// Nobody is ever behind here.
 struct NoHistory;
 
-impl HistorySource for NoHistory {
+impl StateSource for NoHistory {
     fn bounds(&self) -> Bounds {
         Bounds { current: 1, compacted: -1 }
     }
 
-    fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
+    fn open(&self) -> Result<Box<dyn StateAt>, Fault> {
         Err(Fault::Read("there is none".into()))
     }
 }
@@ -53,7 +54,7 @@ impl World {
     /// `own`: each watches a key of its own, and not all the same.
     fn new(watchers: usize, own: bool) -> World {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let hub = WatchHub::new(Arc::new(NoHistory), WatchConfig::default());
+        let hub = WatchHub::new(History::new(Arc::new(NoHistory)), WatchConfig::default());
         let streams = runtime.block_on(async {
             let mut streams = Vec::new();
             for n in 0..watchers {

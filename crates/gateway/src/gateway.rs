@@ -1,6 +1,6 @@
 //! What every service holds: the node, and the parts that only clients need.
 
-use crate::coordination::Feed;
+use crate::follow::{Feed, History};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
@@ -24,8 +24,8 @@ pub struct Gateway {
     /// Calls that take a place and wait for it.
     pub calls: Calls,
     pub watches: WatchHub,
-    /// Changes of elections, locks and claims, for those who wait and watch.
-    pub coordination: Feed,
+    /// Changes of keys, for those who wait and watch.
+    pub feed: Feed,
     pub metrics: Arc<Metrics>,
     pub(crate) outflow: Outflow,
     /// Snapshots that are being downloaded: each pins a moment of the state.
@@ -50,15 +50,17 @@ impl Connections {
 impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
-        let waiters = Waiters::new(node.state.clone());
+        let history = History::new(Arc::new(node.state.clone()));
+        let feed = Feed::new(history.clone());
+        let waiters = Waiters::new(feed.clone());
         let calls = Calls::new(Arc::new(node.proposer.clone()), node.stopping.clone());
         let leases = Arc::new(node.leases.clone());
         Gateway {
             queues: Queues::new(calls.clone(), leases, waiters.clone(), node.stopping.clone()),
             waiters,
             calls,
-            watches: WatchHub::new(Arc::new(node.state.clone()), watch_config(&node.config)),
-            coordination: Feed::new(Arc::new(node.state.clone())),
+            watches: WatchHub::new(history, watch_config(&node.config)),
+            feed,
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
             snapshots: Turns::new(snapshot::AT_A_TIME),
@@ -69,7 +71,7 @@ impl Gateway {
 
     /// The parts that follow what is applied, in their order.
     pub fn followers(&self) -> Vec<Box<dyn ApplyObserver>> {
-        vec![Box::new(self.watches.clone()), Box::new(self.waiters.clone()), Box::new(self.coordination.clone())]
+        vec![Box::new(self.watches.clone()), Box::new(self.feed.clone())]
     }
 
     /// The header of every reply: which member answers, in which term, at which revision of the store.

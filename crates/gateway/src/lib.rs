@@ -2,12 +2,12 @@
 //! that wait.
 //!
 //! A request goes `serve` → `service` → `convert` → the node's proposer or reader, and back. Changes
-//! come from the node's sink to `watch`, `waiters` and `coordination`. [`gateway::Gateway`] holds the
+//! come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`. [`gateway::Gateway`] holds the
 //! parts. This crate knows nothing of consensus and of how the state is stored.
 
 pub mod convert;
-pub mod coordination;
 mod deadline;
+pub mod follow;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

@@ -10,7 +10,7 @@
 //! 3. Nothing small waits here.
 
 use crate::status::{internal, sent_too_large};
-use conclave_node::turns::{Turn, Turns};
+use conclave_node::read_slots::{ReadSlot, ReadSlots};
 use prost::Message;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -33,8 +33,8 @@ const PLACES: usize = 2;
 const UNIT: usize = 1 << 10;
 
 pub(crate) struct Outflow {
-    places: Turns,
-    conversions: Turns,
+    places: ReadSlots,
+    conversions: ReadSlots,
     budget: Arc<Semaphore>,
     units: u32,
 }
@@ -68,16 +68,16 @@ impl Outflow {
     pub(crate) fn with_budget(bytes: usize) -> Outflow {
         let units = bytes / UNIT;
         Outflow {
-            places: Turns::new(PLACES),
-            conversions: Turns::of_processors(),
+            places: ReadSlots::new(PLACES),
+            conversions: ReadSlots::of_processors(),
             budget: Arc::new(Semaphore::new(units)),
             units: u32::try_from(units).unwrap_or(u32::MAX),
         }
     }
 
     /// Waits for the place that a read needs whose response may be large.
-    pub(crate) async fn place(&self) -> Turn {
-        self.places.turn().await
+    pub(crate) async fn place(&self) -> ReadSlot {
+        self.places.slot().await
     }
 
     /// Makes a large response of something that is in memory already.

@@ -10,7 +10,7 @@
 //! (`no leader`, `too many requests`, `server stopped`: surely without effect), *outcome unknown* (the `request timed out` family).
 
 use crate::convert::conclave::BadField;
-use crate::coordination::Ended;
+use crate::follow::Ended;
 use crate::pending::CallError;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::{ReadError, ReadFailure};
@@ -205,6 +205,7 @@ pub fn rejected(rejection: Rejection) -> Status {
             coordination(Code::ResourceExhausted, rejection)
         }
         // Only the expiry task proposes what this answers; no client can ask for it.
+        Rejection::Cancelled => coordination(Code::Cancelled, rejection),
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
     }
 }
@@ -456,6 +457,7 @@ mod tests {
             (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
             (dedupe_id_reused(), InvalidArgument, reused),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
+            (rejected(Rejection::Cancelled), Code::Cancelled, "conclave: the call was given up"),
             (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),
         ]);
     }

@@ -1,14 +1,17 @@
-//! How many connections there are, and which of them make room for others.
+//! Bounds the number of open connections, and closes idle ones to make room.
 //!
-//! A connection costs a file descriptor, and the databases need theirs: a log that cannot open its next file ends the process. So each
-//! port may take so many connections and no more ([`crate::descriptors`] says how many).
+//! A connection costs a file descriptor, and the databases need theirs: a log that cannot open its
+//! next file ends the process. So each kind of port has a limit (`descriptors` in the crate node
+//! computes it).
 //!
-//! 1. When there is no room, the connection that has been idle for longest is closed; if all are in use, the new one is. Accepting goes
-//!    on in any case.
-//! 2. A new connection is admitted only after the one that makes room is gone: the number is never exceeded.
-//! 3. A connection in use has a request under way, or comes from a peer that has said who it is. All others are idle.
-//! 4. A connection that does not come to its first request in time is closed ([`FIRST_WORDS`]): one that sends nothing, or half a
-//!    preface.
+//! 1. At the limit, the connection that has been idle for longest is closed. If all are in use, the
+//!    new one is closed. Accepting never stops.
+//! 2. A new connection is admitted only after the closed one is gone, so the limit is never
+//!    exceeded.
+//! 3. A connection is in use while it has a request under way, or if it comes from a peer that has
+//!    identified itself. All others are idle.
+//! 4. A connection that does not send its first request in time is closed ([`FIRST_WORDS`]): one
+//!    that sends nothing, or half a preface.
 
 use crate::throttle::Throttle;
 use parking_lot::Mutex;
@@ -20,12 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// After a connection could not be accepted, mostly because no file descriptor is free: one may be
-/// released meanwhile.
+/// Pause after a failed accept, which mostly means that no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// For the first bytes that say what a connection is for.
+/// Timeout for the first bytes, which say what a connection is for.
 pub const FIRST_WORDS: Duration = Duration::from_secs(10);
-/// For a connection that was told to go. It goes when its task runs next.
+/// Timeout for a connection that must close. It closes when its task runs next.
 const ROOM: Duration = Duration::from_secs(1);
 
 /// The connections of one kind of port.
@@ -51,22 +53,22 @@ struct Open {
 #[derive(Default)]
 struct Connection {
     evicted: CancellationToken,
-    /// Its first words have come.
+    /// Whether the first bytes have come.
     spoken: AtomicBool,
     activity: Activity,
 }
 
-/// What is under way on one connection.
+/// The activity of one connection.
 #[derive(Clone, Default)]
 pub struct Activity(Arc<Counts>);
 
 struct Counts {
     running: AtomicUsize,
-    /// When the last request ended, or the connection began, as a number of [`later`].
+    /// When the last request ended or the connection began, as a number from [`later`].
     idle_since: AtomicU64,
 }
 
-/// A clock that tells the order of events and nothing else.
+/// A logical clock: only the order of its numbers means anything.
 fn later() -> u64 {
     static EVENTS: AtomicU64 = AtomicU64::new(0);
     EVENTS.fetch_add(1, Ordering::Relaxed)
@@ -78,7 +80,7 @@ impl Default for Counts {
     }
 }
 
-/// Something is under way, until this is dropped.
+/// Marks the connection as in use until dropped.
 pub struct Busy(Activity);
 
 impl Activity {
@@ -92,7 +94,7 @@ impl Activity {
         self.0.running.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// `None`: it is in use.
+    /// `None` if it is in use.
     fn idle_since(&self) -> Option<u64> {
         let idle = self.0.running.load(Ordering::Relaxed) == 0;
         idle.then(|| self.0.idle_since.load(Ordering::Relaxed))
@@ -119,17 +121,18 @@ impl Pool {
         }))
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.0.open.lock().connections.len()
     }
 
-    /// How many were closed or not taken for want of room.
+    /// The number of connections closed or refused because of the limit.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// The next connection for which there is room. Never fails: what cannot be accepted now can be later.
+    /// Accepts the next connection for which there is room. Never fails; errors of accept are
+    /// retried.
     pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, Place) {
         loop {
             match listener.accept().await {
@@ -138,7 +141,7 @@ impl Pool {
                         return (stream, place);
                     }
                 }
-                // Out of file descriptors, mostly: of these, some can be had.
+                // Mostly a lack of file descriptors. Closing an idle connection frees some.
                 Err(error) => {
                     self.make_room();
                     self.log(format_args!("cannot accept a connection: {error}"));
@@ -148,7 +151,7 @@ impl Pool {
         }
     }
 
-    /// A place for one more connection, if there is one or can be made.
+    /// A slot for one more connection, if one is free or can be freed.
     async fn admit(&self) -> Option<Place> {
         let taken = self.take();
         if taken.is_some() {
@@ -158,7 +161,7 @@ impl Pool {
         self.log(format_args!("{} connections are open, as many as there may be", self.0.capacity));
         let made = async {
             loop {
-                // Registered before looking: a place that is given back meanwhile is not missed.
+                // Registered before the check, so that a slot released meanwhile is not missed.
                 let released = self.0.released.notified();
                 let taken = self.take();
                 if taken.is_some() || !self.make_room() {
@@ -181,7 +184,8 @@ impl Pool {
         Some(Place { pool: self.clone(), number, connection })
     }
 
-    /// Tells the connection to go that has been idle for longest; whether one is going.
+    /// Closes the connection that has been idle for longest. Returns whether a connection is
+    /// closing.
     fn make_room(&self) -> bool {
         let open = self.0.open.lock();
         if open.connections.values().any(|connection| connection.evicted.is_cancelled()) {
@@ -202,7 +206,7 @@ impl Pool {
     }
 }
 
-/// The right to be open, given back when it is dropped.
+/// The slot of an open connection, released on drop.
 pub struct Place {
     pool: Pool,
     number: u64,
@@ -214,7 +218,8 @@ impl Place {
         &self.connection.activity
     }
 
-    /// Returns when the connection is to be closed: to make room, or since its first words have not come in time.
+    /// Returns when the connection must close: to make room, or because its first bytes have not
+    /// come in time.
     pub fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let connection = self.connection.clone();
         async move {
@@ -225,7 +230,7 @@ impl Place {
         }
     }
 
-    /// Its first words have come.
+    /// Returns the handle that marks the first bytes as received.
     pub fn spoken(&self) -> Spoken {
         Spoken(self.connection.clone())
     }
@@ -238,7 +243,7 @@ impl Drop for Place {
     }
 }
 
-/// Where it is noted that a connection has said what it is for.
+/// Marks that a connection has sent its first bytes.
 pub struct Spoken(Arc<Connection>);
 
 impl Spoken {

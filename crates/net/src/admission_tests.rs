@@ -6,7 +6,7 @@ fn taken(pool: &Pool) -> Place {
     pool.take().expect("there is room")
 }
 
-/// Closes when it is told to, as connections do.
+/// Closes when asked to, as real connections do.
 fn open(pool: &Pool) -> tokio::task::JoinHandle<()> {
     let place = taken(pool);
     place.spoken().note();
@@ -22,7 +22,7 @@ async fn who_was_idle_for_longest_makes_room() {
     let new = pool.admit().await.expect("the first one goes");
     assert!(first.is_finished() && !second.is_finished());
     assert_eq!((pool.open(), pool.refused()), (3, 1));
-    // Now the one is in use that was idle, and the other way round.
+    // Now the idle connection is in use, and the other one is idle.
     let _in_use = new.activity().begin();
     drop(request);
     let _again = pool.admit().await.expect("the second one goes: it is idle for longer");
@@ -50,7 +50,7 @@ async fn a_connection_that_does_not_go_keeps_its_place() {
     assert_eq!(pool.open(), 1);
 }
 
-/// Sends these bytes and nothing more; whether the connection is closed for that.
+/// Sends only these bytes; returns whether the connection is closed because of that.
 async fn closed_after(bytes: &[u8]) -> bool {
     let pool = Pool::new("test", 1);
     let place = taken(&pool);

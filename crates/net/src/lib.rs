@@ -1,5 +1,5 @@
-//! Sockets, for clients and for peers alike: binding them, admitting a bounded number of connections,
-//! and closing those that never say anything.
+//! Sockets for clients and peers: binds them, admits a bounded number of connections, and closes
+//! those that never send anything.
 
 pub mod admission;
 pub mod http2;

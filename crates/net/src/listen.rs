@@ -1,4 +1,5 @@
-//! Listening sockets, bound before anything else is done: a taken port is the cheapest thing to find out.
+//! Listening sockets. They are bound before anything else starts, so that a taken port is reported
+//! early.
 
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
@@ -20,7 +21,7 @@ pub fn bind_all(flag: &str, addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpL
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted node takes its port back while old connections linger.
+    // Lets a restarted node bind its port while old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -1,7 +1,8 @@
-//! The first bytes of a connection: whether they come at all.
+//! Detects connections that never send their first bytes.
 //!
-//! HTTP/2 begins with a preface of fixed bytes, and its library waits for all of them, for ever. [`Opening`] looks on: a connection has
-//! spoken when the preface is complete, or when it turns out to be something else, which has deadlines of its own.
+//! HTTP/2 begins with a fixed preface, and the HTTP/2 library waits for it without a timeout.
+//! [`Opening`] watches the bytes: a connection has sent its first bytes when the preface is
+//! complete, or when the bytes are not a preface (another protocol, which has its own timeouts).
 
 use super::admission::Spoken;
 use std::io;
@@ -13,7 +14,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub struct Opening<S> {
     inner: S,
-    /// How much of the preface has come, and who is told when that is all.
+    /// Bytes of the preface so far, and the handle to mark when it is complete.
     waiting: Option<(usize, Spoken)>,
 }
 

@@ -1,10 +1,10 @@
-//! Lines of the log that somebody outside could cause at will: a few of them, and how many more there were.
+//! Throttles log lines that clients or peers could cause at will: logs a few, and counts the rest.
 
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lines within one [`WINDOW`].
+/// Lines per [`WINDOW`].
 const LINES: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -20,7 +20,8 @@ struct Window {
 }
 
 impl Throttle {
-    /// Whether to log this event: `Some` with how many were left out since the last one that was logged.
+    /// `Some` if this event should be logged, with the number of events skipped since the last
+    /// logged one.
     pub fn admit(&self) -> Option<u64> {
         let mut window = self.0.lock();
         let now = Instant::now();

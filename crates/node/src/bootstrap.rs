@@ -1,20 +1,23 @@
-//! From a configuration to a member with an identity that its peers know.
+//! Turns a configuration into a member with an identity that its peers know.
 //!
-//! A member promises things to the others (votes, acknowledged entries), and its data directory is its memory of them. A member that
-//! lost the directory must not come back under its old id: it could vote twice in one term, or elect itself with an empty log.
+//! A member's votes and acknowledged entries are kept in its data directory. A member that lost the
+//! directory must not come back under its old id: it could vote twice in one term, or elect itself
+//! with an empty log.
 //!
-//! 1. Ids are derived from what all members are configured with alike, so equal configurations give equal ids and different ones
-//!    do not mix: every peer call carries them.
-//! 2. A member with an empty directory draws a random *incarnation*, stores it, and takes no part until so many others have durably
-//!    recorded it for its id that a second incarnation could not find as many without one that knows of the first.
-//! 3. A peer that has another incarnation on record says so; the member then refuses to run.
+//! 1. Ids are derived from configuration that all members share. Equal configurations give equal
+//!    ids, and every peer call carries them, so different clusters do not mix.
+//! 2. A member with an empty directory draws a random *incarnation* and stores it. It takes no part
+//!    until enough other members have durably recorded that incarnation for its id: any two such
+//!    groups of members overlap, so a second incarnation would be refused.
+//! 3. A peer that has another incarnation on record says so, and the member refuses to run.
 //!
-//! Later starts ask the peers, too, whether the directory holds what this member has acknowledged: [`crate::rollback`].
+//! Later starts also ask the peers whether the directory still holds everything that this member
+//! has acknowledged: [`crate::rollback`].
 
 use crate::config::Config;
 use crate::peer::{PeerError, Peers};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Acknowledged, Identity, LogStanding, read_identity};
+use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -49,7 +52,7 @@ pub enum BootstrapError {
          older copy; if it is lost, leave this member out: the others serve without it",
         known.term, known.index, stands.term, stands.index
     )]
-    RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogStanding },
+    RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogPosition },
     #[error("{peer} refuses this member: {reason}")]
     Refused { peer: String, reason: String },
     #[error(transparent)]
@@ -62,7 +65,7 @@ impl BootstrapError {
     }
 }
 
-/// Who is in the cluster, and who of them this node is.
+/// The members of the cluster, and which of them this node is.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub identity: Identity,
@@ -70,7 +73,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reads the configuration and the data directory's own word. Nothing is written.
+    /// Reads the configuration and the identity in the data directory. Writes nothing.
     pub fn new(config: &Config) -> Result<Plan, BootstrapError> {
         let members = members(config)?;
         let cluster_id = cluster_id(&members, &config.initial_cluster_token);
@@ -102,7 +105,8 @@ impl Plan {
         Ok(Plan { identity, members })
     }
 
-    /// How many others must know this member before it takes part: all of them in small clusters, a majority in larger ones.
+    /// The number of other members that must know this member before it takes part: all in small
+    /// clusters, a majority in larger ones.
     fn witnesses(&self) -> usize {
         let n = self.members.len();
         (n / 2 + 1).min(n - 1)
@@ -139,7 +143,8 @@ fn cluster_id(members: &BTreeMap<u64, MemberNode>, token: &str) -> u64 {
     hash(ids.iter().map(String::as_str).chain([token]))
 }
 
-/// FNV-1a over the parts, each ended by a zero byte, with a final mix; never 0. Ids are stored and shown: it must not change.
+/// FNV-1a over the parts, each ended by a zero byte, with a final mix; never 0. Ids are stored and
+/// shown, so this must not change.
 fn hash<'a>(parts: impl Iterator<Item = &'a str>) -> u64 {
     let bytes = parts.flat_map(|part| part.bytes().chain([0]));
     let mut h = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
@@ -148,7 +153,7 @@ fn hash<'a>(parts: impl Iterator<Item = &'a str>) -> u64 {
     (h ^ (h >> 31)).max(1)
 }
 
-/// Makes this member known to its peers; returns when enough of them have recorded it. Tries as long as it takes.
+/// Registers this member with its peers. Retries until enough of them have recorded it.
 pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> {
     let needed = plan.witnesses();
     let mut known_to = std::collections::BTreeSet::new();
@@ -179,8 +184,8 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
     }
 }
 
-/// Has the peer record this incarnation. Returns what the peer knows this member to have acknowledged, or `None` if it does not answer now;
-/// an error if it never will accept.
+/// Registers this incarnation with the peer. Returns what this member has acknowledged to the peer,
+/// `None` if the peer does not answer now, or an error if it will never accept.
 pub(crate) async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<Option<Acknowledged>, BootstrapError> {
     let Identity { member_id, incarnation, ref name, .. } = plan.identity;
     match peers.register(id, member_id, incarnation).await {

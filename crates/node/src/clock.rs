@@ -1,16 +1,19 @@
-//! Time that only moves forward, as a small trait: the node's own clock in production, a hand-turned one in tests and simulation.
+//! A monotonic clock as a small trait: the machine's clock in production, a manual one in tests and
+//! simulation.
 //!
-//! Nothing here is wall-clock time. Readings of different nodes (or of different runs) must never be compared.
+//! Nothing here is wall-clock time. Readings of different nodes (or of different runs) must never
+//! be compared.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 pub trait Clock: Send + Sync + 'static {
-    /// Time since some fixed moment before the process began to care. Never decreases.
+    /// Time since some fixed moment before the first reading. Never decreases.
     fn now(&self) -> Duration;
 }
 
-/// The machine's monotonic clock. It may stand still while the machine is suspended, which makes leases live longer, never shorter.
+/// The machine's monotonic clock. It may stand still while the machine is suspended, which makes
+/// leases live longer, never shorter.
 #[derive(Debug)]
 pub struct MonotonicClock {
     start: Instant,
@@ -34,7 +37,7 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// A clock that moves when it is told to.
+/// A clock that the test moves.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     now: Mutex<Duration>,

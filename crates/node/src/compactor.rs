@@ -1,12 +1,14 @@
 //! Proposes compactions by policy, on the leader alone.
 //!
-//! `Schedule` decides and knows neither clock nor cluster: it is told the time and the revision, and says what to compact to.
-//! Every member keeps its own schedule going, so that a new leader does not start to count from nothing; only the leader's
-//! word becomes a command. Two members that both believe to lead do no harm: the later command finds the revision compacted.
+//! `Schedule` decides. It knows neither clock nor cluster: it gets the time and the revision, and
+//! returns the revision to compact to. Every member runs its own schedule, so that a new leader
+//! continues with the history it has seen; only the leader proposes. If two members believe that
+//! they lead, the later command finds the revision compacted and has no effect.
 //!
-//! * `Periodic(p)`: a revision is noted every tenth of `p` (of an hour, if `p` is longer); what was noted at least `p` ago is compacted to, at
-//!   most once in `p` or in an hour. Versions of the last `p` are thus always there.
-//! * `Revision(n)`: every five minutes, to the current revision less `n`.
+//! * `Periodic(p)`: the current revision is noted every tenth of `p` (of an hour, if `p` is
+//!   longer). The newest revision noted at least `p` ago is compacted to, at most once per `p` or
+//!   per hour. So versions of the last `p` are always there.
+//! * `Revision(n)`: every five minutes, compacts to the current revision minus `n`.
 
 use crate::config::AutoCompaction;
 use crate::leadership::Leadership;
@@ -22,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const REVISION_INTERVAL: Duration = Duration::from_secs(300);
 const SAMPLES_PER_INTERVAL: u32 = 10;
 
-/// Runs until told to stop; returns at once if the policy is off.
+/// Runs until the node stops; returns at once if the policy is off.
 pub async fn run(
     policy: AutoCompaction,
     state: StateHandle,
@@ -59,7 +61,7 @@ pub async fn run(
 #[derive(Debug)]
 struct Schedule {
     policy: AutoCompaction,
-    /// When a revision was the current one: times ascend, revisions do not descend.
+    /// Times and the revision that was current then, in ascending order.
     noted: VecDeque<(Duration, i64)>,
     last: Option<Duration>,
 }
@@ -69,7 +71,7 @@ impl Schedule {
         (policy != AutoCompaction::Off).then(|| Schedule { policy, noted: VecDeque::new(), last: None })
     }
 
-    /// How often [`Schedule::due`] wants to be asked.
+    /// The interval at which [`Schedule::due`] should be called.
     fn tick(&self) -> Duration {
         let tick = match self.policy {
             AutoCompaction::Periodic(period) => period.min(HOUR) / SAMPLES_PER_INTERVAL,
@@ -112,7 +114,7 @@ mod tests {
         Duration::from_secs(60 * minutes)
     }
 
-    /// What is due if the store makes one revision a minute.
+    /// The compactions that are due if the store makes one revision a minute.
     fn history(policy: AutoCompaction, until: u64) -> Vec<(u64, i64)> {
         let mut schedule = Schedule::new(policy).expect("a policy");
         let mut asked = Vec::new();

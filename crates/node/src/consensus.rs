@@ -1,4 +1,4 @@
-//! openraft, set up: its configuration, its storage, its first membership.
+//! Sets up openraft: configuration, storage and first membership.
 
 use crate::bootstrap::Plan;
 use crate::config::Config;
@@ -15,31 +15,32 @@ use openraft::storage::{RaftLogReader, RaftLogStorage};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The halves of the storage that openraft takes.
+/// The two parts of the storage that openraft takes.
 pub struct Store {
     log: LogStore,
     machine: StateStore,
 }
 
 impl Store {
-    /// Nothing was ever voted or logged here: this member has promised nothing yet.
+    /// Whether log and vote are empty, so that this member cannot have acknowledged or voted for
+    /// anything.
     pub async fn is_fresh(&mut self) -> std::io::Result<bool> {
         let log = self.log.get_log_state().await?;
         let vote = self.log.get_log_reader().await.read_vote().await?;
         Ok(log.last_log_id.is_none() && vote.is_none())
     }
 
-    /// How long the log's writer has been waiting for its disk.
+    /// Shows how long the log's writer has been waiting for its disk.
     pub fn writer_step(&self) -> Arc<WriterStep> {
         self.log.writer_step()
     }
 
-    /// What the log takes.
+    /// The size of the log.
     pub fn log_size(&self) -> LogSize {
         self.log.size()
     }
 
-    /// How long syncs of the log take.
+    /// The durations of log syncs.
     pub fn sync_times(&self) -> Arc<SyncTimes> {
         self.log.sync_times()
     }
@@ -78,18 +79,19 @@ fn raft_config(config: &Config, cluster_id: u64) -> Result<openraft::Config, ope
         heartbeat_interval: config.heartbeat_interval_ms,
         election_timeout_min: config.election_timeout_ms,
         election_timeout_max: election_max,
-        // A member that was cut off does not disturb the others when it returns.
+        // A member that was disconnected does not disturb the others when it returns.
         enable_pre_vote: Some(true),
-        // A restarted leader stands for election like anybody else: its state is behind its log until the log is replayed.
+        // A restarted leader has to be elected again, because its state is behind its log until the
+        // log is replayed.
         enable_leader_restore: Some(false),
-        // A leader without a quorum lets its followers go.
+        // A leader without a quorum steps down.
         quorum_loss_probe_interval: Some(2 * election_max),
         max_payload_entries: 2_048,
         max_append_entries: Some(4_096),
         snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_count),
-        // What of the log goes is asked for (trim.rs), and never decided here.
+        // Purges are requested by `log_retention`; openraft never purges by itself.
         max_in_snapshot_log_to_keep: u64::MAX,
-        // The transfer itself has a deadline for progress (peer/snapshot.rs).
+        // The transfer has its own deadline for progress (peer/snapshot.rs).
         install_snapshot_timeout: 600_000,
         state_machine_channel_size: Some(256),
         ..openraft::Config::default()
@@ -102,8 +104,9 @@ pub async fn start(config: &Config, me: u64, network: Network, store: Store) -> 
     Ok(Raft::new(me, raft_config, network, store.log, store.machine).await?)
 }
 
-/// Writes the first membership, the same on every member, unless there is one. The lowest id begins, so that the first
-/// election has one candidate; the others follow if it does not come.
+/// Writes the first membership, which is the same on every member, unless there is one. The member
+/// with the lowest id goes first, so that the first election has one candidate; the others follow
+/// if it does not.
 pub async fn initialize(raft: Raft, plan: Plan, config: Arc<Config>, fatal: Fatal) {
     let me = plan.identity.member_id;
     let position = plan.members.keys().position(|id| *id == me).unwrap_or(0);

@@ -1,32 +1,32 @@
-//! Defragment: rewrites the whole state, for as long as that takes. One at a time, and a rewriting serves all who asked before it began:
-//! so any number of requests takes one thread.
+//! Defragment: compacts the whole state, which may take long. One compaction runs at a time and
+//! serves all requests that came before it began, so any number of requests takes one thread.
 
-use crate::turns::Turns;
+use crate::read_slots::ReadSlots;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinError;
 
 pub struct Defragment {
-    turns: Turns,
+    slot: ReadSlots,
     begun: AtomicU64,
 }
 
 impl Default for Defragment {
     fn default() -> Defragment {
-        Defragment { turns: Turns::new(1), begun: AtomicU64::new(0) }
+        Defragment { slot: ReadSlots::new(1), begun: AtomicU64::new(0) }
     }
 }
 
 impl Defragment {
-    /// Returns when a rewriting has ended that began after the call.
+    /// Returns when a compaction has ended that began after the call.
     pub async fn run(&self, rewrite: impl FnOnce() + Send + 'static) -> Result<(), JoinError> {
         let asked = self.begun.load(Ordering::SeqCst);
-        let turn = self.turns.turn().await;
-        // Whatever has begun has ended: the turn is free.
+        let slot = self.slot.slot().await;
+        // A compaction that began has ended, because the lock is free.
         if self.begun.load(Ordering::SeqCst) > asked {
             return Ok(());
         }
         self.begun.fetch_add(1, Ordering::SeqCst);
-        turn.read(rewrite).await
+        slot.read(rewrite).await
     }
 }
 

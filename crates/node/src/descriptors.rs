@@ -1,20 +1,22 @@
-//! File descriptors: how many this process may have, and what they are for.
+//! File descriptors: the limit of the process, and how it is divided.
 //!
-//! The databases come first. A log that cannot open its next file ends the process, so connections get what is left, and each kind of
-//! port has a number of its own: clients cannot keep the other members out.
+//! The databases come first, because a log that cannot open its next file ends the process.
+//! Connections get the rest. Client and peer ports have separate limits, so clients cannot keep the
+//! other members out.
 
 use conclave_storage::open_files;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Below this many, ordinary clusters can run out of connections.
 const FEW: u64 = 4_096;
-/// Below this many, the databases could run out of files, which ends the process at any time: better at its start.
+/// Below this many, the databases could run out of files and end the process at any time, so it
+/// refuses to start.
 const LEAST: u64 = 128;
-/// For what is neither a database nor a connection: listeners, the event loop, standard streams, files for a moment.
+/// For everything else: listeners, the event loop, standard streams, short-lived files.
 const OTHERS: usize = 24;
-/// A member connects to each other one for commands, small calls, snapshots and its log, and is connected to as often.
+/// Connections from one member to another: commands, small calls, snapshots, log.
 const A_PEER: usize = 4;
-/// However few there are, so many connections are taken on each kind of port.
+/// The least number of connections on each kind of port.
 const AT_LEAST: usize = 8;
 
 /// The limit is too low to run at all.
@@ -24,7 +26,7 @@ const AT_LEAST: usize = 8;
 )]
 pub struct TooFew(usize);
 
-/// Raises the limit as far as the process may, and warns if that is not far.
+/// Raises the limit as far as allowed, and warns if that is low.
 pub fn raise() -> Result<(), TooFew> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // `None` is no limit.
@@ -47,25 +49,25 @@ pub fn raise() -> Result<(), TooFew> {
     Ok(())
 }
 
-/// How many this process may have.
+/// The limit of this process.
 pub fn limit() -> usize {
     getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// How many connections each kind of port takes.
+/// The number of connections on each kind of port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Of clients, on the client and the metrics ports.
+    /// For clients, on the client and metrics ports.
     pub clients: usize,
     pub peers: usize,
 }
 
 impl Budget {
-    /// For a member that has so many peers.
+    /// The budget of a member with this number of peers.
     pub fn new(limit: usize, peers: usize) -> Budget {
         let own = OTHERS + open_files(limit).total() + A_PEER * peers;
         let left = limit.saturating_sub(own);
-        // Twice: connections that broke may be there for a while.
+        // Doubled, because broken connections may linger.
         let for_peers = (2 * A_PEER * peers).max(left / 16).max(AT_LEAST);
         Budget { clients: left.saturating_sub(for_peers).max(AT_LEAST), peers: for_peers }
     }

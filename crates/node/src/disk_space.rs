@@ -1,7 +1,8 @@
-//! How much room the disk of the data directory has left: for the metrics, and said early.
+//! Watches the free space on the disk of the data directory, for metrics and early warnings.
 //!
-//! A disk that is full ends the process at the next write, and it cannot start again before there is room. Compaction of the store and
-//! of the log frees space, but needs some first. So this speaks up while both are still possible.
+//! A full disk ends the process at the next write, and it cannot start again before there is space.
+//! Compaction of store and log frees space but first needs some. So the warnings come while
+//! compaction is still possible.
 
 use conclave_storage::free_bytes;
 use std::path::PathBuf;
@@ -11,12 +12,12 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 const EVERY: Duration = Duration::from_secs(10);
-/// A message that stays true is repeated this often, in looks.
+/// A warning is repeated after this number of checks.
 const AGAIN: u32 = 60;
 
-/// Below this, compact and delete.
+/// Below this the warning suggests compacting and deleting.
 const LITTLE: u64 = 1 << 30;
-/// What compacting needs: files of the store that are merged are there twice meanwhile.
+/// Space that a compaction needs: merged files exist twice meanwhile.
 const HARDLY_ANY: u64 = 256 << 20;
 
 #[derive(Clone, Default)]
@@ -39,7 +40,7 @@ impl Room {
     }
 }
 
-/// Decides when something is said: at each change, and now and then while it stays.
+/// Decides when to log: at each change, and periodically while the state lasts.
 struct Speaker {
     room: Room,
     silent: u32,
@@ -58,17 +59,17 @@ impl Speaker {
 }
 
 impl DiskSpace {
-    /// As of the last look; 0 before the first.
+    /// As of the last check; 0 before the first.
     pub fn free(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Looks every few seconds, until it is dropped.
+    /// Checks every few seconds until it is dropped.
     pub(crate) async fn watch(self, dir: PathBuf) {
         let mut speaker = Speaker { room: Room::Enough, silent: 0 };
         loop {
             let path = dir.clone();
-            // A disk that hangs must not hold up the event loop.
+            // A disk that hangs must not block the event loop.
             match spawn_blocking(move || free_bytes(&path)).await {
                 Ok(Ok(free)) => {
                     self.0.store(free, Ordering::Relaxed);

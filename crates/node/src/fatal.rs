@@ -1,10 +1,12 @@
-//! The one way a node dies of itself: something reported that it cannot go on.
+//! Fatal errors: the only way in which a node ends by itself.
 //!
-//! A disk that cannot be read or written, a state that contradicts itself, a consensus core that stopped: none of these is an answer
-//! to a request. Whoever meets one reports it here; the process logs it and exits with an error, so that a supervisor and the other
-//! members take over. Only the first report counts.
+//! A disk that cannot be read or written, a state that contradicts itself, a consensus core that
+//! stopped: none of these can be an answer to a request. The code that finds one reports it here.
+//! The process logs it and exits with an error, so that the supervisor and the other members take
+//! over. Only the first report counts.
 //!
-//! A disk that hangs reports nothing, and whoever ends in order waits for it: a node that was asked to stop leaves by [`within`].
+//! A disk that hangs reports nothing, and an orderly shutdown would wait for it. So a node that was
+//! asked to stop exits through [`within`].
 
 use std::time::Duration;
 use tokio::sync::watch;
@@ -31,7 +33,7 @@ impl Fatal {
         });
     }
 
-    /// Returns once something was reported.
+    /// Returns once an error was reported.
     pub async fn wait(&self) -> String {
         let mut reported = self.0.subscribe();
         let first = reported.wait_for(Option::is_some).await.map(|r| r.clone());
@@ -39,8 +41,8 @@ impl Fatal {
     }
 }
 
-/// Blocking work that the process does not wait for any longer than `limit`: then it leaves as it is, with the exit code of a failure. Ending
-/// in order would mean to wait for the threads that hang.
+/// Runs blocking work. If it takes longer than `limit`, the process exits with a failure code
+/// without cleaning up, because cleaning up would wait for the hanging threads.
 pub async fn within<T: Send + 'static>(
     limit: Duration,
     otherwise: &str,
@@ -54,7 +56,7 @@ pub async fn within<T: Send + 'static>(
 
 fn leave(why: &str) -> ! {
     tracing::error!("fatal: {why}; leaving without waiting for it");
-    // Exiting runs the destructors of RocksDB, which wait for its own threads: if they hang too, it is an abort.
+    // Exiting runs the destructors of RocksDB, which wait for its threads. If they hang too, abort.
     let _ = std::thread::Builder::new().spawn(|| {
         std::thread::sleep(Duration::from_secs(2));
         std::process::abort();
@@ -70,7 +72,7 @@ mod tests {
 
     const HANG: &str = "CONCLAVE_TEST_HANG";
 
-    /// In another process: this one, told by its environment.
+    /// The test binary itself, started again with an environment variable.
     #[test]
     fn a_process_does_not_wait_for_what_hangs() {
         if std::env::var_os(HANG).is_some() {

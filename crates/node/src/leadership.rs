@@ -1,11 +1,13 @@
-//! Who leads, as this node knows it: a cheap view of openraft's metrics that every part of the node may ask.
+//! The current leader as this node knows it: a cheap view of openraft's metrics.
 //!
-//! 1. `is_me` is stronger than `leader == Some(me)`: the first entry of this term has been applied here too, so whatever earlier
-//!    leaders committed is in the state. Lease expiry waits for it; proposing does not.
-//! 2. What is told here may be out of date the moment it is told. Nothing relies on it for safety: proposals name the term they are
-//!    meant for, and reads are confirmed by a quorum.
-//! 3. A leader stays known until another is, though nobody hears it any more: with Pre-Vote a member that is cut off changes no
-//!    vote, and a leader without a quorum goes on as one. `contact` is for those who must hear of that.
+//! 1. `is_me` is stronger than `leader == Some(me)`: the first entry of this term has also been
+//!    applied here, so everything that earlier leaders committed is in the state. Lease expiry
+//!    needs that; proposing does not.
+//! 2. The information may be outdated at once. Nothing relies on it for safety: proposals name
+//!    their term, and reads are confirmed by a quorum.
+//! 3. A leader stays known until there is another one, even if it is not heard any more: with
+//!    Pre-Vote a disconnected member changes no vote, and a leader without a quorum stays leader.
+//!    `contact` shows the loss of contact.
 
 use crate::fatal::Fatal;
 use crate::sink::ApplyObserver;
@@ -27,7 +29,7 @@ pub struct LeadershipNow {
     pub is_me: bool,
 }
 
-/// The consensus core, once it runs. The peer service and the paths below it exist before.
+/// The consensus core, once it runs. The peer service starts earlier.
 #[derive(Clone, Default)]
 pub struct RaftCell(Arc<OnceLock<Raft>>);
 
@@ -80,7 +82,7 @@ impl Leadership {
         *self.0.now.borrow()
     }
 
-    /// How often a leader became known, for metrics.
+    /// The number of times a leader became known, for metrics.
     pub fn leaders_seen(&self) -> u64 {
         self.0.leaders_seen.load(Ordering::Relaxed)
     }
@@ -89,12 +91,13 @@ impl Leadership {
         self.0.now.subscribe()
     }
 
-    /// Whether this node has lately heard from the leader or, being it, from a quorum. As of a fraction of an election timeout ago.
+    /// Whether this node recently heard from the leader or, as the leader, from a quorum. Accurate
+    /// to a fraction of an election timeout.
     pub fn contact(&self) -> watch::Receiver<bool> {
         self.0.contact.subscribe()
     }
 
-    /// Whether there is a leader as far as this node can tell: known, and heard of lately.
+    /// Whether this node knows a leader and recently heard from it.
     pub fn is_led(&self) -> bool {
         *self.0.contact.borrow()
     }
@@ -117,7 +120,7 @@ impl Leadership {
         raft.data_metrics().borrow_watched().local_committed.as_ref().map_or(0, |id| id.index())
     }
 
-    /// How far each follower's log is known to match; empty unless this node leads.
+    /// The matching log index of each follower; empty unless this node leads.
     pub fn replicated(&self) -> Vec<(u64, u64)> {
         let Some(raft) = self.0.raft.get() else { return vec![] };
         let metrics = raft.data_metrics();
@@ -126,7 +129,7 @@ impl Leadership {
         matched.map(|(id, matched)| (*id, matched.as_ref().map_or(0, |m| m.index()))).collect()
     }
 
-    /// From the apply sink: an entry of this term has been applied here.
+    /// Called by the apply sink: an entry of this term has been applied here.
     pub(crate) fn applied_in(&self, term: u64) {
         if self.0.applied_term.fetch_max(term, Ordering::AcqRel) < term {
             self.0.now.send_if_modified(|now| {
@@ -137,12 +140,13 @@ impl Leadership {
     }
 
     fn update(&self, metrics: &RaftServerMetrics<C>) {
-        // Both from one vote, the one on the disk. `current_leader` is the newest, which may be on its way there: its leader beside this
-        // vote's term would be somebody who never led in it.
+        // Term and leader must come from one vote, the one on disk. `current_leader` may be newer
+        // than this vote, and that leader never led in this vote's term.
         let vote = &metrics.vote;
         let (leader, term) = (vote.committed.then_some(vote.leader_id.voted_for), vote.leader_id.term);
         self.0.now.send_if_modified(|now| {
-            // Read inside: between here and `applied_in` one of the two sees what the other wrote.
+            // Read inside the update, so that either this code or `applied_in` sees what the other
+            // wrote.
             let applied = self.0.applied_term.load(Ordering::Acquire);
             let new = LeadershipNow { leader, term, is_me: leader == Some(self.0.me) && applied >= term };
             if new.leader != now.leader || new.term != now.term {
@@ -161,7 +165,7 @@ impl Leadership {
     async fn in_contact(&self, raft: &Raft, patience: Duration) -> bool {
         let heard = match self.current().leader {
             None => None,
-            // Nobody else to hear from.
+            // There is no other member to hear from.
             Some(leader) if leader == self.0.me && self.members().iter().filter(|(.., voter)| *voter).count() == 1 => {
                 return true;
             }
@@ -169,7 +173,7 @@ impl Leadership {
                 raft.data_metrics().borrow_watched().last_quorum_acked.as_deref().copied()
             }
             Some(_) => {
-                // A core that is too busy to answer has not heard anybody either.
+                // A core that is too busy to answer counts as not in contact.
                 let asked = raft.with_raft_state(|state| state.vote_last_modified());
                 tokio::time::timeout(patience, asked).await.ok().and_then(Result::ok).flatten()
             }
@@ -177,14 +181,14 @@ impl Leadership {
         heard.is_some_and(|at| at.elapsed() < patience)
     }
 
-    /// Follows openraft until its core ends; an end that nobody asked for is fatal.
+    /// Follows openraft until its core ends. An unexpected end is fatal.
     pub(crate) async fn run(self, raft: Raft, fatal: Fatal) {
         let mut metrics = raft.server_metrics();
         let patience = Duration::from_millis(raft.config().election_timeout_max);
         let mut look = tokio::time::interval(patience / 4);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // The guard holds up the core: dropped before anything else is done.
+            // The guard blocks the core, so it is dropped first.
             let seen = metrics.borrow_and_update().clone();
             self.update(&seen);
             let contact = self.in_contact(&raft, patience).await;

@@ -1,13 +1,13 @@
-//! The node's parts, for those who serve clients with them.
+//! The parts of a node, for the services on top of it.
 
 use crate::clock;
 use crate::config::Config;
 use crate::consensus;
+use crate::context::NodeContext;
 use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
-use crate::keeper::{Kind, NodeHost};
+use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
-use crate::lease_keeper::LeaseKeeper;
 use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
@@ -16,8 +16,6 @@ use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::ApplyObserver;
-use crate::timer_keeper::TimerKeeper;
-use crate::wiring::Wiring;
 use conclave_state::{Command, Member, read};
 use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
 use std::sync::Arc;
@@ -30,8 +28,8 @@ pub struct Node {
     pub state: StateHandle,
     pub proposer: Proposer,
     pub reader: Reader,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
+    pub leases: Deadlines<Leases>,
+    pub timers: Deadlines<Timers>,
     pub leadership: Leadership,
     pub peers: Peers,
     pub log_syncs: Arc<SyncTimes>,
@@ -47,13 +45,13 @@ impl Node {
         config: Config,
         identity: Identity,
         origin: u64,
-        wiring: Wiring,
+        context: NodeContext,
         store: &consensus::Store,
     ) -> Node {
         let timeout = config.request_timeout();
-        let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), wiring.clone());
-        let reader = Reader::new(wiring.clone(), timeout);
-        let Wiring { raft, leadership, peers, state, .. } = wiring;
+        let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
+        let reader = Reader::new(context.clone(), timeout);
+        let NodeContext { raft, leadership, peers, state, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
             Box::new(NodeHost {
@@ -65,8 +63,8 @@ impl Node {
                 state: state.clone(),
             })
         };
-        let leases = LeaseKeeper::new(clock.clone(), host(Kind::Leases));
-        let timers = TimerKeeper::new(clock, host(Kind::Timers));
+        let leases = Deadlines::new(clock.clone(), host(Kind::Leases));
+        let timers = Deadlines::new(clock, host(Kind::Timers));
         let stopping = CancellationToken::new();
         Node {
             identity,
@@ -87,7 +85,7 @@ impl Node {
         }
     }
 
-    /// The parts that follow what is applied, in their order.
+    /// The node's own apply observers, in order.
     pub(crate) fn observers(&self) -> Vec<Box<dyn ApplyObserver>> {
         vec![
             Box::new(self.leases.clone()),
@@ -97,7 +95,7 @@ impl Node {
         ]
     }
 
-    /// What this node does for its peers.
+    /// The handler of peer calls.
     pub(crate) fn handler(&self, rules: Arc<Rules>, origin: u64, registry: Registry, rollback: Rollback) -> Handler {
         Handler::new(Parts {
             identity: self.identity.clone(),
@@ -115,7 +113,8 @@ impl Node {
         })
     }
 
-    /// Who could lead instead of this node, whose log is furthest first; nobody unless this node leads.
+    /// Members that could lead instead of this node, the longest log first; empty unless this node
+    /// leads.
     pub(crate) fn successors(&self) -> Vec<u64> {
         let me = self.identity.member_id;
         let voters: Vec<u64> =
@@ -126,13 +125,13 @@ impl Node {
         followers.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// Has a voter asked to take leadership over. What comes of that, others will say.
+    /// Asks a voter to take over leadership. The result shows in the leadership metrics.
     pub(crate) async fn ask_to_lead(&self, to: u64) -> Result<(), ProposeError> {
         let raft = self.raft.get().ok_or(ProposeError::NoLeader)?;
         raft.trigger().transfer_leader(to).await.map_err(|_| ProposeError::Stopped)
     }
 
-    /// Hands leadership to a voter; returns once somebody else leads than this node.
+    /// Hands leadership to a voter; returns once another member leads.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), ProposeError> {
         let mut leadership = self.leadership.subscribe();
         self.ask_to_lead(to).await?;
@@ -143,7 +142,7 @@ impl Node {
         }
     }
 
-    /// Tells the cluster this member's client URLs, if it does not know them (any more).
+    /// Publishes this member's client URLs if the cluster does not know them.
     pub(crate) async fn announce(self: Arc<Node>) {
         let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).collect();
         let own = Member { id: self.identity.member_id, name: self.config.name.clone(), client_urls };
@@ -154,7 +153,7 @@ impl Node {
                     Ok(members) if members.contains(&own) => return,
                     Ok(_) => match self.proposer.propose(Command::Announce(own.clone())).await {
                         Ok(_) => return,
-                        // Announcing twice is harmless.
+                        // Publishing twice is harmless.
                         Err(error) => tracing::debug!(%error, "announcing this member: again"),
                     },
                     Err(fault) => tracing::error!(%fault, "the members cannot be read"),

@@ -1,18 +1,26 @@
-//! Linearizable reads on any node: ask the leader how far the log is committed, wait until that is applied here, read here.
+//! Linearizable reads on any member: get the commit index from the leader, wait until it is applied
+//! here, then read here.
 //!
-//! One round at a time serves all reads that wait (a follower asks the leader for one; the leader's own reads and all followers'
-//! rounds share its rounds), so that a read costs almost nothing in consensus.
+//! One round at a time serves all waiting reads. A follower asks the leader for a round; the
+//! leader's own reads and the rounds of all followers share the leader's rounds. So a read costs
+//! almost nothing in consensus:
 //!
-//! A read leaves a want here and is woken once, when it may read: no timer and no watcher of its own. The rounds, the wait until their
-//! indexes are applied, and the deadlines are the business of one task.
+//! ```text
+//! reads  r1 r2 r3 ──► round: read index 57 ──► wait until 57 is applied ──► r1 r2 r3 read
+//! reads        r4 r5 (arrived after the round began) ──► next round
+//! ```
 //!
-//! 1. A read is only served by a round that began after it arrived. The round has the leader's leadership confirmed by a quorum
-//!    after it began: a leader that was deposed, or stopped and continued, cannot answer from the past.
-//! 2. A round that fails is repeated, while anybody waits: a change of leaders costs a read time, not an error.
-//! 3. A read takes its view once and reads it at one revision.
+//! A read registers itself and is woken once, when it may read; it has no timer and no watcher of
+//! its own. One task runs the rounds, waits for their indexes to be applied, and checks deadlines.
+//!
+//! 1. A read is served only by a round that began after it arrived. In a round a quorum confirms
+//!    the leader's leadership. So a leader that was deposed, or was stopped and continued, cannot
+//!    serve old data.
+//! 2. A failed round is repeated while reads wait: a change of leader costs time, not an error.
+//! 3. A read takes one view and reads it at one revision.
 
-use crate::turns::Turns;
-use crate::wiring::Wiring;
+use crate::context::NodeContext;
+use crate::read_slots::ReadSlots;
 use conclave_state::read::{self, Bounds, ReadStop};
 use conclave_state::{Fault, Op, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
 use conclave_storage::StateView;
@@ -26,19 +34,20 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-/// What a read may cost on the event loop (a row costs 1, and 1 more for each KiB): about a millisecond. Beyond, it starts again beside it.
+/// The budget of a read on the event loop (a row costs 1, plus 1 for each KiB): about a
+/// millisecond. A read that exceeds it starts again on the blocking pool.
 const BUDGET: usize = 1_000;
 
-/// With so small a limit an answer is hardly ever large.
+/// A query with at most this limit hardly ever has a large answer.
 const FEW: i64 = 16;
 
-/// How long one attempt at a round may take before the next one. A deposed or hanging leader is given up earlier, with the news.
+/// Timeout of one attempt at a round. The attempt ends earlier if the leader changes.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Between two attempts without news of a leader.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often deadlines are looked at.
+/// Interval of deadline checks.
 const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -71,24 +80,24 @@ impl From<ReadError> for ReadFailure {
 pub struct Reader(Arc<Inner>);
 
 struct Inner {
-    wiring: Wiring,
+    context: NodeContext,
     timeout: Duration,
     wants: Mutex<Wants>,
-    /// There is something for a round to do.
+    /// Notified when a read arrives.
     arrived: Notify,
-    /// A round has found an index that is not applied yet.
+    /// Notified when a round returned an index that is not applied yet.
     reached: Notify,
-    /// Reads that take long.
-    long: Turns,
+    /// Limits long reads.
+    long: ReadSlots,
 }
 
-/// What can be read as of one revision.
+/// A read of one revision.
 pub trait Query: Send + 'static {
     type Answer: Send + 'static;
 
     fn read(&self, view: &StateView, bounds: Bounds, budget: Option<usize>) -> Stopped<Self::Answer>;
 
-    /// Whether the answer is small (but for the largest values), however long it takes to find.
+    /// Whether the answer is small (except for very large values), even if the search takes long.
     fn is_small(&self) -> bool;
 }
 
@@ -123,13 +132,13 @@ impl Query for Txn {
     }
 }
 
-/// What a read found, and the revision that it read; or it is to be read beside the event loop.
+/// The result of a read and its revision; or the read must go to the blocking pool.
 pub enum Found<Q: Query> {
     Short(Q::Answer, i64),
     Long(Long<Q>),
 }
 
-/// All that was committed before it was asked for is applied here.
+/// A long read for which everything committed before its arrival is applied here.
 pub struct Long<Q> {
     reader: Reader,
     query: Q,
@@ -140,14 +149,15 @@ impl<Q: Query> Long<Q> {
         self.query.is_small()
     }
 
-    /// Reads when its turn has come, at that moment, and makes something of the answer and its revision there as well.
+    /// Waits for a slot, takes a view, reads, and runs `then` with the answer and its revision on
+    /// the same thread.
     pub async fn read<T: Send + 'static>(
         self,
         make: impl FnOnce(Q::Answer, i64) -> T + Send + 'static,
     ) -> Result<T, ReadFailure> {
         let reader = self.reader.clone();
         let work = move || {
-            let view = self.reader.0.wiring.state.view();
+            let view = self.reader.0.context.state.view();
             let bounds = view.bounds();
             let answer = self.reader.checked(self.query.read(&view, bounds, None))?;
             Ok(make(answer, bounds.current))
@@ -156,11 +166,11 @@ impl<Q: Query> Long<Q> {
     }
 }
 
-/// What a round found out.
+/// The result of a round.
 #[derive(Clone, Copy)]
 struct Round {
     index: u64,
-    /// The round was this node's own, as the leader of this term.
+    /// The term, if this node itself led the round.
     led: Option<u64>,
 }
 
@@ -170,22 +180,23 @@ struct Want {
 }
 
 enum Asked {
-    /// That everything is applied here that was committed, whoever leads.
+    /// Waits until everything committed is applied here, whoever leads.
     Applied(oneshot::Sender<Result<(), ReadError>>),
-    /// A round of this node as the leader, or none.
+    /// Waits for a round that this node leads, or fails.
     Own(oneshot::Sender<Result<Round, ReadError>>),
 }
 
-/// Everybody who waits.
+/// All waiting reads.
 #[derive(Default)]
 struct Wants {
-    /// For the next round.
+    /// Waiting for the next round.
     next: Vec<Want>,
-    /// For the round that is under way.
+    /// Waiting for the current round.
     under_way: Vec<Want>,
-    /// Until an index is applied that a round found out. It may never be: a leader that died had entries that were not committed.
+    /// Waiting for an index to be applied. It may never be: a leader that died may have had
+    /// uncommitted entries.
     applying: BTreeMap<u64, Vec<Want>>,
-    /// Nobody makes rounds any more.
+    /// No more rounds: the node stops.
     stopped: bool,
 }
 
@@ -198,7 +209,7 @@ impl Want {
     }
 
     fn fail(self, error: ReadError) {
-        // Whoever asked may be gone.
+        // The reader may be gone.
         match self.asked {
             Asked::Applied(tx) => drop(tx.send(Err(error))),
             Asked::Own(tx) => drop(tx.send(Err(error))),
@@ -214,7 +225,7 @@ impl Want {
 }
 
 impl Wants {
-    /// Those whose time is up, taken out.
+    /// Removes and returns the reads past their deadline.
     fn overdue(&mut self, now: Instant) -> Vec<Want> {
         let lists = [&mut self.next, &mut self.under_way].into_iter().chain(self.applying.values_mut());
         let overdue = lists.flat_map(|wants| wants.extract_if(.., move |want| want.deadline <= now)).collect();
@@ -222,7 +233,7 @@ impl Wants {
         overdue
     }
 
-    /// Those whose index is applied, taken out.
+    /// Removes and returns the reads whose index is applied.
     fn settled(&mut self, applied: u64) -> Vec<Want> {
         let later = self.applying.split_off(&applied.saturating_add(1));
         std::mem::replace(&mut self.applying, later).into_values().flatten().collect()
@@ -230,10 +241,10 @@ impl Wants {
 }
 
 impl Reader {
-    pub fn new(wiring: Wiring, timeout: Duration) -> Reader {
+    pub fn new(context: NodeContext, timeout: Duration) -> Reader {
         let (arrived, reached) = (Notify::new(), Notify::new());
-        let long = Turns::of_processors();
-        Reader(Arc::new(Inner { wiring, timeout, wants: Mutex::default(), arrived, reached, long }))
+        let long = ReadSlots::of_processors();
+        Reader(Arc::new(Inner { context, timeout, wants: Mutex::default(), arrived, reached, long }))
     }
 
     /// Returns when everything that was committed before the call is applied here.
@@ -243,12 +254,12 @@ impl Reader {
         rx.await.unwrap_or(Err(ReadError::Stopped))
     }
 
-    /// The term in which this node led when a quorum confirmed it, in a round that began after the call.
+    /// Confirms leadership in a round that begins after the call; returns the confirmed term.
     pub async fn confirm_leadership(&self) -> Result<u64, ReadError> {
         self.own_round().await?.led.ok_or(ReadError::LeaderChanged)
     }
 
-    /// The read index of a round of this node's own, for a follower that asks. `None`: not the leader.
+    /// The read index of a round that this node leads, for a follower. `None`: not the leader.
     pub async fn index_as_leader(&self) -> Option<u64> {
         let round = self.own_round().await.ok()?;
         round.led.map(|_| round.index)
@@ -273,13 +284,13 @@ impl Reader {
         }
     }
 
-    /// Runs a read that takes long beside the event loop, when its turn has come.
+    /// Runs a long read on the blocking pool when a slot is free.
     pub async fn long<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
         self.0.long.read(work).await
     }
 
-    /// Reads a view: at once if that gives an answer within so many rows, otherwise beside the event
-    /// loop, without a bound.
+    /// Reads a view: at once if the read stays within the budget, otherwise on the blocking pool
+    /// without a budget.
     pub async fn within<T: Send + 'static>(
         &self,
         view: StateView,
@@ -293,13 +304,13 @@ impl Reader {
             Ok(Some(found)) => Ok(found),
             Ok(None) => Err(ReadError::Fault("a read without a bound exceeded it".into())),
             Err(fault) => {
-                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                self.0.context.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()))
             }
         }
     }
 
-    /// A range as of one revision, and that revision.
+    /// A range at one revision, and that revision.
     pub async fn range(&self, query: RangeQuery, serializable: bool) -> Result<(RangeResult, i64), ReadFailure> {
         match self.read(query, serializable).await? {
             Found::Short(result, revision) => Ok((result, revision)),
@@ -307,12 +318,12 @@ impl Reader {
         }
     }
 
-    /// Reads as of one revision, as far as the budget goes.
+    /// Reads at one revision, within the budget.
     pub async fn read<Q: Query>(&self, query: Q, serializable: bool) -> Result<Found<Q>, ReadFailure> {
         if !serializable {
             self.barrier().await?;
         }
-        let view = self.0.wiring.state.view();
+        let view = self.0.context.state.view();
         let bounds = view.bounds();
         match query.read(&view, bounds, Some(BUDGET)) {
             Ok(Err(ReadStop::OverBudget)) => Ok(Found::Long(Long { reader: self.clone(), query })),
@@ -326,15 +337,15 @@ impl Reader {
             Ok(Err(ReadStop::Rejected(rejection))) => Err(ReadFailure::Rejected(rejection)),
             Ok(Err(ReadStop::OverBudget)) => Err(ReadError::Fault("a read without a budget exceeded it".into()).into()),
             Err(fault) => {
-                self.0.wiring.fatal.report(format_args!("a read failed: {fault}"));
+                self.0.context.fatal.report(format_args!("a read failed: {fault}"));
                 Err(ReadError::Fault(fault.to_string()).into())
             }
         }
     }
 
-    /// Makes rounds until the node stops.
+    /// Runs rounds until the node stops.
     pub async fn run(self) {
-        let closing = self.0.wiring.closing.clone();
+        let closing = self.0.context.closing.clone();
         tokio::select! {
             () = self.rounds() => {}
             () = self.settle() => {}
@@ -342,12 +353,12 @@ impl Reader {
             () = closing.cancelled() => {}
         }
         let mut wants = self.0.wants.lock();
-        // Who waits hears of it by the end of the channel.
+        // Waiting reads see the closed channel.
         *wants = Wants { stopped: true, ..Wants::default() };
     }
 
     async fn rounds(&self) {
-        let mut leadership = self.0.wiring.leadership.subscribe();
+        let mut leadership = self.0.context.leadership.subscribe();
         loop {
             if !self.begin() {
                 self.0.arrived.notified().await;
@@ -356,7 +367,7 @@ impl Reader {
             leadership.borrow_and_update();
             let round = tokio::select! {
                 round = self.round() => round,
-                // The leader that was asked is gone; ask its successor.
+                // The leader changed; ask the new one.
                 _ = leadership.changed() => None,
             };
             match round {
@@ -367,7 +378,8 @@ impl Reader {
         }
     }
 
-    /// Whether there is anybody to make a round for: those who wait, and those whose last round failed.
+    /// Moves waiting reads into a new round; returns whether there are any, including those whose
+    /// last round failed.
     fn begin(&self) -> bool {
         let mut wants = self.0.wants.lock();
         let Wants { next, under_way, .. } = &mut *wants;
@@ -376,11 +388,11 @@ impl Reader {
         !under_way.is_empty()
     }
 
-    /// After a round: serves those who may read, and leaves the others until the index is applied.
+    /// After a round, wakes the reads whose index is applied; the others wait for it.
     fn found(&self, round: Round) {
         let mut wants = self.0.wants.lock();
         let mut served = std::mem::take(&mut wants.under_way);
-        if self.0.wiring.state.applied_index() < round.index {
+        if self.0.context.state.applied_index() < round.index {
             let applying = served.extract_if(.., |want| matches!(want.asked, Asked::Applied(_))).collect::<Vec<_>>();
             if !applying.is_empty() {
                 wants.applying.entry(round.index).or_default().extend(applying);
@@ -393,7 +405,8 @@ impl Reader {
         }
     }
 
-    /// After a failed round: who asked for this node's own round gets the refusal. Whether others stay.
+    /// After a failed round, fails the reads that need a round of this node. Returns whether others
+    /// wait.
     fn refuse_own(&self) -> bool {
         let mut wants = self.0.wants.lock();
         let own = wants.under_way.extract_if(.., |want| matches!(want.asked, Asked::Own(_))).collect::<Vec<_>>();
@@ -405,9 +418,9 @@ impl Reader {
         stay
     }
 
-    /// Serves those whose index is applied meanwhile.
+    /// Wakes reads as their indexes are applied.
     async fn settle(&self) {
-        let mut applied = self.0.wiring.state.applied();
+        let mut applied = self.0.context.state.applied();
         loop {
             let first = self.0.wants.lock().applying.keys().next().copied();
             let Some(first) = first else {
@@ -416,7 +429,7 @@ impl Reader {
             };
             let index = tokio::select! {
                 reached = applied.wait_for(|applied| *applied >= first) => reached.map(|index| *index),
-                // Perhaps a lower one than is waited for.
+                // The new index may be lower than the one waited for.
                 () = self.0.reached.notified() => continue,
             };
             let Ok(index) = index else { return };
@@ -427,7 +440,7 @@ impl Reader {
         }
     }
 
-    /// Fails those whose time is up.
+    /// Fails reads past their deadline.
     async fn expire(&self) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -435,7 +448,7 @@ impl Reader {
             if overdue.is_empty() {
                 continue;
             }
-            let error = match self.0.wiring.leadership.current().leader {
+            let error = match self.0.context.leadership.current().leader {
                 Some(_) => ReadError::TimedOut,
                 None => ReadError::NoLeader,
             };
@@ -446,14 +459,15 @@ impl Reader {
     }
 
     async fn round(&self) -> Option<Round> {
-        let now = self.0.wiring.leadership.current();
+        let now = self.0.context.leadership.current();
         let leader = now.leader?;
-        if leader != self.0.wiring.leadership.me() {
-            let index = self.0.wiring.peers.read_index(leader, ATTEMPT).await.ok()?;
+        if leader != self.0.context.leadership.me() {
+            let index = self.0.context.peers.read_index(leader, ATTEMPT).await.ok()?;
             return Some(Round { index, led: None });
         }
-        let linearizer = self.0.wiring.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
-        // The term that was confirmed. What this node knows otherwise of who leads may be behind: before the round and after it.
+        let linearizer = self.0.context.raft.get()?.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+        // The confirmed term. The leadership metrics of this node may be outdated, before the round
+        // and after it.
         let id = linearizer.read_log_id().log_id();
         Some(Round { index: id.index(), led: Some(id.committed_leader_id().term) })
     }
@@ -510,7 +524,7 @@ mod tests {
         assert_eq!(wants.settled(100).len(), 1);
     }
 
-    /// The answer of a leader that died: its last entries may never be committed.
+    /// The leader died after its answer, and its last entries are never committed.
     #[tokio::test(start_paused = true)]
     async fn an_index_that_is_never_applied_holds_up_nobody_else() {
         let mut wants = Wants::default();

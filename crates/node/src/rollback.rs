@@ -1,23 +1,31 @@
-//! A member whose directory is an older copy of itself, or whose disk lost what was synced, must not take part: it has forgotten votes and
-//! writes that it acknowledged, and with another member that lacks them it could elect a leader without them.
+//! Keeps a member out of the cluster if its data directory was rolled back.
 //!
-//! Its own disk does not show that. The others know: each keeps what the members acknowledged to it ([`Witness`]). A member asks them
+//! If the directory is an older copy of itself, or the disk lost synced writes, the member has
+//! forgotten votes and writes that it acknowledged. Together with another member that lacks them it
+//! could elect a leader without them.
 //!
-//! * at every start, before it takes part. Who cannot be reached then is asked later, until each has answered once;
-//! * when it refuses its leader's log because it lacks what comes before, which is what happens if it forgot something.
+//! The member's own disk does not show that, but the other members know: each keeps what the
+//! members acknowledged to it ([`Witness`]). A member asks them
 //!
-//! If the directory was copied since it was used last ([`place`]), it waits for all of them before it takes part: whoever is missing could be
-//! the only one who knows.
+//! * at every start, before it takes part. Members that cannot be reached then are asked later,
+//!   until each has answered once;
+//! * when it refuses its leader's log because it lacks the entries before, which also happens if it
+//!   lost them.
 //!
-//! 1. A member stops only for an answer to a question of its own. A message that a peer sends unasked stops nobody.
-//! 2. A claim is compared with where the member stands *after* it was made, so a claim can never be ahead of a member that forgot nothing.
+//! If the directory was copied since its last use ([`location`]), the member waits for all other
+//! members, because a missing one could be the only one that knows.
+//!
+//! 1. A member stops only because of an answer to its own question. A message that a peer sends
+//!    unasked stops no member.
+//! 2. A claim is compared with the member's position *after* the claim was made, so a claim can
+//!    never be ahead of a member that lost nothing.
 
 use crate::bootstrap::{self, BootstrapError, Plan};
 use crate::config::Config;
 use crate::fatal::Fatal;
 use crate::leadership::Leadership;
 use crate::peer::Peers;
-use conclave_storage::{Acknowledged, LogStanding, Witness, place};
+use conclave_storage::{Acknowledged, LogPosition, Witness, location};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -26,13 +34,14 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
-/// For the peers' answers at a start. One that does not answer, and does not refuse the connection either, holds up the start by this.
+/// Timeout for the peers' answers at a start. A peer that neither answers nor refuses the
+/// connection delays the start by this.
 const ANSWERS: Duration = Duration::from_secs(1);
-/// Between two questions that this member asks because it refused its leader's log.
+/// Interval between questions after this member refused its leader's log.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// How far the knowledge on the disk lags behind what was acknowledged.
+/// Interval at which acknowledgements are stored.
 const STORED_EVERY: Duration = Duration::from_secs(1);
-/// Between two questions to those who did not answer at the start.
+/// Interval between questions to peers that did not answer at the start.
 const LATER: Duration = Duration::from_secs(2);
 const WORD_EVERY: Duration = Duration::from_secs(5);
 
@@ -56,14 +65,14 @@ impl Rollback {
         &self.0.witness
     }
 
-    /// Whether the peer has answered, and knows nothing against this member.
+    /// Whether the peer has answered and knows nothing against this member.
     async fn ask(&self, peer: u64) -> Result<bool, BootstrapError> {
         let Inner { plan, peers, witness, .. } = &*self.0;
         let Some(known) = bootstrap::ask(plan, peers, peer).await? else { return Ok(false) };
-        judge(plan, peer, known, witness.standing()).map(|()| true)
+        judge(plan, peer, known, witness.position()).map(|()| true)
     }
 
-    /// Asks some peers at once; returns those that need not be asked again.
+    /// Asks several peers at once; returns those that need not be asked again.
     async fn ask_all(&self, peers: BTreeSet<u64>, copied: bool) -> Result<BTreeSet<u64>, BootstrapError> {
         let asked = peers.into_iter().map(|id| async move { (id, timeout(ANSWERS, self.ask(id)).await) });
         let mut answered = BTreeSet::new();
@@ -85,10 +94,10 @@ impl Rollback {
         Ok(answered)
     }
 
-    /// Before this member takes part. Returns those that did not answer.
+    /// Asks before this member takes part. Returns the peers that did not answer.
     pub async fn confirm(&self, config: &Config) -> Result<BTreeSet<u64>, BootstrapError> {
         let mut left: BTreeSet<u64> = self.0.peers.ids().collect();
-        let copied = place::is_copy(&config.data_dir)?;
+        let copied = location::is_copy(&config.data_dir)?;
         let mut next_word = Instant::now();
         loop {
             let answered = self.ask_all(left.clone(), copied).await?;
@@ -107,8 +116,8 @@ impl Rollback {
                 "the data directory was copied or restored; no other member knows of anything that it lacks"
             );
         }
-        if copied || !place::is_settled(&config.data_dir)? {
-            place::settle(&config.data_dir)?;
+        if copied || !location::is_recorded(&config.data_dir)? {
+            location::record(&config.data_dir)?;
         }
         Ok(left)
     }
@@ -124,7 +133,7 @@ impl Rollback {
         );
     }
 
-    /// Asks those that did not answer at the start, until each of them has.
+    /// Asks the peers that did not answer at the start, until each has answered.
     pub async fn confirm_late(self, mut left: BTreeSet<u64>) {
         while !left.is_empty() {
             sleep(LATER).await;
@@ -135,8 +144,8 @@ impl Rollback {
         }
     }
 
-    /// This member has refused what its leader sent, since it lacks what comes before. That is usual for one that was away, or that follows
-    /// a new leader, and a sign of loss for one that had it.
+    /// Called when this member refused its leader's entries because it lacks the ones before. That
+    /// is normal after an absence or under a new leader, and a sign of loss if it had them.
     pub(crate) fn refused(&self, leader: u64) {
         let mut asked = self.0.asked.lock();
         if asked.is_some_and(|at| at.elapsed() < BETWEEN) {
@@ -153,25 +162,25 @@ impl Rollback {
         });
     }
 
-    /// Keeps on the disk what this member knows of the others.
+    /// Stores the other members' acknowledgements periodically.
     pub async fn keep(self, leadership: Leadership) {
         loop {
             sleep(STORED_EVERY).await;
             let now = leadership.current();
             if let Some(leader) = now.leader.filter(|leader| *leader != leadership.me()) {
-                // Who leads has voted for itself.
+                // A leader has voted for itself.
                 self.0.witness.note(leader, Acknowledged { term: now.term, index: 0 });
             }
             let witness = self.0.witness.clone();
             if let Ok(Err(error)) = spawn_blocking(move || witness.store()).await {
-                // The log's own writer reports what is wrong with the disk.
+                // The log's writer reports the disk error.
                 tracing::debug!(%error, "what the others acknowledged is not stored");
             }
         }
     }
 }
 
-fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogStanding) -> Result<(), BootstrapError> {
+fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogPosition) -> Result<(), BootstrapError> {
     if !stands.is_behind(known) {
         return Ok(());
     }

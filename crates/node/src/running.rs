@@ -1,12 +1,13 @@
-//! A node with its tasks: how it is put together, and how it is taken apart.
+//! A running node with its tasks: how it starts and stops.
 //!
-//! Start: storage → the parts → the peer service → a first start makes itself known to the peers →
-//! consensus. Stop is the same backwards, with leadership handed over first; everything in it has a
-//! deadline.
+//! Start: storage → parts → peer service → registration with the peers (first start) → consensus.
+//! Stop goes the other way and hands leadership over first. Every step of a stop has a deadline.
 
 use crate::bootstrap::{self, Plan};
 use crate::config::Config;
 use crate::consensus;
+use crate::context::NodeContext;
+use crate::disk_stall::DiskStallDetector;
 use crate::fatal::{self, Fatal};
 use crate::leadership::{Leadership, RaftCell};
 use crate::node::Node;
@@ -18,9 +19,7 @@ use crate::peer::validate::Rules;
 use crate::peer::{Peers, listen};
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
-use crate::stall::StallWatch;
-use crate::wiring::Wiring;
-use crate::{compactor, trim};
+use crate::{compactor, log_retention};
 use conclave_net::admission::Pool;
 use conclave_storage::types::MemberNode;
 use std::sync::Arc;
@@ -29,35 +28,35 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What is left of tasks when the node stops may take this long.
+/// Timeout for the remaining tasks when the node stops.
 const DRAIN: Duration = Duration::from_secs(1);
-/// The successor gets this long to take over before this node leaves anyway.
+/// Timeout for the successor to take over.
 const HAND_OVER: Duration = Duration::from_secs(1);
-/// The last flush may take this long. What it does not bring to the disk, the next start has from the log.
+/// Timeout of the last flush. The next start replays from the log what was not flushed.
 const FLUSH: Duration = Duration::from_secs(15);
 
 /// A node with its tasks.
 pub struct RunningNode {
     pub node: Arc<Node>,
-    /// For transports that are no network.
+    /// For transports within the process.
     pub handler: Handler,
-    /// For what peers send: requests and replies.
+    /// Validates messages of peers: requests and replies.
     rules: Arc<Rules>,
     plan: Plan,
     rollback: Rollback,
     store: Option<consensus::Store>,
     sink: Arc<Sink>,
-    /// Parts outside of the node that follow what is applied.
+    /// Apply observers from outside the node.
     followers: Vec<Box<dyn ApplyObserver>>,
     fatal: Fatal,
-    /// The last thing to end: peer connections, consensus.
+    /// Ends the last tasks: peer connections, consensus.
     closing: CancellationToken,
     peer_tasks: TaskTracker,
     work: TaskTracker,
 }
 
 impl RunningNode {
-    /// Opens the data directory and makes the parts; nothing runs yet.
+    /// Opens the data directory and builds the parts; nothing runs yet.
     pub fn assemble(config: Config, plan: Plan, transport: &dyn Transport) -> anyhow::Result<RunningNode> {
         let fatal = Fatal::default();
         let sink = Arc::new(Sink::default());
@@ -65,7 +64,7 @@ impl RunningNode {
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
         let me = plan.identity.member_id;
         let (raft, closing) = (RaftCell::default(), CancellationToken::new());
-        let wiring = Wiring {
+        let context = NodeContext {
             raft: raft.clone(),
             leadership: Leadership::new(me, raft),
             peers: Peers::new(me, &plan.members, transport),
@@ -73,8 +72,8 @@ impl RunningNode {
             fatal: fatal.clone(),
             closing: closing.clone(),
         };
-        let rollback = Rollback::new(plan.clone(), wiring.peers.clone(), opened.witness, fatal.clone());
-        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, wiring, &opened.store));
+        let rollback = Rollback::new(plan.clone(), context.peers.clone(), opened.witness, fatal.clone());
+        let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, context, &opened.store));
         let rules = Arc::new(Rules::new(me, &plan.members));
         Ok(RunningNode {
             handler: node.handler(rules.clone(), origin, opened.registry, rollback.clone()),
@@ -92,24 +91,23 @@ impl RunningNode {
         })
     }
 
-    /// Adds parts that follow what is applied. They are told before the node's own: a client that has
-    /// its answer can rely on watchers and queues having seen what it says. Has no effect once
-    /// consensus runs.
+    /// Adds apply observers. They are called before the node's own, so when a client has its
+    /// answer, watchers and queues have seen the change. Has no effect once consensus runs.
     pub fn follow(&mut self, followers: Vec<Box<dyn ApplyObserver>>) {
         self.followers.extend(followers);
     }
 
-    /// Answers peers on one listener until the node stops.
+    /// Serves peers on one listener until the node stops.
     pub fn serve_peers(&self, listener: TcpListener, pool: Pool) {
         self.peer_tasks.spawn(listen::peers(listener, pool, self.handler.clone(), self.closing.clone()));
     }
 
-    /// Cancelled at the very end, when requests under way had their time.
+    /// Cancelled at the very end, after running requests had time to finish.
     pub fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Takes part in the cluster from here on. Peers must be able to call the handler already.
+    /// Joins the cluster. Peers must already be able to call the handler.
     pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         let mut observers = std::mem::take(&mut self.followers);
@@ -120,7 +118,7 @@ impl RunningNode {
             bootstrap::register(&self.plan, &node.peers).await?;
         }
         let unconfirmed = self.rollback.confirm(&node.config).await?;
-        let stall = StallWatch::new(store.writer_step(), &node.config);
+        let stall = DiskStallDetector::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
         let witness = self.rollback.witness().clone();
         let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone(), witness);
@@ -134,7 +132,8 @@ impl RunningNode {
         self.spawn(stall.run(node.clone()));
         self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone()));
         self.spawn(node.clone().announce());
-        let bounds = trim::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
+        let bounds =
+            log_retention::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
         self.spawn(bounds.keep(raft.clone(), node.log_size.clone(), sending));
         let policy = node.config.auto_compaction;
         let (state, proposer) = (node.state.clone(), node.proposer.clone());
@@ -145,7 +144,7 @@ impl RunningNode {
         Ok(())
     }
 
-    /// For work that may be dropped at any point when the node stops.
+    /// Spawns work that may be dropped at any point when the node stops.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.node.stopping.clone();
         self.work.spawn(async move {
@@ -160,26 +159,27 @@ impl RunningNode {
         self.plan.members.iter()
     }
 
-    /// Returns once clients are served: there is a leader, and this node is as far as it was when asked.
+    /// Returns once clients can be served: there is a leader, and this node has applied everything
+    /// that was committed.
     pub async fn ready(&self) {
         while self.node.reader.barrier().await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Returns when the node cannot go on.
+    /// Returns the error when the node cannot continue.
     pub async fn failed(&self) -> anyhow::Error {
         anyhow::Error::msg(self.fatal.wait().await)
     }
 
-    /// Hands leadership over, flushes, and ends. Requests under way end with an error.
+    /// Hands leadership over, flushes, and ends. Running requests end with an error.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.leave().await;
         self.finish().await
     }
 
-    /// The first half of a stop: hands leadership over, and lets nothing new begin. Requests under way
-    /// can still finish.
+    /// The first half of a stop: hands leadership over and refuses new work. Running requests can
+    /// still finish.
     pub async fn leave(&self) {
         self.hand_over().await;
         self.node.stopping.cancel();
@@ -205,7 +205,7 @@ impl RunningNode {
         Ok(())
     }
 
-    /// To the voter whose log is furthest, so that nobody waits for an election.
+    /// Hands leadership to the voter with the longest log, so that no election timeout passes.
     async fn hand_over(&self) {
         let leadership = &self.node.leadership;
         if leadership.current().leader != Some(leadership.me()) {

@@ -1,26 +1,27 @@
-//! Where applied entries leave the storage: every part of the node that follows the state is told
-//! here, in log order.
+//! Distributes applied entries from the storage to the apply observers, in log order.
 
 use conclave_storage::{AppliedBatch, ApplySink};
 use std::sync::OnceLock;
 
-/// Follows what is applied. Called on the task that applies: an observer never blocks or waits.
+/// Follows applied changes. Called on the task that applies, so an observer must never block or
+/// wait.
 pub trait ApplyObserver: Send + Sync + 'static {
-    /// The batch is in the state, and nothing newer is. An observer may take what only it needs.
+    /// Called when the batch is in the state and nothing newer is. An observer may take the parts
+    /// that only it needs.
     fn applied(&self, batch: &mut AppliedBatch);
 
-    /// A snapshot replaced the state: what was derived from events is void.
+    /// A snapshot replaced the state: discard everything derived from events.
     fn reset(&self) {}
 }
 
-/// Given to the storage when it is opened. The observers need the storage, so they join later, but
-/// before anything is applied.
+/// Given to the storage when it is opened. The observers need the storage, so they are set later,
+/// but before anything is applied.
 #[derive(Default)]
 pub struct Sink(OnceLock<Vec<Box<dyn ApplyObserver>>>);
 
 impl Sink {
-    /// Sets the observers, in the order in which they are told. The proposer comes last: a client
-    /// that has its answer can rely on watchers, queues and leases having seen what it says.
+    /// Sets the observers, in the order of the calls. The proposer comes last, so when a client has
+    /// its answer, watchers, queues and leases have seen the change.
     pub fn join(&self, observers: Vec<Box<dyn ApplyObserver>>) {
         // Only the start of the node calls this, once.
         let _ = self.0.set(observers);
@@ -45,7 +46,7 @@ impl ApplySink for Sink {
     }
 }
 
-/// For tests of what stands below.
+/// For tests of the storage.
 #[cfg(test)]
 pub(crate) struct Nobody;
 

@@ -1,5 +1,5 @@
-//! The boundaries of this crate that docs/architecture.md states and Cargo.toml cannot: which modules
-//! may name what.
+//! The boundaries of this crate that docs/architecture.md states and Cargo.toml cannot: which
+//! modules may name what.
 
 use std::fs;
 use std::path::Path;

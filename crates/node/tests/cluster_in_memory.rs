@@ -124,7 +124,8 @@ async fn a_deposed_leader_answers_nothing_from_the_past() {
 
     cluster.network.heal();
     assert_eq!(read.await.unwrap().as_deref(), Some("2"), "the read waited for the new leader");
-    // What the old leader had taken in was lost with its term, which it knows, and is decided in the new one.
+    // What the old leader had taken in was lost with its term, which it knows, and is decided in
+    // the new one.
     assert!(write.await.unwrap().unwrap().outcome.result.is_ok());
     for n in 0..3 {
         assert_eq!(get(&cluster.node(n), "y").await.as_deref(), Some("of the old leader"));

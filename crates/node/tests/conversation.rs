@@ -1,6 +1,8 @@
-//! A fuzz target for whole conversations: what two members could say to a third, in any order, as honest as the input wants it.
+//! A fuzz target for whole conversations: what two members could say to a third, in any order, as
+//! honest as the input wants it.
 //!
-//! The third one is a whole node with storage. Whatever it hears, it goes on, and starts again from what it has on its disk.
+//! The third one is a whole node with storage. Whatever it hears, it goes on, and starts again from
+//! what it has on its disk.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
@@ -23,7 +25,8 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The two others: they know the third one and answer nothing else, so it hears only what the input says.
+/// The two others: they know the third one and answer nothing else, so it hears only what the input
+/// says.
 struct World {
     network: MemoryNetwork,
     others: Vec<RunningNode>,

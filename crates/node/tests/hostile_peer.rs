@@ -1,4 +1,5 @@
-//! A peer that says what no honest member says. Whatever it is: nobody stops, nothing of it stays, and the cluster goes on.
+//! A peer that says what no honest member says. Whatever it is: nobody stops, nothing of it stays,
+//! and the cluster goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 

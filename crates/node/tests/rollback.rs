@@ -1,4 +1,5 @@
-//! Members whose directories were put back from older copies, three nodes in one process with a network of function calls.
+//! Members whose directories were put back from older copies, three nodes in one process with a
+//! network of function calls.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
@@ -50,7 +51,8 @@ async fn has(node: &Node, key: &str) -> bool {
     }
 }
 
-/// Members that are stopped and started again, with the directories they had or with older copies of them.
+/// Members that are stopped and started again, with the directories they had or with older copies
+/// of them.
 struct Restarts {
     network: MemoryNetwork,
     dir: tempfile::TempDir,

@@ -7,7 +7,7 @@
 //! (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
-use crate::coord::{Coord, CoordTimer};
+use crate::coord::{Coord, CoordTimer, Name};
 use crate::shared;
 use bytes::Bytes;
 use serde::de::Error;
@@ -37,6 +37,7 @@ pub enum Command {
     /// An operation on elections, locks and claims.
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
+    Cancel(Cancel),
 }
 
 /// etcd's Put.
@@ -204,9 +205,6 @@ pub struct Expire {
 /// Campaign and Lock of etcd. With `grant_ttl_ms > 0` the same command creates the lease (etcd's
 /// `lease = 0`).
 ///
-/// A client may ask for one place at several members: its connection breaks, it asks again elsewhere,
-/// and the first member learns only later that its caller is gone. So each member's calls name their
-/// attempt, and give up only in its name: see [`DequeueBy::Attempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueue {
     pub kind: QueueKind,
@@ -215,8 +213,7 @@ pub struct Enqueue {
     pub grant_ttl_ms: u64,
     /// The candidate's value; a place found again gets it too if it differs. Empty for a lock.
     pub value: Bytes,
-    /// One call, or several of one member for the same place at one time. Drawn at random; 0 if no
-    /// call may give the place up.
+    /// See [`Cancel`]. 0: no call may give the place up.
     pub attempt: u64,
 }
 
@@ -246,11 +243,40 @@ pub struct Dequeue {
 pub enum DequeueBy {
     /// Exactly the incarnation created at this revision: Resign.
     CreateRevision(i64),
-    /// What this attempt was the last to ask for, unless it was the first of its queue already when
-    /// the attempt asked: a call that gives up.
-    Attempt(u64),
     /// The key of a lock, whichever it is: Unlock, which names no revision on the wire.
     Lock,
+}
+
+/// Give up an attempt: its commands take no place any more, and the place that it alone asked for
+/// ends.
+///
+/// An *attempt* is one call that asks for a place, or several of one member for the same place at one
+/// time. Its number is drawn at random, and the commands that ask carry it: [`Enqueue`], `Enter` and
+/// `Acquire`. A client may make several attempts: its connection breaks, it asks again at another
+/// member, and the first member learns only later that its caller is gone. Each member gives up its
+/// own attempt and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The lease that the place ends with.
+    pub session: LeaseId,
+    pub attempt: u64,
+    pub place: PlaceId,
+}
+
+/// Which place an attempt asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlaceId {
+    /// A key of a queue of etcd's wire.
+    Key(Bytes),
+    Candidate {
+        election: Name,
+        candidate: String,
+    },
+    /// A request for locks. Fence 0: the caller knows no fence; the dedupe id or the attempt finds it.
+    Request {
+        fence: i64,
+        dedupe: Option<[u8; 16]>,
+    },
 }
 
 /// What a member tells about itself once it runs.

@@ -9,6 +9,7 @@
 //! 4. An `Expire` ends the leases that its proposer knew, not those that were granted under the same ids since: the row says which entry
 //!    of the log granted the lease.
 
+use crate::attempt::MOST_CANCELLED;
 use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
@@ -20,6 +21,10 @@ use bytes::Bytes;
 impl<V: View> Batch<'_, V> {
     pub(crate) fn lease_exists(&self, id: LeaseId) -> Result<bool, Fault> {
         Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
+    }
+
+    pub(crate) fn lease(&self, id: LeaseId) -> Result<Option<LeaseRow>, Fault> {
+        self.rows.get(Table::Lease, &keys::lease_row(id))?.map(|row| LeaseRow::decode(&row)).transpose()
     }
 
     pub(crate) fn lease_grant(&mut self, at: Position, grant: LeaseGrant) -> Result<Response, Stop> {
@@ -38,7 +43,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn execute_grant(&mut self, at: Position, id: LeaseId, ttl_ms: u64) {
-        let row = LeaseRow { ttl_ms, granted_at: at.index };
+        let row = LeaseRow { ttl_ms, granted_at: at.index, cancelled: Vec::new() };
         self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
         self.lease_changed(LeaseChange::Armed { id, ms: ttl_ms });
     }
@@ -64,8 +69,8 @@ impl<V: View> Batch<'_, V> {
         let (mut expired, mut due) = (0, Due::default());
         for id in leases {
             // It may have been revoked since the leader saw it lapse, and the id granted again.
-            let Some(row) = self.rows.get(Table::Lease, &keys::lease_row(id))? else { continue };
-            if LeaseRow::decode(&row)?.granted_at <= expire.told {
+            let Some(row) = self.lease(id)? else { continue };
+            if row.granted_at <= expire.told {
                 self.end_lease(id, Cause::Expired, &mut due)?;
                 expired += 1;
             }
@@ -111,24 +116,34 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// What the row of a lease holds: two numbers of eight bytes, big-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the row of a lease holds: numbers of eight bytes, big-endian.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
     pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
+    /// The attempts under this lease that were cancelled last, the oldest first.
+    pub(crate) cancelled: Vec<u64>,
 }
 
 impl LeaseRow {
-    fn encode(self) -> Vec<u8> {
-        [self.ttl_ms.to_be_bytes(), self.granted_at.to_be_bytes()].concat()
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let numbers = [self.ttl_ms, self.granted_at].into_iter().chain(self.cancelled.iter().copied());
+        numbers.flat_map(u64::to_be_bytes).collect()
     }
 
     pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
-        let ([ttl_ms, granted_at], []) = row.as_chunks::<8>() else {
-            return Err(Fault::Corrupt("the row of a lease is not two numbers".into()));
-        };
-        Ok(LeaseRow { ttl_ms: u64::from_be_bytes(*ttl_ms), granted_at: u64::from_be_bytes(*granted_at) })
+        let (numbers, rest) = row.as_chunks::<8>();
+        match numbers {
+            [ttl_ms, granted_at, cancelled @ ..] if rest.is_empty() && cancelled.len() <= MOST_CANCELLED => {
+                Ok(LeaseRow {
+                    ttl_ms: u64::from_be_bytes(*ttl_ms),
+                    granted_at: u64::from_be_bytes(*granted_at),
+                    cancelled: cancelled.iter().map(|attempt| u64::from_be_bytes(*attempt)).collect(),
+                })
+            }
+            _ => Err(Fault::Corrupt("the row of a lease cannot be read".into())),
+        }
     }
 }
 
@@ -192,9 +207,11 @@ mod tests {
 
     #[test]
     fn the_row_of_a_lease_reads_back_as_written() {
-        let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1 };
-        assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
-        for size in [0, 8, 15, 17, 24] {
+        for cancelled in [vec![], vec![7; MOST_CANCELLED]] {
+            let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1, cancelled };
+            assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
+        }
+        for size in [0, 8, 15, 17, 23, 8 * (MOST_CANCELLED + 3)] {
             assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
         }
     }

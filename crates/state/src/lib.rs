@@ -29,8 +29,8 @@
 //! |---|---|---|
 //! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
 //! | rev | revision, sub-revision | user key |
-//! | lease | `l`, lease | TTL in milliseconds, log index of the grant |
-//! | lease | `k`, lease, user key | nothing |
+//! | lease | `l`, lease | TTL in milliseconds, log index of the grant, attempts that were cancelled |
+//! | lease | `k`, lease, user key | of a place in a queue: the attempts that asked for it |
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
@@ -51,6 +51,7 @@
 //! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
 //! 6. The firsts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
 
+mod attempt;
 mod bounds;
 mod command;
 pub mod coord;

@@ -227,6 +227,7 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
+            Command::Cancel(cancel) => self.cancel(cancel),
         }
     }
 

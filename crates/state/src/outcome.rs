@@ -55,6 +55,10 @@ pub enum Response {
     CoordTimer {
         ended: usize,
     },
+    /// Whether a place ended with the attempt.
+    Cancel {
+        ended: bool,
+    },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
 }
@@ -152,6 +156,9 @@ pub enum Rejection {
     TooManyPins { limit: u32 },
     #[error("caller.dedupe_id was used for another operation before")]
     DedupeReused,
+    /// The attempt was given up before ([`crate::Cancel`]).
+    #[error("the call was given up")]
+    Cancelled,
     #[error("the ranges of the request cover more than {limit} keys; split it into several")]
     TooManyKeys { limit: usize },
     /// What conversion should have refused.

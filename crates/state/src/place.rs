@@ -9,21 +9,22 @@
 //! 2. The same lease asked again has the same place.
 //! 3. A place is ended and changed by its create revision, never by its name alone: a late Resign, Proclaim or cancellation does not
 //!    touch a successor's key. Unlock, which names no revision on the wire, touches only keys that a Lock made.
-//! 4. A call that gives up takes only what it was the last to ask for, and never a place that was the first already when it asked: that
-//!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
+//! 4. A call that gives up ends its own place alone ([`crate::attempt`]).
 
+use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};
+use crate::queue;
 use crate::record::LOCK;
-use crate::view::{Fault, Table, View};
-use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key};
+use crate::view::{Fault, View};
+use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, queue_key};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
         if enqueue.grant_ttl_ms > 0 {
             self.check_grant(enqueue.lease)?;
-        } else if !self.lease_exists(enqueue.lease)? {
-            return Err(Rejection::LeaseNotFound.into());
+        } else {
+            self.lease(enqueue.lease)?.ok_or(Rejection::LeaseNotFound)?.check_attempt(enqueue.attempt)?;
         }
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
@@ -37,20 +38,19 @@ impl<V: View> Batch<'_, V> {
 
     /// Creates the key, or brings the one that is there up to date; gives its create revision.
     fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
-        let attempt = enqueue.attempt;
         let target = self.target(key)?;
         let mark = match enqueue.kind {
             QueueKind::Lock => LOCK,
             QueueKind::Election => 0,
         };
+        let place = PlaceRow::of_key(enqueue.lease, key);
         let Some(old) = &target.current else {
             let created = self.next_revision();
             self.store(target, &enqueue.value, enqueue.lease, mark);
-            self.set_asked(enqueue.lease, key, attempt);
+            self.attempt_made(place, enqueue.attempt);
             return Ok(created);
         };
         let (create_revision, flags, lease) = (old.create_revision, old.flags, old.lease);
-        let again = self.asked(lease, key)? == Some(attempt);
         let old_value = self.value_of(&target)?;
         let new_value = enqueue.kind == QueueKind::Election && old_value != enqueue.value;
         if new_value || lease != enqueue.lease {
@@ -60,11 +60,7 @@ impl<V: View> Batch<'_, V> {
         } else if flags | mark != flags {
             self.mark_lock(target)?;
         }
-        // An attempt that asks again, for want of an answer, may have found nobody before it the first time.
-        if !again {
-            let held = self.is_first(&enqueue.name, key)?;
-            self.set_asked(enqueue.lease, key, if held { 0 } else { attempt });
-        }
+        self.attempt_found(place, enqueue.attempt)?;
         Ok(create_revision)
     }
 
@@ -74,18 +70,16 @@ impl<V: View> Batch<'_, V> {
         self.machine.queues.is_first(&self.rows, name, key, seen)
     }
 
-    /// Who was the last to ask for a place, if it may be given back.
-    fn asked(&self, lease: LeaseId, key: &[u8]) -> Result<Option<u64>, Fault> {
-        let row = self.rows.get(Table::Lease, &keys::attached_row(lease, key))?;
-        Ok(row.and_then(|row| row.first_chunk().map(|attempt| u64::from_be_bytes(*attempt))))
-    }
-
-    /// Notes who was the last to ask for a place; 0: nobody who may give it back. No client can see it, so it is no change of the key.
-    fn set_asked(&mut self, lease: LeaseId, key: &[u8], attempt: u64) {
-        let row = if attempt == 0 { Vec::new() } else { attempt.to_be_bytes().to_vec() };
-        self.rows.put(Table::Lease, keys::attached_row(lease, key), row);
-        self.machine.digest.other(13, key);
-        self.machine.digest.number(attempt.cast_signed());
+    /// Ends the place at a key for an attempt that gives up. Gives whether it ended.
+    pub(crate) fn cancel_key(&mut self, session: LeaseId, attempt: u64, key: &[u8]) -> Result<bool, Fault> {
+        let target = self.target(key)?;
+        let Some(name) = queue::name_of(key).filter(|_| target.current.is_some()) else { return Ok(false) };
+        let stays = self.attempt_cancelled(PlaceRow::of_key(session, key), attempt)?;
+        if stays.decide(|| self.is_first(name, key))? {
+            return Ok(false);
+        }
+        self.remove(target);
+        Ok(true)
     }
 
     pub(crate) fn dequeue(&mut self, dequeue: &Dequeue) -> Result<Response, Stop> {
@@ -95,9 +89,6 @@ impl<V: View> Batch<'_, V> {
         let deleted = match (&target.current, *by) {
             (None, _) => false,
             (Some(current), DequeueBy::CreateRevision(revision)) => current.create_revision == revision,
-            (Some(current), DequeueBy::Attempt(attempt)) => {
-                attempt != 0 && self.asked(current.lease, key)? == Some(attempt)
-            }
             (Some(current), DequeueBy::Lock) => current.flags & LOCK != 0,
         };
         if deleted {

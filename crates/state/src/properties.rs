@@ -2,7 +2,7 @@
 //! it is, whether it makes the store larger, and whether it may touch any number of keys.
 
 use crate::coord::CoordBody;
-use crate::{Command, KeyRange, Op, Target, Txn};
+use crate::{Command, KeyRange, Op, PlaceId, Target, Txn};
 
 /// What a command, a compare or an operation takes in the log beside its keys and values.
 const HEAD: usize = 16;
@@ -27,6 +27,7 @@ impl Command {
                 Command::Txn(txn) => txn.size(),
                 Command::Enqueue(enqueue) => enqueue.name.len() + enqueue.value.len(),
                 Command::Dequeue(dequeue) => dequeue.key.len(),
+                Command::Cancel(cancel) => cancel.place.size(),
                 Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
                 Command::Expire(expire) => expire.leases.len() * NUMBER,
                 Command::CoordTimer(timer) => timer.ids.len() * NUMBER,
@@ -47,7 +48,7 @@ impl Command {
             Command::Txn(txn) => txn.puts(),
             Command::Coord(coord) => coord.body.grows(),
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
-            Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) => false,
+            Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
             Command::Announce(_) | Command::Alarm(_) => false,
         }
     }
@@ -66,7 +67,7 @@ impl Command {
             // queue is read: too seldom for each of them to go another way.
             Command::Enqueue(_) => false,
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
-            Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) => false,
+            Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
         }
     }
 }
@@ -88,6 +89,18 @@ impl CoordBody {
             self,
             CoordBody::DeleteElection(_) | CoordBody::EvictEverywhere(_) | CoordBody::Revoke(_) | CoordBody::Unclaim(_)
         )
+    }
+}
+
+impl PlaceId {
+    fn size(&self) -> usize {
+        match self {
+            PlaceId::Key(key) => key.len(),
+            PlaceId::Candidate { election, candidate } => {
+                election.namespace.len() + election.name.len() + candidate.len()
+            }
+            PlaceId::Request { .. } => NUMBER + 16,
+        }
     }
 }
 

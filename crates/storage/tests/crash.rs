@@ -1,5 +1,5 @@
-//! Processes that are killed: at random moments, and at each named crash point. What a child has reported through its pipe must be
-//! there afterwards, and its directory must be served.
+//! Processes that are killed: at random moments, and at each named crash point. What a child has
+//! reported through its pipe must be there afterwards, and its directory must be served.
 //!
 //! This test program runs itself again as the child. Needs the feature `failpoints`.
 #![cfg(feature = "failpoints")]

@@ -481,13 +481,7 @@ fn control(what: &str, seed: u64, seconds: u64, means: &MeansArgs) -> Result<u8>
 }
 
 /// Every planted bug over several seeds, with a server of its own.
-fn mutants(
-    chosen: &[&Mutant],
-    seeds: u64,
-    seconds: Option<u64>,
-    workshop: &Workshop,
-    means: &MeansArgs,
-) -> Result<u8> {
+fn mutants(chosen: &[&Mutant], seeds: u64, seconds: Option<u64>, workshop: &Workshop, means: &MeansArgs) -> Result<u8> {
     let mut missed = Vec::new();
     for mutant in chosen {
         let means = MeansArgs { binary: Some(workshop.server(mutant)?), ..means.clone() }.means("mutants")?;

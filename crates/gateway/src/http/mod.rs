@@ -8,7 +8,7 @@
 mod pages;
 mod probe;
 
-pub use pages::{ETCD_VERSION, Pages, Probe, Standings};
+pub use pages::{ETCD_VERSION, MemberStatus, Pages, Probe};
 
 use bytes::Bytes;
 use conclave_net::admission::Pool;

@@ -15,7 +15,7 @@
 use super::PageBody;
 use crate::metrics::{CONTENT_TYPE, Live, Metrics};
 use bytes::Bytes;
-use conclave_storage::{MARKED, Standing};
+use conclave_storage::{DIGEST_EVERY, ReplicaStatus};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::json;
@@ -30,7 +30,7 @@ pub trait Probe: Send + Sync + 'static {
 
     fn live(&self) -> Live;
 
-    fn standing(&self) -> Standings;
+    fn status(&self) -> MemberStatus;
 
     /// Names of the raised alarms, `NOSPACE` or `CORRUPT`.
     fn alarms(&self) -> Result<Vec<&'static str>, String>;
@@ -41,16 +41,16 @@ pub trait Probe: Send + Sync + 'static {
 
 /// A member at one moment. Members with the same `applied_index` have the same revision and digest, or their states differ.
 #[derive(Clone, Debug, Default)]
-pub struct Standings {
+pub struct MemberStatus {
     pub name: String,
     pub member_id: u64,
     pub cluster_id: u64,
     pub leader_id: u64,
     pub term: u64,
     pub committed_index: u64,
-    pub now: Standing,
-    /// Index and digest, at every index that [`MARKED`] divides, for the last of them.
-    pub marks: Vec<(u64, u64)>,
+    pub now: ReplicaStatus,
+    /// Index and digest, at every index that [`DIGEST_EVERY`] divides, for the last of them.
+    pub digests: Vec<(u64, u64)>,
 }
 
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Pages {
         match uri.path() {
             "/metrics" => page(StatusCode::OK, CONTENT_TYPE, self.probe.metrics().render(self.probe.live())),
             "/version" => version(),
-            "/status" => status(&self.probe.standing()),
+            "/status" => status_page(&self.probe.status()),
             "/health" => self.health(&query).await,
             "/livez" => self.checks(LIVE, &query).await,
             "/readyz" => self.checks(READY, &query).await,
@@ -205,10 +205,10 @@ fn version() -> Response<PageBody> {
     page(StatusCode::OK, "application/json", body.to_string())
 }
 
-fn status(standing: &Standings) -> Response<PageBody> {
-    let Standings { name, member_id, cluster_id, leader_id, term, committed_index, now, marks } = standing;
+fn status_page(member: &MemberStatus) -> Response<PageBody> {
+    let MemberStatus { name, member_id, cluster_id, leader_id, term, committed_index, now, digests } = member;
     // Numbers of 64 bits do not survive every JSON reader.
-    let marks: Vec<_> = marks.iter().map(|(index, digest)| json!([index, format!("{digest:016x}")])).collect();
+    let digests: Vec<_> = digests.iter().map(|(index, digest)| json!([index, format!("{digest:016x}")])).collect();
     let body = json!({
         "name": name,
         "member_id": format!("{member_id:x}"),
@@ -221,8 +221,8 @@ fn status(standing: &Standings) -> Response<PageBody> {
         "revision": now.revision,
         "compacted_revision": now.compacted,
         "digest": format!("{:016x}", now.digest),
-        "digest_every": MARKED,
-        "digests": marks,
+        "digest_every": DIGEST_EVERY,
+        "digests": digests,
     });
     page(StatusCode::OK, "application/json", body.to_string())
 }

@@ -8,7 +8,7 @@ struct Fake {
     has_leader: bool,
     alarms: Mutex<Vec<&'static str>>,
     quorum_lost: bool,
-    standing: Standings,
+    status: MemberStatus,
 }
 
 impl Probe for Fake {
@@ -20,8 +20,8 @@ impl Probe for Fake {
         Live { has_leader: self.has_leader, ..Live::default() }
     }
 
-    fn standing(&self) -> Standings {
-        self.standing.clone()
+    fn status(&self) -> MemberStatus {
+        self.status.clone()
     }
 
     fn alarms(&self) -> Result<Vec<&'static str>, String> {
@@ -83,9 +83,10 @@ async fn alarms_are_named() {
 
 #[tokio::test]
 async fn the_status_tells_digests_as_text() {
-    let now = Standing { applied_index: 130, applied_term: 2, revision: 90, compacted: 5, digest: u64::MAX - 1 };
-    let standing = Standings { member_id: 0xab, now, marks: vec![(64, 7), (128, 1 << 63)], ..Standings::default() };
-    let pages = Pages::new(Arc::new(Fake { standing, ..Fake::default() }));
+    let now = ReplicaStatus { applied_index: 130, applied_term: 2, revision: 90, compacted: 5, digest: u64::MAX - 1 };
+    let status =
+        MemberStatus { member_id: 0xab, now, digests: vec![(64, 7), (128, 1 << 63)], ..MemberStatus::default() };
+    let pages = Pages::new(Arc::new(Fake { status, ..Fake::default() }));
     let (status, body) = get(&pages, "/status").await;
     let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((status, &body["member_id"], &body["applied_index"]), (200, &json!("ab"), &json!(130)));

@@ -1,6 +1,6 @@
 //! The node as the pages see it.
 
-use super::{Probe, Standings};
+use super::{MemberStatus, Probe};
 use crate::gateway::Gateway;
 use crate::metrics::{Durations, Live, Metrics};
 use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
@@ -47,10 +47,10 @@ impl Probe for Gateway {
         }
     }
 
-    fn standing(&self) -> Standings {
+    fn status(&self) -> MemberStatus {
         let leadership = self.node.leadership.current();
-        let (now, marks) = self.node.state.marks();
-        Standings {
+        let (now, digests) = self.node.state.digest_checkpoints();
+        MemberStatus {
             name: self.node.identity.name.clone(),
             member_id: self.node.identity.member_id,
             cluster_id: self.node.identity.cluster_id,
@@ -58,7 +58,7 @@ impl Probe for Gateway {
             term: leadership.term,
             committed_index: self.node.leadership.committed_index(),
             now,
-            marks,
+            digests,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Calls that take a place through the log, wait for it, and never leave one behind.
 //!
-//! Lock and Campaign of etcd, the queue elections and the locks of Conclave all work alike: one
+//! Lock and Campaign of etcd, the queue elections, locks and claims of Conclave all work alike: one
 //! command asks for a place, the call waits until the place is first, and a call that ends without
 //! its answer handed over must release what it took. What is the same for all of them is here: a
 //! [`Pending`] call proposes its command until it is decided, remembers what it owes, and releases it
@@ -13,11 +13,11 @@
 //! 2. The command is proposed by a task of its own. A caller that goes away does not stop it, so the
 //!    task still learns what to release.
 //! 3. A command whose outcome is unknown is proposed again: it finds what the first one did. A call
-//!    that was cancelled meanwhile does not ask again. It releases, and its release comes after the
-//!    earlier command in the log, or is harmless if it comes before: see [`Request::release`].
+//!    that was cancelled meanwhile does not ask again. It releases, and the order of the two commands
+//!    in the log does not matter: the state machine refuses an attempt that was cancelled.
 //! 4. Calls of this node with the same key share one attempt. The last of them to end releases the
-//!    place, unless one of them kept it. The release names the attempt, and `apply` refuses it if
-//!    another member asked for the same place since.
+//!    place, unless one of them kept it. The release cancels the attempt alone: `apply` keeps the
+//!    place if another member's attempt holds it.
 //! 5. A node that stops releases nothing: the clients come back at another member and find their
 //!    places again.
 
@@ -72,14 +72,9 @@ pub trait Request: Send + 'static {
         false
     }
 
-    /// Whether the place goes with the call, if the call's command had an effect that is unknown.
-    fn goes_with_the_call(&self) -> bool {
-        true
-    }
-
-    /// The command that releases what the attempt took, or may have taken. It must be harmless if
-    /// there is nothing to release.
-    fn release(&self, attempt: u64, owed: Owed) -> Command;
+    /// The command that releases what the attempt took, or may yet take. It must be harmless if there
+    /// is nothing to release. `None`: the place does not go with the call.
+    fn release(&self, attempt: u64, owed: Owed) -> Option<Command>;
 
     /// What else is to be released, once the releasing command is decided.
     fn release_more(&self, _attempt: u64, _outcome: Outcome) -> Option<Command> {
@@ -178,7 +173,7 @@ impl Calls {
     }
 
     async fn release<R: Request>(self, request: R, attempt: u64, owed: Owed) {
-        let mut next = Some(request.release(attempt, owed));
+        let mut next = request.release(attempt, owed);
         while let Some(command) = next {
             let Some(applied) = self.until_decided(command).await else { return };
             next = request.release_more(attempt, applied.outcome);
@@ -249,7 +244,7 @@ impl<R: Request> Pending<R> {
     /// when the release is decided; `None` if there is nothing to release.
     pub fn end(&mut self) -> Option<JoinHandle<()>> {
         let request = self.request.take()?;
-        if self.unknown && request.goes_with_the_call() {
+        if self.unknown {
             self.membership.doubt();
         }
         let owed = match self.membership.leave() {

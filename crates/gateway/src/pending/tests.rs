@@ -108,10 +108,10 @@ impl Log for TestLog {
     }
 }
 
-/// All fates of the first two proposals of a call.
+/// All fates of the first two proposals of a call; and a first proposal that is decided when all is over.
 pub(crate) fn courses() -> Vec<Vec<Fate>> {
     let kinds = || [None, Some(Fate::AnswerLost), Some(Fate::Lost), Some(Fate::NoLeader), Some(Fate::Undecided)];
-    let mut courses = vec![vec![Fate::Held(Arc::new(Notify::new()))]];
+    let mut courses = vec![vec![Fate::Held(Arc::new(Notify::new()))], vec![Fate::Late(Arc::new(Notify::new()))]];
     for first in kinds() {
         courses.extend(kinds().into_iter().map(|second| [first.clone(), second].into_iter().flatten().collect()));
     }
@@ -135,7 +135,7 @@ pub(crate) async fn cancel_after<F: Future>(polls: usize, course: &[Fate], call:
     drop(call);
     tokio::time::sleep(Duration::from_secs(2)).await;
     for fate in course {
-        if let Fate::Held(until) = fate {
+        if let Fate::Held(until) | Fate::Late(until) = fate {
             until.notify_one();
         }
     }

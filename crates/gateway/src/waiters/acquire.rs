@@ -2,22 +2,23 @@
 //!
 //! That no place is left behind is the work of [`crate::pending`]. What is special here:
 //!
-//! 1. A place found again that *was already the first* is never released: an earlier call's client
-//!    holds it. `apply` decides that, since it knows who asked last. A place found again that still
-//!    waits is released like a new one: a client that came back to another member keeps its place, and
-//!    if it then gives up it means it.
+//! 1. Whether a place that was found again is released is decided by `apply`, which knows who else
+//!    asked for it.
 //! 2. With lease 0 the call owns a lease. The same command grants it; the call keeps it alive while it
 //!    waits, renews it to its full TTL at the grant, and revokes it if it ends otherwise.
+//! 3. A copy of the command of a call that brought its own lease may still be on its way when the call
+//!    ends. While the lease is there, that copy is refused. So such a lease is not revoked but left to
+//!    expire, and is granted first if it is not there yet.
 
 use super::{Lost, Waiters};
 use crate::pending::{CallError, Calls, Decided, Owed, Pending, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
-use conclave_node::lease_keeper::LeaseKeeper;
+use conclave_node::keeper::{Deadlines, Leases};
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Command, Dequeue, DequeueBy, Enqueue, LeaseId, Outcome, Place, QueueKind, Rejection, Response, queue_key,
+    Cancel, Command, Enqueue, LeaseGrant, LeaseId, Outcome, Place, PlaceId, QueueKind, Rejection, Response, queue_key,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +34,14 @@ const REFRESH_PAUSE: Duration = Duration::from_millis(500);
 /// Renews a lease of the call's own.
 #[async_trait]
 pub trait RefreshLease: Send + Sync + 'static {
-    /// The TTL it has now; 0 if it is gone.
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError>;
+    /// False: it is gone.
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError>;
 }
 
 #[async_trait]
-impl RefreshLease for LeaseKeeper {
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
-        Ok(self.keep_alive(lease).await?.ttl)
+impl RefreshLease for Deadlines<Leases> {
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError> {
+        Ok(!self.renew(lease).await?.span.is_zero())
     }
 }
 
@@ -146,7 +147,7 @@ impl Queues {
         match (granted, own_lease) {
             (Ok(granted), None) => Ok(granted.revision),
             (Ok(granted), Some(lease)) => tokio::select! {
-                ttl = self.refresh(lease) => if ttl == 0 { Err(AcquireError::Lost) } else { Ok(granted.revision) },
+                lives = self.refresh(lease) => if lives { Ok(granted.revision) } else { Err(AcquireError::Lost) },
                 () = self.stopping.cancelled() => Err(AcquireError::Stopped),
             },
             (Err(Lost::Gone), None) => {
@@ -169,10 +170,10 @@ impl Queues {
         }
     }
 
-    async fn refresh(&self, lease: LeaseId) -> i64 {
+    async fn refresh(&self, lease: LeaseId) -> bool {
         loop {
             match self.leases.refresh(lease).await {
-                Ok(ttl) => return ttl,
+                Ok(lives) => return lives,
                 Err(_) => tokio::time::sleep(REFRESH_PAUSE).await,
             }
         }
@@ -189,6 +190,8 @@ struct Entry {
     own_lease: Option<LeaseId>,
     /// The place, and the revision of the answer.
     taken: Option<(Place, i64)>,
+    /// There were proposals whose outcome is unknown.
+    copies: bool,
 }
 
 impl Entry {
@@ -202,11 +205,15 @@ impl Entry {
             value: request.value.clone(),
             attempt: 0,
         };
-        Entry { enqueue, own_lease, taken: None }
+        Entry { enqueue, own_lease, taken: None, copies: false }
     }
 
     fn queue_key(&self) -> Bytes {
         queue_key(&self.enqueue.name, self.enqueue.lease)
+    }
+
+    fn cancel(&self, attempt: u64) -> Command {
+        Command::Cancel(Cancel { session: self.enqueue.lease, attempt, place: PlaceId::Key(self.queue_key()) })
     }
 }
 
@@ -223,6 +230,7 @@ impl Request for Entry {
     }
 
     fn decided(&mut self, outcome: Outcome, unknown: bool) -> Decided<AcquireError> {
+        self.copies |= unknown;
         match outcome.result {
             Ok(Response::Enqueue(place)) => {
                 let incarnation = place.create_revision;
@@ -239,11 +247,17 @@ impl Request for Entry {
         }
     }
 
-    fn release(&self, attempt: u64, _owed: Owed) -> Command {
-        match self.own_lease {
+    fn release(&self, attempt: u64, owed: Owed) -> Option<Command> {
+        Some(match (self.own_lease, owed) {
+            (None, _) => self.cancel(attempt),
             // Takes the key along.
-            Some(id) => Command::LeaseRevoke { id },
-            None => Command::Dequeue(Dequeue { key: self.queue_key(), by: DequeueBy::Attempt(attempt) }),
-        }
+            (Some(id), Owed::Incarnation(_)) if !self.copies => Command::LeaseRevoke { id },
+            (Some(id), _) => Command::LeaseGrant(LeaseGrant { id, ttl_ms: OWN_LEASE_TTL_MS }),
+        })
+    }
+
+    fn release_more(&self, attempt: u64, outcome: Outcome) -> Option<Command> {
+        // The lease was there, so the place may be.
+        (outcome.result == Err(Rejection::LeaseExists)).then(|| self.cancel(attempt))
     }
 }

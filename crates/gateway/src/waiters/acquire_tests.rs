@@ -106,7 +106,7 @@ async fn cancelled_while_the_outcome_is_unknown_it_leaves_nothing_and_asks_for_n
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(world.revision(), 3, "taken and given back, once");
         assert_eq!(waiters.leader(b"n").unwrap().0, None);
-        assert_eq!(world.leases(), [2]);
+        assert!(world.leases_with_keys().is_empty());
     }
 }
 
@@ -314,7 +314,8 @@ async fn cancelled_at_any_moment_it_leaves_nothing() {
                 course.iter().for_each(|fate| world.fate(fate.clone()));
                 let granted = cancel_after(polls, &course, queues.acquire(wanted(Lock, "n", lease))).await;
                 assert_eq!(world.get(&queue_key(b"n", 2)), None, "{course:?}, {polls} polls");
-                assert_eq!(world.leases(), [1, 2], "{course:?}, {polls} polls");
+                // A lease of the call's own may be left to expire, so that no late command is granted it.
+                assert_eq!(world.leases_with_keys(), if held { vec![1] } else { vec![] }, "{course:?}, {polls} polls");
                 assert_eq!(world.get(&queue_key(b"n", 1)).is_some(), held);
                 assert!(queues.calls.is_idle());
                 if granted {

@@ -1,49 +1,55 @@
-//! Who waits, on this node, for a place in a native queue to become the first, and who observes a queue's leader.
+//! Calls of this node that wait in a queue of the etcd wire to be the first, and calls that observe
+//! who is.
 //!
-//! Waiting is memory only. A command gave the place; every later batch of commands passes [`Waiters::observe`] as it is applied, and
-//! the waiter's fate is read off the first place of its queue. No watches; a change of the first costs a seek, however many wait and
-//! however many keys there are below the name.
+//! # The idea
 //!
-//! Invariants:
-//! 1. A waiter is granted when, at the end of a batch, its key is the first of its queue *and* is the incarnation it was given.
-//! 2. It is lost at the end of the first batch after which that incarnation is gone: deleted, its lease over, or created anew. So
-//!    no place is ever won by somebody who is no longer in the queue.
-//! 3. A queue stands at `as_of`: batches that it knows from the state it was read from are not news. Registering and observing exclude
-//!    each other, so nothing falls between.
-//! 4. Observers see every new leader and every new value of the leader's once, in revision order; one that is more than
-//!    [`queue::OBSERVER_BACKLOG`] behind jumps to the present.
+//! A queue is keys, so whoever waits in it follows keys ([`crate::follow`]), as a client does
+//! that runs etcd's recipe by itself. A waiting call follows two: its own, and one *ahead* of it. When
+//! either changes, it looks at the present and finds that it is the first, that its own key is gone, or
+//! that something else is ahead. Places are only ever added behind the others, so nothing else matters
+//! to it.
 //!
-//! A queue that nobody waits in or observes is not kept: reading one costs a seek.
+//! Ahead of a call is the nearest place of a call that waits here, if that is alive, and the first of
+//! the queue otherwise. So a hand-over wakes one call of this node, however many wait, and is found by
+//! one search, however long the queue is.
+//!
+//! # Invariants
+//!
+//! 1. A call is granted only by a look at the present in which its key is the first of the queue *and*
+//!    is the incarnation that it was given. The revision of the grant is that of the look.
+//! 2. It is lost by the first look in which that incarnation is gone: deleted, its lease over, or
+//!    created anew. Every change of a followed key after the look leads to another one.
+//! 3. A front ([`Fronts`]) that was found in a newer state says nothing about an older one. So states
+//!    are opened, and fronts read and kept, under one lock.
+//! 4. An observer sees the values of a leader in order, and leaders in the order in which they led. It
+//!    passes over leaders that came and went before it looked. If it is further behind than a topic
+//!    keeps, it goes on from the present.
 
 mod acquire;
 #[cfg(test)]
 mod acquire_tests;
-mod queue;
-mod source;
+#[cfg(test)]
+mod model;
+mod observe;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;
 
 pub use acquire::{AcquireError, AcquireRequest, Acquired, Held, Queues, RefreshLease};
-pub use source::{Look, Source, look};
+pub use observe::{LeaderFeed, Leading};
 
+use crate::follow::{Feed, Span, StateAt};
 use bytes::Bytes;
-use conclave_node::sink::ApplyObserver;
-use conclave_state::queue::{self as queues, Fronts};
+use conclave_state::queue::Fronts;
 use conclave_state::view::Fault;
-use conclave_state::{Changes, Event, KeyValue, Place};
-use conclave_storage::{AppliedBatch, StateHandle};
+use conclave_state::{KeyValue, Place};
 use parking_lot::Mutex;
-use queue::{OBSERVER_BACKLOG, Queue};
-use source::OneLook;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
 
-/// The place became the first of its queue at this revision.
+/// The place was the first of its queue at this revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted {
     pub revision: i64,
@@ -57,12 +63,8 @@ pub enum Lost {
     Fault(String),
 }
 
-/// A queue's leader, as of a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leading {
-    pub kv: KeyValue,
-    pub revision: i64,
-}
+/// A create revision and a key: places stand in this order.
+type At = (i64, Bytes);
 
 #[derive(Clone)]
 pub struct Waiters {
@@ -70,239 +72,165 @@ pub struct Waiters {
 }
 
 struct Shared {
-    source: Arc<dyn Source>,
-    view: Mutex<QueueView>,
+    feed: Feed,
+    local: Mutex<Local>,
 }
 
-/// All queues that this node follows, at one point in the log.
+/// Who waits and observes here.
 #[derive(Default)]
-struct QueueView {
-    /// By name. Each has a waiter or an observer.
+struct Local {
+    /// By name. Each has a waiting call or an observer.
     queues: HashMap<Bytes, Queue>,
     fronts: Fronts,
-    /// The store's revision after the last batch observed.
-    revision: i64,
-    last_id: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// How many calls wait for each place.
+    waiting: BTreeMap<At, usize>,
+    observers: usize,
+}
+
+/// Where a place stands.
+enum Standing {
+    First,
+    Gone,
+    Behind {
+        /// The key of a place before it.
+        ahead: Bytes,
+    },
 }
 
 impl Waiters {
     #[must_use]
-    pub fn new(state: StateHandle) -> Waiters {
-        Waiters::with_source(Arc::new(state))
+    pub fn new(feed: Feed) -> Waiters {
+        Waiters { shared: Arc::new(Shared { feed, local: Mutex::default() }) }
     }
 
-    #[must_use]
-    pub fn with_source(source: Arc<dyn Source>) -> Waiters {
-        // A state that cannot be read now will say so to the first who asks.
-        let revision = source.look().map_or(0, |look| look.revision());
-        let view = Mutex::new(QueueView { revision, ..QueueView::default() });
-        Waiters { shared: Arc::new(Shared { source, view }) }
-    }
-
-    /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future ends the waiting and nothing else: the
-    /// place stays until somebody withdraws it.
+    /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future ends the
+    /// waiting and nothing else: the place stays until somebody withdraws it.
     pub async fn wait(&self, name: &[u8], place: &Place) -> Result<Granted, Lost> {
-        let (done, verdict) = oneshot::channel();
-        let _waiting =
-            self.register(Bytes::copy_from_slice(name), place, done).map_err(|fault| Lost::Fault(fault.to_string()))?;
-        verdict.await.unwrap_or_else(|_| Err(Lost::Fault("the node is stopping".into())))
+        let at = (place.create_revision, place.key.clone());
+        let _waiting = self.enter(name, Some(at.clone()));
+        let mut followed = None;
+        loop {
+            let (standing, revision) = self.standing(name, &at).map_err(|fault| Lost::Fault(fault.to_string()))?;
+            let ahead = match standing {
+                Standing::First => return Ok(Granted { revision }),
+                Standing::Gone => return Err(Lost::Gone),
+                Standing::Behind { ahead } => ahead,
+            };
+            let follow = |key| self.shared.feed.subscribe(Span::Key(key), Some(revision + 1));
+            let own = followed.get_or_insert_with(|| follow(place.key.clone()));
+            own.skip(revision);
+            let mut ahead = follow(ahead);
+            tokio::select! {
+                _ = own.recent() => {}
+                _ = ahead.recent() => {}
+            }
+        }
     }
 
-    /// The feed of a queue's leaders, beginning with the present one.
+    /// Reports the leaders of a queue, beginning with the present one.
     #[must_use]
     pub fn observe_leader(&self, name: &[u8]) -> LeaderFeed {
-        LeaderFeed { waiters: self.clone(), name: Bytes::copy_from_slice(name), seen: None, subscription: None }
+        LeaderFeed::new(self.clone(), name)
     }
 
-    /// The present leader of a queue, in everything that is applied here, and the revision at which it leads.
+    /// The present leader of a queue, in everything that is applied here, and the revision at which it
+    /// leads.
     pub fn leader(&self, name: &[u8]) -> Result<(Option<KeyValue>, i64), Fault> {
-        let mut view = self.shared.view.lock();
-        let look = self.shared.source.look()?;
-        let first = look.first(name, view.fronts.front(name))?;
-        view.fronts.found(name, first.as_ref().map_or(look.revision(), |(created, _)| *created));
-        drop(view);
-        let kv = first.map(|(_, key)| look.version_at(&key, i64::MAX)).transpose()?.flatten();
-        Ok((kv, look.revision()))
+        let mut local = self.shared.local.lock();
+        let state = self.shared.feed.now()?;
+        let first = local.first(&*state, name)?;
+        drop(local);
+        let kv = first.map(|(_, key)| present(&*state, &key)).transpose()?.flatten();
+        Ok((kv, state.bounds().current))
     }
 
-    /// Takes in a batch. Called from apply, in order, after the batch was written.
-    pub fn observe(&self, changes: &Changes) {
-        let mut view = self.shared.view.lock();
-        if let Err(fault) = view.observe(changes, &mut OneLook::new(&*self.shared.source)) {
-            view.fail(&fault);
-        }
-        view.revision = view.revision.max(changes.revision);
-    }
-
-    /// The whole state was replaced: everybody's fate is read off the new one.
-    pub fn reset(&self) {
-        let mut view = self.shared.view.lock();
-        if let Err(fault) = view.reopen(&mut OneLook::new(&*self.shared.source)) {
-            view.fail(&fault);
-        }
-    }
-
-    /// How many wait here, for metrics and tests.
+    /// How many names somebody waits for or observes here, for metrics and tests.
     #[must_use]
     pub fn queues(&self) -> usize {
-        self.shared.view.lock().queues.len()
+        self.shared.local.lock().queues.len()
     }
 
-    /// The store's revision after what was observed last.
-    fn revision(&self) -> i64 {
-        self.shared.view.lock().revision
-    }
-
-    fn register(
-        &self,
-        name: Bytes,
-        place: &Place,
-        done: oneshot::Sender<Result<Granted, Lost>>,
-    ) -> Result<Registered, Fault> {
-        let mut view = self.shared.view.lock();
-        let look = self.shared.source.look()?;
-        let id = view.next_id();
-        let queue = view.open(&name, &*look)?;
-        match queue.verdict(&place.key, place.create_revision, &*look)? {
-            // Whoever asked is still here: it is the caller.
-            Some(verdict) => drop(done.send(verdict)),
-            None => queue.wait(id, &place.key, place.create_revision, done),
+    /// Where a place stands at present, and the revision of that.
+    fn standing(&self, name: &[u8], at: &At) -> Result<(Standing, i64), Fault> {
+        let mut local = self.shared.local.lock();
+        let state = self.shared.feed.now()?;
+        let revision = state.bounds().current;
+        let first = local.first(&*state, name)?;
+        if first.as_ref() == Some(at) {
+            return Ok((Standing::First, revision));
         }
-        Ok(Registered { waiters: self.clone(), name, id, key: Some(place.key.clone()) })
+        if !is_alive(&*state, at)? {
+            return Ok((Standing::Gone, revision));
+        }
+        let nearest = local.queues.get(name).and_then(|queue| queue.waiting.range(..at).next_back());
+        let nearest = nearest.map(|(nearest, _)| nearest.clone());
+        drop(local);
+        let ahead = match nearest {
+            // One whose place is gone will leave, but has not looked yet.
+            Some(nearest) if is_alive(&*state, &nearest)? => nearest,
+            _ => first.ok_or_else(|| Fault::Corrupt("a place that is in no queue".into()))?,
+        };
+        Ok((Standing::Behind { ahead: ahead.1 }, revision))
+    }
+
+    fn enter(&self, name: &[u8], at: Option<At>) -> Registered {
+        let name = Bytes::copy_from_slice(name);
+        let mut local = self.shared.local.lock();
+        let queue = local.queues.entry(name.clone()).or_default();
+        match &at {
+            Some(at) => *queue.waiting.entry(at.clone()).or_default() += 1,
+            None => queue.observers += 1,
+        }
+        Registered { waiters: self.clone(), name, at }
     }
 }
 
-impl ApplyObserver for Waiters {
-    fn applied(&self, batch: &mut AppliedBatch) {
-        self.observe(&batch.changes);
-    }
-
-    fn reset(&self) {
-        Waiters::reset(self);
-    }
-}
-
-/// Keeps a waiter or an observer registered.
+/// A call that waits for a place here, or observes.
 struct Registered {
     waiters: Waiters,
     name: Bytes,
-    id: u64,
-    /// A waiter's key; `None` for an observer.
-    key: Option<Bytes>,
+    /// `None` for an observer.
+    at: Option<At>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut view = self.waiters.shared.view.lock();
-        if let Some(queue) = view.queues.get_mut(&self.name) {
-            match &self.key {
-                Some(key) => queue.leave(self.id, key),
-                None => queue.stop_observing(self.id),
-            }
-            view.forget_if_idle(&self.name);
-        }
-    }
-}
-
-impl QueueView {
-    fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
-    }
-
-    fn open(&mut self, name: &Bytes, look: &dyn Look) -> Result<&mut Queue, Fault> {
-        match self.queues.entry(name.clone()) {
-            Entry::Occupied(queue) => Ok(queue.into_mut()),
-            Entry::Vacant(place) => {
-                let queue = Queue::open(name.clone(), self.fronts.front(name), look)?;
-                Ok(place.insert(queue))
-            }
-        }
-    }
-
-    fn observe(&mut self, changes: &Changes, look: &mut OneLook<'_>) -> Result<(), Fault> {
-        if self.queues.is_empty() {
-            return Ok(());
-        }
-        let mut concerned: BTreeMap<&[u8], Vec<&Event>> = BTreeMap::new();
-        for event in &changes.events {
-            let name = queues::name_of(&event.kv.key).filter(|name| self.queues.contains_key(*name));
-            if let Some(name) = name {
-                concerned.entry(name).or_default().push(event);
-            }
-        }
-        for (name, events) in concerned {
-            if let Some(queue) = self.queues.get_mut(name) {
-                queue.batch(&events, changes.revision, look)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self, look: &mut OneLook<'_>) -> Result<(), Fault> {
-        self.revision = look.get()?.revision();
-        self.fronts.clear();
-        self.queues.values_mut().try_for_each(|queue| queue.reopen(look))
-    }
-
-    /// Reading the state failed, which stops the node: nobody is left waiting for it.
-    fn fail(&mut self, fault: &Fault) {
-        tracing::error!(%fault, "the queues cannot be followed");
-        for queue in self.queues.values_mut() {
-            queue.fail(fault);
-        }
-        self.queues.clear();
-    }
-
-    fn forget_if_idle(&mut self, name: &Bytes) {
-        if let Some(queue) = self.queues.get(name).filter(|queue| queue.is_idle()) {
-            self.fronts.found(name, queue.front());
-            self.queues.remove(name);
-        }
-    }
-}
-
-/// The leaders of one queue, one after the other.
-pub struct LeaderFeed {
-    waiters: Waiters,
-    name: Bytes,
-    /// Key and mod revision of what was given out last.
-    seen: Option<(Bytes, i64)>,
-    subscription: Option<(mpsc::Receiver<Leading>, Registered)>,
-}
-
-impl LeaderFeed {
-    /// The next change. Never ends by itself.
-    pub async fn next(&mut self) -> Result<Leading, Fault> {
-        loop {
-            let Some((changes, _)) = &mut self.subscription else {
-                if let Some(news) = self.subscribe()? {
-                    return Ok(self.note(news));
+        let mut local = self.waiters.shared.local.lock();
+        let Some(queue) = local.queues.get_mut(&self.name) else { return };
+        match &self.at {
+            Some(at) => {
+                if let Some(calls) = queue.waiting.get_mut(at) {
+                    *calls -= 1;
+                    if *calls == 0 {
+                        queue.waiting.remove(at);
+                    }
                 }
-                continue;
-            };
-            match changes.recv().await {
-                Some(news) => return Ok(self.note(news)),
-                // Too far behind, and everything that was sent has been read: go on from the present.
-                None => self.subscription = None,
             }
+            None => queue.observers -= 1,
+        }
+        if queue.waiting.is_empty() && queue.observers == 0 {
+            local.queues.remove(&self.name);
         }
     }
+}
 
-    fn note(&mut self, news: Leading) -> Leading {
-        self.seen = Some((news.kv.key.clone(), news.kv.mod_revision));
-        news
+impl Local {
+    /// The first place of a queue.
+    fn first(&mut self, state: &dyn StateAt, name: &[u8]) -> Result<Option<At>, Fault> {
+        let first = state.first_place(name, self.fronts.front(name))?;
+        self.fronts.found(name, first.as_ref().map_or(state.bounds().current, |(created, _)| *created));
+        Ok(first)
     }
+}
 
-    fn subscribe(&mut self) -> Result<Option<Leading>, Fault> {
-        let (sender, receiver) = mpsc::channel(OBSERVER_BACKLOG);
-        let mut view = self.waiters.shared.view.lock();
-        let look = self.waiters.shared.source.look()?;
-        let id = view.next_id();
-        let news = view.open(&self.name, &*look)?.observe(id, sender, self.seen.clone(), &*look)?;
-        drop(view);
-        let registered = Registered { waiters: self.waiters.clone(), name: self.name.clone(), id, key: None };
-        self.subscription = Some((receiver, registered));
-        Ok(news)
-    }
+fn present(state: &dyn StateAt, key: &[u8]) -> Result<Option<KeyValue>, Fault> {
+    state.value_at(key, i64::MAX)
+}
+
+fn is_alive(state: &dyn StateAt, (created, key): &At) -> Result<bool, Fault> {
+    Ok(present(state, key)?.is_some_and(|kv| kv.create_revision == *created))
 }

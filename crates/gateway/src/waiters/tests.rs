@@ -2,9 +2,9 @@
 
 use super::world::{World, delete};
 use super::*;
+use crate::follow::topic::MOST_BATCHES;
 use conclave_state::{Command, Compare, DeleteRange, KeyRange, Op, Put, Relation, Target, Txn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The outcome of waiting, if there is one by now.
@@ -13,7 +13,7 @@ async fn now(waiting: impl Future<Output = Result<Granted, Lost>>) -> Option<Res
 }
 
 #[tokio::test(start_paused = true)]
-async fn granted_when_the_holder_goes_at_the_revision_of_its_going() {
+async fn granted_when_the_holder_goes_at_a_revision_at_which_the_place_is_first() {
     let (world, waiters) = World::new();
     let holder = world.enqueue("n", 1);
     let second = world.enqueue("n", 2);
@@ -24,9 +24,10 @@ async fn granted_when_the_holder_goes_at_the_revision_of_its_going() {
     world.put("n/zz", "a younger key", 0);
     assert_eq!(now(waiting.as_mut()).await, None);
     world.delete(&holder.key);
-    let revision = world.revision();
+    let gone = world.revision();
     world.put("elsewhere", "y", 0);
-    assert_eq!(now(waiting).await, Some(Ok(Granted { revision })));
+    let granted = now(waiting).await.unwrap().unwrap();
+    assert!((gone..=world.revision()).contains(&granted.revision), "{granted:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,11 +119,13 @@ async fn a_batch_not_yet_shown_is_neither_missed_nor_taken_for_news() {
     let third = world.enqueue("n", 3);
     let mut first_wait = pin!(waiters.wait(b"n", &third));
     assert_eq!(now(first_wait.as_mut()).await, None);
-    // Applied, and a waiter comes before the batch is shown.
-    let (_, changes, _) = world.apply(&[delete(&holder.key)]);
     let mut waiting = pin!(waiters.wait(b"n", &second));
     assert_eq!(now(waiting.as_mut()).await, None);
-    waiters.observe(&changes);
+    // Applied, and a call comes before the batch is shown: it sees the state as it is.
+    let changes = world.apply(&[delete(&holder.key)]);
+    assert_eq!(now(waiters.wait(b"n", &second)).await, Some(Ok(Granted { revision: world.revision() })));
+    assert_eq!(now(first_wait.as_mut()).await, None);
+    world.show(&changes);
     assert_eq!(now(waiting).await, Some(Ok(Granted { revision: world.revision() })));
     assert_eq!(now(first_wait).await, None);
 }
@@ -134,11 +137,11 @@ async fn a_place_that_was_not_yet_shown_is_not_taken_for_lost() {
     assert!(waiters.leader(b"n").unwrap().0.is_some(), "the queue is followed from here on");
     world.grant(2);
     let put = Put { key: "n/2".into(), lease: 2, ..Put::default() };
-    let (_, changes, _) = world.apply(&[Command::Put(put)]);
+    let changes = world.apply(&[Command::Put(put)]);
     let place = Place { key: "n/2".into(), lease: 2, create_revision: world.revision(), first: false };
     let mut waiting = pin!(waiters.wait(b"n", &place));
     assert_eq!(now(waiting.as_mut()).await, None);
-    waiters.observe(&changes);
+    world.show(&changes);
     assert_eq!(now(waiting.as_mut()).await, None);
     world.delete(&holder.key);
     assert!(now(waiting).await.unwrap().is_ok());
@@ -155,7 +158,7 @@ async fn a_snapshot_decides_everybodys_fate() {
     }
     // What happened is never shown as events.
     world.apply(&[delete(&holder.key), delete(&places[1].key)]);
-    waiters.reset();
+    world.reset();
     assert!(now(&mut waiting[0]).await.unwrap().is_ok());
     assert_eq!(now(&mut waiting[1]).await, Some(Err(Lost::Gone)));
     assert_eq!(now(&mut waiting[2]).await, None);
@@ -206,47 +209,12 @@ async fn queues_nobody_uses_are_not_kept() {
     assert_eq!(waiters.queues(), 0);
 }
 
-/// A source whose questions are counted: each is about one place or one key.
-struct Counted {
-    world: World,
-    asked: Arc<AtomicUsize>,
-}
-
-struct CountedLook {
-    look: Box<dyn Look>,
-    asked: Arc<AtomicUsize>,
-}
-
-impl Source for Counted {
-    fn look(&self) -> Result<Box<dyn Look>, Fault> {
-        Ok(Box::new(CountedLook { look: self.world.look()?, asked: self.asked.clone() }))
-    }
-}
-
-impl Look for CountedLook {
-    fn revision(&self) -> i64 {
-        self.look.revision()
-    }
-
-    fn first(&self, name: &[u8], from: i64) -> Result<Option<(i64, Bytes)>, Fault> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.look.first(name, from)
-    }
-
-    fn version_at(&self, key: &[u8], revision: i64) -> Result<Option<KeyValue>, Fault> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.look.version_at(key, revision)
-    }
-}
-
 /// However many keys there are below a name, and however many stand in its queue.
 #[tokio::test(start_paused = true)]
 async fn a_short_name_costs_a_few_questions() {
     let mut costs = Vec::new();
     for keys in [10, 2_000] {
-        let (world, _) = World::new();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let waiters = world.member_with(Arc::new(Counted { world: world.clone(), asked: asked.clone() }));
+        let (world, waiters) = World::new();
         for n in 0..keys {
             world.put(&format!("n/{n}/key"), "v", 0);
         }
@@ -255,7 +223,9 @@ async fn a_short_name_costs_a_few_questions() {
         for lease in 3..keys {
             world.enqueue("n", lease);
         }
-        assert_eq!(asked.swap(0, Ordering::SeqCst), 0, "nobody waits here");
+        world.base.inline.take();
+        world.put("n/zz", "nobody waits here", 0);
+        assert_eq!(world.base.inline.take(), 0);
         assert_eq!(waiters.leader(b"n").unwrap().0.unwrap().value, "v1");
         let mut feed = waiters.observe_leader(b"n");
         assert_eq!(news(&mut feed).await.unwrap().0, "v1");
@@ -264,10 +234,35 @@ async fn a_short_name_costs_a_few_questions() {
         world.delete(&holder.key);
         assert!(now(waiting).await.unwrap().is_ok());
         assert_eq!(news(&mut feed).await.unwrap().0, "v2");
-        costs.push(asked.load(Ordering::SeqCst));
+        costs.push(world.base.inline.take());
     }
     assert_eq!(costs[0], costs[1]);
-    assert!(costs[1] < 12, "{costs:?}");
+    assert!(costs[1] < 24, "{costs:?}");
+}
+
+/// A place that ends wakes the call behind it, and no other.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_costs_the_same_however_many_wait() {
+    let mut costs = Vec::new();
+    for calls in [3, 300] {
+        let (world, waiters) = World::new();
+        let places: Vec<Place> = (1..=calls + 1).map(|lease| world.enqueue("n", lease)).collect();
+        let mut waiting: Vec<_> = places[1..].iter().map(|place| Box::pin(waiters.wait(b"n", place))).collect();
+        for call in &mut waiting {
+            assert_eq!(now(call).await, None);
+        }
+        world.base.inline.take();
+        // One gives up in the middle, with its place; then the first goes.
+        let given_up = waiting.remove(1);
+        drop(given_up);
+        for gone in [&places[2], &places[0]] {
+            world.delete(&gone.key);
+            let ended = futures::future::join_all(waiting.iter_mut().map(now)).await;
+            assert_eq!(ended.iter().flatten().count(), usize::from(gone.key == places[0].key));
+        }
+        costs.push(world.base.inline.take());
+    }
+    assert_eq!(costs[0], costs[1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,9 +274,9 @@ async fn the_leader_is_the_oldest_key_with_its_newest_value() {
     world.put("n2/1", "another name", 0);
     assert_eq!(waiters.leader(b"n").unwrap().0.unwrap().value, "v1");
     // Applied, not yet shown: the answer is the newest all the same.
-    let (_, changes, _) = world.apply(&[delete(&first.key)]);
+    let changes = world.apply(&[delete(&first.key)]);
     assert_eq!(waiters.leader(b"n").unwrap().0.unwrap().value, "v2");
-    waiters.observe(&changes);
+    world.show(&changes);
     assert_eq!(waiters.leader(b"n").unwrap().0.unwrap().value, "v2");
 }
 
@@ -297,24 +292,49 @@ async fn an_observer_sees_each_leader_and_each_value_once() {
     assert_eq!(news(&mut early).await, None);
     let first = world.enqueue("n", 1);
     let second = world.enqueue("n", 2);
-    assert_eq!(news(&mut early).await, Some(("v1".into(), first.create_revision)));
+    assert_eq!(news(&mut early).await, Some(("v1".into(), world.revision())));
     let mut late = waiters.observe_leader(b"n");
     assert_eq!(news(&mut late).await.unwrap().0, "v1");
     world.put("n/1", "one", 1);
     world.put("n/2", "two", 2);
     world.put("n/3", "not the leader", 0);
     let proclaimed = world.revision() - 2;
-    world.delete(&first.key);
-    world.batch(&[delete(&second.key), delete(b"n/3")]);
-    let last = world.revision();
-    world.put("n/4", "four", 0);
+    world.put("n/1", "once more", 1);
     for feed in [&mut early, &mut late] {
         assert_eq!(news(feed).await, Some(("one".into(), proclaimed)));
-        assert_eq!(news(feed).await, Some(("two".into(), last - 2)));
-        assert_eq!(news(feed).await, Some(("not the leader".into(), last - 1)));
-        assert_eq!(news(feed).await, Some(("four".into(), last + 1)));
+        assert_eq!(news(feed).await, Some(("once more".into(), world.revision())));
         assert_eq!(news(feed).await, None);
     }
+    world.delete(&first.key);
+    for feed in [&mut early, &mut late] {
+        assert_eq!(news(feed).await, Some(("two".into(), world.revision())));
+        assert_eq!(news(feed).await, None);
+    }
+    world.batch(&[delete(&second.key), delete(b"n/3")]);
+    for feed in [&mut early, &mut late] {
+        assert_eq!(news(feed).await, None);
+    }
+    world.put("n/no-place", "nobody", 0);
+    world.put("n/4", "four", 0);
+    for feed in [&mut early, &mut late] {
+        assert_eq!(news(feed).await, Some(("four".into(), world.revision())));
+        assert_eq!(news(feed).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_passes_over_leaders_that_came_and_went_before_it_looked() {
+    let (world, waiters) = World::new();
+    let places: Vec<Place> = (1..=3).map(|lease| world.enqueue("n", lease)).collect();
+    let mut feed = waiters.observe_leader(b"n");
+    assert_eq!(news(&mut feed).await.unwrap().0, "v1");
+    world.put("n/1", "one", 1);
+    world.delete(&places[0].key);
+    world.put("n/2", "two", 2);
+    world.delete(&places[1].key);
+    assert_eq!(news(&mut feed).await.unwrap().0, "one");
+    assert_eq!(news(&mut feed).await, Some(("v3".into(), world.revision())));
+    assert_eq!(news(&mut feed).await, None);
 }
 
 /// One of them comes back under the same key before this member has applied any of it: that is another life of the key.
@@ -355,24 +375,15 @@ async fn an_observer_that_comes_between_apply_and_events_sees_nothing_twice() {
     let mut feed = waiters.observe_leader(b"n");
     assert_eq!(news(&mut feed).await.unwrap().0, "v1");
     let value = Put { key: first.key.clone(), value: "new".into(), lease: 1, ..Put::default() };
-    let (_, changes, _) = world.apply(&[Command::Put(value)]);
+    let changes = world.apply(&[Command::Put(value)]);
     let mut between = waiters.observe_leader(b"n");
-    assert_eq!(news(&mut between).await.unwrap().0, "v1", "this queue has not come further yet");
-    let mut other = waiters.observe_leader(b"n");
-    assert_eq!(news(&mut other).await.unwrap().0, "v1");
-    waiters.observe(&changes);
-    for feed in [&mut feed, &mut between, &mut other] {
-        assert_eq!(news(feed).await.unwrap().0, "new");
+    assert_eq!(news(&mut between).await.unwrap().0, "new");
+    assert_eq!(news(&mut feed).await, None, "it was not shown yet");
+    world.show(&changes);
+    assert_eq!(news(&mut feed).await.unwrap().0, "new");
+    for feed in [&mut feed, &mut between] {
         assert_eq!(news(feed).await, None);
     }
-    // A queue that is read from a state that has come further than what was shown.
-    world.put("m/1", "old", 0);
-    let again = Put { key: "m/1".into(), value: "new".into(), ..Put::default() };
-    let (_, changes, _) = world.apply(&[Command::Put(again)]);
-    let mut ahead = waiters.observe_leader(b"m");
-    assert_eq!(news(&mut ahead).await.unwrap().0, "new");
-    waiters.observe(&changes);
-    assert_eq!(news(&mut ahead).await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -381,16 +392,13 @@ async fn an_observer_that_does_not_read_jumps_to_the_present() {
     world.enqueue("n", 1);
     let mut feed = waiters.observe_leader(b"n");
     assert_eq!(news(&mut feed).await.unwrap().0, "v1");
-    for value in 0..3 * OBSERVER_BACKLOG {
+    for value in 0..3 * MOST_BATCHES {
         world.put("n/1", &value.to_string(), 1);
     }
-    let mut seen = Vec::new();
-    while let Some((value, _)) = news(&mut feed).await {
-        seen.push(value.parse::<usize>().unwrap());
-    }
-    assert_eq!(seen.len(), OBSERVER_BACKLOG + 1);
-    assert!(seen.is_sorted_by(|one, next| one < next));
-    assert_eq!(seen.last(), Some(&(3 * OBSERVER_BACKLOG - 1)));
+    world.base.inline.take();
+    assert_eq!(news(&mut feed).await, Some(((3 * MOST_BATCHES - 1).to_string(), world.revision())));
+    assert!(world.base.inline.take() < 12, "it reads no history");
+    assert_eq!(news(&mut feed).await, None);
     world.put("n/1", "live again", 1);
     assert_eq!(news(&mut feed).await.unwrap().0, "live again");
 }
@@ -402,10 +410,10 @@ async fn a_snapshot_is_news_to_an_observer_only_if_something_is_different() {
     world.enqueue("n", 2);
     let mut feed = waiters.observe_leader(b"n");
     assert_eq!(news(&mut feed).await.unwrap().0, "v1");
-    waiters.reset();
+    world.reset();
     assert_eq!(news(&mut feed).await, None);
     world.apply(&[delete(&first.key)]);
-    waiters.reset();
+    world.reset();
     assert_eq!(news(&mut feed).await.unwrap().0, "v2");
     assert_eq!(news(&mut feed).await, None);
 }

@@ -1,89 +1,44 @@
 //! For tests: a node that is nothing but the state machine, in memory, with answers that can be lost or held up.
 
 use super::acquire::RefreshLease;
-use super::source::{Look, Source, look};
 use super::{AcquireRequest, Queues, Waiters};
+use crate::follow::tests::World as Base;
 use crate::pending::Calls;
 use crate::pending::tests::{Fate, TestLog};
 use async_trait::async_trait;
 use bytes::Bytes;
 use conclave_node::reader::ReadError;
 use conclave_state::{
-    Changes, Command, DeleteRange, Enqueue, Fault, KeyRange, KeyValue, LeaseGrant, LeaseId, Machine, MemoryView,
-    Outcome, Place, Position, Put, QueueKind, Response, Step, Table, View, read,
+    Changes, Command, DeleteRange, Enqueue, KeyRange, KeyValue, LeaseGrant, LeaseId, Outcome, Place, Put, QueueKind,
+    Response, read,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-#[derive(Clone, Default)]
-struct SharedView(Arc<MemoryView>);
-
-impl View for SharedView {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        self.0.get(table, key)
-    }
-
-    fn version<T>(
-        &self,
-        prefix: &[u8],
-        from: &[u8],
-        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
-    ) -> Result<Option<T>, Fault> {
-        self.0.version(prefix, from, read)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        below: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
-    ) -> Result<(), Fault> {
-        self.0.scan(table, from, below, visit)
-    }
-}
-
-struct Store {
-    machine: Machine,
-    view: SharedView,
-    index: u64,
-    /// One for each member.
-    waiters: Vec<Waiters>,
-    refreshed: Vec<LeaseId>,
-}
-
 #[derive(Clone)]
 pub(super) struct World {
-    store: Arc<Mutex<Store>>,
+    pub(super) base: Base,
     /// The log of the members that the test makes calls at.
     log: Option<TestLog>,
+    refreshed: Arc<Mutex<Vec<LeaseId>>>,
     pub(super) stopping: CancellationToken,
 }
 
 impl World {
     pub(super) fn new() -> (World, Waiters) {
-        let view = SharedView::default();
-        let machine = Machine::load(&view).unwrap();
-        let store = Store { machine, view, index: 0, waiters: Vec::new(), refreshed: Vec::new() };
-        let mut world = World { store: Arc::new(Mutex::new(store)), log: None, stopping: CancellationToken::new() };
+        let base = Base::empty();
+        let mut world = World { base, log: None, refreshed: Arc::default(), stopping: CancellationToken::new() };
         let decided = world.clone();
         world.log = Some(TestLog::new(move |command| decided.batch(std::slice::from_ref(command)).remove(0)));
-        let waiters = world.member();
+        let waiters = Waiters::new(world.base.feed.clone());
         (world, waiters)
     }
 
     /// Another member, which sees everything at once.
     pub(super) fn member(&self) -> Waiters {
-        self.member_with(Arc::new(self.clone()))
-    }
-
-    /// The same, seeing through `source`.
-    pub(super) fn member_with(&self, source: Arc<dyn Source>) -> Waiters {
-        let waiters = Waiters::with_source(source);
-        self.store.lock().waiters.push(waiters.clone());
-        waiters
+        Waiters::new(self.base.member())
     }
 
     pub(super) fn queues(&self, waiters: &Waiters) -> Queues {
@@ -97,22 +52,20 @@ impl World {
 
     /// Applies one batch and shows it to the waiters.
     pub(super) fn batch(&self, commands: &[Command]) -> Vec<Outcome> {
-        let (outcomes, changes, waiters) = self.apply(commands);
-        waiters.iter().for_each(|waiters| waiters.observe(&changes));
-        outcomes
+        self.base.apply(commands)
     }
 
     /// Applies one batch and leaves it to the test to show it.
-    pub(super) fn apply(&self, commands: &[Command]) -> (Vec<Outcome>, Changes, Vec<Waiters>) {
-        let mut store = self.store.lock();
-        let Store { machine, view, index, waiters, .. } = &mut *store;
-        *index += 1;
-        let at = Position { index: *index, term: 1 };
-        let mut batch = machine.begin(view);
-        let outcomes = commands.iter().map(|command| batch.apply(at, command, true).unwrap()).collect();
-        let changes = batch.finish();
-        Arc::make_mut(&mut view.0).write(&changes.writes);
-        (outcomes, changes, waiters.clone())
+    pub(super) fn apply(&self, commands: &[Command]) -> Changes {
+        self.base.write(commands).1
+    }
+
+    pub(super) fn show(&self, changes: &Changes) {
+        self.base.show(changes);
+    }
+
+    pub(super) fn reset(&self) {
+        self.base.reset();
     }
 
     pub(super) fn one(&self, command: Command) -> Response {
@@ -153,21 +106,24 @@ impl World {
     }
 
     pub(super) fn revision(&self) -> i64 {
-        self.store.lock().machine.revision()
+        self.base.revision()
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<KeyValue> {
-        let view = self.store.lock().view.clone();
-        read::version_at(&view, key, i64::MAX).unwrap()
+        read::version_at(&self.base.store.lock().view, key, i64::MAX).unwrap()
     }
 
     pub(super) fn leases(&self) -> Vec<LeaseId> {
-        let view = self.store.lock().view.clone();
-        read::leases(&view).unwrap().into_iter().map(|(id, _)| id).collect()
+        read::leases(&self.base.store.lock().view).unwrap().into_iter().map(|(id, _)| id).collect()
+    }
+
+    pub(super) fn leases_with_keys(&self) -> Vec<LeaseId> {
+        let view = self.base.store.lock().view.clone();
+        self.leases().into_iter().filter(|id| !read::lease_keys(&view, *id).unwrap().is_empty()).collect()
     }
 
     pub(super) fn refreshed(&self) -> Vec<LeaseId> {
-        self.store.lock().refreshed.clone()
+        self.refreshed.lock().clone()
     }
 
     pub(super) fn proposals(&self) -> usize {
@@ -199,16 +155,10 @@ pub(super) fn wanted(kind: QueueKind, name: &str, lease: LeaseId) -> AcquireRequ
     AcquireRequest { kind, name: Bytes::copy_from_slice(name.as_bytes()), lease, value: Bytes::new() }
 }
 
-impl Source for World {
-    fn look(&self) -> Result<Box<dyn Look>, Fault> {
-        look(self.store.lock().view.clone())
-    }
-}
-
 #[async_trait]
 impl RefreshLease for World {
-    async fn refresh(&self, lease: LeaseId) -> Result<i64, ReadError> {
-        self.store.lock().refreshed.push(lease);
-        Ok(if self.leases().contains(&lease) { 60 } else { 0 })
+    async fn refresh(&self, lease: LeaseId) -> Result<bool, ReadError> {
+        self.refreshed.lock().push(lease);
+        Ok(self.leases().contains(&lease))
     }
 }

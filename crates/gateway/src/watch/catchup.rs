@@ -10,7 +10,8 @@
 use super::encode::{Chunk, Encoder};
 use super::groups::Groups;
 use super::registry::{Late, Page, Served};
-use super::source::{HistorySource, INLINE_REVISIONS};
+use crate::follow::StateSource;
+use crate::follow::history;
 use conclave_state::Event;
 use conclave_state::read::Portion;
 use conclave_state::view::Fault;
@@ -49,23 +50,18 @@ impl Replay {
     /// Whether it may be little enough to read it on the event loop itself.
     pub(crate) fn is_short(&self) -> bool {
         let from = self.late.iter().map(|late| late.next).min().unwrap_or(self.to);
-        self.to - from < INLINE_REVISIONS && self.late.len() <= INLINE_WATCHERS
+        history::is_short(from, self.to) && self.late.len() <= INLINE_WATCHERS
     }
 
     /// Reads one page. `None` if a strict portion is too small for the first revision.
-    pub(crate) fn read(&self, source: &dyn HistorySource, portion: Portion) -> Result<Option<Page>, Fault> {
-        let view = source.open()?;
-        let compacted = view.bounds().compacted;
+    pub(crate) fn read(&self, source: &dyn StateSource, portion: Portion) -> Result<Option<Page>, Fault> {
+        let state = source.open()?;
+        let compacted = state.bounds().compacted;
         let Some(from) = self.late.iter().map(|late| late.next).filter(|&next| next >= compacted).min() else {
             let served = self.late.iter().map(|_| Served::Lost).collect();
             return Ok(Some(Page { served, compacted, header: self.to }));
         };
-        let (events, next) = view.events(from, self.to, portion)?;
-        if portion.strict && next <= from {
-            return Ok(None);
-        }
-        // A store that does not move on would be read for ever.
-        let next = next.clamp(from + 1, self.to + 1);
+        let Some((events, next)) = history::events(&*state, from, self.to, portion)? else { return Ok(None) };
         let served = self.match_up(&events, next, compacted, source)?;
         Ok(Some(Page { served, compacted, header: self.to }))
     }
@@ -76,7 +72,7 @@ impl Replay {
         events: &[Event],
         next: i64,
         compacted: i64,
-        source: &dyn HistorySource,
+        source: &dyn StateSource,
     ) -> Result<Vec<Served>, Fault> {
         let mut groups = Groups::default();
         let mut served = Vec::with_capacity(self.late.len());
@@ -92,16 +88,16 @@ impl Replay {
         let mut encoder = Encoder::new(events, &open);
         let mut room = self.room;
         for (group, wanted) in groups.matching(events) {
-            let group = groups.get(group);
+            let (interest, members) = groups.get(group);
             // Members that stand at the same revision get the same bytes.
             let mut by_next: BTreeMap<i64, Made> = BTreeMap::new();
-            for &member in &group.members {
+            for &member in members {
                 let from = self.late[member].next;
                 let made = match by_next.get(&from) {
                     Some(made) => made.clone(),
                     None => {
                         let rest = wanted.partition_point(|&at| events[at].kv.mod_revision < from);
-                        let (rest, previous) = (&wanted[rest..], group.interest.previous);
+                        let (rest, previous) = (&wanted[rest..], interest.previous);
                         let (chunks, taken) = encoder.chunks(rest, previous, self.response_bytes, room)?;
                         let next = rest.get(taken).map_or(next, |&at| events[at].kv.mod_revision);
                         let made = Made { chunks: Arc::new(chunks), next };

@@ -3,7 +3,8 @@
 //! An event becomes the encoded field 11 of `WatchResponse` (tag, length, message) once; a response is a head followed by any
 //! number of such fields. So the same bytes serve every watcher, alone or concatenated.
 
-use super::source::HistoryView;
+use crate::convert::etcd::key_value;
+use crate::follow::StateAt;
 use bytes::{BufMut, Bytes, BytesMut};
 use conclave_api::mvccpb;
 use conclave_state::view::Fault;
@@ -13,30 +14,23 @@ use prost::encoding::message;
 /// `WatchResponse.events`.
 const EVENTS_FIELD: u32 = 11;
 
-fn key_value(kv: &KeyValue) -> mvccpb::KeyValue {
-    mvccpb::KeyValue {
-        key: kv.key.clone(),
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        value: kv.value.clone(),
-        lease: kv.lease,
-    }
-}
-
 fn encode(event: &Event, previous: Option<&KeyValue>) -> Bytes {
     let kind = match event.kind {
         EventKind::Put => mvccpb::event::EventType::Put,
         EventKind::Delete => mvccpb::event::EventType::Delete,
     };
-    let wire = mvccpb::Event { r#type: kind.into(), kv: Some(key_value(&event.kv)), prev_kv: previous.map(key_value) };
+    let wire = mvccpb::Event {
+        r#type: kind.into(),
+        kv: Some(key_value(event.kv.clone())),
+        prev_kv: previous.cloned().map(key_value),
+    };
     let mut buffer = BytesMut::with_capacity(message::encoded_len(EVENTS_FIELD, &wire));
     message::encode(EVENTS_FIELD, &wire, &mut buffer);
     buffer.freeze()
 }
 
 /// Opens the state, for previous values.
-pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Box<dyn HistoryView>, Fault>;
+pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Box<dyn StateAt>, Fault>;
 
 /// Events of one batch or page, each encoded when it is first wanted, in either form.
 pub(crate) struct Encoder<'a> {
@@ -44,7 +38,7 @@ pub(crate) struct Encoder<'a> {
     plain: Vec<Option<Bytes>>,
     with_previous: Vec<Option<Bytes>>,
     open: Open<'a>,
-    view: Option<Box<dyn HistoryView>>,
+    view: Option<Box<dyn StateAt>>,
     /// How many previous values were read.
     pub(crate) reads: usize,
 }

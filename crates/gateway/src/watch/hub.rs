@@ -3,11 +3,12 @@
 use super::catchup::Replay;
 use super::outbox::{Outbox, Responses};
 use super::registry::{Page, Registry};
-use super::source::{HistorySource, INLINE, PAGE};
 use super::stream;
+use crate::follow::StateSource;
+use crate::follow::history::{History, INLINE, PAGE};
 use conclave_api::etcdserverpb::WatchRequest;
+use conclave_node::read_slots::ReadSlot;
 use conclave_node::sink::ApplyObserver;
-use conclave_node::turns::{Turn, Turns};
 use conclave_state::Changes;
 use conclave_state::view::Fault;
 use conclave_storage::AppliedBatch;
@@ -17,9 +18,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
-
-/// Catch-up reads that may run beside the event loop at once, for the whole node.
-const READERS: usize = 2;
 
 #[derive(Clone, Debug)]
 pub struct WatchConfig {
@@ -57,15 +55,14 @@ pub(crate) enum CatchUp {
     /// Nobody is behind, or the queue has no room: then the task is called when it has.
     Nothing,
     Page,
-    /// It is too much for there: ask for a [`Turn`].
+    /// It is too much for there: ask for a [`ReadSlot`].
     Long,
 }
 
 struct Shared {
     config: WatchConfig,
-    source: Arc<dyn HistorySource>,
+    history: Arc<History>,
     registry: Mutex<Registry>,
-    readers: Turns,
 }
 
 #[derive(Clone)]
@@ -75,16 +72,15 @@ pub struct WatchHub {
 
 impl WatchHub {
     /// Made before anything is applied, so that the hub's revision and the state's are one.
-    pub fn new(source: Arc<dyn HistorySource>, config: WatchConfig) -> Self {
-        let registry = Mutex::new(Registry::new(source.bounds(), config.response_bytes));
-        let readers = Turns::new(READERS);
-        WatchHub { shared: Arc::new(Shared { config, source, registry, readers }) }
+    pub fn new(history: Arc<History>, config: WatchConfig) -> Self {
+        let registry = Mutex::new(Registry::new(history.source().bounds(), config.response_bytes));
+        WatchHub { shared: Arc::new(Shared { config, history, registry }) }
     }
 
     /// Tells the watchers what a batch changed. Called in order, after the batch is in the state and before a newer one is; never
     /// waits for anybody.
     pub fn observe(&self, changes: &Changes) {
-        let wakers = self.registry().observe(changes, self.shared.source.as_ref());
+        let wakers = self.registry().observe(changes, self.source());
         for waker in wakers {
             waker.wake();
         }
@@ -92,7 +88,7 @@ impl WatchHub {
 
     /// A snapshot replaced the state: every watcher goes on from where it was, by reading history.
     pub fn reset(&self) {
-        self.registry().reset(self.shared.source.bounds());
+        self.registry().reset(self.source().bounds());
     }
 
     pub fn stats(&self) -> WatchStats {
@@ -117,6 +113,10 @@ impl WatchHub {
         &self.shared.config
     }
 
+    fn source(&self) -> &dyn StateSource {
+        self.shared.history.source()
+    }
+
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.shared.registry.lock()
     }
@@ -125,7 +125,7 @@ impl WatchHub {
     pub(crate) fn catch_up(&self, stream: usize, outbox: &Outbox) -> Result<CatchUp, Fault> {
         let Some(replay) = self.replay(stream, outbox) else { return Ok(CatchUp::Nothing) };
         if replay.is_short()
-            && let Some(page) = replay.read(self.shared.source.as_ref(), INLINE)?
+            && let Some(page) = replay.read(self.source(), INLINE)?
         {
             self.accept(&replay, &page);
             return Ok(CatchUp::Page);
@@ -134,17 +134,17 @@ impl WatchHub {
     }
 
     /// Waits for its turn to read beside the event loop.
-    pub(crate) fn turn(&self) -> impl Future<Output = Turn> + Send + 'static {
-        self.shared.readers.turn()
+    pub(crate) fn turn(&self) -> impl Future<Output = ReadSlot> + Send + 'static {
+        self.shared.history.turn()
     }
 
     /// Reads a page of any size. False: there was none to read.
     ///
     /// Meanwhile the stream's task must not take watchers out.
-    pub(crate) async fn catch_up_beside(&self, turn: Turn, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
+    pub(crate) async fn catch_up_beside(&self, turn: ReadSlot, stream: usize, outbox: &Outbox) -> Result<bool, Fault> {
         let Some(replay) = self.replay(stream, outbox) else { return Ok(false) };
-        let source = self.shared.source.clone();
-        let result = turn.read(move || replay.read(source.as_ref(), PAGE).map(|page| (replay, page))).await;
+        let history = self.shared.history.clone();
+        let result = turn.read(move || replay.read(history.source(), PAGE).map(|page| (replay, page))).await;
         let (replay, page) = result.map_err(|error| Fault::Read(format!("a catch-up read was lost: {error}")))??;
         if let Some(page) = page {
             self.accept(&replay, &page);

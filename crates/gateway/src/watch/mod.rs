@@ -31,16 +31,11 @@ pub mod codec;
 mod encode;
 mod groups;
 mod hub;
-pub(crate) mod index;
-pub(crate) mod interest;
-mod intervals;
 mod outbox;
 mod registry;
-pub(crate) mod source;
 mod stream;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use hub::{WatchConfig, WatchHub, WatchStats};
 pub use outbox::{Frame, Note, Responses};
-pub use source::{HistorySource, HistoryView};

@@ -7,14 +7,13 @@
 //! 3. A watcher *behind* was given every event below its `next`, and stands in its stream's `behind`.
 
 use super::encode::{Chunk, Encoder};
-use super::groups::{Groups, Seat};
-use super::interest::{EmptyRange, Interest, Span};
+use super::groups::{Groups, Interest, Seat};
 use super::outbox::{Frame, NoRoom, Note, Outbox};
-use super::source::HistorySource;
+use crate::follow::{EmptyRange, Span, StateSource};
 use crate::status::text;
+use conclave_state::Changes;
 use conclave_state::read::Bounds;
 use conclave_state::view::Fault;
-use conclave_state::Changes;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -245,26 +244,28 @@ impl Registry {
     }
 
     /// Hands a batch to the live watchers. The wakers are for when the lock is released.
-    pub(crate) fn observe(&mut self, changes: &Changes, source: &dyn HistorySource) -> Vec<Waker> {
+    pub(crate) fn observe(&mut self, changes: &Changes, source: &dyn StateSource) -> Vec<Waker> {
         let mut wakers = Vec::new();
         if let Some(compacted) = changes.compacted {
             self.compacted = self.compacted.max(compacted);
         }
-        if !changes.events.is_empty() && !self.groups.is_empty() {
-            self.deliver(changes, source, &mut wakers);
-        }
+        self.deliver(changes, source, &mut wakers);
         self.revision = self.revision.max(changes.revision);
         self.release();
         wakers
     }
 
-    fn deliver(&mut self, changes: &Changes, source: &dyn HistorySource, wakers: &mut Vec<Waker>) {
+    fn deliver(&mut self, changes: &Changes, source: &dyn StateSource, wakers: &mut Vec<Waker>) {
+        let matching = self.groups.matching(&changes.events);
+        if matching.is_empty() {
+            return;
+        }
         let open = || source.open();
         let mut encoder = Encoder::new(&changes.events, &open);
         let mut late = Vec::new();
-        for (group, wanted) in self.groups.matching(&changes.events) {
-            let group = self.groups.get(group);
-            let previous = group.interest.previous;
+        for (group, wanted) in matching {
+            let (interest, members) = self.groups.get(group);
+            let previous = interest.previous;
             let chunks = if previous && encoder.reads + wanted.len() > MOST_READS {
                 None
             } else {
@@ -274,10 +275,10 @@ impl Registry {
                 chunks.inspect_err(failed).ok()
             };
             let Some((chunks, _)) = chunks else {
-                late.extend(group.members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
+                late.extend(members.iter().map(|&slot| (slot, changes.events[wanted[0]].kv.mod_revision)));
                 continue;
             };
-            for &slot in &group.members {
+            for &slot in members {
                 let watcher = &mut self.watchers[slot];
                 watcher.quiet = false;
                 for chunk in &chunks {

@@ -4,13 +4,13 @@
 //! being read: those that are there are taken before each page, however much history there is.
 
 use super::hub::{CatchUp, WatchHub};
-use super::interest::Span;
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
+use crate::follow::Span;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
-use conclave_node::turns::Turn;
+use conclave_node::read_slots::ReadSlot;
 use conclave_state::view::Fault;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -46,7 +46,7 @@ pub(crate) struct Task {
     /// There may be history to read.
     behind: bool,
     /// History is to be read beside the event loop, when it is this stream's turn.
-    turn: Option<BoxFuture<'static, Turn>>,
+    turn: Option<BoxFuture<'static, ReadSlot>>,
     /// Requests taken since the last page.
     taken: usize,
 }
@@ -57,7 +57,7 @@ enum Wake {
     Tick,
     Called,
     Page,
-    Turn(Turn),
+    Slot(ReadSlot),
 }
 
 impl Task {
@@ -86,7 +86,7 @@ impl Task {
         while !self.registration.outbox.is_closed() {
             match self.wait().await {
                 Wake::End(status) | Wake::Request(Some(Err(status))) => return Err(status),
-                Wake::Turn(turn) => self.long_page(turn).await?,
+                Wake::Slot(turn) => self.long_page(turn).await?,
                 Wake::Request(Some(Ok(request))) => self.handle(request),
                 Wake::Request(None) => self.requests = None,
                 Wake::Tick => self.tick(),
@@ -128,7 +128,7 @@ impl Task {
         tokio::select! {
             biased;
             status = &mut self.end => Wake::End(status),
-            turn = turn => Wake::Turn(turn),
+            turn = turn => Wake::Slot(turn),
             request = next_request => Wake::Request(request),
             () = sleep_until(self.next_tick) => Wake::Tick,
             wake = go_on => wake,
@@ -147,7 +147,7 @@ impl Task {
         Ok(())
     }
 
-    async fn long_page(&mut self, turn: Turn) -> Result<(), Status> {
+    async fn long_page(&mut self, turn: ReadSlot) -> Result<(), Status> {
         self.turn = None;
         self.taken = 0;
         let Registration { hub, stream, outbox } = &self.registration;

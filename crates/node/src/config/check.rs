@@ -1,6 +1,7 @@
-//! From text to a valid [`Config`]: every rule between the settings, each with an error that says what to write instead.
+//! Turns text into a valid [`Config`]: checks every rule between the settings. Each error says what
+//! to write instead.
 //!
-//! All problems are collected, so that one start names them all.
+//! All problems are collected, so that one start reports them all.
 
 use super::settings::Settings;
 use super::{AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, LogConfig, LogFormat, duration};
@@ -15,9 +16,9 @@ use tracing_subscriber::EnvFilter;
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 const DEFAULT_SNAPSHOT_COUNT: u64 = 100_000;
 const DEFAULT_LOG_BYTES: u64 = 1 << 30;
-/// Purges go by megabytes.
+/// A purge frees megabytes at a time.
 const LEAST_LOG_BYTES: u64 = 16 << 20;
-/// Half of what a log record may hold (`storage::codec::MAX_RECORD`).
+/// Half of the largest log record (`storage::codec::MAX_RECORD`).
 const MAX_REQUEST_BYTES_LIMIT: usize = 32 << 20;
 const MAX_ELECTION_TIMEOUT_MS: u64 = 50_000;
 
@@ -33,12 +34,12 @@ pub enum ConfigError {
         path: PathBuf,
         why: String,
     },
-    /// Settings that cannot be used: name and reason of each.
+    /// Invalid settings: name and reason of each.
     Settings(Vec<(&'static str, String)>),
 }
 
 impl ConfigError {
-    /// Whether the user asked for help or the version: no error, to standard output.
+    /// Whether the user asked for help or the version: printed to standard output, and no error.
     pub fn is_answer(&self) -> bool {
         matches!(self, ConfigError::Usage { error, .. } if !error.use_stderr())
     }
@@ -63,7 +64,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Collects what is wrong.
+/// Collects problems.
 #[derive(Default)]
 struct Problems(Vec<(&'static str, String)>);
 
@@ -78,7 +79,7 @@ impl Problems {
         }
     }
 
-    /// The value, or its stand-in beside a noted problem.
+    /// The value. If it is invalid, records the problem and returns a default.
     fn take<T>(&mut self, name: &'static str, parsed: Result<T, String>, stand_in: T) -> T {
         parsed.unwrap_or_else(|why| {
             self.add(name, why);
@@ -219,7 +220,7 @@ fn check_urls(s: &Settings, p: &mut Problems) -> Urls {
     urls
 }
 
-/// The URLs of a comma-separated list, no one twice.
+/// The URLs of a comma-separated list without duplicates.
 fn url_list(name: &'static str, text: &str, p: &mut Problems) -> Vec<HttpUrl> {
     let mut urls: Vec<HttpUrl> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -238,7 +239,7 @@ fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<Sock
     bound.into_iter().filter_map(|address| address.map_err(|why| p.add(name, why)).ok()).collect()
 }
 
-/// What is told to others: as written, else what is listened on, if that means anything elsewhere.
+/// The advertised URLs: as configured, or the listening address if others can connect to it.
 fn advertised(name: &'static str, text: Option<&String>, listen: &[HttpUrl], p: &mut Problems) -> Vec<HttpUrl> {
     let urls = match text {
         Some(text) => url_list(name, text, p),
@@ -283,7 +284,7 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
         }
     }
     match members.get(name) {
-        // An entry for it that did not parse has been named already.
+        // The parse error of this member's entry has been reported already.
         None if p.0.iter().any(|(flag, _)| *flag == FLAG) => {}
         None => p.add(FLAG, format!("this member's name {name:?} is missing: it must be one of those in the list")),
         Some(url) if s.initial_advertise_peer_urls.is_some() || !advertise_peer.is_empty() => {
@@ -341,7 +342,7 @@ fn check_log(s: &Settings, p: &mut Problems) -> LogConfig {
     let text = s.log_level.as_deref().unwrap_or("info");
     let filter = match text {
         "trace" | "debug" | "info" | "warn" | "error" | "off" => Ok(text.to_owned()),
-        // etcd's two gravest levels: only what is about to end the process.
+        // etcd's two most severe levels, for errors that end the process.
         "dpanic" | "panic" | "fatal" => Ok("error".to_owned()),
         _ if text.contains('=') => EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string()),
         _ => Err(format!("{text:?} is none of: debug, info, warn, error, nor a list of target=level")),

@@ -10,7 +10,7 @@ fn valid(args: &[&str]) -> Config {
     load(args).unwrap_or_else(|error| panic!("{args:?}: {error}"))
 }
 
-/// The error's text; it must name the flag.
+/// The error's text, which must name the flag.
 #[track_caller]
 fn refused(args: &[&str], flag: &str, why: &str) {
     let error = load(args).expect_err("must be refused").to_string();

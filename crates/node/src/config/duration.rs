@@ -1,4 +1,4 @@
-//! Durations in Go's notation, which etcd's flags have: `300ms`, `1.5h`, `1h30m`.
+//! Durations in Go's notation, as in etcd's flags: `300ms`, `1.5h`, `1h30m`.
 
 use std::time::Duration;
 

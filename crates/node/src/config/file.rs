@@ -12,8 +12,9 @@ pub(super) fn read(path: &Path) -> Result<Settings, ConfigError> {
     parse(&text).map_err(failed)
 }
 
-/// A key of etcd's that has no counterpart passes if its value asks for nothing (empty, false, 0), so that a file made from
-/// etcd's sample works; with a value it is an error, since ignoring it would not be what was meant.
+/// An etcd key without a counterpart is accepted if its value is empty, false or 0, so that a file
+/// made from etcd's sample works. With any other value it is an error, because it cannot be
+/// honoured.
 pub(super) fn parse(text: &str) -> Result<Settings, String> {
     let mapping = match serde_norway::from_str(text).map_err(|error| error.to_string())? {
         Value::Null => return Ok(Settings::default()),

@@ -1,4 +1,4 @@
-//! The command line, the environment, and what etcd has that does not exist here.
+//! The command line, the environment, and hints for etcd settings that do not exist here.
 
 use super::ConfigError;
 use super::settings::{Settings, variable};
@@ -31,7 +31,8 @@ Examples:
 Standard output gets one line, once the member serves clients. Everything else goes to standard error.
 Exit codes: 0 stopped as asked; 1 failed while starting or running; 2 the command line or the configuration is wrong.";
 
-/// A member of a Conclave cluster: leader election, locks, leases, watches and a small key-value store, over the etcd v3 wire.
+/// A member of a Conclave cluster: leader election, locks, leases, watches and a small key-value
+/// store, over the etcd v3 wire.
 #[derive(Debug, Parser)]
 #[command(name = "conclave", version, after_help = EXAMPLES, max_term_width = 120)]
 pub(super) struct Flags {
@@ -46,13 +47,13 @@ impl Flags {
     pub(super) fn parse_from_args<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
     ) -> Result<Flags, ConfigError> {
-        // `conclave help`, as people write it.
+        // Accepts `conclave help`.
         let args = args.into_iter().map(Into::<OsString>::into).enumerate();
         let args = args.map(|(i, arg)| if i == 1 && arg == "help" { "--help".into() } else { arg });
         Flags::try_parse_from(args).map_err(|mut error| {
             let hint = hint(&error);
             if hint.is_some() {
-                // Another flag that happens to look alike is no help.
+                // A suggestion of another flag that merely looks similar does not help.
                 error.remove(ContextKind::SuggestedArg);
             }
             ConfigError::Usage { hint, error }
@@ -68,7 +69,7 @@ impl Flags {
     }
 }
 
-/// For a flag that etcd has and Conclave does not: why.
+/// Explains why Conclave does not have a flag of etcd.
 fn hint(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
@@ -78,7 +79,7 @@ fn hint(error: &clap::Error) -> Option<String> {
     foreign(name).map(|why| format!("--{name} is etcd's: {why}"))
 }
 
-/// Why a setting of etcd's has no counterpart, if `name` is one.
+/// Why an etcd setting has no counterpart, if `name` is such a setting.
 pub(super) fn foreign(name: &str) -> Option<&'static str> {
     const TLS: &str = "TLS is not supported yet";
     const AUTH: &str = "authentication is not supported yet";
@@ -136,9 +137,11 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Warnings for `CONCLAVE_*` variables that no setting has: mostly misspellings, but not ours to refuse.
+/// Warnings for unknown `CONCLAVE_*` variables. They are mostly misspellings, but other programs
+/// may use them.
 pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
-    /// Read by the scripts and the tests, which may start a node with them set; the last two are beginnings of names.
+    /// Variables of the scripts and tests, which may be set when they start a node. The last two
+    /// are prefixes.
     const OTHERS: [&str; 6] = [
         "CONCLAVE_CONFIG_FILE",
         "CONCLAVE_TARGET_DIR",

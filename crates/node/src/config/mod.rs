@@ -1,13 +1,15 @@
-//! The node's configuration: parsed, defaulted, checked, with units in the names.
+//! The node's configuration: parsed, with defaults, checked, with units in the names.
 //!
-//! The same settings come from command line flags, from `CONCLAVE_*` environment variables and from a YAML file
-//! (`--config-file`), under etcd's names. They are merged as text (`settings`) and only then given types, so that a
-//! setting means the same, and fails with the same words, wherever it was written.
+//! The same settings come from command line flags, from `CONCLAVE_*` environment variables and from
+//! a YAML file (`--config-file`), under etcd's names. They are merged as text (`settings`) and
+//! parsed afterwards, so a setting has the same meaning and the same errors wherever it was
+//! written.
 //!
-//! 1. A flag wins over the environment, the environment over the file, the file over the default. (etcd ignores flags once a
-//!    file is named; here a file can hold what a cluster has in common and the flags what one member has for itself.)
-//! 2. A setting that nobody knows is an error, never skipped; an empty environment variable counts as unset.
-//! 3. A [`Config`] that exists is valid: nothing behind it checks again.
+//! 1. A flag wins over the environment, the environment over the file, the file over the default.
+//!    (etcd ignores flags if there is a file. Here a file can hold what all members share, and
+//!    flags what differs.)
+//! 2. An unknown setting is an error, never skipped. An empty environment variable counts as unset.
+//! 3. A [`Config`] is always valid, so no other code checks it again.
 
 mod check;
 mod duration;
@@ -27,7 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a node is told at its start. Built by [`Config::load`], or by hand in tests.
+/// A node's configuration. Built by [`Config::load`], or by hand in tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// This member's name, one of `initial_cluster`.
@@ -35,20 +37,23 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where clients connect. Port 0 takes a free one.
     pub listen_client: Vec<SocketAddr>,
-    /// What member lists tell clients.
+    /// The client URLs in member lists.
     pub advertise_client_urls: Vec<HttpUrl>,
     pub listen_peer: Vec<SocketAddr>,
-    /// Where the other members reach this one; the same as `initial_cluster` says for `name`.
+    /// The URLs at which the other members reach this one; the same as in `initial_cluster` for
+    /// `name`.
     pub initial_advertise_peer_urls: Vec<HttpUrl>,
     /// Extra listeners for `/metrics`, `/health` and so on; empty: only on the client addresses.
     pub listen_metrics: Vec<SocketAddr>,
-    /// Every member of the cluster as it was first started, sorted by name; no name and no URL twice.
+    /// Every member of the cluster as it was first started, sorted by name; no name and no URL
+    /// twice.
     pub initial_cluster: Vec<InitialMember>,
     pub initial_cluster_state: InitialClusterState,
-    /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk to each other.
+    /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk
+    /// to each other.
     pub initial_cluster_token: String,
     pub heartbeat_interval_ms: u64,
-    /// The shortest time without a leader's word before a member stands for election.
+    /// The shortest time without a message of the leader before a member stands for election.
     pub election_timeout_ms: u64,
     /// Entries between two snapshots (the log is purged behind a snapshot).
     pub snapshot_count: u64,
@@ -65,7 +70,7 @@ pub struct Config {
     /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes.
     pub unsafe_no_fsync: bool,
     pub log: LogConfig,
-    /// Things worth a warning once the log is up; never a reason to refuse.
+    /// Warnings to log at the start. They never stop the node.
     pub warnings: Vec<String>,
 }
 
@@ -82,13 +87,13 @@ pub enum InitialClusterState {
     Existing,
 }
 
-/// Who forgets old versions, and which. The compaction is proposed by the leader alone.
+/// Which old versions are compacted automatically. Only the leader proposes compactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCompaction {
     Off,
-    /// Keep the versions of at least the last so much time.
+    /// Keep the versions of at least this much time.
     Periodic(Duration),
-    /// Keep the versions of the last so many revisions.
+    /// Keep the versions of this many revisions.
     Revision(i64),
 }
 
@@ -106,7 +111,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads flags, environment and file. `--help` and `--version` come out as [`ConfigError::Usage`] with exit code 0.
+    /// Reads flags, environment and file. `--help` and `--version` come out as
+    /// [`ConfigError::Usage`] with exit code 0.
     pub fn load<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Config, ConfigError> {
         let flags = flags::Flags::parse_from_args(args)?;
         let file = match flags.config_file() {
@@ -118,22 +124,24 @@ impl Config {
         Ok(config)
     }
 
-    /// The longest gRPC message that a client may send: around a request of the largest size there is the rest of its message.
+    /// The longest gRPC message that a client may send: the largest request plus the rest of its
+    /// message.
     pub fn max_message(&self) -> usize {
         self.max_request_bytes + (512 << 10)
     }
 
-    /// The longest time a member waits before it stands for election: each draws its own between the two.
+    /// The longest time a member waits before it stands for election. Each member draws a random
+    /// time between the two.
     pub fn election_timeout_max_ms(&self) -> u64 {
         self.election_timeout_ms * 5 / 3
     }
 
-    /// How long the server itself tries to serve a request whose client set no deadline.
+    /// The timeout of a request whose client set no deadline.
     pub fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * Duration::from_millis(self.election_timeout_ms)
     }
 
-    /// A one-member configuration on loopback with every default, for tests and for building others upon.
+    /// A one-member configuration on loopback with all defaults, for tests.
     pub fn single(name: &str, data_dir: impl Into<PathBuf>, client: SocketAddr, peer: SocketAddr) -> Config {
         let settings = settings::Settings {
             name: Some(name.to_owned()),

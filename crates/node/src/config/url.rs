@@ -1,7 +1,7 @@
 //! The URLs of the flags: `http://host:port`, nothing else.
 //!
-//! Kept in one canonical spelling (lower-case host, no trailing slash), so that comparing them, hashing them into ids and sorting
-//! them are the comparisons of their texts.
+//! Kept in one canonical spelling (lower-case host, no trailing slash), so that comparing them,
+//! hashing them into ids and sorting them are the comparisons of their texts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -63,12 +63,14 @@ impl HttpUrl {
         }
     }
 
-    /// Whether the host is the address of all interfaces, which nobody can connect to from elsewhere.
+    /// Whether the host is the address of all interfaces, which nobody can connect to from
+    /// elsewhere.
     pub fn is_wildcard(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
 
-    /// The address to bind: an IP address or `localhost`. Names are refused, as etcd does: what they resolve to is not ours to say.
+    /// The address to bind: an IP address or `localhost`. Names are refused, as etcd does: what
+    /// they resolve to is not ours to say.
     pub fn bind_address(&self) -> Result<SocketAddr, String> {
         let ip = match self.host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -16,8 +16,9 @@
 //! 6. An id may be used again at any moment, also while the end of its former life is under way. Such a command names the log index up to
 //!    which the keeper had been told when it found the ids due, and apply spares what began later. Proposed again, it names the same.
 //!
-//! `table` has the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
+//! `deadlines` has the two kinds, `table` the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
 
+mod deadlines;
 mod expiry;
 mod host;
 mod renewal;
@@ -27,6 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use deadlines::{Deadlines, Extension, Leases, Timed, Timers, whole_millis};
 pub use host::{Ending, KeeperHost, Kind, Loaded, NodeHost};
 
 use crate::clock::Clock;

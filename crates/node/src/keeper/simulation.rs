@@ -16,8 +16,7 @@
 //! and while nothing disturbs the leader, it ends soon after that.
 
 use super::table::{Renewal, Table, Taken};
-use super::{Ending, Id, Loaded, Wish};
-use crate::lease_keeper::whole_millis;
+use super::{Ending, Id, Loaded, Wish, whole_millis};
 use conclave_state::Deadline;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -1,8 +1,9 @@
-//! What a peer acknowledges to this member as its leader, and a peer that takes it back.
+//! Records what a peer acknowledges to this member as its leader, and detects a peer that takes it
+//! back.
 //!
-//! openraft must not hear of a log that became shorter under the same leader: it would never send what is missing again, and in builds with
-//! assertions it would end. The session with such a peer fails here instead, slowly, until the peer has found out and stopped
-//! ([`crate::rollback`]).
+//! openraft must not see a log that became shorter under the same leader: it would never resend the
+//! missing entries, and builds with assertions would panic. So the session with such a peer fails
+//! here, slowly, until the peer has found out and stopped ([`crate::rollback`]).
 
 use super::pb;
 use super::transport::PeerError;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two words about the same peer, and two sessions with it.
+/// Interval between two log messages about the same peer, and between two sessions with it.
 const WORD_EVERY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Peer {
     id: u64,
     witness: Witness,
-    /// In which this member leads.
+    /// The term in which this member leads.
     term: Arc<AtomicU64>,
     told: Arc<Mutex<Option<Instant>>>,
 }
@@ -31,17 +32,17 @@ impl Peer {
         Peer { id, witness, term: Arc::default(), told: Arc::default() }
     }
 
-    /// What is sent belongs to this term.
+    /// Sets the term of what is sent.
     pub(super) fn led_in(&self, term: u64) {
         self.term.store(term, Ordering::Relaxed);
     }
 
-    /// The peer has installed a snapshot, or says that its log reaches so far.
+    /// The peer has installed a snapshot, or reports this last index.
     pub(super) fn has(&self, term: u64, index: u64) {
         self.witness.note(self.id, Acknowledged { term, index });
     }
 
-    /// Lets a reply pass unless it takes back what was acknowledged in this term.
+    /// Passes a reply unless it takes back an acknowledgement of this term.
     pub(super) async fn check(&self, reply: pb::AppendReply) -> Result<pb::AppendReply, PeerError> {
         let term = self.term.load(Ordering::Relaxed);
         if let Some(matched) = &reply.matched {
@@ -98,7 +99,7 @@ mod tests {
         assert!(peer.check(conflict(6)).await.is_ok());
         assert!(matches!(peer.check(conflict(5)).await, Err(PeerError::Refused(_))));
         assert_eq!(opened.witness.noted(7), Some(Acknowledged { term: 3, index: 5 }));
-        // In a later term its log may be another one.
+        // In a later term its log may differ.
         peer.led_in(4);
         assert!(peer.check(conflict(5)).await.is_ok());
         assert!(peer.check(matched(4)).await.is_ok());

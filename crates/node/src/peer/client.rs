@@ -1,7 +1,8 @@
-//! openraft's network, on top of [`Link`]s.
+//! openraft's network on top of [`Link`]s.
 //!
-//! openraft asks for three clients of each peer (log, heartbeats, snapshots); the link knows which connection serves which call, so
-//! one type does. It hands heartbeats over as a stream of one request: they become unary calls.
+//! openraft creates three clients for each peer (log, heartbeats, snapshots). The link chooses the
+//! connection for each call, so one type serves all three. openraft sends a heartbeat as a stream
+//! of one request, which becomes a unary call.
 
 use super::acknowledged::Peer;
 use super::pace::Pace;
@@ -26,18 +27,18 @@ use openraft::{OptionalSend, RaftNetworkFactory};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a peer may owe a reply on the log stream. Generous, since a reply means that the peer's disk has synced; heartbeats,
-/// not this, find a dead peer.
+/// Timeout of a reply on the log stream. It is generous because a reply means that the peer's disk
+/// has synced; heartbeats detect a dead peer.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Between two attempts to reach a peer for the log. Constant and short: an attempt that fails costs a connection at most, and a peer
-/// that restarts is to take part at once.
+/// Pause between two attempts to connect to a peer for the log. Constant and short: a failed
+/// attempt is cheap, and a restarted peer should take part at once.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// Between two attempts to send a snapshot: each begins from the start.
+/// Pause between two attempts to send a snapshot. Each begins from the start.
 const RETRY_SNAPSHOT: Duration = Duration::from_millis(500);
 
-/// Makes openraft's clients.
+/// Creates openraft's clients.
 pub struct Network {
     peers: Peers,
     sending: Sending,
@@ -82,7 +83,7 @@ enum Use {
 }
 
 pub struct PeerClient {
-    /// `None`: the membership names somebody whom the configuration does not know.
+    /// `None` if the configuration does not know this member of the membership.
     link: Option<Arc<dyn Link>>,
     used_for: Use,
     pace: Pace,
@@ -98,7 +99,8 @@ fn rpc(error: PeerError) -> RPCError<C> {
     }
 }
 
-/// Like [`rpc`], for sessions of the log: whatever ended one, openraft begins another, and [`Pace`] says when.
+/// Like [`rpc`], for log sessions: openraft begins another session after any error, and [`Pace`]
+/// delays it.
 fn session_failed(error: PeerError) -> RPCError<C> {
     RPCError::Unreachable(Unreachable::new(&error))
 }
@@ -135,7 +137,7 @@ impl PeerClient {
         convert::from_append_reply(self.peer.check(reply).await?)
     }
 
-    /// For the replies of a session.
+    /// The check of a session's replies.
     fn check(&self) -> session::Check {
         let rules = self.rules.clone();
         Box::new(move |reply, last, term| rules.append_reply(reply, last, term).map_err(PeerError::from))
@@ -158,7 +160,8 @@ impl NetStreamAppend<C> for PeerClient {
             }
             let (link, pace, check, peer) = (link.clone(), &self.pace, self.check(), self.peer.clone());
             let leading = peer.clone();
-            // Waiting and connecting are part of the replies: openraft gives those up when it stops.
+            // Waiting and connecting are part of the reply stream, because openraft drops that when
+            // it stops.
             let session = async move {
                 let turn = Arc::new(pace.turn().await);
                 let (out, far) = session::channel();
@@ -198,7 +201,7 @@ impl NetVote<C> for PeerClient {
 impl NetBackoff<C> for PeerClient {
     fn backoff(&self) -> Option<Backoff> {
         let pause = match self.used_for {
-            // [`Pace`] has it.
+            // [`Pace`] delays it.
             Use::Log => Duration::ZERO,
             Use::Heartbeats => RETRY,
             Use::Snapshots => RETRY_SNAPSHOT,

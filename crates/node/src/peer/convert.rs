@@ -1,10 +1,9 @@
-//! Between openraft's messages and the peer protocol. Nothing is lost and nothing is guessed: a message without a field that it must
-//! have is an error.
+//! Converts between openraft's messages and the peer protocol without loss. A message that lacks a
+//! required field is an error.
 
 use super::pb;
 use super::transport::PeerError;
-use crate::keeper::{Kind, Wish};
-use crate::lease_keeper::whole_millis;
+use crate::keeper::{Kind, Wish, whole_millis};
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{
@@ -187,7 +186,7 @@ pub(super) fn kept(kind: Kind) -> pb::Kept {
     }
 }
 
-/// Spans are left out if nobody asks for less than the full one, which is what leases do.
+/// Spans are omitted if every renewal is for the full span, as for leases.
 pub(super) fn keep_alive(kind: Kind, wishes: &[Wish]) -> pb::KeepAliveRequest {
     let millis = |wish: &Wish| wish.span.map_or(u64::MAX, whole_millis);
     let partial = wishes.iter().any(|wish| wish.span.is_some());

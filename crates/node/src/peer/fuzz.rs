@@ -1,5 +1,5 @@
-//! Fuzz targets of the peer protocol, one for each message: bytes as a peer could send them, through the decoder, the rules and the
-//! conversion. Conversations, with a node at the other end, are in `tests/conversation.rs`.
+//! Fuzz targets of the peer protocol, one for each message: arbitrary bytes go through the decoder,
+//! the rules and the conversion. Whole conversations with a node are in `tests/conversation.rs`.
 
 use super::transport::PeerError;
 use super::validate::{At, Known, Rules};
@@ -50,7 +50,8 @@ fn append() -> pb::AppendRequest {
     pb::AppendRequest { vote: ballot(true), previous: id(12), commit: id(11), entries: entries.collect(), quiet: true }
 }
 
-/// Decodes the message, and says what the rules and the conversion make of it. What the rules let pass, the conversion takes.
+/// Decodes the message and applies rules and conversion. The conversion must accept everything that
+/// the rules accept.
 fn judged<M: Message + Default, V: Debug, E: Debug, T: Debug, F: Debug>(
     bytes: &[u8],
     check: impl Fn(&M) -> Result<V, E>,
@@ -163,7 +164,7 @@ fn fuzz_peer_replies() {
     });
 }
 
-/// A connection of the log, from its first byte on.
+/// A log connection from its first byte on.
 #[test]
 fn fuzz_log_connection() {
     let frame = |message: &[u8]| [&u32::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat();

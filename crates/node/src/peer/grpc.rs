@@ -1,8 +1,9 @@
 //! Peers over the network: gRPC for calls, and [`super::log`] for the log.
 //!
-//! Forwarded commands have a connection, snapshots have one, and the small calls that must never wait behind bulk data
-//! (heartbeats, votes, read-index, keep-alives) have the third. All connect when first used and again whenever they are used after
-//! a failure, without back-off: a peer that comes back is reached by the next heartbeat.
+//! There are three connections: one for forwarded commands, one for snapshots, and one for small
+//! calls that must not wait behind bulk data (heartbeats, votes, read-index, keep-alives). Each
+//! connects on first use and reconnects on the next use after a failure, without back-off, so the
+//! next heartbeat reaches a peer that comes back.
 
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
@@ -20,7 +21,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-/// Larger than any message: an append holds at most about one MiB, or a single entry of one request.
+/// Larger than any message: an append holds at most about one MiB, or a single entry of one
+/// request.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 const CONNECT: Duration = Duration::from_millis(300);
@@ -53,14 +55,14 @@ type Client = PeerClient<InterceptedService<Channel, Stamp>>;
 
 struct GrpcLink {
     ids: Ids,
-    /// Where the log goes, as `host:port`.
+    /// The address of the log connection, as `host:port`.
     address: String,
     commands: Client,
     quick: Client,
     snapshots: Client,
     /// For logs.
     peer: String,
-    /// Whether the last heartbeat got an answer: changes are told once.
+    /// Whether the last heartbeat was answered, so that each change is logged once.
     reached: AtomicBool,
 }
 
@@ -99,7 +101,8 @@ fn client(node: &MemberNode, ids: Ids) -> Client {
         .max_encoding_message_size(MAX_MESSAGE)
 }
 
-/// A request stream under a name: the compiler cannot prove that a future which holds the bare trait object may change threads.
+/// A named request stream: the compiler cannot prove that a future with the bare trait object is
+/// `Send`.
 struct Requests<T>(BoxStream<'static, T>);
 
 impl<T> Stream for Requests<T> {
@@ -110,7 +113,7 @@ impl<T> Stream for Requests<T> {
     }
 }
 
-/// The peer's own words come as a status too; [`super::service`] chooses the codes.
+/// The peer's errors also come as a status; [`super::service`] chooses the codes.
 fn failed(status: Status) -> PeerError {
     match status.code() {
         Code::FailedPrecondition => PeerError::NotLeader,

@@ -1,7 +1,8 @@
-//! What a member does for its peers, whatever carries the call.
+//! Handles the calls of peers, independent of the transport.
 //!
-//! It exists before consensus runs (a starting member already answers [`Handler::register`]); until then the calls that need it
-//! are refused, which is the same to the caller as a member that does not listen yet.
+//! It exists before consensus runs, because a starting member already answers
+//! [`Handler::register`]. Until then calls that need consensus are refused; to the caller that
+//! looks like a member that does not listen yet.
 
 use super::identity::Ids;
 use super::snapshot::{self, Receiving};
@@ -9,13 +10,11 @@ use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use super::validate::{At, Known, Refusal, Rules};
 use super::{convert, pb};
-use crate::keeper::Keeper;
+use crate::keeper::{Deadlines, Keeper, Leases, Timers, whole_millis};
 use crate::leadership::RaftCell;
-use crate::lease_keeper::{LeaseKeeper, whole_millis};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
-use crate::timer_keeper::TimerKeeper;
 use conclave_net::throttle::Throttle;
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
@@ -36,24 +35,24 @@ struct Inner {
     refusals: Throttle,
 }
 
-/// What a [`Handler`] is made of.
+/// The parts of a [`Handler`].
 pub struct Parts {
     pub identity: Identity,
-    /// The origin of this process' own segments.
+    /// The origin of this process's own segments.
     pub origin: u64,
     pub rules: Arc<Rules>,
     pub raft: RaftCell,
     pub registry: Registry,
     pub proposer: Proposer,
     pub reader: Reader,
-    pub leases: LeaseKeeper,
-    pub timers: TimerKeeper,
+    pub leases: Deadlines<Leases>,
+    pub timers: Deadlines<Timers>,
     pub state: StateHandle,
     pub suspicion: Suspicion,
     pub rollback: Rollback,
 }
 
-/// Why it stopped stands in this member's own log.
+/// This member's own log says why it stopped.
 fn stopped<E>(_: E) -> PeerError {
     PeerError::Refused("consensus has stopped here".to_owned())
 }
@@ -63,7 +62,7 @@ impl Handler {
         Handler(Arc::new(Inner { parts, receiving: Receiving::default(), refusals: Throttle::default() }))
     }
 
-    /// Whether the sender is another member of this cluster, and means this one.
+    /// Whether the sender is another member of this cluster and the call is for this member.
     pub(super) fn check(&self, ids: Ids) -> Result<(), PeerError> {
         let Identity { cluster_id, member_id, .. } = self.parts().identity;
         let checked = ids.check(cluster_id, member_id, |id| self.parts().rules.is_member(id));
@@ -78,10 +77,10 @@ impl Handler {
         self.parts().raft.get().ok_or_else(|| PeerError::Refused("this member is starting".into()))
     }
 
-    /// What the messages of peers are held against.
+    /// The knowledge that messages of peers are validated against.
     fn known(&self) -> Known {
         let Some(raft) = self.parts().raft.get() else { return Known::default() };
-        // In this order: what is committed is not of a later term than the vote.
+        // Read in this order, so that the committed entry is not of a later term than the vote.
         let committed = raft.data_metrics().borrow_watched().local_committed;
         let term = raft.server_metrics().borrow_watched().vote.leader_id.term;
         let committed = committed.map(|id| At { term: id.committed_leader_id().term, index: id.index() });
@@ -96,13 +95,13 @@ impl Handler {
         refusal.into()
     }
 
-    /// As [`Handler::append`], if the ids are right.
+    /// Like [`Handler::append`], after a check of the ids.
     pub(crate) fn append_from(&self, ids: Ids, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         self.check(ids)?;
         self.append(ids.from, requests)
     }
 
-    /// One request of the log, if it can be given to consensus.
+    /// Validates and converts one append request for consensus.
     fn accept(&self, from: u64, request: pb::AppendRequest) -> Result<AppendEntriesRequest<C>, PeerError> {
         let checked = self.parts().rules.append(from, &request, self.known());
         checked.map_err(|refusal| self.refuse(from, "append", refusal))?;
@@ -111,13 +110,13 @@ impl Handler {
 
     pub(super) fn append(&self, from: u64, requests: AppendRequests) -> Result<AppendReplies, PeerError> {
         let raft = self.raft()?;
-        // What ended the requests, if it was not the sender's will: told after the replies that are still due.
+        // The error that broke the request stream, reported after the replies that are still due.
         let broken = Arc::new(Mutex::new(None));
         let (note, handler) = (broken.clone(), self.clone());
         let quiet = Arc::new(Quiet::default());
         let asked = quiet.clone();
         let requests = requests.scan((), move |(), request| {
-            // Only a connection that breaks is a sign that the sender is gone.
+            // A broken connection, and nothing else, suggests that the sender is gone.
             let request = request.inspect_err(|_| handler.parts().suspicion.broken(from));
             let request = request.and_then(|request| {
                 asked.asked(request.quiet);
@@ -189,7 +188,8 @@ impl Handler {
     }
 
     pub(super) async fn forward(&self, from: u64, request: pb::ForwardRequest) -> Result<pb::ForwardReply, PeerError> {
-        // An entry that cannot be decoded would stop every member: it does not get that far.
+        // Segments are checked first, because an entry that cannot be decoded would stop every
+        // member.
         let checked = self.parts().rules.forward(&request, self.parts().origin);
         let commands = checked.map_err(|refusal| self.refuse(from, "forward", refusal))?;
         use pb::forward_reply::Outcome;
@@ -254,7 +254,7 @@ impl Handler {
         let checked = self.parts().rules.register(from, &request);
         checked.map_err(|refusal| self.refuse(from, "register", refusal))?;
         let (registry, witness) = (self.parts().registry.clone(), self.parts().rollback.witness().clone());
-        // Durable before it is answered, so it waits for the disk: not on the event loop.
+        // It must be durable before the answer, so it waits for the disk, off the event loop.
         let recorded = tokio::task::spawn_blocking(move || {
             let accepted = registry.register(request.member, request.incarnation)?;
             let known = witness.acknowledged(request.member)?.unwrap_or_default();
@@ -266,7 +266,7 @@ impl Handler {
     }
 }
 
-/// Which requests of a stream are quiet, of those that were not answered yet; consensus answers in order.
+/// Which unanswered requests of a stream are quiet. Consensus answers in order.
 #[derive(Default)]
 struct Quiet(Mutex<VecDeque<bool>>);
 
@@ -275,13 +275,13 @@ impl Quiet {
         self.0.lock().push_back(quiet);
     }
 
-    /// Whether the next answer is to a quiet one.
+    /// Whether the next answer is to a quiet request.
     fn answered(&self) -> bool {
         self.0.lock().pop_front().unwrap_or(false)
     }
 }
 
-/// A read that failed here: the caller asks whoever leads now, unless this node is broken.
+/// A read failed here. The caller asks the current leader, unless this node is broken.
 fn refused(error: ReadError) -> Result<(), PeerError> {
     match error {
         ReadError::NoLeader | ReadError::LeaderChanged => Ok(()),

@@ -1,9 +1,9 @@
-//! Who speaks to whom: three ids on every peer call.
+//! Sender, receiver and cluster: three ids on every peer call.
 //!
-//! A wrong address, a restored copy of another cluster, or a member started under another's address must not be able to vote or to
-//! append. The ids are compared before anything else of a call is looked at.
+//! A wrong address, a restored copy of another cluster, or a member started under another's address
+//! must not be able to vote or append. The ids are compared before anything else in a call is read.
 //!
-//! A refusal does not say which ids would be right: a stranger that learned them could speak as a member.
+//! A refusal does not reveal the right ids, because a stranger could use them to speak as a member.
 
 use super::PeerError;
 use super::validate::Refusal;
@@ -21,7 +21,7 @@ pub struct Ids {
     pub to: u64,
 }
 
-/// [`Ids`] ready to be put on each request.
+/// [`Ids`] encoded for the requests.
 #[derive(Clone)]
 pub(super) struct Stamp {
     values: [(&'static str, MetadataValue<Ascii>); 3],
@@ -53,7 +53,7 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Ids, PeerError> {
 }
 
 impl Ids {
-    /// What the receiver `me` of cluster `cluster` with these members says to a call.
+    /// Checks the ids of a call for the receiver `me` of `cluster`.
     pub(super) fn check(&self, cluster: u64, me: u64, is_member: impl Fn(u64) -> bool) -> Result<(), Refusal> {
         if self.cluster != cluster {
             return Err(Refusal("the call is for another cluster"));

@@ -1,4 +1,5 @@
-//! The connections of peers: the log's own, and gRPC for everything else, told apart by their first byte.
+//! The connections of peers: the log's own, and gRPC for everything else, told apart by their first
+//! byte.
 
 use crate::peer::handler::Handler;
 use crate::peer::{log, service};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 
-/// Calls of one connection at a time. Members have a few under way.
+/// Concurrent calls of one connection. Members need only a few.
 const CALLS: u32 = 128;
 
 type Calls = mpsc::Sender<io::Result<Supervised>>;
@@ -41,7 +42,7 @@ pub(crate) async fn peers(listener: TcpListener, pool: Pool, handler: Handler, c
             tracing::error!(%error, "serving peers ended");
         },
         () = accept(listener, pool, handler, calls) => {}
-        // The log's connections do not end by themselves, and nobody waits for them.
+        // Log connections do not end by themselves, so closing does not wait for them.
         () = closing.cancelled() => {}
     }
 }
@@ -86,7 +87,7 @@ async fn log_connection(stream: TcpStream, place: Place, handler: Handler, refus
         () = place.over() => return,
     };
     match served {
-        // Another version of the protocol, or no protocol at all.
+        // Another version of the protocol, or another protocol.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             if let Some(suppressed) = refused.admit() {
                 tracing::warn!(%error, ?from, suppressed, "refused a peer's log");
@@ -97,7 +98,7 @@ async fn log_connection(stream: TcpStream, place: Place, handler: Handler, refus
     }
 }
 
-/// A connection of calls, which tonic owns: it breaks when it is to make room, or does not begin in time.
+/// A gRPC connection, owned by tonic. It breaks when it must make room or does not start in time.
 struct Supervised {
     stream: Opening<TcpStream>,
     over: Fuse<BoxFuture<'static, ()>>,
@@ -110,7 +111,7 @@ impl Supervised {
     }
 }
 
-/// The service keeps a connection in use as soon as a member has called over it ([`service::Caller`]).
+/// The service marks a connection as in use once a member has called over it ([`service::Caller`]).
 impl Connected for Supervised {
     type ConnectInfo = service::Caller;
 

@@ -1,17 +1,20 @@
-//! The log between two members: a TCP connection for each append session, with plain frames.
+//! The log connection between two members: one TCP connection for each append session, with plain
+//! frames.
 //!
 //! ```text
 //! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end
 //! follower                                AppendReply …
 //! ```
 //!
-//! A write that comes alone is two messages to each follower and one back, and half of what they cost is what carries them. As frames
-//! they are written and read where they are made and used; as HTTP/2 each of them passes through the task of a stream and that of a
-//! connection, at both ends.
+//! A single write is two messages to each follower and one back, and with HTTP/2 the transport was
+//! half of their cost: each message passes through a stream task and a connection task at both
+//! ends. Frames are written and read directly by the task that makes or uses the message.
 //!
-//! 1. A frame is a length of four bytes and one message of the peer protocol. (An empty reply is one, too: it matches nothing.)
-//! 2. The replies own the leader's end of the connection: it is closed when they are dropped.
-//! 3. A connection that ends without the empty frame broke: the follower's side of it says so ([`super::suspicion`] wants to know).
+//! 1. A frame is a length of four bytes and one message of the peer protocol. (An empty reply is
+//!    valid: it matches nothing.)
+//! 2. The reply stream owns the leader's end of the connection: dropping it closes the connection.
+//! 3. A connection that ends without the empty frame broke. The follower reports that to
+//!    [`super::suspicion`].
 
 use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
@@ -31,22 +34,22 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
 
-/// The first bytes of a connection, up to the line's end: what it is for, and in which version.
+/// The first line of a connection: its protocol and version.
 const MAGIC: &[u8] = b"conclave log 1\n";
 
 const CONNECT: Duration = Duration::from_millis(300);
-/// For whoever connects to say who it is.
+/// Timeout for the introduction of a new connection.
 const INTRODUCTION: Duration = Duration::from_secs(5);
-/// For an introduction: three numbers.
+/// Largest introduction: three numbers.
 const MAX_HELLO: usize = 64;
-/// Either end notices in a quarter of a minute that the other one's machine is gone, and sooner if it has sent something. While a reply is due, the
-/// leader has [`super::session`] for that.
+/// Either end detects within 15 seconds that the other machine is gone, and sooner if it has sent
+/// data. While a reply is due, the leader uses the timeout in [`super::session`].
 const IDLE: Duration = Duration::from_secs(10);
 const PROBE: Duration = Duration::from_secs(2);
 const PROBES: u32 = 3;
 const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 
-/// Whether a connection that begins with this byte is one of these.
+/// Whether a connection that begins with this byte is a log connection.
 pub(crate) fn begins_with(byte: u8) -> bool {
     MAGIC[0] == byte
 }
@@ -60,7 +63,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(IDLE).with_interval(PROBE).with_retries(PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    // What is not acknowledged holds back the probes, and would be sent again for a quarter of an hour.
+    // Unacknowledged data holds back the keep-alive probes, and would be resent for 15 minutes.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     Ok(())
@@ -87,7 +90,7 @@ pub(super) async fn open(
     Ok(Sending { requests: Some(requests), frames, ended: false }.boxed())
 }
 
-/// To the first address of the name that answers. The caller bounds the whole.
+/// Connects to the first address of the name that answers. The caller sets the timeout.
 async fn connect(address: &str) -> Option<TcpStream> {
     for address in lookup_host(address).await.ok()? {
         if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(address)).await {
@@ -101,7 +104,7 @@ fn broken(_: io::Error) -> PeerError {
     PeerError::Unknown
 }
 
-/// Sends requests and yields replies, all in the task that asks for these.
+/// Sends requests and yields replies, in the task that polls it.
 struct Sending {
     requests: Option<BoxStream<'static, pb::AppendRequest>>,
     frames: Framed<TcpStream, LengthDelimitedCodec>,
@@ -109,7 +112,7 @@ struct Sending {
 }
 
 impl Sending {
-    /// Writes what there is.
+    /// Writes pending requests.
     fn send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(requests) = &mut self.requests {
             if Sink::<Bytes>::poll_ready(Pin::new(&mut self.frames), cx)?.is_pending() {
@@ -125,7 +128,7 @@ impl Sending {
             };
             Pin::new(&mut self.frames).start_send(message)?;
         }
-        // What cannot be written now is when there is room again.
+        // The rest is written when the socket has room.
         let _ = Sink::<Bytes>::poll_flush(Pin::new(&mut self.frames), cx)?;
         Ok(())
     }
@@ -139,7 +142,7 @@ impl Stream for Sending {
         if this.ended {
             return Poll::Ready(None);
         }
-        // A connection that cannot be written to may have a last word to be read.
+        // A connection that cannot be written to may still deliver a last reply.
         let sent = this.send(cx);
         let reply = match this.frames.poll_next_unpin(cx) {
             Poll::Pending if sent.is_ok() => return Poll::Pending,
@@ -165,7 +168,7 @@ fn reply(frame: &[u8]) -> Result<pb::AppendReply, PeerError> {
 
 // ---- the follower's end ----
 
-/// Answers one connection until it ends. `append` decides by the ids whether it is answered at all.
+/// Serves one connection until it ends. `append` checks the ids.
 pub(crate) async fn serve(
     stream: TcpStream,
     append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
@@ -175,7 +178,7 @@ pub(crate) async fn serve(
     answer_on(reader, writer, append).await
 }
 
-/// The same on any two ends.
+/// The same on any pair of streams.
 pub(super) async fn answer_on<R: AsyncRead + Send + Unpin + 'static>(
     mut reader: R,
     writer: impl AsyncWrite + Unpin,
@@ -188,7 +191,7 @@ pub(super) async fn answer_on<R: AsyncRead + Send + Unpin + 'static>(
         if magic != MAGIC {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks another version of the protocol"));
         }
-        // Nobody says how much memory to take before it is known who it is.
+        // Limits the frame size until the sender is known.
         let mut frames = FramedRead::new(reader, codec());
         frames.decoder_mut().set_max_frame_length(MAX_HELLO);
         let hello = frames.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
@@ -222,7 +225,8 @@ fn requests<R: AsyncRead + Send + Unpin + 'static>(frames: FramedRead<R, LengthD
         let mut frames = frames?;
         let request = match frames.next().await {
             Some(Ok(frame)) if frame.is_empty() => return None,
-            // The message keeps slices of the frame. One that cannot be read ends the stream; it is never skipped.
+            // The message shares slices of the frame. An unreadable message ends the stream and is
+            // never skipped.
             Some(Ok(frame)) => pb::AppendRequest::decode(frame.freeze()).map_err(|error| refused(error.to_string())),
             Some(Err(error)) => Err(refused(error.to_string())),
             None => Err(refused("it broke off".into())),

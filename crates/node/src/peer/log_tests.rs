@@ -10,7 +10,7 @@ const IDS: Ids = Ids { cluster: 1, from: 2, to: 3 };
 
 type Append = Box<dyn FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError> + Send>;
 
-/// A follower that answers one connection; tells how that ended.
+/// A follower that serves one connection; returns its address and the result.
 async fn follower(append: Append) -> (String, oneshot::Receiver<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -22,14 +22,14 @@ async fn follower(append: Append) -> (String, oneshot::Receiver<io::Result<()>>)
     (address, ended)
 }
 
-/// Matches whatever is asked.
+/// Accepts every request.
 fn echo() -> Append {
     Box::new(|_, requests| Ok(requests.map(|r| r.map(|r| matched(r.previous.unwrap().index))).boxed()))
 }
 
 type Kept = Arc<Mutex<Vec<Result<u64, PeerError>>>>;
 
-/// Keeps what it is sent, until the end or the error.
+/// Collects the requests until the end or an error.
 fn keep() -> (Append, Kept) {
     let kept = Kept::default();
     let keeper = kept.clone();
@@ -59,7 +59,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn replies_come_in_order_and_end_with_the_requests() {
     let (address, ended) = follower(echo()).await;
-    // Among small ones, one that is no single write.
+    // One request among small ones that needs several writes.
     let large = |n| {
         let entry =
             pb::Entry { term: 1, index: n + 1, payload: Some(pb::entry::Payload::Pack(vec![7; 3 << 20].into())) };

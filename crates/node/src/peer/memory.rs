@@ -1,7 +1,7 @@
 //! Peers within one process: a network of function calls whose links can be cut.
 //!
-//! The messages, the handlers and everything behind them are the same as over gRPC; only the sockets are missing. A cut link fails
-//! new calls, leaves calls under way without an answer, and ends streams, as a cut cable does.
+//! Messages and handlers are the same as over gRPC; only the sockets are missing. A cut link fails
+//! new calls, leaves running calls without an answer, and ends streams.
 
 use super::handler::Handler;
 use super::pb;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 #[derive(Clone, Default)]
-struct Wiring {
+struct NodeContext {
     members: BTreeMap<u64, Handler>,
     /// Directed: from, to.
     cut: BTreeSet<(u64, u64)>,
@@ -24,38 +24,38 @@ struct Wiring {
 /// The network of one test cluster.
 #[derive(Clone)]
 pub struct MemoryNetwork {
-    wiring: Arc<watch::Sender<Wiring>>,
-    /// How many append sessions were tried.
+    context: Arc<watch::Sender<NodeContext>>,
+    /// Number of append sessions that were tried.
     sessions: Arc<AtomicUsize>,
 }
 
 impl Default for MemoryNetwork {
     fn default() -> MemoryNetwork {
-        MemoryNetwork { wiring: Arc::new(watch::Sender::default()), sessions: Arc::default() }
+        MemoryNetwork { context: Arc::new(watch::Sender::default()), sessions: Arc::default() }
     }
 }
 
 impl MemoryNetwork {
-    /// The member can be called from now on.
+    /// Lets the member be called.
     pub fn listen(&self, id: u64, handler: Handler) {
-        self.wiring.send_modify(|w| drop(w.members.insert(id, handler)));
+        self.context.send_modify(|w| drop(w.members.insert(id, handler)));
     }
 
-    /// The member is gone: calls to it fail.
+    /// Removes the member: calls to it fail.
     pub fn unlisten(&self, id: u64) {
-        self.wiring.send_modify(|w| drop(w.members.remove(&id)));
+        self.context.send_modify(|w| drop(w.members.remove(&id)));
     }
 
-    /// Nothing passes between the member and the others, in either direction.
+    /// Cuts all links of the member, in both directions.
     pub fn isolate(&self, id: u64) {
-        self.wiring.send_modify(|w| {
+        self.context.send_modify(|w| {
             let others: Vec<u64> = w.members.keys().copied().filter(|other| *other != id).collect();
             w.cut.extend(others.iter().flat_map(|other| [(id, *other), (*other, id)]));
         });
     }
 
     pub fn heal(&self) {
-        self.wiring.send_modify(|w| w.cut.clear());
+        self.context.send_modify(|w| w.cut.clear());
     }
 
     /// How many append sessions were tried.
@@ -63,7 +63,7 @@ impl MemoryNetwork {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// This network as one member sees it.
+    /// The transport of one member.
     pub fn transport(&self, me: u64) -> MemoryTransport {
         MemoryTransport { network: self.clone(), me }
     }
@@ -87,29 +87,30 @@ struct MemoryLink {
 }
 
 impl MemoryLink {
-    fn is_cut(&self, wiring: &Wiring) -> bool {
-        wiring.cut.contains(&(self.from, self.to)) || !wiring.members.contains_key(&self.to)
+    fn is_cut(&self, context: &NodeContext) -> bool {
+        context.cut.contains(&(self.from, self.to)) || !context.members.contains_key(&self.to)
     }
 
     fn peer(&self) -> Result<Handler, PeerError> {
-        let wiring = self.network.wiring.borrow();
-        match wiring.members.get(&self.to) {
-            Some(handler) if !self.is_cut(&wiring) => Ok(handler.clone()),
+        let context = self.network.context.borrow();
+        match context.members.get(&self.to) {
+            Some(handler) if !self.is_cut(&context) => Ok(handler.clone()),
             _ => Err(PeerError::Unreachable),
         }
     }
 
     /// Resolves when the link is cut in either direction.
     fn broken(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut wiring = self.network.wiring.subscribe();
+        let mut context = self.network.context.subscribe();
         let link = MemoryLink { network: self.network.clone(), from: self.from, to: self.to };
         async move {
             let back = (link.to, link.from);
-            let _ = wiring.wait_for(|w| link.is_cut(w) || w.cut.contains(&back)).await;
+            let _ = context.wait_for(|w| link.is_cut(w) || w.cut.contains(&back)).await;
         }
     }
 
-    /// A call that is under way when the link breaks has an unknown outcome; at the other end it runs on.
+    /// A call that is running when the link breaks has an unknown outcome; it continues at the
+    /// other end.
     async fn call<T, R>(&self, run: impl FnOnce(Handler) -> R + Send) -> Result<T, PeerError>
     where
         T: Send + 'static,

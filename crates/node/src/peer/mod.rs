@@ -1,4 +1,4 @@
-//! Between the members of the cluster.
+//! Communication between the members of the cluster.
 //!
 //! ```text
 //! openraft ─ client ─┐                          ┌─ grpc, log ─ service ─┐
@@ -6,10 +6,11 @@
 //!                                               └─ memory ──────────────┘
 //! ```
 //!
-//! 1. Both transports carry the same messages ([`pb`]); a test cluster in one process runs everything but the sockets.
-//! 2. Every call has a deadline; a stream has one while a reply is due.
-//! 3. A call that failed says whether it can have had an effect: [`PeerError`].
-//! 4. What a peer sends, requests and replies, is validated before anything believes it: [`validate`].
+//! 1. Both transports carry the same messages ([`pb`]). A test cluster in one process runs
+//!    everything except the sockets.
+//! 2. Every call has a deadline. A stream has one while a reply is due.
+//! 3. The error of a call says whether the call may have had an effect: [`PeerError`].
+//! 4. Requests and replies of peers are validated before they are used: [`validate`].
 
 mod acknowledged;
 pub mod client;
@@ -44,10 +45,10 @@ use transport::{Link, Transport};
 
 pub use transport::PeerError;
 
-/// What came of a forwarded batch of segments.
+/// The result of a forwarded batch of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    /// The leader has applied them; here they come with the log.
+    /// The leader has applied them. This member receives them with the log.
     Applied,
     /// Nothing was proposed.
     NotLeader,
@@ -55,12 +56,12 @@ pub enum Forwarded {
     Unknown,
 }
 
-/// The calls of a node to its peers, by member id.
+/// Calls to the peers, by member id.
 #[derive(Clone)]
 pub struct Peers(Arc<BTreeMap<u64, Arc<dyn Link>>>);
 
 impl Peers {
-    /// Links to every member but `me`. Nothing is connected yet.
+    /// Creates links to every member but `me`, without connecting.
     pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>, transport: &dyn Transport) -> Peers {
         let others = members.iter().filter(|(id, _)| **id != me);
         Peers(Arc::new(others.map(|(id, node)| (*id, transport.link(*id, node))).collect()))
@@ -74,7 +75,8 @@ impl Peers {
         self.0.get(&to).ok_or(PeerError::Unreachable)
     }
 
-    /// Hands segments to the leader of `term`. No deadline of its own: the caller gives up when the term is over.
+    /// Forwards segments to the leader of `term`. It has no deadline: the caller gives up when the
+    /// term is over.
     pub async fn forward(&self, to: u64, term: u64, segments: Vec<bytes::Bytes>) -> Result<Forwarded, PeerError> {
         let reply = self.link(to)?.forward(pb::ForwardRequest { term, segments }).await?;
         Ok(match reply.outcome() {
@@ -91,7 +93,7 @@ impl Peers {
         reply.leader.then_some(reply.index).ok_or(PeerError::NotLeader)
     }
 
-    /// For how long each lives on after this renewal, in order; zero: gone.
+    /// The remaining life of each after this renewal, in order; zero if it is gone.
     pub async fn renew(&self, to: u64, kind: Kind, wishes: &[Wish]) -> Result<Vec<Duration>, PeerError> {
         let reply = timed(CALL, self.link(to)?.keep_alive(convert::keep_alive(kind, wishes))).await?;
         match reply.leader && reply.ttl_millis.len() == wishes.len() {
@@ -100,7 +102,7 @@ impl Peers {
         }
     }
 
-    /// How long it still lives; `None`: there is no such id.
+    /// The remaining life; `None` if there is no such id.
     pub async fn remaining(&self, to: u64, kind: Kind, id: Id) -> Result<Option<Duration>, PeerError> {
         let kept = convert::kept(kind).into();
         let reply = timed(CALL, self.link(to)?.remaining(pb::RemainingRequest { id, kept })).await?;
@@ -108,7 +110,8 @@ impl Peers {
         reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
-    /// What the peer knows the member to have acknowledged; `None` if it has another incarnation on record for it.
+    /// What the member has acknowledged to the peer; `None` if the peer has recorded another
+    /// incarnation.
     pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Acknowledged>, PeerError> {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
         let known = Acknowledged { term: reply.acknowledged_term, index: reply.acknowledged_index };
@@ -116,13 +119,13 @@ impl Peers {
     }
 }
 
-/// A time that a peer tells, at most as long as the longest lease lives. Sums with it do not overflow.
+/// A duration sent by a peer, capped at the longest lease so that sums do not overflow.
 fn span(millis: u64) -> Duration {
     const LONGEST: u64 = 9_000_000_000_000;
     Duration::from_millis(millis.min(LONGEST))
 }
 
-/// For calls whose answer needs at most a quorum round or a disk write at the other end.
+/// Timeout of calls that need at most a quorum round or a disk write at the other end.
 const CALL: Duration = Duration::from_secs(2);
 
 async fn timed<T>(within: Duration, call: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {

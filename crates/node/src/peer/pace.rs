@@ -1,16 +1,18 @@
-//! How soon the next session to a peer may begin.
+//! Throttles new append sessions to a peer.
 //!
-//! openraft begins again at once when a session failed: its own pause sits in the stream of requests, which nobody asks before there is a
-//! connection. And while a snapshot is on its way, it makes a session of every commit.
+//! openraft begins a new session at once after one failed. Its own pause is in the request stream,
+//! which is not polled before there is a connection. And while a snapshot is in transfer, it begins
+//! a session for every commit.
 //!
 //! 1. After a session without a reply the next one waits.
-//! 2. So it does after a few that brought nothing. A few, since a leader begins by asking where the peer's log ends.
+//! 2. The next one also waits after several sessions that brought nothing. Several, because a
+//!    leader begins by finding the end of the peer's log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Sessions in a row that may bring nothing.
+/// Consecutive sessions that may bring nothing.
 const FEW: u32 = 4;
 
 pub(super) struct Pace {
@@ -46,7 +48,7 @@ impl Turn {
         self.brings.store(true, Ordering::Relaxed);
     }
 
-    /// The peer replied; `news` if it said more than that it is there.
+    /// The peer replied; `news` if the reply carries more than that it is alive.
     pub(super) fn replied(&self, news: bool) {
         let brought = news || self.brings.load(Ordering::Relaxed);
         self.in_vain.store(if brought { 0 } else { self.before.saturating_add(1) }, Ordering::Relaxed);
@@ -60,7 +62,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_millis(50);
 
-    /// How many sessions begin within a second.
+    /// Number of sessions that begin within a second.
     async fn sessions(run: impl Fn(&Turn)) -> usize {
         let (pace, start) = (Pace::new(PAUSE), Instant::now());
         for n in 0..1000 {

@@ -1,18 +1,19 @@
-//! Which snapshots are on their way to peers: who receives one goes on with the entry behind it, which must still be there then.
+//! Tracks outgoing snapshots. A peer continues with the entry after its snapshot, so the log must
+//! still have that entry then.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// By their last index, how many are sent.
+/// Number of transfers by last index of the snapshot.
 #[derive(Clone, Default)]
 pub struct Sending(Arc<Mutex<BTreeMap<u64, usize>>>);
 
-/// From the moment at which a peer has a snapshot to that at which openraft feeds it what follows, and for the first attempts to do so.
+/// Time for openraft to start sending entries after a peer has installed a snapshot.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// On its way until dropped, or for a while longer if it has arrived.
+/// A transfer. It counts until dropped, and for [`LINGER`] longer if it succeeded.
 pub(super) struct OnItsWay {
     sending: Sending,
     last: u64,
@@ -24,7 +25,7 @@ impl Sending {
         OnItsWay { sending: self.clone(), last }
     }
 
-    /// The last index of the oldest one.
+    /// The last index of the oldest snapshot in transfer.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.0.lock().keys().next().copied()
     }

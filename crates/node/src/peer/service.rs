@@ -1,4 +1,4 @@
-//! The peer protocol over gRPC: compares the ids, then hands over to the [`Handler`].
+//! The peer protocol over gRPC: checks the ids, then calls the [`Handler`].
 
 use super::handler::Handler;
 use super::transport::PeerError;
@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub struct PeerService(pub Handler);
 
-/// Who is at the other end of a connection: nobody in particular, until a call over it was from a member.
+/// The other end of a connection. It is unknown until a member makes a call.
 #[derive(Clone)]
 pub(crate) struct Caller {
     connection: Activity,
@@ -23,7 +23,7 @@ impl Caller {
         Caller { connection, known: Arc::default() }
     }
 
-    /// A member: its connection is not closed to make room for others.
+    /// The caller is a member, so its connection is not closed to make room for others.
     fn is_known(&self) {
         if !self.known.swap(true, Ordering::Relaxed) {
             self.connection.keep();
@@ -38,7 +38,7 @@ pub fn server(handler: Handler) -> pb::peer_server::PeerServer<PeerService> {
         .max_encoding_message_size(super::grpc::MAX_MESSAGE)
 }
 
-/// `grpc.rs` turns these codes back.
+/// `grpc.rs` converts these codes back.
 fn status(error: PeerError) -> Status {
     match error {
         PeerError::Refused(reason) => Status::permission_denied(reason),
@@ -48,7 +48,7 @@ fn status(error: PeerError) -> Status {
 }
 
 impl PeerService {
-    /// The sender, and what it sent.
+    /// The sender and its message.
     fn admit<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
         let checked = identity::read(request.metadata()).and_then(|ids| self.0.check(ids).map(|()| ids.from));
         let from = checked.map_err(|error| {
@@ -63,7 +63,7 @@ impl PeerService {
 }
 
 fn messages<T: Send + 'static>(stream: Streaming<T>) -> BoxStream<'static, Result<T, PeerError>> {
-    // A message that cannot be read ends the stream with an error; it is never skipped.
+    // An unreadable message ends the stream with an error and is never skipped.
     stream.map(|m| m.map_err(|s| PeerError::Refused(format!("a broken request stream: {}", s.message())))).boxed()
 }
 

@@ -1,13 +1,16 @@
-//! One append session: openraft's requests out, the peer's replies in, in one stream that owns both.
+//! One append session: sends openraft's requests and receives the peer's replies, in one stream
+//! that owns both.
 //!
-//! 1. The request stream that openraft gives holds a lock which the next session needs. It lives in here and dies with the reply
-//!    stream, at once: the transport only ever holds the far end of a small channel, however long it takes to notice.
-//! 2. While a reply is due (or the end of them, after the last request), some reply must come within [`Session::patience`], or the session ends
-//!    with an error. Without it a hung peer would keep the leader's log from being purged for ever.
+//! 1. openraft's request stream holds a lock that the next session needs. It is owned by the reply
+//!    stream and dropped with it, at once. The transport holds only the far end of a small channel,
+//!    however long it takes to notice.
+//! 2. While a reply is due (or the end of the replies, after the last request), some reply must
+//!    come within [`Session::patience`], or the session ends with an error. Without that, a hung
+//!    peer would keep the leader's log from being purged for ever.
 //! 3. At most a few requests wait for the transport; the rest waits in openraft.
-//! 4. A reply that no request has asked for, or that says more than one can, ends the session.
-//! 5. A request that brings nothing but a newer commit is quiet: who has it need not say so. With one write at a time that is every other
-//!    request, and each reply would wake the leader.
+//! 4. An unexpected reply, or one that claims more than was sent, ends the session.
+//! 5. A request that only brings a newer commit index is quiet: it needs no reply. With one write
+//!    at a time that is every other request, and each reply would wake the leader.
 
 use super::pb;
 use super::transport::{AppendReplies, PeerError};
@@ -19,10 +22,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// Requests on their way to the transport (its own buffers come on top).
+/// Requests queued for the transport (in addition to its own buffers).
 const QUEUED: usize = 2;
 
-/// Judges a reply: to a request behind which the log ends at this position, from a leader of this term.
+/// Checks a reply to a request after which the log ends at this position, from a leader of this
+/// term.
 pub(super) type Check = Box<dyn Fn(&pb::AppendReply, Option<pb::LogId>, u64) -> Result<(), PeerError> + Send>;
 
 pub(super) struct Session<S> {
@@ -30,11 +34,11 @@ pub(super) struct Session<S> {
     out: mpsc::Sender<pb::AppendRequest>,
     replies: AppendReplies,
     due: usize,
-    /// Where the requests ended that are not answered yet; without the quiet ones.
+    /// End positions of unanswered requests, without quiet ones.
     asked: VecDeque<Option<pb::LogId>>,
-    /// Where the last request ended.
+    /// End position of the last request.
     sent: Option<pb::LogId>,
-    /// Of the leader, as the last request says.
+    /// The leader's term in the last request.
     term: u64,
     check: Check,
     patience: Duration,
@@ -42,7 +46,7 @@ pub(super) struct Session<S> {
     ended: bool,
 }
 
-/// The log ends here, if the request is accepted.
+/// The end of the log if the request is accepted.
 fn last(request: &pb::AppendRequest) -> Option<pb::LogId> {
     match request.entries.last() {
         Some(entry) => Some(pb::LogId { term: entry.term, index: entry.index }),
@@ -78,7 +82,8 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         }
     }
 
-    /// Whether the reply can be one to what was sent. Replies that accept come in order; one that does not is the last.
+    /// Checks that the reply fits a request. Accepting replies come in order; a refusal is the last
+    /// reply.
     fn judge(&mut self, reply: &pb::AppendReply) -> Result<(), PeerError> {
         let accepts = reply.higher.is_none() && reply.conflict.is_none();
         let last = if accepts { self.asked.pop_front().ok_or(PeerError::Unknown)? } else { self.sent };
@@ -93,17 +98,17 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
         self.due += 1;
     }
 
-    /// Whether the reply to an earlier request says all that this one's could.
+    /// Whether the reply to an earlier request also answers this one.
     fn covers(&self, request: &pb::AppendRequest) -> bool {
         request.entries.is_empty() && self.sent.is_some() && self.sent == request.previous
     }
 
-    /// Moves requests to the transport until it has enough or there are none.
+    /// Moves requests to the transport until it is full or there are none.
     fn pump(&mut self, cx: &mut Context<'_>) {
         while let Some(requests) = &mut self.requests {
             match self.out.poll_ready(cx) {
                 Poll::Pending => return,
-                // The transport dropped its end: the reply stream says why.
+                // The transport dropped its end; the reply stream has the error.
                 Poll::Ready(Err(_)) => {
                     self.requests = None;
                     return;
@@ -112,7 +117,8 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Session<S> {
             }
             match requests.poll_next_unpin(cx) {
                 Poll::Pending => {
-                    // The slot stays reserved for the next request; what is queued must go out now.
+                    // The slot stays reserved for the next request, and queued requests must go out
+                    // now.
                     let _ = Pin::new(&mut self.out).poll_flush(cx);
                     return;
                 }
@@ -156,7 +162,7 @@ impl<S: Stream<Item = pb::AppendRequest> + Unpin> Stream for Session<S> {
                 return Poll::Ready(Some(Ok(reply)));
             }
             Poll::Ready(other) => {
-                // Nothing is owed but the end itself, or what is owed will not come.
+                // Only the end of the stream is due, or the due replies will not come.
                 let ended = other.is_none() && this.requests.is_none() && this.due <= 1;
                 this.ended = true;
                 this.requests = None;
@@ -219,7 +225,8 @@ mod tests {
             entries: vec![pb::Entry { term: 1, index: index + 1, payload: None }],
             ..request(index)
         };
-        // The first of a session is a question, whatever it brings; an empty one further on is one, too.
+        // The first request of a session needs a reply, whatever it brings. So does a later empty
+        // one.
         let requests = [request(4), request(4), with_entry(4), request(5), request(5), request(6), with_entry(6)];
         let (out, mut far) = channel();
         let requests = stream::iter(requests).chain(stream::pending());
@@ -232,13 +239,13 @@ mod tests {
             seen.push(far.next().await.unwrap().quiet);
         }
         assert_eq!(seen, [false, true, false, true, true, false, false]);
-        // Four replies, and the session rests as long as it likes.
+        // After four replies the session may idle without a limit.
         for _ in 0..4 {
             replies.unbounded_send(Ok(pb::AppendReply::default())).unwrap();
             assert_eq!(session.next().await, Some(Ok(pb::AppendReply::default())));
         }
         assert!(tokio::time::timeout(Duration::from_secs(60), session.next()).await.is_err());
-        // A refusal comes whether or not it was waited for.
+        // A refusal may come even if no reply is due.
         let refusal = pb::AppendReply { conflict: Some(pb::LogId { term: 1, index: 2 }), ..Default::default() };
         replies.unbounded_send(Ok(refusal.clone())).unwrap();
         assert_eq!(session.next().await, Some(Ok(refusal)));

@@ -1,7 +1,8 @@
-//! A snapshot on its way to a peer: the files of a checkpoint in chunks, one after another.
+//! The transfer of a snapshot to a peer: the files of a checkpoint in chunks, one after another.
 //!
-//! How long it takes depends on the size, so there is no deadline for the whole: there is one for progress, at both ends. Checksums
-//! are the storage's; nothing is installed unless every byte of every file arrived and the whole is the state that was announced.
+//! The duration depends on the size, so there is a deadline for progress at both ends and none for
+//! the whole. The storage checks checksums. Nothing is installed unless every byte of every file
+//! arrived and the result is the announced state.
 
 use super::transport::{Link, PeerError};
 use super::validate::Refusal;
@@ -21,11 +22,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const CHUNK: usize = 512 << 10;
-/// Without a step forward for this long, the transfer has failed.
+/// Timeout of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
-/// Until the head: the sender reads every file first, for its checksum.
+/// Timeout of the head: the sender first reads every file for its checksum.
 const HEAD: Duration = Duration::from_secs(120);
-/// From the last chunk to the peer's word that it stands on the new state.
+/// Timeout from the last chunk until the peer has installed the snapshot.
 const INSTALL: Duration = Duration::from_secs(120);
 
 type Parts = mpsc::Sender<pb::SnapshotPart>;
@@ -33,12 +34,12 @@ type Parts = mpsc::Sender<pb::SnapshotPart>;
 /// Sends the snapshot and returns once the peer has installed it.
 pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Result<pb::SnapshotReply, PeerError> {
     let (parts, far) = mpsc::channel(1);
-    // Nothing is read from the disk for a peer that is not there: the transport asks for the first part once it is connected.
+    // The disk is read only once the transport is connected and polls for the first part.
     let (connected, begin) = oneshot::channel();
     let far =
         stream::once(async move { connected.send(()).unwrap_or_default() }).filter_map(|()| async { None }).chain(far);
     let feed = async move {
-        // Closed without a word: the call has ended, and says why.
+        // The channel closed, so the call has ended and has the error.
         if begin.await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -47,7 +48,7 @@ pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Res
     let call = link.snapshot(far.boxed());
     tokio::pin!(call);
     tokio::select! {
-        // Before everything was sent, this is a refusal.
+        // A reply before everything was sent is a refusal.
         reply = &mut call => reply,
         fed = feed => {
             fed?;
@@ -96,26 +97,28 @@ async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot) -> Result<(), Pe
 async fn put(parts: &mut Parts, part: pb::SnapshotPart) -> Result<(), PeerError> {
     match timeout(PROGRESS, parts.send(part)).await {
         Ok(Ok(())) => Ok(()),
-        // The call has ended; it says why.
+        // The call has ended and has the error.
         Ok(Err(_)) => std::future::pending().await,
         Err(_) => Err(PeerError::Unknown),
     }
 }
 
-/// The transfer that is being received. There is one at a time: each takes the room of a whole state.
+/// The transfer that is being received. There is one at a time, because each takes the disk space
+/// of a whole state.
 ///
-/// A leader that lost its connection begins again, and so does a new leader, while the old transfer may still wait for its next part.
-/// So a later transfer ends an earlier one, unless its leader is an older one.
+/// A leader that lost its connection begins again, and so does a new leader, while the old transfer
+/// may still wait for its next part. So a later transfer ends an earlier one, unless the later one
+/// is from an older leader.
 #[derive(Default)]
 pub(super) struct Receiving(Arc<Mutex<Option<Transfer>>>);
 
 struct Transfer {
-    /// Of its leader.
+    /// The leader's term.
     term: u64,
     over: CancellationToken,
 }
 
-/// The right to receive, given back when it is dropped.
+/// The right to receive, released on drop.
 struct Turn {
     receiving: Arc<Mutex<Option<Transfer>>>,
     over: CancellationToken,
@@ -139,7 +142,7 @@ impl Receiving {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut current = self.receiving.lock();
-        // Cancelled: the place is another transfer's.
+        // If cancelled, another transfer has taken over.
         if !self.over.is_cancelled() {
             *current = None;
         }
@@ -148,9 +151,11 @@ impl Drop for Turn {
 
 type Incoming = BoxStream<'static, Result<pb::SnapshotPart, PeerError>>;
 
-/// Receives a snapshot, complete and verified, ready to be installed: from there on a contradiction ends the node.
+/// Receives and verifies a whole snapshot before its installation, because an error during
+/// installation ends the node.
 ///
-/// `check` judges the head, before anything is written and again at the end: the log may have moved on meanwhile.
+/// `check` validates the head before anything is written and again at the end, because the log may
+/// have advanced meanwhile.
 pub(super) async fn receive(
     state: &StateHandle,
     receiving: &Receiving,
@@ -211,7 +216,7 @@ async fn next(
     timeout(within, parts.next()).await.map_err(|_| PeerError::Unknown)?.transpose()
 }
 
-/// A step of receiving. Its failure is the end of the transfer, and of the node if the disk is the cause.
+/// Runs a step of receiving. A failure ends the transfer, and the node if the disk is the cause.
 async fn writing<T: Send + 'static>(
     state: &StateHandle,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -244,7 +249,7 @@ mod tests {
         conclave_storage::open(Options::new(dir), identity, 4, Arc::new(Nobody)).unwrap()
     }
 
-    /// Of a membership and a few blank entries.
+    /// A snapshot of a membership and a few blank entries.
     async fn snapshot(dir: &Path) -> Snapshot {
         let mut opened = open(dir);
         let mut entries: Vec<_> = (0..5).map(|i| Entry { log_id: log_id(3, i), payload: Payload::Blank }).collect();
@@ -254,7 +259,7 @@ mod tests {
         opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap()
     }
 
-    /// What another member says to it.
+    /// The result of sending it to another member.
     async fn sent(term: u64, change: impl FnOnce(&mut Snapshot)) -> Result<SnapshotMeta, PeerError> {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut snapshot = snapshot(a.path()).await;
@@ -295,7 +300,7 @@ mod tests {
         assert!(receiving.begin(2).is_ok());
     }
 
-    /// Parts that never end, and bring nothing.
+    /// Parts that never end and carry nothing.
     #[tokio::test]
     async fn a_chunk_without_bytes_ends_the_transfer() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,9 +1,11 @@
-//! A leader whose connection breaks is probably dead: no need to wait out the whole election time-out.
+//! Fast failure detection: a broken connection suggests that the leader is dead.
 //!
-//! A process that is killed takes its connections along, and the kernel tells its peers at once. openraft does not know: it waits
-//! until the leader's lease is over, and then a random time that keeps candidates apart. Here the random time is left out; the
-//! candidates are kept apart by their rank instead. This only ever asks (a Pre-Vote round): while a member still hears the leader,
-//! it says no, and nothing has changed. If the connection broke for another reason, or this fails, the time-out is still there.
+//! When a process is killed, the kernel closes its connections and its peers notice at once.
+//! openraft does not use that: it waits until the leader's lease is over, and then for a random
+//! time that keeps candidates apart. Here the random time is skipped, and rank keeps the candidates
+//! apart. This only starts a Pre-Vote round: members that still hear the leader refuse, and nothing
+//! changes. If the connection broke for another reason, or this fails, the election timeout still
+//! applies.
 
 use crate::config::Config;
 use crate::leadership::{Leadership, RaftCell};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Between two ranks: more than an election takes when everybody answers.
+/// Delay between two ranks: longer than an election when all members answer.
 const STAGGER: Duration = Duration::from_millis(50);
 const BETWEEN: Duration = Duration::from_millis(25);
 const ATTEMPTS: u32 = 6;
@@ -24,14 +26,14 @@ struct Inner {
     leadership: Leadership,
     heartbeat: Duration,
     lease: Duration,
-    /// At most one task.
+    /// Set while a task runs, so that there is at most one.
     busy: AtomicBool,
 }
 
 impl Suspicion {
     pub fn new(raft: RaftCell, leadership: Leadership, config: &Config) -> Suspicion {
         let heartbeat = Duration::from_millis(config.heartbeat_interval_ms);
-        // openraft's leader lease is the longest election time-out.
+        // openraft's leader lease is the longest election timeout.
         let lease = Duration::from_millis(config.election_timeout_max_ms());
         Suspicion(Arc::new(Inner { raft, leadership, heartbeat, lease, busy: AtomicBool::new(false) }))
     }
@@ -53,7 +55,7 @@ impl Inner {
         let Some(raft) = self.raft.get() else { return };
         let before = self.leadership.current();
         let me = self.leadership.me();
-        // Sorted by id, which all members see alike.
+        // Sorted by id, so that all members compute the same ranks.
         let voters = self.leadership.members().into_iter().filter(|(id, _, voter)| *voter && *id != lost);
         let Some(rank) = voters.map(|(id, ..)| id).position(|id| id == me) else { return };
         // The last heartbeat came up to one interval before the connection broke.

@@ -1,16 +1,18 @@
-//! How far a peer can move this member's term.
+//! Limits how far a peer can raise this member's term.
 //!
-//! A term only ever rises, it is stored, and the next election needs a higher one: a member that believed any term could be brought to
-//! the last one there is, and no leader could be elected any more, not even after a restart. So a term is believed if it is reached by
-//! a sane step from what this member knows.
+//! A term only rises, it is stored, and the next election needs a higher one. A member that
+//! accepted any term could be raised to the highest number, and no leader could be elected any
+//! more, even after a restart. So a term is accepted only if it is a plausible step from what this
+//! member knows.
 //!
-//! * [`STEP`] is what elections can bring within a few seconds. It is always allowed.
-//! * [`LEAP`] is what elections can bring while a member is away: a hundred a second for more than a year. A member that comes back
-//!   after days needs one such step, since everything that it hears next is near the term that it has then. A few are allowed, and one
-//!   more each minute.
-//! * [`HIGHEST`] leaves room for terms that nobody has reached.
+//! * [`STEP`] covers the elections of a few seconds. It is always allowed.
+//! * [`LEAP`] covers the elections while a member is away: a hundred a second for more than a year.
+//!   A member that comes back after days needs one such step, because everything that it hears next
+//!   is near its new term. A few are allowed, and one more each minute.
+//! * [`HIGHEST`] leaves room for terms that no cluster has reached.
 //!
-//! By steps the way to [`HIGHEST`] takes over four thousand million million messages, by leaps more than two thousand years.
+//! In steps, [`HIGHEST`] is over four thousand million million messages away; in leaps, more than
+//! two thousand years.
 
 use super::validate::Refusal;
 use parking_lot::Mutex;
@@ -24,23 +26,23 @@ const HIGHEST: u64 = 1 << 62;
 const LEAPS: u32 = 16;
 const ONE_MORE_LEAP: Duration = Duration::from_secs(60);
 
-/// Shared by all that this member hears: requests and replies, of whomever.
+/// Shared by all requests and replies that this member receives.
 #[derive(Default)]
 pub(crate) struct Terms(Mutex<Heard>);
 
 #[derive(Default)]
 struct Heard {
-    /// The highest term that was believed. Not every one of them is this member's own yet.
+    /// The highest accepted term. This member's own term may still be lower.
     highest: u64,
     leaps: u32,
-    /// When the last leap was forgotten, or the first one was made.
+    /// When the last leap expired, or the first one was made.
     since: Option<Instant>,
 }
 
 impl Terms {
-    /// Refuses a term out of reach for a member whose own term is `own`.
+    /// Refuses an implausible term for a member whose own term is `own`.
     pub(crate) fn admit(&self, own: u64, offered: u64) -> Result<(), Refusal> {
-        // Nearly always, and without the lock.
+        // The common case, without the lock.
         if offered <= own {
             return Ok(());
         }
@@ -85,16 +87,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_member_that_was_away_for_days_catches_up_at_once() {
         let terms = Terms::default();
-        // One election each 50 ms for 30 days, in which this member heard nobody.
+        // One election each 50 ms for 30 days, while this member was disconnected.
         let now = 30 * 24 * 3600 * 20;
         assert_eq!(terms.admit(7, now), Ok(()));
-        // What it hears next, before its own term has followed and after.
+        // The next terms, before and after its own term has followed.
         for own in [7, now] {
             for later in 0..1000 {
                 assert_eq!(terms.admit(own, now + later), Ok(()));
             }
         }
-        // The others are not of one term either: each of them is believed.
+        // The other members may have different terms; each is accepted.
         assert_eq!(terms.admit(now, 2 * now), Ok(()));
         assert_eq!(terms.admit(now, 3 * now), Ok(()));
     }
@@ -106,7 +108,7 @@ mod tests {
             assert!(terms.admit(7, term).is_err(), "{term}");
         }
         assert_eq!(terms.admit(7, 8), Ok(()), "a refusal changes nothing");
-        // What is stored is no way around it.
+        // A stored term does not change the limit.
         assert!(terms.admit(HIGHEST, HIGHEST + 1).is_err());
         assert_eq!(terms.admit(u64::MAX, 5), Ok(()), "a lower term is consensus' business");
     }

@@ -1,4 +1,4 @@
-//! What carries peer messages: the network in production, function calls in a test cluster.
+//! The transport of peer messages: the network in production, function calls in a test cluster.
 
 use super::pb;
 use conclave_storage::types::MemberNode;
@@ -6,7 +6,7 @@ use futures::stream::BoxStream;
 use std::sync::Arc;
 use thiserror::Error;
 
-/// Why a call to a peer gave no answer. The difference that matters is whether the peer can have acted on it.
+/// Why a call to a peer has no answer. What matters is whether the peer may have acted on it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PeerError {
     #[error("the peer cannot be reached")]
@@ -15,17 +15,17 @@ pub enum PeerError {
     NotLeader,
     #[error("the call failed on its way; whether it had effect is unknown")]
     Unknown,
-    /// The peer answers, but not to us: another cluster, another member, or it is not ready.
+    /// The peer refuses: it is in another cluster, is another member, or is not ready.
     #[error("the peer refuses: {0}")]
     Refused(String),
 }
 
-/// Gives out links; a link connects by itself, and again.
+/// Creates links. A link connects and reconnects by itself.
 pub trait Transport: Send + Sync {
     fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link>;
 }
 
-/// As they come, and last what ended them if it was not the leader's will.
+/// The requests as they come; an error at the end if the stream broke.
 pub type AppendRequests = BoxStream<'static, Result<pb::AppendRequest, PeerError>>;
 
 pub type AppendReplies = BoxStream<'static, Result<pb::AppendReply, PeerError>>;

@@ -1,14 +1,15 @@
-//! What a peer may say. Everything that a peer sends passes here before consensus, the proposer or the disk see it.
+//! Validates everything that a peer sends, before consensus, the proposer or the disk use it.
 //!
-//! Consensus takes its peers at their word: a gap in the log, a term out of this world or an entry that cannot be decoded ends the
-//! process, some of them on every start. What comes over a network must not be able to do that, whoever sent it.
+//! openraft trusts its peers: a gap in the log, an absurd term or an entry that cannot be decoded
+//! ends the process, sometimes at every start. Input from a network must not be able to do that,
+//! whoever sent it.
 //!
-//! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]). They change nothing but the memory of
-//!    [`Terms`].
-//! 2. What an honest member sends passes, however far the two have drifted apart. What is merely late (an old leader, an old vote) passes
-//!    too: consensus has an answer for it.
-//! 3. A refusal names the rule that was broken, and neither an id nor a number of this member.
-//! 4. Replies are peer input, too.
+//! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]).
+//!    They change only the memory of [`Terms`].
+//! 2. Everything that an honest member sends passes, however different the two members' states are.
+//!    Outdated messages (an old leader, an old vote) pass too: openraft answers them.
+//! 3. A refusal names the broken rule, but no id or number of this member.
+//! 4. Replies are peer input too.
 
 use super::pb;
 use super::terms::Terms;
@@ -19,16 +20,18 @@ use conclave_storage::types::MemberNode;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// Above every index of a log; a million entries a second reach it in more than a hundred thousand years.
+/// An index that no log reaches: a million entries a second would take more than a hundred thousand
+/// years.
 const HIGHEST_INDEX: u64 = 1 << 62;
-/// Entries of one request; consensus sends at most half of it.
+/// Entries of one request; consensus sends at most half as many.
 const MAX_ENTRIES: usize = 8_192;
-/// Renewals of one request. The senders' batches are smaller, but for one client request that extends very many claims.
+/// Renewals of one request. Batches are smaller, except for a client request that extends very many
+/// claims.
 const MAX_RENEWALS: usize = 1 << 18;
-/// The name of a member in a membership.
+/// Length of a member's name in a membership.
 const MAX_NAME: usize = 1_024;
 
-/// The rule that was broken.
+/// The broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub(crate) struct Refusal(pub(super) &'static str);
@@ -45,7 +48,8 @@ fn require(holds: bool, otherwise: &'static str) -> Verdict {
     if holds { Ok(()) } else { Err(Refusal(otherwise)) }
 }
 
-/// A position in the log. The order is that of consensus: a later term is further than a higher index.
+/// A position in the log. The order is that of consensus: a later term is further than a higher
+/// index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct At {
     pub(crate) term: u64,
@@ -58,7 +62,7 @@ impl From<pb::LogId> for At {
     }
 }
 
-/// What this member knows when a message arrives. It may be a moment old.
+/// What this member knows when a message arrives. It may be slightly outdated.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Known {
     /// The term of its vote.
@@ -66,7 +70,7 @@ pub(crate) struct Known {
     pub(crate) committed: Option<At>,
 }
 
-/// Whether both can stand in one log: there the terms rise with the indexes.
+/// Whether both positions can be in one log, where terms rise with indexes.
 fn in_order(a: At, b: At) -> bool {
     match a.index.cmp(&b.index) {
         std::cmp::Ordering::Less => a.term <= b.term,
@@ -95,7 +99,7 @@ impl Rules {
 
     // ---- requests ----
 
-    /// The vote of somebody who leads, or wants to: its own.
+    /// A vote by which the sender leads or wants to lead must be its own.
     fn own_vote(&self, from: u64, vote: Option<&pb::BallotVote>, leads: bool, known: Known) -> Result<u64, Refusal> {
         let vote = vote.ok_or(Refusal("no vote"))?;
         require(vote.node == from && from != self.me && self.is_member(from), "a vote that is not the sender's own")?;
@@ -103,7 +107,7 @@ impl Rules {
             vote.committed == leads,
             if leads { "a leader without an election" } else { "a candidate that leads" },
         )?;
-        // Zero is the term before every election.
+        // Term zero is before every election.
         require(vote.term > 0, "an election of no term")?;
         self.terms.admit(known.term, vote.term)?;
         Ok(vote.term)
@@ -127,7 +131,7 @@ impl Rules {
         let entries = || request.entries.iter().map(|entry| At { term: entry.term, index: entry.index });
         let agree = |with: At| previous.into_iter().chain(entries()).all(|at| in_order(at, with));
         require(commit.is_none_or(agree), "a commit that contradicts the entries")?;
-        // An older leader gets its answer from consensus, which looks at nothing else of its requests.
+        // openraft refuses an older leader without reading the rest of the request.
         let Some(committed) = known.committed.filter(|_| term >= known.term) else { return Ok(()) };
         let agrees = agree(committed) && commit.is_none_or(|commit| in_order(commit, committed));
         require(agrees, "a log that contradicts what is committed")
@@ -173,7 +177,8 @@ impl Rules {
         require(term < known.term || agrees, "a snapshot that contradicts what is committed")
     }
 
-    /// Members of this cluster alone, each where it is known to be, and voters among them.
+    /// A membership must consist of members of this cluster, each with its known URLs, and have
+    /// voters.
     fn membership(&self, membership: &pb::Membership) -> Verdict {
         let nodes: BTreeSet<u64> = membership.nodes.iter().map(|node| node.id).collect();
         require(nodes.len() == membership.nodes.len(), "a membership that names a member twice")?;
@@ -189,7 +194,8 @@ impl Rules {
         require(membership.configs.iter().all(voters), "a membership with voters that are no members")
     }
 
-    /// How many commands are forwarded. `own` is the origin of this member's own segments: nobody else can have made one.
+    /// Returns the number of forwarded commands. `own` is the origin of this member's segments,
+    /// which no peer may use.
     pub(crate) fn forward(&self, request: &pb::ForwardRequest, own: u64) -> Result<usize, Refusal> {
         let bytes: usize = request.segments.iter().map(Bytes::len).sum();
         require(bytes <= MAX_PACK, "more than fits into an entry")?;
@@ -217,21 +223,22 @@ impl Rules {
         kept(request.kept)
     }
 
-    /// A member registers itself and nobody else, so the registry has no more rows than the cluster has members.
+    /// A member may register only itself, so the registry has at most one row per member.
     pub(crate) fn register(&self, from: u64, request: &pb::RegisterRequest) -> Verdict {
         require(request.member == from, "a member that registers another one")
     }
 
     // ---- replies ----
 
-    /// A vote that a peer tells: anybody's, but a member's.
+    /// A vote in a reply must be a member's.
     pub(crate) fn told_vote(&self, vote: Option<&pb::BallotVote>, own_term: u64) -> Verdict {
         let vote = vote.ok_or(Refusal("no vote"))?;
         require(vote.term == 0 || self.is_member(vote.node), "a vote for somebody who is no member")?;
         self.terms.admit(own_term, vote.term)
     }
 
-    /// The answer to a request behind which the log ends at `last`, from a leader of `own_term`.
+    /// Checks the reply to a request after which the log ends at `last`, from a leader of
+    /// `own_term`.
     pub(crate) fn append_reply(&self, reply: &pb::AppendReply, last: Option<pb::LogId>, own_term: u64) -> Verdict {
         if reply.higher.is_some() {
             return self.told_vote(reply.higher.as_ref(), own_term);
@@ -255,7 +262,7 @@ pub(super) fn read_index(reply: &pb::ReadIndexReply) -> Verdict {
     require(reply.index <= HIGHEST_INDEX, "an index that no log reaches")
 }
 
-/// An unknown kind would be taken for the first one.
+/// An unknown kind would be decoded as the first one.
 fn kept(kind: i32) -> Verdict {
     require(pb::Kept::try_from(kind).is_ok(), "an unknown kind of deadline")
 }

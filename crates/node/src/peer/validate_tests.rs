@@ -41,7 +41,7 @@ fn entry(term: u64, index: u64, pack: impl Into<Bytes>) -> pb::Entry {
     pb::Entry { term, index, payload: Some(pb::entry::Payload::Pack(pack.into())) }
 }
 
-/// What a leader of term 5 sends behind entry 12: two entries, of its own term.
+/// A request of the leader of term 5 after entry 12: two entries of its own term.
 fn append() -> pb::AppendRequest {
     pb::AppendRequest {
         vote: vote(5, LEADER, true),
@@ -68,7 +68,7 @@ fn refused(verdict: Verdict, word: &str) {
 fn what_leaders_send_passes() {
     assert_eq!(appended(|_| {}), Ok(()));
     assert_eq!(appended(|r| r.entries.clear()), Ok(()));
-    // From the very first entry on; behind what is committed here; ahead of it.
+    // From the first entry on; after the committed entries; ahead of them.
     let first = |r: &mut pb::AppendRequest| {
         (r.previous, r.commit) = (None, None);
         r.entries = vec![pb::Entry { term: 0, index: 0, payload: None }];
@@ -77,7 +77,7 @@ fn what_leaders_send_passes() {
     assert_eq!(appended(|r| (r.previous, r.commit, r.entries) = (id(3, 8), id(5, 900), vec![])), Ok(()));
     // The leader of a later term, in which this member has not voted.
     assert_eq!(appended(|r| r.vote = vote(900, LEADER, true)), Ok(()));
-    // Late: an older leader, which does not know what was committed without it. Consensus tells it.
+    // Outdated: an older leader that does not know newer committed entries. openraft refuses it.
     let late = |r: &mut pb::AppendRequest| {
         (r.vote, r.previous, r.commit) = (vote(3, LEADER, true), id(3, 15), id(2, 5));
         r.entries = vec![pb::Entry { term: 3, index: 16, payload: None }];
@@ -225,7 +225,7 @@ fn a_snapshot_is_of_its_leader_s_past_and_agrees_with_what_is_committed() {
     refused(with(&|h| h.membership = None), "membership");
     refused(with(&|h| h.membership_at = None), "membership");
     refused(with(&|h| h.membership_at = id(5, 21)), "after the snapshot");
-    // Consensus stops the process for this one: a later term at an index that is committed.
+    // openraft stops the process for this: a later term at a committed index.
     refused(with(&|h| h.last = id(5, 9)), "committed");
 }
 
@@ -282,7 +282,7 @@ fn replies_say_no_more_than_they_were_asked() {
     refused(read_index(&pb::ReadIndexReply { leader: true, index: u64::MAX }), "index");
 }
 
-/// A stranger that is refused must not learn from it whom it could speak for.
+/// A refused stranger must not learn the ids of members.
 #[test]
 fn refusals_tell_no_numbers() {
     let refusals = [

@@ -1,38 +1,49 @@
-//! Commands on their way into the log, and their outcomes on the way back.
+//! Brings commands into the log and their outcomes back to the callers.
 //!
-//! Commands that wait are joined into *segments*; the leader joins segments, its own and those that followers forwarded, into one
-//! proposal. While one proposal is under way the next fills ([`gather`]): under load entries are large and few.
+//! Queued commands are joined into *segments*. The leader joins its own segments and those that
+//! followers forwarded into one entry. While one entry is in flight the next fills ([`batching`]),
+//! so under load entries are large and few:
 //!
-//! A segment is named by this process's random origin and a sequence number. Its outcomes come from this node's own apply
-//! ([`Proposer::observe`]), never from a reply of the leader, so that whoever is answered can read what it wrote here.
+//! ```text
+//! member 1 (follower)   segment a ──┐ forward
+//! member 2 (leader)     segment b ──┴─► entry [a b] ─► log ─► apply on each member
+//! member 1              apply finds segment a by its origin and answers its callers
+//! ```
 //!
-//! 1. A segment is sent for one term: the leader proposes it in exactly that term or not at all. Once an entry of a later term is
-//!    applied here, a segment of an earlier term that has not been applied never will be. Only then, or when the leader said that
-//!    it proposed nothing, is it sent again. So a command is applied at most once, and no write is repeated on suspicion.
-//! 2. A command that could not be answered in time says which it was: never sent ([`ProposeError::NoLeader`]), or sent with the
-//!    outcome unknown ([`ProposeError::TimedOut`]).
-//! 3. After a snapshot replaced the state, what was sent before can no longer be judged: outcome unknown.
-//! 4. Admission is bounded by bytes and by how far apply is behind; what is refused there was surely not proposed.
-//! 5. A leader's own segments and forwarded ones come first by turns: neither waits for the other to run out.
+//! A segment is named by the random origin of its process and a sequence number. Its outcomes come
+//! from the local apply ([`Proposer::observe`]), never from the leader's reply, so a caller that is
+//! answered can read its own write on this member.
+//!
+//! 1. A segment is sent for one term, and the leader proposes it in exactly that term or not at
+//!    all. Once an entry of a later term is applied here, a segment of an earlier term that has not
+//!    been applied never will be. It is sent again only then, or when the leader answered that it
+//!    proposed nothing. So a command is applied at most once.
+//! 2. A command that could not be answered in time says whether it was never sent
+//!    ([`ProposeError::NoLeader`]) or sent with unknown outcome ([`ProposeError::TimedOut`]).
+//! 3. When a snapshot replaces the state, the outcome of everything in flight is unknown.
+//! 4. Admission is bounded by bytes and by the lag of apply. A refused command was certainly not
+//!    proposed.
+//! 5. On the leader, local and forwarded segments take turns, so neither waits for the other to run
+//!    out.
 
+mod batching;
 mod flow;
 mod forwarding;
-mod gather;
-mod work;
+mod state;
 
+use crate::context::NodeContext;
 use crate::sink::ApplyObserver;
-use crate::wiring::Wiring;
 use conclave_state::{Command, Outcome, Size};
 use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
+use state::ProposerState;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use work::Work;
 
-/// An outcome, and where in the log it was decided.
+/// An outcome and its log position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     pub outcome: Outcome,
@@ -59,7 +70,7 @@ pub enum ProposeError {
 }
 
 impl ProposeError {
-    /// Whether the command can have been, or can still be, applied.
+    /// Whether the command may have been applied or may still be.
     pub fn outcome_unknown(self) -> bool {
         matches!(self, ProposeError::LeaderFailed | ProposeError::ConnectionLost | ProposeError::TimedOut)
     }
@@ -69,13 +80,13 @@ impl ProposeError {
 pub struct Limits {
     /// The largest single command.
     pub command_bytes: usize,
-    /// All commands of this node that are not answered yet.
+    /// Bytes of all unanswered commands of this node.
     pub waiting_bytes: usize,
-    /// Segments of followers that wait to be proposed here.
+    /// Bytes of forwarded segments that wait to be proposed here.
     pub forwarded_bytes: usize,
-    /// A segment or a proposal is closed when it has this much; a single larger command goes alone.
+    /// Bytes at which a segment or an entry is closed. A single larger command goes alone.
     pub pack_bytes: usize,
-    /// Proposals (as leader) or forwarded batches (as follower) under way.
+    /// Entries (as leader) or forwarded batches (as follower) in flight.
     pub in_flight: usize,
     /// Committed entries that are not applied here yet.
     pub apply_lag: u64,
@@ -101,21 +112,22 @@ pub struct Proposer(Arc<Inner>);
 
 struct Inner {
     limits: Limits,
-    wiring: Wiring,
-    work: Mutex<Work>,
+    context: NodeContext,
+    state: Mutex<ProposerState>,
     wake: Notify,
 }
 
 impl Proposer {
-    pub fn new(origin: u64, limits: Limits, wiring: Wiring) -> Proposer {
-        let work = Mutex::new(Work::new(origin, limits.pack_bytes, limits.timeout));
-        Proposer(Arc::new(Inner { limits, wiring, work, wake: Notify::new() }))
+    pub fn new(origin: u64, limits: Limits, context: NodeContext) -> Proposer {
+        let state = Mutex::new(ProposerState::new(origin, limits.pack_bytes, limits.timeout));
+        Proposer(Arc::new(Inner { limits, context, state, wake: Notify::new() }))
     }
 
-    /// Has the command decided by the cluster. Dropping the future stops waiting, not the command.
+    /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
+    /// command.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
         let outcome = self.enqueue(&command)?;
-        // The sender goes without a word only when the node does.
+        // The sender is dropped only when the node stops.
         outcome.await.unwrap_or(Err(ProposeError::Stopped))
     }
 
@@ -128,42 +140,43 @@ impl Proposer {
         if inner.apply_lags() {
             return Err(ProposeError::TooManyRequests);
         }
-        let mut work = inner.work.lock();
-        if work.is_closed() {
+        let mut state = inner.state.lock();
+        if state.is_closed() {
             return Err(ProposeError::Stopped);
         }
-        if work.waiting_bytes() + weight > inner.limits.waiting_bytes {
+        if state.waiting_bytes() + weight > inner.limits.waiting_bytes {
             return Err(ProposeError::TooManyRequests);
         }
-        let (outcome, wake) = work.push(command, Instant::now());
-        drop(work);
+        let (outcome, wake) = state.push(command, Instant::now());
+        drop(state);
         if wake {
             inner.wake.notify_one();
         }
         Ok(outcome)
     }
 
-    /// From the apply sink, after everybody else has seen the batch: `last_term` is the term of its last entry.
+    /// Called by the apply sink after all other observers. `last_term` is the term of the batch's
+    /// last entry.
     pub fn observe(&self, answers: Vec<Answer>, last_term: u64) {
-        if self.0.work.lock().observe(answers, last_term) {
+        if self.0.state.lock().observe(answers, last_term) {
             self.0.wake.notify_one();
         }
     }
 
-    /// From the apply sink: a snapshot replaced the state (invariant 3).
+    /// Called by the apply sink when a snapshot replaced the state (invariant 3).
     pub fn reset(&self) {
-        self.0.work.lock().lose_sight();
+        self.0.state.lock().fail_in_flight();
     }
 
-    /// Commands of this node that are not answered yet, and their bytes.
+    /// Number and bytes of unanswered commands of this node.
     pub fn waiting(&self) -> (usize, usize) {
-        let work = self.0.work.lock();
-        (work.waiting_commands(), work.waiting_bytes())
+        let state = self.0.state.lock();
+        (state.waiting_commands(), state.waiting_bytes())
     }
 
-    /// Refuses new commands and fails those that wait; for a node that stops.
+    /// Refuses new commands and fails waiting ones when the node stops.
     pub fn close(&self) {
-        self.0.work.lock().close();
+        self.0.state.lock().close();
     }
 }
 
@@ -179,12 +192,12 @@ impl ApplyObserver for Proposer {
 
 impl Inner {
     fn apply_lags(&self) -> bool {
-        let applied = self.wiring.state.applied_index();
-        self.wiring.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
+        let applied = self.context.state.applied_index();
+        self.context.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
     }
 }
 
-/// About how many bytes a command takes in the log.
+/// Approximate bytes of a command in the log.
 fn weight(command: &Command) -> usize {
     match command.size() {
         Size::About(bytes) => bytes,

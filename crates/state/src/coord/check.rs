@@ -3,6 +3,7 @@
 use super::field::{Field, decode, unreadable};
 use super::row::{Candidate, ClaimHead, ClaimWaiter, ElectionHead, LockHead, LockRequest, PinRow, TimerRow};
 use super::{Kind, Limits, dedupe, keys};
+use crate::attempt::Attempts;
 use crate::view::Fault;
 use bytes::Bytes;
 
@@ -14,14 +15,14 @@ pub fn check_row(key: &[u8], row: &[u8]) -> Result<(), Fault> {
         (Some(b'h'), LOCK) => is::<LockHead>(row),
         (Some(b'h'), CLAIM) => is::<ClaimHead>(row),
         (Some(b'l'), ELECTION) => is::<String>(row),
-        (Some(b'l'), LOCK) | (Some(b'g'), _) => is::<()>(row),
+        (Some(b'l'), LOCK) | (Some(b'g' | b'i'), _) => is::<()>(row),
         (Some(b'l'), CLAIM) => is::<ClaimWaiter>(row),
         (Some(b'c'), _) => is::<Candidate>(row),
         (Some(b'r'), _) => is::<LockRequest>(row),
         (Some(b'p'), _) => is::<PinRow>(row),
         (Some(b'n'), _) => is::<Limits>(row),
         (Some(b't'), _) => is::<TimerRow>(row),
-        (Some(b'i' | b'w' | b'b' | b'x'), _) => is::<u64>(row),
+        (Some(b'w' | b'b' | b'x'), _) => is::<u64>(row),
         (Some(b's'), _) => check_session(key, row),
         _ => Err(unreadable()),
     }
@@ -33,8 +34,8 @@ const CLAIM: Option<u8> = Some(Kind::Claim as u8);
 
 fn check_session(key: &[u8], row: &[u8]) -> Result<(), Fault> {
     match keys::split_session(key) {
-        Some((keys::DEPENDENT, _)) => is::<()>(row),
-        Some((keys::ASKED, _)) => is::<i64>(row),
+        Some((keys::DEPENDENT, _)) => Attempts::decode(row).map(|_| ()),
+        Some((keys::ATTEMPT, _)) => is::<i64>(row),
         Some((keys::MEMO, _)) => is::<dedupe::Memo>(row),
         Some((keys::MEMO_SLOT, _)) => is::<Bytes>(row),
         Some((keys::MEMO_NEXT, _)) => is::<u64>(row),

@@ -10,7 +10,7 @@
 //! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
 //! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back to it.
 //! 7. Who asks again while it waits keeps its place, for the duration that was asked for last. A place belongs to one session (or to
-//!    none): another session stands in line for itself, under whatever name.
+//!    none): another session stands in line for itself, under whatever name. It does not belong to a call, so no attempt gives it up.
 //! 8. A tenure has one holder: a session, and an instance in it. More than one have it only if each of them, the first one too, asked to
 //!    share it. Without a session the instance alone tells processes apart, so it must be named.
 
@@ -143,11 +143,11 @@ impl<V: View> Batch<'_, V> {
         };
         let (holder, instance) = (holder.clone(), instance.clone());
         let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer, shared };
-        self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket });
         self.put_row(keys::turn(Kind::Claim, claim, ticket), &waiter);
         let value = Json::new().text("holder", &waiter.holder).text("instance", &waiter.instance);
         self.show(keys::claim_waiter_key(claim, ticket), value.done(), session);
         if found.is_none() {
+            self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket }, 0);
             self.put_row(own, &ticket);
             if head.waiting == 0 {
                 head.first = ticket;

@@ -82,8 +82,7 @@ pub struct Enter {
     pub lock_delay_ms: u64,
     /// How long it may lead in one term.
     pub max_hold_ms: u64,
-    /// The call that waits for the win, or several of one member for one candidate at one time; 0 if
-    /// no call may give the candidate up. See [`Leave::attempt`].
+    /// See [`Cancel`](crate::Cancel). 0: no call may give the candidate up.
     pub attempt: u64,
 }
 
@@ -94,12 +93,6 @@ pub struct Leave {
     pub candidate: String,
     /// Only that instance, if given; the session's own if empty.
     pub instance: Option<String>,
-    /// Not 0: only if this attempt was the last to enter the candidate, and did not find it leading.
-    ///
-    /// A client may campaign at several members: its connection breaks, it campaigns again elsewhere,
-    /// and the first member learns only later that its caller is gone. Each gives up in the name of
-    /// its own attempt.
-    pub attempt: u64,
 }
 
 /// Make a candidate the leader; the leader before it is first in line.
@@ -200,8 +193,8 @@ pub struct Acquire {
     pub wait_ms: u64,
     pub lock_delay_ms: u64,
     pub max_hold_ms: u64,
-    /// Which member's call asks; 0 if none may give up for it. Without a dedupe id it is also what the request is found again by, for as
-    /// long as it lasts.
+    /// See [`Cancel`](crate::Cancel). 0: no call may give the request up. Without a dedupe id the
+    /// attempt also finds the request again, for as long as it lasts.
     pub attempt: u64,
 }
 
@@ -228,9 +221,6 @@ pub struct Release {
     /// An operator's: whoever the session is, with lock-delay, and a cool-down for the owner.
     pub evict: bool,
     pub cooldown_ms: u64,
-    /// Not 0: only that this attempt gives up. Others may still want what it asked for. With fence 0: whatever it was given without a dedupe
-    /// id, or would be yet.
-    pub attempt: u64,
 }
 
 /// Take a claim or extend one's own.

@@ -7,10 +7,12 @@
 //!    two operations use is refused to the second one, so that nobody is told of a grant that is somebody else's.
 
 use super::field::fields;
+use super::row::Dependent;
 use super::{
     Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
     ProclaimTerm, Promote, Release, RequestTransfer, Revoke, SetLimits, Transfer, Unclaim, Unpin, keys,
 };
+use crate::attempt::PlaceRow;
 use crate::digest::Digest;
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
@@ -44,6 +46,37 @@ impl<V: View> Batch<'_, V> {
             },
             _ => Ok(false),
         }
+    }
+
+    /// An answer is given again to an operation that asks for a place. Its attempt may be another one.
+    pub(super) fn found_by_dedupe(
+        &mut self,
+        session: LeaseId,
+        body: &CoordBody,
+        answer: &CoordResponse,
+    ) -> Result<(), Fault> {
+        let (place, attempt) = match (body, answer) {
+            (CoordBody::Enter(Enter { election, candidate, instance, attempt, .. }), _) => {
+                // Somebody may have taken the candidacy over since.
+                if !self.candidate(election, candidate)?.is_some_and(|row| row.is_of(session, instance)) {
+                    return Ok(());
+                }
+                (Dependent::Candidate { election: election.clone(), id: candidate.clone() }, *attempt)
+            }
+            (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, .. }) => {
+                (Dependent::Lock { fence: *fence }, acquire.attempt)
+            }
+            _ => return Ok(()),
+        };
+        self.attempt_found(PlaceRow::of_dependent(session, &place), attempt)
+    }
+
+    /// The fence that an Acquire was answered with under a dedupe id; 0 if none.
+    pub(super) fn fence_remembered(&self, session: LeaseId, id: &[u8; 16]) -> Result<i64, Fault> {
+        Ok(match self.memo(session, id)?.map(|memo| memo.answer) {
+            Some(CoordResponse::Lock { fence, .. }) => fence,
+            _ => 0,
+        })
     }
 
     fn memo(&self, session: LeaseId, id: &[u8; 16]) -> Result<Option<Memo>, Fault> {

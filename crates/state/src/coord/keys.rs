@@ -12,7 +12,8 @@
 //! | `p`, namespace, name, entity | a pin |
 //! | `n`, namespace | limits |
 //! | `b`, kind, namespace, name, who | a cool-down |
-//! | `s`, lease, … | what depends on a session, and what is remembered for it |
+//! | `s`, lease, `c`, what | what depends on a session; its attempts ([`crate::attempt`]) |
+//! | `s`, lease, … | what is remembered for a session |
 //! | `t`, id | a timer |
 //! | `x` | the last id given to a timer or a place in line |
 //!
@@ -193,7 +194,7 @@ pub(crate) fn session(lease: LeaseId) -> Row {
 }
 
 pub(crate) const DEPENDENT: u8 = b'c';
-pub(crate) const ASKED: u8 = b'a';
+pub(crate) const ATTEMPT: u8 = b'a';
 pub(crate) const MEMO: u8 = b'd';
 pub(crate) const MEMO_SLOT: u8 = b'e';
 pub(crate) const MEMO_NEXT: u8 = b'f';
@@ -212,9 +213,9 @@ pub(crate) fn split_session(row: &[u8]) -> Option<(u8, &[u8])> {
     Some((*sort, rest))
 }
 
-/// The request for locks that an attempt made.
-pub(crate) fn asked(lease: LeaseId, attempt: u64) -> Vec<u8> {
-    session(lease).byte(ASKED).id(attempt).done()
+/// The request for locks that an attempt made without a dedupe id.
+pub(crate) fn request_of(lease: LeaseId, attempt: u64) -> Vec<u8> {
+    session(lease).byte(ATTEMPT).id(attempt).done()
 }
 
 pub(crate) fn memo(lease: LeaseId, id: &[u8; 16]) -> Vec<u8> {

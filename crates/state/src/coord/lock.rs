@@ -8,10 +8,14 @@
 //! 3. A fence is held once. Fences of a lock are granted in rising order.
 //! 4. To find whose turn it is costs the same however many had theirs before ([`LockHead::first`]).
 //! 5. A lock that nobody holds, waits for or is kept from has no row.
+//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That costs
+//!    one row, which goes with the request, and none of the answers that the session's client wants
+//!    remembered.
 
 use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
 use super::{Acquire, CoordResponse, Kind, LockMode, LockPart, Name, Release, keys};
+use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
@@ -28,8 +32,8 @@ impl<V: View> Batch<'_, V> {
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
         }
-        let asked = if remembered { 0 } else { acquire.attempt };
-        if let Some(answer) = self.found_again(session, asked)? {
+        let found_by = if remembered { 0 } else { acquire.attempt };
+        if let Some(answer) = self.found_by_attempt(session, found_by)? {
             return Ok(answer);
         }
         let free = self.check_acquire(acquire)?;
@@ -51,13 +55,12 @@ impl<V: View> Batch<'_, V> {
             lock_delay_ms: *lock_delay_ms,
             max_hold_ms: *max_hold_ms,
             timer,
-            attempts: (acquire.attempt != 0).then_some(acquire.attempt).into_iter().collect(),
-            asked,
+            found_by,
         };
-        if asked != 0 {
-            self.put_row(keys::asked(session, asked), &fence);
+        if found_by != 0 {
+            self.put_row(keys::request_of(session, found_by), &fence);
         }
-        self.depend(session, &Dependent::Lock { fence });
+        self.depend(session, &Dependent::Lock { fence }, acquire.attempt);
         for LockPart { lock, mode } in parts {
             let mut head = self.lock_head(lock)?;
             if head.waiting == 0 {
@@ -105,30 +108,60 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(super) fn release(&mut self, session: LeaseId, release: &Release) -> Result<CoordResponse, Stop> {
-        let Release { evict, cooldown_ms, attempt, .. } = *release;
-        let Some((fence, mut request)) = self.meant(session, release)? else {
+        let Release { fence, evict, cooldown_ms } = *release;
+        let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else {
             return Ok(CoordResponse::Released { released: false });
         };
         if !evict && session != 0 && session != request.lease {
             return Err(Rejection::NotHolder.into());
-        }
-        if attempt != 0 && self.others_want(fence, &mut request, attempt) {
-            return Ok(CoordResponse::Released { released: false });
         }
         if evict {
             for part in &request.parts {
                 self.ban(Kind::Lock, &part.lock, &request.owner, cooldown_ms)?;
             }
         }
-        let cause = match (evict, request.held_since) {
-            (true, _) => Cause::Evicted,
-            (false, 0) => Cause::Withdrawn,
-            (false, _) => Cause::Released,
-        };
+        self.give_back(fence, if evict { Cause::Evicted } else { request.ended() })?;
+        Ok(CoordResponse::Released { released: true })
+    }
+
+    fn give_back(&mut self, fence: i64, cause: Cause) -> Result<(), Fault> {
         let mut freed = BTreeMap::new();
         self.end_request(fence, cause, &mut freed)?;
-        self.serve(freed)?;
-        Ok(CoordResponse::Released { released: true })
+        self.serve(freed)
+    }
+
+    /// Ends the request of an attempt that gives up. Gives whether it ended.
+    pub(crate) fn cancel_request(
+        &mut self,
+        session: LeaseId,
+        attempt: u64,
+        fence: i64,
+        dedupe: Option<&[u8; 16]>,
+    ) -> Result<bool, Fault> {
+        let fence = match (fence, dedupe) {
+            (0, Some(id)) => self.fence_remembered(session, id)?,
+            (0, None) => self.fence_of(session, attempt)?.unwrap_or(0),
+            (fence, _) => fence,
+        };
+        let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(false) };
+        let place = PlaceRow::of_dependent(session, &Dependent::Lock { fence });
+        if self.attempt_cancelled(place, attempt)?.decide(|| Ok(request.held_since != 0))? {
+            return Ok(false);
+        }
+        self.give_back(fence, request.ended())?;
+        Ok(true)
+    }
+
+    /// The answer to an attempt whose request lasts.
+    fn found_by_attempt(&self, session: LeaseId, attempt: u64) -> Result<Option<CoordResponse>, Fault> {
+        let Some(fence) = self.fence_of(session, attempt)? else { return Ok(None) };
+        let request: LockRequest = must(self.get_row(&keys::request(fence))?, "a request of an attempt")?;
+        Ok(Some(CoordResponse::Lock { fence, held_since: request.held_since }))
+    }
+
+    /// The fence of the request that an attempt made without a dedupe id.
+    pub(super) fn fence_of(&self, session: LeaseId, attempt: u64) -> Result<Option<i64>, Fault> {
+        if attempt == 0 { Ok(None) } else { self.get_row(&keys::request_of(session, attempt)) }
     }
 
     pub(super) fn settle_locks(&mut self, requests: BTreeMap<i64, Cause>, delays: BTreeSet<Name>) -> Result<(), Fault> {
@@ -150,8 +183,8 @@ impl<V: View> Batch<'_, V> {
         let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(()) };
         self.delete_row(keys::request(fence));
         self.free(request.lease, &Dependent::Lock { fence });
-        if request.asked != 0 {
-            self.delete_row(keys::asked(request.lease, request.asked));
+        if request.found_by != 0 {
+            self.delete_row(keys::request_of(request.lease, request.found_by));
         }
         self.disarm(request.timer)?;
         for LockPart { lock, mode } in &request.parts {
@@ -273,6 +306,13 @@ impl<V: View> Batch<'_, V> {
             Ok(Step::Stop)
         })?;
         Ok(first)
+    }
+}
+
+impl LockRequest {
+    /// Why it ends if its owner ends it.
+    fn ended(&self) -> Cause {
+        if self.held_since == 0 { Cause::Withdrawn } else { Cause::Released }
     }
 }
 

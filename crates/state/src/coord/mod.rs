@@ -33,11 +33,10 @@
 //! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
 //!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
 //! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
-//! 6. A command without effect takes no revision and no row but the memory of its answer, and of who asked.
+//! 6. A command without effect takes no revision and no row but the memory of its answer, and of its attempt.
 //! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another one, and who had it before is told.
 //! 8. A hand-over writes a number of rows that does not grow with the line.
 
-mod attempt;
 mod check;
 mod claim;
 mod command;
@@ -68,6 +67,7 @@ pub use keys::{
 pub use outcome::*;
 pub use party::instance_of;
 pub(crate) use project::Projected;
+pub(crate) use row::Dependent;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
 pub use shown::{Shown, claim_prefix, election_prefix, lock_prefix, lock_waiters_prefix, pins_prefix, tenures_prefix};
@@ -103,6 +103,15 @@ impl CoordBody {
         }
     }
 
+    /// The attempt that asks for a place; 0 if none does.
+    fn attempt(&self) -> u64 {
+        match self {
+            CoordBody::Enter(enter) => enter.attempt,
+            CoordBody::Acquire(acquire) => acquire.attempt,
+            _ => 0,
+        }
+    }
+
     /// The one claim that the operation is about.
     fn claim(&self) -> Option<&Name> {
         match self {
@@ -122,13 +131,13 @@ impl CoordBody {
 impl<V: View> Batch<'_, V> {
     pub(crate) fn coord(&mut self, coord: &Coord) -> Result<Response, Stop> {
         let Coord { session, dedupe, expect, body } = coord;
-        if *session != 0 && !self.lease_exists(*session)? {
-            return Err(Rejection::LeaseNotFound.into());
+        if *session != 0 {
+            self.lease(*session)?.ok_or(Rejection::LeaseNotFound)?.check_attempt(body.attempt())?;
         }
         if let Some(id) = dedupe
             && let Some(answer) = self.recall(*session, id, body)?
         {
-            self.join(*session, body, &answer)?;
+            self.found_by_dedupe(*session, body, &answer)?;
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {

@@ -35,7 +35,7 @@ impl<V: View> Batch<'_, V> {
             0 => 0,
             millis => self.arm(Purpose::PinEnd { claim: claim.clone(), entity: entity.clone() }, *millis)?,
         };
-        self.depend(lease, &dependent);
+        self.depend(lease, &dependent, 0);
         self.put_row(keys::pin(claim, entity), &PinRow { reason: reason.clone(), lease, timer });
         self.show(keys::pin_key(claim, entity), Json::new().text("reason", reason).done(), lease);
         if changed {

@@ -4,7 +4,7 @@
 //! stands in the head and not in the line: nowhere is it said twice.
 
 use super::field::{self, Field, choices, fields};
-use super::{Limits, LockMode, LockPart, Name};
+use super::{Limits, LockMode, LockPart, Name, keys};
 use crate::LeaseId;
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
@@ -197,10 +197,8 @@ pub(crate) struct LockRequest {
     pub(crate) max_hold_ms: u64,
     /// Ends the hold, or the wait.
     pub(crate) timer: u64,
-    /// Who asked for it and has not given up, in the order in which they came; 0 for one too many.
-    pub(crate) attempts: Vec<u64>,
-    /// The attempt that it is found again by; 0 if by a dedupe id.
-    pub(crate) asked: u64,
+    /// The attempt that finds it again; 0 if a dedupe id does.
+    pub(crate) found_by: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -259,6 +257,13 @@ pub(crate) enum Dependent {
     Pin { claim: Name, entity: String },
 }
 
+impl Dependent {
+    /// The row that says so: also the ledger's ([`crate::attempt`]).
+    pub(crate) fn row(&self, lease: LeaseId) -> Vec<u8> {
+        keys::dependent(lease, &field::encode(self))
+    }
+}
+
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
@@ -303,7 +308,7 @@ fields!(Place { class, rank });
 fields!(Candidate { instance, lease, priority, place, joined, value, labels, lock_delay_ms, max_hold_ms });
 fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last, first });
 fields!(LockPart { lock, mode });
-fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, attempts, asked });
+fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, found_by });
 fields!(ClaimHead { tenure, waiting, pins, changed, previous, first });
 fields!(Tenure { holder, instance, fence, longest_ms, timer, session, shared });
 fields!(ClaimWaiter { holder, instance, duration_ms, lease, timer, shared });

@@ -8,6 +8,7 @@ use super::keys;
 use super::row::{Cause, Dependent};
 use super::{Kind, Name};
 use crate::LeaseId;
+use crate::attempt::PlaceRow;
 use crate::machine::Batch;
 use crate::view::{Fault, Step, Table, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,15 +86,16 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent) {
+    /// Something was made that ends with a session. `attempt`: the one that asked for it, or 0.
+    pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent, attempt: u64) {
         if lease != 0 {
-            self.put_row(keys::dependent(lease, &field::encode(dependent)), &());
+            self.attempt_made(PlaceRow::of_dependent(lease, dependent), attempt);
         }
     }
 
     pub(super) fn free(&mut self, lease: LeaseId, dependent: &Dependent) {
         if lease != 0 {
-            self.delete_row(keys::dependent(lease, &field::encode(dependent)));
+            self.delete_row(dependent.row(lease));
         }
     }
 

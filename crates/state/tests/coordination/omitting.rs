@@ -33,12 +33,11 @@ fn enter() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    (instance(), 0..4_u8, 0..3_u64).prop_map(|(instance, which, attempt)| {
+    (instance(), 0..3_u8).prop_map(|(instance, which)| {
         let (election, candidate) = (generate::name("e"), "a".to_owned());
         match which {
-            0 => CoordBody::Leave(Leave { election, candidate, instance: None, attempt: attempt + 1 }),
-            1 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
-            2 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
+            0 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
+            1 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
             _ => CoordBody::Anoint(Anoint { election, candidate, ignore_missing: true }),
         }
     })
@@ -54,7 +53,7 @@ fn locks() -> impl Strategy<Value = CoordBody> {
     (mode, some("o"), one_in(3), 0..3_u64, 1..30_i64, one_in(3)).prop_map(
         |(mode, owner, try_only, attempt, fence, release)| {
             if release {
-                return CoordBody::Release(Release { fence, attempt, ..Release::default() });
+                return CoordBody::Release(Release { fence, ..Release::default() });
             }
             let parts = vec![LockPart { lock: generate::name("x"), mode }];
             CoordBody::Acquire(Acquire { parts, owner, try_only, attempt, ..Acquire::default() })
@@ -89,6 +88,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let grant = |id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }));
     let step = prop_oneof![
         24 => coord().prop_map(Step::Command),
+        4 => generate::cancel().prop_map(Step::Command),
         2 => (1..4_i64).prop_map(grant),
         1 => (1..4_i64).prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         1 => vec(any::<Index>(), 1..3).prop_map(Step::Fire),

@@ -26,8 +26,9 @@ pub(crate) struct Naive {
     pub(crate) members: BTreeMap<u64, Member>,
     /// Keys whose present life a Lock stands for.
     locks: BTreeSet<Bytes>,
-    /// Which attempt asked last for a place; 0: none that may give it back.
-    asked: BTreeMap<Bytes, u64>,
+    /// Who asked for a place, the oldest first; a place that is not here stays.
+    asked: BTreeMap<Bytes, Vec<u64>>,
+    cancelled: BTreeSet<(LeaseId, u64)>,
 }
 
 type Answer = Result<Response, Rejection>;
@@ -45,6 +46,7 @@ impl Naive {
             members: BTreeMap::new(),
             locks: BTreeSet::new(),
             asked: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
         }
     }
 
@@ -116,6 +118,7 @@ impl Naive {
             Command::Enqueue(enqueue) => self.enqueue(enqueue),
             Command::Dequeue(dequeue) => Ok(Response::Dequeue { deleted: self.dequeue(dequeue) }),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
+            Command::Cancel(cancel) => Ok(Response::Cancel { ended: self.cancel(cancel) }),
             Command::Announce(member) => {
                 self.members.insert(member.id, member.clone());
                 Ok(Response::Announce)
@@ -157,6 +160,7 @@ impl Naive {
         }
         self.leases.remove(&id);
         self.granted_at.remove(&id);
+        self.cancelled.retain(|(lease, _)| *lease != id);
     }
 
     pub(crate) fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {

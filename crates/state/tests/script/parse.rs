@@ -188,10 +188,6 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
         }
         "unlock" => Command::Dequeue(Dequeue { key: words.bytes("a key")?, by: DequeueBy::Lock }),
         "lock" | "campaign" | "proclaim" | "withdraw" => place(verb, &mut words)?,
-        "give-back" => {
-            let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
-            Command::Dequeue(Dequeue { by: DequeueBy::Attempt(attempt), key: words.bytes("a key")? })
-        }
         "announce" => {
             let (id, name) = (words.number("an id")?, words.next("a name")?.to_owned());
             let client_urls = words.next("URLs")?.split(',').map(str::to_owned).collect();

@@ -1,18 +1,22 @@
-//! The one place that turns values into bytes and back, for the disk and for peers.
+//! Encodes and decodes all values that are stored on disk or sent to peers.
 //!
-//! A record is `format byte · CRC-32C (4 bytes, little endian) · kind byte · body`; the checksum covers format, kind and body. The
-//! body is bincode (its standard configuration, variable-length integers, with a size limit), so that a corrupt length can neither
-//! allocate without bound nor read past the end. An entry's body ends with the pack as it is: its commands were encoded when they
-//! were proposed and are not touched again until `apply`.
+//! A record is `format byte · CRC-32C (4 bytes, little endian) · kind byte · body`; the checksum
+//! covers format, kind and body. The body is bincode (its standard configuration, variable-length
+//! integers, with a size limit), so that a corrupt length can neither allocate without bound nor
+//! read past the end. An entry's body ends with the pack unchanged: its commands were encoded when
+//! they were proposed and are not decoded until `apply`.
 //!
-//! bincode is no longer maintained. This module is its only user: another codec is another format byte, decided here.
+//! bincode is no longer maintained. This module is its only user: another codec is another format
+//! byte, decided here.
 //!
-//! 1. Decoding never panics and never believes a record with a wrong checksum, format, kind, or with bytes left over.
-//! 2. Encodings are append-only: golden bytes of every kind and every command are kept in `tests/golden.rs`.
+//! 1. Decoding never panics, and refuses a record with a wrong checksum, format or kind, or with
+//!    bytes left over.
+//! 2. Encodings are append-only: golden bytes of every kind and every command are kept in
+//!    `tests/golden.rs`.
 
 mod records;
 
-pub(crate) use records::{AcknowledgedRecord, PlaceRecord, Registration, SweepProgress};
+pub(crate) use records::{AcknowledgedRecord, LocationRecord, Registration, SweepProgress};
 pub use records::{
     decode_entry, decode_log_id, decode_membership, decode_snapshot_meta, decode_vote, encode_entry, encode_log_id,
     encode_membership, encode_snapshot_meta, encode_vote,
@@ -30,7 +34,7 @@ pub const MAX_RECORD: usize = 64 << 20;
 const FORMAT: u8 = 1;
 const HEAD: usize = 6;
 
-/// Bytes that are not what they should be.
+/// Why bytes could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CodecError {
     #[error("a record of {0} bytes is too short")]
@@ -47,7 +51,7 @@ pub enum CodecError {
     Malformed { what: &'static str, reason: String },
 }
 
-/// What can be sealed, each under a kind of its own so that one cannot be taken for another.
+/// A type that can be sealed. Each has its own kind byte, so that no record is taken for another.
 pub(crate) trait Record: Serialize + DeserializeOwned {
     const KIND: u8;
     const NAME: &'static str;
@@ -63,7 +67,7 @@ fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
         .expect("plain data encodes, and a Vec takes any number of bytes");
 }
 
-/// Takes a value from the front of `bytes`; returns how many it took.
+/// Decodes a value at the front of `bytes`; returns it and the number of bytes used.
 fn take<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<(T, usize), CodecError> {
     bincode::serde::decode_from_slice(bytes, config())
         .map_err(|e| CodecError::Malformed { what, reason: e.to_string() })
@@ -86,7 +90,7 @@ fn checksum(kind_and_body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&[FORMAT]), kind_and_body)
 }
 
-/// The body of a sound record of this kind.
+/// The body of a record of this kind, after all checks.
 fn body_of(record: &[u8], kind: u8) -> Result<&[u8], CodecError> {
     if record.len() < HEAD {
         return Err(CodecError::Short(record.len()));
@@ -125,11 +129,11 @@ pub(crate) fn unseal<R: Record>(record: &[u8]) -> Result<R, CodecError> {
     Ok(value)
 }
 
-/// The form of a command that carries nothing but itself. Other forms will carry who asked for it.
+/// The form of a command without further fields. Other forms will carry the user that sent it.
 const PLAIN: u8 = 0;
 
-/// Appends one command: a byte that says its form, then the command, without a frame (the entry that
-/// carries it has one). Returns its size.
+/// Appends one command: a byte that says its form, then the command, without a frame (the entry
+/// that carries it has one). Returns its size.
 pub fn encode_command(command: &Command, out: &mut Vec<u8>) -> usize {
     let before = out.len();
     out.push(PLAIN);

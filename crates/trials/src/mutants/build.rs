@@ -4,7 +4,7 @@
 //!    changes and what depends on it, and nothing else.
 //! 2. A patch that does not fit is an error before anything is compiled.
 
-use super::{Mutant, patch::Patch};
+use super::Mutant;
 use anyhow::{Context, Result, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What of a repository a build does not read.
-const LEFT_OUT: [&str; 3] = [".git", "target", "docs"];
+const LEFT_OUT: [&str; 2] = [".git", "target"];
 
 /// The source that this program was built from.
 #[must_use]
@@ -50,7 +50,17 @@ impl Workshop {
         let copy = self.dir.join("source");
         copy_tree(&self.source, &copy, &mutant.patched(&self.source)?)?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--locked", "--quiet", "--profile", "checked", "-p", "conclave-server", "--bin", "conclave"]);
+        cargo.args([
+            "build",
+            "--locked",
+            "--quiet",
+            "--profile",
+            "checked",
+            "-p",
+            "conclave-server",
+            "--bin",
+            "conclave",
+        ]);
         cargo.env("CARGO_TARGET_DIR", self.dir.join("target"));
         let built = cargo.current_dir(&copy).output().context("cargo cannot be started")?;
         let said = String::from_utf8_lossy(&built.stderr);

@@ -34,12 +34,11 @@ impl Patch {
         let mut file: Option<PathBuf> = None;
         for line in text.lines() {
             if let Some(path) = line.strip_prefix("+++ ") {
-                let path = Path::new(path.split('\t').next().unwrap_or(path));
-                let path: PathBuf = path.components().skip(1).collect();
-                let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-                ensure!(inside && path.file_name().is_some(), "{line}: no path below b/");
-                files.insert(path.clone(), Vec::new());
-                file = Some(path);
+                let path = path.split('\t').next().and_then(|path| path.strip_prefix("b/")).map(Path::new);
+                let below = |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+                let path = path.filter(below).with_context(|| format!("{line}: no path below b/"))?;
+                files.insert(path.to_owned(), Vec::new());
+                file = Some(path.to_owned());
             } else if line.starts_with("--- ") || line.starts_with("diff ") || line.starts_with("index ") {
                 file = None;
             } else if let Some(hunks) = file.as_ref().and_then(|file| files.get_mut(file)) {
@@ -91,7 +90,8 @@ impl Hunk {
         let lines: Vec<&str> = text.lines().collect();
         let places = lines.windows(self.before.len()).enumerate().filter(|(_, window)| *window == self.before);
         let places: Vec<usize> = places.map(|(at, _)| at).collect();
-        let shown = || self.before.iter().find(|line| !line.trim().is_empty()).map_or("", |line| line.trim());
+        let has_words = |line: &&String| line.contains(char::is_alphanumeric);
+        let shown = || self.before.iter().find(has_words).map_or("", |line| line.trim());
         let at = match places[..] {
             [at] => at,
             [] => bail!("the lines from {:?} on are not there", shown()),
@@ -128,7 +128,10 @@ A comment.
 
     #[test]
     fn a_hunk_is_applied_wherever_its_lines_stand() {
-        assert_eq!(applied(PATCH, "zero\n\none\ntwo\nthree\nfour\n").expect("it fits"), "zero\n\none\n2\nthree\nfour\n");
+        assert_eq!(
+            applied(PATCH, "zero\n\none\ntwo\nthree\nfour\n").expect("it fits"),
+            "zero\n\none\n2\nthree\nfour\n"
+        );
         let second = format!("{PATCH}@@ -9 +9,2 @@\n five\n+six\n");
         assert_eq!(applied(&second, "one\ntwo\nthree\nfive\n").expect("it fits"), "one\n2\nthree\nfive\nsix\n");
     }
@@ -155,7 +158,9 @@ A comment.
         for text in ["", "words", head, &format!("{head}@@ @@\n one\n"), &format!("{head}@@ @@\n+one\n")] {
             assert!(Patch::parse(text).is_err(), "{text:?}");
         }
-        assert!(Patch::parse(&format!("{head} one\n")).is_err() && Patch::parse(&format!("{head}@@ @@\n*one\n")).is_err());
+        assert!(
+            Patch::parse(&format!("{head} one\n")).is_err() && Patch::parse(&format!("{head}@@ @@\n*one\n")).is_err()
+        );
         for path in ["/etc/passwd", "b/../x", "x"] {
             assert!(Patch::parse(&format!("--- a/x\n+++ {path}\n@@ @@\n-one\n+two\n")).is_err(), "{path}");
         }

@@ -27,7 +27,7 @@ use super::{
     plan::Plan,
     workload::{OF_ETCD, WORKLOADS},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use conclave_api::conclave::v1::{Limits, SetLimitsRequest, claims_client::ClaimsClient};
 use crew::Crew;
 use nemesis::Nemesis;

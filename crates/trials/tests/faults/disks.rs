@@ -1,8 +1,16 @@
 //! Faults of disks, and loss of power.
 
-use super::kit::{MOMENT, LONG, start, hold, puts};
-use conclave_trials::{env::{Capability, Effect, Fault, Host, NotPossible, Target}, figure};
-use std::{io::{ErrorKind, Write}, path::Path, thread::sleep, time::{Duration, Instant}};
+use super::kit::{LONG, MOMENT, hold, puts, start};
+use conclave_trials::{
+    env::{Capability, Effect, Fault, Host, NotPossible, Target},
+    figure,
+};
+use std::{
+    io::{ErrorKind, Write},
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn power_loss_takes_what_was_not_synced_and_nothing_else() {

@@ -1,9 +1,18 @@
 //! The environment itself: what is possible, runs side by side, etcd, and a harness that is killed.
 
-use super::kit::{MOMENT, LONG, setup, start, hold, connects, puts};
+use super::kit::{LONG, MOMENT, connects, hold, puts, setup, start};
 use anyhow::{Context, Result, ensure};
-use conclave_trials::{env::{Capability, Env, Fault, Host, Setup, Target, Who, doctor, remains, sweep}, figure};
-use std::{io::{BufRead, BufReader}, path::Path, process::{Command, Stdio}, thread::sleep, time::{Duration, Instant}};
+use conclave_trials::{
+    env::{Capability, Env, Fault, Host, Setup, Target, Who, doctor, remains, sweep},
+    figure,
+};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn the_doctor_says_what_is_there() {

@@ -1,8 +1,17 @@
 //! An environment for one test, and what is asked of it.
 
 use conclave_api::{etcdserverpb::PutRequest, etcdserverpb::kv_client::KvClient};
-use conclave_trials::{binary, figure, env::{Capabilities, Capability, Env, Evidence, Fault, Host, Setup, Target, World, remains}};
-use std::{net::{SocketAddr, TcpStream, UdpSocket}, sync::Arc, thread::sleep, time::Duration};
+use conclave_trials::{
+    binary,
+    env::{Capabilities, Capability, Env, Evidence, Fault, Host, Setup, World, remains},
+    figure,
+};
+use std::{
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::Arc,
+    thread::sleep,
+    time::Duration,
+};
 use tempfile::TempDir;
 
 pub(crate) const MOMENT: Duration = Duration::from_millis(600);

@@ -1,8 +1,13 @@
 //! Faults of the network.
 
-use super::kit::{MOMENT, LONG, Trial, setup, start, hold, for_a_moment, ip, connects, datagrams, hears, puts};
+use super::kit::{LONG, MOMENT, Trial, connects, datagrams, for_a_moment, hears, hold, ip, puts, setup, start};
 use conclave_trials::env::{Env, Fault, Host, Mode, NotPossible, Scope, Setup, Target};
-use std::{io::{ErrorKind, Read, Write}, net::TcpStream, thread::sleep, time::{Duration, Instant}};
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn partitions_cut_what_they_name_and_nothing_else() {

@@ -1,8 +1,14 @@
 //! Members and clients are killed, stopped, starved, and skewed.
 
-use super::kit::{MOMENT, LONG, setup, start, hold, for_a_moment, puts};
+use super::kit::{LONG, MOMENT, for_a_moment, hold, puts, start};
 use conclave_trials::env::{Capability, Effect, Fault, Host, NodeState, NotPossible, Target, Who, now_ns};
-use std::{io::{BufRead, BufReader}, path::Path, process::Command, thread::sleep, time::{Duration, Instant}};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 #[test]
 fn processes_are_killed_restarted_and_stopped() {
@@ -67,7 +73,8 @@ fn clients_are_stopped_skewed_and_killed() {
     let Some(trial) = start(&[Capability::Preload], |setup| setup.nodes = 1) else { return };
     // Three columns: the host's clock, libc's monotonic clock, both in nanoseconds, and libc's wall clock in seconds.
     let program = std::env::current_exe().unwrap().display().to_string();
-    let args = ["-c", "TRIALS_ROLE=clock exec \"$0\" --exact processes::clock_reader --nocapture", &program].map(str::to_owned);
+    let args = ["-c", "TRIALS_ROLE=clock exec \"$0\" --exact processes::clock_reader --nocapture", &program]
+        .map(str::to_owned);
     let process = trial.spawn_client(0, Path::new("/bin/sh"), &args).unwrap();
     let mut lines = BufReader::new(process.stdout().unwrap()).lines();
     let mut read = || -> [i64; 3] {

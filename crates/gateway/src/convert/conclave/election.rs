@@ -72,7 +72,6 @@ pub fn leave(request: v1::LeaveRequest) -> Result<Operation, BadField> {
         election: election(request.election)?,
         candidate: text("candidate", request.candidate)?,
         instance: optional_text("instance", request.instance)?,
-        attempt: 0,
     };
     Ok((of_one(request.caller)?, CoordBody::Leave(leave)))
 }

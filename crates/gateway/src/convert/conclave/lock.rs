@@ -77,7 +77,7 @@ pub fn release(request: v1::ReleaseRequest) -> Result<(Caller, Release), BadFiel
     if cooldown_ms != 0 && !evict {
         return Err(Problem::Other("is set without evict; only who is evicted is kept away").of("cooldown_ms"));
     }
-    Ok((who, Release { fence, evict, cooldown_ms: fields::millis("cooldown_ms", cooldown_ms)?, attempt: 0 }))
+    Ok((who, Release { fence, evict, cooldown_ms: fields::millis("cooldown_ms", cooldown_ms)? }))
 }
 
 /// A look at a lock.

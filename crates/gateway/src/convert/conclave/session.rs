@@ -3,7 +3,7 @@
 use super::{BadField, millis};
 use conclave_api::conclave::v1;
 use conclave_api::etcdserverpb::ResponseHeader;
-use conclave_node::lease_keeper::KeepAlive;
+use conclave_node::keeper::{Kept, whole_millis};
 use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ELECTIONS: u32 = 3;
 /// The TTL in milliseconds below which no session is opened.
 #[must_use]
 pub fn shortest_session(election_timeout: Duration) -> u64 {
-    conclave_node::lease_keeper::whole_millis(election_timeout.saturating_mul(ELECTIONS))
+    whole_millis(election_timeout.saturating_mul(ELECTIONS))
 }
 
 /// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's choice.
@@ -29,8 +29,8 @@ pub fn opened(header: ResponseHeader, session: LeaseId, ttl_ms: u64) -> v1::Open
 
 /// A session that is gone has TTL 0; that is no error.
 #[must_use]
-pub fn kept(header: ResponseHeader, session: LeaseId, kept: KeepAlive) -> v1::KeepSessionResponse {
-    v1::KeepSessionResponse { header: Some(header), session, ttl_ms: kept.ttl_millis }
+pub fn kept(header: ResponseHeader, session: LeaseId, kept: Kept) -> v1::KeepSessionResponse {
+    v1::KeepSessionResponse { header: Some(header), session, ttl_ms: whole_millis(kept.span) }
 }
 
 #[cfg(test)]

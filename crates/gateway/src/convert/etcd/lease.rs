@@ -6,7 +6,7 @@ use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
     LeaseStatus, LeaseTimeToLiveResponse, ResponseHeader,
 };
-use conclave_node::lease_keeper::KeepAlive;
+use conclave_node::keeper::{Kept, whole_millis};
 use conclave_state::{Command, LeaseGrant, LeaseId};
 use std::time::Duration;
 
@@ -50,14 +50,17 @@ pub fn lease_granted(header: ResponseHeader, id: LeaseId, ttl_ms: u64) -> LeaseG
 
 /// A lease that is gone has TTL 0; that is no error on this wire.
 #[must_use]
-pub fn lease_kept_alive(header: ResponseHeader, id: LeaseId, kept: KeepAlive) -> LeaseKeepAliveResponse {
-    LeaseKeepAliveResponse { header: Some(header), id, ttl: kept.ttl }
+pub fn lease_kept_alive(header: ResponseHeader, id: LeaseId, kept: Kept) -> LeaseKeepAliveResponse {
+    let ttl_ms = whole_millis(kept.span);
+    // Not more than there is, as whoever holds by it counts on it; but 0 would mean that it is gone.
+    let ttl = i64::try_from(ttl_ms / 1000).unwrap_or(i64::MAX).max(i64::from(ttl_ms > 0));
+    LeaseKeepAliveResponse { header: Some(header), id, ttl }
 }
 
 /// What is known of a living lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseLife {
-    pub remaining_seconds: i64,
+    pub remaining: Duration,
     pub granted_seconds: i64,
     /// Filled if asked for.
     pub keys: Vec<Bytes>,
@@ -66,14 +69,11 @@ pub struct LeaseLife {
 /// A lease that is not there has TTL −1; that is no error on this wire.
 #[must_use]
 pub fn lease_time_to_live(header: ResponseHeader, id: LeaseId, life: Option<LeaseLife>) -> LeaseTimeToLiveResponse {
-    let life = life.unwrap_or(LeaseLife { remaining_seconds: -1, granted_seconds: 0, keys: Vec::new() });
-    LeaseTimeToLiveResponse {
-        header: Some(header),
-        id,
-        ttl: life.remaining_seconds,
-        granted_ttl: life.granted_seconds,
-        keys: life.keys,
-    }
+    let Some(LeaseLife { remaining, granted_seconds, keys }) = life else {
+        return LeaseTimeToLiveResponse { header: Some(header), id, ttl: -1, ..LeaseTimeToLiveResponse::default() };
+    };
+    let ttl = i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX);
+    LeaseTimeToLiveResponse { header: Some(header), id, ttl, granted_ttl: granted_seconds, keys }
 }
 
 #[must_use]
@@ -105,6 +105,14 @@ mod tests {
         assert_eq!(grant(LONGEST_TTL_SECONDS, 0).unwrap().ttl_ms, LONGEST_TTL_SECONDS.unsigned_abs() * 1000);
         assert_eq!(grant(LONGEST_TTL_SECONDS + 1, 0), Err(Invalid::LeaseTtlTooLarge));
         assert_eq!(grant(5, -7).unwrap().id, -7);
+    }
+
+    #[test]
+    fn a_ttl_is_told_in_whole_seconds_and_is_0_only_if_the_lease_is_gone() {
+        for (millis, ttl) in [(0, 0), (1, 1), (999, 1), (1_999, 1), (60_000, 60)] {
+            let kept = Kept { span: Duration::from_millis(millis), revision: 3 };
+            assert_eq!(lease_kept_alive(ResponseHeader::default(), 9, kept).ttl, ttl);
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) async fn look<T: Send + 'static>(
     if !serializable {
         gateway.node.reader.barrier().await.map_err(not_read)?;
     }
-    let (view, revision) = crate::coordination::snapshot(&gateway.node.state).map_err(fault)?;
+    let (view, revision) = crate::follow::snapshot(&gateway.node.state).map_err(fault)?;
     let found = if long { gateway.node.reader.long(move || read(&view)).await.map_err(internal)? } else { read(&view) };
     Ok((found.map_err(fault)?, revision))
 }

@@ -5,3 +5,4 @@ mod decide;
 pub mod elections;
 pub mod locks;
 pub mod sessions;
+pub(crate) mod values;

@@ -82,6 +82,6 @@ impl Sessions for SessionsService {
 }
 
 async fn keep(gateway: Arc<Gateway>, session: LeaseId) -> Result<KeepSessionResponse, Status> {
-    let kept = gateway.node.leases.keep_alive(session).await.map_err(not_read)?;
+    let kept = gateway.node.leases.renew(session).await.map_err(not_read)?;
     Ok(convert::kept(gateway.header(kept.revision), session, kept))
 }

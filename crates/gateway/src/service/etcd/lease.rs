@@ -59,7 +59,7 @@ impl LeaseService {
             }
         };
         let remaining = self.gateway.node.leases.remaining(id).await.map_err(not_read)?;
-        let life = remaining.map(|remaining_seconds| LeaseLife { remaining_seconds, granted_seconds, keys });
+        let life = remaining.map(|remaining| LeaseLife { remaining, granted_seconds, keys });
         Ok((revision, life))
     }
 }
@@ -136,6 +136,6 @@ impl Lease for LeaseService {
 }
 
 async fn renew(gateway: Arc<Gateway>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {
-    let kept = gateway.node.leases.keep_alive(id).await.map_err(not_read)?;
+    let kept = gateway.node.leases.renew(id).await.map_err(not_read)?;
     Ok(convert::lease_kept_alive(gateway.header(kept.revision), id, kept))
 }

@@ -110,7 +110,7 @@ impl Maintenance for MaintenanceService {
     async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         admit(&self.0, request)?;
         let state = self.0.node.state.clone();
-        self.0.node.defragment.run(move || state.reclaim()).await.map_err(internal)?;
+        self.0.node.defragment.run(move || state.compact_now()).await.map_err(internal)?;
         Ok(Response::new(DefragmentResponse { header: Some(self.0.header(self.0.node.state.revision())) }))
     }
 

@@ -1,7 +1,6 @@
 //! The hub against the real state machine over a [`MemoryView`], read back through the wire's own encoding.
 
 mod compaction;
-pub(crate) mod counted;
 mod delivery;
 mod model;
 mod pages;
@@ -12,17 +11,14 @@ mod slow;
 use super::codec::Reply;
 use super::hub::{WatchConfig, WatchHub};
 use super::outbox::Responses;
-use super::source::{HistorySource, HistoryView, ViewHistory};
+use crate::follow::History;
+use crate::follow::tests::store::{Inline, Source, Store};
 use bytes::Bytes;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{
     ResponseHeader, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
 };
-use conclave_state::read::{self, Bounds};
-use conclave_state::{
-    Changes, Command, DeleteRange, Fault, KeyRange, Machine, MemoryView, Op, Position, Put, Txn, sweep,
-};
-use counted::{CountedView, Inline};
+use conclave_state::{Changes, Command, DeleteRange, KeyRange, Op, Put, Txn};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use prost::Message;
@@ -32,41 +28,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
-
-struct Store {
-    machine: Machine,
-    view: MemoryView,
-    index: u64,
-}
-
-impl Store {
-    fn apply(&mut self, commands: &[Command]) -> Changes {
-        let mut batch = self.machine.begin(&self.view);
-        for command in commands {
-            self.index += 1;
-            batch.apply(Position { index: self.index, term: 1 }, command, false).unwrap();
-        }
-        let changes = batch.finish();
-        self.view.write(&changes.writes);
-        changes
-    }
-}
-
-struct MemorySource {
-    store: Arc<Mutex<Store>>,
-    inline: Inline,
-}
-
-impl HistorySource for MemorySource {
-    fn bounds(&self) -> Bounds {
-        read::meta(&self.store.lock().view).unwrap().bounds()
-    }
-
-    fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
-        let (view, inline) = (self.store.lock().view.clone(), self.inline.clone());
-        Ok(Box::new(ViewHistory::new(CountedView { view, inline })?))
-    }
-}
 
 struct World {
     store: Arc<Mutex<Store>>,
@@ -81,31 +42,25 @@ impl World {
     }
 
     fn with(config: WatchConfig) -> World {
-        let view = MemoryView::new();
-        let machine = Machine::load(&view).unwrap();
-        let store = Arc::new(Mutex::new(Store { machine, view, index: 0 }));
-        let inline = Inline::new();
-        let hub = WatchHub::new(Arc::new(MemorySource { store: store.clone(), inline: inline.clone() }), config);
-        World { store, hub, inline }
+        let source = Source::new();
+        let hub = WatchHub::new(History::new(Arc::new(source.clone())), config);
+        World { store: source.store, hub, inline: source.inline }
     }
 
     fn apply(&self, commands: &[Command]) -> Changes {
-        let changes = self.store.lock().apply(commands);
+        let changes = self.apply_unseen(commands);
         self.hub.observe(&changes);
         changes
     }
 
     /// What a snapshot brought: in the state, but never seen as events.
     fn apply_unseen(&self, commands: &[Command]) -> Changes {
-        self.store.lock().apply(commands)
+        self.store.lock().apply(commands).1
     }
 
     fn compact(&self, revision: i64) {
         self.apply(&[Command::Compact { revision }]);
-        let store = &mut *self.store.lock();
-        let (rows, next) = sweep::sweep(&store.view, 0, revision, usize::MAX).unwrap();
-        assert_eq!(next, None);
-        store.view.remove(&rows);
+        self.store.lock().sweep(revision);
     }
 
     fn client(&self) -> Client {

@@ -1,10 +1,11 @@
 //! What one page of history may cost.
 
 use super::super::catchup::Replay;
-use super::super::interest::{Interest, Span};
+use super::super::groups::Interest;
 use super::super::registry::{Late, Page, Served};
-use super::super::source::PAGE;
 use super::*;
+use crate::follow::Span;
+use crate::follow::history::PAGE;
 
 fn late(slot: usize, key: &str, next: i64, previous: bool) -> Late {
     // Distinct ranges that hold the same keys.
@@ -15,7 +16,7 @@ fn late(slot: usize, key: &str, next: i64, previous: bool) -> Late {
 
 fn read(world: &World, late: Vec<Late>, room: usize) -> Page {
     let to = world.store.lock().machine.revision();
-    let source = MemorySource { store: world.store.clone(), inline: world.inline.clone() };
+    let source = Source { store: world.store.clone(), inline: world.inline.clone() };
     Replay { late, to, response_bytes: 10_000, room }.read(&source, PAGE).unwrap().unwrap()
 }
 

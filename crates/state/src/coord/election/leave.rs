@@ -1,6 +1,7 @@
 //! Leaving: by oneself, by somebody else's hand, and the end of the whole election.
 
 use super::Told;
+use super::enter::place;
 use crate::coord::row::{self, Cause, must};
 use crate::coord::{CoordResponse, Evict, EvictEverywhere, Kind, Leave, Name, keys};
 use crate::machine::{Batch, Stop};
@@ -9,14 +10,31 @@ use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
     pub(in crate::coord) fn leave(&mut self, session: LeaseId, leave: &Leave) -> Result<CoordResponse, Stop> {
-        let Leave { election: name, candidate: id, instance, attempt } = leave;
+        let Leave { election: name, candidate: id, instance } = leave;
         let mut edit = self.open(name)?;
-        let meant = *attempt == 0 || self.attempt_at(name, id)? == Some(*attempt);
-        let row = self.candidate(name, id)?.filter(|row| meant && row.is_left_by(session, instance.as_deref()));
+        let row = self.candidate(name, id)?.filter(|row| row.is_left_by(session, instance.as_deref()));
         let Some(row) = row else { return Ok(self.tell(&edit, false, id)?) };
         self.take_out(&mut edit, id, &row, Cause::Left)?;
         self.close(&mut edit, &Told::new(Cause::Left, id))?;
         Ok(self.tell(&edit, true, id)?)
+    }
+
+    /// Takes a candidate out for an attempt that gives up. Gives whether it was taken out.
+    pub(crate) fn cancel_candidate(
+        &mut self,
+        session: LeaseId,
+        attempt: u64,
+        name: &Name,
+        id: &str,
+    ) -> Result<bool, Fault> {
+        let Some(row) = self.candidate(name, id)?.filter(|row| row.lease == session) else { return Ok(false) };
+        let mut edit = self.open(name)?;
+        if self.attempt_cancelled(place(session, name, id), attempt)?.decide(|| Ok(edit.leads(id)))? {
+            return Ok(false);
+        }
+        self.take_out(&mut edit, id, &row, Cause::Left)?;
+        self.close(&mut edit, &Told::new(Cause::Left, id))?;
+        Ok(true)
     }
 
     pub(in crate::coord) fn evict(&mut self, evict: &Evict) -> Result<CoordResponse, Stop> {

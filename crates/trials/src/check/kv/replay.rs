@@ -4,9 +4,7 @@ use super::super::{
     timeline::{Timeline, Version},
     verdict::{Flaw, violation},
 };
-use crate::history::{
-    Answer, Call, Guard, GuardTarget, Kv, KvAnswer, KvCall, NEVER, Op, Outcome, TxnOp, TxnResult,
-};
+use crate::history::{Answer, Call, Guard, GuardTarget, Kv, KvAnswer, KvCall, NEVER, Op, Outcome, TxnOp, TxnResult};
 use std::collections::BTreeMap;
 
 /// An operation's place in the order.

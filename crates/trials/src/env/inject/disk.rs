@@ -110,8 +110,7 @@ fn sync_by_strace(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Resu
     let mut attached = Vec::new();
     for node in nodes {
         let Some(pid) = world.nodes[*node].pid() else { return Err(no("a node is down").into()) };
-        let trace =
-            world.out().join(format!("{}.strace-{}", world.nodes[*node].site.name, crate::env::now_ns()));
+        let trace = world.out().join(format!("{}.strace-{}", world.nodes[*node].site.name, crate::env::now_ns()));
         attached.push((*node, Some(pid), Strace::attach(world.id(), pid, tamper, trace)?));
     }
     Ok(Box::new(move |world| {

@@ -2,6 +2,9 @@
 
 mod taking;
 mod vacancy;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 mod watch;
 
 use super::decide::{Decided, decide, look, not_of_it};
@@ -19,6 +22,7 @@ use conclave_api::conclave::v1::{
     WatchClaimRequest,
 };
 use conclave_api::etcdserverpb::ResponseHeader;
+use conclave_node::keeper::whole_millis;
 use conclave_state::coord::{read, token as tokens};
 use conclave_state::{CoordBody, CoordResponse, Name, Token};
 use futures::stream::BoxStream;
@@ -76,7 +80,7 @@ impl ClaimsService {
         let timer = state.filter(|state| state.pins == 0).and_then(|state| state.holder.as_ref()).map(|h| h.timer);
         match timer {
             Some(timer) if timer != 0 && !serializable => {
-                self.gateway.node.timers.remaining(timer).await.ok().flatten().unwrap_or(0)
+                self.gateway.node.timers.remaining(timer).await.ok().flatten().map_or(0, whole_millis)
             }
             _ => 0,
         }

@@ -11,22 +11,18 @@
 //! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended for this call; if it is over, the
 //!    claim is denied, in the name of whoever holds it now.
 //! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
-//! 4. The revision of the answer to one who waited is one at which it was so: the tenure may be over, by a revocation, when the answer is made.
-//! 5. A place in line belongs to a session, and an instance in it, not to the call. A call that ends leaves it: the next one finds it again.
 
 use super::super::decide::{Decided, decide, look};
 use crate::convert::conclave::Caller;
 use crate::convert::conclave::claim::result;
-use crate::coordination::Span;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
-use crate::status::{dedupe_id_reused, internal, not_read, rejected, text};
+use crate::status::{dedupe_id_reused, not_read, text};
 use conclave_api::conclave::v1;
-use conclave_node::lease_keeper::whole_millis;
-use conclave_node::timer_keeper::Extension;
+use conclave_node::keeper::{Extension, whole_millis};
+use conclave_state::coord::instance_of;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
-use conclave_state::coord::{claim_waiter_key, instance_of};
-use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Rejection, Twin};
+use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Twin};
 use futures::TryFutureExt;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -40,23 +36,23 @@ const FEW: usize = 64;
 const ROWS: usize = 512;
 
 pub(super) struct Taking<'a> {
-    gateway: &'a Gateway,
+    pub(super) gateway: &'a Gateway,
     quota: &'a Quota,
     /// When the call was known here: after it was made.
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 /// One item's fate.
 #[derive(Clone, Debug)]
-struct Told {
-    answer: ClaimAnswer,
-    guaranteed_ms: u64,
+pub(super) struct Told {
+    pub(super) answer: ClaimAnswer,
+    pub(super) guaranteed_ms: u64,
 }
 
 /// A tenure that lasts for so long from now at least.
-struct Hold {
-    fence: i64,
-    millis: u64,
+pub(super) struct Hold {
+    pub(super) fence: i64,
+    pub(super) millis: u64,
 }
 
 impl<'a> Taking<'a> {
@@ -160,6 +156,11 @@ impl<'a> Taking<'a> {
     }
 
     async fn command(&self, caller: &Caller, items: Vec<Claim>) -> Result<(i64, Vec<ClaimAnswer>), Status> {
+        let items = match <[Claim; 1]>::try_from(items) {
+            Ok([item]) if item.wait => return self.propose_to_wait(caller, item).await,
+            Ok(item) => item.into(),
+            Err(items) => items,
+        };
         let count = items.len();
         let Decided { revision, answer } = decide(self.gateway, caller.clone(), CoordBody::Claim(items)).await?;
         match answer {
@@ -204,7 +205,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Has the tenure that is meant last on, from now; or tells who holds the claim instead. With the revision at which that was so.
-    async fn hold(
+    pub(super) async fn hold(
         &self,
         item: &Claim,
         is_meant: impl Fn(&HolderState) -> bool,
@@ -236,46 +237,6 @@ impl<'a> Taking<'a> {
         }
         Err(text::TIMED_OUT.status())
     }
-
-    /// Waits until the place in line is gone, and tells what it became, with the revision at which it was so.
-    async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<(i64, Told), Status> {
-        let own = Span::key(claim_waiter_key(&item.claim, ticket));
-        let mut place = self.gateway.coordination.subscribe(own, None);
-        loop {
-            let name = item.claim.clone();
-            let (first, revision) = look(self.gateway, true, false, move |view| {
-                read::claim_waiting(view, &name, ticket.saturating_sub(1), 1)
-            })
-            .await?;
-            if first.first().is_none_or(|waiter| waiter.ticket != ticket) {
-                break;
-            }
-            place.skip(revision);
-            tokio::select! {
-                changed = place.stirred() => changed.map_err(internal)?,
-                () = self.gateway.node.stopping.cancelled() => return Err(text::STOPPED.status()),
-            }
-        }
-        drop(place);
-        // Before the tenure is extended: so long the call has lasted at least when the guaranteed time begins, by any clock.
-        let waited = self.began.elapsed();
-        let waited = whole_millis(waited - waited / 50);
-        let is_own = |tenure: &HolderState| tenure.holder == item.holder && is_same(caller, item, tenure);
-        let (at, held) = self.hold(item, is_own).await?;
-        match held {
-            Ok(Hold { fence, millis }) => {
-                Ok((at, Told { answer: ClaimAnswer::Taken { fence, timer: 0 }, guaranteed_ms: waited + millis }))
-            }
-            Err(holder) => {
-                let session = caller.session;
-                let ended = move |view: &_| conclave_state::read::lease_ttl(view, session);
-                if session != 0 && look(self.gateway, true, false, ended).await?.0.is_none() {
-                    return Err(rejected(Rejection::LeaseNotFound));
-                }
-                Ok((at, Told { answer: denied(holder), guaranteed_ms: 0 }))
-            }
-        }
-    }
 }
 
 /// A name counts once in a request.
@@ -291,11 +252,11 @@ fn is_of(tenure: &HolderState, item: &Claim, fence: i64) -> bool {
 }
 
 /// Whether the tenure is this caller's, as far as no session has ended.
-fn is_same(caller: &Caller, item: &Claim, tenure: &HolderState) -> bool {
+pub(super) fn is_same(caller: &Caller, item: &Claim, tenure: &HolderState) -> bool {
     tenure.session == caller.session && tenure.instance == instance_of(caller.session, &item.instance)
 }
 
-fn denied(holder: Option<HolderState>) -> ClaimAnswer {
+pub(super) fn denied(holder: Option<HolderState>) -> ClaimAnswer {
     match holder {
         Some(HolderState { holder, instance, fence, .. }) => ClaimAnswer::Denied { holder, instance, fence },
         None => ClaimAnswer::Denied { holder: String::new(), instance: String::new(), fence: 0 },

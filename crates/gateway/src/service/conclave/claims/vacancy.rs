@@ -5,7 +5,7 @@
 //! 2. Who waits costs a place in the topic of that claim, shared by all who wait for it.
 
 use super::super::decide::look;
-use crate::coordination::{Batch, Ended, Span};
+use crate::follow::{Batch, Ended, Span};
 use crate::gateway::Gateway;
 use crate::status::{internal, text};
 use conclave_api::conclave::v1::AwaitVacantResponse;
@@ -14,7 +14,7 @@ use conclave_state::{EventKind, Name};
 use tonic::Status;
 
 pub(super) async fn wait(gateway: &Gateway, claim: &Name, from: Option<i64>) -> Result<AwaitVacantResponse, Status> {
-    let mut tenures = gateway.coordination.subscribe(Span::prefix(tenures_prefix(claim)), from);
+    let mut tenures = gateway.feed.subscribe(Span::prefix(tenures_prefix(claim)), from);
     let name = claim.clone();
     let (state, revision) = look(gateway, false, false, move |view| read::claim(view, &name)).await?;
     if from.is_none() {

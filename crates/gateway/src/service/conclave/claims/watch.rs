@@ -4,9 +4,9 @@ use super::super::decide::look;
 use super::vacancy::ended;
 use crate::convert::conclave::cause;
 use crate::convert::conclave::claim::Watch;
-use crate::coordination::decode::{self, TenureValue};
-use crate::coordination::{Batch, Span, Subscription};
+use crate::follow::{Batch, Span, Subscription};
 use crate::gateway::Gateway;
+use crate::service::conclave::values::{self, TenureValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::fault;
 use conclave_api::conclave::v1::claim_event::Type;
@@ -26,7 +26,7 @@ pub(super) async fn events(
 ) -> Result<BoxStream<'static, Result<ClaimEvent, Status>>, Status> {
     let end = gateway.stream_end(require_leader)?;
     let Watch { claim, from, snapshot } = watch;
-    let mut tenures = gateway.coordination.subscribe(Span::prefix(tenures_prefix(&claim)), from);
+    let mut tenures = gateway.feed.subscribe(Span::prefix(tenures_prefix(&claim)), from);
     let mut first = None;
     if from.is_none() {
         let name = claim.clone();
@@ -56,7 +56,7 @@ fn present<V: View>(view: &V, claim: &Name) -> Result<(Option<HolderState>, Opti
     let holder = read::claim(view, claim)?.and_then(|state| state.holder);
     let key = holder.as_ref().map(|holder| tenure_key(claim, holder.fence));
     let shown = key.map(|key| store::version_at(view, &key, i64::MAX)).transpose()?.flatten();
-    Ok((holder, shown.and_then(|shown| decode::value(&shown.value))))
+    Ok((holder, shown.and_then(|shown| values::value(&shown.value))))
 }
 
 async fn following(gateway: &Gateway, tenures: &mut Subscription) -> Result<ClaimEvent, Status> {
@@ -78,7 +78,7 @@ async fn following(gateway: &Gateway, tenures: &mut Subscription) -> Result<Clai
 fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEvent, Fault> {
     // Not there any more if it was compacted meanwhile.
     let before = store::version_at(view, tenure, revision - 1)?;
-    let before: TenureValue = before.and_then(|kv| decode::value(&kv.value)).unwrap_or_default();
+    let before: TenureValue = before.and_then(|kv| values::value(&kv.value)).unwrap_or_default();
     let noted = match Shown::parse(tenure) {
         Some(Shown::Tenure { claim, .. }) => store::version_at(view, &revoked_key(&claim.namespace), revision)?,
         _ => None,
@@ -98,7 +98,7 @@ fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEven
 
 fn begun(batch: &Batch) -> Option<ClaimEvent> {
     batch.events.iter().find_map(|event: &Event| {
-        let value: TenureValue = decode::put(event)?;
+        let value: TenureValue = values::put(event)?;
         let Some(Shown::Tenure { fence, .. }) = Shown::parse(&event.kv.key) else { return None };
         let (holder, instance) = (value.holder.clone(), value.instance.clone());
         let (longest_ms, timer, session, shared) = (0, 0, 0, false);
@@ -124,7 +124,7 @@ fn of_tenure(r#type: Type, holder: Option<HolderState>, value: TenureValue) -> C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordination::tests::{World, coord_command, name};
+    use crate::follow::tests::{World, coord_command, name};
     use conclave_state::{Claim, CoordBody, Revoke};
 
     fn cause_of_end(world: &World, fence: i64, revision: i64) -> Cause {

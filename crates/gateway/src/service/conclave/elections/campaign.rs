@@ -12,9 +12,9 @@ use super::standing;
 use super::state::State;
 use crate::convert::conclave::election as convert;
 use crate::convert::conclave::{election::Campaign, token as wire_token};
-use crate::coordination::decode::{self, TermValue};
-use crate::coordination::{Batch, Ended, Feed, Span, Subscription};
+use crate::follow::{Batch, Ended, Feed, Span, Subscription};
 use crate::pending::{Calls, Pending};
+use crate::service::conclave::values::{self, TermValue};
 use crate::status::{fault, text};
 use conclave_api::conclave::v1::campaign_response::Now;
 use conclave_api::conclave::v1::{self, CampaignResponse};
@@ -252,7 +252,7 @@ fn why_gone(batch: Option<&Batch>, term_key: &[u8], candidate: &str) -> Option<S
     if event.kind == EventKind::Delete {
         return Some("the election was deleted".to_owned());
     }
-    Some(match decode::put::<TermValue>(event) {
+    Some(match values::put::<TermValue>(event) {
         Some(TermValue { cause: Some(cause), subject, reason, .. }) if subject == candidate => {
             let colon = if reason.is_empty() { "" } else { ": " };
             format!("{}{colon}{reason}", cause.word().replace('_', " "))

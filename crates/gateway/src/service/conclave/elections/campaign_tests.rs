@@ -3,7 +3,7 @@
 use super::campaign::Campaigns;
 use super::state::{self, Order, Seen, State};
 use crate::convert::conclave::{Caller, election::Campaign};
-use crate::coordination::tests::{World, name};
+use crate::follow::tests::{World, name};
 use crate::pending::Calls;
 use crate::pending::tests::{Fate, MOST_POLLS, TestLog, cancel_after, courses};
 use conclave_api::conclave::v1::campaign_response::Now;

@@ -5,11 +5,12 @@
 //! 1. Entering again finds what the first command did, so a command of unknown outcome is simply
 //!    proposed again. Where that would not be the same (a take-over, an expectation), a dedupe id of
 //!    the call's own makes it so.
-//! 2. A candidate that was found *leading already* is never released: an earlier call's client leads.
-//!    `apply` decides that, and knows by the attempt whether another member entered it since.
+//! 2. Whether a candidate that was found again is released is decided by `apply`, which knows who else
+//!    entered it.
 //! 3. A candidate belongs to one session and one instance in it. Calls of two sessions under one id are
 //!    counted apart, and neither releases what the other entered.
-//! 4. With `stay` the call owes nothing: its candidate stays when the call ends.
+//! 4. With `stay` the call owes nothing: its candidate stays when the call ends. The command names no
+//!    attempt, so no other call that finds the candidate ends it either.
 
 use super::state::{Seen, State};
 use crate::convert::conclave::{Caller, election::Campaign};
@@ -18,7 +19,9 @@ use crate::service::{response, unexpected};
 use crate::status::fault;
 use bytes::Bytes;
 use conclave_state::coord::{candidate_key, instance_of, read::CandidateState};
-use conclave_state::{Command, CoordBody, CoordResponse, Enter, LeaseId, Leave, Name, Outcome, Response as Answer};
+use conclave_state::{
+    Cancel, Command, CoordBody, CoordResponse, Enter, LeaseId, Name, Outcome, PlaceId, Response as Answer,
+};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -86,6 +89,7 @@ impl Request for Candidacy {
     }
 
     fn command(&self, attempt: u64) -> Command {
+        let attempt = if self.stay { 0 } else { attempt };
         self.caller.clone().command(CoordBody::Enter(Enter { attempt, ..self.enter.clone() }))
     }
 
@@ -98,13 +102,9 @@ impl Request for Candidacy {
         taken.map_or_else(Decided::Refused, Decided::Taken)
     }
 
-    fn goes_with_the_call(&self) -> bool {
-        !self.stay
-    }
-
-    fn release(&self, attempt: u64, _owed: Owed) -> Command {
+    fn release(&self, attempt: u64, _owed: Owed) -> Option<Command> {
         let (election, candidate) = (self.election().clone(), self.candidate().to_owned());
-        // Of no session: that of the call may be over.
-        Caller::default().command(CoordBody::Leave(Leave { election, candidate, instance: None, attempt }))
+        let place = PlaceId::Candidate { election, candidate };
+        (!self.stay).then(|| Command::Cancel(Cancel { session: self.session(), attempt, place }))
     }
 }

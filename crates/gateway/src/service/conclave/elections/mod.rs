@@ -42,7 +42,7 @@ impl ElectionsService {
         let campaigns = Campaigns {
             calls: gateway.calls.clone(),
             state: Arc::new(Applied(gateway.clone())),
-            feed: gateway.coordination.clone(),
+            feed: gateway.feed.clone(),
             lines: Arc::default(),
             stopping: gateway.node.stopping.clone(),
             leave_timeout: gateway.node.config.request_timeout(),

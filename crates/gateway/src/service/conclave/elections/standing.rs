@@ -2,9 +2,9 @@
 
 use crate::convert::conclave;
 use crate::convert::conclave::election::{self as convert, GetTerm};
-use crate::coordination::decode::{self, TermValue};
 use crate::gateway::Gateway;
 use crate::service::conclave::decide::{Decided, look, not_of_it};
+use crate::service::conclave::values::{self, TermValue};
 use crate::status::fault;
 use conclave_api::conclave::v1;
 use conclave_state::coord::read::{self, CandidateState, ElectionState};
@@ -24,7 +24,7 @@ const SHORT: usize = 1_000;
 pub(super) fn answer(gateway: &Gateway, name: &Name, decided: Decided) -> Result<v1::ElectionResponse, Status> {
     let Decided { revision, answer } = decided;
     let CoordResponse::Election { term, changed, standing } = answer else { return Err(not_of_it(&answer)) };
-    let (view, _) = crate::coordination::snapshot(&gateway.node.state).map_err(fault)?;
+    let (view, _) = crate::follow::snapshot(&gateway.node.state).map_err(fault)?;
     let leads = standing == Standing::Leads {};
     Ok(v1::ElectionResponse {
         header: Some(gateway.header(revision)),
@@ -42,7 +42,7 @@ fn whole(view: &StateView, name: &Name, mut term: v1::Term) -> Result<v1::Term, 
         return Ok(term);
     }
     let shown = store::version_at(view, &term_key(name), term.revision)?;
-    if let Some(TermValue { transfer_to, delayed, .. }) = shown.and_then(|kv| decode::value(&kv.value)) {
+    if let Some(TermValue { transfer_to, delayed, .. }) = shown.and_then(|kv| values::value(&kv.value)) {
         term.transfer_to = transfer_to;
         term.delayed = delayed != 0;
     }

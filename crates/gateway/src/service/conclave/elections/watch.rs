@@ -6,9 +6,9 @@
 //! 3. What is told of candidates is read at the event's own revision, from what was projected then.
 
 use crate::convert::conclave::{cause as wire_cause, election::Watch};
-use crate::coordination::decode::{self, CandidateValue, TermValue};
-use crate::coordination::{Batch, Span, Subscription, snapshot};
+use crate::follow::{Batch, Span, Subscription, snapshot};
 use crate::gateway::Gateway;
+use crate::service::conclave::values::{self, CandidateValue, TermValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::{fault, internal, not_read, rejected};
 use conclave_api::conclave::v1::election_event::Type;
@@ -53,7 +53,7 @@ pub(super) async fn run(
         gateway.node.reader.barrier().await.map_err(not_read)?;
     }
     let key = term_key(&name);
-    let changes = gateway.coordination.subscribe(Span::key(key.clone()), resume);
+    let changes = gateway.feed.subscribe(Span::key(key.clone()), resume);
     let from = resume.unwrap_or_default();
     let mut watching =
         Watching { gateway, name, key, changes, candidates, leaders_only, last: None, from, first: None };
@@ -122,7 +122,7 @@ impl Watching {
             Some(last) => last,
             None => self.before().map_err(fault)?,
         };
-        let now = decode::put::<TermValue>(event).unwrap_or_default();
+        let now = values::put::<TermValue>(event).unwrap_or_default();
         let deleted = event.kind == EventKind::Delete;
         let line_alone = !deleted && is_line_alone(&before, &now);
         self.last = Some(now.clone());
@@ -195,7 +195,7 @@ fn is_line_alone(before: &TermValue, now: &TermValue) -> bool {
 
 fn value_at(view: &StateView, key: &[u8], revision: i64) -> Result<TermValue, Fault> {
     let shown = read::version_at(view, key, revision)?;
-    Ok(shown.and_then(|kv| decode::value(&kv.value)).unwrap_or_default())
+    Ok(shown.and_then(|kv| values::value(&kv.value)).unwrap_or_default())
 }
 
 /// The leader first, then who waits, in order. Values of those who wait are not projected.
@@ -225,7 +225,7 @@ type Placed = ((bool, std::cmp::Reverse<i64>, i64), v1::Candidate);
 
 fn candidate(kv: KeyValue, term: &TermValue) -> Option<Placed> {
     let Some(Shown::Candidate { id, .. }) = Shown::parse(&kv.key) else { return None };
-    let CandidateValue { instance, priority, class, rank, joined, labels } = decode::value(&kv.value)?;
+    let CandidateValue { instance, priority, class, rank, joined, labels } = values::value(&kv.value)?;
     let place = (id != term.leader, std::cmp::Reverse(class), rank);
     let labels = labels.into_iter().collect();
     let session = kv.lease;

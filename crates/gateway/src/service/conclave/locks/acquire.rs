@@ -3,9 +3,7 @@
 //! That no place is left behind is the work of [`crate::pending`]. What is special here:
 //!
 //! 1. Every request is found again, by its client's dedupe id or by this member's attempt: a command
-//!    that is proposed twice takes effect once. What a call with a dedupe id owes while its command is
-//!    undecided is found out by asking the same again without waiting; any fence that this returns is
-//!    released.
+//!    that is proposed twice takes effect once, and a call that knows no fence can give its request up.
 //! 2. A request found again that is *held* already is not released: an earlier call's client may have
 //!    been told of it.
 //! 3. Answers may be remembered ones. Whether a fence is held is read from the state after the answer,
@@ -13,14 +11,15 @@
 //!    lost.
 
 use crate::convert::conclave::Caller;
-use crate::coordination::{Ended, Feed, Span, Subscription};
+use crate::follow::{Ended, Feed, Span, Subscription};
 use crate::pending::{Calls, Decided, Owed, Pending, Request};
 use crate::status::{fault, internal, rejected, text};
 use bytes::Bytes;
 use conclave_node::proposer::ProposeError;
 use conclave_state::coord::{self, read};
 use conclave_state::{
-    Acquire, Command, CoordBody, CoordResponse, Fault, LeaseId, LockPart, Outcome, Release, Response as Answer, View,
+    Acquire, Cancel, Command, CoordBody, CoordResponse, Fault, LeaseId, LockPart, Outcome, PlaceId, Response as Answer,
+    View,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +98,7 @@ impl Acquiring {
             session: caller.session,
             dedupe: caller.dedupe,
             id: caller.dedupe.unwrap_or_else(rand::random),
-            acquire: Arc::new(acquire),
+            acquire,
             wait_over,
             fence: 0,
             granted: None,
@@ -118,24 +117,19 @@ struct Entry {
     dedupe: Option<[u8; 16]>,
     /// Of the call itself if its client gave none: no other call asks for the same then.
     id: [u8; 16],
-    acquire: Arc<Acquire>,
+    acquire: Acquire,
     wait_over: Option<Instant>,
     fence: i64,
     granted: Option<Granted>,
 }
 
 impl Entry {
-    fn propose(&self, acquire: Acquire) -> Command {
-        let who = Caller { session: self.session, dedupe: self.dedupe, expect: None };
-        who.command(CoordBody::Acquire(acquire))
-    }
-
     /// The command, or an earlier one of the same id, was answered so.
     fn take(&mut self, fence: i64, held_since: i64, revision: i64) -> Result<Option<i64>, Status> {
         self.fence = fence;
         let fresh = fence == revision;
         if fence == 0 && !self.acquire.try_only {
-            // Remembered of a call that was cancelled before its command was decided.
+            // Remembered of a request that only tried, with the same dedupe id.
             return Err(text::LOCK_WITHDRAWN.status());
         }
         if fence == 0 || (fresh && held_since != 0) {
@@ -174,7 +168,8 @@ impl Request for Entry {
     }
 
     fn command(&self, attempt: u64) -> Command {
-        self.propose(Acquire { attempt, ..(*self.acquire).clone() })
+        let who = Caller { session: self.session, dedupe: self.dedupe, expect: None };
+        who.command(CoordBody::Acquire(Acquire { attempt, ..self.acquire.clone() }))
     }
 
     fn decided(&mut self, outcome: Outcome, _unknown: bool) -> Decided<Status> {
@@ -193,29 +188,14 @@ impl Request for Entry {
         self.acquire.try_only
     }
 
-    fn release(&self, attempt: u64, owed: Owed) -> Command {
-        match owed {
-            Owed::Incarnation(fence) => release(self.session, fence, attempt),
-            // All that the attempt was given, or would be given yet.
-            Owed::Unknown if self.dedupe.is_none() => release(self.session, 0, attempt),
-            // The first of the two commands in the log decides; the other gets its answer.
-            Owed::Unknown => self.propose(Acquire { attempt, try_only: true, wait_ms: 0, ..(*self.acquire).clone() }),
-        }
+    fn release(&self, attempt: u64, owed: Owed) -> Option<Command> {
+        let fence = match owed {
+            Owed::Incarnation(fence) => fence,
+            Owed::Unknown => 0,
+        };
+        let place = PlaceId::Request { fence, dedupe: self.dedupe };
+        Some(Command::Cancel(Cancel { session: self.session, attempt, place }))
     }
-
-    fn release_more(&self, attempt: u64, outcome: Outcome) -> Option<Command> {
-        match outcome.result {
-            Ok(Answer::Coord(CoordResponse::Lock { fence, .. })) if fence != 0 => {
-                Some(release(self.session, fence, attempt))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn release(session: LeaseId, fence: i64, attempt: u64) -> Command {
-    let who = Caller { session, ..Caller::default() };
-    who.command(CoordBody::Release(Release { fence, attempt, ..Release::default() }))
 }
 
 /// A call's place in the queues of its locks. It is released when this is dropped, unless it is kept.

@@ -9,7 +9,7 @@ mod watch;
 use self::acquire::{Acquiring, Granted, Place, Requests, Standing};
 use super::decide::{Decided, decide, look, not_of_it};
 use crate::convert::conclave::{self, lock as convert};
-use crate::coordination::snapshot;
+use crate::follow::snapshot;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader};
@@ -38,12 +38,8 @@ impl LocksService {
     #[must_use]
     pub fn new(gateway: Arc<Gateway>) -> LocksService {
         let requests = Arc::new(Applied(gateway.clone()));
-        let acquiring = Acquiring::new(
-            gateway.calls.clone(),
-            requests,
-            gateway.coordination.clone(),
-            gateway.node.stopping.clone(),
-        );
+        let acquiring =
+            Acquiring::new(gateway.calls.clone(), requests, gateway.feed.clone(), gateway.node.stopping.clone());
         LocksService { acquiring, quota: Quota::new(gateway.clone()), gateway }
     }
 

@@ -4,7 +4,7 @@
 //! goes is subtracted. A line that moves fast is told of in steps.
 
 use super::acquire::{Granted, Place, reached};
-use crate::coordination::{Batch, Ended, Span, Subscription};
+use crate::follow::{Batch, Ended, Span, Subscription};
 use crate::gateway::Gateway;
 use crate::status::{fault, internal, text};
 use conclave_api::conclave::v1::{AcquireProgress, acquire_progress::Now};

@@ -2,9 +2,9 @@
 
 use crate::convert::conclave::cause;
 use crate::convert::conclave::lock::WatchLock;
-use crate::coordination::decode::{self, LockValue};
-use crate::coordination::{Batch, Ended, Span, Subscription};
+use crate::follow::{Batch, Ended, Span, Subscription};
 use crate::gateway::Gateway;
+use crate::service::conclave::values::{self, LockValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::{fault, internal, not_read, read_failed, text};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ pub(super) async fn run(
         // So that nothing is shown that was over before the call.
         gateway.node.reader.barrier().await.map_err(not_read)?;
     }
-    let mut changes = gateway.coordination.subscribe(Span::prefix(prefix.clone()), watch.start);
+    let mut changes = gateway.feed.subscribe(Span::prefix(prefix.clone()), watch.start);
     let mut first = VecDeque::new();
     if watch.snapshot {
         let (found, revision) = snapshot(&gateway, prefix).await?;
@@ -77,7 +77,7 @@ async fn snapshot(gateway: &Gateway, prefix: Vec<u8>) -> Result<(VecDeque<LockEv
 
 /// The change that puts a key.
 fn begins(kv: &KeyValue) -> Option<Change> {
-    let value: LockValue = decode::value(&kv.value).unwrap_or_default();
+    let value: LockValue = values::value(&kv.value).unwrap_or_default();
     let (kind, fence) = match Shown::parse(&kv.key)? {
         Shown::LockHolder { fence, .. } => (Type::Held, fence),
         Shown::LockWaiter { fence, .. } => (Type::Waits, fence),
@@ -140,7 +140,7 @@ impl Live {
     /// Who it was, as the key said before; nothing if that is compacted.
     fn owner(&self, gone: &KeyValue) -> Result<String, Fault> {
         let before = read::version_at(&self.gateway.node.state.view(), &gone.key, gone.mod_revision - 1)?;
-        let value: Option<LockValue> = before.and_then(|kv| decode::value(&kv.value));
+        let value: Option<LockValue> = before.and_then(|kv| values::value(&kv.value));
         Ok(value.unwrap_or_default().owner)
     }
 }

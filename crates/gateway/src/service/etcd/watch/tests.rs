@@ -1,7 +1,9 @@
 //! The service over a real connection, with the generated client.
 
 use super::*;
-use crate::watch::{HistorySource, HistoryView, WatchConfig};
+use crate::follow::History;
+use crate::follow::{StateAt, StateSource};
+use crate::watch::WatchConfig;
 use bytes::Bytes;
 use conclave_api::etcdserverpb::watch_client::WatchClient;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
@@ -16,12 +18,12 @@ use tonic::metadata::MetadataValue;
 
 struct NoHistory;
 
-impl HistorySource for NoHistory {
+impl StateSource for NoHistory {
     fn bounds(&self) -> Bounds {
         Bounds { current: 1, compacted: -1 }
     }
 
-    fn open(&self) -> Result<Box<dyn HistoryView>, Fault> {
+    fn open(&self) -> Result<Box<dyn StateAt>, Fault> {
         Err(Fault::Read("there is none".into()))
     }
 }
@@ -57,7 +59,7 @@ impl WatchContext for Fake {
 }
 
 async fn serve() -> (Arc<Fake>, WatchClient<tonic::transport::Channel>) {
-    let hub = WatchHub::new(Arc::new(NoHistory), WatchConfig::default());
+    let hub = WatchHub::new(History::new(Arc::new(NoHistory)), WatchConfig::default());
     let fake = Arc::new(Fake { hub, stopping: CancellationToken::new() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
