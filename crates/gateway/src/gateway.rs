@@ -12,8 +12,8 @@ use conclave_net::admission::Pool;
 use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
+use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
-use conclave_node::turns::Turns;
 use std::sync::Arc;
 
 pub struct Gateway {
@@ -29,7 +29,7 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     pub(crate) outflow: Outflow,
     /// Snapshots that are being downloaded: each pins a moment of the state.
-    pub(crate) snapshots: Turns,
+    pub(crate) snapshots: ReadSlots,
     /// The connections of clients and of peers.
     pub connections: Connections,
 }
@@ -63,7 +63,7 @@ impl Gateway {
             feed,
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
-            snapshots: Turns::new(snapshot::AT_A_TIME),
+            snapshots: ReadSlots::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().count()),
             node,
         }

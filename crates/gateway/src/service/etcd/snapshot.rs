@@ -65,7 +65,7 @@ pub(super) fn open(gateway: Arc<Gateway>) -> SnapshotStream {
 }
 
 async fn send(gateway: &Gateway, messages: &mpsc::Sender<SnapshotResponse>) -> Result<(), Status> {
-    let _place = gateway.snapshots.turn().await;
+    let _place = gateway.snapshots.slot().await;
     let state = gateway.node.state.clone();
     let spill = gateway.node.reader.long(move || state.scratch_file()).await.map_err(internal)?.map_err(internal)?;
     let mut making = begin(gateway, spill)?;
