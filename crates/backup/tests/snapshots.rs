@@ -209,7 +209,7 @@ fn coordinated() -> Store {
     for id in [1, 2, -3] {
         assert!(store.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_ms: 1_234 })));
     }
-    let coord = |session, body| Command::Coord(Coord { session, body, dedupe: None, expect: None });
+    let coord = |session, body| Command::Coord(Box::new(Coord { session, body, dedupe: None, expect: None }));
     for session in [1, 2] {
         let candidate = format!("c{session}");
         let enter = Enter { election: name("e"), candidate, instance: "i".into(), attempt: 5, ..Enter::default() };
