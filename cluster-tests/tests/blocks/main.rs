@@ -26,6 +26,7 @@ documents! {
     comparison: "docs/comparison.md",
     conclavectl: "docs/conclavectl.md",
     operations: "docs/operations.md",
+    security: "docs/security.md",
     start_go: "docs/start/go.md",
     start_java: "docs/start/java.md",
     start_javascript: "docs/start/javascript.md",

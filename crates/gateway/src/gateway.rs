@@ -14,6 +14,7 @@ use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
 use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
+use conclave_tls::Tls;
 use std::sync::Arc;
 
 pub struct Gateway {
@@ -32,6 +33,8 @@ pub struct Gateway {
     pub(crate) snapshots: ReadSlots,
     /// The connections of clients and of peers.
     pub connections: Connections,
+    /// The TLS of this member's ports, for metrics.
+    pub tls: Vec<Tls>,
 }
 
 /// How many connections there are and may be, by the file descriptors that are left for them.
@@ -50,6 +53,11 @@ impl Connections {
 impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
+        Gateway::with_tls(node, Vec::new())
+    }
+
+    /// The same on ports with TLS.
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Gateway {
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
@@ -65,6 +73,7 @@ impl Gateway {
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().count()),
+            tls,
             node,
         }
     }

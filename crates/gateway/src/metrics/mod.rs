@@ -6,9 +6,11 @@
 
 mod grpc;
 mod process;
+mod tls;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
+use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -68,6 +70,8 @@ pub struct Live {
     /// Of the data directory's disk.
     pub disk_free_bytes: u64,
     pub log_syncs: Durations,
+    /// One for each kind of port that has TLS.
+    pub tls: Vec<Figures>,
 }
 
 /// A histogram that somebody else counts.
@@ -172,6 +176,7 @@ impl Live {
         registry.register("etcd_server_id", "This member", member);
         let syncs = "Seconds that one sync of the log took";
         registry.register("etcd_disk_wal_fsync_duration_seconds", syncs, self.log_syncs);
+        tls::register(&mut registry, &self.tls);
         registry
     }
 }
