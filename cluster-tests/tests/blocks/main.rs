@@ -27,6 +27,7 @@ documents! {
     conclavectl: "docs/conclavectl.md",
     json: "docs/json.md",
     operations: "docs/operations.md",
+    security: "docs/security.md",
     start_go: "docs/start/go.md",
     start_java: "docs/start/java.md",
     start_javascript: "docs/start/javascript.md",

@@ -11,7 +11,7 @@ use super::{
 use conclave_cli::{
     exit::Exit,
     failure::{Effect, Failure, Result},
-    link, output,
+    output,
     settings::Settings,
 };
 use conclave_client::api::etcdserverpb::{
@@ -71,7 +71,7 @@ impl Lab {
         let mut lab = Self {
             keys: Keys::new(&options, run as u32),
             patience: settings.command_timeout,
-            endpoints: settings.endpoints.iter().map(|endpoint| link::url(endpoint)).collect(),
+            endpoints: settings.endpoints.iter().map(|endpoint| settings.url(endpoint)).collect(),
             dial_timeout: settings.dial_timeout,
             wires: Vec::new(),
             leases: Mutex::default(),

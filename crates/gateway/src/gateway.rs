@@ -4,6 +4,7 @@ use crate::follow::{Feed, History};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
+use crate::service::etcd::snapshot;
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use conclave_api::etcdserverpb::ResponseHeader;
@@ -11,7 +12,9 @@ use conclave_net::admission::Pool;
 use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
+use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
+use conclave_tls::Tls;
 use std::sync::Arc;
 
 pub struct Gateway {
@@ -26,8 +29,12 @@ pub struct Gateway {
     pub feed: Feed,
     pub metrics: Arc<Metrics>,
     pub(crate) outflow: Outflow,
+    /// Snapshots that are being downloaded: each pins a moment of the state.
+    pub(crate) snapshots: ReadSlots,
     /// The connections of clients and of peers.
     pub connections: Connections,
+    /// The TLS of this member's ports, for metrics.
+    pub tls: Vec<Tls>,
 }
 
 /// How many connections there are and may be, by the file descriptors that are left for them.
@@ -46,6 +53,11 @@ impl Connections {
 impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
+        Gateway::with_tls(node, Vec::new())
+    }
+
+    /// The same on ports with TLS.
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Gateway {
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
@@ -59,7 +71,9 @@ impl Gateway {
             feed,
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
+            snapshots: ReadSlots::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().count()),
+            tls,
             node,
         }
     }

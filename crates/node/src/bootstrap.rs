@@ -14,7 +14,7 @@
 //! Later starts also ask the peers whether the directory still holds everything that this member
 //! has acknowledged: [`crate::rollback`].
 
-use crate::config::Config;
+use crate::config::{Config, HttpUrl};
 use crate::peer::{PeerError, Peers};
 use conclave_storage::types::MemberNode;
 use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity};
@@ -128,10 +128,17 @@ fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError>
                 return Err(BootstrapError::Twice { what: what.clone() });
             }
         }
-        let id = member_id(&peer_urls, &config.initial_cluster_token);
+        let id = member_id(&identifying(&member.peer_urls), &config.initial_cluster_token);
         members.insert(id, MemberNode { name: member.name.clone(), peer_urls });
     }
     Ok(members)
+}
+
+/// What ids are made of. A cluster that changes to TLS stays the same: the scheme does not count.
+fn identifying(urls: &[HttpUrl]) -> Vec<String> {
+    let mut texts: Vec<String> = urls.iter().map(|url| format!("http://{}", url.authority())).collect();
+    texts.sort();
+    texts
 }
 
 fn member_id(peer_urls: &[String], token: &str) -> u64 {
@@ -214,6 +221,12 @@ mod tests {
         assert_ne!(id, member_id(&urls(&["http://a:1http://b:2"]), "t"));
         // Stored in data directories: this number must never change.
         assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster"), ID_OF_THE_DEFAULT);
+    }
+
+    #[test]
+    fn tls_makes_no_other_member() {
+        let ids = ["http://a:1", "https://a:1"].map(|url| identifying(&[HttpUrl::parse(url).unwrap()]));
+        assert_eq!(ids[0], ids[1]);
     }
 
     const ID_OF_THE_DEFAULT: u64 = 0xfa51_a34e_e465_5616;

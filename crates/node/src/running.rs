@@ -11,12 +11,13 @@ use crate::disk_stall::DiskStallDetector;
 use crate::fatal::{self, Fatal};
 use crate::leadership::{Leadership, RaftCell};
 use crate::node::Node;
+use crate::peer::Peers;
 use crate::peer::client::Network;
 use crate::peer::handler::Handler;
+use crate::peer::listen::{self, Security};
 use crate::peer::sending::Sending;
 use crate::peer::transport::Transport;
 use crate::peer::validate::Rules;
-use crate::peer::{Peers, listen};
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
 use crate::{compactor, log_retention};
@@ -98,8 +99,8 @@ impl RunningNode {
     }
 
     /// Serves peers on one listener until the node stops.
-    pub fn serve_peers(&self, listener: TcpListener, pool: Pool) {
-        self.peer_tasks.spawn(listen::peers(listener, pool, self.handler.clone(), self.closing.clone()));
+    pub fn serve_peers(&self, listener: TcpListener, security: Security, pool: Pool) {
+        self.peer_tasks.spawn(listen::peers(listener, security, pool, self.handler.clone(), self.closing.clone()));
     }
 
     /// Cancelled at the very end, after running requests had time to finish.

@@ -197,7 +197,7 @@ impl Script<'_> {
         parts.into_iter().map(|part| pb::SnapshotPart { part: Some(part) }).collect()
     }
 
-    /// Says one thing; what came of it.
+    /// Sends one message; returns the result.
     async fn say(&mut self, link: &dyn Link) -> String {
         match self.byte() % 10 {
             0 => {

@@ -1,5 +1,5 @@
-//! A peer that says what no honest member says. Whatever it is: nobody stops, nothing of it stays,
-//! and the cluster goes on.
+//! A peer that sends what no honest member sends. No member stops because of it, nothing of it
+//! stays, and the cluster goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
@@ -16,7 +16,7 @@ use futures::StreamExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Three members, and what somebody knows who wants to harm one of them.
+/// Three members, and the knowledge of an attacker of one of them.
 struct Attack {
     cluster: Cluster,
     /// Positions of the leader and of its victim.
@@ -31,7 +31,7 @@ impl Attack {
         let leader = cluster.leader(&[0, 1, 2]).await;
         cluster.node(leader).proposer.propose(put("before", "1")).await.unwrap();
         let term = cluster.node(leader).leadership.current().term;
-        // Everybody has announced itself and knows it: from here on nobody writes but the test.
+        // All members have published themselves, so from here on only the test writes.
         for n in 0..3 {
             let node = cluster.node(n);
             let all = || read::members(&node.state.view()).is_ok_and(|members| members.len() == 3);

@@ -8,15 +8,19 @@ use conclave_gateway::gateway::Gateway;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
 use conclave_node::bootstrap::Plan;
-use conclave_node::config::Config;
+use conclave_node::config::{Config, Listen};
 use conclave_node::node::Node;
 use conclave_node::peer::grpc::GrpcTransport;
+use conclave_node::peer::listen;
+use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
 use conclave_node::running::RunningNode;
 use conclave_storage::Identity;
+use conclave_tls::Tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Requests under way may take this long when the server stops.
@@ -48,9 +52,9 @@ struct Listeners {
 impl Listeners {
     fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
-            clients: bind_all("--listen-client-urls", &config.listen_client)?,
-            peers: bind_all("--listen-peer-urls", &config.listen_peer)?,
-            metrics: bind_all("--listen-metrics-urls", &config.listen_metrics)?,
+            clients: bind_all("--listen-client-urls", &addresses(&config.listen_client))?,
+            peers: bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?,
+            metrics: bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?,
         })
     }
 
@@ -60,29 +64,83 @@ impl Listeners {
     }
 }
 
+fn addresses(listen: &[Listen]) -> Vec<SocketAddr> {
+    listen.iter().map(|listen| listen.address).collect()
+}
+
+/// The TLS of the ports that have it.
+struct Security {
+    clients: Option<Tls>,
+    peers: Option<Tls>,
+}
+
+impl Security {
+    /// Reads all files.
+    fn open(config: &Config) -> anyhow::Result<Security> {
+        let clients = config.client_tls.as_ref().map(|tls| tls.open("client", &serve::ALPN)).transpose();
+        let peers = config.peer_tls.as_ref().map(|tls| tls.open("peer", &[ALPN_LOG, ALPN_CALLS])).transpose();
+        Ok(Security {
+            clients: clients.map_err(|error| anyhow::anyhow!("TLS for clients: {error}"))?,
+            peers: peers.map_err(|error| anyhow::anyhow!("TLS for peers: {error}"))?,
+        })
+    }
+
+    fn all(&self) -> Vec<Tls> {
+        self.clients.iter().chain(&self.peers).cloned().collect()
+    }
+
+    fn for_clients(&self, listen: Listen) -> Option<Tls> {
+        self.clients.clone().filter(|_| listen.secure)
+    }
+
+    fn for_peers(&self, listen: Listen, optional: bool) -> listen::Security {
+        match &self.peers {
+            Some(tls) if listen.secure => listen::Security::Tls { tls: tls.clone(), optional },
+            _ => listen::Security::Plain,
+        }
+    }
+}
+
+/// Runs until the server closes.
+fn follow(tls: Tls, closing: CancellationToken) {
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tls.follow() => {}
+            () = closing.cancelled() => {}
+        }
+    });
+}
+
 impl Server {
     /// Returns once consensus and the services run. A first start waits for the other members.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses()?;
         let plan = Plan::new(&config)?;
-        let transport = GrpcTransport { cluster: plan.identity.cluster_id, me: plan.identity.member_id };
+        let security = Security::open(&config)?;
+        let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
+        let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
         let mut running = RunningNode::assemble(config, plan, &transport)?;
-        let gateway = Arc::new(Gateway::new(running.node.clone()));
+        let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
         running.follow(gateway.followers());
         let pools = &gateway.connections;
-        for listener in listeners.peers {
-            running.serve_peers(listener, pools.peers.clone());
+        for tls in security.all() {
+            follow(tls, running.closing().clone());
+        }
+        let config = running.node.config.clone();
+        for (listener, listen) in listeners.peers.into_iter().zip(&config.listen_peer) {
+            let security = security.for_peers(*listen, config.peer_allow_plaintext);
+            running.serve_peers(listener, security, pools.peers.clone());
         }
         running.start_consensus().await?;
         let clients = TaskTracker::new();
-        for listener in listeners.clients {
-            let closing = running.closing().clone();
-            clients.spawn(serve::clients(listener, pools.clients.clone(), gateway.clone(), closing));
+        for (listener, listen) in listeners.clients.into_iter().zip(&config.listen_client) {
+            let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
+            clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
         }
-        for listener in listeners.metrics {
+        for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
-            tokio::spawn(http::serve(listener, pools.clients.clone(), pages, closing));
+            tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));
         }
         Ok(Server { node: running.node.clone(), gateway, running, addresses, clients })
     }
@@ -98,7 +156,9 @@ impl Server {
     }
 
     pub fn ready_line(&self) -> String {
-        let clients: Vec<_> = self.addresses.clients.iter().map(|a| format!("http://{a}")).collect();
+        let listen = self.addresses.clients.iter().zip(&self.node.config.listen_client);
+        let scheme = |listen: &Listen| if listen.secure { "https" } else { "http" };
+        let clients: Vec<_> = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen))).collect();
         let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
         format!(
             "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",

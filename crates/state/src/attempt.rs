@@ -4,28 +4,29 @@
 //! # The idea
 //!
 //! A call that waits for a place may end without its answer: its caller cancels, or the connection
-//! breaks. Its member must then end the place. But the client may have asked for the same place again
-//! at another member, and that call may have been answered. So the commands of a member carry the
-//! number of their *attempt* ([`Cancel`] explains it), and a member that gives up cancels this number.
+//! breaks. Its member must then end the place. But the client may have asked for the same place
+//! again at another member, and that call may have been answered. So the commands of a member carry
+//! the number of their *attempt* ([`Cancel`] explains it), and a member that gives up cancels this
+//! number.
 //!
 //! # Rows
 //!
 //! No place has a row for its attempts alone. The row that says that the place ends with its lease
-//! (an attached key, a dependent of a session) holds them: the attempts that asked for the place and
-//! were not cancelled, the oldest first, eight bytes each. It comes and goes with the place, so there
-//! is nothing to clean up. The row of the lease holds the attempts that were cancelled.
+//! (an attached key, a dependent of a session) holds them: the attempts that asked for the place
+//! and were not cancelled, the oldest first, eight bytes each. It comes and goes with the place, so
+//! there is nothing to clean up. The row of the lease holds the attempts that were cancelled.
 //!
 //! # Invariants
 //!
-//! 1. A place that is *held* stays while one attempt is left that asked for it and was not cancelled:
-//!    that one may have told its client.
-//! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left. The
-//!    member of an earlier one may be dead, and its client is the one that asked again.
+//! 1. A place that is *held* stays while one attempt is left that asked for it and was not
+//!    cancelled: that one may have told its client.
+//! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left.
+//!    The member of an earlier one may be dead, and its client is the one that asked again.
 //! 3. A place that was asked for without an attempt, or by more than [`MOST_ATTEMPTS`], or that a
-//!    client put by hand, stays whatever is cancelled. Its row is empty.
-//! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it, the
-//!    last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same result in
-//!    either order, and a second copy of the call's command has none.
+//!    client put by hand, stays, no matter which attempts are cancelled. Its row is empty.
+//! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it,
+//!    the last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same
+//!    result in either order, and a second copy of the call's command has none.
 //! 5. A lease that is gone has no places, so there is nothing to remember for it.
 
 use crate::coord::Dependent;
@@ -34,13 +35,13 @@ use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Table, View};
 use crate::{Cancel, LeaseId, PlaceId, Rejection, Response, keys};
 
-/// So many attempts for one place are told apart.
+/// The most attempts recorded for one place.
 const MOST_ATTEMPTS: usize = 8;
 
-/// So many cancelled attempts of one lease are remembered.
+/// The number of cancelled attempts that a lease remembers.
 pub(crate) const MOST_CANCELLED: usize = 32;
 
-/// The row that says with which lease a place ends.
+/// The row that links a place to its lease.
 pub(crate) struct PlaceRow {
     table: Table,
     key: Vec<u8>,
@@ -66,7 +67,7 @@ pub(crate) enum Stays {
 }
 
 impl Stays {
-    /// `held` is asked only if it matters.
+    /// Calls `held` only if needed.
     pub(crate) fn decide(self, held: impl FnOnce() -> Result<bool, Fault>) -> Result<bool, Fault> {
         match self {
             Stays::Yes => Ok(true),
@@ -76,7 +77,8 @@ impl Stays {
     }
 }
 
-/// Who asked for a place and did not give up, the oldest first. Empty: the place stays.
+/// The attempts that asked for a place and were not cancelled, oldest first. If empty, the place
+/// stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attempts(Vec<u64>);
 
@@ -144,7 +146,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Takes an attempt off a place that is there. The caller ends the place if it does not stay.
+    /// Removes an attempt from an existing place. The caller ends the place if it does not stay.
     pub(crate) fn attempt_cancelled(&mut self, place: PlaceRow, attempt: u64) -> Result<Stays, Fault> {
         let Some(mut attempts) = self.attempts(&place)? else { return Ok(Stays::Yes) };
         let before = attempts.0.len();

@@ -1,4 +1,4 @@
-//! Fuzz targets of the rows: what the disk gives back is a value or a fault.
+//! Fuzz targets of the rows: decoding bytes from disk gives a value or a fault.
 
 use crate::attempt::Attempts;
 use crate::coord::fuzz::coordination_row;

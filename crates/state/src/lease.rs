@@ -1,13 +1,16 @@
 //! Leases: granted, revoked, expired; and the keys attached to them.
 //!
-//! A lease here is a number with a TTL and a set of keys. That time passes is known to the Raft leader alone, outside the log; it says
-//! so with an `Expire`, which counts only if the entry was proposed in the term that it names.
+//! Here a lease is a number with a TTL and a set of keys. Only the Raft leader measures time,
+//! outside the log. It proposes an `Expire`, which counts only if its entry is in the term that it
+//! names.
 //!
-//! 1. A lease and all its keys go in one revision, keys in order; without keys no revision is taken.
-//! 2. What elections, locks and claims keep for a lease ends in the same revision, after the keys (see [`crate::coord`]).
-//! 3. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
-//! 4. An `Expire` ends the leases that its proposer knew, not those that were granted under the same ids since: the row says which entry
-//!    of the log granted the lease.
+//! 1. A lease and all its keys end in one revision, keys in order. A lease without keys takes no
+//!    revision.
+//! 2. Everything of elections, locks and claims that depends on a lease ends in the same revision,
+//!    after the keys (see [`crate::coord`]).
+//! 3. All leases of one `Expire` end in one revision, by lease id, then by key.
+//! 4. An `Expire` ends the leases that its proposer knew, not newer ones under the same ids: the
+//!    row of a lease contains the log index of its grant.
 
 use crate::attempt::MOST_CANCELLED;
 use crate::coord::{self, Cause, Due};
@@ -34,7 +37,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::LeaseGrant { id, ttl_ms })
     }
 
-    /// The id 0 means no lease everywhere, so it counts as taken.
+    /// Id 0 means no lease everywhere, so it counts as taken.
     pub(crate) fn check_grant(&self, id: LeaseId) -> Result<(), Stop> {
         if id == 0 || self.lease_exists(id)? {
             return Err(Rejection::LeaseExists.into());
@@ -68,7 +71,7 @@ impl<V: View> Batch<'_, V> {
         leases.dedup();
         let (mut expired, mut due) = (0, Due::default());
         for id in leases {
-            // It may have been revoked since the leader saw it lapse, and the id granted again.
+            // The lease may have been revoked since, and its id granted again.
             let Some(row) = self.lease(id)? else { continue };
             if row.granted_at <= expire.told {
                 self.end_lease(id, Cause::Expired, &mut due)?;
@@ -80,7 +83,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Expire { expired })
     }
 
-    /// Keys that are projected go when what they show is settled.
+    /// Projected keys are removed with the election, lock or claim that they show.
     fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         self.session_ends(id, cause, due)?;
         for key in lease_keys(&self.rows, id)? {
@@ -119,7 +122,7 @@ impl<V: View> Batch<'_, V> {
 /// What the row of a lease holds: numbers of eight bytes, big-endian.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
-    ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
     /// The attempts under this lease that were cancelled last, the oldest first.

@@ -1,15 +1,18 @@
-//! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
+//! Places in native queues: Campaign and Lock as one command, and the commands that end or change a
+//! place.
 //!
-//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock
-//! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
-//! decided here in one step:
+//! A queue is the keys `name/<lease>` in order of create revision. The first place leads or holds
+//! the lock ([`crate::queue`]). The keys are ordinary, so clients that run etcd's recipes
+//! themselves share the same queue. The recipes need several reads and watches; here one command
+//! decides:
 //!
-//! 1. A place is taken only under a lease that exists at this moment, and goes when the lease or the key goes: nobody that is gone
-//!    can come to lead.
-//! 2. The same lease asked again has the same place.
-//! 3. A place is ended and changed by its create revision, never by its name alone: a late Resign, Proclaim or cancellation does not
-//!    touch a successor's key. Unlock, which names no revision on the wire, touches only keys that a Lock made.
-//! 4. A call that gives up ends its own place alone ([`crate::attempt`]).
+//! 1. A place is taken only under an existing lease and ends with the lease or the key, so a client
+//!    that is gone cannot become leader.
+//! 2. A second request of the same lease gets the same place.
+//! 3. A place is ended and changed by its create revision, never by its name alone, so a late
+//!    Resign, Proclaim or cancellation does not affect a successor's key. Unlock, which names no
+//!    revision on the wire, touches only keys that a Lock made.
+//! 4. A cancelled call ends only its own place ([`crate::attempt`]).
 
 use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};
@@ -36,7 +39,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 
-    /// Creates the key, or brings the one that is there up to date; gives its create revision.
+    /// Creates the key or updates the existing one; returns its create revision.
     fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
         let target = self.target(key)?;
         let mark = match enqueue.kind {
@@ -54,7 +57,8 @@ impl<V: View> Batch<'_, V> {
         let old_value = self.value_of(&target)?;
         let new_value = enqueue.kind == QueueKind::Election && old_value != enqueue.value;
         if new_value || lease != enqueue.lease {
-            // Somebody may have put the key by hand: a place without its lease would outlive its owner.
+            // A client may have put the key by hand without the lease. The place would outlive its
+            // owner, so the lease is attached.
             let value = if new_value { enqueue.value.clone() } else { old_value };
             self.store(target, &value, enqueue.lease, flags | mark);
         } else if flags | mark != flags {
@@ -64,13 +68,13 @@ impl<V: View> Batch<'_, V> {
         Ok(create_revision)
     }
 
-    /// Whether nobody stands before this place.
+    /// Whether this place is the first of its queue.
     fn is_first(&mut self, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
         let seen = self.seen();
         self.machine.queues.is_first(&self.rows, name, key, seen)
     }
 
-    /// Ends the place at a key for an attempt that gives up. Gives whether it ended.
+    /// Ends the place at a key for a cancelled attempt. Returns whether it ended.
     pub(crate) fn cancel_key(&mut self, session: LeaseId, attempt: u64, key: &[u8]) -> Result<bool, Fault> {
         let target = self.target(key)?;
         let Some(name) = queue::name_of(key).filter(|_| target.current.is_some()) else { return Ok(false) };
@@ -97,7 +101,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Dequeue { deleted })
     }
 
-    /// Replaces the value of a leader's key; its lease stays.
+    /// Replaces the value of a leader's key and keeps its lease.
     pub(crate) fn proclaim(&mut self, proclaim: &Proclaim) -> Result<Response, Stop> {
         self.check_raw(&proclaim.key)?;
         let target = self.target(&proclaim.key)?;

@@ -1,20 +1,20 @@
-//! What the rest of the program must know of a command before it is applied, in one place: how large
-//! it is, whether it makes the store larger, and whether it may touch any number of keys.
+//! Properties of commands that the rest of the program needs before apply: the size, whether the
+//! store grows, and whether any number of keys may be touched.
 
 use crate::coord::CoordBody;
 use crate::{Command, KeyRange, Op, PlaceId, Target, Txn};
 
-/// What a command, a compare or an operation takes in the log beside its keys and values.
+/// Bytes of a command, a compare or an operation in the log in addition to keys and values.
 const HEAD: usize = 16;
-/// A number in the log, at most.
+/// Largest encoding of a number in the log.
 const NUMBER: usize = 9;
 
-/// How large a command is.
+/// The size of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// About this many bytes in the log: near enough to bound memory with.
+    /// Approximate bytes in the log, accurate enough to bound memory.
     About(usize),
-    /// The command has too many shapes for an estimate. It is rare enough to be encoded for it.
+    /// No estimate: the command has too many shapes, and is rare enough to be encoded for its size.
     Encoded,
 }
 
@@ -40,8 +40,8 @@ impl Command {
         )
     }
 
-    /// Whether it can make the store larger. Deleting writes too, but it is the way out of a store
-    /// that is full.
+    /// Whether it can make the store larger. Deletions also write, but must be possible when the
+    /// store is full.
     pub(crate) fn grows(&self) -> bool {
         match self {
             Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
@@ -53,13 +53,13 @@ impl Command {
         }
     }
 
-    /// Whether it is of a kind that may read or change any number of keys, whatever its own size:
-    /// while one is applied, others should not be held up.
+    /// Whether it may read or change any number of keys, whatever its own size. Such a command is
+    /// applied in the background.
     pub fn may_touch_many(&self) -> bool {
         match self {
             Command::DeleteRange(delete) => delete.range.is_interval(),
             Command::Txn(txn) => txn.may_touch_many(),
-            // Everything attached to the lease goes with it.
+            // Everything attached to the lease ends with it.
             Command::LeaseRevoke { .. } | Command::Expire(_) => true,
             Command::Coord(coord) => coord.body.may_touch_many(),
             Command::CoordTimer(timer) => timer.ids.len() > 100,
@@ -115,7 +115,7 @@ impl KeyRange {
 }
 
 impl Txn {
-    /// Whether it changes nothing, whichever branches are taken.
+    /// Whether no branch changes anything.
     pub fn only_reads(&self) -> bool {
         self.ops().all(|op| match op {
             Op::Range(_) => true,
@@ -124,7 +124,7 @@ impl Txn {
         })
     }
 
-    /// Whether it holds a Put, in any branch.
+    /// Whether any branch contains a Put.
     fn puts(&self) -> bool {
         self.ops().any(|op| match op {
             Op::Put(_) => true,

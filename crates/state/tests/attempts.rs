@@ -1,9 +1,9 @@
-//! Calls that give up, for all kinds of places alike: every order of asking, asking again, giving up
-//! and being granted, against a model of a few lines.
+//! Calls that give up, for all kinds of places alike: every order of asking, asking again, giving
+//! up and being granted, against a model of a few lines.
 //!
-//! Two attempts of one client ask for the same place, and may ask again at any moment, also after they
-//! were cancelled: a command that arrives late, or twice, is the same command. Somebody else holds what
-//! they wait for, and leaves at any moment.
+//! Two attempts of one client ask for the same place, and may ask again at any moment, also after
+//! they were cancelled: a command that arrives late, or twice, is the same command. Somebody else
+//! holds what they wait for, and leaves at any moment.
 
 #![allow(clippy::expect_used, reason = "memory can be read")]
 

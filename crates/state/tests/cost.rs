@@ -1,7 +1,8 @@
 //! What a hand-over reads, however many were before it.
 //!
-//! A deleted row is not gone: a database passes over it in every scan until it is compacted away. So the view of these tests remembers what
-//! was deleted, and counts what a scan shows and what it passes over.
+//! A deleted row is not gone: a database passes over it in every scan until it is compacted away.
+//! So the view of these tests remembers what was deleted, and counts what a scan shows and what it
+//! passes over.
 
 #![allow(clippy::expect_used, reason = "memory can be read")]
 
@@ -251,7 +252,8 @@ fn written(node: &mut Node, command: &Command) -> (usize, usize, usize) {
     cost
 }
 
-/// To know who asked costs no row and no read, but for the row that finds a request for locks without a dedupe id.
+/// To know who asked costs no row and no read, but for the row that finds a request for locks
+/// without a dedupe id.
 #[test]
 fn an_attempt_costs_nothing_where_the_place_has_a_name() {
     let enqueue = |attempt| {
@@ -339,7 +341,8 @@ fn a_sweep_looks_at_the_changes_and_hardly_at_the_keys() {
     let cost = node.cost(|node| swept = Some(sweep::sweep(&node.view, 0, 900, 1_000).expect("memory can be read")));
     assert!(cost.0 == 0 && cost.1 <= 901 + 10, "{cost:?}");
     let (rows, next) = swept.expect("it ran");
-    // 900 changes in 899 revisions: their rows but for the newest, what 886 puts replaced, and two rows for each deletion.
+    // 900 changes in 899 revisions: their rows but for the newest, what 886 puts replaced, and two
+    // rows for each deletion.
     assert_eq!((rows.len(), next), (899 + 886 + 4, None));
 }
 
@@ -394,7 +397,8 @@ fn a_sweep_of_older_rows_looks_and_finds_the_same() {
     }
 }
 
-/// What is read of a prefix below which keys were written and deleted again, and of what stands beside them.
+/// What is read of a prefix below which keys were written and deleted again, and of what stands
+/// beside them.
 fn reads(node: &mut Node) -> Vec<(&'static str, (usize, usize))> {
     let range = |key: &str, end: &str| {
         let range =
@@ -461,7 +465,8 @@ fn refusal(node: &mut Node, command: &Command, answer: bool) -> (Option<Rejectio
     (outcome.result.err(), node.view.scanned.get() - before)
 }
 
-/// Each of them is refused by every member, whether or not somebody waits for its answer there, after as many rows as the limit allows.
+/// Every member rejects each of them, with or without a waiting caller, after as many rows as the
+/// limit allows.
 #[test]
 fn a_command_looks_at_a_bounded_number_of_keys() {
     let too_many = Some(Rejection::TooManyKeys { limit: MOST_KEYS });
@@ -494,7 +499,8 @@ fn a_command_looks_at_a_bounded_number_of_keys() {
         }
     }
     assert_eq!(node.machine.revision(), revision, "a refused command changes nothing");
-    // What is left of the keys after a part was deleted may be looked at, but not several times in one command.
+    // What is left of the keys after a part was deleted may be looked at, but not several times in
+    // one command.
     let part = KeyRange { key: "k1".into(), end: "k2".into() };
     assert_eq!(refusal(&mut node, &Command::DeleteRange(DeleteRange { range: part, prev_kv: false }), false).0, None);
     assert_eq!(refusal(&mut node, &Command::Txn(txn(&[&holds], &[&put])), false).0, None);

@@ -28,7 +28,7 @@ use std::time::Duration;
 const CHILD: &str = "CONCLAVE_CRASH_CHILD";
 const DIR: &str = "CONCLAVE_CRASH_DIR";
 
-/// What index `i` does, whatever the term.
+/// The command at index `i`, in any term.
 fn commands(i: u64) -> Vec<Command> {
     match i {
         _ if i % 40 == 39 => vec![Command::Compact { revision: i.cast_signed() / 2 }],

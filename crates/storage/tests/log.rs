@@ -69,8 +69,8 @@ async fn a_vote_waits_for_every_append_before_it() {
     assert_eq!(found.ends(0).unwrap(), Some((0, 49)));
 }
 
-/// Whatever is acknowledged survives the loss of everything that was not synced; and what is found
-/// is always a prefix.
+/// Acknowledged writes survive the loss of everything that was not synced; and what is found is
+/// always a prefix.
 #[tokio::test]
 async fn a_crash_loses_only_what_was_not_acknowledged() {
     for survivors in 0..4 {

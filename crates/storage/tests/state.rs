@@ -238,7 +238,7 @@ async fn a_stopped_member_can_be_looked_at() {
     let log = stopped.log().unwrap();
     assert_eq!((log.first, log.last.map(|id| id.index), log.purged), (Some(0), Some(19), None));
     assert_eq!(log.flushed.map(|id| id.index), Some(19));
-    assert_eq!(stopped.state().unwrap().standing, standing);
+    assert_eq!(stopped.state().unwrap().status, standing);
     assert_eq!((standing.applied_index, standing.applied_term), (19, 2));
 }
 
@@ -249,7 +249,7 @@ async fn looking_at_a_purged_log_begins_behind_the_purge() {
     let log = stopped.log().unwrap();
     assert_eq!((log.first, log.purged.map(|id| id.index)), (Some(10), Some(9)));
     assert_eq!(stopped.entries(0).unwrap().next().unwrap().unwrap().index, 10);
-    assert_eq!(stopped.state().unwrap().standing.applied_index, 29);
+    assert_eq!(stopped.state().unwrap().status.applied_index, 29);
 }
 
 #[test]

@@ -9,14 +9,12 @@ use clap::Args;
 use conclave_cli::{
     exit::Exit,
     failure::{Failure, Result},
-    link,
     settings::Settings,
 };
 use conclave_client::api::etcdserverpb::{RangeRequest, kv_client::KvClient};
 use futures::future::join_all;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
 
 /// How often a member is asked.
 const STEP: Duration = Duration::from_millis(5);
@@ -41,9 +39,8 @@ impl ReadyArgs {
     pub(crate) async fn run(self, settings: &Settings) -> Result<Verdict> {
         let options = self.load.options(1)?;
         let started = Instant::now();
-        let each = settings.endpoints.iter().map(|endpoint| {
-            let url = link::url(endpoint);
-            async move { timeout(self.patience, answers(&url, started)).await.map_err(|_| endpoint.clone()) }
+        let each = settings.endpoints.iter().map(|endpoint| async move {
+            timeout(self.patience, answers(settings, endpoint, started)).await.map_err(|_| endpoint.clone())
         });
         let tally = Tally::new(CountBy::End);
         tally.open(started, None);
@@ -67,11 +64,11 @@ impl ReadyArgs {
     }
 }
 
-async fn answers(url: &str, started: Instant) -> Result<Duration> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| Failure::usage(format!("{url}: {error}")))?;
+async fn answers(settings: &Settings, url: &str, started: Instant) -> Result<Duration> {
+    let endpoint = settings.dialer.endpoint(url).map_err(|error| Failure::usage(error.message().to_owned()))?;
     let endpoint = endpoint.tcp_nodelay(true);
     loop {
-        if let Ok(channel) = endpoint.connect().await {
+        if let Ok(channel) = settings.dialer.connect(&endpoint).await {
             let mut client = KvClient::new(channel);
             // A read that came too early may never be answered; the next one is.
             for _ in 0..20 {

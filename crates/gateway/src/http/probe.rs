@@ -5,6 +5,7 @@ use crate::gateway::Gateway;
 use crate::metrics::{Durations, Live, Metrics};
 use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
 use conclave_storage::SyncTimes;
+use conclave_tls::Tls;
 use futures::future::BoxFuture;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ impl Probe for Gateway {
             connections_refused: self.connections.clients.refused() + self.connections.peers.refused(),
             disk_free_bytes: self.node.disk_space.free(),
             log_syncs: durations(&self.node.log_syncs),
+            tls: self.tls.iter().map(Tls::figures).collect(),
         }
     }
 

@@ -6,9 +6,11 @@
 
 mod grpc;
 mod process;
+mod tls;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
+use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -27,6 +29,9 @@ pub struct Metrics {
     pub put_total: Counter,
     pub delete_total: Counter,
     pub txn_total: Counter,
+    /// Snapshots sent to their end.
+    pub snapshots: Counter,
+    pub snapshot_bytes: Counter,
     pub grpc: GrpcMetrics,
     process: process::ProcessMetrics,
     registry: Registry,
@@ -65,6 +70,8 @@ pub struct Live {
     /// Of the data directory's disk.
     pub disk_free_bytes: u64,
     pub log_syncs: Durations,
+    /// One for each kind of port that has TLS.
+    pub tls: Vec<Figures>,
 }
 
 /// A histogram that somebody else counts.
@@ -99,6 +106,8 @@ impl Metrics {
             put_total: Counter::default(),
             delete_total: Counter::default(),
             txn_total: Counter::default(),
+            snapshots: Counter::default(),
+            snapshot_bytes: Counter::default(),
             grpc: GrpcMetrics::default(),
             process: process::ProcessMetrics::default(),
             registry: Registry::default(),
@@ -109,6 +118,8 @@ impl Metrics {
         counter("etcd_mvcc_put", "Put requests received", &metrics.put_total);
         counter("etcd_mvcc_delete", "DeleteRange requests received", &metrics.delete_total);
         counter("etcd_mvcc_txn", "Txn requests received", &metrics.txn_total);
+        counter("conclave_snapshots", "Snapshots sent to their end", &metrics.snapshots);
+        counter("conclave_snapshot_sent_bytes", "Bytes of snapshots sent", &metrics.snapshot_bytes);
         metrics.grpc.register(&mut registry);
         metrics.process.register(&mut registry);
         metrics.registry = registry;
@@ -165,6 +176,7 @@ impl Live {
         registry.register("etcd_server_id", "This member", member);
         let syncs = "Seconds that one sync of the log took";
         registry.register("etcd_disk_wal_fsync_duration_seconds", syncs, self.log_syncs);
+        tls::register(&mut registry, &self.tls);
         registry
     }
 }

@@ -6,6 +6,7 @@ use super::json::Takeover;
 use super::metadata;
 use super::plain::On;
 use super::requests::{Requests, Running};
+use super::security::Security;
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use conclave_net::opening::Opening;
@@ -17,6 +18,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,7 +34,7 @@ pub(super) struct Ends {
 }
 
 /// Serves until the last connection has ended.
-pub(super) async fn serve(listener: TcpListener, pool: Pool, front: Front, ends: Ends) {
+pub(super) async fn serve(listener: TcpListener, security: Option<Security>, pool: Pool, front: Front, ends: Ends) {
     let front = Arc::new(front);
     let connections = TaskTracker::new();
     loop {
@@ -41,7 +43,14 @@ pub(super) async fn serve(listener: TcpListener, pool: Pool, front: Front, ends:
             () = ends.stopping.cancelled() => break,
             () = ends.closing.cancelled() => break,
         };
-        connections.spawn(connection(stream, place, front.clone(), ends.clone()));
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a client's connection ended before it was served");
+            continue;
+        }
+        match &security {
+            None => connections.spawn(connection(stream, place, front.clone(), ends.clone())),
+            Some(security) => connections.spawn(secured(security.clone(), stream, place, front.clone(), ends.clone())),
+        };
     }
     drop(listener);
     connections.close();
@@ -70,10 +79,22 @@ fn builder(requests: Requests) -> Builder<Requests> {
     builder
 }
 
-async fn connection(stream: TcpStream, place: Place, front: Arc<Front>, ends: Ends) {
-    if let Err(error) = stream.set_nodelay(true) {
-        return tracing::debug!(%error, "a client's connection ended before it was served");
+/// The same inside TLS.
+async fn secured(security: Security, stream: TcpStream, place: Place, front: Arc<Front>, ends: Ends) {
+    let accepted = tokio::select! {
+        accepted = security.accept(stream, &place) => accepted,
+        () = ends.stopping.cancelled() => return,
+        () = ends.closing.cancelled() => return,
+    };
+    if let Some(stream) = accepted {
+        connection(stream, place, front, ends).await;
     }
+}
+
+async fn connection<S>(stream: S, place: Place, front: Arc<Front>, ends: Ends)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let takeover = Takeover::default();
     let on = On { activity: place.activity().clone(), takeover: takeover.clone() };
     let service = service_fn(move |request| front.answer(request, &on).map(Ok::<_, Infallible>));

@@ -4,10 +4,11 @@
 //! All problems are collected, so that one start reports them all.
 
 use super::settings::Settings;
-use super::{AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, LogConfig, LogFormat, duration};
+use super::{
+    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, duration, tls,
+};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -66,34 +67,40 @@ impl std::error::Error for ConfigError {}
 
 /// Collects problems.
 #[derive(Default)]
-struct Problems(Vec<(&'static str, String)>);
+pub(super) struct Problems(Vec<(&'static str, String)>);
 
 impl Problems {
-    fn add(&mut self, name: &'static str, why: impl Into<String>) {
+    pub(super) fn add(&mut self, name: &'static str, why: impl Into<String>) {
         self.0.push((name, why.into()));
     }
 
-    fn require(&mut self, holds: bool, name: &'static str, why: impl FnOnce() -> String) {
+    pub(super) fn require(&mut self, holds: bool, name: &'static str, why: impl FnOnce() -> String) {
         if !holds {
             self.add(name, why());
         }
     }
 
     /// The value. If it is invalid, records the problem and returns a default.
-    fn take<T>(&mut self, name: &'static str, parsed: Result<T, String>, stand_in: T) -> T {
+    pub(super) fn take<T>(&mut self, name: &'static str, parsed: Result<T, String>, stand_in: T) -> T {
         parsed.unwrap_or_else(|why| {
             self.add(name, why);
             stand_in
         })
     }
 
-    fn number<T: FromStr>(&mut self, name: &'static str, text: Option<&String>, default: T, unit: &str) -> T {
+    pub(super) fn number<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        text: Option<&String>,
+        default: T,
+        unit: &str,
+    ) -> T {
         let Some(text) = text else { return default };
         let parsed = text.trim().parse().map_err(|_| format!("{text:?} is not a whole number of {unit}"));
         self.take(name, parsed, default)
     }
 
-    fn choice<T: Copy>(&mut self, name: &'static str, text: Option<&String>, choices: &[(&str, T)]) -> T {
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, text: Option<&String>, choices: &[(&str, T)]) -> T {
         let (_, default) = choices[0];
         let Some(text) = text else { return default };
         let found = choices.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
@@ -135,6 +142,9 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         warnings.push(format!("{members} members bear the loss of {faults}, as {} would", members.saturating_sub(1)));
     }
 
+    let data_dir = s.data_dir.clone().map_or_else(|| PathBuf::from(format!("{name}.conclave")), PathBuf::from);
+    let tls = tls::check(&s, &urls.uses(&initial_cluster), &data_dir, &mut p, &mut warnings);
+
     let heartbeat_interval_ms = p.number("heartbeat-interval", s.heartbeat_interval.as_ref(), 50, "milliseconds");
     let election_timeout_ms = p.number("election-timeout", s.election_timeout.as_ref(), 150, "milliseconds");
     check_timing(heartbeat_interval_ms, election_timeout_ms, &mut p);
@@ -157,7 +167,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     });
 
     let config = Config {
-        data_dir: s.data_dir.clone().map_or_else(|| PathBuf::from(format!("{name}.conclave")), PathBuf::from),
+        data_dir,
         name,
         listen_client: urls.listen_client,
         advertise_client_urls: urls.advertise_client,
@@ -193,6 +203,9 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             &[("true", true), ("false", false)],
         ),
         unsafe_no_fsync: p.choice("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), &[("false", false), ("true", true)]),
+        client_tls: tls.client,
+        peer_tls: tls.peer,
+        peer_allow_plaintext: tls.peer_allow_plaintext,
         log: check_log(&s, &mut p),
         warnings,
     };
@@ -200,12 +213,31 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     if p.0.is_empty() { Ok(config) } else { Err(ConfigError::Settings(p.0)) }
 }
 
-struct Urls {
-    listen_client: Vec<SocketAddr>,
+pub(super) struct Urls {
+    listen_client: Vec<Listen>,
     advertise_client: Vec<HttpUrl>,
-    listen_peer: Vec<SocketAddr>,
+    listen_peer: Vec<Listen>,
     advertise_peer: Vec<HttpUrl>,
-    listen_metrics: Vec<SocketAddr>,
+    listen_metrics: Vec<Listen>,
+}
+
+impl Urls {
+    /// What of it asks for TLS.
+    fn uses(&self, members: &[InitialMember]) -> tls::Uses {
+        let hosts = |lists: &[&[Listen]]| {
+            let secure = lists.iter().flat_map(|list| list.iter()).filter(|listen| listen.secure);
+            secure.map(|listen| listen.address.ip().to_string()).collect::<Vec<_>>()
+        };
+        let peers = members.iter().flat_map(|member| &member.peer_urls);
+        let told = |urls: &[HttpUrl]| urls.iter().map(|url| url.host().to_owned()).collect::<Vec<_>>();
+        tls::Uses {
+            client: hosts(&[&self.listen_client, &self.listen_metrics]),
+            peer: hosts(&[&self.listen_peer]),
+            peers_are_secure: peers.clone().any(HttpUrl::is_secure),
+            client_names: told(&self.advertise_client),
+            peer_names: told(&self.advertise_peer),
+        }
+    }
 }
 
 fn check_urls(s: &Settings, p: &mut Problems) -> Urls {
@@ -234,11 +266,12 @@ fn check_urls(s: &Settings, p: &mut Problems) -> Urls {
         ("listen-metrics-urls", &urls.listen_metrics),
     ];
     let mut seen = BTreeMap::new();
-    for (name, address) in lists.iter().flat_map(|(name, list)| list.iter().map(move |address| (*name, *address))) {
+    for (name, address) in lists.iter().flat_map(|(name, list)| list.iter().map(move |listen| (*name, listen.address)))
+    {
         if address.port() != 0
             && let Some(other) = seen.insert(address, name)
         {
-            p.add(name, format!("http://{address} is listened on already (--{other})"));
+            p.add(name, format!("{address} is listened on already (--{other})"));
         }
     }
     urls
@@ -258,9 +291,9 @@ fn url_list(name: &'static str, text: &str, p: &mut Problems) -> Vec<HttpUrl> {
     urls
 }
 
-fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<SocketAddr> {
-    let bound: Vec<_> = urls.iter().map(HttpUrl::bind_address).collect();
-    bound.into_iter().filter_map(|address| address.map_err(|why| p.add(name, why)).ok()).collect()
+fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<Listen> {
+    let bound = urls.iter().map(|url| url.bind_address().map(|address| Listen { address, secure: url.is_secure() }));
+    bound.filter_map(|listen| listen.map_err(|why| p.add(name, why)).ok()).collect()
 }
 
 /// The advertised URLs: as configured, or the listening address if others can connect to it.
@@ -301,7 +334,7 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
                 continue;
             }
         };
-        if let Some((other, _)) = members.iter().find(|(_, taken)| **taken == url) {
+        if let Some((other, _)) = members.iter().find(|(_, taken)| taken.authority() == url.authority()) {
             p.add(FLAG, format!("{other:?} and {member:?} have the same URL {url}"));
         } else if members.insert(member.to_owned(), url).is_some() {
             p.add(FLAG, format!("the member name {member:?} stands twice"));

@@ -1,4 +1,6 @@
+use super::super::tls;
 use super::*;
+use std::path::Path;
 
 const THREE: &str = "a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380";
 
@@ -22,7 +24,9 @@ fn defaults() {
     let config = valid(&[]);
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir, PathBuf::from("default.conclave"));
-    assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().expect("constant")]);
+    let listen = Listen { address: "127.0.0.1:2379".parse().expect("constant"), secure: false };
+    assert_eq!(config.listen_client, [listen]);
+    assert_eq!((&config.client_tls, &config.peer_tls, config.peer_allow_plaintext), (&None, &None, false));
     assert_eq!(config.advertise_client_urls[0].to_string(), "http://localhost:2379");
     assert_eq!(config.initial_cluster.len(), 1);
     assert_eq!(config.initial_cluster[0].peer_urls, config.initial_advertise_peer_urls);
@@ -65,7 +69,7 @@ fn members_that_contradict_each_other() {
     refused(&["--name=x", peer, "--initial-cluster", THREE], "--initial-cluster", "\"x\" is missing");
     refused(&["--name=b", peer, "--initial-cluster", THREE], "--initial-advertise-peer-urls", "must be the same");
     refused(&["--name=a", "--initial-cluster=http://h:1"], "--initial-cluster", "not NAME=URL");
-    refused(&["--name=a", "--initial-cluster=a=https://h:1"], "--initial-cluster", "TLS");
+    refused(&["--name=a", "--initial-cluster=a=http://h:1,b=https://h:1"], "--initial-cluster", "the same URL");
     refused(&["--name=a,b"], "--name", "may not hold");
     let even = valid(&["--name=a", peer, "--initial-cluster=a=http://10.0.0.1:2380,b=http://10.0.0.2:2380"]);
     assert_eq!(even.warnings, ["2 members bear the loss of 0, as 1 would"]);
@@ -73,7 +77,6 @@ fn members_that_contradict_each_other() {
 
 #[test]
 fn urls() {
-    refused(&["--listen-client-urls=https://127.0.0.1:1"], "--listen-client-urls", "TLS");
     refused(&["--listen-client-urls=http://127.0.0.1"], "--listen-client-urls", "no port");
     refused(&["--listen-peer-urls=http://example.org:1"], "--listen-peer-urls", "IP address");
     refused(&["--listen-client-urls=http://0.0.0.0:2379"], "--advertise-client-urls", "every interface");
@@ -136,8 +139,8 @@ fn all_problems_at_once() {
 fn unknown_flags() {
     let unknown = load(&["--nmae=a"]).expect_err("unknown");
     assert!(unknown.to_string().contains("--name") && !unknown.is_answer(), "{unknown}");
-    let foreign = load(&["--cert-file=/x"]).expect_err("etcd's").to_string();
-    assert!(foreign.contains("TLS is not supported yet"), "{foreign}");
+    let foreign = load(&["--auth-token=jwt"]).expect_err("etcd's").to_string();
+    assert!(foreign.contains("authentication is not supported yet"), "{foreign}");
     for answer in ["--help", "--version"] {
         assert!(load(&[answer]).expect_err("an answer").is_answer());
     }
@@ -165,4 +168,47 @@ fn misspelt_variables_are_told() {
     let warnings = super::super::flags::unknown_variables(variables.iter().map(|name| (name.into(), "x".into())));
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("CONCLAVE_NMAE"));
+}
+
+#[test]
+fn tls_for_clients() {
+    const SECURE: &str = "--listen-client-urls=https://127.0.0.1:2379";
+    let pair = ["--cert-file=/c", "--key-file=/k"];
+    let with = |more: &[&'static str]| [&[SECURE, pair[0], pair[1]][..], more].concat();
+    let tls = valid(&with(&["--trusted-ca-file=/ca", "--client-crl-file=/crl", "--client-cert-allowed-hostname=a,b"]));
+    assert!(tls.listen_client[0].secure && tls.advertise_client_urls[0].to_string().starts_with("https://"));
+    let tls = tls.client_tls.expect("https is listened on");
+    assert_eq!((tls.ca, tls.crl), (Some("/ca".into()), Some("/crl".into())));
+    assert_eq!(tls.allowed.hostnames, ["a", "b"]);
+    refused(&[SECURE], "--listen-client-urls", "--cert-file, --key-file or --auto-tls");
+    refused(&["--listen-metrics-urls=https://127.0.0.1:1"], "--listen-client-urls", "needs a certificate");
+    refused(&[SECURE, pair[0]], "--key-file", "needed with the certificate");
+    refused(&[SECURE, pair[1]], "--cert-file", "needed with the private key");
+    refused(&with(&["--client-cert-auth"]), "--client-cert-auth", "--trusted-ca-file");
+    refused(&with(&["--client-crl-file=/x"]), "--client-crl-file", "--trusted-ca-file");
+    refused(&with(&["--cipher-suites=TLS_RSA_WITH_RC4_128_SHA"]), "--cipher-suites", "TLS_RSA_WITH_RC4_128_SHA");
+    refused(&with(&["--tls-min-version=TLS1.1"]), "--tls-min-version", "TLS1.2");
+    refused(&with(&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"]), "--tls-max-version", "below");
+    refused(&with(&["--self-signed-cert-validity=0"]), "--self-signed-cert-validity", "from 1");
+    let own = valid(&[SECURE, "--auto-tls", "--data-dir=/d"]).client_tls.expect("https is listened on").own;
+    assert!(
+        matches!(own, tls::Certificate::SelfSigned { directory, .. } if directory == Path::new("/d/fixtures/client"))
+    );
+    let idle = valid(&pair);
+    assert!(idle.client_tls.is_none() && idle.warnings[0].contains("--cert-file"), "{:?}", idle.warnings);
+}
+
+#[test]
+fn tls_for_peers() {
+    const SECURE: &str = "--listen-peer-urls=https://127.0.0.1:2380";
+    let pair = ["--peer-cert-file=/c", "--peer-key-file=/k"];
+    refused(&[SECURE, pair[0], pair[1]], "--peer-trusted-ca-file", "verify each other");
+    let both = ["--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b", "--peer-trusted-ca-file=/ca"];
+    refused(&[&[SECURE][..], &pair[..], &both[..]].concat(), "--peer-cert-allowed-hostname", "exclude");
+    assert!(valid(&[SECURE, "--peer-auto-tls"]).peer_tls.is_some_and(|tls| tls.ca.is_none()));
+    // The first step of a change to TLS: others still connect without.
+    let first = [SECURE, pair[0], pair[1], "--peer-trusted-ca-file=/ca", "--peer-allow-plaintext", "--name=a"];
+    let urls = ["--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=a=http://127.0.0.1:2380"];
+    let config = valid(&[&first[..], &urls[..]].concat());
+    assert!(config.peer_tls.is_some() && config.peer_allow_plaintext);
 }

@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Settings, String> {
     };
     let known = Settings::keys();
     let mut settings = Mapping::new();
-    for (key, value) in mapping {
+    for (key, value) in flatten(mapping)? {
         let Some(name) = key.as_str() else { return Err(format!("the key {key:?} is not text")) };
         if known.iter().any(|known| known == name) {
             settings.insert(key, value);
@@ -37,6 +37,53 @@ pub(super) fn parse(text: &str) -> Result<Settings, String> {
     }
     serde_norway::from_value(Value::Mapping(settings))
         .map_err(|error| format!("a value must be one text, number or truth value: {error}"))
+}
+
+/// etcd's two sections of TLS, as the flags have it: the first for clients, the second with `peer-` before each name. Lists become text.
+fn flatten(mapping: Mapping) -> Result<Vec<(Value, Value)>, String> {
+    let mut flat = Vec::new();
+    for (key, value) in mapping {
+        let prefix = match key.as_str() {
+            Some("client-transport-security") => "",
+            Some("peer-transport-security") => "peer-",
+            Some("cipher-suites") => {
+                flat.push((key, joined(value)));
+                continue;
+            }
+            _ => {
+                flat.push((key, value));
+                continue;
+            }
+        };
+        let section = match value {
+            Value::Null => continue,
+            Value::Mapping(section) => section,
+            _ => return Err(format!("{key:?} must hold `key: value` lines")),
+        };
+        for (name, value) in section {
+            let Some(name) = name.as_str() else { return Err(format!("the key {name:?} is not text")) };
+            let name = match (prefix, name) {
+                ("", "crl-file") => "client-crl-file".to_owned(),
+                ("", "allowed-hostname" | "allowed-hostnames") => "client-cert-allowed-hostname".to_owned(),
+                (_, "allowed-cn" | "allowed-cns") => "peer-cert-allowed-cn".to_owned(),
+                (_, "allowed-hostname" | "allowed-hostnames") => "peer-cert-allowed-hostname".to_owned(),
+                _ => format!("{prefix}{name}"),
+            };
+            flat.push((Value::String(name), joined(value)));
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    match flat.iter().find_map(|(key, _)| key.as_str().filter(|name| !seen.insert(name.to_string()))) {
+        Some(twice) => Err(format!("duplicate key {twice:?}")),
+        None => Ok(flat),
+    }
+}
+
+/// A list of texts as one text.
+fn joined(value: Value) -> Value {
+    let parts: Option<Vec<&str>> = value.as_sequence().and_then(|parts| parts.iter().map(Value::as_str).collect());
+    let text = parts.map(|parts| parts.join(","));
+    text.map_or(value, Value::String)
 }
 
 fn asks_for_nothing(value: &Value) -> bool {
@@ -70,8 +117,18 @@ mod tests {
     #[test]
     fn keys_without_counterpart() {
         assert!(parse("wal-dir: ''\nclient-transport-security:\n  cert-file: ''\n  auto-tls: false\n").is_ok());
-        let tls = parse("client-transport-security:\n  cert-file: /x\n").expect_err("TLS");
-        assert!(tls.contains("TLS is not supported"), "{tls}");
+        let tls = "client-transport-security:\n  cert-file: /x\n  client-cert-auth: true\n\
+                   peer-transport-security:\n  trusted-ca-file: /y\n  allowed-cn: [a, b]\ncipher-suites: [c, d]\n";
+        let tls = parse(tls).expect("valid");
+        assert_eq!((tls.cert_file.as_deref(), tls.client_cert_auth.as_deref()), (Some("/x"), Some("true")));
+        assert_eq!(
+            (tls.peer_trusted_ca_file.as_deref(), tls.peer_cert_allowed_cn.as_deref()),
+            (Some("/y"), Some("a,b"))
+        );
+        assert_eq!(tls.cipher_suites.as_deref(), Some("c,d"));
+        let twice = parse("cert-file: /x\nclient-transport-security:\n  cert-file: /x\n").expect_err("twice");
+        assert!(twice.contains("duplicate"), "{twice}");
+        assert!(parse("client-transport-security:\n  unheard-of: /x\n").expect_err("unknown").contains("unheard-of"));
         let unknown = parse("nmae: a\n").expect_err("unknown");
         assert!(unknown.contains("unknown key \"nmae\""), "{unknown}");
         assert!(parse("name: [a]\n").is_err());

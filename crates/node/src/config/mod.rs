@@ -18,9 +18,11 @@ mod flags;
 #[cfg(test)]
 mod fuzz;
 mod settings;
+pub mod tls;
 mod url;
 
 pub use check::ConfigError;
+pub use tls::TlsConfig;
 
 pub use url::HttpUrl;
 
@@ -36,15 +38,15 @@ pub struct Config {
     pub name: String,
     pub data_dir: PathBuf,
     /// Where clients connect. Port 0 takes a free one.
-    pub listen_client: Vec<SocketAddr>,
+    pub listen_client: Vec<Listen>,
     /// The client URLs in member lists.
     pub advertise_client_urls: Vec<HttpUrl>,
-    pub listen_peer: Vec<SocketAddr>,
+    pub listen_peer: Vec<Listen>,
     /// The URLs at which the other members reach this one; the same as in `initial_cluster` for
     /// `name`.
     pub initial_advertise_peer_urls: Vec<HttpUrl>,
     /// Extra listeners for `/metrics`, `/health` and so on; empty: only on the client addresses.
-    pub listen_metrics: Vec<SocketAddr>,
+    pub listen_metrics: Vec<Listen>,
     /// Every member of the cluster as it was first started, sorted by name; no name and no URL
     /// twice.
     pub initial_cluster: Vec<InitialMember>,
@@ -69,6 +71,12 @@ pub struct Config {
     pub worker_threads: usize,
     /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes.
     pub unsafe_no_fsync: bool,
+    /// For `https` addresses of clients and metrics; there if one of them is.
+    pub client_tls: Option<TlsConfig>,
+    /// For `https` addresses of peers; there if one of them is.
+    pub peer_tls: Option<TlsConfig>,
+    /// Whether peers without TLS are accepted on `https` addresses.
+    pub peer_allow_plaintext: bool,
     /// Origins whose web pages may read answers; empty, or with `*` in it: all.
     pub cors: Vec<String>,
     /// Names under which plain HTTP is answered; empty, or with `*` in it: any.
@@ -78,6 +86,14 @@ pub struct Config {
     pub log: LogConfig,
     /// Warnings to log at the start. They never stop the node.
     pub warnings: Vec<String>,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// With TLS.
+    pub secure: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -38,6 +38,9 @@ macro_rules! settings {
 
 const MEMBER: &str = "This member";
 const CLUSTER: &str = "The cluster at its first start";
+const TLS: &str = "TLS, for clients and metrics";
+const PEER_TLS: &str = "TLS, between members";
+const ANY_TLS: &str = "TLS, for both";
 const TIMING: &str = "Timing";
 const LIMITS: &str = "Limits";
 const HISTORY: &str = "History";
@@ -71,6 +74,54 @@ settings! {
     initial_cluster_state: "STATE", CLUSTER;
     /// Any text; clusters with different tokens never talk to each other, whatever their addresses [default: conclave-cluster]
     initial_cluster_token: "TEXT", CLUSTER;
+
+    /// This member's certificate for clients, with its chain (PEM); needed for https:// in --listen-client-urls and --listen-metrics-urls
+    cert_file: "PATH", TLS;
+    /// The private key of --cert-file (PEM)
+    key_file: "PATH", TLS;
+    /// The authorities that clients' certificates are verified by (PEM). With it, every client on https:// must show one
+    trusted_ca_file: "PATH", TLS;
+    /// Demand certificates of clients. --trusted-ca-file does so by itself [default: false]
+    client_cert_auth: "BOOL", TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Certificates of clients that were revoked: lists of their authorities (PEM or DER)
+    client_crl_file: "PATH", TLS;
+    /// Only clients whose certificate has one of these alternative names: host names, addresses, SPIFFE ids; comma-separated
+    client_cert_allowed_hostname: "NAMES", TLS;
+    /// Make a certificate, signed by itself, if --cert-file is not given: encryption without identity [default: false]
+    auto_tls: "BOOL", TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
+    /// This member's certificate for the other members, with its chain (PEM); for both sides of a connection, so for use as server and
+    /// as client; needed for https:// in peer URLs
+    peer_cert_file: "PATH", PEER_TLS;
+    /// The private key of --peer-cert-file (PEM)
+    peer_key_file: "PATH", PEER_TLS;
+    /// The certificate to show where this member connects [default: --peer-cert-file]
+    peer_client_cert_file: "PATH", PEER_TLS;
+    /// The private key of --peer-client-cert-file (PEM) [default: --peer-key-file]
+    peer_client_key_file: "PATH", PEER_TLS;
+    /// The authorities that members are verified by (PEM); with it, each must show a certificate
+    peer_trusted_ca_file: "PATH", PEER_TLS;
+    /// Demand certificates of members. --peer-trusted-ca-file does so by itself [default: false]
+    peer_client_cert_auth: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Certificates of members that were revoked: lists of their authorities (PEM or DER)
+    peer_crl_file: "PATH", PEER_TLS;
+    /// Only members whose certificate has one of these common names; comma-separated
+    peer_cert_allowed_cn: "NAMES", PEER_TLS;
+    /// Only members whose certificate has one of these alternative names: host names, addresses, SPIFFE ids; comma-separated
+    peer_cert_allowed_hostname: "NAMES", PEER_TLS;
+    /// Make a certificate, signed by itself, if --peer-cert-file is not given: encryption without identity [default: false]
+    peer_auto_tls: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Accept members without TLS too on https:// addresses, while a running cluster changes to TLS [default: false]
+    peer_allow_plaintext: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
+    /// Years for which a certificate of --auto-tls or --peer-auto-tls is valid [default: 1]
+    self_signed_cert_validity: "YEARS", ANY_TLS;
+    /// Cipher suites by the names that Go gives them, comma-separated. Without one of TLS 1.3, all of TLS 1.3 stay [default: all]
+    cipher_suites: "NAMES", ANY_TLS;
+    /// TLS1.2 or TLS1.3 [default: TLS1.2]
+    tls_min_version: "VERSION", ANY_TLS;
+    /// TLS1.2 or TLS1.3 [default: TLS1.3]
+    tls_max_version: "VERSION", ANY_TLS;
 
     /// Milliseconds between two words of the leader to its followers [default: 50]
     heartbeat_interval: "MS", TIMING;

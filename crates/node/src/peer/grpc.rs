@@ -7,16 +7,23 @@
 
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
+use super::target::{ALPN_CALLS, Target};
 use super::transport::{AppendReplies, Link, PeerError, Transport};
 use conclave_storage::types::MemberNode;
+use conclave_tls::{Secured, Tls};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use http::Uri;
+use hyper_util::rt::TokioIo;
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tonic::codegen::Service;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -26,6 +33,8 @@ use tonic::{Code, Status};
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 const CONNECT: Duration = Duration::from_millis(300);
+/// With a handshake, of which both ends may have many to do after a failure.
+const CONNECT_SECURELY: Duration = Duration::from_secs(2);
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -34,17 +43,20 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 pub struct GrpcTransport {
     pub cluster: u64,
     pub me: u64,
+    /// For members with `https` URLs.
+    pub tls: Option<Tls>,
 }
 
 impl Transport for GrpcTransport {
     fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link> {
         let ids = Ids { cluster: self.cluster, from: self.me, to };
+        let target = Target::of(node, self.tls.as_ref());
         Arc::new(GrpcLink {
             ids,
-            address: address(node),
-            commands: client(node, ids),
-            quick: client(node, ids),
-            snapshots: client(node, ids),
+            commands: client(&target, ids),
+            quick: client(&target, ids),
+            snapshots: client(&target, ids),
+            target,
             peer: node.to_string(),
             reached: AtomicBool::new(true),
         })
@@ -55,8 +67,8 @@ type Client = PeerClient<InterceptedService<Channel, Stamp>>;
 
 struct GrpcLink {
     ids: Ids,
-    /// The address of the log connection, as `host:port`.
-    address: String,
+    /// The address of the log connection.
+    target: Target,
     commands: Client,
     quick: Client,
     snapshots: Client,
@@ -78,27 +90,46 @@ impl GrpcLink {
     }
 }
 
-/// Member URLs are checked when the configuration is read: `http://host:port`, at least one.
-fn address(node: &MemberNode) -> String {
-    let url = node.peer_urls.first().map_or("", String::as_str);
-    url.strip_prefix("http://").unwrap_or(url).to_owned()
-}
-
-fn client(node: &MemberNode, ids: Ids) -> Client {
-    let endpoint = Endpoint::from_shared(format!("http://{}", address(node)))
-        .unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"));
-    let channel = endpoint
-        .connect_timeout(CONNECT)
+fn client(target: &Target, ids: Ids) -> Client {
+    let scheme = if target.is_secure() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{}", target.address()))
+        .unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"))
+        .connect_timeout(if target.is_secure() { CONNECT_SECURELY } else { CONNECT })
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .connect_lazy();
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let channel = match target.is_secure() {
+        true => endpoint.connect_with_connector_lazy(Connect(target.clone())),
+        false => endpoint.connect_lazy(),
+    };
     PeerClient::with_interceptor(channel, Stamp::new(ids))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
+}
+
+/// Connects with TLS, for the channel.
+struct Connect(Target);
+
+impl Service<Uri> for Connect {
+    type Response = TokioIo<Secured>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Secured>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let target = self.0.clone();
+        Box::pin(async move {
+            let stream = target.connect().await.ok_or(io::ErrorKind::ConnectionRefused)?;
+            stream.set_nodelay(true)?;
+            target.secure(stream, ALPN_CALLS).await.map(TokioIo::new)
+        })
+    }
 }
 
 /// A named request stream: the compiler cannot prove that a future with the bare trait object is
@@ -138,7 +169,7 @@ fn never_sent(status: &Status) -> bool {
 #[async_trait::async_trait]
 impl Link for GrpcLink {
     async fn append(&self, requests: BoxStream<'static, pb::AppendRequest>) -> Result<AppendReplies, PeerError> {
-        super::log::open(&self.address, self.ids, requests).await
+        super::log::open(&self.target, self.ids, requests).await
     }
 
     async fn heartbeat(&self, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {

@@ -1,5 +1,5 @@
-//! The log connection between two members: one TCP connection for each append session, with plain
-//! frames.
+//! The log connection between two members: one connection for each append session, with plain
+//! frames. It is encrypted if the URL of the member is `https`; the frames are the same.
 //!
 //! ```text
 //! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end
@@ -19,8 +19,10 @@
 use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
 use super::pb;
+use super::target::{ALPN_LOG, Target};
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use bytes::Bytes;
+use conclave_tls::Secured;
 use futures::stream::{self, BoxStream};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use prost::Message;
@@ -30,14 +32,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// The first line of a connection: its protocol and version.
 const MAGIC: &[u8] = b"conclave log 1\n";
 
-const CONNECT: Duration = Duration::from_millis(300);
 /// Timeout for the introduction of a new connection.
 const INTRODUCTION: Duration = Duration::from_secs(5);
 /// Largest introduction: three numbers.
@@ -75,14 +76,27 @@ fn frame(message: &impl Message) -> Bytes {
 
 // ---- the leader's end ----
 
-/// Connects to the member at `address` (`host:port`) and sends it the requests.
+/// Connects to the member and sends it the requests.
 pub(super) async fn open(
-    address: &str,
+    target: &Target,
     ids: Ids,
     requests: BoxStream<'static, pb::AppendRequest>,
 ) -> Result<AppendReplies, PeerError> {
-    let stream = connect(address).await.ok_or(PeerError::Unreachable)?;
+    let stream = target.connect().await.ok_or(PeerError::Unreachable)?;
     prepare(&stream).map_err(broken)?;
+    if !target.is_secure() {
+        return send_on(stream, ids, requests).await;
+    }
+    // Nothing was sent yet that could have an effect.
+    let stream = target.secure(stream, ALPN_LOG).await.map_err(|_| PeerError::Unreachable)?;
+    send_on(stream, ids, requests).await
+}
+
+async fn send_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    ids: Ids,
+    requests: BoxStream<'static, pb::AppendRequest>,
+) -> Result<AppendReplies, PeerError> {
     let mut frames = Framed::new(stream, codec());
     frames.write_buffer_mut().extend_from_slice(MAGIC);
     let hello = pb::LogHello { cluster: ids.cluster, from: ids.from, to: ids.to };
@@ -90,28 +104,18 @@ pub(super) async fn open(
     Ok(Sending { requests: Some(requests), frames, ended: false }.boxed())
 }
 
-/// Connects to the first address of the name that answers. The caller sets the timeout.
-async fn connect(address: &str) -> Option<TcpStream> {
-    for address in lookup_host(address).await.ok()? {
-        if let Ok(Ok(stream)) = timeout(CONNECT, TcpStream::connect(address)).await {
-            return Some(stream);
-        }
-    }
-    None
-}
-
 fn broken(_: io::Error) -> PeerError {
     PeerError::Unknown
 }
 
 /// Sends requests and yields replies, in the task that polls it.
-struct Sending {
+struct Sending<S> {
     requests: Option<BoxStream<'static, pb::AppendRequest>>,
-    frames: Framed<TcpStream, LengthDelimitedCodec>,
+    frames: Framed<S, LengthDelimitedCodec>,
     ended: bool,
 }
 
-impl Sending {
+impl<S: AsyncRead + AsyncWrite + Unpin> Sending<S> {
     /// Writes pending requests.
     fn send(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while let Some(requests) = &mut self.requests {
@@ -134,7 +138,7 @@ impl Sending {
     }
 }
 
-impl Stream for Sending {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Sending<S> {
     type Item = Result<pb::AppendReply, PeerError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -175,6 +179,16 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     prepare(&stream)?;
     let (reader, writer) = stream.into_split();
+    answer_on(reader, writer, append).await
+}
+
+/// The same inside TLS.
+pub(crate) async fn serve_secured(
+    stream: Secured,
+    append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
+) -> io::Result<()> {
+    prepare(stream.tcp())?;
+    let (reader, writer) = tokio::io::split(stream);
     answer_on(reader, writer, append).await
 }
 

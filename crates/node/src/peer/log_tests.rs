@@ -66,7 +66,7 @@ async fn replies_come_in_order_and_end_with_the_requests() {
         pb::AppendRequest { entries: vec![entry], ..request(n) }
     };
     let requests = (0..500).map(move |n| if n == 250 { large(n) } else { request(n) });
-    let replies = open(&address, IDS, stream::iter(requests).boxed()).await.unwrap();
+    let replies = open(&Target::plain(address.clone()), IDS, stream::iter(requests).boxed()).await.unwrap();
     let replies: Vec<_> = soon(replies.collect()).await;
     assert_eq!(replies, (0..500).map(|n| Ok(matched(n))).collect::<Vec<_>>());
     assert!(soon(ended).await.unwrap().is_ok());
@@ -76,7 +76,7 @@ async fn replies_come_in_order_and_end_with_the_requests() {
 async fn a_request_leaves_while_others_are_waited_for() {
     let (address, _ended) = follower(echo()).await;
     let (send, requests) = mpsc::unbounded();
-    let mut replies = open(&address, IDS, requests.boxed()).await.unwrap();
+    let mut replies = open(&Target::plain(address.clone()), IDS, requests.boxed()).await.unwrap();
     for n in 0..20 {
         send.unbounded_send(request(n)).unwrap();
         assert_eq!(soon(replies.next()).await, Some(Ok(matched(n))));
@@ -87,7 +87,7 @@ async fn a_request_leaves_while_others_are_waited_for() {
 async fn whoever_is_refused_learns_why() {
     let refuse: Append = Box::new(|ids, _| Err(PeerError::Refused(format!("{ids:?} is a stranger"))));
     let (address, _ended) = follower(refuse).await;
-    let mut replies = open(&address, IDS, stream::pending().boxed()).await.unwrap();
+    let mut replies = open(&Target::plain(address.clone()), IDS, stream::pending().boxed()).await.unwrap();
     assert_eq!(soon(replies.next()).await, Some(Err(PeerError::Refused(format!("{IDS:?} is a stranger")))));
     assert_eq!(soon(replies.next()).await, None);
 }
@@ -96,7 +96,7 @@ async fn whoever_is_refused_learns_why() {
 async fn an_end_is_told_from_a_break() {
     let (append, kept) = keep();
     let (address, ended) = follower(append).await;
-    let replies = open(&address, IDS, stream::iter([request(1)]).boxed()).await.unwrap();
+    let replies = open(&Target::plain(address.clone()), IDS, stream::iter([request(1)]).boxed()).await.unwrap();
     assert_eq!(soon(replies.collect::<Vec<_>>()).await, []);
     assert!(soon(ended).await.unwrap().is_ok());
     assert_eq!(*kept.lock(), [Ok(1)]);
@@ -104,7 +104,7 @@ async fn an_end_is_told_from_a_break() {
     let (append, kept) = keep();
     let (address, ended) = follower(append).await;
     let requests = stream::iter([request(1)]).chain(stream::pending());
-    let mut replies = open(&address, IDS, requests.boxed()).await.unwrap();
+    let mut replies = open(&Target::plain(address.clone()), IDS, requests.boxed()).await.unwrap();
     assert!(timeout(Duration::from_millis(100), replies.next()).await.is_err());
     drop(replies);
     let _ = soon(ended).await;
@@ -116,7 +116,7 @@ async fn a_follower_that_goes_leaves_the_outcome_unknown() {
     let gone: Append = Box::new(|_, requests| Ok(requests.take(1).filter_map(|_| async { None }).boxed()));
     let (address, _ended) = follower(gone).await;
     let requests = stream::iter([request(1)]).chain(stream::pending());
-    let mut replies = open(&address, IDS, requests.boxed()).await.unwrap();
+    let mut replies = open(&Target::plain(address.clone()), IDS, requests.boxed()).await.unwrap();
     assert_eq!(soon(replies.next()).await, Some(Err(PeerError::Unknown)));
 }
 
@@ -163,7 +163,7 @@ async fn nobody_listens() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     for address in [&address[..], "", "no port", "127.0.0.1:99999"] {
-        let opened = open(address, IDS, stream::pending().boxed()).await;
+        let opened = open(&Target::plain(address.to_owned()), IDS, stream::pending().boxed()).await;
         assert!(matches!(opened, Err(PeerError::Unreachable)), "{address}");
     }
 }

@@ -82,14 +82,19 @@ fn in_order(a: At, b: At) -> bool {
 /// The rules for one member of a cluster.
 pub struct Rules {
     me: u64,
-    /// Every member with its peer URLs.
+    /// Every member with its peer addresses.
     members: BTreeMap<u64, Vec<String>>,
     terms: Terms,
 }
 
+/// URLs without their scheme: a cluster that changes to TLS has memberships in its log from before.
+fn addresses(urls: &[String]) -> Vec<String> {
+    urls.iter().map(|url| url.split_once("://").map_or(url.as_str(), |(_, address)| address).to_owned()).collect()
+}
+
 impl Rules {
     pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>) -> Rules {
-        let members = members.iter().map(|(id, node)| (*id, node.peer_urls.clone())).collect();
+        let members = members.iter().map(|(id, node)| (*id, addresses(&node.peer_urls))).collect();
         Rules { me, members, terms: Terms::default() }
     }
 
@@ -183,7 +188,8 @@ impl Rules {
         let nodes: BTreeSet<u64> = membership.nodes.iter().map(|node| node.id).collect();
         require(nodes.len() == membership.nodes.len(), "a membership that names a member twice")?;
         let known = |node: &pb::membership::Node| {
-            node.name.len() <= MAX_NAME && self.members.get(&node.id).is_some_and(|urls| *urls == node.peer_urls)
+            node.name.len() <= MAX_NAME
+                && self.members.get(&node.id).is_some_and(|known| *known == addresses(&node.peer_urls))
         };
         require(membership.nodes.iter().all(known), "a membership with a member that is not of this cluster")?;
         // Two while a change is under way.

@@ -569,7 +569,7 @@ mod tests {
     #[tokio::test]
     async fn neither_own_commands_nor_forwarded_ones_keep_the_others_waiting() {
         let (mut state, now) = (state(), Instant::now());
-        let forwarded = || {
+        let batch = || {
             let (reply, _) = oneshot::channel();
             ForwardedBatch { term: 1, segments: vec![vec![0; 700].into()], commands: 1, reply }
         };
@@ -577,7 +577,7 @@ mod tests {
         for _ in 0..20 {
             // There is always more of both kinds than one entry takes.
             let _receivers = [state.push(&put(700), now), state.push(&put(700), now)];
-            assert!((0..2).all(|_| state.push_forwarded(forwarded(), 1 << 20).is_ok()));
+            assert!((0..2).all(|_| state.push_forwarded(batch(), 1 << 20).is_ok()));
             let (mine, theirs) = next_entry(&mut state, now);
             assert!(mine + theirs > 0);
             (local, forwarded) = (local + mine, forwarded + theirs);

@@ -1,16 +1,20 @@
-//! Locks: exclusive, shared, and permits of a semaphore, one at a time or several at once.
+//! Locks: exclusive, shared, and permits of a semaphore; one lock or several at once.
 //!
-//! A request takes a turn in the line of each lock that it names, all in one command, and its fence is the revision of that command.
-//! It holds all of its locks from the moment when it is first in every one of those lines and fits beside those who hold them.
+//! One command puts a request into the line of each lock that it names, and the revision of that
+//! command is its fence. The request holds all of its locks once it is first in every one of those
+//! lines and is compatible with the current holders.
 //!
-//! 1. First come, first served, of every lock: nobody passes one who waits, also not who would fit (no barging, no starving writers).
-//! 2. No deadlock among requests: turns of one command are taken together, so the oldest request waits for holders only.
-//! 3. A fence is held once. Fences of a lock are granted in rising order.
-//! 4. To find whose turn it is costs the same however many had theirs before ([`LockHead::first`]).
-//! 5. A lock that nobody holds, waits for or is kept from has no row.
-//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That costs
-//!    one row, which goes with the request, and none of the answers that the session's client wants
-//!    remembered.
+//! 1. Every lock is first come, first served: no request passes a waiting one, even if it is
+//!    compatible (no barging, no starved writers).
+//! 2. No deadlock among requests: one command enters all lines together, so the oldest request
+//!    waits for holders only.
+//! 3. A fence is granted once. Fences of a lock are granted in rising order.
+//! 4. The cost of finding the next request does not grow with the number of earlier ones
+//!    ([`LockHead::first`]).
+//! 5. A lock without holders, waiters and cool-downs has no row.
+//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That
+//!    costs one row, which goes with the request, and none of the answers that the session's client
+//!    wants remembered.
 
 use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
@@ -22,7 +26,7 @@ use crate::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<V: View> Batch<'_, V> {
-    /// `remembered`: the answer is, under a dedupe id.
+    /// `remembered`: the answer is remembered under a dedupe id.
     pub(super) fn acquire(
         &mut self,
         session: LeaseId,
@@ -81,7 +85,8 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::Lock { fence, held_since: if free { fence } else { 0 } })
     }
 
-    /// Whatever can refuse the request; gives whether all of its locks can be held at once.
+    /// All checks that can reject the request. Returns whether all of its locks can be granted at
+    /// once.
     fn check_acquire(&self, acquire: &Acquire) -> Result<bool, Stop> {
         let mut names = BTreeSet::new();
         let mut free = true;
@@ -130,7 +135,7 @@ impl<V: View> Batch<'_, V> {
         self.serve(freed)
     }
 
-    /// Ends the request of an attempt that gives up. Gives whether it ended.
+    /// Ends the request of a cancelled attempt. Returns whether it ended.
     pub(crate) fn cancel_request(
         &mut self,
         session: LeaseId,
@@ -178,7 +183,7 @@ impl<V: View> Batch<'_, V> {
         self.serve(freed)
     }
 
-    /// Takes a request out, held or waiting, and notes the locks whose lines may go on.
+    /// Removes a request, held or waiting, and records the locks whose lines may advance.
     fn end_request(&mut self, fence: i64, cause: Cause, freed: &mut BTreeMap<Name, Cause>) -> Result<(), Fault> {
         let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(()) };
         self.delete_row(keys::request(fence));
@@ -214,7 +219,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Grants what can be granted now, from lock to lock until nothing moves.
+    /// Grants all requests that can be granted now, lock by lock, until none is left.
     fn serve(&mut self, mut freed: BTreeMap<Name, Cause>) -> Result<(), Fault> {
         while let Some((lock, cause)) = freed.pop_first() {
             while let Some(fence) = self.next_turn(&lock)? {
@@ -252,7 +257,7 @@ impl<V: View> Batch<'_, V> {
         for LockPart { lock, mode } in &request.parts {
             let mut head = self.lock_head(lock)?;
             head.waiting -= 1;
-            // It was the first in every line.
+            // The request was the first in every line.
             head.first = fence + 1;
             head.holders += 1;
             head.used += weight(*mode);
@@ -293,7 +298,8 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Whose turn it is. Where a line was, deleted rows may lie thick: none is read if nobody waits, and only from the first on if somebody does.
+    /// The next request in line. To skip the tombstones of earlier requests, no row is read if
+    /// there are no waiters, and otherwise only rows from `first` on.
     fn next_turn(&self, lock: &Name) -> Result<Option<i64>, Fault> {
         let head = self.lock_head(lock)?;
         if head.waiting == 0 {
@@ -323,7 +329,7 @@ fn weight(mode: LockMode) -> u64 {
     }
 }
 
-/// Whether one more holder fits beside those there are.
+/// Whether another holder is compatible with the current ones.
 fn fits(head: &LockHead, mode: LockMode) -> bool {
     match (head.mode, mode) {
         (None, _) | (Some(LockMode::Shared), LockMode::Shared) => true,

@@ -1,7 +1,8 @@
-//! What ends by itself: sessions and timers, gathered first and settled together.
+//! Ends of sessions and timers: collected first and settled together.
 //!
-//! One command may end many leases and timers. Everything that they touch is collected, and then each election, each lock and each
-//! claim is edited once, in the order of the names: the result does not depend on the order in which the leases were named.
+//! One command may end many leases and timers. Everything that they affect is collected. Then each
+//! election, lock and claim is changed once, in the order of the names, so the result does not
+//! depend on the order of the leases.
 
 use super::field;
 use super::keys;
@@ -48,7 +49,7 @@ impl Due {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Collects what depends on a lease that ends, and forgets what was remembered for its session.
+    /// Collects everything that depends on an ended lease, and deletes the memory of its session.
     pub(crate) fn session_ends(&mut self, lease: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         let (from, below) = keys::session(lease).all();
         let mut rows = Vec::new();

@@ -11,8 +11,8 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 impl<V: View> Batch<'_, V> {
-    /// Whether every key of the compare's range satisfies it, as of now. A range without keys
-    /// counts as one missing key.
+    /// Whether every key in the compare's range satisfies it now. An empty range counts as one
+    /// missing key.
     pub(super) fn holds(&self, compare: &Compare) -> Result<bool, Stop> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
@@ -39,8 +39,8 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// Whether one key satisfies a compare. A missing key counts as zero everywhere, but has no value:
-/// every compare of its value fails.
+/// Whether one key satisfies a compare. For a missing key all numbers are zero, and every compare
+/// of its value fails.
 fn relates(compare: &Compare, mod_revision: i64, record: Option<&Record<'_>>) -> bool {
     let number = |of: fn(&Record<'_>) -> i64| record.map_or(0, of);
     let ordering = match &compare.target {

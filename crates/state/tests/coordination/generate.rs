@@ -130,7 +130,8 @@ fn release() -> impl Strategy<Value = CoordBody> {
 }
 
 fn attempt() -> impl Strategy<Value = u64> {
-    // Once cancelled, an attempt of a session takes no place: with few of them little would be left.
+    // Once cancelled, an attempt of a session takes no place: with few of them little would be
+    // left.
     prop_oneof![2 => Just(0), 3 => 1..7_u64]
 }
 

@@ -1,5 +1,5 @@
-//! A second state machine for elections, locks and claims, written from their documentation with lists and loops. It shares the words with
-//! the real one and none of its code.
+//! A second state machine for elections, locks and claims, written from their documentation with
+//! lists and loops. It shares the words with the real one and none of its code.
 
 mod claims;
 mod elections;
@@ -36,7 +36,8 @@ pub(crate) struct World {
 /// An operation and whom it is about.
 type Asked = (&'static str, Vec<String>);
 
-/// Who asked for a place and did not give up, the oldest first; `None`: it stays, whoever gives up.
+/// The attempts that asked for a place and were not cancelled, oldest first; `None`: it stays in
+/// any case.
 #[derive(Clone, Debug)]
 pub(crate) struct Askers(Option<Vec<u64>>);
 

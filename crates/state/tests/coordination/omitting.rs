@@ -1,4 +1,5 @@
-//! Operations of several sessions that all want the same, and of which each may leave out what tells it from the others.
+//! Operations of several sessions that all want the same, and of which each may leave out what
+//! tells it from the others.
 
 use super::generate::{self, Step};
 use conclave_state::*;
@@ -78,7 +79,8 @@ fn claims() -> impl Strategy<Value = CoordBody> {
 
 fn coord() -> impl Strategy<Value = Command> {
     let body = prop_oneof![4 => enter(), 2 => leaving(), 3 => locks(), 4 => claims()];
-    // Ids that a program with a poor generator would draw: the same in every session, and for different requests.
+    // Ids that a program with a poor generator would draw: the same in every session, and for
+    // different requests.
     let dedupe = prop_oneof![3 => Just(None), 2 => (0..2_u8).prop_map(|id| Some([id; 16]))];
     (prop_oneof![1 => Just(0), 6 => 1..4_i64], dedupe, body)
         .prop_map(|(session, dedupe, body)| Command::Coord(Box::new(Coord { session, dedupe, expect: None, body })))

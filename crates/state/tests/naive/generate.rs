@@ -123,7 +123,8 @@ fn txn() -> impl Strategy<Value = Txn> {
     })
 }
 
-/// What the operations of a branch change: etcd's rule against changing a key twice drops what would.
+/// What the operations of a branch change: etcd's rule against changing a key twice drops what
+/// would.
 #[derive(Clone, Default)]
 struct Footprint {
     puts: Vec<Bytes>,
@@ -222,7 +223,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// The index of the entry in which a command stands, by how many there were before it: some stand in one.
+/// The index of the entry in which a command stands, by how many there were before it: some stand
+/// in one.
 pub(crate) fn index_of(number: usize) -> u64 {
     number as u64 / 2
 }

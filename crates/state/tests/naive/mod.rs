@@ -1,5 +1,5 @@
-//! A second state machine, written from etcd's documentation in the simplest way there is: it keeps every event that ever happened
-//! and finds whatever it is asked by going through all of them.
+//! A second state machine, written from etcd's documentation in the simplest way there is: it keeps
+//! every event that ever happened and finds whatever it is asked by going through all of them.
 //!
 //! It shares the words with the real one (commands, outcomes, events) and none of its code.
 
@@ -252,7 +252,7 @@ impl Naive {
         Ok(Response::Txn(self.run(txn, &before)))
     }
 
-    /// Of the branch that will be taken: whatever can fail, against the state before.
+    /// Checks everything that can fail in the branch that will be taken, against the state before.
     fn check(&self, txn: &Txn) -> Result<(), Rejection> {
         for op in self.branch(txn).1 {
             match op {

@@ -1,7 +1,8 @@
 //! Elections, locks and claims in the transcripts.
 //!
-//! A name is `name` (of the namespace `d`) or `namespace:name`. Every operation takes `lease=`, `dedupe=` (a number) and `expect_fence=`,
-//! `expect_rev=`, `expect_holder=`. Items of a claim are parted by `+`; parts of a lock are `x`, `x/shared` or `x/2of5`.
+//! A name is `name` (of the namespace `d`) or `namespace:name`. Every operation takes `lease=`,
+//! `dedupe=` (a number) and `expect_fence=`, `expect_rev=`, `expect_holder=`. Items of a claim are
+//! parted by `+`; parts of a lock are `x`, `x/shared` or `x/2of5`.
 
 use super::parse::Words;
 use super::print;

@@ -1,7 +1,8 @@
 //! Lines of a transcript as commands and queries.
 //!
-//! Words are parted by spaces; `""` is empty bytes, `\0` and `\xff` are bytes. A range is `key`, `from..end`, `from..` or `..` (all).
-//! Options are `name=value` or a bare name. A `txn` is followed by indented lines: `if`, `then` and `else`.
+//! Words are parted by spaces; `""` is empty bytes, `\0` and `\xff` are bytes. A range is `key`,
+//! `from..end`, `from..` or `..` (all). Options are `name=value` or a bare name. A `txn` is
+//! followed by indented lines: `if`, `then` and `else`.
 
 use bytes::Bytes;
 use conclave_state::*;

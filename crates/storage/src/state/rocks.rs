@@ -367,7 +367,7 @@ mod tests {
         }
     }
 
-    /// Without a word to RocksDB it would write the file of each flush twice.
+    /// With RocksDB's defaults the file of each flush would be written twice.
     #[test]
     fn what_a_flush_wrote_stays_when_a_view_of_that_time_goes() {
         let dir = tempfile::tempdir().unwrap();

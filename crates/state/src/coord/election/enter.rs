@@ -1,9 +1,10 @@
 //! Entering an election.
 //!
-//! 1. One candidate of a name an election. It belongs to one session, and to one instance in it, which finds its place when it enters
-//!    again.
-//! 2. Another session or instance is refused as long as the candidate stands, or takes over its place, with a term of its own.
-//! 3. Who only tries leaves no trace unless it leads.
+//! 1. An election has one candidate per name. It belongs to one session and one instance in it,
+//!    which finds its place again when it enters again.
+//! 2. While the candidate exists, another session or instance is rejected, or takes over its place
+//!    with a new term.
+//! 3. A `try_only` request leaves no trace unless it leads.
 
 use super::{Edit, Told};
 use crate::attempt::PlaceRow;

@@ -1,4 +1,4 @@
-//! Leaving: by oneself, by somebody else's hand, and the end of the whole election.
+//! Leaving an election: by the candidate, by eviction, and by deletion of the whole election.
 
 use super::Told;
 use super::enter::place;
@@ -19,7 +19,7 @@ impl<V: View> Batch<'_, V> {
         Ok(self.tell(&edit, true, id)?)
     }
 
-    /// Takes a candidate out for an attempt that gives up. Gives whether it was taken out.
+    /// Removes a candidate for a cancelled attempt. Returns whether it was removed.
     pub(crate) fn cancel_candidate(
         &mut self,
         session: LeaseId,
@@ -54,7 +54,7 @@ impl<V: View> Batch<'_, V> {
         self.close(&mut edit, &Told { cause: Cause::Evicted, subject: id, reason })
     }
 
-    /// One command, one revision, however many elections: a node is drained at one moment.
+    /// Evicts from all elections in one command and one revision, so a node is drained at once.
     pub(in crate::coord) fn evict_everywhere(&mut self, evict: &EvictEverywhere) -> Result<CoordResponse, Stop> {
         let EvictEverywhere { namespace, candidate: id, cooldown_ms, reason } = evict;
         let (from, below) = match namespace {
@@ -76,8 +76,8 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::EvictedEverywhere { evicted: names.len() as u64 })
     }
 
-    /// Ends the election for everybody. Its term key goes, which tells those who watch. A later election of that name counts from one
-    /// again, with term ids above all there were.
+    /// Ends the election. Watchers see the deletion of its term key. A later election of that name
+    /// counts from one again, with term ids above all earlier ones.
     pub(in crate::coord) fn delete_election(&mut self, name: &Name) -> Result<CoordResponse, Stop> {
         let head = self.election_head(name)?.ok_or(Rejection::NoElection)?;
         let mut ids: Vec<String> = head.leader.clone().into_iter().collect();

@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::status::{dedupe_id_reused, not_read, text};
 use conclave_api::conclave::v1;
-use conclave_node::keeper::{Extension, whole_millis};
+use conclave_node::keeper::Extension;
 use conclave_state::coord::instance_of;
 use conclave_state::coord::read::{self, ClaimState, HolderState};
 use conclave_state::{Claim, ClaimAnswer, CoordBody, CoordResponse, Expect, Limits, Name, Twin};
