@@ -108,7 +108,7 @@ ensure_rocksdb() {
     exec 9>"$conclave_cache/rocksdb.lock"
     flock 9
     if [ ! -f "$archive_dir/librocksdb.a" ]; then
-      say "compiling RocksDB $version, once: ROCKSDB_MINUTES minutes on two cores, less with more of them"
+      say "compiling RocksDB $version, once: about 15 minutes of one core, spread over all cores"
       scripts/build-rocksdb "$archive_dir/librocksdb.a" || die "RocksDB did not compile"
     fi
     exec 9>&-
