@@ -88,7 +88,7 @@ ensure_build_packages() {
   [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
-# Compiles RocksDB once and lets every profile link the result (docs/decisions/0008, 0017).
+# Compiles RocksDB once and lets every profile link the result (docs/decisions/0008, 0020).
 # The archive depends on the version in Cargo.lock and on the features the workspace asks for, both of which its name holds.
 ensure_rocksdb() {
   ensure_cargo

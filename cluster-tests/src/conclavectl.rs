@@ -46,6 +46,14 @@ impl Ctl {
         Self { program, environment: Vec::new() }.with("CONCLAVECTL_ENDPOINTS", endpoints.join(","))
     }
 
+    /// `conclave-bench` for these endpoints: `$CONCLAVE_BENCH_BIN`, or the one beside the server's binary.
+    #[must_use]
+    pub fn bench(endpoints: &[String]) -> Self {
+        let beside = || process::binary().with_file_name("conclave-bench");
+        let program = std::env::var_os("CONCLAVE_BENCH_BIN").map_or_else(beside, PathBuf::from);
+        Self { program, environment: Vec::new() }.with("CONCLAVECTL_ENDPOINTS", endpoints.join(","))
+    }
+
     /// `etcdctl` for these endpoints.
     #[must_use]
     pub fn etcdctl(endpoints: &[String]) -> Self {

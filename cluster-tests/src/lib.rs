@@ -3,9 +3,9 @@
 //! * [`cluster`] starts and breaks nodes; [`process`] is one of them.
 //! * [`status`] asks a member how far its state has come.
 //! * [`client`] has short forms of the requests that tests make; [`etcdctl`] runs Debian's `etcdctl`.
+//! * [`kit`] has the requests and bounds that tests of elections, locks and claims share.
 //! * [`load`] makes work and records it in a [`history`], where an outcome that is unknown stays unknown.
 //! * [`check`] judges histories and states: one property a file, each with tests that show it failing.
-//! * [`trials`] is the harness of its own: workloads and faults together, judged and reported.
 //!
 //! Rules: the semantics stand in the checkers, written from the documentation and never imported from the server. A failure
 //! of the harness (a node that does not start) is an error of the test, not an outcome of an operation. Waits have generous bounds and
@@ -21,18 +21,11 @@ pub mod conclavectl;
 pub mod etcd;
 pub mod etcdctl;
 pub mod history;
+pub mod kit;
 pub mod load;
-pub mod ports;
 pub mod process;
 pub mod proxy;
-pub mod status;
 pub mod timeline;
-pub mod trials;
 pub mod wait;
 
-/// Says something about a passing test where the test runner does not swallow it: measured figures.
-pub fn report(figure: &str) {
-    use std::io::Write;
-    // A figure that cannot be written is no reason to fail.
-    let _ = writeln!(std::io::stderr().lock(), "    {figure}");
-}
+pub use conclave_trials::{figure as report, ports, status};

@@ -4,7 +4,7 @@
 
 use crate::{
     client::{bytes, connect, get_request, put_request, text},
-    history::{Call, History, Outcome, Recorder, Seen},
+    history::{History, Recorder},
 };
 use anyhow::Result;
 use conclave_client::{
@@ -18,6 +18,7 @@ use conclave_client::{
     },
     wire::Client,
 };
+use conclave_trials::history::{Answer, Failure, Kv, KvAnswer, KvCall, Outcome};
 use rand::RngExt;
 use std::time::Duration;
 use tokio::{sync::watch, task::JoinHandle};
@@ -110,10 +111,12 @@ impl Worker {
             let call = self.choose(&last);
             let invoked = self.recorder.now();
             let outcome = self.perform(&call).await;
-            let failed = matches!(outcome, Outcome::Refused(_) | Outcome::Unknown(_));
+            let failed = !matches!(outcome, Outcome::Ok(_));
             last = match &outcome {
-                Outcome::Written { revision } => (key_of(&call).to_owned(), *revision),
-                Outcome::Read { seen, .. } => (key_of(&call).to_owned(), seen.as_ref().map_or(0, |seen| seen.modified)),
+                Outcome::Ok(Answer::Kv(KvAnswer::Written { revision, .. })) => (key_of(&call).to_owned(), *revision),
+                Outcome::Ok(Answer::Kv(KvAnswer::Read { kvs, .. })) => {
+                    (key_of(&call).to_owned(), kvs.first().map_or(0, |kv| kv.modified))
+                }
                 _ => last,
             };
             self.recorder.record(self.number, call, outcome, invoked);
@@ -123,34 +126,36 @@ impl Worker {
         }
     }
 
-    fn choose(&mut self, last: &(String, i64)) -> Call {
+    fn choose(&mut self, last: &(String, i64)) -> KvCall {
         let mut random = rand::rng();
         let key = format!("{}{}", self.load.prefix, random.random_range(0..self.load.keys));
         self.written += 1;
         let value = format!("{}-{}", self.number, self.written);
         match random.random_range(0..10) {
-            0..=4 => Call::Put { key, value },
-            5 | 6 if !last.0.is_empty() => Call::Swap { key: last.0.clone(), expected: last.1, value },
-            _ => Call::Get { key },
+            0..=4 => KvCall::Put { key, value, lease: 0, prev: false },
+            5 | 6 if !last.0.is_empty() => KvCall::Cas { key: last.0.clone(), expected: last.1, value, lease: 0 },
+            _ => KvCall::Get { key, serializable: false, revision: 0 },
         }
     }
 
-    async fn perform(&self, call: &Call) -> Outcome {
+    async fn perform(&self, call: &KvCall) -> Outcome {
         let kv = self.client.kv();
         match call {
-            Call::Put { key, value } => {
-                let written = kv.put(put_request(key, value)).await;
-                settle(written, |response| Some(Outcome::Written { revision: at(response.header.as_ref())? }))
+            KvCall::Put { key, value, .. } => {
+                let answer = kv.put(put_request(key, value)).await;
+                settle(answer, |response| Some(written(at(response.header.as_ref())?)))
             }
-            Call::Get { key } => settle(kv.range(get_request(key)).await, |response| read(&response, None)),
-            Call::Swap { key, expected, value } => settle(kv.txn(swap(key, *expected, value)).await, swapped),
+            KvCall::Get { key, .. } => settle(kv.range(get_request(key)).await, |response| read(&response, None)),
+            KvCall::Cas { key, expected, value, .. } => settle(kv.txn(swap(key, *expected, value)).await, swapped),
+            KvCall::Range { .. } | KvCall::Delete { .. } | KvCall::Txn { .. } => unreachable!("not chosen"),
         }
     }
 }
 
-fn key_of(call: &Call) -> &str {
+fn key_of(call: &KvCall) -> &str {
     match call {
-        Call::Put { key, .. } | Call::Get { key } | Call::Swap { key, .. } => key,
+        KvCall::Put { key, .. } | KvCall::Get { key, .. } | KvCall::Cas { key, .. } => key,
+        KvCall::Range { .. } | KvCall::Delete { .. } | KvCall::Txn { .. } => "",
     }
 }
 
@@ -169,10 +174,14 @@ fn swap(key: &str, expected: i64, value: &str) -> TxnRequest {
     }
 }
 
-fn swapped(response: TxnResponse) -> Option<Outcome> {
+fn written(revision: i64) -> KvAnswer {
+    KvAnswer::Written { revision, prev: None }
+}
+
+fn swapped(response: TxnResponse) -> Option<KvAnswer> {
     let revision = at(response.header.as_ref())?;
     if response.succeeded {
-        return Some(Outcome::Written { revision });
+        return Some(written(revision));
     }
     match response.responses.into_iter().next()?.response? {
         response_op::Response::ResponseRange(range) => read(&range, Some(revision)),
@@ -180,13 +189,21 @@ fn swapped(response: TxnResponse) -> Option<Outcome> {
     }
 }
 
-fn read(response: &RangeResponse, revision: Option<i64>) -> Option<Outcome> {
+fn read(response: &RangeResponse, revision: Option<i64>) -> Option<KvAnswer> {
     let revision = revision.or_else(|| at(response.header.as_ref()))?;
-    Some(Outcome::Read { revision, seen: response.kvs.first().map(seen) })
+    Some(KvAnswer::Read { revision, kvs: response.kvs.iter().map(seen).collect() })
 }
 
-fn seen(kv: &KeyValue) -> Seen {
-    Seen { value: text(&kv.value), modified: kv.mod_revision }
+/// A key with all that the server says about it.
+pub(crate) fn seen(kv: &KeyValue) -> Kv {
+    Kv {
+        key: text(&kv.key),
+        value: text(&kv.value),
+        create: kv.create_revision,
+        modified: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    }
 }
 
 fn at(header: Option<&ResponseHeader>) -> Option<i64> {
@@ -194,10 +211,14 @@ fn at(header: Option<&ResponseHeader>) -> Option<i64> {
 }
 
 /// An answer that lacks what it must have is recorded as an impossible read, which no checker accepts.
-fn settle<A>(result: Result<A, Error>, told: impl FnOnce(A) -> Option<Outcome>) -> Outcome {
+fn settle<A>(result: Result<A, Error>, told: impl FnOnce(A) -> Option<KvAnswer>) -> Outcome {
+    let failure = |error: &Error| Failure { code: String::new(), error: error.to_string() };
     match result {
-        Ok(answer) => told(answer).unwrap_or(Outcome::Read { revision: -1, seen: None }),
-        Err(error) if error.outcome_unknown() => Outcome::Unknown(error.to_string()),
-        Err(error) => Outcome::Refused(error.to_string()),
+        Ok(answer) => {
+            let impossible = || KvAnswer::Read { revision: -1, kvs: vec![Kv::default()] };
+            Outcome::Ok(Answer::Kv(told(answer).unwrap_or_else(impossible)))
+        }
+        Err(error) if error.outcome_unknown() => Outcome::Unknown(failure(&error)),
+        Err(error) => Outcome::Fail(failure(&error)),
     }
 }

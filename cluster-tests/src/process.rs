@@ -3,6 +3,8 @@
 //! 1. What the node writes on stdout and stderr is appended to one log file, over all its lives.
 //! 2. A killed or ended process is always reaped before the next one starts, so its ports and its data directory are free.
 
+pub use conclave_trials::binary::server as binary;
+
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -197,19 +199,6 @@ impl Drop for Process {
         // Nothing better can be done than to try.
         let _ = self.kill();
     }
-}
-
-/// The server under test.
-#[must_use]
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
-        return path.into();
-    }
-    // …/target/<profile>/deps/<test>: the server is built in `checked`, or in the tests' own profile.
-    let test = std::env::current_exe().unwrap_or_default();
-    let profile = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-    let checked = profile.with_file_name("checked").join("conclave");
-    if checked.exists() { checked } else { profile.join("conclave") }
 }
 
 fn read_from(path: &Path, offset: u64) -> Result<String> {

@@ -1,119 +1,85 @@
-//! A wire between a client and a server that a test can cut or slow down: a TCP proxy on loopback.
+//! A wire between a client and a server that a test can cut or slow down: a proxy of the trials' loopback network.
 //!
 //! Cut means silent: connections stay open and nothing passes, as when a cable is pulled. Nobody is told.
 
-use anyhow::Result;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp},
-    sync::{mpsc, watch},
-    task::JoinHandle,
-    time::{Duration, Instant, sleep_until},
+use anyhow::{Context, Result};
+use conclave_trials::env::{HostNo, Proxies, Rule};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
+
+const CLIENT: HostNo = 0;
+const SERVER: HostNo = 1;
+const REQUESTS: (HostNo, HostNo) = (CLIENT, SERVER);
+const ANSWERS: (HostNo, HostNo) = (SERVER, CLIENT);
 
 /// A proxy for one server; ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    address: String,
-    requests: watch::Sender<Wire>,
-    answers: watch::Sender<Wire>,
-    listener: JoinHandle<()>,
+    port: u16,
+    proxies: Proxies,
+    wire: Mutex<Wire>,
 }
 
-/// One direction.
-#[derive(Clone, Copy, Debug)]
+/// What is wrong with the wire.
+#[derive(Debug, Default)]
 struct Wire {
-    whole: bool,
-    /// How long everything takes that is sent from now on.
-    lag: Duration,
+    rules: BTreeMap<(HostNo, HostNo), Rule>,
+    layer: Option<u64>,
 }
-
-const GOOD: Wire = Wire { whole: true, lag: Duration::ZERO };
 
 impl Proxy {
     /// A proxy for the server at `endpoint`.
     ///
     /// # Errors
     /// No port is free.
-    pub async fn start(endpoint: &str) -> Result<Self> {
-        let server = endpoint.trim_start_matches("http://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = format!("http://{}", listener.local_addr()?);
-        let ((requests, there), (answers, back)) = (watch::channel(GOOD), watch::channel(GOOD));
-        let listener = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(join(client, server.clone(), there.clone(), back.clone()));
-            }
-        });
-        Ok(Self { address, requests, answers, listener })
+    pub fn start(endpoint: &str) -> Result<Self> {
+        let (_, port) = endpoint.trim_end_matches('/').rsplit_once(':').context("an endpoint without port")?;
+        let proxies = Proxies::new(0);
+        let port = proxies.open(SERVER, port.parse()?, |_| Some(CLIENT))?;
+        Ok(Self { port, proxies, wire: Mutex::default() })
     }
 
     /// Where the client is to connect.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        self.address.clone()
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Cuts the wire.
     pub fn cut(&self) {
-        self.requests.send_modify(|wire| wire.whole = false);
-        self.cut_answers();
+        self.change(|rules| rules.extend([(REQUESTS, Rule::cut()), (ANSWERS, Rule::cut())]));
     }
 
     /// Cuts the way back: requests arrive, their answers do not.
     pub fn cut_answers(&self) {
-        self.answers.send_modify(|wire| wire.whole = false);
+        self.change(|rules| {
+            rules.insert(ANSWERS, Rule::cut());
+        });
     }
 
-    /// Whatever is sent to the server from now on arrives so much later.
+    /// All that is sent to the server from now on arrives so much later.
     pub fn delay_requests(&self, lag: Duration) {
-        self.requests.send_modify(|wire| wire.lag = lag);
+        let late = Rule { delay: lag.as_nanos() as u64, ..Rule::default() };
+        self.change(|rules| {
+            rules.insert(REQUESTS, late);
+        });
     }
 
     /// Mends it; what was sent meanwhile arrives now.
     pub fn mend(&self) {
-        self.requests.send_replace(GOOD);
-        self.answers.send_replace(GOOD);
+        self.change(BTreeMap::clear);
     }
-}
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.listener.abort();
+    /// The new rules hold before the old ones go.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<(HostNo, HostNo), Rule>)) {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut wire.rules);
+        let layer = self.proxies.add(wire.rules.clone());
+        if let Some(old) = wire.layer.replace(layer) {
+            self.proxies.remove(old);
+        }
     }
-}
-
-async fn join(client: TcpStream, server: String, there: watch::Receiver<Wire>, back: watch::Receiver<Wire>) {
-    let Ok(server) = TcpStream::connect(server).await else { return };
-    // Small messages go at once, as they would without a proxy.
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
-    tokio::join!(pass(client_in, server_out, there), pass(server_in, client_out, back));
-}
-
-async fn pass(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, wire: watch::Receiver<Wire>) {
-    let (sent, mut arriving) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
-    let lag = wire.clone();
-    let read = async move {
-        let mut buffer = vec![0; 64 << 10];
-        while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            let due = Instant::now() + lag.borrow().lag;
-            if sent.send((due, buffer[..read].to_vec())).await.is_err() {
-                return;
-            }
-        }
-    };
-    let write = async move {
-        let mut state = wire;
-        while let Some((due, bytes)) = arriving.recv().await {
-            // The timer is coarse: what is not delayed does not ask it.
-            if due > Instant::now() {
-                sleep_until(due).await;
-            }
-            if state.wait_for(|wire| wire.whole).await.is_err() || to.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(read, write);
 }

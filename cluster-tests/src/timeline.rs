@@ -6,19 +6,14 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use conclave_client::{
-    api::{etcdserverpb::WatchCreateRequest, mvccpb::event::EventType},
+    api::{
+        etcdserverpb::WatchCreateRequest,
+        mvccpb::{Event, event::EventType},
+    },
     wire::Client,
 };
+use conclave_trials::history::Change;
 use std::time::Duration;
-
-/// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub revision: i64,
-    pub key: String,
-    /// `None` for a deletion.
-    pub value: Option<String>,
-}
 
 /// All changes of keys with `prefix` up to and including `revision`. Nothing may have been compacted.
 ///
@@ -45,14 +40,21 @@ pub async fn read(client: &Client, prefix: &str, revision: i64) -> Result<Vec<Ch
         let reached = message.header.as_ref().context("a watch message without header")?.revision;
         let caught_up = message.events.is_empty() && !message.created && reached >= revision;
         for event in message.events {
-            let deleted = event.r#type() == EventType::Delete;
-            let kv = event.kv.context("an event without key")?;
-            let value = (!deleted).then(|| text(&kv.value));
-            changes.push(Change { revision: kv.mod_revision, key: text(&kv.key), value });
+            let change = change(event)?;
+            let last = changes.last().map_or(0, |change| change.modified);
+            ensure!(change.modified >= last, "the timeline goes back from revision {last} to {}", change.modified);
+            changes.push(change);
         }
         if caught_up {
-            changes.retain(|change| change.revision <= revision);
+            changes.retain(|change| change.modified <= revision);
             return Ok(changes);
         }
     }
+}
+
+fn change(event: Event) -> Result<Change> {
+    let deleted = event.r#type() == EventType::Delete;
+    let kv = event.kv.context("an event without key")?;
+    let value = (!deleted).then(|| text(&kv.value));
+    Ok(Change { key: text(&kv.key), value, modified: kv.mod_revision, lease: kv.lease, ..Change::default() })
 }

@@ -1,4 +1,4 @@
-//! `conclavectl bench` against real servers: every workload runs on Conclave and on etcd, with figures that can be true, and leaves
+//! `conclave-bench` against real servers: every workload runs on Conclave and on etcd, with figures that can be true, and leaves
 //! nothing behind.
 
 use anyhow::{Context, Result, ensure};
@@ -16,15 +16,23 @@ use std::time::Duration;
 /// A second each, with few clients: enough to see that it works.
 const SHORT: [&str; 8] = ["--duration", "1s", "--warm-up", "200ms", "--key-space", "2000", "--connections", "6"];
 
-async fn one(server: Server) -> Result<(Cluster, Ctl)> {
-    let cluster = server.start(1).await?;
-    let ctl = Ctl::new(&cluster.endpoints()).with("CONCLAVECTL_COMMAND_TIMEOUT", "20s");
-    Ok((cluster, ctl))
+/// A server with the programs that load it and look at it.
+struct Loaded {
+    cluster: Cluster,
+    bench: Ctl,
+    ctl: Ctl,
 }
 
-async fn bench(ctl: &Ctl, args: &[&str]) -> Result<Value> {
-    let args = [&["bench"], args, &["--quiet", "-w", "json"]].concat();
-    let ended = ctl.run_with(&args, "", LONG).await?;
+async fn one(server: Server) -> Result<Loaded> {
+    let cluster = server.start(1).await?;
+    let bench = Ctl::bench(&cluster.endpoints()).with("CONCLAVECTL_COMMAND_TIMEOUT", "20s");
+    let ctl = Ctl::new(&cluster.endpoints()).with("CONCLAVECTL_COMMAND_TIMEOUT", "20s");
+    Ok(Loaded { cluster, bench, ctl })
+}
+
+async fn measure(bench: &Ctl, args: &[&str]) -> Result<Value> {
+    let args = [args, &["--quiet", "-w", "json"]].concat();
+    let ended = bench.run_with(&args, "", LONG).await?;
     ensure!(ended.code == Some(0), "{args:?} ended with {:?}: {}", ended.code, ended.stderr);
     ensure!(ended.stderr.is_empty() && ended.stdout.lines().count() == 1, "{args:?}: {ended:?}");
     Ok(serde_json::from_str(&ended.stdout)?)
@@ -55,7 +63,7 @@ fn sane(name: &str, value: &Value, seconds: f64) -> Result<()> {
 }
 
 async fn every_workload_measures_something(server: Server) -> Result<()> {
-    let (mut cluster, ctl) = one(server).await?;
+    let Loaded { mut cluster, bench, ctl } = one(server).await?;
     let pid = cluster.node(0).id()?.to_string();
     let workloads: [&[&str]; 19] = [
         &["put", "--clients", "16"],
@@ -80,7 +88,7 @@ async fn every_workload_measures_something(server: Server) -> Result<()> {
     ];
     for workload in workloads {
         let name = workload.join(" ");
-        let value = bench(&ctl, &[workload, &SHORT, &["--pids", &pid, "--label", "a=b"]].concat()).await?;
+        let value = measure(&bench, &[workload, &SHORT, &["--pids", &pid, "--label", "a=b"]].concat()).await?;
         sane(&name, &value, 1.0)?;
         ensure!(value["labels"]["a"] == "b" && value["elections"] == 0, "{name}: {value}");
         ensure!(number(&value, "servers.resident_mb")? > 5.0, "{name}: {value}");
@@ -101,11 +109,11 @@ async fn nothing_is_left(ctl: &Ctl) -> Result<()> {
 }
 
 async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
-    let (_cluster, ctl) = one(server).await?;
+    let Loaded { cluster: _cluster, bench, .. } = one(server).await?;
     // The first of the window is due at the moment it opens, and may be answered before anything else wakes.
     let args = ["put", "--rate", "1000", "--clients", "200", "--warm-up", "100ms", "--duration", "200ms"];
     for _ in 0..10 {
-        let value = bench(&ctl, &args).await?;
+        let value = measure(&bench, &args).await?;
         ensure!(value["operations"] == 200 && value["errors"] == serde_json::json!({}), "200 were due: {value}");
         ensure!(value["offered_per_second"] == 1000.0, "{value}");
     }
@@ -113,16 +121,16 @@ async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
 }
 
 async fn a_number_of_operations_is_done_exactly(server: Server) -> Result<()> {
-    let (_cluster, ctl) = one(server).await?;
-    let value = bench(&ctl, &["put", "--total", "300", "--clients", "7", "--warm-up", "100ms"]).await?;
+    let Loaded { cluster: _cluster, bench, .. } = one(server).await?;
+    let value = measure(&bench, &["put", "--total", "300", "--clients", "7", "--warm-up", "100ms"]).await?;
     sane("total", &value, 0.0)?;
     ensure!(value["operations"] == 300, "{value}");
     Ok(())
 }
 
 async fn leases_lapse_and_are_seen_to(server: Server) -> Result<()> {
-    let (_cluster, ctl) = one(server).await?;
-    let value = bench(&ctl, &["lease-expire", "--leases", "300", "--window", "6s"]).await?;
+    let Loaded { cluster: _cluster, bench, ctl } = one(server).await?;
+    let value = measure(&bench, &["lease-expire", "--leases", "300", "--window", "6s"]).await?;
     ensure!(value["operations"] == 300 && value["more"]["leases"] == 300, "{value}");
     let last = number(&value, "more.last_deletion_ms")?;
     ensure!((0.0..20_000.0).contains(&last), "{value}");
@@ -130,11 +138,11 @@ async fn leases_lapse_and_are_seen_to(server: Server) -> Result<()> {
 }
 
 async fn a_fill_stays_unless_told_otherwise(server: Server) -> Result<()> {
-    let (_cluster, ctl) = one(server).await?;
-    let value = bench(&ctl, &["fill", "--key-space", "1234", "--delete"]).await?;
+    let Loaded { cluster: _cluster, bench, ctl } = one(server).await?;
+    let value = measure(&bench, &["fill", "--key-space", "1234", "--delete"]).await?;
     ensure!(value["operations"] == 1234, "{value}");
     nothing_is_left(&ctl).await?;
-    bench(&ctl, &["fill", "--key-space", "1234"]).await?;
+    measure(&bench, &["fill", "--key-space", "1234"]).await?;
     let keys = ctl.ok(&["get", "bench/", "--prefix", "--keys-only"]).await?;
     let count = keys.lines().filter(|line| !line.is_empty()).count();
     ensure!(count == 1234, "{count} keys");
@@ -151,10 +159,9 @@ on_both!(
 
 #[tokio::test]
 async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
-    let (mut cluster, ctl) = one(Server::Conclave).await?;
-    let args =
-        ["bench", "put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
-    let mut running = ctl.start(&args)?;
+    let Loaded { mut cluster, bench, ctl } = one(Server::Conclave).await?;
+    let args = ["put", "--rate", "100", "--clients", "500", "--duration", "5s", "--warm-up", "200ms", "-w", "json"];
+    let mut running = bench.start(&args)?;
     let now = &ctl;
     eventually("the first writes", LONG, || async move {
         let keys = now.ok(&["get", "bench/", "--prefix", "--keys-only", "--limit", "1"]).await?;
@@ -177,8 +184,8 @@ async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
 
 #[tokio::test]
 async fn an_interrupted_run_cleans_up() -> Result<()> {
-    let (_cluster, ctl) = one(Server::Conclave).await?;
-    let mut running = ctl.start(&["bench", "lock-queue", "--clients", "5", "--duration", "10m"])?;
+    let Loaded { cluster: _cluster, bench, ctl } = one(Server::Conclave).await?;
+    let mut running = bench.start(&["lock-queue", "--clients", "5", "--duration", "10m"])?;
     let ctl_now = &ctl;
     eventually("its leases", SOON, || async move {
         let leases = ctl_now.json(&["lease", "list"]).await?;
@@ -193,20 +200,20 @@ async fn an_interrupted_run_cleans_up() -> Result<()> {
 
 #[tokio::test]
 async fn wrong_options_are_refused_before_anything_is_done() -> Result<()> {
-    let ctl = Ctl::new(&["127.0.0.1:1".to_owned()]);
+    let bench = Ctl::bench(&["127.0.0.1:1".to_owned()]);
     for (args, code, says) in [
-        (&["bench"][..], 128, "Usage"),
-        (&["bench", "put", "--clients", "0"], 128, "--clients"),
-        (&["bench", "put", "--rate", "0"], 128, "--rate"),
-        (&["bench", "put", "--key-size", "5"], 128, "from 24 to 1024"),
-        (&["bench", "lock-queue", "--clients", "1"], 128, "it takes two"),
-        (&["bench", "lease-keepalive", "--leases", "3"], 128, "each of 1000 clients"),
-        (&["bench", "watch", "--value-size", "2"], 128, "at least 8 bytes"),
-        (&["bench", "lease-expire", "--window", "1s"], 128, "at least 3s"),
-        (&["bench", "put"], 2, "127.0.0.1:1"),
-        (&["bench", "report", "/nowhere"], 6, "/nowhere"),
+        (&[][..], 128, "Usage"),
+        (&["put", "--clients", "0"], 128, "--clients"),
+        (&["put", "--rate", "0"], 128, "--rate"),
+        (&["put", "--key-size", "5"], 128, "from 24 to 1024"),
+        (&["lock-queue", "--clients", "1"], 128, "it takes two"),
+        (&["lease-keepalive", "--leases", "3"], 128, "each of 1000 clients"),
+        (&["watch", "--value-size", "2"], 128, "at least 8 bytes"),
+        (&["lease-expire", "--window", "1s"], 128, "at least 3s"),
+        (&["put"], 2, "127.0.0.1:1"),
+        (&["report", "/nowhere"], 6, "/nowhere"),
     ] {
-        let ended = ctl.run(args).await?;
+        let ended = bench.run(args).await?;
         ensure!(ended.code == Some(code) && ended.stderr.contains(says), "{args:?}: {ended:?}");
         ensure!(ended.stdout.is_empty(), "{args:?}: {ended:?}");
     }

@@ -45,8 +45,8 @@ async fn a_resumed_session_of_milliseconds_is_not_rounded_up() -> Result<()> {
 }
 
 /// A client that talks to member 0 through a wire that can be cut, and leaves it soon for member 1.
-async fn through(cluster: &Cluster) -> Result<(Proxy, Client)> {
-    let proxy = Proxy::start(&cluster.endpoint(0)).await?;
+fn through(cluster: &Cluster) -> Result<(Proxy, Client)> {
+    let proxy = Proxy::start(&cluster.endpoint(0))?;
     let endpoints = [proxy.endpoint(), cluster.endpoint(1)];
     let client = Client::builder().endpoints(endpoints).timeout(Duration::from_secs(4));
     Ok((proxy, client.attempt_timeout(Duration::from_secs(1)).build()?))
@@ -78,7 +78,7 @@ async fn a_session_opened_slowly_is_alive(server: Server) -> Result<()> {
 
 async fn a_session_is_opened_though_the_answer_to_its_grant_is_lost(server: Server) -> Result<()> {
     let cluster = server.start(3).await?;
-    let (proxy, client) = through(&cluster).await?;
+    let (proxy, client) = through(&cluster)?;
     let other = Client::new([cluster.endpoint(2)])?;
     client.put("connected", "").await?;
     let before = other.leases().await?.len();
@@ -98,7 +98,7 @@ async fn a_session_is_opened_though_the_answer_to_its_grant_is_lost(server: Serv
 
 async fn a_session_that_nobody_waits_for_leaves_no_lease(server: Server) -> Result<()> {
     let cluster = server.start(3).await?;
-    let (proxy, client) = through(&cluster).await?;
+    let (proxy, client) = through(&cluster)?;
     let other = Client::new([cluster.endpoint(2)])?;
     client.put("connected", "").await?;
     let ttl = Duration::from_secs(600);
@@ -120,7 +120,7 @@ async fn a_session_that_nobody_waits_for_leaves_no_lease(server: Server) -> Resu
 
 async fn a_place_is_found_though_the_answer_to_taking_it_is_lost(server: Server) -> Result<()> {
     let cluster = server.start(3).await?;
-    let (proxy, client) = through(&cluster).await?;
+    let (proxy, client) = through(&cluster)?;
     let other = Client::new([cluster.endpoint(2)])?;
     let session = Session::open(&client, Duration::from_secs(10)).await?;
     proxy.cut_answers();
@@ -139,7 +139,7 @@ async fn a_place_is_found_though_the_answer_to_taking_it_is_lost(server: Server)
 
 async fn a_request_that_arrives_after_the_release_leaves_no_place(server: Server) -> Result<()> {
     let cluster = server.start(3).await?;
-    let (proxy, client) = through(&cluster).await?;
+    let (proxy, client) = through(&cluster)?;
     let other = Client::new([cluster.endpoint(2)])?;
     let session = Session::open(&client, Duration::from_secs(20)).await?;
     proxy.delay_requests(Duration::from_secs(3));

@@ -146,7 +146,7 @@ async fn a_session_survives_its_member(server: Server) -> Result<()> {
 
 async fn writes_are_never_sent_twice_and_doubt_is_reported(server: Server) -> Result<()> {
     let (cluster, client) = three(server).await?;
-    let proxy = Proxy::start(&cluster.endpoint(0)).await?;
+    let proxy = Proxy::start(&cluster.endpoint(0))?;
     let through = Client::builder().endpoints([proxy.endpoint()]).timeout(Duration::from_secs(2)).build()?;
     through.put("k", "1").await?;
     proxy.cut();
@@ -167,7 +167,7 @@ async fn writes_are_never_sent_twice_and_doubt_is_reported(server: Server) -> Re
 
 async fn a_cut_off_leader_knows_before_the_next_one_leads(server: Server) -> Result<()> {
     let (cluster, client) = three(server).await?;
-    let proxy = Proxy::start(&cluster.endpoint(0)).await?;
+    let proxy = Proxy::start(&cluster.endpoint(0))?;
     let through = Client::builder().endpoints([proxy.endpoint()]).timeout(Duration::from_secs(2)).build()?;
     let session = Session::open(&through, TTL).await?;
     let leadership = Election::new(&through, "e").campaign(&session, "old").await?;
@@ -207,7 +207,7 @@ async fn a_cut_off_leader_knows_before_the_next_one_leads(server: Server) -> Res
 
 async fn work_is_stopped_while_nobody_else_leads(server: Server) -> Result<()> {
     let (cluster, client) = three(server).await?;
-    let proxy = Proxy::start(&cluster.endpoint(0)).await?;
+    let proxy = Proxy::start(&cluster.endpoint(0))?;
     let through = Client::builder().endpoints([proxy.endpoint()]).timeout(Duration::from_secs(2)).build()?;
     let session = Session::open(&through, TTL).await?;
     let leadership = Election::new(&through, "e").campaign(&session, "old").await?;

@@ -1,7 +1,7 @@
 //! What documents say about the tree is so.
 
 use anyhow::{Context as _, Result};
-use cluster_tests::trials::check::PROPERTIES;
+use conclave_trials::{check::PROPERTIES, mutants::MUTANTS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,13 +31,13 @@ fn code(place: &Path) -> Result<String> {
 fn suite(name: &str) -> PathBuf {
     let root = repository();
     match name {
-        "state" | "storage" | "server" | "client" => root.join("crates").join(name),
+        "backup" | "state" | "storage" | "node" | "gateway" | "server" | "client" => root.join("crates").join(name),
         _ => root.join("cluster-tests/tests").join(name),
     }
 }
 
 fn is_checker(name: &str) -> Result<bool> {
-    let folder = repository().join("cluster-tests/src/trials/check");
+    let folder = repository().join("crates/trials/src/check");
     let file = format!("{name}.rs");
     Ok(fs::read_dir(folder)?.filter_map(Result::ok).any(|entry| entry.path().join(&file).is_file()))
 }
@@ -125,7 +125,7 @@ fn each_property_is_in_the_table_with_what_shows_that_it_can_fail() -> Result<()
     for cells in &rows {
         let [name, holds, checker, bad, _] = cells[..] else { anyhow::bail!("{cells:?} is no row of five") };
         let (name, checker) = (name.trim_matches('`'), checker.trim_matches('`'));
-        let file = repository().join("cluster-tests/src/trials/check").join(checker);
+        let file = repository().join("crates/trials/src/check").join(checker);
         let code = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         anyhow::ensure!(code.contains(&format!("name: \"{name}\"")), "{checker} does not judge {name}");
         // What the table says it holds is what the guarantees say that holds them.
@@ -135,7 +135,7 @@ fn each_property_is_in_the_table_with_what_shows_that_it_can_fail() -> Result<()
         let numbers: Vec<_> = numbers.collect();
         let said = if numbers.is_empty() { "–".to_owned() } else { numbers.join(", ") };
         anyhow::ensure!(holds == said, "docs/testing.md says that {name} holds {holds}, and docs/guarantees.md {said}");
-        let folder = repository().join("cluster-tests/testdata/bad").join(name);
+        let folder = repository().join("crates/trials/testdata/bad").join(name);
         let mut there = Vec::new();
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             there.push(entry?.path().file_stem().context("a file has a name")?.to_string_lossy().into_owned());
@@ -146,6 +146,31 @@ fn each_property_is_in_the_table_with_what_shows_that_it_can_fail() -> Result<()
             there == said,
             "bad histories of {name}: docs/testing.md has {said:?}, and there are {there:?}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn each_planted_bug_is_in_the_table_with_what_finds_it() -> Result<()> {
+    let text = fs::read_to_string(repository().join("docs/testing.md"))?;
+    let rows = rows(&text, "Planted bugs");
+    let named: Vec<_> = rows.iter().map(|cells| cells[0].trim_matches('`')).collect();
+    let planted: Vec<_> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+    anyhow::ensure!(named == planted, "docs/testing.md has {named:?}, and there are {planted:?}");
+    for (cells, mutant) in rows.iter().zip(&MUTANTS) {
+        let [_, _, places, finders, _] = cells[..] else { anyhow::bail!("{cells:?} is no row of five") };
+        for finder in finders.split('`').skip(1).step_by(2) {
+            anyhow::ensure!(mutant.caught_by.contains(&finder), "{}: not by {finder}", mutant.name);
+        }
+        let changed = mutant.patched(&repository())?;
+        let changed: BTreeSet<_> = changed.keys().map(|path| path.to_string_lossy().replace("/src/", "/")).collect();
+        let said = places.split('`').skip(1).step_by(2);
+        for place in said {
+            let place = format!("crates/{place}");
+            let there = [".rs", "/mod.rs"].iter().any(|end| changed.contains(&format!("{place}{end}")))
+                || changed.iter().any(|path| path.starts_with(&format!("{place}/")));
+            anyhow::ensure!(there, "{}: its patch does not change {place}", mutant.name);
+        }
     }
     Ok(())
 }

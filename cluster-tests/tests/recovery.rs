@@ -263,7 +263,7 @@ async fn a_member_that_lost_its_data_does_not_rejoin() -> Result<()> {
     eventually("a write", SOON, async || put(&survivor, "after", "x").await).await?;
     let history = running.stop().await?;
     let keys = cluster_tests::client::list(&survivor, &load.prefix).await?;
-    check::acknowledged(&history, &keys)
+    check::acknowledged(&history, &load.prefix, &keys)
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use cluster_tests::{
     },
     cluster::Cluster,
     etcdctl::Etcdctl,
+    kit::{AT_ONCE, LASTING},
     wait::{LONG, SOON, eventually, within},
 };
 use conclave_client::{
@@ -25,11 +26,6 @@ use std::{
 };
 use tokio::task::JoinHandle;
 use tonic::Code;
-
-/// A lease that outlives any test here.
-const LASTING: i64 = 300;
-/// "At once", with room for a busy machine.
-const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {

@@ -1,12 +1,10 @@
-//! Judges of histories and states: one property a file. A violation is an error whose text names what contradicts what.
+//! Judges histories and states of a cluster. A violation is an error whose text names what contradicts what.
 
-mod acknowledged;
 mod digest;
-mod linearizable;
+mod history;
 
-pub use acknowledged::acknowledged;
 pub use digest::digests_equal;
-pub use linearizable::linearizable;
+pub use history::{acknowledged, linearizable};
 
 use crate::{client, cluster::Cluster, history::History, timeline};
 use anyhow::{Context, Result, ensure};
@@ -23,9 +21,9 @@ pub async fn everything(cluster: &Cluster, history: &History, prefix: &str) -> R
     let revision = client::present(&cluster.client(0)?).await?;
     for i in 0..cluster.size() {
         let keys = client::list(&cluster.client(i)?, prefix).await?;
-        acknowledged(history, &keys).with_context(|| format!("read through n{}", i + 1))?;
+        acknowledged(history, prefix, &keys).with_context(|| format!("read through n{}", i + 1))?;
         let changes = timeline::read(&cluster.client(i)?, prefix, revision).await?;
-        linearizable(history, &changes).with_context(|| format!("as watched through n{}", i + 1))?;
+        linearizable(history, &changes, revision).with_context(|| format!("as watched through n{}", i + 1))?;
     }
     digests_equal(cluster).await?;
     let counts = history.counts();

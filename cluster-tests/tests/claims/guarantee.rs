@@ -2,9 +2,12 @@
 //!
 //! The holder extends as long as it likes; then somebody who waits for the end measures from before the last call that was answered.
 
-use crate::support::{Fate, LATE, Node, item, start};
 use anyhow::{Result, ensure};
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{
+    LATE, Node,
+    claims::{Fate, item, start},
+};
 use cluster_tests::wait::{LONG, eventually, within};
 use conclave_api::conclave::v1::{Caller, claim_result::Outcome};
 use rand::RngExt;

@@ -1,7 +1,10 @@
 //! Taking, extending, losing.
 
-use crate::support::{Fate, LATE, item, name, start};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{
+    LATE,
+    claims::{Fate, item, name, start},
+};
 use cluster_tests::wait::{SOON, within};
 use conclave_api::conclave::v1::{
     Caller, Cause, ClaimEvent, ClaimItem, ClaimResult, CloseSessionRequest, Expect, GetClaimRequest, ListRequest,
@@ -289,7 +292,7 @@ async fn claims_are_listed_and_looked_at() -> Result<()> {
     let (_cluster, nodes) = start(1).await?;
     let node = &nodes[0];
     node.bulk(Caller::default(), (0..5).map(|i| item(&format!("c{i}"), "a", 30_000)).collect()).await?;
-    let list = ListRequest { namespace: crate::support::NAMESPACE.into(), limit: 3, ..Default::default() };
+    let list = ListRequest { namespace: cluster_tests::kit::claims::NAMESPACE.into(), limit: 3, ..Default::default() };
     let page = node.claims().list(list.clone()).await?.into_inner();
     ensure!(page.more && page.names.len() == 3, "{page:?}");
     let rest = ListRequest { after: page.names.last().cloned(), ..list };

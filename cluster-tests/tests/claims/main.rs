@@ -5,5 +5,4 @@ mod holding;
 mod pins;
 mod refusals;
 mod sessions;
-mod support;
 mod waiting;

@@ -1,7 +1,10 @@
 //! Pins: a claim that does not expire for a while.
 
-use crate::support::{Fate, LATE, name, start};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{
+    LATE,
+    claims::{Fate, name, start},
+};
 use conclave_api::conclave::v1::{
     Caller, CloseSessionRequest, GetClaimRequest, PinRequest, UnpinRequest, claim_result::Outcome,
 };

@@ -1,7 +1,10 @@
 //! What is asked wrongly: refused with a word about what is wrong, and without effect.
 
-use crate::support::{Node, item, name, start};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{
+    Node,
+    claims::{item, name, start},
+};
 use conclave_api::conclave::v1::{
     Caller, ClaimItem, ClaimResult, Limits, Name, RevokeRequest, SetLimitsRequest, claim_result::Outcome,
 };

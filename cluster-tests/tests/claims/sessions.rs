@@ -1,8 +1,8 @@
 //! Sessions: leases to the millisecond.
 
-use crate::support::{LATE, Node, start};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use cluster_tests::kit::{LATE, Node, claims::start};
 use conclave_api::conclave::v1::{CloseSessionRequest, KeepSessionRequest, KeepSessionResponse, OpenSessionRequest};
 use conclave_api::etcdserverpb::{PutRequest, RangeRequest};
 use futures::{StreamExt, stream};

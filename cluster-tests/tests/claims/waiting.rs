@@ -1,7 +1,10 @@
 //! Waiting: for a vacancy, and in line.
 
-use crate::support::{Fate, NAMESPACE, Node, item, name, start};
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{
+    Node,
+    claims::{Fate, NAMESPACE, item, name, start},
+};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_api::conclave::v1::{
     Caller, ClaimItem, ClaimResult, CloseSessionRequest, GetClaimRequest, UnclaimRequest, claim_result::Outcome,

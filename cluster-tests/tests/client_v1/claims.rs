@@ -1,7 +1,10 @@
 //! Claims, operation by operation, on one member.
 
-use super::kit::{A_WHILE, kind, next, one, session};
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{
+    A_WHILE,
+    client::{kind, next, one, session},
+};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_client::{
     Cause, Claims, Client, Compare, ErrorKind, Expect, Held, Leading, LostReason, Name, Put, Ran, Txn,

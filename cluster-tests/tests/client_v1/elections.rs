@@ -1,7 +1,10 @@
 //! Queue elections, operation by operation, on one member.
 
-use super::kit::{A_WHILE, kind, next, nothing_left, one, session};
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{
+    A_WHILE,
+    client::{kind, next, nothing_left, one, session},
+};
 use cluster_tests::wait::{SOON, eventually, within};
 use conclave_client::{
     Cause, Client, Error, ErrorKind, Expect, Held, LostReason, Name, Put, QueueElection, Ran, Session,

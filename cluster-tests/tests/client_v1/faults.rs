@@ -1,13 +1,14 @@
 //! What a member's death, a cut wire and a lost answer do to what is held, waited for and watched.
 
-use super::{
-    kit::{A_WHILE, beginning_at, kind, next},
-    mute::Mute,
-};
+use super::mute::Mute;
 use anyhow::{Result, ensure};
 use cluster_tests::{
     cluster::Cluster,
     etcd::application,
+    kit::{
+        A_WHILE,
+        client::{beginning_at, kind, next},
+    },
     proxy::Proxy,
     wait::{LONG, SOON, eventually, within},
 };
@@ -25,10 +26,10 @@ use std::{
 const TTL: Duration = Duration::from_millis(2500);
 
 /// A client behind wires that can be cut.
-async fn wired(cluster: &Cluster) -> Result<(Vec<Proxy>, Client)> {
+fn wired(cluster: &Cluster) -> Result<(Vec<Proxy>, Client)> {
     let mut wires = Vec::new();
     for endpoint in cluster.endpoints() {
-        wires.push(Proxy::start(&endpoint).await?);
+        wires.push(Proxy::start(&endpoint)?);
     }
     let client = Client::new(wires.iter().map(Proxy::endpoint))?;
     Ok((wires, client))
@@ -128,7 +129,7 @@ async fn a_watch_goes_on_without_gap_or_repeat() -> Result<()> {
 #[tokio::test]
 async fn a_cut_off_leader_knows_before_another_leads_and_cannot_write() -> Result<()> {
     let cluster = Cluster::start(3).await?;
-    let (wires, cut_off) = wired(&cluster).await?;
+    let (wires, cut_off) = wired(&cluster)?;
     let others = application(&cluster)?;
     let session = Session::open(&cut_off, TTL).await?;
     ensure!(session.ttl() == TTL, "{:?}", session.ttl());
@@ -177,7 +178,7 @@ async fn a_cut_off_leader_knows_before_another_leads_and_cannot_write() -> Resul
 #[tokio::test]
 async fn what_waits_on_a_wire_that_is_cut_goes_on_at_another_member() -> Result<()> {
     let cluster = Cluster::start(3).await?;
-    let (wires, _) = wired(&cluster).await?;
+    let (wires, _) = wired(&cluster)?;
     let second = Duration::from_secs(1);
     let client = Client::builder().endpoints(wires.iter().map(Proxy::endpoint)).probe(second, second).build()?;
     let (others, ttl) = (application(&cluster)?, Duration::from_secs(20));
@@ -210,7 +211,7 @@ async fn what_waits_on_a_wire_that_is_cut_goes_on_at_another_member() -> Result<
 #[tokio::test]
 async fn a_cut_off_claim_ends_here_before_it_ends_there() -> Result<()> {
     let cluster = Cluster::start(3).await?;
-    let (wires, cut_off) = wired(&cluster).await?;
+    let (wires, cut_off) = wired(&cluster)?;
     let others = Claims::new(&application(&cluster)?);
     let limits = Limits { min: Duration::from_millis(500), max: Duration::from_secs(60), max_waiting: 10 };
     others.set_limits("default", Some(limits)).await?;

@@ -1,7 +1,10 @@
 //! Locks, operation by operation, on one member.
 
-use super::kit::{A_WHILE, kind, next, nothing_left, one, session};
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{
+    A_WHILE,
+    client::{kind, next, nothing_left, one, session},
+};
 use cluster_tests::wait::{SOON, within};
 use conclave_client::{
     Cmp, Compare, ErrorKind, Held, Locks, LostReason, Name, Put,

@@ -3,7 +3,6 @@
 mod claims;
 mod elections;
 mod faults;
-mod kit;
 mod locks;
 mod mute;
 mod sessions;

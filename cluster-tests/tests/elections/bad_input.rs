@@ -1,9 +1,9 @@
 //! What cannot be asked for, with what is said about it.
 
-use super::kit::*;
 use anyhow::Result;
 use cluster_tests::client::grant;
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use conclave_api::conclave::v1::promote_request::To;
 use conclave_api::conclave::v1::{
     AnointRequest, Caller, CampaignRequest, EnterRequest, EvictEverywhereRequest, EvictRequest, Expect, GetTermRequest,

@@ -1,9 +1,9 @@
 //! Campaigns: the place, the win, and how one ends without it.
 
-use super::kit::*;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{grant, revoke};
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use cluster_tests::wait::{SOON, eventually};
 use conclave_api::conclave::v1::election_response::Standing;
 use conclave_api::conclave::v1::{Caller, CampaignRequest, EnterRequest};

@@ -2,7 +2,6 @@
 
 mod bad_input;
 mod campaigns;
-mod kit;
 mod retries;
 mod scenario;
 mod tokens;

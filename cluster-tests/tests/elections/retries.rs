@@ -1,10 +1,10 @@
 //! A request that is asked again because its answer was lost takes effect once.
 
-use super::kit::*;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use cluster_tests::client::grant;
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use cluster_tests::wait::{LONG, eventually};
 use conclave_api::conclave::v1::{
     AnointRequest, Caller, DeleteElectionRequest, DemoteRequest, EnterRequest, EvictRequest, Expect, LeaveRequest,

@@ -1,9 +1,9 @@
 //! The scenario that Atomix's own tests walk, step by step, and what its versions got wrong.
 
-use super::kit::*;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{grant, revoke};
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use conclave_api::conclave::v1::election_event::Type;
 use conclave_api::conclave::v1::election_response::Standing;
 use conclave_api::conclave::v1::{CampaignRequest, Cause, EnterRequest, LeaveRequest, WatchElectionRequest};

@@ -1,10 +1,10 @@
 //! Projected keys and tokens in the hands of stock etcd clients.
 
-use super::kit::*;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::{get, grant};
 use cluster_tests::cluster::Cluster;
 use cluster_tests::etcdctl::Etcdctl;
+use cluster_tests::kit::{elections::*, *};
 use conclave_api::conclave::v1::Token;
 use conclave_api::etcdserverpb::compare::{CompareTarget, TargetUnion};
 use etcd_client::{Client, Compare, CompareOp, GetOptions, Txn, TxnOp};

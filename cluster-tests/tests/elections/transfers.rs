@@ -1,9 +1,9 @@
 //! Planned hand-over, as a stock etcd client sees it in the projected keys.
 
-use super::kit::*;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::client::grant;
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use cluster_tests::wait::within;
 use conclave_api::conclave::v1::{Cause, RequestTransferRequest, TransferRequest, WatchElectionRequest};
 use etcd_client::{EventType, WatchOptions};

@@ -1,9 +1,9 @@
 //! Watching elections: what is told, and that nothing is lost or told twice.
 
-use super::kit::*;
 use anyhow::{Result, bail};
 use cluster_tests::client::{compact, grant};
 use cluster_tests::cluster::Cluster;
+use cluster_tests::kit::{elections::*, *};
 use cluster_tests::wait::{SOON, eventually};
 use conclave_api::conclave::v1::election_event::Type;
 use conclave_api::conclave::v1::{

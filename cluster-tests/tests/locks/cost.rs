@@ -1,7 +1,7 @@
 //! What locks cost: log entries, and the rate of hand-overs when very many wait.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use cluster_tests::{report, wait::within};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;

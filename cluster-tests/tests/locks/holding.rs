@@ -1,7 +1,7 @@
 //! Who may hold beside whom, fences and tokens, release.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use tonic::Code;
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Locks that are taken away: eviction, lock-delay, cool-down, the longest hold.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use conclave_api::conclave::v1::AcquireRequest;
 use std::time::{Duration, Instant};
 use tonic::Code;

@@ -2,7 +2,6 @@
 
 mod cost;
 mod holding;
-mod kit;
 mod leaving;
 mod refusals;
 mod several;

@@ -1,7 +1,7 @@
 //! Bad requests: a clear error with the right code each, and nothing done.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use conclave_api::conclave::v1::lock_part::Mode;
 use conclave_api::conclave::v1::{
     AcquireRequest, Caller, Expect, GetLockRequest, ListRequest, Name, ReleaseRequest, WatchLockRequest,

@@ -1,7 +1,7 @@
 //! Several locks at once: all or none, and no deadlock.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use cluster_tests::wait::within;
 use futures::future::try_join_all;
 use rand::RngExt;

@@ -1,7 +1,7 @@
 //! What ends a wait: a deadline, the session, the caller, the member that it is connected to, a change of Raft leader.
 
-use crate::kit::*;
 use anyhow::{Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use cluster_tests::wait::within;
 use conclave_api::conclave::v1::AcquireRequest;
 use std::time::{Duration, Instant};

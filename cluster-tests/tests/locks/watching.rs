@@ -1,7 +1,7 @@
 //! Watch: a snapshot, then every change; resumed without a gap.
 
-use crate::kit::*;
 use anyhow::{Context, Result, ensure};
+use cluster_tests::kit::{locks::*, *};
 use conclave_api::conclave::v1::lock_event::{Change, Type};
 use conclave_api::conclave::v1::{Cause, LockEvent, WatchLockRequest};
 use conclave_api::etcdserverpb::CompactionRequest;

@@ -1,10 +1,6 @@
 //! Who answers: every member is asked at the same time, by its own addresses and by the endpoints that were given.
 
-use crate::{
-    commands::wire,
-    link::{self, dial},
-    settings::Settings,
-};
+use crate::{commands::wire, link::dial, settings::Settings};
 use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +21,7 @@ pub(crate) struct Answer {
 /// Asks all endpoints and all addresses of these members; waits for none longer than `patience`.
 pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Duration) -> Vec<Answer> {
     let own = members.iter().flat_map(|member| member.client_ur_ls.clone());
-    let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| link::url(e)).chain(own).collect();
+    let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| settings.url(e)).chain(own).collect();
     let one = |address: String| async move {
         let outcome = match timeout(patience, dial(&address, 0, settings)).await {
             Ok(Ok(node)) => node.status.map(|status| (node.channel, status)).ok_or_else(|| "it does not say".into()),

@@ -1,12 +1,7 @@
 //! The command line as a whole.
 
-use crate::{
-    commands::Command,
-    exit,
-    settings::{GlobalArgs, Hidden},
-};
-use clap::{Args as _, CommandFactory, Parser};
-use std::ffi::OsString;
+use crate::{commands::Command, exit, program, settings::GlobalArgs};
+use clap::{CommandFactory, Parser};
 
 /// Elections, locks, claims, keys and leases of a Conclave cluster, from the command line.
 ///
@@ -21,18 +16,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The help of a command that does something: what it is for and examples come before the long list of options.
-const TEMPLATE: &str = "\
-{about-with-newline}
-{usage-heading} {usage}{after-help}
-
-{all-args}";
-
-/// The whole command line as it is parsed: also with flags that help, pages and completions leave out.
-pub(crate) fn parser() -> clap::Command {
-    Hidden::augment_args(command())
-}
-
 /// The whole command line with the texts that are put together.
 pub(crate) fn command() -> clap::Command {
     let environment = "\
@@ -42,60 +25,20 @@ Environment:
   the same names. ETCDCTL_* of the same names is understood too. A flag counts before
   CONCLAVECTL_*, that before ETCDCTL_*.";
     let mut command = Cli::command().after_long_help(format!("{environment}\n\n{}", exit::TABLE));
-    command.get_subcommands_mut().for_each(shape);
+    command.get_subcommands_mut().for_each(program::shape);
     command
-}
-
-/// Gives all commands that do something the [`TEMPLATE`]; groups list their commands first.
-fn shape(command: &mut clap::Command) {
-    command.get_subcommands_mut().for_each(shape);
-    if !command.is_subcommand_required_set() {
-        *command = std::mem::take(command).help_template(TEMPLATE);
-    }
-}
-
-/// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
-pub(crate) fn normalized(args: impl IntoIterator<Item = OsString>, command: &clap::Command) -> Vec<OsString> {
-    let (mut switches, mut values) = (Vec::new(), Vec::new());
-    collect(command, &mut switches, &mut values);
-    let mut open = true;
-    let mut rewritten = Vec::new();
-    for arg in args {
-        open &= arg != "--";
-        let switched = if open { arg.to_str().and_then(|arg| switch(arg, &switches, &values)) } else { None };
-        match switched {
-            None => rewritten.push(arg),
-            Some(Some(flag)) => rewritten.push(flag.into()),
-            Some(None) => {}
-        }
-    }
-    rewritten
-}
-
-/// `Some(Some(flag))` to set it, `Some(None)` to leave it out, `None` if it is something else.
-fn switch(arg: &str, switches: &[String], values: &[String]) -> Option<Option<String>> {
-    let (name, value) = arg.strip_prefix("--")?.split_once('=')?;
-    let known = switches.iter().any(|switch| switch == name) && !values.iter().any(|value| value == name);
-    match value {
-        "true" | "t" | "1" | "T" | "TRUE" | "True" if known => Some(Some(format!("--{name}"))),
-        "false" | "f" | "0" | "F" | "FALSE" | "False" if known => Some(None),
-        _ => None,
-    }
-}
-
-/// The long names of flags that take no value, and of those that do.
-fn collect(command: &clap::Command, switches: &mut Vec<String>, values: &mut Vec<String>) {
-    for arg in command.get_arguments() {
-        let names = if arg.get_action().takes_values() { &mut *values } else { &mut *switches };
-        names.extend(arg.get_long().map(str::to_owned));
-    }
-    command.get_subcommands().for_each(|command| collect(command, switches, values));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::normalized;
     use clap::FromArgMatches as _;
+    use std::ffi::OsString;
+
+    fn parser() -> clap::Command {
+        program::parser(command())
+    }
 
     pub(crate) fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
         let command = parser();
@@ -109,6 +52,13 @@ mod tests {
     }
 
     #[test]
+    fn help_begins_with_what_the_program_is_for() {
+        for help in [parser().render_help(), parser().render_long_help()] {
+            assert!(help.to_string().starts_with("Elections, locks, claims"), "{help}");
+        }
+    }
+
+    #[test]
     fn switches_may_be_written_as_etcdctl_does() {
         let of = |args: &[&str]| format!("{:?}", parse(args).expect("well-formed").command);
         assert!(of(&["conclavectl", "get", "a", "--prefix=true"]).contains("prefix: true"));
@@ -119,22 +69,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help() {
-        fn check(command: &clap::Command) {
-            let name = command.get_name();
-            assert!(command.get_about().is_some(), "{name} says nothing about itself");
-            for arg in command.get_arguments() {
-                assert!(arg.get_help().is_some(), "{name}: {} is not described", arg.get_id());
-            }
-            let more = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
-            if !command.has_subcommands() {
-                assert!(more.contains("Example"), "{name} has no example");
-            }
-            // Longer ones would be wrapped where there is no terminal.
-            let long = more.lines().find(|line| line.chars().count() > 98);
-            assert_eq!(long, None, "{name} has a long line");
-            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(check);
-        }
-        check(&command());
+        program::assert_described(&command());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// An exit code of conclavectl's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Done.
     Done,
     /// The cluster refused, or failed.
@@ -42,7 +42,8 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) fn code(self) -> i32 {
+    #[must_use]
+    pub fn code(self) -> i32 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
@@ -84,7 +85,7 @@ impl Exit {
 }
 
 /// The table for `--help`.
-pub(crate) const TABLE: &str = "\
+pub const TABLE: &str = "\
 Exit codes:
     0  done
     1  the cluster refused, or failed

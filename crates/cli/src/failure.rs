@@ -12,18 +12,18 @@ use tonic::{Code, Status};
 
 /// A failure with an exit code.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
+pub struct Failure {
+    pub exit: Exit,
     message: String,
     hint: Option<String>,
 }
 
 /// The usual result.
-pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Whether the call that failed would have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub enum Effect {
     Reads,
     Writes,
     /// Writes with an id of their own, which take effect once, however often they are sent.
@@ -31,7 +31,7 @@ pub(crate) enum Effect {
 }
 
 impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hint: None }
     }
 
@@ -54,14 +54,14 @@ impl Failure {
 
     /// With advice; the first advice stays.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
     /// With what was being done.
     #[must_use]
-    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+    pub fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
         self
     }
@@ -94,7 +94,7 @@ impl Failure {
         self
     }
 
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
@@ -104,7 +104,8 @@ impl Failure {
             .hint("is the endpoint a member of this cluster, and of a version that this conclavectl knows?")
     }
 
-    pub(crate) fn interrupted() -> Self {
+    #[must_use]
+    pub fn interrupted() -> Self {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
@@ -128,7 +129,8 @@ impl Failure {
     }
 
     /// What a call came to.
-    pub(crate) fn of(status: &Status, effect: Effect) -> Self {
+    #[must_use]
+    pub fn of(status: &Status, effect: Effect) -> Self {
         let message = Self::words(status);
         let failure = |exit| Self::new(exit, message);
         if effect != Effect::Reads && outcome_unknown(status) {

@@ -21,10 +21,7 @@ use conclave_client::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::{
-    Response, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Response, Status, transport::Channel};
 
 /// How much later the next endpoint is tried while the one before has not answered.
 const STAGGER: Duration = Duration::from_millis(60);
@@ -87,8 +84,12 @@ impl Link {
     pub(crate) async fn client(&self) -> Result<Client> {
         let first = self.node().await?.index;
         let endpoints = &self.settings.endpoints;
-        let order = (0..endpoints.len()).map(|i| url(&endpoints[(first + i) % endpoints.len()]));
-        let builder = Client::builder()
+        let order = (0..endpoints.len()).map(|i| &endpoints[(first + i) % endpoints.len()]);
+        let mut builder = Client::builder();
+        if let Some(tls) = &self.settings.tls {
+            builder = builder.tls(tls.clone());
+        }
+        let builder = builder
             .endpoints(order)
             .connect_timeout(self.settings.dial_timeout)
             .timeout(self.settings.command_timeout.max(self.settings.dial_timeout));
@@ -227,13 +228,13 @@ impl Link {
 pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> Result<Node, String> {
     let bound = settings.dial_timeout;
     let connecting = async {
-        let target = Endpoint::from_shared(url(endpoint)).map_err(|error| error.to_string())?;
+        let target = settings.dialer.endpoint(endpoint).map_err(|error| error.message().to_owned())?;
         let target = target
             .connect_timeout(bound)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(settings.keepalive_time)
             .keep_alive_timeout(settings.keepalive_timeout);
-        let channel = target.connect().await.map_err(|error| unconnected(&error))?;
+        let channel = settings.dialer.connect(&target).await.map_err(|error| unconnected(&error))?;
         let status = match ask(channel.clone()).await {
             Ok(response) => Some(response.into_inner()),
             Err(status) => {
@@ -250,11 +251,6 @@ async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
     MaintenanceClient::new(channel).status(StatusRequest {}).await
 }
 
-/// An endpoint as a URL.
-pub(crate) fn url(endpoint: &str) -> String {
-    if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") }
-}
-
 /// Whether a failed question was at least answered by a member.
 fn judge(status: &Status) -> Result<(), String> {
     use tonic::Code;
@@ -263,12 +259,19 @@ fn judge(status: &Status) -> Result<(), String> {
         Code::PermissionDenied | Code::Unauthenticated => Ok(()),
         Code::Unavailable if status.message().starts_with("etcdserver:") => Ok(()),
         Code::Unimplemented => Err("answers, but not as a member does for clients; is it the peer port?".into()),
+        _ if refused(status) => Err(format!("TLS is refused: {}", innermost(status).unwrap_or_default())),
         _ if lost(status) => Err("the connection was closed while it was asked".into()),
         _ => {
             let innermost = innermost(status).unwrap_or_else(|| status.message().to_owned());
             Err(format!("something answers there, but not a member of a cluster ({innermost})"))
         }
     }
+}
+
+/// Whether the member ended the connection because of the certificate it was shown, or not shown: with TLS 1.3 that comes after the
+/// handshake.
+fn refused(status: &Status) -> bool {
+    innermost(status).is_some_and(|text| text.contains("fatal alert"))
 }
 
 /// Whether the connection went away, as it does when a member dies.
@@ -296,7 +299,10 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
     let text = cause.to_string();
     // "Connection refused (os error 111)": the number tells nobody anything.
-    Some(text.split(" (os error").next().unwrap_or(&text).to_lowercase())
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_lowercase().to_string());
+    Some(first.unwrap_or_default() + letters.as_str())
 }
 
 fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
@@ -309,6 +315,13 @@ fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
 }
 
 impl Settings {
+    /// An endpoint as a URL.
+    #[must_use]
+    pub fn url(&self, endpoint: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        if endpoint.contains("://") { endpoint.to_owned() } else { format!("{scheme}://{endpoint}") }
+    }
+
     /// Tells what is done, if asked to.
     pub(crate) fn debug(&self, text: impl FnOnce() -> String) {
         if self.debug {

@@ -9,12 +9,13 @@ use crate::{
     parse,
 };
 use clap::{Args, ValueEnum};
-use std::time::Duration;
+use conclave_client::{Dialer, Tls};
+use std::{path::PathBuf, time::Duration};
 
 /// The flags of every command.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
-pub(crate) struct GlobalArgs {
+pub struct GlobalArgs {
     /// Members to talk to, separated by commas; the first that answers is used [default: 127.0.0.1:2379]
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
@@ -34,21 +35,31 @@ pub(crate) struct GlobalArgs {
     /// Tell on standard error what is being done
     #[arg(long, global = true)]
     debug: bool,
+    /// The authorities that members' certificates are verified by (PEM) [default: those of the system]
+    #[arg(long, global = true, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// The certificate that is shown to members, with its chain (PEM); needs --key
+    #[arg(long, global = true, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The private key of --cert (PEM)
+    #[arg(id = "tls_key", long = "key", global = true, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Encrypt, but accept any member's certificate
+    #[arg(long, global = true)]
+    insecure_skip_tls_verify: bool,
+    /// false: endpoints without http:// or https:// are encrypted. They are in any case with --cacert, --cert or
+    /// --insecure-skip-tls-verify [default: true]
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    insecure_transport: Option<bool>,
     /// Colours: always, never, or on a terminal unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: clap::ColorChoice,
 }
 
-/// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never ignored, and for
-/// the connection.
+// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never
+// ignored, and for the connection. (A documentation comment would replace the description of the program in its help.)
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Hidden {
-    #[arg(long, global = true, hide = true)]
-    cacert: Option<String>,
-    #[arg(long, global = true, hide = true)]
-    cert: Option<String>,
-    #[arg(id = "tls_key", long = "key", global = true, hide = true)]
-    key: Option<String>,
+pub struct Hidden {
     #[arg(long, global = true, hide = true)]
     user: Option<String>,
     #[arg(long, global = true, hide = true)]
@@ -62,28 +73,28 @@ pub(crate) struct Hidden {
     #[arg(long, global = true, hide = true, value_parser = parse::duration)]
     keepalive_timeout: Option<Duration>,
     #[arg(long, global = true, hide = true)]
-    insecure_transport: bool,
-    #[arg(long, global = true, hide = true)]
-    insecure_skip_tls_verify: bool,
-    #[arg(long, global = true, hide = true)]
     insecure_discovery: bool,
 }
 
 /// The settings of one run.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// As given, without a scheme where none was given.
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) dial_timeout: Duration,
-    pub(crate) command_timeout: Duration,
+    pub endpoints: Vec<String>,
+    /// How encrypted endpoints are verified, if that was said.
+    pub tls: Option<Tls>,
+    /// Makes connections to them.
+    pub dialer: Dialer,
+    pub dial_timeout: Duration,
+    pub command_timeout: Duration,
     pub(crate) keepalive_time: Duration,
     pub(crate) keepalive_timeout: Duration,
-    pub(crate) output: Output,
+    pub output: Output,
     pub(crate) debug: bool,
 }
 
 /// Reads an environment variable.
-pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The variables of a setting, the first that is set counts.
 fn variable(name: &str, lookup: Lookup<'_>) -> Option<(String, String)> {
@@ -116,25 +127,64 @@ impl GlobalArgs {
     }
 
     /// Whether to colour.
-    pub(crate) fn color(&self) -> clap::ColorChoice {
+    #[must_use]
+    pub fn color(&self) -> clap::ColorChoice {
         self.color
+    }
+}
+
+/// A truth value, as etcdctl reads it.
+fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
+}
+
+impl GlobalArgs {
+    /// How encrypted endpoints are verified, if anything was said about that.
+    fn tls(&self, lookup: Lookup<'_>) -> Result<Option<Tls>> {
+        let path = |text: &str| Ok(Some(PathBuf::from(text)));
+        let file = |flag: &Option<PathBuf>, name| choose(flag.clone().map(Some), name, lookup, path, None);
+        let (ca, cert, key) = (file(&self.cacert, "CACERT")?, file(&self.cert, "CERT")?, file(&self.key, "KEY")?);
+        let skip = self.insecure_skip_tls_verify.then_some(true);
+        let skip = choose(skip, "INSECURE_SKIP_TLS_VERIFY", lookup, flag, false)?;
+        let plain = choose(self.insecure_transport, "INSECURE_TRANSPORT", lookup, flag, true)?;
+        if plain && !skip && ca.is_none() && cert.is_none() && key.is_none() {
+            return Ok(None);
+        }
+        let mut tls = Tls::new();
+        if let Some(ca) = ca {
+            tls = tls.ca_file(ca);
+        }
+        tls = match (cert, key) {
+            (Some(cert), Some(key)) => tls.identity_files(cert, key),
+            (None, None) => tls,
+            (Some(_), None) => return Err(Failure::usage("--cert needs its private key: --key FILE".to_owned())),
+            (None, Some(_)) => return Err(Failure::usage("--key needs its certificate: --cert FILE".to_owned())),
+        };
+        Ok(Some(if skip { tls.skip_verify() } else { tls }))
     }
 }
 
 impl Settings {
     /// From flags and environment.
-    pub(crate) fn new(args: &GlobalArgs, hidden: &Hidden, lookup: Lookup<'_>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A value makes no sense, or asks for what is not implemented.
+    pub fn new(args: &GlobalArgs, hidden: &Hidden, lookup: Lookup<'_>) -> Result<Self> {
         let seconds = Duration::from_secs;
         let list = |text: &str| Ok(text.split(',').map(str::to_owned).collect());
-        let flag = |text: &str| match text {
-            "1" | "t" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "false" | "FALSE" | "False" => Ok(false),
-            _ => Err(format!("{text:?} is neither true nor false")),
-        };
         let endpoints = vec!["127.0.0.1:2379".to_owned()];
         let endpoints = choose(args.endpoints.clone(), "ENDPOINTS", lookup, list, endpoints)?;
+        let endpoints: Vec<String> = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?;
+        let tls = args.tls(lookup)?;
         let settings = Self {
-            endpoints: endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?,
+            dialer: Dialer::new(tls.as_ref(), &endpoints)
+                .map_err(|error| Failure::usage(error.message().to_owned()))?,
+            tls,
+            endpoints,
             dial_timeout: choose(args.dial_timeout, "DIAL_TIMEOUT", lookup, parse::duration, seconds(2))?,
             command_timeout: choose(args.command_timeout, "COMMAND_TIMEOUT", lookup, parse::duration, seconds(5))?,
             keepalive_time: choose(hidden.keepalive_time, "KEEPALIVE_TIME", lookup, parse::duration, seconds(2))?,
@@ -167,7 +217,7 @@ fn unknown_format(text: &str) -> String {
     format!("unsupported output format {text:?}; there are simple, table, json, fields, protobuf")
 }
 
-/// An endpoint as it is used: `http://` or nothing before host and port.
+/// An endpoint as it is used: `http://`, `https://` or nothing before host and port.
 fn endpoint(text: &str) -> Result<String> {
     let text = text.trim();
     let wrong = |why: &str| {
@@ -177,12 +227,10 @@ fn endpoint(text: &str) -> Result<String> {
     if text.is_empty() {
         return wrong("it is empty");
     }
-    if text.starts_with("https://") {
-        return wrong("TLS is not implemented yet; members are reached by http:// on a network that is trusted");
-    }
-    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let address = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let address = address.unwrap_or(text).trim_end_matches('/');
     if address.contains("://") {
-        return wrong("only http:// is known");
+        return wrong("only http:// and https:// are known");
     }
     let Some((host, port)) = address.rsplit_once(':') else {
         return wrong("the port is missing; clients are served on 2379 unless the members say otherwise");
@@ -199,9 +247,6 @@ fn endpoint(text: &str) -> Result<String> {
 /// What etcdctl can and conclavectl cannot must not look as if it had worked.
 fn refuse_not_yet(args: &Hidden, lookup: Lookup<'_>) -> Result<()> {
     let cases = [
-        ("--cacert", "CACERT", args.cacert.is_some(), "TLS"),
-        ("--cert", "CERT", args.cert.is_some(), "TLS"),
-        ("--key", "KEY", args.key.is_some(), "TLS"),
         ("--user", "USER", args.user.is_some(), "authentication"),
         ("--password", "PASSWORD", args.password.is_some(), "authentication"),
         ("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS"),
@@ -230,6 +275,11 @@ mod tests {
             write_out: None,
             hex: false,
             debug: false,
+            cacert: None,
+            cert: None,
+            key: None,
+            insecure_skip_tls_verify: false,
+            insecure_transport: None,
             color: clap::ColorChoice::Never,
         }
     }
@@ -253,15 +303,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_encrypted() {
+        let scheme = |settings: &Settings, text: &str| {
+            settings.dialer.endpoint(text).expect(text).uri().scheme_str().map(str::to_owned)
+        };
+        let args = defaults();
+        let plain = with(&[], &args).expect("defaults");
+        assert_eq!(scheme(&plain, "a:1").as_deref(), Some("http"));
+        let skip = with(&[("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "true")], &args).expect("well-formed");
+        assert_eq!(scheme(&skip, "a:1").as_deref(), Some("https"));
+        assert_eq!(scheme(&skip, "http://a:1").as_deref(), Some("http"));
+        let flag = GlobalArgs { insecure_skip_tls_verify: true, insecure_transport: Some(true), ..defaults() };
+        assert_eq!(scheme(&with(&[], &flag).expect("flags"), "a:1").as_deref(), Some("https"));
+    }
+
+    #[test]
     fn refusals_name_their_source() {
         let args = defaults();
         for (name, value, says) in [
             ("ETCDCTL_DIAL_TIMEOUT", "soon", "ETCDCTL_DIAL_TIMEOUT: \"soon\" is not a time"),
             ("CONCLAVECTL_WRITE_OUT", "xml", "CONCLAVECTL_WRITE_OUT: unsupported output format"),
             ("ETCDCTL_HEX", "perhaps", "ETCDCTL_HEX"),
-            ("ETCDCTL_CACERT", "/ca.pem", "ETCDCTL_CACERT: TLS is not implemented yet"),
+            ("ETCDCTL_CACERT", "/no/ca.pem", "/no/ca.pem: no such file"),
+            ("ETCDCTL_CERT", "/no/a.pem", "--cert needs its private key"),
+            ("ETCDCTL_KEY", "/no/a.key", "--key needs its certificate"),
+            ("ETCDCTL_INSECURE_TRANSPORT", "perhaps", "ETCDCTL_INSECURE_TRANSPORT"),
             ("ETCDCTL_USER", "root:x", "ETCDCTL_USER: authentication is not implemented yet"),
-            ("ETCDCTL_ENDPOINTS", "https://a:1", "TLS is not implemented yet"),
             ("ETCDCTL_ENDPOINTS", "a", "port is missing"),
             ("ETCDCTL_ENDPOINTS", "a:x", "number from 1"),
             ("ETCDCTL_ENDPOINTS", "a:0", "number from 1"),

@@ -1,7 +1,7 @@
 //! The handle that everything else is made from, and how it is configured.
 
 use crate::{
-    Error, ErrorKind,
+    Dialer, Error, ErrorKind, Tls,
     clock::{BootClock, Clock},
     endpoints::{Connecting, EndpointHealth, Endpoints},
     wire,
@@ -42,6 +42,7 @@ pub struct Client {
 struct Shared {
     endpoints: Arc<Endpoints>,
     connecting: Connecting,
+    tls: Option<Tls>,
     attempt_timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -72,11 +73,12 @@ pub struct Builder {
     timeout: Duration,
     attempt_timeout: Duration,
     connecting: Connecting,
+    tls: Option<Tls>,
     clock: Arc<dyn Clock>,
 }
 
 impl Client {
-    /// A client of the members at `endpoints` (`http://host:port` or `host:port`), in order of preference, with default settings.
+    /// A client of the members at `endpoints` (`http://host:port`, `https://host:port` or `host:port`), in order of preference, with default settings.
     ///
     /// Connects when first used, so it does not matter whether the members are up. Needs a Tokio runtime around it.
     ///
@@ -110,6 +112,7 @@ impl Client {
                 probe_after: Duration::from_secs(6),
                 probe_wait: Duration::from_secs(3),
             },
+            tls: None,
             clock: Arc::new(BootClock),
         }
     }
@@ -150,9 +153,9 @@ impl Client {
     /// ```
     pub fn only(&self, endpoint: impl Into<String>) -> Result<Self, Error> {
         let shared = &self.shared;
-        let endpoints = Arc::new(Endpoints::new(vec![endpoint.into()], shared.connecting)?);
-        let (connecting, attempt_timeout) = (shared.connecting, shared.attempt_timeout);
-        let shared = Shared { endpoints, connecting, attempt_timeout, clock: Arc::clone(&shared.clock) };
+        let endpoints = endpoints(vec![endpoint.into()], shared.tls.as_ref(), shared.connecting)?;
+        let (connecting, attempt_timeout, tls) = (shared.connecting, shared.attempt_timeout, shared.tls.clone());
+        let shared = Shared { endpoints, connecting, tls, attempt_timeout, clock: Arc::clone(&shared.clock) };
         Ok(Self { shared: Arc::new(shared), timeout: self.timeout })
     }
 
@@ -212,7 +215,7 @@ impl Client {
 
 /// Settings, as in the [example](Builder#examples).
 impl Builder {
-    /// Where the members are: `http://host:port` or `host:port`, in order of preference. Adds to those given before.
+    /// Where the members are: `http://host:port`, `https://host:port` or `host:port`, in order of preference. Adds to those given before.
     pub fn endpoints<S: AsRef<str>>(mut self, endpoints: impl IntoIterator<Item = S>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(|endpoint| endpoint.as_ref().to_owned()));
         self
@@ -249,6 +252,12 @@ impl Builder {
         self
     }
 
+    /// How `https://` endpoints are verified, and what they are shown. With it, an endpoint without a scheme is `https://`.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Another clock for sessions, for tests. See [`Clock`].
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -258,15 +267,20 @@ impl Builder {
     /// The client. Connects when first used. Needs a Tokio runtime around it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`]: there is no endpoint, one is not an address, or a duration is zero.
+    /// [`ErrorKind::Invalid`]: there is no endpoint, one is not an address, a duration is zero, or a file of [`Builder::tls`] cannot be used.
     pub fn build(self) -> Result<Client, Error> {
         let Connecting { connect, probe_after, probe_wait } = self.connecting;
         if [self.timeout, self.attempt_timeout, connect, probe_after, probe_wait].contains(&Duration::ZERO) {
             return Err(Error::new(ErrorKind::Invalid, "a timeout of zero"));
         }
-        let endpoints = Arc::new(Endpoints::new(self.endpoints, self.connecting)?);
+        let endpoints = endpoints(self.endpoints, self.tls.as_ref(), self.connecting)?;
         let (connecting, attempt_timeout, clock) = (self.connecting, self.attempt_timeout, self.clock);
-        let shared = Shared { endpoints, connecting, attempt_timeout, clock };
+        let shared = Shared { endpoints, connecting, tls: self.tls, attempt_timeout, clock };
         Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
     }
+}
+
+fn endpoints(urls: Vec<String>, tls: Option<&Tls>, connecting: Connecting) -> Result<Arc<Endpoints>, Error> {
+    let dialer = Dialer::new(tls, &urls)?;
+    Endpoints::new(urls, &dialer, connecting).map(Arc::new)
 }

@@ -5,12 +5,12 @@
 //! 3. If all rest, the one whose rest ends first is used: there is always an endpoint to try.
 //! 4. Connections are made when first needed and remade by themselves, so a client may be created before its cluster.
 
-use crate::{Error, ErrorKind};
+use crate::{Dialer, Error, ErrorKind};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -61,11 +61,11 @@ pub struct EndpointHealth {
 }
 
 impl Endpoints {
-    pub(crate) fn new(urls: Vec<String>, connecting: Connecting) -> Result<Self, Error> {
+    pub(crate) fn new(urls: Vec<String>, dialer: &Dialer, connecting: Connecting) -> Result<Self, Error> {
         if urls.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "no endpoint given"));
         }
-        let member = |url: String| Ok(Member { channel: channel(&url, connecting)?, url });
+        let member = |url: String| Ok(Member { channel: channel(&url, dialer, connecting)?, url });
         let members = urls.into_iter().map(member).collect::<Result<Vec<_>, Error>>()?;
         let balance = Mutex::new(Balance::new(members.len()));
         Ok(Self { members, balance })
@@ -106,21 +106,16 @@ impl Endpoints {
     }
 }
 
-fn channel(url: &str, connecting: Connecting) -> Result<Channel, Error> {
-    let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    let invalid = |why: String| Error::new(ErrorKind::Invalid, format!("endpoint {url:?}: {why}"));
-    if !with_scheme.starts_with("http://") {
-        return Err(invalid("only http:// is supported".into()));
-    }
-    let endpoint = Endpoint::from_shared(with_scheme).map_err(|e| invalid(e.to_string()))?;
-    Ok(endpoint
+fn channel(url: &str, dialer: &Dialer, connecting: Connecting) -> Result<Channel, Error> {
+    let endpoint = dialer
+        .endpoint(url)?
         .connect_timeout(connecting.connect)
         .http2_keep_alive_interval(connecting.probe_after)
         .keep_alive_timeout(connecting.probe_wait)
         // etcd closes connections that are probed while nothing is under way on them.
         .keep_alive_while_idle(false)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true);
+    Ok(dialer.connect_lazy(&endpoint))
 }
 
 /// Which endpoint is in use; pure but for the time it is told.
@@ -208,7 +203,8 @@ mod tests {
             probe_after: Duration::from_secs(6),
             probe_wait: Duration::from_secs(3),
         };
-        let new = |urls: &[&str]| Endpoints::new(urls.iter().map(|u| (*u).to_owned()).collect(), connecting);
+        let dialer = Dialer::new::<&str>(None, &[]).unwrap();
+        let new = |urls: &[&str]| Endpoints::new(urls.iter().map(|u| (*u).to_owned()).collect(), &dialer, connecting);
         assert!(new(&["127.0.0.1:2379", "http://localhost:1"]).is_ok());
         for wrong in [&[][..], &["https://a:1"], &["http://"], &["not a url"]] {
             assert_eq!(new(wrong).map(|_| ()).map_err(|e| e.kind()), Err(ErrorKind::Invalid), "{wrong:?}");

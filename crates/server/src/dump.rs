@@ -8,7 +8,7 @@
 use clap::Parser;
 use conclave_state::Command;
 use conclave_storage::types::{LogId, MemberNode, Membership, Vote};
-use conclave_storage::{DumpedEntry, DumpedPayload, Identity, Standing, Stopped, StoredLog, StoredState};
+use conclave_storage::{DumpedEntry, DumpedPayload, Identity, ReplicaStatus, Stopped, StoredLog, StoredState};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::{Value, json};
@@ -127,17 +127,17 @@ fn members_text(membership: &Membership) -> String {
     if changing { format!("{all}; the voters are changing") } else { all }
 }
 
-fn digest(standing: &Standing) -> String {
-    format!("{:016x}", standing.digest)
+fn digest(status: &ReplicaStatus) -> String {
+    format!("{:016x}", status.digest)
 }
 
 fn member(identity: &Identity, log: &StoredLog, state: Option<&StoredState>) -> Value {
-    let state = state.map(|StoredState { standing, membership }| {
+    let state = state.map(|StoredState { status, membership }| {
         json!({
-            "applied": { "index": standing.applied_index, "term": standing.applied_term },
-            "revision": standing.revision,
-            "compacted_revision": standing.compacted,
-            "digest": digest(standing),
+            "applied": { "index": status.applied_index, "term": status.applied_term },
+            "revision": status.revision,
+            "compacted_revision": status.compacted,
+            "digest": digest(status),
             "membership": members(membership.membership()),
         })
     });
@@ -171,10 +171,10 @@ fn show(out: &mut impl Write, identity: &Identity, log: &StoredLog, state: Optio
         let (term, elected) = (vote.leader_id.term, if vote.committed { ", elected" } else { "" });
         writeln!(out, "       vote           {} in term {term}{elected}", hex(vote.leader_id.voted_for))?;
     }
-    if let Some(StoredState { standing, membership }) = state {
-        writeln!(out, "state  applied        {} (term {})", standing.applied_index, standing.applied_term)?;
-        writeln!(out, "       revision       {}, compacted {}", standing.revision, standing.compacted)?;
-        writeln!(out, "       digest         {}", digest(standing))?;
+    if let Some(StoredState { status, membership }) = state {
+        writeln!(out, "state  applied        {} (term {})", status.applied_index, status.applied_term)?;
+        writeln!(out, "       revision       {}, compacted {}", status.revision, status.compacted)?;
+        writeln!(out, "       digest         {}", digest(status))?;
         writeln!(out, "       membership     {}", members_text(membership.membership()))?;
     }
     writeln!(out)

@@ -5,10 +5,10 @@
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served.
 
-use conclave_server::config::{Config, ConfigError};
-use conclave_server::descriptors;
+use conclave_node::config::{Config, ConfigError};
+use conclave_node::descriptors;
 use conclave_server::dump;
-use conclave_server::node::{Node, RunningNode};
+use conclave_server::server::Server;
 use conclave_server::telemetry;
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,10 +32,6 @@ fn main() -> ExitCode {
         Err(error) => return answer(&error),
     };
     telemetry::init(&config.log);
-    #[cfg(feature = "mutants")]
-    if let Err(code) = plant() {
-        return code;
-    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -49,18 +45,6 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-/// Plants the bug that the harness asks for.
-#[cfg(feature = "mutants")]
-fn plant() -> Result<(), ExitCode> {
-    let Some(name) = std::env::var_os("CONCLAVE_MUTANT") else { return Ok(()) };
-    if name.to_str().is_some_and(conclave_state::mutant::choose) {
-        tracing::warn!(?name, "this server has a planted bug");
-        return Ok(());
-    }
-    write_to(std::io::stderr(), &format!("conclave: no planted bug is called {}", name.display()));
-    Err(ExitCode::from(MISCONFIGURED))
 }
 
 /// Help and version, or what is wrong with the configuration.
@@ -97,7 +81,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             tracing::info!(signal, "asked to stop before the start was complete");
             return Ok(());
         }
-        started = Node::start(config) => started?,
+        started = Server::start(config) => started?,
     };
     let fault = tokio::select! {
         signal = &mut asked => {
@@ -114,7 +98,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Announces the node once it serves clients, and returns only if it cannot go on.
-async fn serve(node: &RunningNode) -> anyhow::Error {
+async fn serve(node: &Server) -> anyhow::Error {
     let announce = async {
         node.ready().await;
         write_to(std::io::stdout(), &format!("conclave {}", node.ready_line()));

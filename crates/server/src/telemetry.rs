@@ -1,6 +1,6 @@
 //! Logs: one record a line on standard error, as text or JSON.
 
-use crate::config::{LogConfig, LogFormat};
+use conclave_node::config::{LogConfig, LogFormat};
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;

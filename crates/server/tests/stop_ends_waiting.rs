@@ -1,17 +1,17 @@
 //! What clients that wait are told when their node stops: an error that says so, never an end that looks like success; and their
 //! places stay in the queue.
 
-use conclave_server::config::Config;
-use conclave_server::node::{Node, RunningNode};
+use conclave_node::config::Config;
+use conclave_server::server::Server;
 use etcd_client::{Client, Error, LockOptions};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn start(dir: &std::path::Path) -> (RunningNode, Client) {
+async fn start(dir: &std::path::Path) -> (Server, Client) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let node = Node::start(Config::single("alone", dir.to_path_buf(), any, any)).await.expect("the node starts");
+    let node = Server::start(Config::single("alone", dir.to_path_buf(), any, any)).await.expect("the node starts");
     node.ready().await;
     let address = node.addresses().clients[0];
     let client = Client::connect([format!("http://{address}")], None).await.expect("the node is there");

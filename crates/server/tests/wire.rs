@@ -8,8 +8,8 @@ use conclave_api::etcdserverpb::kv_client::KvClient;
 use conclave_api::etcdserverpb::request_op::Request as OpRequest;
 use conclave_api::etcdserverpb::response_op::Response as OpResponse;
 use conclave_api::etcdserverpb::watch_client::WatchClient;
-use conclave_server::config::Config;
-use conclave_server::node::{Node, RunningNode};
+use conclave_node::config::Config;
+use conclave_server::server::Server;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Request};
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ use tonic::transport::Channel;
 /// A machine may be loaded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn start() -> (RunningNode, SocketAddr, TempDir) {
+async fn start() -> (Server, SocketAddr, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let node = Node::start(Config::single("solo", dir.path(), any, any)).await.unwrap();
+    let node = Server::start(Config::single("solo", dir.path(), any, any)).await.unwrap();
     node.ready().await;
     let address = node.addresses().clients[0];
     (node, address, dir)

@@ -1,7 +1,7 @@
 //! What commands cost in the state machine alone: no disk, no log, rows in memory.
 //!
-//! Each function is one step of the kind that its name says; the item is one command (or one lease). Allocations are counted too: they
-//! tell a regression apart from a busy machine.
+//! Each function is one step of the kind that its name says; the item is one command (or one
+//! lease). Allocations are counted too: they tell a regression apart from a busy machine.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::Bytes;
@@ -125,7 +125,8 @@ fn txn_compare_and_put(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(256u64)).bench_local(|| world.apply(&txns));
 }
 
-/// One lock of etcd's wire with 3,000 in line: the holder leaves, and a new one stands in line at its end.
+/// One lock of etcd's wire with 3,000 in line: the holder leaves, and a new one stands in line at
+/// its end.
 #[divan::bench]
 fn lock_hand_over(bencher: Bencher<'_, '_>) {
     hand_over(bencher, QueueKind::Lock, 3000);

@@ -1,11 +1,11 @@
-//! Which revisions can be read, the numbers of the store, and why a read stops.
+//! Readable revisions, the numbers of the store, and the reasons why a read stops.
 
 use crate::Rejection;
 use crate::digest::Digest;
 use crate::view::Fault;
 use std::cell::Cell;
 
-/// The revisions that can be read.
+/// The readable revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub current: i64,
@@ -29,12 +29,11 @@ impl Meta {
     }
 }
 
-/// Why a read gave no result.
+/// Why a read has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadStop {
     Rejected(Rejection),
-    /// The read visited more than its budget allows. Repeat it without one, where it may take
-    /// its time.
+    /// The read exceeded its budget. Repeat it without a budget, off the event loop.
     OverBudget,
 }
 
@@ -44,8 +43,8 @@ impl From<Rejection> for ReadStop {
     }
 }
 
-/// How much a read may still visit: a row costs 1, and 1 more for each KiB of its value, which is
-/// read from disk and copied. All parts of one read share one budget.
+/// The remaining budget of a read: a row costs 1, plus 1 for each KiB of its value. All parts of
+/// one read share one budget.
 pub(crate) struct Budget(Cell<Option<usize>>);
 
 impl Budget {
@@ -57,8 +56,8 @@ impl Budget {
         Budget(Cell::new(most))
     }
 
-    /// Takes a row with a value of so many bytes from the budget; false if nothing is left. The last
-    /// row may cost more than is left: it has been read already.
+    /// Charges a row with a value of `bytes` to the budget; false if nothing is left. The last row
+    /// may cost more than is left, because it has been read already.
     pub(crate) fn spend(&self, bytes: usize) -> bool {
         match self.0.get() {
             None => true,

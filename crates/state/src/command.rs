@@ -1,13 +1,13 @@
-//! What the state machine can be told to do.
+//! The commands of the state machine.
 //!
-//! A request from a client becomes a [`Command`] by conversion, which is also its validation: a command that reaches the log is
-//! well formed. Whether it *succeeds* is decided in `apply` alone.
+//! Conversion turns a client's request into a [`Command`] and validates it, so a command in the log
+//! is well formed. Only `apply` decides whether it *succeeds*.
 //!
-//! The serialized form is what the log holds and what peers exchange: variants and fields are only ever appended
-//! (`storage::codec` keeps golden bytes of every variant).
+//! The serialized form is what the log holds and what peers exchange: variants and fields are only
+//! ever appended (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
-use crate::coord::{Coord, CoordTimer};
+use crate::coord::{Coord, CoordTimer, Name};
 use crate::shared;
 use bytes::Bytes;
 use serde::de::Error;
@@ -20,7 +20,7 @@ pub enum Command {
     Put(Put),
     DeleteRange(DeleteRange),
     Txn(Txn),
-    /// Forget history up to and including what `revision` made obsolete.
+    /// Remove versions that are obsolete at `revision`.
     Compact {
         revision: i64,
     },
@@ -37,6 +37,7 @@ pub enum Command {
     /// An operation on elections, locks and claims.
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
+    Cancel(Cancel),
 }
 
 /// etcd's Put.
@@ -46,7 +47,7 @@ pub struct Put {
     pub key: Bytes,
     #[serde(deserialize_with = "shared::bytes")]
     pub value: Bytes,
-    /// 0 attaches no lease (and detaches the one there was).
+    /// 0 attaches no lease, and detaches the previous one.
     pub lease: LeaseId,
     pub prev_kv: bool,
     /// Keep the value the key has; the key must exist.
@@ -55,7 +56,8 @@ pub struct Put {
     pub ignore_lease: bool,
 }
 
-/// Which keys: one (`end` empty), everything from `key` (`end` = `"\0"`), or the half-open interval `[key, end)`.
+/// Which keys: one (`end` empty), everything from `key` (`end` = `"\0"`), or the half-open interval
+/// `[key, end)`.
 ///
 /// The empty interval (`end` ≤ `key`) is legal and matches nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,16 +91,17 @@ pub enum Op {
     Txn(#[serde(deserialize_with = "nested")] Txn),
 }
 
-/// How deep transactions may stand in each other: more than a request on the wire can hold, and far less than a stack does.
+/// The deepest nesting of transactions: more than a request on the wire can have, and far less than
+/// the stack allows.
 const DEEPEST: u32 = 64;
 
 thread_local! {
-    /// How deep the transaction is that is being decoded on this thread.
+    /// Nesting of the transaction that is being decoded on this thread.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Decodes a transaction that stands in another one. Decoding goes down a call for each level, and so does whatever is done with it
-/// later, down to letting it go: bytes from elsewhere must not choose how many there are.
+/// Decodes a nested transaction. Decoding recurses for each level, and so do all later uses
+/// including drop, so untrusted bytes must not choose the number of levels.
 fn nested<'de, D: Deserializer<'de>>(from: D) -> Result<Txn, D::Error> {
     struct Level;
 
@@ -116,7 +119,8 @@ fn nested<'de, D: Deserializer<'de>>(from: D) -> Result<Txn, D::Error> {
     Txn::deserialize(from)
 }
 
-/// Holds when `target` of *every* key in `range` stands in `relation` to the operand; no key at all counts as one missing key.
+/// True if `target` of *every* key in `range` is in `relation` to the operand. An empty range
+/// counts as one missing key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compare {
     pub range: KeyRange,
@@ -141,7 +145,7 @@ pub enum Target {
     Lease(LeaseId),
 }
 
-/// etcd's Range, without its consistency level (that is the reader's business, not the state's).
+/// etcd's Range without its consistency level, which concerns the reader and not the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeQuery {
     pub range: KeyRange,
@@ -178,7 +182,7 @@ pub enum SortBy {
     Value,
 }
 
-/// A lease under an id that the proposing node chose (or the client did).
+/// A new lease under an id chosen by the proposing node or by the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseGrant {
     pub id: LeaseId,
@@ -186,11 +190,12 @@ pub struct LeaseGrant {
     pub ttl_ms: u64,
 }
 
-/// The Raft leader's word that these leases are due. Ignored unless the entry's own term is `term`: what a deposed leader
-/// believed about time has no effect. All leases go in one revision, ordered by lease id and key.
+/// Ends leases whose time is over according to the Raft leader. Ignored unless the entry's own term
+/// is `term`, so that a deposed leader's clock has no effect. All leases end in one revision,
+/// ordered by lease id and key.
 ///
-/// A client may revoke a lease and grant the same id again while this is on its way. The new lease is not what was due: leases that an
-/// entry after `told` granted, this one included, are spared.
+/// A client may revoke a lease and grant the same id again while this is on its way. The new lease
+/// is not what was due: leases that an entry after `told` granted, this one included, are spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expire {
     pub leases: Vec<LeaseId>,
@@ -199,24 +204,21 @@ pub struct Expire {
     pub told: u64,
 }
 
-/// Take, or find again, a place in the queue `name/`: the key `name/<lease in hex>`, attached to the lease.
+/// Take a place in the queue `name/`, or find it again: the key `name/<lease in hex>`, attached to
+/// the lease.
 ///
 /// Campaign and Lock of etcd. With `grant_ttl_ms > 0` the same command creates the lease (etcd's
 /// `lease = 0`).
 ///
-/// A client may ask for one place at several members: its connection breaks, it asks again elsewhere,
-/// and the first member learns only later that its caller is gone. So each member's calls name their
-/// attempt, and give up only in its name: see [`DequeueBy::Attempt`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueue {
     pub kind: QueueKind,
     pub name: Bytes,
     pub lease: LeaseId,
     pub grant_ttl_ms: u64,
-    /// The candidate's value; a place found again gets it too if it differs. Empty for a lock.
+    /// The candidate's value. A place that is found again gets it too. Empty for a lock.
     pub value: Bytes,
-    /// One call, or several of one member for the same place at one time. Drawn at random; 0 if no
-    /// call may give the place up.
+    /// See [`Cancel`]. 0: no call may give the place up.
     pub attempt: u64,
 }
 
@@ -234,26 +236,56 @@ pub struct Proclaim {
     pub value: Bytes,
 }
 
-/// End a place in a queue. A command that comes too late finds nothing to end, and is harmless.
+/// End a place in a queue. A late command finds no place and has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dequeue {
     pub key: Bytes,
     pub by: DequeueBy,
 }
 
-/// Which place at a key is meant.
+/// Which place at a key to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DequeueBy {
     /// Exactly the incarnation created at this revision: Resign.
     CreateRevision(i64),
-    /// What this attempt was the last to ask for, unless it was the first of its queue already when
-    /// the attempt asked: a call that gives up.
-    Attempt(u64),
-    /// The key of a lock, whichever it is: Unlock, which names no revision on the wire.
+    /// The key of a lock, whatever its revision: Unlock, which has no revision on the wire.
     Lock,
 }
 
-/// What a member tells about itself once it runs.
+/// Give up an attempt: its commands take no place any more, and the place that it alone asked for
+/// ends.
+///
+/// An *attempt* is one call that asks for a place, or several of one member for the same place at
+/// one time. Its number is drawn at random, and the commands that ask carry it: [`Enqueue`],
+/// `Enter` and `Acquire`. A client may make several attempts: its connection breaks, it asks again
+/// at another member, and the first member learns only later that its caller is gone. Each member
+/// gives up its own attempt and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The lease that the place ends with.
+    pub session: LeaseId,
+    pub attempt: u64,
+    pub place: PlaceId,
+}
+
+/// Which place an attempt asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlaceId {
+    /// A key of a queue of etcd's wire.
+    Key(Bytes),
+    Candidate {
+        election: Name,
+        candidate: String,
+    },
+    /// A request for locks. Fence 0: the caller knows no fence; the dedupe id or the attempt finds
+    /// it.
+    Request {
+        fence: i64,
+        dedupe: Option<[u8; 16]>,
+    },
+}
+
+/// A member's name and URLs, published once it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub id: u64,

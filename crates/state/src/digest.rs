@@ -1,6 +1,7 @@
-//! A running fingerprint of everything the state went through, for comparing members.
+//! A running hash over all changes of the state, for comparing members.
 //!
-//! Not cryptographic: it finds divergence by mistake, not by intent. Eight bytes a step, because it runs on every change.
+//! It is not cryptographic: it finds accidental divergence, not attacks. It hashes eight bytes per
+//! step, because it runs on every change.
 
 use crate::{Event, EventKind, LeaseChange};
 
@@ -16,7 +17,7 @@ impl Digest {
         self.word(number.cast_unsigned());
     }
 
-    /// The length goes in first: `ab`, `c` and `a`, `bc` differ.
+    /// The length is hashed first, so that `ab`, `c` and `a`, `bc` differ.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.word(bytes.len() as u64);
         let (words, rest) = bytes.as_chunks::<8>();
@@ -60,13 +61,13 @@ impl Digest {
         }
     }
 
-    /// Any other change of state; `kind` tells the sorts apart (5 and up).
+    /// Any other change of state; `kind` (5 and up) distinguishes them.
     pub(crate) fn other(&mut self, kind: u64, what: &[u8]) {
         self.word(kind);
         self.bytes(what);
     }
 
-    /// The fingerprint in 32 bits, as etcd's HashKV carries it.
+    /// The hash in 32 bits, for etcd's HashKV.
     pub(crate) fn fold(self) -> u32 {
         u32::try_from((self.0 ^ (self.0 >> 32)) & 0xffff_ffff).expect("masked to 32 bits")
     }

@@ -1,11 +1,12 @@
-//! What a batch of commands changed: the writes to persist, and what the node must tell others.
+//! The changes of a batch of commands: rows to write, and events for the observers.
 
 use crate::view::Table;
 use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// One change of one key. Events of a batch stand in revision order and, within a revision, in the order of the operations.
+/// One change of one key. Events of a batch are in revision order and, within a revision, in the
+/// order of the operations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub kind: EventKind,
@@ -44,14 +45,14 @@ impl Writes {
     }
 }
 
-/// Everything a batch did, for one atomic write and one round of notifications.
+/// Everything that a batch changed, for one atomic write and one round of notifications.
 #[derive(Debug, Default)]
 pub struct Changes {
     pub writes: Writes,
     pub events: Vec<Event>,
     /// In log order.
     pub leases: Vec<LeaseChange>,
-    /// In log order. For the node that leads; a new leader reads all that there are.
+    /// In log order. For the leader; a new leader reads all timers.
     pub timers: Vec<TimerChange>,
     /// The compacted revision, if this batch raised it.
     pub compacted: Option<i64>,
@@ -59,17 +60,17 @@ pub struct Changes {
     pub revision: i64,
 }
 
-/// Something that ends after a time, unless it is renewed: for the leader, who alone has a clock.
+/// A change of a deadline. Only the leader uses it, because only the leader has a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline<Id> {
-    /// It ends when so many milliseconds have passed without a renewal.
+    /// It expires after `ms` milliseconds without a renewal.
     Armed { id: Id, ms: u64 },
-    /// It has ended, or is not wanted any more.
+    /// It has ended or was disarmed.
     Gone { id: Id },
 }
 
 /// A lease that was granted, or that was revoked or expired.
 pub type LeaseChange = Deadline<LeaseId>;
 
-/// A timer of elections, locks and claims. Its id is never used again; a `CoordTimer` ends it.
+/// A timer of elections, locks and claims. Its id is never reused; a `CoordTimer` ends it.
 pub type TimerChange = Deadline<u64>;

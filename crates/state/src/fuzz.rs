@@ -1,5 +1,6 @@
-//! Fuzz targets of the rows: what the disk gives back is a value or a fault.
+//! Fuzz targets of the rows: decoding bytes from disk gives a value or a fault.
 
+use crate::attempt::Attempts;
 use crate::coord::fuzz::coordination_row;
 use crate::lease::LeaseRow;
 use crate::record::{Record, Version};
@@ -56,7 +57,7 @@ fn fuzz_small_row() {
         [&2u64.to_be_bytes()[..], b"ab"].concat(),
     ];
     conclave_fuzz::target!("small_row").seeds(seeds).run(|row| {
-        let numbers = (LeaseRow::decode(row), member::decode_meta(row));
+        let numbers = (LeaseRow::decode(row), Attempts::decode(row), member::decode_meta(row));
         let member_key = [keys::MEMBERS, &[0; 8]].concat();
         let member = (member::decode_member(row, b""), member::decode_member(&member_key, row));
         format!("{numbers:?} {:?} {member:?}", member::decode_alarm(row))

@@ -1,14 +1,17 @@
-//! The newest versions of the keys that were changed last, without their values: what most commands want to know of a key.
+//! A cache of key metadata: the newest versions of recently changed keys, without their values.
 //!
-//! A put takes over the key's create revision, version and lease. Without this cache it would look for them in the rows, in the write
-//! buffer and in the files behind it, which costs several times as much as the put itself.
+//! Most commands need the metadata of a key. A put, for example, keeps the key's create revision,
+//! increments its version and replaces its lease. Without the cache, a lookup in the rows would
+//! cost several times as much as the put itself.
 //!
-//! Kept: a table of slots, found by a hash of the key; a key has two slots that it may be in. A new entry takes the first of them and
-//! moves what was there to the second. Beyond the budget a hand goes round and empties slots.
+//! The cache is a table of slots, found by a hash of the key; each key has two possible slots. A
+//! new entry takes the first slot and moves the previous entry to the second. Above the memory
+//! budget a clock hand empties slots in turn.
 //!
-//! 1. An entry is what the newest row of its key says, tombstones included: whoever writes such a row tells it here.
-//! 2. It is a cache: dropping it, whole or in part, changes speed, never an answer. Nothing ever walks it, so the hash decides
-//!    nothing.
+//! 1. An entry equals the newest row of its key, including tombstones: the code that writes such a
+//!    row also updates the cache.
+//! 2. Dropping entries changes speed, never a result. Nothing iterates over the cache, so the hash
+//!    function decides nothing.
 
 use crate::record::Head;
 
@@ -18,7 +21,7 @@ const SLOTS: usize = 1 << 18;
 /// Memory for entries, beside the slots themselves.
 const BUDGET: usize = 16 << 20;
 
-/// What an entry takes beside its key, the allocator's part included.
+/// Memory of an entry in addition to its key, including the allocator's overhead.
 const OVERHEAD: usize = 80;
 
 struct Entry {
@@ -34,13 +37,13 @@ impl Entry {
 
 #[derive(Default)]
 pub(crate) struct Heads {
-    /// Empty until the first entry comes.
+    /// Allocated with the first entry.
     slots: Vec<Option<Box<Entry>>>,
     bytes: usize,
     hand: usize,
 }
 
-/// The first slot of a key; the second is the other one of the pair.
+/// The first slot of a key. The second is the other one of the pair.
 fn slot(key: &[u8]) -> usize {
     let mut hash = key.len() as u64;
     let mut mix = |word: u64| hash = (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -116,7 +119,7 @@ mod tests {
         }
         let found = (0..1000).filter(|n| heads.get(&key(*n)).is_some_and(|found| found == head(1 + n))).count();
         assert!(found > 990, "{found}");
-        // Beginnings and continuations of a key are other keys.
+        // Prefixes and extensions of a key are other keys.
         assert_eq!(heads.get(b"key"), None);
         assert_eq!(heads.get(b"key1\0"), None);
         heads.clear();

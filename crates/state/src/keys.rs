@@ -1,12 +1,20 @@
-//! Row keys: how user keys, revisions and leases become ordered bytes.
+//! Row keys: the encoding of user keys, revisions and leases as ordered bytes.
 //!
-//! User keys are arbitrary bytes, and one may be the beginning of another, so a key is escaped (`00` → `00 ff`) and ended
-//! (`00 01`) before its revision follows. The escape keeps the order of the keys, and the end sorts before every continuation.
+//! User keys are arbitrary bytes, and one key may be a prefix of another. So a key is escaped (`00`
+//! → `00 ff`) and terminated (`00 01`) before its revision follows. The escape keeps the order of
+//! keys, and the terminator sorts before every extension of the key:
 //!
-//! 1. Rows of one key are neighbours, newest first.
-//! 2. Rows of different keys stand in the order of the keys.
+//! ```text
+//! key "a",   revision 7   k  61        00 01  <7 inverted>
+//! key "a",   revision 3   k  61        00 01  <3 inverted>
+//! key "a\0", revision 5   k  61 00 ff  00 01  <5 inverted>
+//! ```
+//!
+//! 1. Rows of one key are adjacent, newest first.
+//! 2. Rows of different keys are in the order of the keys.
 //! 3. Signed numbers are stored with the sign bit flipped, so that byte order is number order.
-//! 4. Every table's rows begin with a tag or a fixed-width number: each range of keys has a finite upper bound, also `≥ key`.
+//! 4. Rows of every table begin with a tag or a fixed-width number, so each range of keys has a
+//!    finite upper bound, also `≥ key`.
 
 use crate::view::Fault;
 use crate::{KeyRange, LeaseId};
@@ -26,7 +34,8 @@ pub(crate) const STORE: &[u8] = b"state/store";
 pub(crate) const ALARMS: &[u8] = b"state/alarm/";
 pub(crate) const MEMBERS: &[u8] = b"state/member/";
 
-/// The key of a place in the queue `name`: `name/<lease in hex>`, as etcd's recipes write it (Go puts a sign before negative numbers).
+/// The key of a place in the queue `name`: `name/<lease in hex>`, as in etcd's recipes (Go writes a
+/// sign before negative numbers).
 pub fn queue_key(name: &[u8], lease: LeaseId) -> Bytes {
     let mut key = Vec::with_capacity(name.len() + 18);
     key.extend_from_slice(name);
@@ -35,7 +44,7 @@ pub fn queue_key(name: &[u8], lease: LeaseId) -> Bytes {
     key.into()
 }
 
-/// What all keys of the queue `name` begin with: `name/`.
+/// The prefix of all keys of the queue `name`: `name/`.
 pub fn queue_prefix(name: &[u8]) -> Bytes {
     let mut prefix = Vec::with_capacity(name.len() + 1);
     prefix.extend_from_slice(name);
@@ -51,7 +60,8 @@ pub(crate) fn prefix_range(prefix: &[u8]) -> KeyRange {
     }
 }
 
-/// The first byte string after everything that begins with `prefix`; `None` if there is no such (all `ff`).
+/// The first byte string after everything that begins with `prefix`; `None` if there is none (all
+/// `ff`).
 pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut next = prefix[..=last].to_vec();
@@ -59,7 +69,7 @@ pub(crate) fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(next)
 }
 
-/// What the rows of one key share, in an allocation that ends up as the key of its next row.
+/// The common prefix of a key's rows, in an allocation that becomes the key of its next row.
 pub(crate) struct KeyRows(Vec<u8>);
 
 impl KeyRows {
@@ -81,7 +91,7 @@ impl KeyRows {
     }
 }
 
-/// A user key as a part of one of its rows, if it stands there as it is; else a copy.
+/// A user key as a slice of one of its rows if it needs no escape, otherwise a copy.
 pub(crate) fn shared_key(row: &Bytes, key: &[u8]) -> Bytes {
     match row.get(1..=key.len()) {
         Some(same) if same == key => row.slice(1..=key.len()),
@@ -94,8 +104,8 @@ pub(crate) fn version_row(key: &[u8], revision: i64) -> Vec<u8> {
     KeyRows::of(key).into_row(revision)
 }
 
-/// What a row of the kv table shares with all other rows of its key, for filters that are asked about keys: all that stands before the
-/// revision. Given that part alone, it is that part.
+/// The common prefix of all rows of a key in the kv table, which is everything before the revision;
+/// for Bloom filters. The function maps that prefix to itself.
 pub fn shared_part(row: &[u8]) -> &[u8] {
     let end = row.windows(KEY_END.len()).position(|pair| pair == KEY_END);
     end.map_or(row, |end| &row[..end + KEY_END.len()])
@@ -118,13 +128,13 @@ pub(crate) fn all_rows() -> (Vec<u8>, Vec<u8>) {
     (vec![KEY_TAG], vec![KEY_TAG + 1])
 }
 
-/// A row key's two parts: what all versions of its user key share, and the revision.
+/// Splits a row key into the common prefix of its user key and the revision.
 pub(crate) fn split_row(row: &[u8]) -> Result<(&[u8], i64), Fault> {
     let (prefix, revision) = row.split_last_chunk::<REVISION_LEN>().ok_or_else(|| short("kv"))?;
     Ok((prefix, i64::from_be_bytes(*revision) ^ -1))
 }
 
-/// The user key of the shared part of its rows.
+/// The user key of the common prefix of its rows.
 pub(crate) fn user_key(prefix: &[u8]) -> Result<Bytes, Fault> {
     let escaped = prefix.get(1..prefix.len().saturating_sub(KEY_END.len())).ok_or_else(|| short("kv"))?;
     if !escaped.contains(&0) {
@@ -141,7 +151,7 @@ pub(crate) fn user_key(prefix: &[u8]) -> Result<Bytes, Fault> {
     Ok(key.into())
 }
 
-/// The first row after all versions of a key, from the part that its rows share.
+/// The first possible row after all versions of a key, from the common prefix.
 pub(crate) fn past_key(prefix: &[u8]) -> Vec<u8> {
     let mut row = prefix.to_vec();
     if let Some(last) = row.last_mut() {
@@ -150,7 +160,7 @@ pub(crate) fn past_key(prefix: &[u8]) -> Vec<u8> {
     row
 }
 
-/// The first version of a key at or before `revision`, from the part that its rows share.
+/// The row from which to seek the newest version at or before `revision`, from the common prefix.
 pub(crate) fn at_revision(prefix: &[u8], revision: i64) -> Vec<u8> {
     let mut row = Vec::with_capacity(prefix.len() + REVISION_LEN);
     row.extend_from_slice(prefix);
@@ -158,22 +168,22 @@ pub(crate) fn at_revision(prefix: &[u8], revision: i64) -> Vec<u8> {
     row
 }
 
-/// Where the rows of the rev table for a revision begin.
+/// The start of the rows of the rev table for a revision.
 pub(crate) fn revision_row(main: i64) -> [u8; REVISION_LEN] {
     main.max(0).to_be_bytes()
 }
 
-/// What was there when a key changed.
+/// The version before a change of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,
     /// The version that this revision made.
     Version(i64),
-    /// Not in the row: the rows of the key tell.
+    /// Not recorded in the row; the rows of the key show it.
     Untold,
 }
 
-/// The row of the rev table for the change number `sub` of a revision.
+/// The row of the rev table for change number `sub` of a revision.
 pub(crate) fn change_row(main: i64, sub: u32, before: Before) -> Vec<u8> {
     let mut row = Vec::with_capacity(2 * REVISION_LEN + 4);
     row.extend_from_slice(&revision_row(main));
@@ -186,7 +196,7 @@ pub(crate) fn change_row(main: i64, sub: u32, before: Before) -> Vec<u8> {
     row
 }
 
-/// The revision of a change, and what was there before.
+/// The revision of a change and the version before it.
 pub(crate) fn split_change_row(row: &[u8]) -> Result<(i64, Before), Fault> {
     let (main, rest) = row.split_first_chunk().ok_or_else(|| short("rev"))?;
     let before = match rest.get(4..).map(<[u8; REVISION_LEN]>::try_from) {
@@ -198,6 +208,13 @@ pub(crate) fn split_change_row(row: &[u8]) -> Result<(i64, Before), Fault> {
         _ => return Err(short("rev")),
     };
     Ok((i64::from_be_bytes(*main), before))
+}
+
+/// The revision and sub-revision of a change.
+pub(crate) fn split_change(row: &[u8]) -> Result<(i64, u32), Fault> {
+    let (main, rest) = row.split_first_chunk().ok_or_else(|| short("rev"))?;
+    let sub = rest.first_chunk().ok_or_else(|| short("rev"))?;
+    Ok((i64::from_be_bytes(*main), u32::from_be_bytes(*sub)))
 }
 
 pub(crate) fn lease_row(id: LeaseId) -> [u8; 9] {
@@ -257,7 +274,7 @@ fn bounded(key: &[u8], end: [u8; 2]) -> Vec<u8> {
 }
 
 fn inverted(revision: i64) -> [u8; 8] {
-    // Revisions are positive; a query may ask with less, and must then find nothing.
+    // Revisions are positive. A query with a smaller number must find nothing.
     (revision.max(0) ^ -1).to_be_bytes()
 }
 

@@ -1,19 +1,22 @@
 //! Leases: granted, revoked, expired; and the keys attached to them.
 //!
-//! A lease here is a number with a TTL and a set of keys. That time passes is known to the Raft leader alone, outside the log; it says
-//! so with an `Expire`, which counts only if the entry was proposed in the term that it names.
+//! Here a lease is a number with a TTL and a set of keys. Only the Raft leader measures time,
+//! outside the log. It proposes an `Expire`, which counts only if its entry is in the term that it
+//! names.
 //!
-//! 1. A lease and all its keys go in one revision, keys in order; without keys no revision is taken.
-//! 2. What elections, locks and claims keep for a lease ends in the same revision, after the keys (see [`crate::coord`]).
-//! 3. All leases of one `Expire` go in one revision, by id, then by key: however many lapse at one moment, it is one step.
-//! 4. An `Expire` ends the leases that its proposer knew, not those that were granted under the same ids since: the row says which entry
-//!    of the log granted the lease.
+//! 1. A lease and all its keys end in one revision, keys in order. A lease without keys takes no
+//!    revision.
+//! 2. Everything of elections, locks and claims that depends on a lease ends in the same revision,
+//!    after the keys (see [`crate::coord`]).
+//! 3. All leases of one `Expire` end in one revision, by lease id, then by key.
+//! 4. An `Expire` ends the leases that its proposer knew, not newer ones under the same ids: the
+//!    row of a lease contains the log index of its grant.
 
+use crate::attempt::MOST_CANCELLED;
 use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
-use crate::mutant;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
 use bytes::Bytes;
@@ -23,6 +26,10 @@ impl<V: View> Batch<'_, V> {
         Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
     }
 
+    pub(crate) fn lease(&self, id: LeaseId) -> Result<Option<LeaseRow>, Fault> {
+        self.rows.get(Table::Lease, &keys::lease_row(id))?.map(|row| LeaseRow::decode(&row)).transpose()
+    }
+
     pub(crate) fn lease_grant(&mut self, at: Position, grant: LeaseGrant) -> Result<Response, Stop> {
         let LeaseGrant { id, ttl_ms } = grant;
         self.check_grant(id)?;
@@ -30,7 +37,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::LeaseGrant { id, ttl_ms })
     }
 
-    /// The id 0 means no lease everywhere, so it counts as taken.
+    /// Id 0 means no lease everywhere, so it counts as taken.
     pub(crate) fn check_grant(&self, id: LeaseId) -> Result<(), Stop> {
         if id == 0 || self.lease_exists(id)? {
             return Err(Rejection::LeaseExists.into());
@@ -39,7 +46,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn execute_grant(&mut self, at: Position, id: LeaseId, ttl_ms: u64) {
-        let row = LeaseRow { ttl_ms, granted_at: at.index };
+        let row = LeaseRow { ttl_ms, granted_at: at.index, cancelled: Vec::new() };
         self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
         self.lease_changed(LeaseChange::Armed { id, ms: ttl_ms });
     }
@@ -56,7 +63,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(crate) fn expire(&mut self, at: Position, expire: &Expire) -> Result<Response, Stop> {
-        if at.term != expire.term && !mutant!("deposed-expiry") {
+        if at.term != expire.term {
             return Err(Rejection::StaleTerm.into());
         }
         let mut leases = expire.leases.clone();
@@ -64,9 +71,9 @@ impl<V: View> Batch<'_, V> {
         leases.dedup();
         let (mut expired, mut due) = (0, Due::default());
         for id in leases {
-            // It may have been revoked since the leader saw it lapse, and the id granted again.
-            let Some(row) = self.rows.get(Table::Lease, &keys::lease_row(id))? else { continue };
-            if LeaseRow::decode(&row)?.granted_at <= expire.told {
+            // The lease may have been revoked since, and its id granted again.
+            let Some(row) = self.lease(id)? else { continue };
+            if row.granted_at <= expire.told {
                 self.end_lease(id, Cause::Expired, &mut due)?;
                 expired += 1;
             }
@@ -76,7 +83,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Expire { expired })
     }
 
-    /// Keys that are projected go when what they show is settled.
+    /// Projected keys are removed with the election, lock or claim that they show.
     fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         self.session_ends(id, cause, due)?;
         for key in lease_keys(&self.rows, id)? {
@@ -112,24 +119,34 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// What the row of a lease holds: two numbers of eight bytes, big-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the row of a lease holds: numbers of eight bytes, big-endian.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
-    ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
+    /// The attempts under this lease that were cancelled last, the oldest first.
+    pub(crate) cancelled: Vec<u64>,
 }
 
 impl LeaseRow {
-    fn encode(self) -> Vec<u8> {
-        [self.ttl_ms.to_be_bytes(), self.granted_at.to_be_bytes()].concat()
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let numbers = [self.ttl_ms, self.granted_at].into_iter().chain(self.cancelled.iter().copied());
+        numbers.flat_map(u64::to_be_bytes).collect()
     }
 
     pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
-        let ([ttl_ms, granted_at], []) = row.as_chunks::<8>() else {
-            return Err(Fault::Corrupt("the row of a lease is not two numbers".into()));
-        };
-        Ok(LeaseRow { ttl_ms: u64::from_be_bytes(*ttl_ms), granted_at: u64::from_be_bytes(*granted_at) })
+        let (numbers, rest) = row.as_chunks::<8>();
+        match numbers {
+            [ttl_ms, granted_at, cancelled @ ..] if rest.is_empty() && cancelled.len() <= MOST_CANCELLED => {
+                Ok(LeaseRow {
+                    ttl_ms: u64::from_be_bytes(*ttl_ms),
+                    granted_at: u64::from_be_bytes(*granted_at),
+                    cancelled: cancelled.iter().map(|attempt| u64::from_be_bytes(*attempt)).collect(),
+                })
+            }
+            _ => Err(Fault::Corrupt("the row of a lease cannot be read".into())),
+        }
     }
 }
 
@@ -193,9 +210,11 @@ mod tests {
 
     #[test]
     fn the_row_of_a_lease_reads_back_as_written() {
-        let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1 };
-        assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
-        for size in [0, 8, 15, 17, 24] {
+        for cancelled in [vec![], vec![7; MOST_CANCELLED]] {
+            let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1, cancelled };
+            assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
+        }
+        for size in [0, 8, 15, 17, 23, 8 * (MOST_CANCELLED + 3)] {
             assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
         }
     }

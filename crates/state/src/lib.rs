@@ -1,11 +1,12 @@
-//! The replicated state machine of Conclave: what a committed command does to keys, leases and queues.
+//! The replicated state machine of Conclave: applies committed commands to keys, leases, queues,
+//! elections, locks and claims.
 //!
 //! # The idea
 //!
-//! Every member applies the same log, and must end up with the same bytes. So everything that decides an outcome is here, in code
-//! that can reach no clock, no randomness, no disk and no hash order, and nothing that decides an outcome is anywhere else. The
-//! crate turns one [`Command`] into one [`Outcome`] and a set of row writes; who stores the rows ([`View`] reads them back), who
-//! waits for the outcome and who is told about the events is the business of others.
+//! Every member applies the same log and must get the same bytes. So all code that decides an
+//! outcome is in this crate, which has no access to clocks, randomness, disks or hash order. The
+//! crate turns one [`Command`] into one [`Outcome`] and a set of row writes. Other crates store the
+//! rows ([`View`] reads them back), wait for outcomes and distribute events.
 //!
 //! ```text
 //!  entry of the log ──► Machine::begin(view) ──► Batch::apply(command)* ──► Batch::finish() ──► Changes
@@ -13,15 +14,17 @@
 //!                                └── view: the rows ◄──┴── overlay: what this batch wrote         └ events, leases, queues
 //! ```
 //!
-//! A batch is a matter of speed only: commands applied in one batch or in many leave identical rows, because an
-//! [`overlay::Overlay`] shows each command what the earlier ones of its batch wrote.
+//! Batches matter only for speed. Commands in one batch or in many leave identical rows, because an
+//! [`overlay::Overlay`] shows each command the writes of the earlier ones.
 //!
 //! # Revisions
 //!
-//! The store's *revision* counts changes of the key space; it has nothing to do with the log's index. The empty store stands at 1.
-//! A command that changes keys takes the next revision for all of them, ordered inside it by *sub-revision*; a command that
-//! changes no key takes none. A version of a key carries the revision that made it (`mod_revision`), the one that began its
-//! present life (`create_revision`) and how many versions this life has had (`version`). Deleting writes a tombstone version.
+//! The store's *revision* counts changes of the key space; it is not the log's index. The empty
+//! store is at revision 1. A command that changes keys takes the next revision for all of them,
+//! ordered inside it by *sub-revision*. A command that changes no key takes none. A version of a
+//! key has the revision that made it (`mod_revision`), the revision that created the key
+//! (`create_revision`) and the number of versions since then (`version`). Deleting writes a
+//! tombstone version.
 //!
 //! # Rows
 //!
@@ -29,33 +32,38 @@
 //! |---|---|---|
 //! | kv | `k`, escaped user key, `00 01`, inverted mod revision | create revision, version, lease, flags, value |
 //! | rev | revision, sub-revision | user key |
-//! | lease | `l`, lease | TTL in milliseconds, log index of the grant |
-//! | lease | `k`, lease, user key | nothing |
+//! | lease | `l`, lease | TTL in milliseconds, log index of the grant, attempts that were cancelled |
+//! | lease | `k`, lease, user key | of a place in a queue: the attempts that asked for it |
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
 //! | live | `k`, escaped user key, `00 01` | nothing; for exactly the keys that are alive |
 //! | queue | `k`, escaped queue name, `00 01`, create revision, lease in hexadecimal | nothing; for exactly the places of queues |
 //!
-//! Inverting the revision makes the newest version of a key the first row of its prefix, so that a read of the present is one
-//! seek, and history needs no index in memory.
+//! The revision is inverted so that the newest version of a key is the first row of its prefix. A
+//! read of the present is one seek, and history needs no index in memory.
 //!
 //! # Invariants
 //!
-//! 1. `apply` is a function of the rows, the command and its [`Position`]: batch borders, sweeps and `answer` never show in rows,
-//!    events, digest or rejections.
-//! 2. A rejected command has no effect at all: whatever can refuse is decided before the first write.
+//! 1. `apply` is a function of the rows, the command and its [`Position`]: batch boundaries, sweeps
+//!    and `answer` never affect rows, events, digest or rejections.
+//! 2. A rejected command has no effect at all: every reason to reject is checked before the first
+//!    write.
 //! 3. A revision is taken if and only if at least one key changed.
-//! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and carries that lease, and that lease
-//!    has its `l` row.
-//! 5. Compaction moves one number. Reads at or above it are the same before, during and after the sweep that removes rows.
-//! 6. The firsts of queues and the heads of keys are caches: dropping them between batches changes speed, never an answer.
+//! 4. A row `k`, lease, key exists exactly while the newest version of that key is alive and has
+//!    that lease, and that lease has its `l` row.
+//! 5. Compaction changes one number. Reads at or above it give the same results before, during and
+//!    after the sweep that removes rows.
+//! 6. The first places of queues and the key metadata are caches: dropping them between batches
+//!    changes speed, never a result.
 
+mod attempt;
 mod bounds;
 mod command;
 pub mod coord;
 mod digest;
 mod event;
+pub mod export;
 #[cfg(test)]
 mod fuzz;
 mod heads;
@@ -65,7 +73,6 @@ mod lease;
 mod machine;
 mod member;
 mod memory;
-pub mod mutant;
 mod outcome;
 pub mod overlay;
 mod place;

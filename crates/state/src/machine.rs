@@ -1,12 +1,16 @@
-//! The machine: what it keeps between batches, and how a command finds the code that executes it.
+//! The machine: its memory between batches, and the dispatch of commands.
 //!
-//! Kept in memory: revision, compacted revision, digest and alarms, which also stand in the meta table, and two
-//! caches: the firsts of queues, and the heads of keys. Everything else is rows.
+//! It keeps the revision, the compacted revision, the digest and the alarms, which are also in the
+//! meta table, and two caches: the first places of queues and the metadata of keys. Everything else
+//! is in rows.
 //!
-//! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before [`Batch::finish`] leaves them
-//!    ahead of it: after a [`Fault`] the machine must not be used again (the node stops).
-//! 2. `sub` counts the changes of the command at hand; the revision moves by one after it if there were any.
-//! 3. Refusals are a property of the state and the command: `answer` only decides what is told.
+//! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before
+//!    [`Batch::finish`] leaves them ahead: after a [`Fault`] the machine must not be used again
+//!    (the node stops).
+//! 2. `sub` counts the changes of the current command. If there were any, the revision increases by
+//!    one after it.
+//! 3. Rejections depend only on the state and the command. `answer` only decides whether the result
+//!    is built.
 
 use crate::bounds::{Bounds, Budget, Meta, ReadStop, unlimited_exceeded};
 use crate::coord::Projected;
@@ -21,7 +25,7 @@ use crate::{Alarm, AlarmKind, Command, MOST_KEYS, Outcome, Rejection, Response};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-/// Where in the log the command being applied stands.
+/// The log position of the current command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     pub index: u64,
@@ -38,7 +42,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine of the state that `view` holds; of the empty store if there is none.
+    /// The machine for the state in `view`, or for the empty store if the view is empty.
     pub fn load<V: View>(view: &V) -> Result<Machine, Fault> {
         let meta = member::meta(view)?;
         Ok(Machine {
@@ -51,7 +55,7 @@ impl Machine {
         })
     }
 
-    /// A machine that only answers reads: no alarm that is raised refuses them.
+    /// A machine that only answers reads. Alarms do not refuse reads.
     pub(crate) fn at(bounds: Bounds) -> Machine {
         Machine {
             revision: bounds.current,
@@ -63,7 +67,7 @@ impl Machine {
         }
     }
 
-    /// Drops all caches: for tests, since it changes speed alone.
+    /// Drops all caches, for tests. It changes only speed.
     pub fn forget(&mut self) {
         self.queues.clear();
         self.heads.clear();
@@ -99,12 +103,12 @@ impl Machine {
         self.digest.0
     }
 
-    /// The numbers that are stored with what was applied.
+    /// The numbers that are stored with the applied rows.
     pub fn meta(&self) -> Meta {
         Meta { revision: self.revision, compacted: self.compacted, digest: self.digest.0 }
     }
 
-    /// What the alarms that are raised forbid.
+    /// The rejection of a command by a raised alarm, if any.
     fn refusal(&self, command: &Command) -> Option<Rejection> {
         let reads = || matches!(command, Command::Txn(txn) if txn.only_reads());
         if self.alarms.is_empty() || matches!(command, Command::Alarm(_)) || reads() {
@@ -125,20 +129,20 @@ pub struct Batch<'a, V> {
     pub(crate) events: Vec<Event>,
     pub(crate) leases: Vec<LeaseChange>,
     pub(crate) timers: Vec<TimerChange>,
-    /// What the command at hand wants projected; empty between commands.
+    /// Projected keys of the current command; empty between commands.
     pub(crate) projected: Projected,
     /// The numbers when the batch began.
     before: Meta,
-    /// What the command at hand may still read.
+    /// The remaining read budget of the current command.
     pub(crate) reads: Budget,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
-    /// How many more keys the ranges of the command at hand may cover.
+    /// The number of keys that ranges of the current command may still cover.
     pub(crate) keys_left: Cell<usize>,
 }
 
-/// Why a command does not go on: refused (a value), more to read than the budget allows (only
-/// where there is one), or the state cannot be read (fatal).
+/// Why a command stops: it is rejected (a value), its read budget is used up (reads only), or the
+/// state cannot be read (fatal).
 #[derive(Debug)]
 pub(crate) enum Stop {
     Rejected(Rejection),
@@ -168,13 +172,15 @@ impl From<Fault> for Stop {
 }
 
 impl<'a, V: View> Batch<'a, V> {
-    /// Applies one command. `answer = false`: nobody on this node waits for it, and building the answer is left out.
+    /// Applies one command. With `answer = false` no caller on this node waits for it, and the
+    /// answer is not built.
     pub fn apply(&mut self, at: Position, command: &Command, answer: bool) -> Result<Outcome, Fault> {
         self.sub = 0;
         self.answer = answer;
         self.keys_left.set(MOST_KEYS);
         let result = match self.machine.refusal(command) {
-            // What was done before the alarm is not refused when it is asked for again: that would say that it was not done.
+            // A retry of a request that was executed before the alarm is not refused, because that
+            // would claim that it was not executed.
             Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
             Some(rejection) => Err(Stop::Rejected(rejection)),
             None => self.execute(at, command),
@@ -195,7 +201,7 @@ impl<'a, V: View> Batch<'a, V> {
         self.machine.digest()
     }
 
-    /// Everything the batch did, for one atomic write.
+    /// All changes of the batch, for one atomic write.
     pub fn finish(mut self) -> Changes {
         let after = self.machine.meta();
         if after != self.before {
@@ -227,15 +233,16 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
+            Command::Cancel(cancel) => self.cancel(cancel),
         }
     }
 
-    /// The revision that changes of the command at hand get.
+    /// The revision of the changes of the current command.
     pub(crate) fn next_revision(&self) -> i64 {
         self.machine.revision + 1
     }
 
-    /// The revision as the command at hand sees it: already the next one once it has changed something.
+    /// The revision as the current command sees it: the next one once it has changed a key.
     pub(crate) fn seen(&self) -> i64 {
         if self.sub == 0 { self.machine.revision } else { self.machine.revision + 1 }
     }

@@ -1,4 +1,4 @@
-//! What the meta table holds: the store's numbers, the alarms, and what members said about themselves.
+//! The meta table: the store's numbers, the alarms, and the published members.
 
 use crate::bounds::Meta;
 use crate::keys;
@@ -15,7 +15,7 @@ impl<V: View> Batch<'_, V> {
         Response::Announce
     }
 
-    /// Raises or clears an alarm; the answer names it, unless there was none to clear.
+    /// Raises or clears an alarm. The answer names it, unless there was none to clear.
     pub(crate) fn alarm(&mut self, change: AlarmChange) -> Response {
         let AlarmChange { raise, alarm } = change;
         let row = alarm_row(alarm);
@@ -37,7 +37,7 @@ pub fn meta<V: View>(view: &V) -> Result<Meta, Fault> {
     view.get(Table::Meta, keys::STORE)?.map_or(Ok(Meta::EMPTY), |row| decode_meta(&row))
 }
 
-/// What members said about themselves, by id.
+/// The published members, by id.
 pub fn members<V: View>(view: &V) -> Result<Vec<Member>, Fault> {
     let mut members = Vec::new();
     scan_meta(view, keys::MEMBERS, |row, value| {

@@ -1,4 +1,4 @@
-//! A [`View`] in memory, for tests and simulation: one ordered map a table.
+//! A [`View`] in memory, for tests and simulation: one ordered map per table.
 
 use crate::event::Writes;
 use crate::view::{Fault, Step, Table, View};
@@ -16,7 +16,7 @@ impl MemoryView {
         MemoryView::default()
     }
 
-    /// Stores what a batch wrote.
+    /// Stores the writes of a batch.
     pub fn write(&mut self, writes: &Writes) {
         for (table, key, value) in writes.iter() {
             match value {
@@ -33,7 +33,7 @@ impl MemoryView {
         }
     }
 
-    /// How many rows a table has.
+    /// The number of rows of a table.
     pub fn rows(&self, table: Table) -> usize {
         self.tables[table as usize].len()
     }

@@ -1,4 +1,5 @@
-//! What a command came to. An outcome is part of the replicated result: every member that applies the entry reaches the same one.
+//! Outcomes of commands. An outcome is part of the replicated result: every member that applies the
+//! entry gets the same one.
 
 use crate::coord::CoordResponse;
 use crate::{Alarm, LeaseId};
@@ -36,13 +37,13 @@ pub enum Response {
         ttl_ms: u64,
     },
     LeaseRevoke,
-    /// How many of the named leases were still there to expire.
+    /// The number of named leases that existed and expired.
     Expire {
         expired: usize,
     },
     Enqueue(Place),
     Proclaim,
-    /// Whether the place that was meant was there to delete.
+    /// Whether the place existed and was deleted.
     Dequeue {
         deleted: bool,
     },
@@ -51,9 +52,13 @@ pub enum Response {
         alarms: Vec<Alarm>,
     },
     Coord(CoordResponse),
-    /// How many of the named timers were still armed.
+    /// The number of named timers that were still armed.
     CoordTimer {
         ended: usize,
+    },
+    /// Whether a place ended with the attempt.
+    Cancel {
+        ended: bool,
     },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
@@ -65,7 +70,7 @@ pub struct Place {
     pub key: Bytes,
     pub lease: LeaseId,
     pub create_revision: i64,
-    /// Nobody in the queue is older: the lock or the leadership is held from this revision on.
+    /// The place is the first of its queue: it holds the lock or leads from this revision on.
     pub first: bool,
 }
 
@@ -82,7 +87,7 @@ pub struct TxnResult {
     pub responses: Vec<OpResult>,
 }
 
-/// `revision` is what etcd puts into the nested header: the state the operation saw or made.
+/// `revision` is for etcd's nested header: the revision that the operation saw or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpResult {
     pub revision: i64,
@@ -102,11 +107,12 @@ pub struct RangeResult {
     pub kvs: Vec<KeyValue>,
     /// The limit cut the answer short.
     pub more: bool,
-    /// Keys in the range, whatever the limit.
+    /// Keys in the range, regardless of the limit.
     pub count: i64,
 }
 
-/// A deterministic refusal: replicated, a value, without effect. The texts clients match are the server's (`status.rs`).
+/// A deterministic rejection: part of the replicated result, without effect. The texts for clients
+/// are in the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Rejection {
     #[error("key not found")]
@@ -143,7 +149,7 @@ pub enum Rejection {
     /// An eviction's cool-down is not over.
     #[error("evicted, and not to come back yet")]
     CoolingDown,
-    /// An `expect` was not met; this is where things stand.
+    /// A precondition was not met; this is the current state.
     #[error("not as expected (fence {fence}, last changed at revision {revision})")]
     Unexpected { fence: i64, revision: i64 },
     #[error("the semaphore is in use with the capacity {capacity}")]
@@ -152,9 +158,12 @@ pub enum Rejection {
     TooManyPins { limit: u32 },
     #[error("caller.dedupe_id was used for another operation before")]
     DedupeReused,
+    /// The attempt was given up before ([`crate::Cancel`]).
+    #[error("the call was given up")]
+    Cancelled,
     #[error("the ranges of the request cover more than {limit} keys; split it into several")]
     TooManyKeys { limit: usize },
-    /// What conversion should have refused.
+    /// A command that conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,
 }

@@ -1,10 +1,18 @@
-//! A batch's own writes, over the view that it began with.
+//! The writes of a batch on top of the view that it began with.
 //!
-//! Later commands of a batch must see what earlier ones wrote, but the rows go to disk only when the batch is done. The overlay is a
-//! [`View`] of both: rows of the batch hide rows of the base, also where they delete.
+//! Later commands of a batch must see the writes of earlier ones, but rows go to disk only when the
+//! batch is done. The overlay is a [`View`] of both: rows of the batch replace or delete rows of
+//! the base.
 //!
-//! 1. What the overlay shows equals what the base would show after the writes were stored.
-//! 2. In the kv table apply never deletes a row, and a newer version sorts first: the overlay's first row of a key is the newest.
+//! ```text
+//! base      a=1  b=2  c=3
+//! batch          b=9  c deleted  d=4
+//! overlay   a=1  b=9             d=4
+//! ```
+//!
+//! 1. The overlay shows the same as the base would after the writes are stored.
+//! 2. In the kv table apply never deletes a row, and a newer version sorts first. So the overlay's
+//!    first row of a key is the newest.
 
 use crate::event::{Rows, Writes};
 use crate::keys::{self, KeyRows};
@@ -15,7 +23,7 @@ use std::ops::Bound;
 
 pub struct Overlay<'a, V> {
     base: &'a V,
-    /// One map a table: lookups compare plain bytes and need no owned key.
+    /// One map per table: lookups compare plain bytes and need no owned key.
     tables: [Rows; Table::ALL.len()],
 }
 
@@ -32,19 +40,19 @@ impl<'a, V: View> Overlay<'a, V> {
         self.tables[table as usize].insert(key.into(), None);
     }
 
-    /// Adds a row without a value to a table whose rows come and go in turn ([`Table::alternates`]): it is not there now.
+    /// Adds a row without a value to a table with [`Table::alternates`]. The row must not exist.
     pub fn add(&mut self, table: Table, key: impl Into<Bytes>) {
         let (rows, key) = (&mut self.tables[table as usize], key.into());
-        // Deleted in this batch: it is in the base, and stays there.
+        // Deleted in this batch, so the base has it and it stays.
         if rows.remove(&key).is_none() {
             rows.insert(key, Some(Bytes::new()));
         }
     }
 
-    /// Takes such a row away: it is there now.
+    /// Removes such a row. It must exist.
     pub fn take(&mut self, table: Table, key: impl Into<Bytes>) {
         let (rows, key) = (&mut self.tables[table as usize], key.into());
-        // Added in this batch: the base never sees it.
+        // Added in this batch, so the base never gets it.
         if rows.remove(&key).is_none() {
             rows.insert(key, None);
         }
@@ -54,7 +62,8 @@ impl<'a, V: View> Overlay<'a, V> {
         Writes { tables: self.tables }
     }
 
-    /// The newest version of a key: at most one lookup in the base, none if this batch wrote the key.
+    /// The newest version of a key: at most one lookup in the base, none if this batch wrote the
+    /// key.
     pub(crate) fn newest_head(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {
         self.newest(rows.prefix(), |row, record| Ok(Record::decode(record)?.head(keys::split_row(row)?.1)))
     }
@@ -79,7 +88,8 @@ impl<V: View> View for Overlay<'_, V> {
         from: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        // The batch's versions of a key are newer than the base's: one that is at or after `from` comes first.
+        // The batch's versions of a key are newer than the base's: one that is at or after `from`
+        // comes first.
         match self.own_version(prefix, from) {
             Some((row, record)) => read(row, record).map(Some),
             None => self.base.version(prefix, from, read),
@@ -97,7 +107,8 @@ impl<V: View> View for Overlay<'_, V> {
         }
     }
 
-    /// Rows that the base leaves out are not the newest of a living key there; whether the batch made them so, its own rows tell.
+    /// The base may omit rows that are not the newest of a living key. If the batch changed the
+    /// key, its own rows show that.
     fn scan_present(
         &self,
         from: &[u8],
@@ -140,12 +151,12 @@ impl<V: View> Overlay<'_, V> {
 
 type OwnRows<'a> = std::iter::Peekable<std::collections::btree_map::Range<'a, Bytes, Option<Bytes>>>;
 
-/// A scan over both: the base drives, and the batch's rows are shown in between.
+/// A scan over both: it follows the base and inserts the batch's rows.
 struct Merge<'a> {
     rows: &'a Rows,
     own: OwnRows<'a>,
     below: &'a [u8],
-    /// Where the visitor wants to go on, if it jumped.
+    /// The target of the visitor's last seek.
     at: Option<Vec<u8>>,
     stopped: bool,
 }
@@ -171,7 +182,7 @@ impl Merge<'_> {
         })
     }
 
-    /// Shows the batch's rows before `until`, or all that are left.
+    /// Visits the batch's rows before `until`, or all remaining ones.
     fn own_rows(&mut self, until: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Fault> {
         while !self.stopped {
             let Some((key, value)) = self.own.next_if(|(own, _)| until.is_none_or(|until| own[..] < *until)) else {

@@ -1,30 +1,33 @@
-//! Places in native queues: Campaign and Lock as one command, and the commands that end or change a place.
+//! Places in native queues: Campaign and Lock as one command, and the commands that end or change a
+//! place.
 //!
-//! A queue is the keys `name/<lease>`, in order of create revision; its head leads or holds the lock
-//! ([`crate::queue`]). The keys are ordinary ones, so that clients which run etcd's recipes themselves stand in the same line. What the recipes do with several reads and watches is
-//! decided here in one step:
+//! A queue is the keys `name/<lease>` in order of create revision. The first place leads or holds
+//! the lock ([`crate::queue`]). The keys are ordinary, so clients that run etcd's recipes
+//! themselves share the same queue. The recipes need several reads and watches; here one command
+//! decides:
 //!
-//! 1. A place is taken only under a lease that exists at this moment, and goes when the lease or the key goes: nobody that is gone
-//!    can come to lead.
-//! 2. The same lease asked again has the same place.
-//! 3. A place is ended and changed by its create revision, never by its name alone: a late Resign, Proclaim or cancellation does not
-//!    touch a successor's key. Unlock, which names no revision on the wire, touches only keys that a Lock made.
-//! 4. A call that gives up takes only what it was the last to ask for, and never a place that was the first already when it asked: that
-//!    is held by somebody who was told so, perhaps by another member. The row of the key's attachment to its lease says who asked last.
+//! 1. A place is taken only under an existing lease and ends with the lease or the key, so a client
+//!    that is gone cannot become leader.
+//! 2. A second request of the same lease gets the same place.
+//! 3. A place is ended and changed by its create revision, never by its name alone, so a late
+//!    Resign, Proclaim or cancellation does not affect a successor's key. Unlock, which names no
+//!    revision on the wire, touches only keys that a Lock made.
+//! 4. A cancelled call ends only its own place ([`crate::attempt`]).
 
+use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};
-use crate::mutant;
+use crate::queue;
 use crate::record::LOCK;
-use crate::view::{Fault, Table, View};
-use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, keys, queue_key};
+use crate::view::{Fault, View};
+use crate::{Dequeue, DequeueBy, Enqueue, LeaseId, Place, Proclaim, QueueKind, Rejection, Response, queue_key};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn enqueue(&mut self, at: Position, enqueue: &Enqueue) -> Result<Response, Stop> {
         if enqueue.grant_ttl_ms > 0 {
             self.check_grant(enqueue.lease)?;
-        } else if !self.lease_exists(enqueue.lease)? {
-            return Err(Rejection::LeaseNotFound.into());
+        } else {
+            self.lease(enqueue.lease)?.ok_or(Rejection::LeaseNotFound)?.check_attempt(enqueue.attempt)?;
         }
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
@@ -32,62 +35,55 @@ impl<V: View> Batch<'_, V> {
             self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
         }
         let create_revision = self.take_place(enqueue, &key)?;
-        let first = (self.answer && self.is_first(&enqueue.name, &key)?)
-            || (mutant!("lock-not-first") && enqueue.kind == QueueKind::Lock);
+        let first = self.answer && self.is_first(&enqueue.name, &key)?;
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 
-    /// Creates the key, or brings the one that is there up to date; gives its create revision.
+    /// Creates the key or updates the existing one; returns its create revision.
     fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
-        let attempt = enqueue.attempt;
         let target = self.target(key)?;
         let mark = match enqueue.kind {
             QueueKind::Lock => LOCK,
             QueueKind::Election => 0,
         };
+        let place = PlaceRow::of_key(enqueue.lease, key);
         let Some(old) = &target.current else {
             let created = self.next_revision();
             self.store(target, &enqueue.value, enqueue.lease, mark);
-            self.set_asked(enqueue.lease, key, attempt);
+            self.attempt_made(place, enqueue.attempt);
             return Ok(created);
         };
         let (create_revision, flags, lease) = (old.create_revision, old.flags, old.lease);
-        let again = self.asked(lease, key)? == Some(attempt);
         let old_value = self.value_of(&target)?;
         let new_value = enqueue.kind == QueueKind::Election && old_value != enqueue.value;
         if new_value || lease != enqueue.lease {
-            // Somebody may have put the key by hand: a place without its lease would outlive its owner.
+            // A client may have put the key by hand without the lease. The place would outlive its
+            // owner, so the lease is attached.
             let value = if new_value { enqueue.value.clone() } else { old_value };
             self.store(target, &value, enqueue.lease, flags | mark);
         } else if flags | mark != flags {
             self.mark_lock(target)?;
         }
-        // An attempt that asks again, for want of an answer, may have found nobody before it the first time.
-        if !again {
-            let held = self.is_first(&enqueue.name, key)?;
-            self.set_asked(enqueue.lease, key, if held { 0 } else { attempt });
-        }
+        self.attempt_found(place, enqueue.attempt)?;
         Ok(create_revision)
     }
 
-    /// Whether nobody stands before this place.
+    /// Whether this place is the first of its queue.
     fn is_first(&mut self, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
         let seen = self.seen();
         self.machine.queues.is_first(&self.rows, name, key, seen)
     }
 
-    /// Who was the last to ask for a place, if it may be given back.
-    fn asked(&self, lease: LeaseId, key: &[u8]) -> Result<Option<u64>, Fault> {
-        let row = self.rows.get(Table::Lease, &keys::attached_row(lease, key))?;
-        Ok(row.and_then(|row| row.first_chunk().map(|attempt| u64::from_be_bytes(*attempt))))
-    }
-
-    /// Notes who was the last to ask for a place; 0: nobody who may give it back. No client can see it, so it is no change of the key.
-    fn set_asked(&mut self, lease: LeaseId, key: &[u8], attempt: u64) {
-        let row = if attempt == 0 { Vec::new() } else { attempt.to_be_bytes().to_vec() };
-        self.rows.put(Table::Lease, keys::attached_row(lease, key), row);
-        self.machine.digest.other(13, key);
-        self.machine.digest.number(attempt.cast_signed());
+    /// Ends the place at a key for a cancelled attempt. Returns whether it ended.
+    pub(crate) fn cancel_key(&mut self, session: LeaseId, attempt: u64, key: &[u8]) -> Result<bool, Fault> {
+        let target = self.target(key)?;
+        let Some(name) = queue::name_of(key).filter(|_| target.current.is_some()) else { return Ok(false) };
+        let stays = self.attempt_cancelled(PlaceRow::of_key(session, key), attempt)?;
+        if stays.decide(|| self.is_first(name, key))? {
+            return Ok(false);
+        }
+        self.remove(target);
+        Ok(true)
     }
 
     pub(crate) fn dequeue(&mut self, dequeue: &Dequeue) -> Result<Response, Stop> {
@@ -97,9 +93,6 @@ impl<V: View> Batch<'_, V> {
         let deleted = match (&target.current, *by) {
             (None, _) => false,
             (Some(current), DequeueBy::CreateRevision(revision)) => current.create_revision == revision,
-            (Some(current), DequeueBy::Attempt(attempt)) => {
-                attempt != 0 && self.asked(current.lease, key)? == Some(attempt)
-            }
             (Some(current), DequeueBy::Lock) => current.flags & LOCK != 0,
         };
         if deleted {
@@ -108,7 +101,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Dequeue { deleted })
     }
 
-    /// Replaces the value of a leader's key; its lease stays.
+    /// Replaces the value of a leader's key and keeps its lease.
     pub(crate) fn proclaim(&mut self, proclaim: &Proclaim) -> Result<Response, Stop> {
         self.check_raw(&proclaim.key)?;
         let target = self.target(&proclaim.key)?;

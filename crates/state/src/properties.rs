@@ -1,20 +1,20 @@
-//! What the rest of the program must know of a command before it is applied, in one place: how large
-//! it is, whether it makes the store larger, and whether it may touch any number of keys.
+//! Properties of commands that the rest of the program needs before apply: the size, whether the
+//! store grows, and whether any number of keys may be touched.
 
 use crate::coord::CoordBody;
-use crate::{Command, KeyRange, Op, Target, Txn};
+use crate::{Command, KeyRange, Op, PlaceId, Target, Txn};
 
-/// What a command, a compare or an operation takes in the log beside its keys and values.
+/// Bytes of a command, a compare or an operation in the log in addition to keys and values.
 const HEAD: usize = 16;
-/// A number in the log, at most.
+/// Largest encoding of a number in the log.
 const NUMBER: usize = 9;
 
-/// How large a command is.
+/// The size of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// About this many bytes in the log: near enough to bound memory with.
+    /// Approximate bytes in the log, accurate enough to bound memory.
     About(usize),
-    /// The command has too many shapes for an estimate. It is rare enough to be encoded for it.
+    /// No estimate: the command has too many shapes, and is rare enough to be encoded for its size.
     Encoded,
 }
 
@@ -27,6 +27,7 @@ impl Command {
                 Command::Txn(txn) => txn.size(),
                 Command::Enqueue(enqueue) => enqueue.name.len() + enqueue.value.len(),
                 Command::Dequeue(dequeue) => dequeue.key.len(),
+                Command::Cancel(cancel) => cancel.place.size(),
                 Command::Proclaim(proclaim) => proclaim.key.len() + proclaim.value.len(),
                 Command::Expire(expire) => expire.leases.len() * NUMBER,
                 Command::CoordTimer(timer) => timer.ids.len() * NUMBER,
@@ -39,26 +40,26 @@ impl Command {
         )
     }
 
-    /// Whether it can make the store larger. Deleting writes too, but it is the way out of a store
-    /// that is full.
+    /// Whether it can make the store larger. Deletions also write, but must be possible when the
+    /// store is full.
     pub(crate) fn grows(&self) -> bool {
         match self {
             Command::Put(_) | Command::LeaseGrant(_) | Command::Enqueue(_) | Command::Proclaim(_) => true,
             Command::Txn(txn) => txn.puts(),
             Command::Coord(coord) => coord.body.grows(),
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
-            Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) => false,
+            Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
             Command::Announce(_) | Command::Alarm(_) => false,
         }
     }
 
-    /// Whether it is of a kind that may read or change any number of keys, whatever its own size:
-    /// while one is applied, others should not be held up.
+    /// Whether it may read or change any number of keys, whatever its own size. Such a command is
+    /// applied in the background.
     pub fn may_touch_many(&self) -> bool {
         match self {
             Command::DeleteRange(delete) => delete.range.is_interval(),
             Command::Txn(txn) => txn.may_touch_many(),
-            // Everything attached to the lease goes with it.
+            // Everything attached to the lease ends with it.
             Command::LeaseRevoke { .. } | Command::Expire(_) => true,
             Command::Coord(coord) => coord.body.may_touch_many(),
             Command::CoordTimer(timer) => timer.ids.len() > 100,
@@ -66,7 +67,7 @@ impl Command {
             // queue is read: too seldom for each of them to go another way.
             Command::Enqueue(_) => false,
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
-            Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) => false,
+            Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
         }
     }
 }
@@ -91,6 +92,18 @@ impl CoordBody {
     }
 }
 
+impl PlaceId {
+    fn size(&self) -> usize {
+        match self {
+            PlaceId::Key(key) => key.len(),
+            PlaceId::Candidate { election, candidate } => {
+                election.namespace.len() + election.name.len() + candidate.len()
+            }
+            PlaceId::Request { .. } => NUMBER + 16,
+        }
+    }
+}
+
 impl KeyRange {
     fn size(&self) -> usize {
         self.key.len() + self.end.len()
@@ -102,7 +115,7 @@ impl KeyRange {
 }
 
 impl Txn {
-    /// Whether it changes nothing, whichever branches are taken.
+    /// Whether no branch changes anything.
     pub fn only_reads(&self) -> bool {
         self.ops().all(|op| match op {
             Op::Range(_) => true,
@@ -111,7 +124,7 @@ impl Txn {
         })
     }
 
-    /// Whether it holds a Put, in any branch.
+    /// Whether any branch contains a Put.
     fn puts(&self) -> bool {
         self.ops().any(|op| match op {
             Op::Put(_) => true,

@@ -1,31 +1,39 @@
-//! Who stands where in the queues of the etcd wire: rows ordered by queue and create revision.
+//! Order of the places in queues of the etcd wire: rows ordered by queue and create revision.
 //!
-//! A place in the queue `name` is a living key `name/<lease>`, the lease in hexadecimal, as etcd's recipes write it; whether it carries
-//! that lease does not matter, as it does not to them. Other keys below `name/` are no places, however many there are. The table has one
-//! row for each place, so that the first of a queue is one search away and a queue takes no memory.
+//! A place in the queue `name` is a living key `name/<lease>` with the lease in hexadecimal, as in
+//! etcd's recipes. As there, the key need not be attached to that lease. Other keys below `name/`
+//! are not places. The table has one row for each place, so the first place of a queue is one seek
+//! away and a queue needs no memory:
 //!
-//! Places leave a queue at its front, and a database passes over rows that were removed before it finds the first that is left. A *front*
-//! is where the search has to begin: no place of its queue was created before it.
+//! ```text
+//! keys                     rows of the table queue
+//! lock/7f  created at 12   (lock, 12, 7f)   first: holds the lock
+//! lock/a3  created at 15   (lock, 15, a3)
+//! ```
 //!
-//! 1. There is a row for a key exactly while it is alive and has the form of a place.
-//! 2. Keys that were created in one revision (by a transaction) stand in the order of the keys: there is one first.
-//! 3. [`Fronts`] and [`Firsts`] are caches. Create revisions grow, so a front never goes back.
+//! Places leave a queue at its front, and a seek passes over the tombstones of removed rows. So a
+//! *front* is remembered: a revision before which the queue has no place. The search begins there.
+//!
+//! 1. A key has a row exactly while it is alive and has the form of a place.
+//! 2. Places created in one revision (by a transaction) are in the order of their keys, so exactly
+//!    one is first.
+//! 3. [`Fronts`] and [`Firsts`] are caches. Create revisions grow, so a front never moves back.
 
 use crate::keys::{self, KeyRows};
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// More fronts than this are not kept: they are dropped and found again.
+/// The most fronts kept; others are dropped and found again.
 const FRONTS: usize = 16 * 1024;
 
-/// Longer names have no front.
+/// Names longer than this have no front.
 const LONG: usize = 1024;
 
 /// A sign and the digits of a lease.
 const LONGEST_NUMBER: usize = 17;
 
-/// The queue that a key is a place of, if it has the form of one.
+/// The queue of a key that has the form of a place.
 pub fn name_of(key: &[u8]) -> Option<&[u8]> {
     let length = key.iter().rev().take(LONGEST_NUMBER + 1).position(|byte| *byte == b'/')?;
     let (name, number) = (&key[..key.len() - length - 1], &key[key.len() - length..]);
@@ -42,7 +50,7 @@ pub(crate) fn row(name: &[u8], create_revision: i64, key: &[u8]) -> Vec<u8> {
     row
 }
 
-/// Where the places of a queue begin that were created at a revision or later.
+/// The start of the places of a queue that were created at a revision or later.
 fn start(name: &[u8], create_revision: i64) -> Vec<u8> {
     let rows = KeyRows::of(name);
     let mut row = Vec::with_capacity(rows.prefix().len() + 8 + LONGEST_NUMBER);
@@ -51,7 +59,7 @@ fn start(name: &[u8], create_revision: i64) -> Vec<u8> {
     row
 }
 
-/// The first place of a queue among those created at `from` or later: its create revision and its key.
+/// The first place of a queue among those created at `from` or later: its create revision and key.
 pub fn first<V: View>(view: &V, name: &[u8], from: i64) -> Result<Option<(i64, Bytes)>, Fault> {
     let rows = KeyRows::of(name);
     let mut found = None;
@@ -65,12 +73,13 @@ pub fn first<V: View>(view: &V, name: &[u8], from: i64) -> Result<Option<(i64, B
     Ok(found)
 }
 
-/// Where the search for the first of a queue begins.
+/// The fronts of queues: where the search for the first place begins.
 #[derive(Debug, Default)]
 pub struct Fronts(BTreeMap<Bytes, i64>);
 
 impl Fronts {
-    /// The first place of a queue, in a view that stands at `revision`: no older than any that was asked before.
+    /// The first place of a queue in a view at `revision`, which must not be older than in earlier
+    /// calls.
     pub fn first<V: View>(&mut self, view: &V, name: &[u8], revision: i64) -> Result<Option<(i64, Bytes)>, Fault> {
         let found = first(view, name, self.front(name))?;
         self.found(name, found.as_ref().map_or(revision, |(created, _)| *created));
@@ -82,7 +91,7 @@ impl Fronts {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// The first place of the queue was created at this revision, or any later one will be.
+    /// Records that no place of the queue was created before this revision.
     pub fn found(&mut self, name: &[u8], created: i64) {
         match self.0.get_mut(name) {
             Some(front) => *front = created,
@@ -101,7 +110,8 @@ impl Fronts {
     }
 }
 
-/// What a machine knows of queues, so that most questions for the first need no search. A cache: kept right by whoever writes rows.
+/// The machine's cache of queues, so that most lookups of the first place need no search. The code
+/// that writes rows keeps it up to date.
 #[derive(Debug, Default)]
 pub(crate) struct Firsts(BTreeMap<Bytes, Known>);
 
@@ -110,12 +120,12 @@ struct Known {
     /// No place was created before this revision.
     front: i64,
     first: Option<(i64, Bytes)>,
-    /// How many there are, once it was seen that there are none.
+    /// The number of places, known once the queue was seen empty.
     places: Option<usize>,
 }
 
 impl Firsts {
-    /// Whether a key is the first place of a queue, in a view that stands at `revision`.
+    /// Whether a key is the first place of a queue, in a view at `revision`.
     pub(crate) fn is_first<V: View>(
         &mut self,
         view: &V,
@@ -141,10 +151,10 @@ impl Firsts {
         Ok(known.first.as_ref().is_some_and(|(_, first)| *first == *key))
     }
 
-    /// A place was created: nobody comes before those that were there.
+    /// A place was created. It is behind the existing ones.
     pub(crate) fn added(&mut self, name: &[u8], create_revision: i64, key: &[u8]) {
         let Some(known) = self.0.get_mut(name) else { return };
-        // Two of one revision stand in the order of the keys.
+        // Places of one revision are in the order of their keys.
         known.first = known.first.take().filter(|(created, _)| *created < create_revision);
         if known.places == Some(0) {
             known.first = Some((create_revision, Bytes::copy_from_slice(key)));

@@ -1,11 +1,12 @@
-//! Reading the state: everything that services answer from, for any [`View`](crate::View).
+//! Reads of the state for services, on any [`View`](crate::View).
 //!
-//! A read needs no machine: a view is enough, so reads run beside `apply`, each at one revision.
+//! A read needs only a view and no machine, so reads run concurrently with `apply`, each at one
+//! revision.
 //!
-//! 1. A read at or above the compacted revision gives the same answer however far the sweep of
-//!    compacted versions has come.
-//! 2. A read below it gets [`Rejection::Compacted`](crate::Rejection::Compacted). Functions that
-//!    take no [`Bounds`] leave that check to the caller.
+//! 1. A read at or above the compacted revision gives the same answer before, during and after the
+//!    sweep of compacted versions.
+//! 2. A read below it gets [`Rejection::Compacted`](crate::Rejection::Compacted). Callers of
+//!    functions without [`Bounds`] do that check themselves.
 
 pub use crate::bounds::{Bounds, Meta, ReadStop};
 pub use crate::kv::{

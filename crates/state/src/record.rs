@@ -1,20 +1,20 @@
-//! What a row of the kv table holds: one version of a key.
+//! The value of a row of the kv table: one version of a key.
 //!
-//! `create_revision`, `version`, `lease` (eight bytes each, big-endian), a byte of flags, and the value to the end of the row. A
-//! tombstone has the same head with zeros and no value.
+//! `create_revision`, `version`, `lease` (eight bytes each, big-endian), a byte of flags, and the
+//! value to the end of the row. A tombstone has the same head with zeros and no value.
 
 use crate::keys;
 use crate::view::Fault;
 use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
 
-/// Where the value begins.
+/// Offset of the value.
 pub(crate) const HEAD: usize = 25;
 
 /// This version deletes the key.
 pub(crate) const TOMBSTONE: u8 = 1;
-/// The key was created by a Lock: an Unlock may delete it. Inherited by later versions of the same life of the key, and no part
-/// of what clients see.
+/// The key was created by a Lock, so an Unlock may delete it. Later versions inherit the flag until
+/// the key is deleted. Clients do not see it.
 pub(crate) const LOCK: u8 = 2;
 
 /// A version, borrowed from its row.
@@ -58,14 +58,14 @@ impl<'a> Record<'a> {
         Head { create_revision, mod_revision, version, lease, flags }
     }
 
-    /// The version for keeping; without its value if that is not wanted.
+    /// An owned version, with or without its value.
     pub(crate) fn to_version(self, mod_revision: i64, with_value: bool) -> Version {
         let Record { create_revision, version, lease, flags, value } = self;
         let value = if with_value { Bytes::copy_from_slice(value) } else { Bytes::new() };
         Version { create_revision, mod_revision, version, lease, flags, value }
     }
 
-    /// The version for a client; `prefix` is what the rows of its key share.
+    /// The version for a client; `prefix` is the common prefix of its key's rows.
     pub(crate) fn to_kv(self, prefix: &[u8], mod_revision: i64, with_value: bool) -> Result<KeyValue, Fault> {
         let value = if with_value { Bytes::copy_from_slice(self.value) } else { Bytes::new() };
         Ok(KeyValue {

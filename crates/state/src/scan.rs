@@ -1,8 +1,10 @@
-//! Walking the kv table as of one revision: of each key the newest version at or before it, unless that is a tombstone.
+//! Walks the kv table at one revision: visits the newest version of each key at or before that
+//! revision, unless it is a tombstone.
 //!
-//! Most keys have one version, so the walk steps from row to row; where a key has many, it jumps over them after a few. A walk over the
-//! present also jumps over deleted keys: after a few in a row it asks the table of living keys where the next one is. So a walk costs what
-//! is there, not what was deleted.
+//! Most keys have one version, so the walk steps from row to row. After a few rows of one key it
+//! seeks to the next key. A walk over the present also skips deleted keys: after a few of them it
+//! asks the table of living keys for the next key. So the cost depends on the living keys, not on
+//! the deleted ones.
 
 use crate::bounds::Budget;
 use crate::keys;
@@ -10,23 +12,25 @@ use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
 use std::ops::ControlFlow;
 
-/// Steps over rows that do not count before a jump is cheaper than the next step.
+/// Steps over irrelevant rows before a seek is cheaper than the next step.
 const PATIENCE: u32 = 4;
 
-/// Rows without a living key before a look at the table of living keys is cheaper than the next step.
+/// Rows without a living key before a lookup in the table of living keys is cheaper than the next
+/// step.
 const DEAD: u32 = 8;
 
-/// The revision of a walk over the present, whatever that is.
+/// Stands for the current revision.
 pub(crate) const PRESENT: i64 = i64::MAX;
 
 pub(crate) struct Found<'a> {
-    /// What all rows of the key share (see [`keys::user_key`]).
+    /// The common prefix of the key's rows (see [`keys::user_key`]).
     pub(crate) prefix: &'a [u8],
     pub(crate) mod_revision: i64,
     pub(crate) record: Record<'a>,
 }
 
-/// Shows the keys of the rows `[from, below)` that are alive at `revision`, in order. `Ok(false)`: the budget ran out.
+/// Visits the keys in the rows `[from, below)` that are alive at `revision`, in order. `Ok(false)`:
+/// the budget ran out.
 pub(crate) fn alive<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
@@ -82,7 +86,7 @@ fn decide(decided: &mut Vec<u8>, prefix: &[u8]) {
     decided.extend_from_slice(prefix);
 }
 
-/// How many keys of the rows `[from, below)` are alive; `None` if the budget ran out.
+/// The number of living keys in the rows `[from, below)`; `None` if the budget ran out.
 pub(crate) fn count_living<V: View>(
     view: &V,
     (from, below): (&[u8], &[u8]),
@@ -96,7 +100,7 @@ pub(crate) fn count_living<V: View>(
     Ok(found)
 }
 
-/// Where the rows of the first living key in a range of rows begin.
+/// The common prefix of the first living key in a range of rows.
 pub fn first_living<V: View>(view: &V, from: &[u8], below: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     let mut found = None;
     view.scan(Table::Live, from, below, &mut |row, _| {
@@ -111,7 +115,8 @@ mod tests {
     use crate::read::{self, ReadStop};
     use crate::{Command, KeyRange, Machine, MemoryView, Position, Put, RangeQuery};
 
-    /// Whether a range over so many keys with values of that size fits a budget, and how many it gives.
+    /// Whether a range over so many keys with values of that size fits a budget, and how many it
+    /// gives.
     fn within(keys: usize, bytes: usize, budget: usize, keys_only: bool) -> Option<usize> {
         let mut view = MemoryView::new();
         let mut machine = Machine::load(&view).unwrap();
@@ -138,7 +143,7 @@ mod tests {
     fn a_budget_counts_rows_and_bytes() {
         assert_eq!(within(100, 0, 100, false), Some(100));
         assert_eq!(within(101, 0, 100, false), None);
-        // Three rows of 50 KiB and more are too much, though they are three.
+        // Three rows of 50 KiB exceed the budget, although they are only three.
         assert_eq!(within(2, 50 << 10, 100, false), Some(2));
         assert_eq!(within(3, 50 << 10, 100, false), None);
         assert_eq!(within(3, 50 << 10, 100, true), None, "they are read all the same");

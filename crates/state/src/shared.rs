@@ -1,10 +1,13 @@
-//! Decoding bytes without copying them: keys and values of a command as slices of the log entry that they came in.
+//! Zero-copy decoding: keys and values of a command are slices of the log entry that contains them.
 //!
-//! A deserializer only has borrowed bytes to offer, and whoever wants to keep them must copy them, unless he knows what they are
-//! borrowed from. [`shared`] says it for as long as a decoding takes.
+//! A deserializer passes borrowed bytes, and the receiver has to copy them to keep them, unless it
+//! knows the buffer that they are borrowed from. [`shared`] sets that buffer for the duration of a
+//! decode.
 //!
-//! 1. Bytes that do not lie in the source are copied, so a source too few or a wrong one costs time and nothing else.
-//! 2. A slice keeps the whole source in memory: what outlives the command (rows, events, answers) takes a copy.
+//! 1. Bytes outside the source are copied. So a missing or wrong source costs time and nothing
+//!    else.
+//! 2. A slice keeps the whole source in memory. Data that outlives the command (rows, events,
+//!    answers) is copied.
 
 use bytes::Bytes;
 use serde::Deserializer;
@@ -30,7 +33,7 @@ pub fn shared<T>(source: &Bytes, decode: impl FnOnce() -> T) -> T {
     decode()
 }
 
-/// The part of the source that these bytes are, or a copy.
+/// These bytes as a slice of the source, or a copy.
 fn slice(bytes: &[u8]) -> Bytes {
     SOURCE.with_borrow(|source| {
         let start = (bytes.as_ptr() as usize).checked_sub(source.as_ptr() as usize);
@@ -83,7 +86,7 @@ mod tests {
             let outside = slice(&other[3..7]);
             assert_eq!(&outside[..], b"3456");
             assert_ne!(outside.as_ptr(), other[3..].as_ptr());
-            // An inner source stands for its time alone.
+            // An inner source ends with its scope.
             shared(&Bytes::from(other.clone()), || assert_ne!(slice(&source).as_ptr(), source.as_ptr()));
             assert_eq!(slice(&source).as_ptr(), source.as_ptr());
         });

@@ -1,13 +1,23 @@
-//! Removing what compaction made unreadable, piece by piece, beside everything else.
+//! Removes versions that compaction made unreadable, in small pieces in the background.
 //!
-//! The rev table lists changes in order, so a sweep walks it from where the last one ended up to the compacted revision. A change
-//! makes the version before it obsolete; a tombstone is obsolete itself. What stays: of each key the newest version at or before the
-//! compacted revision, and everything at that revision, tombstones too, because a watch may start right there.
+//! The rev table lists changes in order. A sweep walks it from the end of the last sweep to the
+//! compacted revision. A change makes the previous version of its key obsolete; a tombstone is
+//! obsolete itself. Of each key the newest version at or before the compacted revision stays, and
+//! everything at that revision, including tombstones, because a watch may start right there:
 //!
-//! 1. No read at or above the compacted revision can tell whether a sweep has run: [`crate::read`] never looks at what it removes.
-//! 2. Changes are taken in ascending order, and a change's row goes together with what it made obsolete. So after a piece was
-//!    removed and the process died, the next sweep goes on from the rows that are left: starting from 0 is always right.
-//! 3. It removes only rows that no command reads: it may run beside `apply`, on an older view.
+//! ```text
+//! compacted at 5
+//! key a   versions 2, 4, 7        removed: 2      (4 is readable at revision 5)
+//! key b   version 3, deleted at 4 removed: both
+//! ```
+//!
+//! 1. Reads at or above the compacted revision cannot tell whether a sweep has run: [`crate::read`]
+//!    never looks at the removed rows.
+//! 2. Changes are processed in ascending order, and a change's row is removed together with the
+//!    versions that it made obsolete. So after a crash the next sweep continues with the remaining
+//!    rows, and starting from 0 is always right.
+//! 3. It removes only rows that no command reads, so it may run concurrently with `apply` on an
+//!    older view.
 
 use crate::keys::{self, Before, KeyRows};
 use crate::record::Record;
@@ -17,9 +27,10 @@ use bytes::Bytes;
 /// Rows to remove.
 pub type Obsolete = Vec<(Table, Vec<u8>)>;
 
-/// The rows to remove for at most about `limit` changes from revision `from` on, and where to go on; `None` when done.
+/// The rows to remove for about `limit` changes from revision `from` on, and the revision to
+/// continue at; `None` when done.
 ///
-/// `from` is 0, or what the call before gave, or the compacted revision of a sweep that was finished.
+/// `from` is 0, the result of the previous call, or the compacted revision of a finished sweep.
 pub fn sweep<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Result<(Obsolete, Option<i64>), Fault> {
     if compacted < 0 {
         return Ok((Vec::new(), None));
@@ -46,7 +57,7 @@ struct Change {
     key: Bytes,
 }
 
-/// Changes in whole revisions, as far as the limit goes, and the revision after them.
+/// Changes of whole revisions up to the limit, and the next revision.
 fn changes<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Result<(Vec<Change>, Option<i64>), Fault> {
     let mut changes: Vec<Change> = Vec::new();
     let mut next = None;
@@ -63,7 +74,8 @@ fn changes<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Result
     Ok((changes, next))
 }
 
-/// What the change of `key` at `revision` left behind: the version before it, and itself if it is a tombstone.
+/// The rows made obsolete by the change of `key` at `revision`: the version before, and the change
+/// itself if it is a tombstone.
 fn obsolete<V: View>(view: &V, key: &[u8], revision: i64, compacted: i64, rows: &mut Obsolete) -> Result<(), Fault> {
     let all = KeyRows::of(key);
     let from = keys::at_revision(all.prefix(), revision);
@@ -71,7 +83,7 @@ fn obsolete<V: View>(view: &V, key: &[u8], revision: i64, compacted: i64, rows: 
         let (_, at) = keys::split_row(row)?;
         if at < revision {
             rows.push((Table::Kv, row.to_vec()));
-            // Those before it went with the change that it was.
+            // Earlier versions were removed with the change that made this one.
             return Ok(Step::Stop);
         }
         if Record::decode(value)?.is_tombstone() && revision < compacted {

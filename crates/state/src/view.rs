@@ -1,15 +1,18 @@
-//! How the state machine reads what is already applied: ordered rows of bytes, nothing more.
+//! The state machine's interface to the applied rows: ordered rows of bytes.
 //!
-//! Implemented by RocksDB in `storage` and by [`crate::MemoryView`] for tests and simulation. A view is a point in time: `apply`
-//! sees its own earlier writes through an [`Overlay`](crate::overlay::Overlay), never through the view.
+//! `storage` implements it with RocksDB, and [`crate::MemoryView`] in memory for tests and
+//! simulation. A view is a point in time. `apply` sees its own writes through an
+//! [`Overlay`](crate::overlay::Overlay), never through the view.
 
 use bytes::Bytes;
 use thiserror::Error;
 
-/// The tables of the state. The number is part of the on-disk format of snapshots of writes; append only.
+/// The tables of the state. The number is part of the on-disk format of snapshots of writes; append
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
-    /// (escaped user key, inverted revision) → record: the newest version of a key is the first row of its prefix.
+    /// (escaped user key, inverted revision) → record: the newest version of a key is the first row
+    /// of its prefix.
     Kv,
     /// (revision, sub-revision) → user key: watch catch-up and compaction.
     Rev,
@@ -19,9 +22,11 @@ pub enum Table {
     Coord,
     /// Revision, compacted revision, digest, alarms, members.
     Meta,
-    /// What the kv rows of one key share → nothing, for exactly the keys that are alive: reads of the present skip what was deleted.
+    /// (common prefix of a key's kv rows) → nothing, for exactly the living keys, so that reads of
+    /// the present skip deleted keys.
     Live,
-    /// (queue name, create revision, lease in hexadecimal) → nothing, for exactly the places of the queues (see [`crate::queue`]).
+    /// (queue name, create revision, lease in hexadecimal) → nothing, for exactly the places of
+    /// queues (see [`crate::queue`]).
     Queue,
 }
 
@@ -41,23 +46,24 @@ impl Table {
         }
     }
 
-    /// Whether each row of the table is written once and then deleted once before it is written again, also within one write. A
-    /// database can forget such a row as soon as it sees both.
+    /// Whether each row of the table is written once and deleted once before it is written again,
+    /// also within one write. A database can drop such a row as soon as it sees both.
     pub fn alternates(self) -> bool {
         matches!(self, Table::Live | Table::Queue)
     }
 }
 
-/// What a scan does after it was shown a row.
+/// The visitor's answer to a row of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Next,
-    /// Go on at the first row at or after this key (never backwards).
+    /// Continue at the first row at or after this key (never backwards).
     Seek(Vec<u8>),
     Stop,
 }
 
-/// The disk could not be read, or holds what cannot be. Fatal: the node stops; it is never an outcome.
+/// The disk could not be read or has impossible contents. It stops the node and is never an
+/// outcome.
 #[derive(Debug, Error)]
 pub enum Fault {
     #[error("reading the state failed: {0}")]
@@ -70,10 +76,11 @@ pub trait View {
     /// The value of exactly this row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
-    /// Reads the first row of the kv table at or after `from` among those that begin with `prefix`, if there is one.
+    /// Reads the first row of the kv table at or after `from` that begins with `prefix`, if there
+    /// is one.
     ///
-    /// `prefix` is the whole of what the rows of one key share, and `from` begins with it: a question about one key, which can be
-    /// answered without a search where the key does not exist.
+    /// `prefix` is the whole common prefix of one key's rows, and `from` begins with it. So a Bloom
+    /// filter can answer for keys that do not exist.
     fn version<T>(
         &self,
         prefix: &[u8],
@@ -81,7 +88,7 @@ pub trait View {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault>;
 
-    /// Reads the newest row of a key, if there is one. May say that there is none if the key is not alive.
+    /// Reads the newest row of a key, if there is one. May return none if the key is not alive.
     fn newest<T>(
         &self,
         prefix: &[u8],
@@ -90,8 +97,9 @@ pub trait View {
         self.version(prefix, prefix, read)
     }
 
-    /// Like [`View::scan`] of the kv table, for readers of the present: the newest row of each key that is alive is shown, and any of
-    /// the other rows may be left out. An implementation that would pass over many removed rows asks the table of living keys instead.
+    /// Like [`View::scan`] of the kv table, for reads of the present: visits the newest row of each
+    /// living key and may omit other rows. An implementation asks the table of living keys instead
+    /// of passing over many removed rows.
     #[expect(clippy::type_complexity, reason = "see scan")]
     fn scan_present(
         &self,
@@ -102,7 +110,7 @@ pub trait View {
         self.scan(Table::Kv, from, below, visit)
     }
 
-    /// Shows the rows of `[from, below)` in ascending order until told to stop.
+    /// Visits the rows of `[from, below)` in ascending order until the visitor stops.
     #[expect(
         clippy::type_complexity,
         reason = "an alias would need a second lifetime, which every implementation would have to name"

@@ -1,4 +1,5 @@
-//! Properties of elections, locks and claims on random operations, most of them against the naive model of `coordination/`.
+//! Properties of elections, locks and claims on random operations, most of them against the naive
+//! model of `coordination/`.
 
 mod coordination;
 
@@ -183,7 +184,8 @@ fn size(changes: &Changes) -> (usize, usize) {
     (changes.writes.len(), bytes)
 }
 
-/// With ten thousand in line a hand-over writes what it writes with ten; and everybody gets a turn, in order.
+/// A hand-over with ten thousand in line writes as much as with ten, and all candidates lead in
+/// order.
 #[test]
 fn a_hand_over_does_not_grow_with_the_line() {
     const MANY: usize = 10_000;
@@ -225,7 +227,8 @@ fn a_hand_over_does_not_grow_with_the_line() {
     assert_eq!(node.keys().len(), 4);
 }
 
-/// A session's memory is a ring: the answers of the last requests are there, older ones are not, and it does not grow.
+/// A session's memory is a ring: the answers of the last requests are there, older ones are not,
+/// and it does not grow.
 #[test]
 fn what_is_remembered_is_bounded() {
     let mut node = Node::new();
@@ -253,7 +256,8 @@ fn what_is_remembered_is_bounded() {
     assert!(swap(66).0, "those before are not");
 }
 
-/// A token's guards in an ordinary transaction: they pass over an extension, and fail after the end, also when the same holder holds again.
+/// A token's guards in an ordinary transaction: they pass over an extension, and fail after the
+/// end, also when the same holder holds again.
 #[test]
 fn tokens_guard_transactions() {
     let mut node = Node::new();
@@ -332,15 +336,16 @@ fn config() -> ProptestConfig {
 proptest! {
     #![proptest_config(config())]
 
-    /// Order, terms, fences, holders, lines, pins, timers and projected keys are the model's after every command; and what the events
-    /// tell is sound by itself.
+    /// Order, terms, fences, holders, lines, pins, timers and projected keys are the model's after
+    /// every command; and what the events tell is sound by itself.
     #[test]
     fn agrees_with_the_naive_model(steps in generate::steps()) {
         agrees(&steps)?;
     }
 
-    /// Whichever fields are left out, and whatever is tried at random beside: a fence, a place and a ticket are one party's for ever, and of
-    /// all tokens that were told for a fence, those of one party pass. Tenures that all their holders share are the exception.
+    /// With any fields omitted and any random values: a fence, a place and a ticket are one party's
+    /// for ever, and of all tokens that were told for a fence, those of one party pass. Tenures
+    /// that all their holders share are the exception.
     #[test]
     fn no_fence_is_held_by_two(steps in prop_oneof![2 => coordination::omitting::steps(), 1 => generate::steps()]) {
         let (mut node, mut owners) = (Node::new(), Owners::default());
@@ -360,7 +365,8 @@ proptest! {
         agrees(&steps)?;
     }
 
-    /// One batch, single commands, and a machine that is loaded anew before every command: the same bytes, answers and events.
+    /// One batch, single commands, and a machine that is loaded anew before every command: the same
+    /// bytes, answers and events.
     #[test]
     fn batches_and_restarts_leave_no_trace(steps in generate::steps()) {
         let mut single = Node::new();
@@ -388,8 +394,8 @@ proptest! {
         prop_assert_eq!(whole.machine.digest(), single.machine.digest());
     }
 
-    /// When all sessions, claims and elections have ended, nothing is left in the table but the counter and what is remembered for
-    /// operators.
+    /// When all sessions, claims and elections have ended, nothing is left in the table but the
+    /// counter and what is remembered for operators.
     #[test]
     fn nothing_is_left_behind(steps in generate::steps()) {
         let mut node = Node::new();

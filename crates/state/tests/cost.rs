@@ -1,7 +1,8 @@
 //! What a hand-over reads, however many were before it.
 //!
-//! A deleted row is not gone: a database passes over it in every scan until it is compacted away. So the view of these tests remembers what
-//! was deleted, and counts what a scan shows and what it passes over.
+//! A deleted row is not gone: a database passes over it in every scan until it is compacted away.
+//! So the view of these tests remembers what was deleted, and counts what a scan shows and what it
+//! passes over.
 
 #![allow(clippy::expect_used, reason = "memory can be read")]
 
@@ -239,6 +240,65 @@ fn a_hand_over_of_a_native_queue_reads_the_keys_that_it_writes() {
     assert!(cost <= (1, 3), "the lease, the newest version of its own key and the first of the queue: {cost:?}");
 }
 
+/// Rows written, point reads and rows scanned by a command.
+fn written(node: &mut Node, command: &Command) -> (usize, usize, usize) {
+    let before = (node.view.gets.get(), node.view.scanned.get());
+    let mut batch = node.machine.begin(&node.view);
+    let outcome = batch.apply(Position { index: 1, term: 1 }, command, true).expect("memory can be read");
+    let changes = batch.finish();
+    let cost = (changes.writes.len(), node.view.gets.get() - before.0, node.view.scanned.get() - before.1);
+    node.view.write(&changes);
+    outcome.result.expect("nothing in these tests is refused");
+    cost
+}
+
+/// To know who asked costs no row and no read, but for the row that finds a request for locks
+/// without a dedupe id.
+#[test]
+fn an_attempt_costs_nothing_where_the_place_has_a_name() {
+    let enqueue = |attempt| {
+        let (kind, value) = (QueueKind::Lock, Bytes::new());
+        Command::Enqueue(Enqueue { kind, name: "q".into(), lease: 1, grant_ttl_ms: 0, value, attempt })
+    };
+    let coord = |dedupe, body| Command::Coord(Box::new(Coord { session: 1, dedupe, expect: None, body }));
+    let enter = |attempt| {
+        coord(None, CoordBody::Enter(Enter { election: name(), candidate: "c".into(), attempt, ..Enter::default() }))
+    };
+    let parts = vec![LockPart { lock: name(), mode: LockMode::Exclusive }];
+    let acquire = |dedupe, attempt| {
+        coord(dedupe, CoordBody::Acquire(Acquire { parts: parts.clone(), attempt, ..Acquire::default() }))
+    };
+    let cost = |command: &Command| written(&mut Node::new(1), command);
+    assert_eq!(cost(&enqueue(7)), cost(&enqueue(0)));
+    assert_eq!(cost(&enter(7)), cost(&enter(0)));
+    assert_eq!(cost(&acquire(Some([1; 16]), 7)), cost(&acquire(Some([1; 16]), 0)));
+    let (with, without) = (cost(&acquire(None, 7)), cost(&acquire(None, 0)));
+    assert_eq!(with, (without.0 + 1, without.1 + 1, without.2));
+}
+
+/// However many a session has, and however many of its attempts were cancelled before.
+#[test]
+fn to_give_up_reads_what_it_ends() {
+    let mut node = Node::new(2);
+    let parts = |number: i64| {
+        let lock = Name { namespace: "n".into(), name: format!("l{number}") };
+        vec![LockPart { lock, mode: LockMode::Exclusive }]
+    };
+    for number in 1..=LINE {
+        let attempt = number.cast_unsigned();
+        let body = Acquire { parts: parts(number), attempt, ..Acquire::default() };
+        node.coord(1, CoordBody::Acquire(body));
+    }
+    let costs: Vec<_> = (1..=LINE)
+        .map(|number| {
+            let place = PlaceId::Request { fence: 0, dedupe: None };
+            let cancel = Command::Cancel(Cancel { session: 1, attempt: number.cast_unsigned(), place });
+            written(&mut node, &cancel)
+        })
+        .collect();
+    assert!(costs.iter().all(|cost| cost.0 <= 20 && cost.1 <= 12 && cost.2 <= 4), "{:?}", costs.iter().max());
+}
+
 #[test]
 fn a_claim_has_a_bounded_number_of_pins() {
     let mut node = Node::new(0);
@@ -281,7 +341,8 @@ fn a_sweep_looks_at_the_changes_and_hardly_at_the_keys() {
     let cost = node.cost(|node| swept = Some(sweep::sweep(&node.view, 0, 900, 1_000).expect("memory can be read")));
     assert!(cost.0 == 0 && cost.1 <= 901 + 10, "{cost:?}");
     let (rows, next) = swept.expect("it ran");
-    // 900 changes in 899 revisions: their rows but for the newest, what 886 puts replaced, and two rows for each deletion.
+    // 900 changes in 899 revisions: their rows but for the newest, what 886 puts replaced, and two
+    // rows for each deletion.
     assert_eq!((rows.len(), next), (899 + 886 + 4, None));
 }
 
@@ -336,7 +397,8 @@ fn a_sweep_of_older_rows_looks_and_finds_the_same() {
     }
 }
 
-/// What is read of a prefix below which keys were written and deleted again, and of what stands beside them.
+/// What is read of a prefix below which keys were written and deleted again, and of what stands
+/// beside them.
 fn reads(node: &mut Node) -> Vec<(&'static str, (usize, usize))> {
     let range = |key: &str, end: &str| {
         let range =
@@ -403,7 +465,8 @@ fn refusal(node: &mut Node, command: &Command, answer: bool) -> (Option<Rejectio
     (outcome.result.err(), node.view.scanned.get() - before)
 }
 
-/// Each of them is refused by every member, whether or not somebody waits for its answer there, after as many rows as the limit allows.
+/// Every member rejects each of them, with or without a waiting caller, after as many rows as the
+/// limit allows.
 #[test]
 fn a_command_looks_at_a_bounded_number_of_keys() {
     let too_many = Some(Rejection::TooManyKeys { limit: MOST_KEYS });
@@ -436,7 +499,8 @@ fn a_command_looks_at_a_bounded_number_of_keys() {
         }
     }
     assert_eq!(node.machine.revision(), revision, "a refused command changes nothing");
-    // What is left of the keys after a part was deleted may be looked at, but not several times in one command.
+    // What is left of the keys after a part was deleted may be looked at, but not several times in
+    // one command.
     let part = KeyRange { key: "k1".into(), end: "k2".into() };
     assert_eq!(refusal(&mut node, &Command::DeleteRange(DeleteRange { range: part, prev_kv: false }), false).0, None);
     assert_eq!(refusal(&mut node, &Command::Txn(txn(&[&holds], &[&put])), false).0, None);

@@ -1,4 +1,5 @@
-//! Properties of the state machine on random commands, most of them against the naive model of `naive/`.
+//! Properties of the state machine on random commands, most of them against the naive model of
+//! `naive/`.
 
 mod naive;
 
@@ -129,8 +130,8 @@ proptest! {
         compare_reads(&node, &model, &queries)?;
     }
 
-    /// One batch, or any cut of the commands into batches, with or without answers, with or without what is cached: the same bytes,
-    /// events and refusals.
+    /// One batch, or any cut of the commands into batches, with or without answers, with or without
+    /// what is cached: the same bytes, events and refusals.
     #[test]
     fn batches_answers_and_caches_leave_no_trace(
         commands in generate::commands(),
@@ -188,7 +189,8 @@ proptest! {
         prop_assert_eq!(machine.digest(), node.machine().digest());
     }
 
-    /// Sweeping at any moment, in pieces, shows nowhere; and swept nodes are alike however often they were swept.
+    /// Sweeping at any moment, in pieces, shows nowhere; and swept nodes are alike however often
+    /// they were swept.
     #[test]
     fn sweeps_leave_no_trace(
         commands in generate::commands(),

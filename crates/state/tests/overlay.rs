@@ -1,4 +1,5 @@
-//! The overlay shows what the base would show after the writes were stored, however a scan steps and jumps.
+//! The overlay shows what the base would show after the writes were stored, however a scan steps
+//! and jumps.
 
 use conclave_state::overlay::Overlay;
 use conclave_state::{MemoryView, Step, Table, View};
@@ -67,7 +68,8 @@ proptest! {
         prop_assert!(scan(&overlay, b"", b"\xff", &[]).len() == stored.rows(Table::Kv));
     }
 
-    /// Of rows that come and go in turn, a batch writes each at most once, and only those that are different afterwards.
+    /// Of rows that come and go in turn, a batch writes each at most once, and only those that are
+    /// different afterwards.
     #[test]
     fn rows_that_alternate_are_written_once(base in vec(0..4_u8, 0..4), touched in vec(0..4_u8, 0..12)) {
         let mut view = MemoryView::new();

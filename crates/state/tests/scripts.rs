@@ -1,8 +1,10 @@
-//! Golden transcripts: each file of `testscripts/` is a story told in commands, with what the state machine made of it.
+//! Golden transcripts: each file of `testscripts/` is a story told in commands, with what the state
+//! machine made of it.
 //!
-//! A file is blocks of `commands`, a line `---`, and the recorded output, parted by blank lines; `#` begins a comment. The file names
-//! are the table of contents of what is covered. `UPDATE_GOLDEN=1 cargo test -p conclave-state --test scripts` records anew: read the
-//! difference before keeping it, the transcript is the specification.
+//! A file is blocks of `commands`, a line `---`, and the recorded output, parted by blank lines;
+//! `#` begins a comment. The file names are the table of contents of what is covered.
+//! `UPDATE_GOLDEN=1 cargo test -p conclave-state --test scripts` records anew: read the difference
+//! before keeping it, the transcript is the specification.
 
 mod script;
 

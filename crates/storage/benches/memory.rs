@@ -1,7 +1,9 @@
-//! What a number of keys takes: resident memory while they are written, space on the disk, and the time of the next start.
+//! What a number of keys takes: resident memory while they are written, space on the disk, and the
+//! time of the next start.
 //!
-//! `cargo bench -p conclave-storage --bench memory -- [keys] [flush MiB]`, 300,000 keys with values of 256 bytes unless told. Log and state
-//! alone: a member has its connections, its watchers and consensus beside them. Nothing is synced, so that the disk's speed is no part of it.
+//! `cargo bench -p conclave-storage --bench memory -- [keys] [flush MiB]`, 300,000 keys with values
+//! of 256 bytes unless told. Log and state alone: a member has its connections, its watchers and
+//! consensus beside them. Nothing is synced, so that the disk's speed is no part of it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement stops at the first surprise")]
 
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! What reads cost after keys were written and deleted many times: one key, and keys that are never used again. It must not depend on the
-//! number of rounds.
+//! What reads cost after keys were written and deleted many times: one key, and keys that are never
+//! used again. It must not depend on the number of rounds.
 //!
 //! `cargo bench -p conclave-storage --bench removed -- [ROUNDS]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
@@ -84,7 +84,8 @@ impl World {
         });
     }
 
-    /// The median and the worst of a hundred reads, in microseconds, each through a view of its own.
+    /// The median and the worst of a hundred reads, in microseconds, each through a view of its
+    /// own.
     fn read(&self, what: &str) -> (f64, f64) {
         let mut times: Vec<Duration> = (0..100)
             .map(|_| {

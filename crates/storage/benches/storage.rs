@@ -1,7 +1,9 @@
-//! What the disk's side costs: the log's group commit, apply through the state's database, reads, snapshots.
+//! What the disk's side costs: the log's group commit, apply through the state's database, reads,
+//! snapshots.
 //!
-//! Everything runs on real files below the temporary directory of the system. Syncs are on where they are part of what is measured, and
-//! say more about the disk than about this code; the item is one command (or one row).
+//! Everything runs on real files below the temporary directory of the system. Syncs are on where
+//! they are part of what is measured, and say more about the disk than about this code; the item is
+//! one command (or one row).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::Bytes;

@@ -1,28 +1,32 @@
-//! RocksDB's work beside the requests: flushes and compactions, which must not make those wait who are answered meanwhile.
+//! Keeps RocksDB's flushes and compactions from delaying requests.
 //!
-//! Members hold the same, so what comes due in one comes due in all. Three things would be waited for:
+//! All members hold the same data, so background work becomes due on all of them at the same time.
+//! It can delay requests in three ways:
 //!
-//! 1. **A core.** A flush or a compaction takes one for up to seconds. Its threads come after those that answer ([`yielding_threads`]).
-//! 2. **The disk.** A sync of the log waits behind what else is on its way, and a file that is written at one go is tens of megabytes. Files go
-//!    to the disk while they are written.
-//! 3. **Each other.** Members that flush or compact at the same moment leave no majority that is free ([`apart`], [`files_to_compact`]).
+//! 1. **CPU.** A flush or a compaction takes a core for up to seconds. Its threads run at a lower
+//!    priority ([`low_priority_threads`]).
+//! 2. **Disk.** A sync of the log waits for other writes to the disk, and a file written at once is
+//!    tens of megabytes. So files go to the disk while they are written.
+//! 3. **All members at once.** If they all flush or compact at the same moment, no majority is
+//!    free. So the bounds differ from member to member ([`jittered`], [`files_to_compact`]).
 
 use crate::files;
 use rocksdb::{Env, Options};
 use std::path::Path;
 use std::sync::Once;
 
-/// How much less than the others a thread in the background gets while there is not enough for all: at 5, a third. With a tenth (10), compaction
-/// fell behind for good where all cores were taken for long: files piled up, and what was deleted kept its space. With the least there is
-/// (19, a sixtieth), a thread could also hold a lock for long that others wait for.
+/// The niceness of background threads. At 5 a thread gets a third of the CPU time of others while
+/// cores are short. At 10 (a tenth), compaction fell behind for good on a busy machine: files piled
+/// up and deleted data kept its space. At 19 (a sixtieth), a thread could also hold a lock for
+/// long.
 const NICE: i32 = 5;
 
-/// Written before the disk is asked to begin with it.
+/// Bytes written before the disk is asked to start writing them back.
 const PIECE: u64 = 1 << 20;
 
-/// Makes RocksDB's threads, one of each kind for each of the two databases, before a database makes them: a thread begins with the niceness
-/// of the one that makes it. Only Linux has one for each thread.
-pub(crate) fn yielding_threads() {
+/// Creates RocksDB's threads, one of each kind for each of the two databases, before a database
+/// does: a thread inherits the niceness of its creator. Only Linux has niceness per thread.
+pub(crate) fn low_priority_threads() {
     static MADE: Once = Once::new();
     MADE.call_once(|| {
         let make = || -> Result<(), String> {
@@ -40,23 +44,25 @@ pub(crate) fn yielding_threads() {
     });
 }
 
-/// For files that are read soon and often: they stay in memory, and go to the disk in pieces.
-pub(crate) fn in_pieces(o: &mut Options) {
+/// For files that are read soon and often: they stay in the page cache and are written back in
+/// pieces.
+pub(crate) fn write_back_in_pieces(o: &mut Options) {
     o.set_bytes_per_sync(PIECE);
 }
 
-/// For files that are hardly read again: past the system's memory, where the file system can. That takes half the processor's time, too.
+/// For files that are hardly read again: bypasses the page cache if the file system can, which also
+/// takes half the CPU time.
 pub(crate) fn direct(o: &mut Options, dir: &Path) {
-    if files::take_direct(dir) { o.set_use_direct_io_for_flush_and_compaction(true) } else { in_pieces(o) }
+    if files::take_direct(dir) { o.set_use_direct_io_for_flush_and_compaction(true) } else { write_back_in_pieces(o) }
 }
 
-/// A number of bytes that differs from member to member and from time to time: three quarters of the bound and more.
-pub(crate) fn apart(bound: u64) -> u64 {
+/// A random number between three quarters of the bound and the bound, so that members differ.
+pub(crate) fn jittered(bound: u64) -> u64 {
     bound - rand::random_range(0..=bound / 4)
 }
 
-/// So many files of the first level are compacted together: RocksDB's four, or one or two more, so that not all members come to it after as many
-/// flushes.
+/// The number of first-level files that starts a compaction: RocksDB's four, or one or two more, so
+/// that members compact at different times.
 pub(crate) fn files_to_compact() -> i32 {
     rand::random_range(4..=6)
 }
@@ -67,13 +73,13 @@ mod tests {
 
     #[test]
     fn bounds_differ_and_are_never_passed() {
-        let drawn: std::collections::HashSet<_> = (0..100).map(|_| apart(64 << 20)).collect();
+        let drawn: std::collections::HashSet<_> = (0..100).map(|_| jittered(64 << 20)).collect();
         assert!(drawn.len() > 50);
         assert!(drawn.iter().all(|&b| (48 << 20..=64 << 20).contains(&b)), "{drawn:?}");
-        assert_eq!((apart(0), apart(1)), (0, 1));
+        assert_eq!((jittered(0), jittered(1)), (0, 1));
     }
 
-    /// Whichever database comes first.
+    /// In whatever order the databases are opened.
     #[test]
     #[cfg(target_os = "linux")]
     fn threads_in_the_background_come_after_others() {

@@ -1,11 +1,11 @@
-//! How many files each database may hold open, of those that the process may have.
+//! How many file descriptors each database may use.
 //!
-//! RocksDB keeps every table open if it may, which spares it a look-up for each read. Where file descriptors are few it has to close
-//! some: a file that cannot be opened ends the process.
+//! RocksDB is fastest if it can keep every file open. If descriptors are few it must close some,
+//! because a file that cannot be opened ends the process.
 
 use rustix::process::{Resource, getrlimit};
 
-/// With so many descriptors both databases keep all their files open.
+/// With this many descriptors both databases keep all their files open.
 const PLENTY: usize = 1 << 16;
 /// RocksDB does not go below this.
 const LEAST: usize = 20;
@@ -18,7 +18,7 @@ pub struct OpenFiles {
     bounded: bool,
 }
 
-/// What a process with this limit of open files gives to them.
+/// The share of both databases in a process with this limit of open files.
 pub fn open_files(limit: usize) -> OpenFiles {
     let bounded = limit < PLENTY;
     let limit = limit.min(PLENTY);
@@ -26,7 +26,7 @@ pub fn open_files(limit: usize) -> OpenFiles {
 }
 
 impl OpenFiles {
-    /// What to set aside for the databases, a second state during an installation included.
+    /// Descriptors to reserve for the databases, including a second state during an installation.
     pub fn total(&self) -> usize {
         self.log + self.state + self.state / 2
     }
@@ -44,7 +44,7 @@ impl OpenFiles {
         self.setting(self.state)
     }
 
-    /// -1: all of them.
+    /// RocksDB's setting; -1 is no limit.
     fn setting(&self, files: usize) -> i32 {
         if self.bounded { i32::try_from(files).unwrap_or(-1) } else { -1 }
     }

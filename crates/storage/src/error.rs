@@ -1,8 +1,8 @@
-//! What can go wrong with the disk, in two kinds: at the start ([`OpenError`], an instruction for the operator) and later
-//! ([`Fatal`], the end of the process).
+//! Failures of the disk: at the start ([`OpenError`], an instruction for the operator) and later
+//! ([`Fatal`], which ends the process).
 //!
-//! Only damage is called damage. A full disk, a file system that is read-only and the like are obstacles: they say what they are, what
-//! to do, and that nothing is lost ([`Cause`]).
+//! Only damage is called damage. A full disk, a read-only file system and the like are obstacles.
+//! Their texts say what they are, what to do, and that nothing is lost ([`Cause`]).
 
 use crate::codec::CodecError;
 use std::io;
@@ -61,7 +61,7 @@ impl OpenError {
         move |source| OpenError::Io { doing, path, source }
     }
 
-    /// For one who has to give an error of the disk. It stays of its kind.
+    /// Converts to an I/O error of the same kind.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
             OpenError::Io { source, .. } => source,
@@ -71,12 +71,12 @@ impl OpenError {
         }
     }
 
-    /// Sorts what reading `what` reported.
+    /// Classifies an error from reading `what`.
     pub(crate) fn reading(what: &'static str, path: impl Into<PathBuf>, e: &io::Error) -> OpenError {
         OpenError::sorted(what, path.into(), Cause::of(e), e.to_string())
     }
 
-    /// Sorts what RocksDB reported when it was opened.
+    /// Classifies an error from opening RocksDB.
     pub(crate) fn rocks(what: &'static str, path: impl Into<PathBuf>, e: &rocksdb::Error) -> OpenError {
         let path = path.into();
         let reason = e.to_string();
@@ -95,17 +95,17 @@ impl OpenError {
     }
 }
 
-/// What an error of the disk comes from.
+/// The cause of a disk error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// What is there is not what was written.
+    /// The contents are not what was written.
     Damage,
     Full,
     ReadOnly,
     OpenFiles,
     Permission,
     Memory,
-    /// The disk did not do what it was asked to.
+    /// The device failed to do an operation.
     Device,
     Other,
 }
@@ -124,17 +124,18 @@ impl Cause {
         }
     }
 
-    /// RocksDB wraps what the system said into errors of several kinds, corruption among them: its text counts first.
+    /// RocksDB wraps system errors into several kinds, including corruption, so its text is
+    /// examined first.
     fn of_rocks(e: &rocksdb::Error) -> Cause {
         match Cause::of_text(e.as_ref()) {
             Cause::Other if e.kind() == rocksdb::ErrorKind::Corruption => Cause::Damage,
-            // It looks for files that were there.
+            // A file that should exist is missing.
             Cause::Other if e.as_ref().contains("No such file or directory") => Cause::Damage,
             cause => cause,
         }
     }
 
-    /// By the system's words for the error, as glibc and musl have them.
+    /// Finds the system's error text, as glibc and musl word it.
     fn of_text(text: &str) -> Cause {
         const WORDS: [(&str, Cause); 13] = [
             ("No space left on device", Cause::Full),
@@ -152,7 +153,8 @@ impl Cause {
             ("Input/output error", Cause::Device),
         ];
         let known = WORDS.iter().find(|(words, _)| text.contains(words));
-        // musl's words for an error of the device are short enough to be a part of others.
+        // musl's text for a device error is so short that other texts may contain it, so it comes
+        // last.
         known.map_or(if text.contains("I/O error") { Cause::Device } else { Cause::Other }, |(_, cause)| *cause)
     }
 
@@ -189,16 +191,17 @@ impl Cause {
     }
 }
 
-/// Called once with the reason when the disk fails or contradicts itself while the node runs. It must end the process: an
-/// unknown state of the disk is only known again after a restart.
+/// Called once with the reason when the disk fails or contradicts itself while the node runs. It
+/// must end the process, because the contents of the disk are known only after a restart.
 pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
 
-/// The way to [`OnFatal`], shared by everything that touches the disk.
+/// Calls [`OnFatal`]. Everything that uses the disk shares it.
 #[derive(Clone)]
 pub(crate) struct Fatal(pub(crate) OnFatal);
 
 impl Fatal {
-    /// Reports the end, and gives the error that the caller hands to openraft (which stops as well).
+    /// Reports the failure and returns the error that the caller gives to openraft, which then
+    /// stops too.
     pub(crate) fn raise(&self, what: &str, e: io::Error) -> io::Error {
         let text = match Cause::of(&e) {
             Cause::Other => format!("{what}: {e}"),
@@ -210,7 +213,7 @@ impl Fatal {
     }
 }
 
-/// Keeps what sort of error it was.
+/// Keeps the kind of the error.
 pub(crate) fn rocks_io(e: rocksdb::Error) -> io::Error {
     let kind = match Cause::of_rocks(&e) {
         Cause::Damage => io::ErrorKind::InvalidData,
@@ -223,12 +226,12 @@ pub(crate) fn rocks_io(e: rocksdb::Error) -> io::Error {
     io::Error::new(kind, e.into_string())
 }
 
-/// Content that cannot be what was written.
+/// An error for contents that cannot be what was written.
 pub(crate) fn damaged(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
 }
 
-/// What reading rows of the state reported.
+/// Converts an error from reading rows of the state.
 pub(crate) fn fault_io(fault: &conclave_state::Fault) -> io::Error {
     match fault {
         conclave_state::Fault::Corrupt(_) => damaged(fault.to_string()),

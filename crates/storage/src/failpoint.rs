@@ -1,9 +1,11 @@
-//! Crash points by name, for the crash tests of this crate and of whole clusters. Compiled to nothing without the feature `failpoints`.
+//! Crash points by name, for the crash tests of this crate and of whole clusters. Compiled to
+//! nothing without the feature `failpoints`.
 //!
-//! `CONCLAVE_FAILPOINT=name` aborts the process the first time it comes to `name`, `CONCLAVE_FAILPOINT=name:3` the third time.
-//! An abort runs no destructor and flushes nothing, which is what a power switch does to everything but the page cache.
+//! `CONCLAVE_FAILPOINT=name` aborts the process the first time it reaches `name`,
+//! `CONCLAVE_FAILPOINT=name:3` the third time. An abort runs no destructor and flushes nothing,
+//! like a power cut that spares the page cache.
 //!
-//! 1. What ships contains none: without debug assertions the feature does not compile.
+//! 1. Released binaries contain none: without debug assertions the feature does not compile.
 //! 2. A name that is in neither list does not compile either.
 
 #[cfg(all(feature = "failpoints", not(debug_assertions)))]
@@ -11,7 +13,7 @@ compile_error!(
     "crash points are for tests: the feature `failpoints` needs a profile with debug assertions, as `checked` has"
 );
 
-/// Points that storage reaches by itself: its crash tests go through this list.
+/// Points that storage reaches by itself. The crash tests of this crate go through this list.
 pub const OF_STORAGE: &[&str] = &[
     "log-before-write",
     "log-before-sync",
@@ -32,7 +34,8 @@ pub const OF_STORAGE: &[&str] = &[
     "open-before-marker",
 ];
 
-/// Points that only a cluster of servers reaches: its crash tests go through both lists.
+/// Points that only a cluster of servers reaches. The crash tests of clusters go through both
+/// lists.
 pub const OF_SERVER: &[&str] = &[
     "membership-before-apply",
     "membership-after-apply",
@@ -67,7 +70,7 @@ const fn is_in(name: &str, names: &[&str]) -> bool {
     false
 }
 
-/// Ends the process here if it was started to end here.
+/// Aborts if the process was started to abort at this point.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __failpoint {

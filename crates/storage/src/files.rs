@@ -1,4 +1,5 @@
-//! Durable changes to files and directories: a name counts as written only when its directory is synced too.
+//! Durable changes to files and directories. A new name is durable only when its directory is
+//! synced too.
 
 use crate::error::OpenError;
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -8,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// What is created can be read by its owner only: it holds all that clients stored.
+/// New files can be read by their owner only, because they hold all client data.
 const OWNERS_DIR: u32 = 0o700;
 pub(crate) const OWNERS_FILE: u32 = 0o600;
 
@@ -16,7 +17,8 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Creates a directory for its owner only, and its parents, and makes all their names durable.
+/// Creates a directory that only its owner can read, and its parents, and makes all their names
+/// durable.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
     create(dir, DirBuilder::new().mode(OWNERS_DIR))
 }
@@ -37,7 +39,8 @@ fn create(dir: &Path, builder: &DirBuilder) -> io::Result<()> {
     parent.map_or(Ok(()), sync_dir)
 }
 
-/// Writes `name` in `dir` so that a crash leaves either the old content or the new. `before_rename` is a crash point.
+/// Writes `name` in `dir` so that a crash leaves either the old content or the new. `before_rename`
+/// is a crash point.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: impl FnOnce()) -> io::Result<()> {
     let draft = dir.join(format!("{name}.tmp"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(OWNERS_FILE).open(&draft)?;
@@ -49,9 +52,9 @@ pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], before_rename: imp
     sync_dir(dir)
 }
 
-/// Takes away what others than the owner may do with a directory or file.
+/// Removes the permissions of other users from a directory or file.
 pub(crate) fn owners_only(path: &Path) -> io::Result<()> {
-    /// As `/tmp` has it, which many use.
+    /// The sticky bit, as `/tmp` has it.
     const SHARED: u32 = 0o1000;
     let found = fs::metadata(path)?;
     let mode = found.permissions().mode();
@@ -64,12 +67,13 @@ pub(crate) fn owners_only(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(if found.is_dir() { OWNERS_DIR } else { OWNERS_FILE }))
 }
 
-/// Whether something has this name. That it cannot be found out is an error, and not a no.
+/// Whether the path exists. If that cannot be found out, it is an error and not `false`.
 pub(crate) fn is_there(path: &Path) -> Result<bool, OpenError> {
     path.try_exists().map_err(OpenError::io("look for", path))
 }
 
-/// Locks a file against other processes, as RocksDB does, until it is dropped; `None` if somebody else has the lock. `alone`: not even shared.
+/// Locks a file against other processes, as RocksDB does, until it is dropped; `None` if another
+/// process has the lock. `alone` makes the lock exclusive.
 pub(crate) fn lock(path: &Path, alone: bool) -> io::Result<Option<File>> {
     let (file, how) = if alone {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
@@ -84,15 +88,15 @@ pub(crate) fn lock(path: &Path, alone: bool) -> io::Result<Option<File>> {
     }
 }
 
-/// What this process can still write to the disk of this directory.
+/// The free bytes that this process can use on the disk of this directory.
 pub fn free_bytes(dir: &Path) -> io::Result<u64> {
     let room = rustix::fs::statvfs(dir)?;
     Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
-/// Whether files in this directory can be written past the system's memory. Some file systems cannot.
+/// Whether files in this directory can bypass the page cache. Some file systems cannot do that.
 pub(crate) fn take_direct(dir: &Path) -> bool {
-    /// As RocksDB will align what it writes.
+    /// Aligned as RocksDB aligns its writes.
     #[repr(align(4096))]
     struct Block([u8; 4096]);
     let probe = dir.join("direct.tmp");
@@ -113,7 +117,7 @@ fn write_direct(_: &Path, _: &[u8]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Removes a directory with everything in it; one that is not there is fine.
+/// Removes a directory with its contents. A missing directory is no error.
 pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),

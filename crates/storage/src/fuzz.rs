@@ -1,4 +1,5 @@
-//! Fuzz targets of what the log's disk and the peers give: records, packs, commands, and what applying a command does.
+//! Fuzz targets for input from the log's disk and from peers: records, packs, commands, and
+//! applying a command.
 
 use crate::codec::{self, Registration, SweepProgress, unseal};
 use crate::identity::Identity;
@@ -6,9 +7,9 @@ use crate::proposal::{MAX_COMMANDS, Pack, SegmentWriter, check_pack, check_segme
 use crate::types::{Entry, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use bytes::Bytes;
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Dequeue, DequeueBy,
-    Enqueue, Enter, Expire, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, Position, Proclaim, Put,
-    QueueKind, RangeQuery, Relation, Target, Txn,
+    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, Coord, CoordBody, CoordTimer, DeleteRange, Dequeue,
+    DequeueBy, Enqueue, Enter, Expire, KeyRange, LeaseGrant, Machine, Member, MemoryView, Name, Op, PlaceId, Position,
+    Proclaim, Put, QueueKind, RangeQuery, Relation, Target, Txn,
 };
 
 fn put(key: &'static str) -> Command {
@@ -31,11 +32,12 @@ fn txn() -> Txn {
     Txn { compares: vec![compare], success: vec![Op::Put(put), Op::Txn(inner.clone())], failure: inner.failure }
 }
 
-/// One of most kinds.
+/// One command of most kinds.
 fn commands() -> Vec<Command> {
     let name = || Name { namespace: "n".into(), name: "e".into() };
     let (kind, name_of_queue) = (QueueKind::Lock, "q".into());
     let enqueue = Enqueue { kind, name: name_of_queue, lease: 7, grant_ttl_ms: 10, value: Bytes::new(), attempt: 5 };
+    let cancel = |place| Command::Cancel(Cancel { session: 7, attempt: 5, place });
     let dequeue = |by| Command::Dequeue(Dequeue { key: "q/7".into(), by });
     vec![
         Command::LeaseGrant(LeaseGrant { id: 7, ttl_ms: 60_000 }),
@@ -43,7 +45,9 @@ fn commands() -> Vec<Command> {
         Command::Txn(txn()),
         coord(CoordBody::Enter(Enter { election: name(), candidate: "c".into(), ..Enter::default() })),
         Command::Enqueue(enqueue),
-        dequeue(DequeueBy::Attempt(5)),
+        cancel(PlaceId::Key("q/7".into())),
+        cancel(PlaceId::Candidate { election: name(), candidate: "c".into() }),
+        cancel(PlaceId::Request { fence: 0, dedupe: Some([1; 16]) }),
         Command::Proclaim(Proclaim { key: "q/7".into(), create_revision: 3, value: "v".into() }),
         dequeue(DequeueBy::CreateRevision(3)),
         dequeue(DequeueBy::Lock),
@@ -66,7 +70,8 @@ fn segment(commands: &[Command]) -> Bytes {
     writer.finish(1, 2)
 }
 
-/// The record with a checksum that fits: what stands behind it would hardly ever be reached otherwise.
+/// Gives the record a matching checksum: otherwise the code after the check would hardly be
+/// reached.
 fn resealed(bytes: &[u8]) -> Vec<u8> {
     let mut record = [&[1; 5], bytes].concat();
     let sum = crc32c::crc32c_append(crc32c::crc32c(&[1]), &record[5..]);
@@ -87,7 +92,7 @@ fn every_record(record: &[u8]) -> String {
     format!("{entry:?} {vote:?} {id:?} {membership:?} {meta:?} {own:?}")
 }
 
-/// With a checksum that fits. The first byte is the kind of record.
+/// With a matching checksum. The first byte is the kind of record.
 #[test]
 fn fuzz_record() {
     let membership = StoredMembership::new(Some(log_id(1, 2)), Membership::new_with_defaults(vec![[1, 2].into()], []));
@@ -113,7 +118,7 @@ fn fuzz_record() {
     conclave_fuzz::target!("record").seeds(seeds).run(|bytes| every_record(&resealed(bytes)));
 }
 
-/// As the disk gives it, checksum and all.
+/// The raw record, including its checksum.
 #[test]
 fn fuzz_raw_record() {
     let record = codec::encode_vote(&vote(1, 2, true));
@@ -127,7 +132,7 @@ fn fuzz_pack() {
         let pack = Bytes::copy_from_slice(bytes);
         let checked = check_pack(&pack);
         let segments: Result<Vec<_>, _> = Pack(pack.clone()).segments().collect();
-        // What is checked before it is appended can be applied later.
+        // A pack that passes the check before append can be applied later.
         match (&checked, &segments) {
             (Ok(commands), Ok(segments)) => {
                 assert_eq!(segments.iter().map(|segment| segment.commands.len()).sum::<usize>(), *commands);
@@ -140,7 +145,8 @@ fn fuzz_pack() {
     });
 }
 
-/// Whatever can be decoded can be applied: it succeeds or is rejected, and is no fault of the state.
+/// Every command that decodes can be applied: it succeeds or is rejected, without a fault of the
+/// state.
 #[test]
 fn fuzz_apply() {
     let each = commands().into_iter().map(|command| segment(&[command]));
@@ -151,7 +157,7 @@ fn fuzz_apply() {
         let mut view = MemoryView::new();
         let mut machine = Machine::load(&view).expect("the empty store");
         let mut told = Vec::new();
-        // With something there to work on.
+        // On a state that is not empty.
         let before = commands();
         let all = before.iter().take(4).chain(segments.iter().flat_map(|segment| &segment.commands));
         for (index, command) in (1..).zip(all) {

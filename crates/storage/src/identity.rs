@@ -1,7 +1,9 @@
-//! Who this data directory belongs to: one small file, written once and synced, before anything else is stored.
+//! The identity of the member that owns a data directory: one small file, written and synced before
+//! anything else is stored.
 //!
-//! A member's promises (its vote, its acknowledged entries) are tied to its data directory. The incarnation, a random number drawn
-//! with an empty directory, lets the other members notice that a directory was lost and started afresh.
+//! A member's vote and acknowledged entries are tied to its data directory. The incarnation, a
+//! random number drawn for an empty directory, lets the other members notice that a directory was
+//! lost and started again.
 
 use crate::codec;
 use crate::error::OpenError;
@@ -38,7 +40,7 @@ pub fn read_identity(data_dir: &Path) -> Result<Option<Identity>, OpenError> {
     Ok(Some(identity))
 }
 
-/// Stores the identity of a new data directory, durably. One that is there already must be the same.
+/// Stores the identity of a new data directory, durably. An existing identity must be the same.
 pub fn write_identity(data_dir: &Path, identity: &Identity) -> Result<(), OpenError> {
     files::create_dir(data_dir).map_err(OpenError::io("create", data_dir))?;
     private(data_dir);
@@ -52,7 +54,7 @@ pub fn write_identity(data_dir: &Path, identity: &Identity) -> Result<(), OpenEr
     }
 }
 
-/// Closes what exists to others than its owner. If that cannot be, it is said, and no reason to stop.
+/// Removes the permissions of other users. A failure is logged and is no reason to stop.
 fn private(path: &Path) {
     if let Err(error) = files::owners_only(path) {
         tracing::warn!(path = %path.display(), %error, "others than its owner can read this, and that cannot be changed");

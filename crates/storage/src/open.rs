@@ -1,4 +1,4 @@
-//! The start: finds what the directory holds, and refuses to run when that cannot be true.
+//! Opens a data directory, and refuses one whose contents contradict each other.
 //!
 //! ```text
 //! data dir ── IDENTITY        who (written first)
@@ -9,14 +9,14 @@
 //!          └─ snapshots/      emptied at each start
 //! ```
 //!
-//! A member that forgot something it had promised (a vote, an acknowledged entry) can make the cluster lose writes. So evidence
-//! of forgetting stops it here:
+//! A member that lost a vote or an acknowledged entry can make the cluster lose writes. So these
+//! signs of loss stop it here:
 //!
 //! 1. a directory that was in use without its log, its state or its identity; another member's log;
-//! 2. a log that does not begin right after what was purged, or cannot be read;
-//! 3. a state behind the purge, or behind what it was recorded to have reached;
-//! 4. a state ahead of the log, unless by a snapshot whose installation is on record;
-//! 5. a state whose last entry has another term in the log.
+//! 2. a log that does not begin right after the purged entries, or cannot be read;
+//! 3. a state behind the purge, or behind its recorded flush;
+//! 4. a state ahead of the log, unless the installation of that snapshot is recorded;
+//! 5. a state whose last entry has another term than the log's entry at that index.
 
 use crate::codec;
 use crate::error::{Fatal, OnFatal, OpenError};
@@ -25,7 +25,7 @@ use crate::files;
 use crate::identity::{self, Identity};
 use crate::log::disk::{LogDisk, LogOp, Slot};
 use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, Witness, entry_at};
-use crate::snapshot::{Keeper, new_state_dir, pointed_to, set_pointer};
+use crate::snapshot::{LatestSnapshot, new_state_dir, pointed_to, set_pointer};
 use crate::state::{ApplySink, Parts, State, StateDb, StateHandle, StateLimits, StateShared, StateStore};
 use crate::types::{LogId, shown};
 use std::fs;
@@ -43,7 +43,7 @@ pub struct Options {
     pub sync: bool,
     pub log: LogLimits,
     pub state: StateLimits,
-    /// A snapshot after so many entries: for openraft's snapshot policy, which the server configures.
+    /// Entries between two snapshots, for openraft's snapshot policy.
     pub snapshot_every_entries: u64,
     pub on_fatal: OnFatal,
 }
@@ -79,7 +79,8 @@ pub(crate) fn state_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("state")
 }
 
-/// Opens (or begins) the data directory of this member. `origin` marks the segments that this process proposes.
+/// Opens (or begins) the data directory of this member. `origin` marks the segments that this
+/// process proposes.
 pub fn open(options: Options, identity: Identity, origin: u64, sink: Arc<dyn ApplySink>) -> Result<Opened, OpenError> {
     let dir = options.data_dir.clone();
     let used = begin_or_recognize(&dir, &identity)?;
@@ -91,7 +92,7 @@ pub fn open(options: Options, identity: Identity, origin: u64, sink: Arc<dyn App
     open_on(Arc::new(disk), options, &identity, origin, sink)
 }
 
-/// As [`open`], with the log on a disk of the caller's: for tests and simulation.
+/// Like [`open`], with a log disk given by the caller, for tests and simulation.
 pub fn open_on(
     disk: Arc<dyn LogDisk>,
     options: Options,
@@ -113,7 +114,7 @@ pub fn open_on(
     let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal).map_err(thread())?;
     let registry = Registry::load(&*disk, log.clone()).map_err(unreadable)?;
     let snapshots = dir.join("snapshots");
-    let keeper = Keeper::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
+    let keeper = LatestSnapshot::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
     let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), options.on_fatal);
     let shared = State::start(shared).map_err(thread())?;
     let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin })
@@ -129,7 +130,8 @@ pub fn open_on(
     Ok(Opened { log, machine, state, registry, witness })
 }
 
-/// Writes the identity of a new directory, or compares that of a used one. Whether it was complete before.
+/// Writes the identity of a new directory, or compares that of a used one. Returns whether the
+/// directory was complete before.
 fn begin_or_recognize(dir: &Path, identity: &Identity) -> Result<bool, OpenError> {
     let mut leftover = false;
     for path in [log_dir(dir), state_dir(dir), dir.join(MARKER)] {
@@ -142,7 +144,7 @@ fn begin_or_recognize(dir: &Path, identity: &Identity) -> Result<bool, OpenError
     files::is_there(&dir.join(MARKER))
 }
 
-/// The log names its member too: a log directory that was copied is recognized.
+/// The log contains the identity too, so that a log directory from another member is recognized.
 fn own_log(disk: &dyn LogDisk, dir: &Path, identity: &Identity, used: bool) -> Result<(), OpenError> {
     let io = || OpenError::io("use", log_dir(dir));
     let corrupt = |reason: String| OpenError::Corrupt { path: dir.to_owned(), what: "the log's identity", reason };
@@ -159,7 +161,7 @@ fn own_log(disk: &dyn LogDisk, dir: &Path, identity: &Identity, used: bool) -> R
     }
 }
 
-/// Opens the state that is pointed to, and removes the others.
+/// Opens the state that the pointer file names, and removes the others.
 fn open_state(dir: &Path, limits: &StateLimits, used: bool) -> Result<StateDb, OpenError> {
     let dir = state_dir(dir);
     let io = |doing| OpenError::io(doing, dir.clone());
@@ -170,7 +172,7 @@ fn open_state(dir: &Path, limits: &StateLimits, used: bool) -> Result<StateDb, O
         None if used => return Err(OpenError::Missing { path: dir, missing: "the state" }),
         None => {
             let first = new_state_dir(&dir).map_err(io("read"))?;
-            // Complete before it is pointed to.
+            // It must be complete before the pointer names it.
             drop(StateDb::open(&first, limits)?);
             set_pointer(&dir, &first).map_err(io("write"))?;
             first
@@ -194,7 +196,7 @@ fn mark_complete(dir: &Path, used: bool) -> Result<(), OpenError> {
         .map_err(OpenError::io("write", dir.join(MARKER)))
 }
 
-/// Refuses what cannot be true of log and state together.
+/// Refuses a log and a state that contradict each other.
 fn check(disk: &dyn LogDisk, found: &Found, db: &StateDb, dir: &Path) -> Result<(), OpenError> {
     let unreadable = |e: io::Error| OpenError::reading("the log", dir, &e);
     let slot = |slot| -> Result<Option<LogId>, OpenError> {
@@ -223,7 +225,7 @@ fn check(disk: &dyn LogDisk, found: &Found, db: &StateDb, dir: &Path) -> Result<
     facts.contradiction().map_or(Ok(()), |reason| Err(OpenError::Contradiction { reason }))
 }
 
-/// What is known of log and state at the start.
+/// The log positions found at the start. See [`crate::positions`] for their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) first: Option<u64>,

@@ -1,9 +1,17 @@
-//! A proposal: what one log entry carries.
+//! The payload of a log entry: many commands of several members.
 //!
-//! Commands of one origin that wait together form a *segment*; the leader joins segments (its own and those forwarded to it) into a
-//! *pack* without looking inside. A segment is `origin · sequence number · count · length` (8, 8, 4, 4 bytes, little endian) and
-//! then the commands one after another. The origin is a random number of the proposing process, so that it finds its own segments
-//! again when they are applied, and never those of its previous life.
+//! Commands that one process proposes together form a *segment*. The leader joins segments, its own
+//! and forwarded ones, into a *pack* without looking inside:
+//!
+//! ```text
+//! pack  =  segment of member 1            segment of member 3
+//!          origin seq count length  c c c  origin seq count length  c c
+//! ```
+//!
+//! The head of a segment is `origin · sequence number · count · length` (8, 8, 4, 4 bytes, little
+//! endian); the commands follow. The origin is a random number drawn at the start of a process. A
+//! process finds its own segments by it when they are applied, and never mistakes those of an
+//! earlier run for its own.
 
 use crate::codec::{self, CodecError};
 use bytes::{Bytes, BytesMut};
@@ -12,7 +20,7 @@ use std::fmt;
 
 const HEAD: usize = 24;
 
-/// Segments joined, in the order in which they will be applied. A clone shares the bytes.
+/// Joined segments, in the order in which they are applied. A clone shares the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Pack(pub Bytes);
 
@@ -45,7 +53,8 @@ impl Pack {
     }
 }
 
-/// The commands of one origin that were proposed together. Their keys and values share the bytes of the pack.
+/// The commands that one origin proposed together. Their keys and values share the bytes of the
+/// pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub origin: u64,
@@ -82,9 +91,9 @@ fn malformed(reason: impl Into<String>) -> CodecError {
 pub struct SegmentHead {
     pub origin: u64,
     pub seq: u64,
-    /// How many commands follow.
+    /// Number of commands.
     pub commands: usize,
-    /// How many bytes the commands take.
+    /// Bytes of the commands.
     length: usize,
 }
 
@@ -94,14 +103,16 @@ fn take_head(bytes: &[u8]) -> Result<(SegmentHead, &[u8]), CodecError> {
     let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i])) as usize;
     let head = SegmentHead { origin: long(0), seq: long(8), commands: short(16), length: short(20) };
     let body = rest.get(..head.length).ok_or_else(|| malformed("the body is cut short"))?;
-    // A command takes at least one byte, so a count over the length is refused before anything is reserved.
+    // A command takes at least one byte, so a count above the length is refused before memory is
+    // reserved.
     if head.commands > head.length {
         return Err(malformed("more commands than bytes"));
     }
     Ok((head, body))
 }
 
-/// Decodes the commands of the segment at the front of `bytes` one after another; returns its head and its size.
+/// Decodes the commands of the segment at the front of `bytes` one after another; returns its head
+/// and its size.
 fn each_command(bytes: &Bytes, mut then: impl FnMut(Command)) -> Result<(SegmentHead, usize), CodecError> {
     let (head, mut body) = take_head(bytes)?;
     shared(bytes, || {
@@ -124,15 +135,16 @@ fn take_segment(bytes: &Bytes) -> Result<(Segment, usize), CodecError> {
     Ok((Segment { origin: head.origin, seq: head.seq, commands }, used))
 }
 
-/// The most commands that one pack may hold. Decoded, a command takes a few hundred bytes however short it is in the log, and `apply`
-/// decodes a pack at once.
+/// The most commands in one pack. A decoded command takes a few hundred bytes, however short it is
+/// in the log, and `apply` decodes a whole pack at once.
 pub const MAX_COMMANDS: usize = 1 << 17;
 
-/// The largest pack: a segment that was nearly full, and the largest request behind it. An entry must stay below [`codec::MAX_RECORD`].
+/// The largest pack: a nearly full segment plus the largest request. An entry must stay below
+/// [`codec::MAX_RECORD`].
 pub const MAX_PACK: usize = 40 << 20;
 
-/// The head of these bytes, if they are exactly one sound segment: asked of what another process sent, before it enters the log. An
-/// entry that cannot be decoded would stop every member.
+/// The head of these bytes if they are exactly one valid segment. Forwarded segments are checked
+/// before they enter the log: an entry that cannot be decoded would stop every member.
 pub fn check_segment(bytes: &Bytes) -> Result<SegmentHead, CodecError> {
     match each_command(bytes, drop)? {
         (head, used) if used == bytes.len() => Ok(head),
@@ -140,10 +152,12 @@ pub fn check_segment(bytes: &Bytes) -> Result<SegmentHead, CodecError> {
     }
 }
 
-/// How many commands a pack holds, if all of it can be decoded and it is within the limits: asked of an entry that another process sent.
+/// The number of commands in a pack, if all of it can be decoded and is within the limits. Entries
+/// from another member are checked with this.
 ///
-/// Keeps nothing: `apply` decodes the pack again. A check costs about a tenth of a microsecond for each command (the benchmark
-/// `check_a_pack`), and an entry may wait for its commit longer than its decoded form should stay in memory.
+/// The decoded commands are dropped, and `apply` decodes the pack again. A check costs about a
+/// tenth of a microsecond per command (benchmark `check_a_pack`), and an entry may wait too long
+/// for its commit to keep its decoded form in memory.
 pub fn check_pack(pack: &Bytes) -> Result<usize, CodecError> {
     if pack.len() > MAX_PACK {
         return Err(malformed(format!("a pack of {} bytes, {MAX_PACK} are allowed", pack.len())));
@@ -192,7 +206,7 @@ impl SegmentWriter {
         self.count as usize
     }
 
-    /// Bytes so far, head included.
+    /// Bytes so far, including the head.
     pub fn size(&self) -> usize {
         self.buffer.len()
     }

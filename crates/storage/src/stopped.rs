@@ -1,7 +1,8 @@
-//! The data directory of a member that does not run, opened to look at it and never to change it.
+//! Reads the data directory of a stopped member without changing it.
 //!
-//! 1. A running member is refused: what stands on its disk is old by the time it is shown. While one looks, no member can start there.
-//! 2. Nothing is repaired and nothing concluded: what cannot be read is an error that says so.
+//! 1. A running member is refused: its disk contents would be outdated when shown. While the
+//!    directory is open here, no member can start on it.
+//! 2. Nothing is repaired or assumed: unreadable contents are an error that says so.
 
 use crate::codec;
 use crate::error::OpenError;
@@ -11,7 +12,7 @@ use crate::log::disk::{LogDisk, Slot};
 use crate::log::{DumpedEntry, Found, RocksLog, entries};
 use crate::open::{log_dir, state_dir};
 use crate::snapshot::pointed_to;
-use crate::state::{Standing, stored_state};
+use crate::state::{ReplicaStatus, stored_state};
 use crate::types::{LogId, StoredMembership, Vote};
 use std::fs::File;
 use std::io;
@@ -23,30 +24,30 @@ pub struct Stopped {
     dir: PathBuf,
     identity: Identity,
     log: Arc<RocksLog>,
-    /// Held, and let go with this.
+    /// Keeps a member from starting.
     _lock: File,
 }
 
-/// What the log holds.
+/// The positions of the log.
 #[derive(Clone, Debug)]
 pub struct StoredLog {
-    /// The first index that is there.
+    /// The first index.
     pub first: Option<u64>,
     /// The last entry, which may be purged.
     pub last: Option<LogId>,
-    /// The last entry that is gone from the front.
+    /// The last purged entry.
     pub purged: Option<LogId>,
-    /// Known to be committed; more may be.
+    /// Known to be committed. More entries may be.
     pub committed: Option<LogId>,
-    /// What the state on the disk contained at least, when it was last flushed.
+    /// The last entry in the state when it was last flushed.
     pub flushed: Option<LogId>,
     pub vote: Option<Vote>,
 }
 
-/// What the state holds, as it was flushed last: a crash takes the rest, and the log has it.
+/// The state as of its last flush. The log has the rest.
 #[derive(Clone, Debug)]
 pub struct StoredState {
-    pub standing: Standing,
+    pub status: ReplicaStatus,
     pub membership: StoredMembership,
 }
 
@@ -57,7 +58,7 @@ impl Stopped {
         if !files::is_there(&log.join("CURRENT"))? {
             return Err(OpenError::Missing { path: dir.to_owned(), missing: "the log" });
         }
-        // Shares the lock that a running member holds for itself.
+        // A running member holds this lock exclusively.
         let path = log.join("LOCK");
         let lock = files::lock(&path, false).map_err(OpenError::io("lock", path))?;
         let lock = lock.ok_or_else(|| OpenError::InUse { path: dir.to_owned() })?;
@@ -86,11 +87,12 @@ impl Stopped {
         if !files::is_there(&current.join("CURRENT"))? {
             return Err(missing());
         }
-        let (standing, membership) = stored_state(&current)?;
-        Ok(StoredState { standing, membership })
+        let (status, membership) = stored_state(&current)?;
+        Ok(StoredState { status, membership })
     }
 
-    /// The entries from index `from` on, read as they are drawn. Purged ones may still be on the disk, and are not shown.
+    /// The entries from index `from` on, read lazily. Purged entries that are still on disk are not
+    /// shown.
     pub fn entries(
         &self,
         from: u64,

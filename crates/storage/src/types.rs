@@ -1,11 +1,12 @@
-//! openraft's type parameters, and the names the rest of Conclave uses for them.
+//! openraft's type parameters, and the names that the rest of Conclave uses for them.
 //!
-//! `D` is a [`Pack`]: a batch of commands that is already encoded. The log, the peers and `apply` share its bytes, so nothing is
-//! encoded twice and the copy of an entry is a reference count. `R` is empty: answers travel with [`crate::ApplySink`], because
-//! the node that waits for one is often not the leader.
+//! `D` is a [`Pack`]: a batch of commands that is already encoded. The log, the peers and `apply`
+//! share its bytes, so nothing is encoded twice and the copy of an entry is a reference count. `R`
+//! is empty: answers travel with [`crate::ApplySink`], because the node that waits for one is often
+//! not the leader.
 //!
-//! The standard leader id (one leader a term) keeps log ids at (term, index), which is also what etcd's response header means by
-//! `raft_term`.
+//! The standard leader id (one leader a term) keeps log ids at (term, index), which is also what
+//! etcd's response header means by `raft_term`.
 
 use crate::proposal::Pack;
 use crate::snapshot::Checkpoint;
@@ -14,7 +15,7 @@ use openraft::type_config::alias;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What every member knows about another one.
+/// The membership's record of one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberNode {
     pub name: String,
@@ -27,7 +28,8 @@ impl fmt::Display for MemberNode {
     }
 }
 
-/// A responder that runs a closure: openraft wakes whoever waits itself, without a task in between.
+/// A responder that runs a closure, so openraft wakes the waiting task directly, without a task in
+/// between.
 pub struct Callback<T>(pub Box<dyn FnOnce(T) + Send>);
 
 impl<T> Callback<T> {
@@ -42,7 +44,8 @@ impl<T: Send + 'static> openraft::raft::responder::Responder<C, T> for Callback<
     }
 }
 
-/// The type configuration. Written by hand: `declare_raft_types!` does not accept a generic `Responder<T>`.
+/// The type configuration. Written by hand: `declare_raft_types!` does not accept a generic
+/// `Responder<T>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct C;
 

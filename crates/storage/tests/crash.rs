@@ -1,5 +1,5 @@
-//! Processes that are killed: at random moments, and at each named crash point. What a child has reported through its pipe must be
-//! there afterwards, and its directory must be served.
+//! Processes that are killed: at random moments, and at each named crash point. What a child has
+//! reported through its pipe must be there afterwards, and its directory must be served.
 //!
 //! This test program runs itself again as the child. Needs the feature `failpoints`.
 #![cfg(feature = "failpoints")]
@@ -28,7 +28,7 @@ use std::time::Duration;
 const CHILD: &str = "CONCLAVE_CRASH_CHILD";
 const DIR: &str = "CONCLAVE_CRASH_DIR";
 
-/// What index `i` does, whatever the term.
+/// The command at index `i`, in any term.
 fn commands(i: u64) -> Vec<Command> {
     match i {
         _ if i % 40 == 39 => vec![Command::Compact { revision: i.cast_signed() / 2 }],

@@ -1,4 +1,5 @@
-//! Files cut short and bits flipped: a directory is served as a whole prefix of what was written, or refused with a reason.
+//! Files cut short and bits flipped: a directory is served as a whole prefix of what was written,
+//! or refused with a reason.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -30,8 +31,8 @@ fn mark(dir: &Path) -> PathBuf {
     dir.join("log/SYNCED")
 }
 
-/// A directory with `ACKED` acknowledged entries and 50 more that are not known to be synced, and where the first of those begin in the
-/// write-ahead log.
+/// A directory with `ACKED` acknowledged entries and 50 more that are not known to be synced, and
+/// where the first of those begin in the write-ahead log.
 async fn written() -> (tempfile::TempDir, u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_at(dir.path());
@@ -100,7 +101,8 @@ async fn a_log_cut_below_what_was_acknowledged_is_refused() {
     }
 }
 
-/// Without knowledge of what was synced, a length that leads past the end looks like a write that was not finished.
+/// Without knowledge of what was synced, a length that leads past the end looks like a write that
+/// was not finished.
 #[tokio::test]
 async fn the_last_acknowledged_write_is_never_given_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -203,7 +205,8 @@ fn records(bytes: &[u8]) -> Vec<usize> {
     std::iter::successors(Some(0), next).take_while(|at| *at < bytes.len()).collect()
 }
 
-/// RocksDB believes the head of a record before it has checked it: it would search a journal for ever, or end it there.
+/// RocksDB believes the head of a record before it has checked it: it would search a journal for
+/// ever, or end it there.
 #[tokio::test]
 async fn every_bit_of_a_record_s_head_counts() {
     let (dir, acked) = written().await;

@@ -1,5 +1,5 @@
-//! The bytes of every kind of record and of every command, as they were first written. A change here is a change of format: data
-//! directories and running clusters hold these bytes.
+//! The bytes of every kind of record and of every command, as they were first written. A change
+//! here is a change of format: data directories and running clusters hold these bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,8 +12,9 @@ mod common;
 use bytes::Bytes;
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, KeyRange,
-    LeaseGrant, Member, Op, Order, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy, Target, Txn,
+    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire,
+    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy,
+    Target, Txn,
 };
 use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use conclave_storage::{Pack, codec, read_identity, write_identity};
@@ -66,6 +67,7 @@ fn txn() -> Txn {
 
 /// One of each. The match makes a new variant ask for its line.
 fn commands() -> Vec<(&'static str, Command)> {
+    let cancel = |place| Command::Cancel(Cancel { session: -7, attempt: u64::MAX - 1, place });
     let all = vec![
         Command::Put(put()),
         Command::DeleteRange(DeleteRange { range: range(), prev_kv: true }),
@@ -93,6 +95,12 @@ fn commands() -> Vec<(&'static str, Command)> {
             body: CoordBody::Enter(Enter { candidate: "a".into(), priority: 2, ..Enter::default() }),
         })),
         Command::CoordTimer(CoordTimer { ids: vec![1, 300], term: 9 }),
+        cancel(PlaceId::Key(bytes("n/7"))),
+        cancel(PlaceId::Candidate {
+            election: Name { namespace: "n".into(), name: "e".into() },
+            candidate: "a".into(),
+        }),
+        cancel(PlaceId::Request { fence: 12, dedupe: Some([9; 16]) }),
     ];
     let name = |c: &Command| match c {
         Command::Put(_) => "put",
@@ -109,6 +117,11 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Alarm(_) => "alarm",
         Command::Coord(_) => "coord",
         Command::CoordTimer(_) => "coord-timer",
+        Command::Cancel(cancel) => match cancel.place {
+            PlaceId::Key(_) => "cancel key",
+            PlaceId::Candidate { .. } => "cancel candidate",
+            PlaceId::Request { .. } => "cancel request",
+        },
     };
     all.into_iter().map(|c| (name(&c), c)).collect()
 }
@@ -199,7 +212,8 @@ fn one_kind_is_not_taken_for_another() {
     assert!(codec::decode_entry(&codec::encode_log_id(&log_id(1, 1)).into()).is_err());
 }
 
-/// A transaction in a transaction in a transaction, as bytes: no value of that depth is made on the way.
+/// A transaction in a transaction in a transaction, as bytes: no value of that depth is made on the
+/// way.
 fn nested(depth: usize) -> Vec<u8> {
     let mut record = vec![0, 2];
     for _ in 0..depth {
@@ -209,7 +223,8 @@ fn nested(depth: usize) -> Vec<u8> {
     record
 }
 
-/// Decoding goes down one call a level, and so does all that is done with a transaction: a peer must not choose how deep that is.
+/// Decoding goes down one call a level, and so does all that is done with a transaction: a peer
+/// must not choose how deep that is.
 #[test]
 fn transactions_nested_without_end_are_refused() {
     let mut depth = 0;

@@ -69,7 +69,8 @@ async fn a_vote_waits_for_every_append_before_it() {
     assert_eq!(found.ends(0).unwrap(), Some((0, 49)));
 }
 
-/// Whatever is acknowledged survives the loss of everything that was not synced; and what is found is always a prefix.
+/// Acknowledged writes survive the loss of everything that was not synced; and what is found is
+/// always a prefix.
 #[tokio::test]
 async fn a_crash_loses_only_what_was_not_acknowledged() {
     for survivors in 0..4 {
@@ -115,7 +116,8 @@ async fn committed_never_passes_the_entries_that_are_written() {
     assert!(second.opened.log.read_committed().await.unwrap() <= Some(log_id(1, 2)));
 }
 
-/// Where entries of an older term stand at and behind the index, an entry that was never committed must not be taken for one that was.
+/// Where entries of an older term stand at and behind the index, an entry that was never committed
+/// must not be taken for one that was.
 #[tokio::test]
 async fn committed_is_believed_only_of_an_entry_that_is_there() {
     let disk = MemoryDisk::new();
@@ -135,7 +137,8 @@ fn stored_committed(disk: &MemoryDisk) -> Option<LogId> {
     record.map(|r| conclave_storage::codec::decode_log_id(&r).unwrap())
 }
 
-/// The writer is at an older group when entries are replaced by those of another term, and these are committed.
+/// The writer is at an older group when entries are replaced by those of another term, and these
+/// are committed.
 #[tokio::test]
 async fn committed_waits_for_its_entry_where_another_one_stood() {
     let held = HeldDisk::new();
@@ -327,7 +330,8 @@ async fn registrations_are_first_come_first_served_and_survive() {
 /// What the writer of the test below tells its readers.
 #[derive(Default)]
 struct Told {
-    /// Indexes in `[purged, settled)` are never truncated again, and were appended before this was stored.
+    /// Indexes in `[purged, settled)` are never truncated again, and were appended before this was
+    /// stored.
     settled: AtomicU64,
     purged: AtomicU64,
     stop: AtomicBool,
@@ -365,8 +369,9 @@ async fn read_on(mut log: LogStore, told: Arc<Told>, mut seed: u64) -> u64 {
     reads
 }
 
-/// One writer appends, truncates, purges and lets entries fall out of a tiny cache, over a slow disk. Readers must always see
-/// exactly what is there: no gap, no short answer, and at each index the entry of the newest term.
+/// One writer appends, truncates, purges and lets entries fall out of a tiny cache, over a slow
+/// disk. Readers must always see exactly what is there: no gap, no short answer, and at each index
+/// the entry of the newest term.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_see_every_entry_while_the_log_changes() {
     let disk = MemoryDisk::new();

@@ -69,7 +69,8 @@ async fn too_few_open_files() {
     assert!(refused > 5 && opened > 5, "{refused} refused, {opened} opened");
 }
 
-/// A file system that takes no more looks like a limit of the size of files, but for the number of the error.
+/// A file system that takes no more looks like a limit of the size of files, but for the number of
+/// the error.
 #[tokio::test]
 async fn no_room() {
     let dir = used().await;

@@ -1,5 +1,5 @@
-//! Reads do not pay for what was removed: RocksDB's own count of the rows that a read passes over, after few and after many rounds of
-//! writing and deleting.
+//! Reads do not pay for what was removed: RocksDB's own count of the rows that a read passes over,
+//! after few and after many rounds of writing and deleting.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise")]
 
 mod common;
@@ -135,8 +135,8 @@ fn flat(member: &Member) -> Option<Vec<(&'static str, u64)>> {
 }
 
 /// Waits until reads are flat. Each look is followed by a small write: RocksDB removes the markers
-/// of deleted rows once the views that were open when they were written are gone, and the newest view
-/// is kept open until the next write.
+/// of deleted rows once the views that were open when they were written are gone, and the newest
+/// view is kept open until the next write.
 async fn until_flat(what: &str, member: &mut Member) {
     for _ in 0..500 {
         if flat(member).is_some() {

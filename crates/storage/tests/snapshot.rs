@@ -153,7 +153,7 @@ async fn snapshots_are_built_while_entries_are_applied() {
     let snapshot = building.await.unwrap();
     let last = snapshot.meta.last_log_id.unwrap().index;
     assert!((99..400).contains(&last), "{last}");
-    // Whatever moment it shows, its contents are exactly that moment.
+    // Its contents match exactly the point in time that it shows.
     let mut follower = open_at(b.path());
     follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
     follower.log.purge(snapshot.meta.last_log_id.unwrap()).await.unwrap();
@@ -216,7 +216,7 @@ async fn what_arrives_damaged_is_refused_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(into.path()).unwrap().count(), 0);
 }
 
-/// The state that came with a snapshot goes on being swept, whatever the sender had swept of it.
+/// The state from a snapshot is swept further, from wherever the sender had swept to.
 #[tokio::test]
 async fn sweeping_goes_on_after_an_installation() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -229,7 +229,7 @@ async fn sweeping_goes_on_after_an_installation() {
     assert!(follower.state.swept(std::time::Duration::from_secs(10)));
 }
 
-/// What a sync that fails leaves on the disk nobody knows, whatever was being synced.
+/// After a failed sync the contents of the disk are unknown, so the node must stop.
 #[tokio::test]
 async fn receiving_ends_the_node_if_the_disk_fails_and_for_nothing_else() {
     use std::io::{Error, ErrorKind};

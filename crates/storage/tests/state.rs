@@ -225,7 +225,7 @@ async fn a_stopped_member_can_be_looked_at() {
     let mut opened = open_at(dir.path());
     commit(&mut opened, (0..20).map(|i| numbered(2, i, 9)).collect()).await;
     opened.state.flush().unwrap();
-    let standing = opened.state.standing();
+    let standing = opened.state.status();
     drop(opened);
     let stopped = Stopped::open(dir.path()).unwrap();
     let rows: Vec<_> = stopped.entries(5).unwrap().take(3).map(|r| r.unwrap()).collect();
@@ -238,7 +238,7 @@ async fn a_stopped_member_can_be_looked_at() {
     let log = stopped.log().unwrap();
     assert_eq!((log.first, log.last.map(|id| id.index), log.purged), (Some(0), Some(19), None));
     assert_eq!(log.flushed.map(|id| id.index), Some(19));
-    assert_eq!(stopped.state().unwrap().standing, standing);
+    assert_eq!(stopped.state().unwrap().status, standing);
     assert_eq!((standing.applied_index, standing.applied_term), (19, 2));
 }
 
@@ -249,7 +249,7 @@ async fn looking_at_a_purged_log_begins_behind_the_purge() {
     let log = stopped.log().unwrap();
     assert_eq!((log.first, log.purged.map(|id| id.index)), (Some(10), Some(9)));
     assert_eq!(stopped.entries(0).unwrap().next().unwrap().unwrap().index, 10);
-    assert_eq!(stopped.state().unwrap().standing.applied_index, 29);
+    assert_eq!(stopped.state().unwrap().status.applied_index, 29);
 }
 
 #[test]
@@ -259,7 +259,8 @@ fn what_is_no_data_directory_is_not_looked_at() {
     assert!(matches!(Stopped::open(&dir.path().join("nothing")), Err(OpenError::NoMember { .. })));
 }
 
-/// Two members apply the same entries in groups of different sizes: their marks are equal wherever both have one.
+/// Two members apply the same entries in groups of different sizes: their marks are equal wherever
+/// both have one.
 #[tokio::test]
 async fn marks_do_not_depend_on_the_groups() {
     let entries = || (0..400).map(|i| numbered(1, i, 9));
@@ -271,7 +272,7 @@ async fn marks_do_not_depend_on_the_groups() {
         for group in all.chunks(size) {
             commit(&mut opened, group.to_vec()).await;
         }
-        let (standing, told) = opened.state.marks();
+        let (standing, told) = opened.state.digest_checkpoints();
         assert_eq!((standing.applied_index, standing.digest), (399, opened.state.digest()));
         assert_eq!(told.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 64, 128, 192, 256, 320, 384]);
         marks.push(told);
@@ -433,7 +434,8 @@ async fn what_may_take_long_holds_up_nobody_on_this_thread() {
     assert_eq!((get(&view, "k7", 0), get(&view, "other", 0)), (Ok(None), Ok(Some("2".into()))));
 }
 
-/// Rows of leases have no revisions: a view that holds more than its numbers say would show a lease before or after its time.
+/// Rows of leases have no revisions: a view that holds more than its numbers say would show a lease
+/// before or after its time.
 #[tokio::test]
 async fn views_are_of_one_moment_while_much_is_written() {
     let dir = tempfile::tempdir().unwrap();

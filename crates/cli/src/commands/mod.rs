@@ -18,6 +18,7 @@ mod pages;
 mod put;
 mod session;
 mod shell;
+mod snapshot;
 mod status;
 mod txn;
 mod watch;
@@ -25,7 +26,6 @@ mod watch_interactive;
 pub(crate) mod wire;
 
 use crate::{
-    bench::BenchCommand,
     exit::Exit,
     failure::Result,
     link::Link,
@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Alarm(cluster::AlarmCommand),
     MoveLeader(cluster::MoveLeaderArgs),
     #[command(subcommand)]
-    Bench(Box<BenchCommand>),
+    Snapshot(snapshot::SnapshotCommand),
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
@@ -83,6 +83,7 @@ impl Command {
             Self::Completion(args) => Some(args.run()),
             Self::Man(args) => Some(args.run()),
             Self::Version(_) => Some(format().and_then(shell::version)),
+            Self::Snapshot(command) => command.run_alone(format),
             _ => None,
         }
     }
@@ -95,7 +96,6 @@ impl Command {
             Self::Election(command) => return command.run(context).await,
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
-            Self::Bench(command) => return command.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,
@@ -107,6 +107,7 @@ impl Command {
             Self::Endpoint(command) => command.run(context).await,
             Self::Alarm(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
+            Self::Snapshot(command) => command.run(context).await,
             // Run before there was a context.
             Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
         };

@@ -11,15 +11,15 @@ mod fields;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod quote;
-pub(crate) mod style;
+pub mod style;
 mod table;
 mod text;
 
+pub use table::Table;
 pub(crate) use {
     basics::{header_fields, header_json},
     fields::Fields,
     json::Json,
-    table::Table,
     text::Text,
 };
 
@@ -31,7 +31,7 @@ use std::io::{IsTerminal, Write};
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// For people, as etcdctl prints it
     #[default]
     Simple,
@@ -71,8 +71,8 @@ pub(crate) trait Show {
 
 /// Where and how to print.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Output {
-    pub(crate) format: Format,
+pub struct Output {
+    pub format: Format,
     /// Byte strings in hexadecimal, in the simple format; ids of members, in that of JSON.
     pub(crate) hex: bool,
     /// With colours, in the simple format.
@@ -118,14 +118,19 @@ impl Output {
 ///
 /// # Errors
 /// It cannot be written.
-pub(crate) fn raw(text: &str) -> Result<()> {
+pub fn raw(text: &str) -> Result<()> {
     write_out(text.as_bytes())
 }
 
 /// Tells the user something that is not the answer.
 pub(crate) fn note(text: &str) {
-    // Nobody left to tell.
-    let _ = writeln!(std::io::stderr().lock(), "conclavectl: {text}");
+    note_by("conclavectl", text);
+}
+
+/// The same, in the name of another program.
+pub fn note_by(program: &str, text: &str) {
+    // Nobody may be left to read it.
+    let _ = writeln!(std::io::stderr().lock(), "{program}: {text}");
 }
 
 /// Tells the user text that has its own form, such as a usage error.

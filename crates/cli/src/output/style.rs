@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 pub(crate) const ALARM: Style = AnsiColor::Red.on_default().bold();
 
 /// Follows `--color`; without it, the terminal and `NO_COLOR` decide.
-pub(crate) fn choose(choice: clap::ColorChoice) {
+pub fn choose(choice: clap::ColorChoice) {
     let choice = match choice {
         clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
         clap::ColorChoice::Always => anstream::ColorChoice::Always,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// What stands in a table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     /// The cells, by row and column, that need somebody's attention.
@@ -13,11 +13,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(columns: impl IntoIterator<Item = &'static str>) -> Self {
+    pub fn new(columns: impl IntoIterator<Item = &'static str>) -> Self {
         Self { columns: columns.into_iter().collect(), rows: Vec::new(), alarms: BTreeSet::new() }
     }
 
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let row: Vec<String> = cells.into_iter().map(|cell| one_line(&cell)).collect();
         debug_assert_eq!(row.len(), self.columns.len(), "a cell for each column");
         self.rows.push(row);
@@ -58,7 +58,8 @@ impl Table {
     }
 
     /// Columns beside each other, left-aligned, without lines.
-    pub(crate) fn plain(&self, color: bool) -> String {
+    #[must_use]
+    pub fn plain(&self, color: bool) -> String {
         let widths = self.widths();
         let titles: Vec<String> = self.columns.iter().map(ToString::to_string).collect();
         let mut text = plain_line(&titles, &widths, |_| false);

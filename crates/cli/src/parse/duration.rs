@@ -6,7 +6,10 @@ use std::time::Duration;
 const LONGEST_TTL: i64 = 9_000_000_000;
 
 /// A time with its unit.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// It is not one.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time; write it with units, such as 5s, 1m30s or 500ms");
     if text == "0" {
         return Ok(Duration::ZERO);

@@ -8,9 +8,10 @@ mod ids;
 mod range;
 mod words;
 
+pub use duration::duration;
 pub(crate) use {
     compare::compare,
-    duration::{duration, ttl},
+    duration::ttl,
     ids::{lease, member},
     range::Keys,
     words::words,

@@ -1,18 +1,25 @@
-//! Claims: Juju's leadership, a name held for a duration at least.
+//! Claims: Juju's leadership, a name that is held for at least a duration.
 //!
-//! A claim is taken, extended or denied by one command that decides on what is there. It ends by a timer, which the node that leads
-//! starts anew for every extension; nothing ends by time alone.
+//! One command takes, extends or denies a claim, based on the current state. A timer ends the
+//! claim; the leader restarts it for every extension. Nothing ends by time alone.
 //!
-//! 1. A tenure never gets shorter: the timer always runs for the longest duration that was promised in it.
-//! 2. An extension that is a command gives the timer a new id, so that an end which was on its way before it has no effect.
+//! 1. A tenure never gets shorter: the timer always runs for the longest duration that was promised
+//!    in it.
+//! 2. An extension by a command gives the timer a new id, so that an expiry that was already
+//!    proposed has no effect.
 //! 3. An extension changes no key: guards and watches see nothing.
-//! 4. While a claim is pinned its timer ends nothing; the last pin that goes gives the holder the whole duration again.
-//! 5. Somebody waits only while somebody holds: a claim that ends goes to the first in line in the same revision.
-//! 6. Who comes to hold gives up its own place in line: what it gives back later does not come back to it.
-//! 7. Who asks again while it waits keeps its place, for the duration that was asked for last. A place belongs to one session (or to
-//!    none): another session stands in line for itself, under whatever name.
-//! 8. A tenure has one holder: a session, and an instance in it. More than one have it only if each of them, the first one too, asked to
-//!    share it. Without a session the instance alone tells processes apart, so it must be named.
+//! 4. While a claim is pinned its timer ends nothing. When the last pin is removed, the holder gets
+//!    the whole duration again.
+//! 5. A claim has waiters only while it is held: when it ends, the first waiter gets it in the same
+//!    revision.
+//! 6. A new holder loses its own place in line, so it does not get the claim again after releasing
+//!    it.
+//! 7. A waiter that asks again keeps its place, with the duration that it requested last. A place
+//!    belongs to one session (or to none): another session has its own place, under any name. It
+//!    does not belong to a call, so no attempt gives it up.
+//! 8. A tenure has one holder: a session and an instance in it. Several share it only if each of
+//!    them, including the first, asked to share. Without a session only the instance distinguishes
+//!    processes, so it must be named.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
@@ -25,16 +32,17 @@ use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
 use std::collections::BTreeSet;
 
-/// One of the claims of a command, and whose it is.
+/// One of the claims of a command, with its claimant.
 struct Bid<'a> {
     item: &'a Claim,
     session: LeaseId,
-    /// The session's own if none was named.
+    /// The session's own instance if none was named.
     instance: String,
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Each item is decided for itself; a name counts once in a command, because a revision is one fence.
+    /// Each item is decided separately. A name counts once in a command, because a revision is one
+    /// fence.
     pub(super) fn claims(&mut self, session: LeaseId, items: &[Claim]) -> Result<CoordResponse, Stop> {
         if session == 0 && items.iter().any(|item| item.instance.is_empty() && item.twin != Twin::Share) {
             return Err(Rejection::Malformed.into());
@@ -91,7 +99,7 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Taken { fence, timer })
     }
 
-    /// `own`: by its holder, which may come with another session since the one before is gone.
+    /// `own`: by its holder, possibly with a new session after the previous one ended.
     fn extend_claim(&mut self, head: &mut ClaimHead, bid: &Bid<'_>, own: bool) -> Result<ClaimAnswer, Fault> {
         let Bid { item, session, .. } = *bid;
         let tenure = must(head.tenure.as_mut(), "a tenure")?;
@@ -107,7 +115,7 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Extended { fence, timer, longest_ms })
     }
 
-    /// Gives up the claimant's place in line, if it has one.
+    /// Removes the claimant's place in line, if it has one.
     fn leave_line_of_claim(&mut self, bid: &Bid<'_>, head: &mut ClaimHead) -> Result<(), Fault> {
         let Claim { claim, holder, .. } = bid.item;
         if let Some(ticket) = self.get_row(&keys::waiter(claim, holder, &bid.instance, bid.session))? {
@@ -143,11 +151,11 @@ impl<V: View> Batch<'_, V> {
         };
         let (holder, instance) = (holder.clone(), instance.clone());
         let waiter = ClaimWaiter { holder, instance, duration_ms: *duration_ms, lease: session, timer, shared };
-        self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket });
         self.put_row(keys::turn(Kind::Claim, claim, ticket), &waiter);
         let value = Json::new().text("holder", &waiter.holder).text("instance", &waiter.instance);
         self.show(keys::claim_waiter_key(claim, ticket), value.done(), session);
         if found.is_none() {
+            self.depend(session, &Dependent::Waiter { claim: claim.clone(), ticket }, 0);
             self.put_row(own, &ticket);
             if head.waiting == 0 {
                 head.first = ticket;
@@ -158,7 +166,8 @@ impl<V: View> Batch<'_, V> {
         Ok(ClaimAnswer::Waiting { ticket })
     }
 
-    /// A session gives up its own place. Without one it is an operator's: all places under that name.
+    /// Removes the session's own place. Without a session (an operator), removes all places under
+    /// that name.
     pub(super) fn unclaim(&mut self, session: LeaseId, unclaim: &Unclaim) -> Result<CoordResponse, Stop> {
         let Unclaim { claim, holder, instance } = unclaim;
         let instance = instance_of(session, instance);
@@ -191,7 +200,8 @@ impl<V: View> Batch<'_, V> {
         if !meant {
             return Err(Rejection::NotHolder.into());
         }
-        // Keys that go say no cause: who finds no such note in the revision of an end knows that the claim's time was over.
+        // Deleted keys carry no cause, so a revocation writes this note. An end without a note in
+        // its revision was an expiry.
         let note = Json::new().text("claim", &claim.name).text("holder", &tenure.holder);
         let note = note.text("instance", &tenure.instance).number("fence", tenure.fence).done();
         self.show(keys::revoked_key(&claim.namespace), note, 0);
@@ -219,7 +229,7 @@ impl<V: View> Batch<'_, V> {
             return self.end_claim(claim, &mut head, Cause::Expired);
         }
         if before == (head.waiting, head.pins) {
-            // Its time ran out while it was pinned: nothing that anybody sees.
+            // The time ran out while the claim was pinned; no visible change.
             self.put_row(keys::head(Kind::Claim, claim), &head);
         } else {
             self.put_claim_head(claim, &mut head);
@@ -227,7 +237,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Ends the tenure; the first in line follows.
+    /// Ends the tenure; the first waiter follows.
     fn end_claim(&mut self, claim: &Name, head: &mut ClaimHead, cause: Cause) -> Result<(), Fault> {
         self.vacate(claim, head)?;
         if let Some((ticket, waiter)) = self.next_waiter(claim, head)? {
@@ -265,7 +275,8 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Who waits first. Tickets rise, so it is looked for from where the one before stood: not among the deleted rows of all who waited.
+    /// The first waiter. Tickets rise, so the search starts at the previous one and skips the
+    /// tombstones of earlier waiters.
     fn next_waiter(&self, claim: &Name, head: &ClaimHead) -> Result<Option<(u64, ClaimWaiter)>, Fault> {
         if head.waiting == 0 {
             return Ok(None);

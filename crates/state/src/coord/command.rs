@@ -1,35 +1,37 @@
-//! What elections, locks and claims can be told to do: the commands of conclave.v1.
+//! The commands of conclave.v1: operations on elections, locks and claims.
 //!
-//! One command is one decision, taken in `apply`. Durations are numbers of milliseconds that the state only remembers; 0 switches the
-//! feature off. As everywhere in the log, variants and fields are only ever appended.
+//! One command is one decision in `apply`. Durations are in milliseconds and the state only stores
+//! them; 0 switches the feature off. Variants and fields are only ever appended, as everywhere in
+//! the log.
 
 use crate::LeaseId;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// An operation with what every one of them carries.
+/// An operation with the fields that all operations have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coord {
-    /// Who asks: the lease that stands for a client. 0 for an operator without a session.
+    /// The session of the client, which is a lease. 0 for an operator without a session.
     pub session: LeaseId,
-    /// Chosen at random by the client, kept over its retries: the operation takes effect once.
+    /// Chosen at random by the client and repeated in retries, so that the operation takes effect
+    /// once.
     pub dedupe: Option<[u8; 16]>,
     pub expect: Option<Expect>,
     pub body: CoordBody,
 }
 
-/// What must be true for the operation to take place. Of bodies that name one election or one claim only.
+/// Preconditions of the operation. Only for bodies that name one election or one claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expect {
-    /// The term id of an election (also of one whose leader is gone), the fence of a claim.
+    /// The term id of an election (also if its leader is gone), or the fence of a claim.
     pub fence: Option<i64>,
     /// The revision that last changed its leader or its queue.
     pub revision: Option<i64>,
-    /// Who leads or holds; the empty text for nobody.
+    /// The leader or holder; empty for none.
     pub holder: Option<String>,
 }
 
-/// An election, a lock or a claim; each kind has names of its own.
+/// The name of an election, a lock or a claim. Each kind has its own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name {
     pub namespace: String,
@@ -52,7 +54,7 @@ pub enum CoordBody {
     Acquire(Acquire),
     Release(Release),
     Claim(Vec<Claim>),
-    /// Give up waiting for a claim.
+    /// Stop waiting for a claim.
     Unclaim(Unclaim),
     Revoke(Revoke),
     Pin(Pin),
@@ -60,49 +62,43 @@ pub enum CoordBody {
     SetLimits(SetLimits),
 }
 
-/// Stand for election under the session's lease, or find one's candidacy again.
+/// Become a candidate under the session's lease, or find the own candidacy again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enter {
     pub election: Name,
     pub candidate: String,
-    /// Which process in the session this is; the session's own if empty.
+    /// The process in the session; the session's own instance if empty.
     pub instance: String,
-    /// Higher stands further ahead among those who wait.
+    /// Waiting candidates with a higher priority come first.
     pub priority: i64,
     pub labels: Vec<(String, String)>,
-    /// What the leader's key holds once this candidate leads.
+    /// The value of the leader's key once this candidate leads.
     pub value: Bytes,
-    /// Only if it leads at once.
+    /// Enter only if the candidate leads at once.
     pub try_only: bool,
-    /// Replace a candidate of that name that is another session's or instance's, at its place.
+    /// Replace a candidate of that name of another session or instance, at its place.
     pub takeover: bool,
-    /// A priority above the leader's takes the leadership.
+    /// Take the leadership if the priority is above the leader's.
     pub preempt: bool,
-    /// How long nobody leads after this candidate was lost as a leader (expired, evicted, held too long).
+    /// Time without a leader after this candidate is lost as leader (expired, evicted, held too
+    /// long).
     pub lock_delay_ms: u64,
-    /// How long it may lead in one term.
+    /// The longest time that it may lead in one term.
     pub max_hold_ms: u64,
-    /// The call that waits for the win, or several of one member for one candidate at one time; 0 if
-    /// no call may give the candidate up. See [`Leave::attempt`].
+    /// See [`Cancel`](crate::Cancel). 0: no call may give the candidate up.
     pub attempt: u64,
 }
 
-/// Withdraw: with a session only what is that session's. Not to be a candidate is no error.
+/// Withdraw. With a session, only that session's candidate. A missing candidate is no error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
     pub election: Name,
     pub candidate: String,
-    /// Only that instance, if given; the session's own if empty.
+    /// Only that instance, if given; the session's own instance if empty.
     pub instance: Option<String>,
-    /// Not 0: only if this attempt was the last to enter the candidate, and did not find it leading.
-    ///
-    /// A client may campaign at several members: its connection breaks, it campaigns again elsewhere,
-    /// and the first member learns only later that its caller is gone. Each gives up in the name of
-    /// its own attempt.
-    pub attempt: u64,
 }
 
-/// Make a candidate the leader; the leader before it is first in line.
+/// Make a candidate the leader. The previous leader becomes the first in line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anoint {
     pub election: Name,
@@ -121,14 +117,14 @@ pub struct Promote {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PromoteTo {
-    /// So many places ahead; past the first in line is the leadership.
+    /// This many places ahead; a move past the first in line takes the leadership.
     Places(u32),
-    /// First in line, the leader stays.
+    /// To the first place in line; the leader stays.
     Front,
     Lead,
 }
 
-/// So many places back; a leader that steps back hands over to the first in line.
+/// Move back by a number of places. A leader hands over to the first in line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demote {
     pub election: Name,
@@ -142,7 +138,7 @@ pub struct Demote {
 pub struct Evict {
     pub election: Name,
     pub candidate: String,
-    /// How long it may not enter again.
+    /// Time during which it may not enter again.
     pub cooldown_ms: u64,
     pub reason: String,
     pub ignore_missing: bool,
@@ -166,14 +162,14 @@ pub struct ProclaimTerm {
     pub value: Bytes,
 }
 
-/// Ask the leader to hand over to a candidate that waits.
+/// Ask the leader to hand over to a waiting candidate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestTransfer {
     pub election: Name,
     pub to: String,
-    /// When the request lapses; 0 never.
+    /// When the request expires; 0 never.
     pub deadline_ms: u64,
-    /// At the deadline the transfer takes place instead of lapsing.
+    /// At the deadline the transfer takes place instead of expiring.
     pub force: bool,
 }
 
@@ -183,9 +179,9 @@ pub struct Transfer {
     pub election: Name,
     /// The term that the caller leads.
     pub term_id: i64,
-    /// Empty: whom the pending request names.
+    /// The new leader; if empty, the one in the pending request.
     pub to: String,
-    /// Withdraw as well, instead of being first in line.
+    /// Withdraw as well, instead of becoming first in line.
     pub leave: bool,
 }
 
@@ -193,15 +189,15 @@ pub struct Transfer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acquire {
     pub parts: Vec<LockPart>,
-    /// Shown to those who look; a cool-down goes by it.
+    /// Shown in lists; cool-downs apply to it.
     pub owner: String,
     pub try_only: bool,
     /// When waiting ends by itself; 0 never.
     pub wait_ms: u64,
     pub lock_delay_ms: u64,
     pub max_hold_ms: u64,
-    /// Which member's call asks; 0 if none may give up for it. Without a dedupe id it is also what the request is found again by, for as
-    /// long as it lasts.
+    /// See [`Cancel`](crate::Cancel). 0: no call may give the request up. Without a dedupe id the
+    /// attempt also finds the request again, for as long as it lasts.
     pub attempt: u64,
 }
 
@@ -215,47 +211,46 @@ pub struct LockPart {
 pub enum LockMode {
     /// Alone.
     Exclusive,
-    /// Beside others that share.
+    /// Together with other shared holders.
     Shared,
-    /// Permits of a semaphore: beside others as long as the weights add up to no more than the capacity.
+    /// Permits of a semaphore: together with others while the sum of the weights is at most the
+    /// capacity.
     Permits { weight: u32, capacity: u32 },
 }
 
-/// Give back exactly what was acquired under a fence, or stop waiting for it.
+/// Release exactly the request with a fence, or stop waiting for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     pub fence: i64,
-    /// An operator's: whoever the session is, with lock-delay, and a cool-down for the owner.
+    /// By an operator: whatever the session, with lock-delay, and a cool-down for the owner.
     pub evict: bool,
     pub cooldown_ms: u64,
-    /// Not 0: only that this attempt gives up. Others may still want what it asked for. With fence 0: whatever it was given without a dedupe
-    /// id, or would be yet.
-    pub attempt: u64,
 }
 
-/// Take a claim or extend one's own.
+/// Take a claim or extend the own one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     pub claim: Name,
     pub holder: String,
-    /// Which process in the session this is; the session's own if empty. Without a session it must be named, unless the tenure is shared.
+    /// The process in the session; the session's own instance if empty. Without a session it must
+    /// be named, unless the tenure is shared.
     pub instance: String,
     pub duration_ms: u64,
     pub twin: Twin,
-    /// Stand in line if another holds it.
+    /// Wait in line if another holds it.
     pub wait: bool,
     /// When waiting ends by itself; 0 never.
     pub wait_ms: u64,
 }
 
-/// What a claim by the holder's name, but another session or instance, comes to.
+/// The result of a claim under the holder's name by another session or instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Twin {
     #[default]
     Deny,
     /// A new tenure: the other instance is fenced out.
     TakeOver,
-    /// The same tenure for both, as Juju has it, if the holder asked for that too; else denied.
+    /// The same tenure for both, as in Juju, if the holder also asked to share; otherwise denied.
     Share,
 }
 
@@ -266,11 +261,11 @@ pub struct Unclaim {
     pub instance: String,
 }
 
-/// End a claim. Not to be held is no error; to be held by another is.
+/// End a claim. It is no error if the claim is not held, but one if another holds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoke {
     pub claim: Name,
-    /// `None`: whoever holds it.
+    /// `None`: any holder.
     pub holder: Option<String>,
     pub instance: Option<String>,
 }
@@ -281,9 +276,9 @@ pub struct Pin {
     pub claim: Name,
     pub entity: String,
     pub reason: String,
-    /// The pin goes with the command's session.
+    /// The pin ends with the command's session.
     pub with_session: bool,
-    /// The pin goes after that time; 0 never.
+    /// The pin ends after that time; 0 never.
     pub max_ms: u64,
 }
 
@@ -293,7 +288,7 @@ pub struct Unpin {
     pub entity: String,
 }
 
-/// What claims of a namespace may ask for; `None` returns to the defaults.
+/// Limits of the claims in a namespace; `None` restores the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetLimits {
     pub namespace: String,
@@ -304,7 +299,7 @@ pub struct SetLimits {
 pub struct Limits {
     pub min_ms: u64,
     pub max_ms: u64,
-    /// How many may wait for one claim.
+    /// The most waiters for one claim.
     pub max_waiting: u32,
 }
 
@@ -315,8 +310,8 @@ impl Default for Limits {
     }
 }
 
-/// The Raft leader's word that these timers have run out. Ignored unless the entry's own term is `term`. A timer that was disarmed or
-/// armed anew has another id by now, and is passed over.
+/// Ends timers whose time is over according to the Raft leader. Ignored unless the entry's own term
+/// is `term`. A timer that was disarmed or armed again has another id and is skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoordTimer {
     pub ids: Vec<u64>,

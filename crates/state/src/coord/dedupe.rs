@@ -1,29 +1,33 @@
-//! The last answers of each session, for requests that are asked again because their answer was lost.
+//! The last answers of each session, for retries of requests whose answer was lost.
 //!
-//! 1. A request that was answered is not executed again while its answer is remembered. What was refused had no effect, and is not
-//!    remembered: asked again, it is decided again.
-//! 2. A session's memory is a ring of [`SESSION`] answers and goes with its lease. Operators without a session share one of [`SHARED`].
-//! 3. An answer is told again only to the operation that it was given to, by the same party: the memory says what was asked. An id that
-//!    two operations use is refused to the second one, so that nobody is told of a grant that is somebody else's.
+//! 1. An answered request is not executed again while its answer is remembered. A rejected request
+//!    had no effect and is not remembered: a retry is decided again.
+//! 2. A session's memory is a ring of [`SESSION`] answers and ends with its lease. Operators
+//!    without a session share a ring of [`SHARED`].
+//! 3. An answer is repeated only to the same operation by the same party: the memory records what
+//!    was asked. If two operations use one id, the second is rejected, so that no caller gets the
+//!    grant of another one.
 
 use super::field::fields;
+use super::row::Dependent;
 use super::{
     Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
     ProclaimTerm, Promote, Release, RequestTransfer, Revoke, SetLimits, Transfer, Unclaim, Unpin, keys,
 };
+use crate::attempt::PlaceRow;
 use crate::digest::Digest;
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
 use crate::{Command, LeaseId, Rejection};
 use bytes::Bytes;
 
-/// How many answers are remembered of one session.
+/// Answers remembered for one session.
 const SESSION: u64 = 32;
-/// And of all requests without one.
+/// Answers remembered for all requests without a session.
 const SHARED: u64 = 1024;
 
 /// A remembered answer.
-struct Memo {
+pub(super) struct Memo {
     /// What was asked ([`about`]).
     about: u64,
     answer: CoordResponse,
@@ -32,7 +36,7 @@ struct Memo {
 fields!(Memo { about, answer });
 
 impl<V: View> Batch<'_, V> {
-    /// Whether the command is a retry of one that was answered, and will have no other effect than that answer.
+    /// Whether the command is a retry of an answered one and will only repeat that answer.
     pub(crate) fn is_remembered(&self, command: &Command) -> Result<bool, Fault> {
         match command {
             Command::Coord(coord) => match &coord.dedupe {
@@ -46,11 +50,43 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
+    /// An answer is given again to an operation that asks for a place. Its attempt may be another
+    /// one.
+    pub(super) fn found_by_dedupe(
+        &mut self,
+        session: LeaseId,
+        body: &CoordBody,
+        answer: &CoordResponse,
+    ) -> Result<(), Fault> {
+        let (place, attempt) = match (body, answer) {
+            (CoordBody::Enter(Enter { election, candidate, instance, attempt, .. }), _) => {
+                // Another party may have taken the candidacy over since.
+                if !self.candidate(election, candidate)?.is_some_and(|row| row.is_of(session, instance)) {
+                    return Ok(());
+                }
+                (Dependent::Candidate { election: election.clone(), id: candidate.clone() }, *attempt)
+            }
+            (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, .. }) => {
+                (Dependent::Lock { fence: *fence }, acquire.attempt)
+            }
+            _ => return Ok(()),
+        };
+        self.attempt_found(PlaceRow::of_dependent(session, &place), attempt)
+    }
+
+    /// The fence that an Acquire was answered with under a dedupe id; 0 if none.
+    pub(super) fn fence_remembered(&self, session: LeaseId, id: &[u8; 16]) -> Result<i64, Fault> {
+        Ok(match self.memo(session, id)?.map(|memo| memo.answer) {
+            Some(CoordResponse::Lock { fence, .. }) => fence,
+            _ => 0,
+        })
+    }
+
     fn memo(&self, session: LeaseId, id: &[u8; 16]) -> Result<Option<Memo>, Fault> {
         self.get_row(&keys::memo(session, id))
     }
 
-    /// The answer that the operation was given before under this id.
+    /// The earlier answer to the operation under this id.
     pub(super) fn recall(
         &self,
         session: LeaseId,
@@ -86,8 +122,8 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// A fingerprint of which operation it is, on what, and about whom. How it is to be done is left out, and so is the attempt, which differs
-/// from member to member.
+/// A hash of the operation, its name and its party. Options are left out, and so is the attempt,
+/// which differs from member to member.
 fn about(body: &CoordBody) -> u64 {
     let none = "";
     match body {

@@ -1,7 +1,8 @@
-//! The bytes of coordination rows: a format byte, then the fields in the order of their declaration.
+//! The encoding of coordination rows: a format byte, then the fields in the order of their
+//! declaration.
 //!
-//! Whole numbers are variable-length (zigzag if signed), texts and lists have their length before them, choices a byte. Nothing names
-//! its fields: a row is as long as what it says. A change of a row's fields is a new format byte.
+//! Integers are variable-length (zigzag if signed), texts and lists are preceded by their length,
+//! enums by a byte. Field names are not stored. A change of a row's fields needs a new format byte.
 
 use crate::view::Fault;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ const FORMAT: u8 = 1;
 
 pub(crate) trait Field: Sized {
     fn put(&self, out: &mut Vec<u8>);
-    /// Takes the field from the front; `None` if the bytes are not such a field.
+    /// Decodes the field at the front; `None` if the bytes are invalid.
     fn take(from: &mut &[u8]) -> Option<Self>;
 }
 
@@ -30,7 +31,7 @@ pub(crate) fn unreadable() -> Fault {
     Fault::Corrupt("a row of the table coord cannot be read".into())
 }
 
-/// A row that says all it has to say by being there.
+/// A row without a value.
 impl Field for () {
     fn put(&self, _: &mut Vec<u8>) {}
 
@@ -189,7 +190,7 @@ macro_rules! fields {
     };
 }
 
-/// An enum as a number and what the variant holds, as named fields.
+/// An enum as a number and the fields of the variant.
 macro_rules! choices {
     ($name:ident { $($tag:literal => $variant:ident { $($field:ident),* }),* $(,)? }) => {
         impl $crate::coord::field::Field for $name {

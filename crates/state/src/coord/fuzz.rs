@@ -8,7 +8,7 @@ use super::row::{
 use super::{CoordResponse, Limits, Name};
 use std::fmt::Debug;
 
-/// What comes of the row, if it is of this kind. What can be read is written as it can be read again.
+/// Decodes the row as this kind. A decoded row is encoded again and must decode to the same.
 pub(crate) fn coordination_row(kind: u8, row: &[u8]) -> String {
     match kind % 15 {
         0 => read::<ElectionHead>(row),

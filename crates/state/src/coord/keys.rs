@@ -4,26 +4,28 @@
 //! |---|---|
 //! | `h`, kind, namespace, name | the head of an election, a lock, a claim |
 //! | `c`, namespace, name, candidate | a candidate |
-//! | `l`, kind, namespace, name, place | who waits at that place |
-//! | `i`, candidate, namespace, name | in which elections a candidate stands |
+//! | `l`, kind, namespace, name, place | the waiter at that place |
+//! | `i`, candidate, namespace, name | the elections of a candidate |
 //! | `r`, fence | a request for locks, waiting or granted |
-//! | `g`, namespace, name, fence | who holds a lock |
-//! | `w`, namespace, name, holder, instance, session | the place of who waits for a claim |
+//! | `g`, namespace, name, fence | a holder of a lock |
+//! | `w`, namespace, name, holder, instance, session | the place of a waiter for a claim |
 //! | `p`, namespace, name, entity | a pin |
 //! | `n`, namespace | limits |
 //! | `b`, kind, namespace, name, who | a cool-down |
-//! | `s`, lease, … | what depends on a session, and what is remembered for it |
+//! | `s`, lease, `c`, what | a dependent of a session; its attempts ([`crate::attempt`]) |
+//! | `s`, lease, … | remembered answers of a session |
 //! | `t`, id | a timer |
 //! | `x` | the last id given to a timer or a place in line |
 //!
-//! Texts are escaped and ended as keys of the table kv are, so that rows of one name are neighbours and names stand in order.
-//! In projected keys a slash, a percent sign or a control byte inside a part is written `%2f`.
+//! Texts are escaped and terminated like keys of the table kv, so that rows of one name are
+//! adjacent and names are in order. In projected keys a slash, a percent sign or a control byte
+//! inside a part is written as `%2f`.
 
 use super::{Kind, Name};
 use crate::LeaseId;
 use std::fmt::Write;
 
-/// Keys below it are written by coordination commands alone.
+/// Only coordination commands write keys with this prefix.
 pub const RESERVED: &[u8] = b"/_conclave/";
 
 /// Whether raw writes to a key are refused.
@@ -33,7 +35,7 @@ pub fn is_reserved(key: &[u8]) -> bool {
 
 pub(crate) const LAST_ID: &[u8] = b"x";
 
-/// A row key as it is put together.
+/// Builds a row key.
 #[derive(Clone)]
 pub(crate) struct Row(Vec<u8>);
 
@@ -83,7 +85,7 @@ impl Row {
         self.0
     }
 
-    /// The bounds of all rows that begin with this.
+    /// The bounds of all rows with this prefix.
     pub(crate) fn all(self) -> (Vec<u8>, Vec<u8>) {
         let below = crate::keys::successor(&self.0).expect("it begins with a tag");
         (self.0, below)
@@ -159,7 +161,7 @@ pub(crate) fn grant(name: &Name, fence: i64) -> Vec<u8> {
     grants(name).id(fence.cast_unsigned()).done()
 }
 
-/// Those who wait under one name, each in a session of its own.
+/// The waiters under one name, each in its own session.
 pub(crate) fn waiters(name: &Name, holder: &str, instance: &str) -> Row {
     Row::new(b'w').name(name).text(holder).text(instance)
 }
@@ -193,10 +195,10 @@ pub(crate) fn session(lease: LeaseId) -> Row {
 }
 
 pub(crate) const DEPENDENT: u8 = b'c';
-const ASKED: u8 = b'a';
-const MEMO: u8 = b'd';
-const MEMO_SLOT: u8 = b'e';
-const MEMO_NEXT: u8 = b'f';
+pub(crate) const ATTEMPT: u8 = b'a';
+pub(crate) const MEMO: u8 = b'd';
+pub(crate) const MEMO_SLOT: u8 = b'e';
+pub(crate) const MEMO_NEXT: u8 = b'f';
 
 pub(crate) fn dependents(lease: LeaseId) -> Row {
     session(lease).byte(DEPENDENT)
@@ -206,15 +208,15 @@ pub(crate) fn dependent(lease: LeaseId, what: &[u8]) -> Vec<u8> {
     dependents(lease).bytes(what).done()
 }
 
-/// What follows tag, lease and sort in a session's row.
+/// The part after tag, lease and sort in a session's row.
 pub(crate) fn split_session(row: &[u8]) -> Option<(u8, &[u8])> {
     let (sort, rest) = row.get(9..)?.split_first()?;
     Some((*sort, rest))
 }
 
-/// The request for locks that an attempt made.
-pub(crate) fn asked(lease: LeaseId, attempt: u64) -> Vec<u8> {
-    session(lease).byte(ASKED).id(attempt).done()
+/// The request for locks that an attempt made without a dedupe id.
+pub(crate) fn request_of(lease: LeaseId, attempt: u64) -> Vec<u8> {
+    session(lease).byte(ATTEMPT).id(attempt).done()
 }
 
 pub(crate) fn memo(lease: LeaseId, id: &[u8; 16]) -> Vec<u8> {
@@ -237,7 +239,7 @@ pub(crate) fn timer(id: u64) -> Vec<u8> {
     timers().id(id).done()
 }
 
-/// Takes an escaped text off the front of a row key.
+/// Decodes an escaped text at the front of a row key.
 pub(crate) fn take_text(row: &mut &[u8]) -> Option<String> {
     let mut text = Vec::new();
     let mut at = 0;
@@ -266,7 +268,7 @@ pub(crate) fn split_head(row: &[u8]) -> Option<Name> {
     rest.is_empty().then_some(Name { namespace, name })
 }
 
-/// A projected key: the letter of its sort, then parts.
+/// A projected key: the letter of its sort, then the parts.
 pub(crate) fn projected(sort: &str, parts: &[&str]) -> Vec<u8> {
     let mut key = String::from("/_conclave/");
     key.push_str(sort);
@@ -300,12 +302,13 @@ pub fn term_key(election: &Name) -> Vec<u8> {
     under("e", election, &["term"])
 }
 
-/// Made when the term's leader is installed, gone when it ends, never used again: to exist is to lead.
+/// Created when the term's leader is installed, deleted when the term ends, never reused: the
+/// leader leads while the key exists.
 pub fn leader_key(election: &Name, term_id: i64) -> Vec<u8> {
     under("e", election, &["leader", &hex(term_id)])
 }
 
-/// What the leader's keys of all terms begin with: at most one of them exists.
+/// The prefix of the leader's keys of all terms; at most one of them exists.
 pub fn leader_prefix(election: &Name) -> Vec<u8> {
     under("e", election, &["leader", ""])
 }
@@ -322,12 +325,12 @@ pub fn lock_waiter_key(lock: &Name, fence: i64) -> Vec<u8> {
     under("l", lock, &["q", &hex(fence)])
 }
 
-/// The holder's bare name, while there is one.
+/// The holder's name, while there is one.
 pub fn claim_holder_key(claim: &Name) -> Vec<u8> {
     under("c", claim, &["holder"])
 }
 
-/// Like a leader's key: one tenure, one key.
+/// Like a leader's key: one key per tenure.
 pub fn tenure_key(claim: &Name, fence: i64) -> Vec<u8> {
     under("c", claim, &["tenure", &hex(fence)])
 }
@@ -344,7 +347,8 @@ pub fn limits_key(namespace: &str) -> Vec<u8> {
     projected("n", &[namespace])
 }
 
-/// The last revocation of a claim in a namespace. One key is enough, as a revision revokes one claim.
+/// The last revocation of a claim in a namespace. One key is enough, because a revision revokes one
+/// claim.
 pub fn revoked_key(namespace: &str) -> Vec<u8> {
     projected("r", &[namespace])
 }

@@ -1,25 +1,32 @@
-//! Locks: exclusive, shared, and permits of a semaphore, one at a time or several at once.
+//! Locks: exclusive, shared, and permits of a semaphore; one lock or several at once.
 //!
-//! A request takes a turn in the line of each lock that it names, all in one command, and its fence is the revision of that command.
-//! It holds all of its locks from the moment when it is first in every one of those lines and fits beside those who hold them.
+//! One command puts a request into the line of each lock that it names, and the revision of that
+//! command is its fence. The request holds all of its locks once it is first in every one of those
+//! lines and is compatible with the current holders.
 //!
-//! 1. First come, first served, of every lock: nobody passes one who waits, also not who would fit (no barging, no starving writers).
-//! 2. No deadlock among requests: turns of one command are taken together, so the oldest request waits for holders only.
-//! 3. A fence is held once. Fences of a lock are granted in rising order.
-//! 4. To find whose turn it is costs the same however many had theirs before ([`LockHead::first`]).
-//! 5. A lock that nobody holds, waits for or is kept from has no row.
+//! 1. Every lock is first come, first served: no request passes a waiting one, even if it is
+//!    compatible (no barging, no starved writers).
+//! 2. No deadlock among requests: one command enters all lines together, so the oldest request
+//!    waits for holders only.
+//! 3. A fence is granted once. Fences of a lock are granted in rising order.
+//! 4. The cost of finding the next request does not grow with the number of earlier ones
+//!    ([`LockHead::first`]).
+//! 5. A lock without holders, waiters and cool-downs has no row.
+//! 6. A request without a dedupe id is found again by its attempt for as long as it lasts. That
+//!    costs one row, which goes with the request, and none of the answers that the session's client
+//!    wants remembered.
 
 use super::project::Json;
 use super::row::{self, Cause, Dependent, LockHead, LockRequest, Purpose, must};
 use super::{Acquire, CoordResponse, Kind, LockMode, LockPart, Name, Release, keys};
+use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<V: View> Batch<'_, V> {
-    /// `remembered`: the answer is, under a dedupe id.
+    /// `remembered`: the answer is remembered under a dedupe id.
     pub(super) fn acquire(
         &mut self,
         session: LeaseId,
@@ -29,8 +36,8 @@ impl<V: View> Batch<'_, V> {
         if session == 0 {
             return Err(Rejection::LeaseNotFound.into());
         }
-        let asked = if remembered { 0 } else { acquire.attempt };
-        if let Some(answer) = self.found_again(session, asked)? {
+        let found_by = if remembered { 0 } else { acquire.attempt };
+        if let Some(answer) = self.found_by_attempt(session, found_by)? {
             return Ok(answer);
         }
         let free = self.check_acquire(acquire)?;
@@ -52,13 +59,12 @@ impl<V: View> Batch<'_, V> {
             lock_delay_ms: *lock_delay_ms,
             max_hold_ms: *max_hold_ms,
             timer,
-            attempts: (acquire.attempt != 0).then_some(acquire.attempt).into_iter().collect(),
-            asked,
+            found_by,
         };
-        if asked != 0 {
-            self.put_row(keys::asked(session, asked), &fence);
+        if found_by != 0 {
+            self.put_row(keys::request_of(session, found_by), &fence);
         }
-        self.depend(session, &Dependent::Lock { fence });
+        self.depend(session, &Dependent::Lock { fence }, acquire.attempt);
         for LockPart { lock, mode } in parts {
             let mut head = self.lock_head(lock)?;
             if head.waiting == 0 {
@@ -79,7 +85,8 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::Lock { fence, held_since: if free { fence } else { 0 } })
     }
 
-    /// Whatever can refuse the request; gives whether all of its locks can be held at once.
+    /// All checks that can reject the request. Returns whether all of its locks can be granted at
+    /// once.
     fn check_acquire(&self, acquire: &Acquire) -> Result<bool, Stop> {
         let mut names = BTreeSet::new();
         let mut free = true;
@@ -106,30 +113,60 @@ impl<V: View> Batch<'_, V> {
     }
 
     pub(super) fn release(&mut self, session: LeaseId, release: &Release) -> Result<CoordResponse, Stop> {
-        let Release { evict, cooldown_ms, attempt, .. } = *release;
-        let Some((fence, mut request)) = self.meant(session, release)? else {
+        let Release { fence, evict, cooldown_ms } = *release;
+        let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else {
             return Ok(CoordResponse::Released { released: false });
         };
         if !evict && session != 0 && session != request.lease {
             return Err(Rejection::NotHolder.into());
-        }
-        if attempt != 0 && self.others_want(fence, &mut request, attempt) {
-            return Ok(CoordResponse::Released { released: false });
         }
         if evict {
             for part in &request.parts {
                 self.ban(Kind::Lock, &part.lock, &request.owner, cooldown_ms)?;
             }
         }
-        let cause = match (evict, request.held_since) {
-            (true, _) => Cause::Evicted,
-            (false, 0) => Cause::Withdrawn,
-            (false, _) => Cause::Released,
-        };
+        self.give_back(fence, if evict { Cause::Evicted } else { request.ended() })?;
+        Ok(CoordResponse::Released { released: true })
+    }
+
+    fn give_back(&mut self, fence: i64, cause: Cause) -> Result<(), Fault> {
         let mut freed = BTreeMap::new();
         self.end_request(fence, cause, &mut freed)?;
-        self.serve(freed)?;
-        Ok(CoordResponse::Released { released: true })
+        self.serve(freed)
+    }
+
+    /// Ends the request of a cancelled attempt. Returns whether it ended.
+    pub(crate) fn cancel_request(
+        &mut self,
+        session: LeaseId,
+        attempt: u64,
+        fence: i64,
+        dedupe: Option<&[u8; 16]>,
+    ) -> Result<bool, Fault> {
+        let fence = match (fence, dedupe) {
+            (0, Some(id)) => self.fence_remembered(session, id)?,
+            (0, None) => self.fence_of(session, attempt)?.unwrap_or(0),
+            (fence, _) => fence,
+        };
+        let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(false) };
+        let place = PlaceRow::of_dependent(session, &Dependent::Lock { fence });
+        if self.attempt_cancelled(place, attempt)?.decide(|| Ok(request.held_since != 0))? {
+            return Ok(false);
+        }
+        self.give_back(fence, request.ended())?;
+        Ok(true)
+    }
+
+    /// The answer to an attempt whose request lasts.
+    fn found_by_attempt(&self, session: LeaseId, attempt: u64) -> Result<Option<CoordResponse>, Fault> {
+        let Some(fence) = self.fence_of(session, attempt)? else { return Ok(None) };
+        let request: LockRequest = must(self.get_row(&keys::request(fence))?, "a request of an attempt")?;
+        Ok(Some(CoordResponse::Lock { fence, held_since: request.held_since }))
+    }
+
+    /// The fence of the request that an attempt made without a dedupe id.
+    pub(super) fn fence_of(&self, session: LeaseId, attempt: u64) -> Result<Option<i64>, Fault> {
+        if attempt == 0 { Ok(None) } else { self.get_row(&keys::request_of(session, attempt)) }
     }
 
     pub(super) fn settle_locks(&mut self, requests: BTreeMap<i64, Cause>, delays: BTreeSet<Name>) -> Result<(), Fault> {
@@ -146,13 +183,13 @@ impl<V: View> Batch<'_, V> {
         self.serve(freed)
     }
 
-    /// Takes a request out, held or waiting, and notes the locks whose lines may go on.
+    /// Removes a request, held or waiting, and records the locks whose lines may advance.
     fn end_request(&mut self, fence: i64, cause: Cause, freed: &mut BTreeMap<Name, Cause>) -> Result<(), Fault> {
         let Some(request) = self.get_row::<LockRequest>(&keys::request(fence))? else { return Ok(()) };
         self.delete_row(keys::request(fence));
         self.free(request.lease, &Dependent::Lock { fence });
-        if request.asked != 0 {
-            self.delete_row(keys::asked(request.lease, request.asked));
+        if request.found_by != 0 {
+            self.delete_row(keys::request_of(request.lease, request.found_by));
         }
         self.disarm(request.timer)?;
         for LockPart { lock, mode } in &request.parts {
@@ -182,7 +219,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Grants what can be granted now, from lock to lock until nothing moves.
+    /// Grants all requests that can be granted now, lock by lock, until none is left.
     fn serve(&mut self, mut freed: BTreeMap<Name, Cause>) -> Result<(), Fault> {
         while let Some((lock, cause)) = freed.pop_first() {
             while let Some(fence) = self.next_turn(&lock)? {
@@ -220,7 +257,7 @@ impl<V: View> Batch<'_, V> {
         for LockPart { lock, mode } in &request.parts {
             let mut head = self.lock_head(lock)?;
             head.waiting -= 1;
-            // It was the first in every line.
+            // The request was the first in every line.
             head.first = fence + 1;
             head.holders += 1;
             head.used += weight(*mode);
@@ -261,20 +298,27 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Whose turn it is. Where a line was, deleted rows may lie thick: none is read if nobody waits, and only from the first on if somebody does.
+    /// The next request in line. To skip the tombstones of earlier requests, no row is read if
+    /// there are no waiters, and otherwise only rows from `first` on.
     fn next_turn(&self, lock: &Name) -> Result<Option<i64>, Fault> {
         let head = self.lock_head(lock)?;
         if head.waiting == 0 {
             return Ok(None);
         }
         let mut first = None;
-        let first_turn = if mutant!("last-first") { 0 } else { head.first };
-        let from = keys::turn(Kind::Lock, lock, first_turn.cast_unsigned());
+        let from = keys::turn(Kind::Lock, lock, head.first.cast_unsigned());
         row::each(&self.rows, (from, keys::line(Kind::Lock, lock).all().1), |key, ()| {
             first = keys::split_id(key).map(u64::cast_signed);
-            Ok(if mutant!("last-first") { Step::Next } else { Step::Stop })
+            Ok(Step::Stop)
         })?;
         Ok(first)
+    }
+}
+
+impl LockRequest {
+    /// Why it ends if its owner ends it.
+    fn ended(&self) -> Cause {
+        if self.held_since == 0 { Cause::Withdrawn } else { Cause::Released }
     }
 }
 
@@ -285,7 +329,7 @@ fn weight(mode: LockMode) -> u64 {
     }
 }
 
-/// Whether one more holder fits beside those there are.
+/// Whether another holder is compatible with the current ones.
 fn fits(head: &LockHead, mode: LockMode) -> bool {
     match (head.mode, mode) {
         (None, _) | (Some(LockMode::Shared), LockMode::Shared) => true,

@@ -1,11 +1,12 @@
-//! Elections, locks and claims: conclave.v1, decided in the state machine.
+//! Elections, locks and claims of conclave.v1, decided in the state machine.
 //!
 //! # The idea
 //!
-//! Every operation is one command and one decision in `apply`; nobody reads first and decides later. To wait costs no further command:
-//! a command takes a place in line, and some later one (a release, the end of a lease, a timer) grants what is waited for. What is decided
-//! stands in rows of [`Table::Coord`](crate::Table::Coord), and is *projected* into ordinary keys under `/_conclave/`, in the same revision, so
-//! that any etcd client can read, watch and compare it.
+//! Every operation is one command and one decision in `apply`; no client reads first and decides
+//! later. Waiting needs no further command: a command takes a place in line, and a later one (a
+//! release, the end of a lease, a timer) grants it. Decisions are stored in rows of
+//! [`Table::Coord`](crate::Table::Coord). In the same revision they are *projected* into ordinary
+//! keys under `/_conclave/`, so that any etcd client can read, watch and compare them.
 //!
 //! | Projected key | Value | Lease | There while |
 //! |---|---|---|---|
@@ -20,24 +21,29 @@
 //! | `p/<ns>/<name>/<entity>` | reason (JSON) | pinner's | it pins |
 //! | `n/<ns>` | limits (JSON) | – | they are not the defaults |
 //!
-//! Time does not enter: what needs a clock is a *timer*, a row with an id and a number of milliseconds. The node that leads arms it and
-//! says when it has run out ([`CoordTimer`]); an id is never used twice, so what was meant for an earlier timer has no effect.
+//! The state has no clock. A *timer* is a row with an id and a number of milliseconds. The leader
+//! measures its time and proposes its end ([`CoordTimer`]). An id is never reused, so an end for an
+//! earlier timer has no effect.
 //!
 //! # Invariants
 //!
-//! 1. At most one leader an election, one tenure a claim; holders of a lock agree in mode and fit its capacity.
-//! 2. Fences are revisions: they rise with every grant of a name, also across its deletion. A term id, a tenure and a lock's fence
-//!    belong to one grant for ever.
-//! 3. Nothing depends on a lease that is not there: the command that ends a lease ends candidacies, locks, places and pins with it, one
-//!    step for each election, lock and claim, in the order of their names.
-//! 4. Keys under `/_conclave/` are written by `project` alone, once in a command, in the order of the keys: a change of leader reads
-//!    DELETE of the old leader's key, PUT of the new one's, PUT of the term.
-//! 5. A term key says the revision that wrote it, so that no change of an election is without its event.
-//! 6. A command without effect takes no revision and no row but the memory of its answer, and of who asked.
-//! 7. A fence belongs to one party for ever (`party`): whoever else takes the place gets another one, and who had it before is told.
-//! 8. A hand-over writes a number of rows that does not grow with the line.
+//! 1. At most one leader per election and one tenure per claim. Holders of a lock have the same
+//!    mode and fit its capacity.
+//! 2. Fences are revisions: they rise with every grant of a name, also across its deletion. A term
+//!    id, a tenure and a lock's fence belong to one grant for ever.
+//! 3. Nothing depends on a lease that does not exist: the command that ends a lease also ends its
+//!    candidacies, locks, places and pins, in one step for each election, lock and claim, in the
+//!    order of their names.
+//! 4. Only `project` writes keys under `/_conclave/`, once per command, in key order. A change of
+//!    leader is: DELETE of the old leader's key, PUT of the new leader's key, PUT of the term.
+//! 5. A term key contains the revision that wrote it, so every change of an election has an event.
+//! 6. A command without effect takes no revision, and no row except the memory of its answer and
+//!    its attempt.
+//! 7. A fence belongs to one party for ever (`party`). Another party that takes the place gets a
+//!    new fence, and the previous one is notified.
+//! 8. The number of rows that a hand-over writes does not grow with the line.
 
-mod attempt;
+mod check;
 mod claim;
 mod command;
 mod dedupe;
@@ -58,6 +64,7 @@ mod shown;
 mod timers;
 pub mod token;
 
+pub use check::check_row;
 pub use command::*;
 pub use keys::{
     RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,
@@ -66,6 +73,7 @@ pub use keys::{
 pub use outcome::*;
 pub use party::instance_of;
 pub(crate) use project::Projected;
+pub(crate) use row::Dependent;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;
 pub use shown::{Shown, claim_prefix, election_prefix, lock_prefix, lock_waiters_prefix, pins_prefix, tenures_prefix};
@@ -75,7 +83,7 @@ use crate::view::{Fault, View};
 use crate::{Rejection, Response};
 use row::{ClaimHead, ElectionHead};
 
-/// What a name is the name of.
+/// The kind of thing that a name belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Election = b'e' as isize,
@@ -84,7 +92,7 @@ pub(crate) enum Kind {
 }
 
 impl CoordBody {
-    /// The one election that the operation is about.
+    /// The single election of the operation.
     pub fn election(&self) -> Option<&Name> {
         match self {
             CoordBody::Enter(Enter { election, .. })
@@ -101,7 +109,16 @@ impl CoordBody {
         }
     }
 
-    /// The one claim that the operation is about.
+    /// The attempt that asks for a place; 0 if none does.
+    fn attempt(&self) -> u64 {
+        match self {
+            CoordBody::Enter(enter) => enter.attempt,
+            CoordBody::Acquire(acquire) => acquire.attempt,
+            _ => 0,
+        }
+    }
+
+    /// The single claim of the operation.
     fn claim(&self) -> Option<&Name> {
         match self {
             CoordBody::Claim(items) => match items.as_slice() {
@@ -120,13 +137,13 @@ impl CoordBody {
 impl<V: View> Batch<'_, V> {
     pub(crate) fn coord(&mut self, coord: &Coord) -> Result<Response, Stop> {
         let Coord { session, dedupe, expect, body } = coord;
-        if *session != 0 && !self.lease_exists(*session)? {
-            return Err(Rejection::LeaseNotFound.into());
+        if *session != 0 {
+            self.lease(*session)?.ok_or(Rejection::LeaseNotFound)?.check_attempt(body.attempt())?;
         }
         if let Some(id) = dedupe
             && let Some(answer) = self.recall(*session, id, body)?
         {
-            self.join(*session, body, &answer)?;
+            self.found_by_dedupe(*session, body, &answer)?;
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {
@@ -164,7 +181,8 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    /// The refusal tells where things stand. An expectation of what names no single election or claim is never met.
+    /// Checks the precondition. The rejection contains the current state. A precondition on an
+    /// operation without a single election or claim is never met.
     fn check_expect(&self, expect: &Expect, body: &CoordBody) -> Result<(), Stop> {
         let (fence, revision, holder) = match (body.election(), body.claim()) {
             (Some(name), _) => {

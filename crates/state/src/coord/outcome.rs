@@ -1,6 +1,6 @@
-//! What an operation on elections, locks and claims came to.
+//! Outcomes of operations on elections, locks and claims.
 //!
-//! These answers are also remembered for retries, so each has a form in bytes.
+//! These answers are also remembered for retries, so each has an encoding.
 
 use super::field::{choices, fields};
 use crate::Compare;
@@ -20,12 +20,13 @@ pub enum CoordResponse {
     Limits { changed: bool },
 }
 
-/// An election after an operation. Who waits is read from the state, at this revision if need be.
+/// An election after an operation. Waiting candidates can be read from the state at this revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Term {
-    /// The revision that installed the leader; kept when the leader goes, 0 before the first. The fencing token.
+    /// The revision that installed the leader; kept when the leader goes, 0 before the first. The
+    /// fencing token.
     pub id: i64,
-    /// How many leaders there were since the election began.
+    /// Number of leaders since the election was created.
     pub seq: u64,
     pub leader: Option<String>,
     pub waiting: u32,
@@ -33,7 +34,7 @@ pub struct Term {
     pub revision: i64,
 }
 
-/// Where the candidate that an operation named stands afterwards.
+/// The status of the operation's candidate afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Absent {},
@@ -41,15 +42,15 @@ pub enum Standing {
     Leads {},
 }
 
-/// What one of the claims of a command came to.
+/// The outcome of one of the claims of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimAnswer {
-    /// `timer` ends it; its owner need not know, the node that extends it does.
+    /// `timer` ends the tenure. Only the member that extends it needs the id, not its holder.
     Taken {
         fence: i64,
         timer: u64,
     },
-    /// The tenure that there was. `longest_ms`: up to this long it can be extended without a command.
+    /// The existing tenure. It can be extended by up to `longest_ms` without a command.
     Extended {
         fence: i64,
         timer: u64,
@@ -73,7 +74,8 @@ pub enum ClaimAnswer {
     Repeated {},
 }
 
-/// The proof of a leadership, a lock or a claim: a number that rises with every grant, and compares that hold while it lasts.
+/// The proof of a leadership, a lock or a claim: a number that rises with every grant, and compares
+/// that hold while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub fence: i64,

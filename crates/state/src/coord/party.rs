@@ -1,31 +1,33 @@
-//! Parties: whose place in an election is whose, and whose tenure of a claim.
+//! Parties: the owners of places in elections and of tenures of claims.
 //!
-//! A party is a session and an instance in it. Two requests are of one party only if both are the same, so that a field which two
-//! processes leave out never makes them one.
+//! A party is a session and an instance in it. Two requests belong to one party only if both are
+//! the same, so two processes that omit a field are never taken for one party.
 //!
-//! 1. An instance that is left out is the session's own: its id in hexadecimal.
-//! 2. A place belongs to one session. Another session takes it over, with a term of its own, or is refused.
-//! 3. A claim outlives its session. Then the instance alone says whose it is: a process that comes back names it.
+//! 1. An omitted instance is the session's own: its id in hexadecimal.
+//! 2. A place belongs to one session. Another session takes it over with a new term, or is
+//!    rejected.
+//! 3. A claim outlives its session. Then only the instance identifies the holder, and a returning
+//!    process must name it.
 
 use super::row::{Candidate, Tenure};
 use crate::LeaseId;
 use crate::machine::Batch;
-use crate::mutant;
 use crate::view::{Fault, View};
 
-/// The instance that a request speaks for. Without a session there is none of its own, and an empty one stays empty.
+/// The instance of a request. Without a session there is no default, and an empty instance stays
+/// empty.
 pub fn instance_of(session: LeaseId, named: &str) -> String {
     if named.is_empty() && session != 0 { format!("{session:x}") } else { named.to_owned() }
 }
 
 impl Candidate {
-    /// Whether the candidacy is the one of this session's instance.
+    /// Whether the candidacy belongs to this session's instance.
     pub(super) fn is_of(&self, session: LeaseId, named: &str) -> bool {
-        (self.lease == session && self.instance == instance_of(session, named))
-            || (mutant!("session-ignored") && named.is_empty())
+        self.lease == session && self.instance == instance_of(session, named)
     }
 
-    /// Whether a request to leave means this candidacy. Without a session it is an operator's, and may mean anybody's.
+    /// Whether a request to leave concerns this candidacy. A request without a session is an
+    /// operator's and may concern any candidacy.
     pub(super) fn is_left_by(&self, session: LeaseId, named: Option<&str>) -> bool {
         let meant = named.is_none_or(|named| self.instance == instance_of(session, named));
         meant && (session == 0 || self.lease == session)
@@ -33,7 +35,7 @@ impl Candidate {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Whether the tenure is the one of this instance (as [`instance_of`] tells it) in this session.
+    /// Whether the tenure belongs to this instance (from [`instance_of`]) in this session.
     pub(super) fn is_own(&self, tenure: &Tenure, session: LeaseId, instance: &str) -> Result<bool, Fault> {
         if tenure.instance != instance {
             return Ok(false);

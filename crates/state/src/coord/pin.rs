@@ -1,7 +1,8 @@
 //! Pins: a set of entities that keep a claim from expiring, for maintenance.
 //!
-//! A pin on a claim that nobody holds is for whoever holds it next. A pin may depend on the pinner's session and may have an end; nobody
-//! has to clean up after the dead. A claim has a bounded number of pins. Revoking does not ask the pins, and leaves them for the next holder.
+//! A pin on a claim without a holder applies to the next holder. A pin may depend on the pinner's
+//! session and may have an end, so pins of dead processes need no clean-up. A claim has a bounded
+//! number of pins. Revoking does not ask the pins, and leaves them for the next holder.
 
 use super::project::Json;
 use super::row::{ClaimHead, Dependent, PinRow, Purpose};
@@ -10,7 +11,7 @@ use crate::machine::{Batch, Stop};
 use crate::view::{Fault, View};
 use crate::{LeaseId, Rejection};
 
-/// How many may pin one claim: who asks for a claim is told of all.
+/// The most pins on one claim. All of them are in the answer to a claim.
 const MOST_PINS: u32 = 1_000;
 
 impl<V: View> Batch<'_, V> {
@@ -35,7 +36,7 @@ impl<V: View> Batch<'_, V> {
             0 => 0,
             millis => self.arm(Purpose::PinEnd { claim: claim.clone(), entity: entity.clone() }, *millis)?,
         };
-        self.depend(lease, &dependent);
+        self.depend(lease, &dependent, 0);
         self.put_row(keys::pin(claim, entity), &PinRow { reason: reason.clone(), lease, timer });
         self.show(keys::pin_key(claim, entity), Json::new().text("reason", reason).done(), lease);
         if changed {
@@ -55,7 +56,7 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::Unpinned { changed })
     }
 
-    /// The last pin that goes starts the holder's time anew.
+    /// Removing the last pin restarts the holder's time.
     pub(super) fn remove_pin(&mut self, claim: &Name, head: &mut ClaimHead, entity: &str) -> Result<bool, Fault> {
         let Some(row) = self.get_row::<PinRow>(&keys::pin(claim, entity))? else { return Ok(false) };
         self.delete_row(keys::pin(claim, entity));

@@ -1,8 +1,8 @@
-//! Projection: what the rows say, as ordinary keys under the reserved prefix.
+//! Projection of the rows into ordinary keys under the reserved prefix.
 //!
-//! Operations name the keys that they mean to be there or gone; at the end of the command each key is compared with what it is, and
-//! changed if it differs. So a key changes at most once in a revision, however often an operation changed its mind, and a command
-//! that changed nothing takes no revision.
+//! Operations record the keys that should exist or be deleted. At the end of the command each key
+//! is compared with its current value and changed if it differs. So a key changes at most once in a
+//! revision, and a command that changes nothing takes no revision.
 
 use crate::bounds::Budget;
 use crate::keys::{prefix_range, range_rows};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
-/// Projected keys as they shall be: a value with its lease, or gone.
+/// The intended projected keys: a value with its lease, or deleted.
 pub(crate) type Projected = BTreeMap<Vec<u8>, Option<(Vec<u8>, LeaseId)>>;
 
 impl<V: View> Batch<'_, V> {
@@ -26,7 +26,7 @@ impl<V: View> Batch<'_, V> {
         self.projected.insert(key, None);
     }
 
-    /// Brings the keys to what they shall be, in their order.
+    /// Changes the keys to their intended values, in key order.
     pub(crate) fn project(&mut self) -> Result<(), Fault> {
         for (key, wanted) in std::mem::take(&mut self.projected) {
             let target = self.target(&key)?;
@@ -41,13 +41,13 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Refuses a raw write of a reserved key.
+    /// Rejects a raw write of a reserved key.
     pub(crate) fn check_raw(&self, key: &[u8]) -> Result<(), Stop> {
         if coord::is_reserved(key) { Err(Rejection::Reserved.into()) } else { Ok(()) }
     }
 
-    /// Refuses a deletion that would remove a reserved key. A range that merely could contain one passes: "delete all" works as long as
-    /// nothing is coordinated.
+    /// Rejects a deletion that would remove a reserved key. A range that merely could contain one
+    /// passes, so "delete all" works while there are no elections, locks or claims.
     pub(crate) fn check_raw_range(&self, range: &KeyRange) -> Result<(), Stop> {
         if range.end.is_empty() {
             return if self.target(&range.key)?.current.is_some() { self.check_raw(&range.key) } else { Ok(()) };

@@ -1,7 +1,7 @@
-//! Reading elections, locks and claims: what services answer from, generic over any [`View`].
+//! Reads of elections, locks and claims for services, on any [`View`].
 //!
-//! Lists come in pages: `after` is the last one of the page before. Nothing here walks further than the page, except
-//! [`position`], [`lock_position`] and [`claim_position`], which count.
+//! Lists come in pages: `after` is the last item of the previous page. Only [`position`],
+//! [`lock_position`] and [`claim_position`] walk further than a page, because they count.
 
 use super::election;
 use super::row::{self, Candidate, ClaimHead, ClaimWaiter, LockHead, LockRequest, PinRow, TimerRow, must};
@@ -13,13 +13,13 @@ use bytes::Bytes;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElectionState {
     pub term: Term,
-    /// What changed last, whom it was about, and who led before if that changed.
+    /// The last change, its subject, and the previous leader if the leader changed.
     pub cause: Cause,
     pub subject: String,
     pub previous: Option<String>,
     pub reason: String,
     pub transfer_to: Option<String>,
-    /// Nobody is installed until a lock-delay is over.
+    /// No leader is installed until a lock-delay is over.
     pub delayed: bool,
 }
 
@@ -36,7 +36,7 @@ pub struct CandidateState {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockState {
-    /// What its holders hold it as.
+    /// The mode of its holders.
     pub mode: Option<LockMode>,
     pub used: u64,
     pub capacity: u32,
@@ -70,11 +70,11 @@ pub struct HolderState {
     pub instance: String,
     pub fence: i64,
     pub longest_ms: u64,
-    /// 0: it ran out while the claim was pinned.
+    /// 0 if the time ran out while the claim was pinned.
     pub timer: u64,
-    /// 0: taken without one.
+    /// 0 if taken without a session.
     pub session: LeaseId,
-    /// Its holder lets other instances have it too.
+    /// The holder allows other instances to share it.
     pub shared: bool,
 }
 
@@ -150,7 +150,7 @@ pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> 
     ids.into_iter().map(|id| must(candidate(view, name, &id)?, "a candidate")).collect()
 }
 
-/// Everybody who waits, in order.
+/// All waiting candidates, in order.
 pub fn line<V: View>(view: &V, name: &Name) -> Result<Vec<String>, Fault> {
     let mut ids = Vec::new();
     let Some(head) = election::head_of(view, name)?.filter(|head| head.waiting > 0) else { return Ok(ids) };
@@ -161,7 +161,7 @@ pub fn line<V: View>(view: &V, name: &Name) -> Result<Vec<String>, Fault> {
     Ok(ids)
 }
 
-/// How many stand before a candidate: 0 leads (or is the first to, while nobody leads).
+/// The number of candidates before this one. 0 leads, or is next if there is no leader.
 pub fn position<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<u64>, Fault> {
     let Some(head) = election::head_of(view, name)? else { return Ok(None) };
     let mut before = u64::from(head.leader.is_some());
@@ -195,7 +195,7 @@ fn names<V: View>(view: &V, kind: Kind, listing: &Listing) -> Result<Vec<Name>, 
         None => keys::heads(kind).all(),
     };
     if let Some(after) = &listing.after {
-        // The first row after that name's.
+        // The first row after that name's rows.
         from = from.max([keys::head(kind, after), vec![0]].concat());
     }
     let mut found = Vec::new();
@@ -225,12 +225,12 @@ pub fn request<V: View>(view: &V, fence: i64) -> Result<Option<RequestState>, Fa
     }))
 }
 
-/// Who holds a lock, by fence.
+/// The holders of a lock, by fence.
 pub fn lock_holders<V: View>(view: &V, name: &Name, after: i64, limit: usize) -> Result<Vec<RequestState>, Fault> {
     requests(view, (keys::grant(name, after.saturating_add(1)), keys::grants(name).all().1), limit)
 }
 
-/// Who waits for a lock, by fence, which is the order of the line.
+/// The waiters of a lock, by fence, which is the order of the line.
 pub fn lock_waiting<V: View>(view: &V, name: &Name, after: i64, limit: usize) -> Result<Vec<RequestState>, Fault> {
     let from = keys::turn(Kind::Lock, name, after.saturating_add(1).cast_unsigned());
     requests(view, (from, keys::line(Kind::Lock, name).all().1), limit)
@@ -248,7 +248,7 @@ fn requests<V: View>(view: &V, bounds: (Vec<u8>, Vec<u8>), limit: usize) -> Resu
     fences.into_iter().map(|fence| must(request(view, fence)?, "a request")).collect()
 }
 
-/// How many wait before a fence for a lock; `None` if it does not wait for it.
+/// The number of waiters before a fence; `None` if the fence does not wait for the lock.
 pub fn lock_position<V: View>(view: &V, name: &Name, fence: i64) -> Result<Option<u64>, Fault> {
     let (mut before, mut found) = (0, false);
     let Some(head) = row::get::<_, LockHead>(view, &keys::head(Kind::Lock, name))? else { return Ok(None) };
@@ -288,7 +288,7 @@ pub fn claim_waiting<V: View>(view: &V, name: &Name, after: u64, limit: usize) -
     Ok(found)
 }
 
-/// How many wait before a ticket for a claim; `None` if it does not wait.
+/// The number of waiters before a ticket; `None` if the ticket does not wait for the claim.
 pub fn claim_position<V: View>(view: &V, name: &Name, ticket: u64) -> Result<Option<u64>, Fault> {
     let (mut before, mut found) = (0, false);
     let Some(head) = row::get::<_, ClaimHead>(view, &keys::head(Kind::Claim, name))? else { return Ok(None) };
@@ -317,7 +317,7 @@ pub fn limits<V: View>(view: &V, namespace: &str) -> Result<Limits, Fault> {
     Ok(row::get(view, &keys::limits(namespace))?.unwrap_or_default())
 }
 
-/// All timers, by id: what a new leader arms, each for its whole time.
+/// All timers, by id. A new leader arms each for its whole time.
 pub fn timers<V: View>(view: &V) -> Result<Vec<TimerState>, Fault> {
     let mut found = Vec::new();
     row::each(view, keys::timers().all(), |key, timer: TimerRow| {

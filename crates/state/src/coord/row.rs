@@ -1,15 +1,16 @@
 //! The rows of elections, locks and claims.
 //!
-//! A head says who leads or holds and how many wait; each that waits has a row of its own, and one in the line. The leader of an election
-//! stands in the head and not in the line: nowhere is it said twice.
+//! A head contains the leader or holder and the number of waiters. Each waiter has its own row and
+//! a row in the line. The leader of an election is in the head and not in the line, so no fact is
+//! stored twice.
 
 use super::field::{self, Field, choices, fields};
-use super::{Limits, LockMode, LockPart, Name};
+use super::{Limits, LockMode, LockPart, Name, keys};
 use crate::LeaseId;
 use crate::view::{Fault, Step, Table, View};
 use bytes::Bytes;
 
-/// Why a leader or holder came or went.
+/// The cause of a change of leader or holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
     #[default]
@@ -17,7 +18,7 @@ pub enum Cause {
     Left,
     /// The lease ran out.
     Expired,
-    /// The lease was given back.
+    /// The lease was revoked.
     SessionClosed,
     Evicted,
     Anointed,
@@ -92,7 +93,7 @@ impl Cause {
         Cause::ALL.into_iter().find(|cause| cause.word() == word)
     }
 
-    /// The holder did not give up what it held: others may have to be protected from what it still does.
+    /// The holder did not release by itself, so others may need protection from its remaining work.
     pub(crate) fn is_abnormal(self) -> bool {
         matches!(self, Cause::Expired | Cause::Evicted | Cause::HoldEnded)
     }
@@ -110,26 +111,27 @@ impl Field for Cause {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ElectionHead {
-    /// Kept when the leader goes.
+    /// Kept when the leader ends.
     pub(crate) term_id: i64,
     pub(crate) seq: u64,
     pub(crate) leader: Option<String>,
-    /// Beside the leader.
+    /// Waiting candidates, without the leader.
     pub(crate) waiting: u32,
-    /// What the next to enter gets; rises only.
+    /// The rank of the next candidate; only rises.
     pub(crate) next_rank: i64,
-    /// The revision of the last change that was projected, and what it was.
+    /// The revision of the last projected change, and its cause.
     pub(crate) changed: i64,
     pub(crate) cause: Cause,
     pub(crate) subject: String,
-    /// Who led before, if that change was one of leader.
+    /// The previous leader, if that change was a change of leader.
     pub(crate) previous: Option<String>,
     pub(crate) reason: String,
     pub(crate) transfer: Option<PendingTransfer>,
-    /// While not 0 nobody is installed.
+    /// While not 0, no leader is installed.
     pub(crate) delay_timer: u64,
     pub(crate) hold_timer: u64,
-    /// While anybody waits nobody stands before this place: to look for the first from here passes over no rows of those who did.
+    /// No waiting candidate is before this place. The search for the first starts here and skips
+    /// earlier tombstones.
     pub(crate) first: Place,
 }
 
@@ -140,7 +142,7 @@ pub(crate) struct PendingTransfer {
     pub(crate) force: bool,
 }
 
-/// Where in line: the higher class first, then the lower rank.
+/// A place in line: higher class first, then lower rank.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) class: i64,
@@ -158,9 +160,9 @@ pub(crate) struct Candidate {
     pub(crate) instance: String,
     pub(crate) lease: LeaseId,
     pub(crate) priority: i64,
-    /// Of a leader: where it stood last.
+    /// For a leader: its last place in line.
     pub(crate) place: Place,
-    /// The revision that it entered at.
+    /// The revision at which it entered.
     pub(crate) joined: i64,
     pub(crate) value: Bytes,
     pub(crate) labels: Vec<(String, String)>,
@@ -170,22 +172,23 @@ pub(crate) struct Candidate {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LockHead {
-    /// What those who hold it hold it as; of permits the capacity.
+    /// The mode of the holders; for permits with the capacity.
     pub(crate) mode: Option<LockMode>,
     /// Permits in use.
     pub(crate) used: u64,
     pub(crate) holders: u32,
     pub(crate) waiting: u32,
     pub(crate) delay_timer: u64,
-    /// Of a semaphore, as long as the head exists.
+    /// For a semaphore: fixed while the head exists.
     pub(crate) capacity: u32,
-    /// The fence that ended last.
+    /// The last fence that ended.
     pub(crate) last: i64,
-    /// Nobody in line has a smaller fence: to look for the first from here passes over no rows of those who were.
+    /// No waiter has a smaller fence. The search for the first starts here and skips earlier
+    /// tombstones.
     pub(crate) first: i64,
 }
 
-/// What was asked for under one fence, of one lock or of several.
+/// The request under one fence, for one lock or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LockRequest {
     pub(crate) lease: LeaseId,
@@ -195,12 +198,10 @@ pub(crate) struct LockRequest {
     pub(crate) held_since: i64,
     pub(crate) lock_delay_ms: u64,
     pub(crate) max_hold_ms: u64,
-    /// Ends the hold, or the wait.
+    /// The timer that ends the hold or the wait.
     pub(crate) timer: u64,
-    /// Who asked for it and has not given up, in the order in which they came; 0 for one too many.
-    pub(crate) attempts: Vec<u64>,
-    /// The attempt that it is found again by; 0 if by a dedupe id.
-    pub(crate) asked: u64,
+    /// The attempt that finds it again; 0 if a dedupe id does.
+    pub(crate) found_by: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -210,9 +211,9 @@ pub(crate) struct ClaimHead {
     pub(crate) pins: u32,
     /// The revision of the last change of holder, line or pins.
     pub(crate) changed: i64,
-    /// Who held it before.
+    /// The previous holder.
     pub(crate) previous: String,
-    /// Nobody in line has a smaller ticket.
+    /// No waiter has a smaller ticket.
     pub(crate) first: u64,
 }
 
@@ -223,15 +224,15 @@ pub(crate) struct Tenure {
     pub(crate) fence: i64,
     /// The longest duration promised in this tenure.
     pub(crate) longest_ms: u64,
-    /// 0: it ran out while the claim was pinned.
+    /// 0 if it ran out while the claim was pinned.
     pub(crate) timer: u64,
-    /// Whose it is, beside the instance; 0: taken without one. The tenure does not end with it.
+    /// The session of the holder; 0 if taken without one. The tenure does not end with the session.
     pub(crate) session: LeaseId,
-    /// Its holder lets other instances have it too.
+    /// The holder allows other instances to share it.
     pub(crate) shared: bool,
 }
 
-/// Who waits for a claim.
+/// A waiter for a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClaimWaiter {
     pub(crate) holder: String,
@@ -239,7 +240,7 @@ pub(crate) struct ClaimWaiter {
     pub(crate) duration_ms: u64,
     pub(crate) lease: LeaseId,
     pub(crate) timer: u64,
-    /// As of the tenure that it is to become.
+    /// As in the tenure that it will become.
     pub(crate) shared: bool,
 }
 
@@ -250,7 +251,7 @@ pub(crate) struct PinRow {
     pub(crate) timer: u64,
 }
 
-/// What ends with a session.
+/// Things that end with a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dependent {
     Candidate { election: Name, id: String },
@@ -259,7 +260,14 @@ pub(crate) enum Dependent {
     Pin { claim: Name, entity: String },
 }
 
-/// What a timer is for.
+impl Dependent {
+    /// The row that says so: also the ledger's ([`crate::attempt`]).
+    pub(crate) fn row(&self, lease: LeaseId) -> Vec<u8> {
+        keys::dependent(lease, &field::encode(self))
+    }
+}
+
+/// The purpose of a timer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     ElectionDelay { election: Name },
@@ -303,7 +311,7 @@ fields!(Place { class, rank });
 fields!(Candidate { instance, lease, priority, place, joined, value, labels, lock_delay_ms, max_hold_ms });
 fields!(LockHead { mode, used, holders, waiting, delay_timer, capacity, last, first });
 fields!(LockPart { lock, mode });
-fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, attempts, asked });
+fields!(LockRequest { lease, owner, parts, held_since, lock_delay_ms, max_hold_ms, timer, found_by });
 fields!(ClaimHead { tenure, waiting, pins, changed, previous, first });
 fields!(Tenure { holder, instance, fence, longest_ms, timer, session, shared });
 fields!(ClaimWaiter { holder, instance, duration_ms, lease, timer, shared });
@@ -357,7 +365,7 @@ pub(crate) fn get<V: View, T: Field>(view: &V, key: &[u8]) -> Result<Option<T>, 
     view.get(Table::Coord, key)?.map(|row| field::decode(&row)).transpose()
 }
 
-/// Shows the rows of a range until told to stop.
+/// Visits the rows of a range until the visitor stops.
 pub(crate) fn each<V: View, T: Field>(
     view: &V,
     (from, below): (Vec<u8>, Vec<u8>),
@@ -366,7 +374,7 @@ pub(crate) fn each<V: View, T: Field>(
     view.scan(Table::Coord, &from, &below, &mut |key, row| visit(key, field::decode(row)?))
 }
 
-/// A row that another row says is there.
+/// A row that must exist because another row refers to it.
 pub(crate) fn must<T>(row: Option<T>, what: &str) -> Result<T, Fault> {
     row.ok_or_else(|| Fault::Corrupt(format!("the row of {what} is missing in the table coord")))
 }

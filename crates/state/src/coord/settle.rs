@@ -1,13 +1,15 @@
-//! What ends by itself: sessions and timers, gathered first and settled together.
+//! Ends of sessions and timers: collected first and settled together.
 //!
-//! One command may end many leases and timers. Everything that they touch is collected, and then each election, each lock and each
-//! claim is edited once, in the order of the names: the result does not depend on the order in which the leases were named.
+//! One command may end many leases and timers. Everything that they affect is collected. Then each
+//! election, lock and claim is changed once, in the order of the names, so the result does not
+//! depend on the order of the leases.
 
 use super::field;
 use super::keys;
 use super::row::{Cause, Dependent};
 use super::{Kind, Name};
 use crate::LeaseId;
+use crate::attempt::PlaceRow;
 use crate::machine::Batch;
 use crate::view::{Fault, Step, Table, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +49,7 @@ impl Due {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Collects what depends on a lease that ends, and forgets what was remembered for its session.
+    /// Collects everything that depends on an ended lease, and deletes the memory of its session.
     pub(crate) fn session_ends(&mut self, lease: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
         let (from, below) = keys::session(lease).all();
         let mut rows = Vec::new();
@@ -85,15 +87,16 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent) {
+    /// Something was made that ends with a session. `attempt`: the one that asked for it, or 0.
+    pub(super) fn depend(&mut self, lease: LeaseId, dependent: &Dependent, attempt: u64) {
         if lease != 0 {
-            self.put_row(keys::dependent(lease, &field::encode(dependent)), &());
+            self.attempt_made(PlaceRow::of_dependent(lease, dependent), attempt);
         }
     }
 
     pub(super) fn free(&mut self, lease: LeaseId, dependent: &Dependent) {
         if lease != 0 {
-            self.delete_row(keys::dependent(lease, &field::encode(dependent)));
+            self.delete_row(dependent.row(lease));
         }
     }
 

@@ -1,9 +1,9 @@
-//! Projected keys, read back: which election, lock or claim a key speaks of, and of what in it.
+//! Parses projected keys: the election, lock or claim of a key, and the part of it.
 
 use super::Name;
 use super::keys::{self, projected};
 
-/// What a projected key stands for.
+/// The meaning of a projected key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
     Term { election: Name },
@@ -20,7 +20,7 @@ pub enum Shown {
 }
 
 impl Shown {
-    /// `None`: not a key that is projected.
+    /// `None` if the key is not a projected key.
     pub fn parse(key: &[u8]) -> Option<Shown> {
         let rest = std::str::from_utf8(key.strip_prefix(keys::RESERVED)?).ok()?;
         let parts: Vec<String> = rest.split('/').map(unescape).collect::<Option<_>>()?;
@@ -70,7 +70,7 @@ fn all(sort: &str, name: &Name, rest: &[&str]) -> Vec<u8> {
     projected(sort, &[&[name.namespace.as_str(), name.name.as_str()], rest, &[""]].concat())
 }
 
-/// What all keys of an election begin with, and no others.
+/// The prefix of exactly the keys of an election.
 pub fn election_prefix(election: &Name) -> Vec<u8> {
     all("e", election, &[])
 }
@@ -79,17 +79,17 @@ pub fn lock_prefix(lock: &Name) -> Vec<u8> {
     all("l", lock, &[])
 }
 
-/// The keys of those who wait for a lock: in the order of the line.
+/// The prefix of the waiters of a lock, in the order of the line.
 pub fn lock_waiters_prefix(lock: &Name) -> Vec<u8> {
     all("l", lock, &["q"])
 }
 
-/// All keys of a claim but its pins.
+/// The prefix of all keys of a claim except its pins.
 pub fn claim_prefix(claim: &Name) -> Vec<u8> {
     all("c", claim, &[])
 }
 
-/// The keys of a claim's tenures: of the one that there is, and of those that were.
+/// The prefix of the keys of a claim's tenures, current and past.
 pub fn tenures_prefix(claim: &Name) -> Vec<u8> {
     all("c", claim, &["tenure"])
 }

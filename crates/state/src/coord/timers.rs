@@ -1,7 +1,8 @@
-//! Timers: what needs a clock, said in rows and ended by commands.
+//! Timers: deadlines as rows, ended by commands.
 //!
-//! 1. An id is given once. Whoever no longer means a timer deletes its row; a command that names it then has no effect.
-//! 2. A new leader arms all timers that have rows, each for its whole time: nothing ends earlier than it was promised.
+//! 1. An id is used once. To disarm a timer its row is deleted; a later command with its id has no
+//!    effect.
+//! 2. A new leader arms all timers that have rows, each for its whole time, so nothing ends early.
 
 use super::keys;
 use super::row::{self, Purpose, TimerRow};
@@ -12,7 +13,7 @@ use crate::view::{Fault, Table, View};
 use crate::{Rejection, Response};
 
 impl<V: View> Batch<'_, V> {
-    /// A number that was not given before.
+    /// A number that was never used before.
     pub(super) fn next_id(&mut self) -> Result<u64, Fault> {
         let id = self.get_row::<u64>(keys::LAST_ID)?.unwrap_or(0) + 1;
         self.put_row(keys::LAST_ID.to_vec(), &id);
@@ -26,7 +27,7 @@ impl<V: View> Batch<'_, V> {
         Ok(id)
     }
 
-    /// 0 is no timer, and one that ran out is disarmed already.
+    /// 0 is no timer. A timer that ran out is disarmed already.
     pub(super) fn disarm(&mut self, id: u64) -> Result<(), Fault> {
         if id != 0 && self.rows.get(Table::Coord, &keys::timer(id))?.is_some() {
             self.delete_row(keys::timer(id));
@@ -73,7 +74,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Nobody of that name may come back before the time is over. A ban that stands is replaced.
+    /// Keeps a name from entering again before the time is over. Replaces an existing ban.
     pub(super) fn ban(&mut self, kind: super::Kind, name: &super::Name, who: &str, millis: u64) -> Result<(), Fault> {
         if millis == 0 {
             return Ok(());

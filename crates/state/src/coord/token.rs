@@ -1,8 +1,10 @@
-//! Tokens: compares that hold exactly as long as a tenure lasts, for any transaction of any etcd client.
+//! Tokens: compares that are true exactly while a tenure lasts, for transactions of any etcd
+//! client.
 //!
-//! A tenure has a key of its own, made when it begins and never made again. So the compare "this key was created by that revision" is
-//! true from the grant to the end, whatever is proclaimed or extended in between, and false for ever after; also if the same holder
-//! comes to hold again. Resources outside the store compare fences: the larger one is the later.
+//! A tenure has its own key, created when it begins and never again. So the compare "this key was
+//! created at that revision" is true from the grant to the end, also after proclaims and
+//! extensions, and false for ever after, even if the same holder gets a new tenure. Resources
+//! outside the store compare fences: the larger one is later.
 
 use super::keys;
 use super::{LockPart, Name, Token};
@@ -17,12 +19,13 @@ fn created(key: Vec<u8>, revision: i64) -> Compare {
     }
 }
 
-/// Of who leads the term.
+/// The token of the leader of a term.
 pub fn leadership(election: &Name, term_id: i64) -> Token {
     Token { fence: term_id, guards: vec![created(keys::leader_key(election, term_id), term_id)] }
 }
 
-/// Of who holds these locks under a fence, granted by revision `held_since`: one compare a lock.
+/// The token of the holder of these locks under a fence, granted at revision `held_since`: one
+/// compare per lock.
 pub fn locks(parts: &[LockPart], fence: i64, held_since: i64) -> Token {
     let guards = parts.iter().map(|part| created(keys::lock_holder_key(&part.lock, fence), held_since));
     Token { fence, guards: guards.collect() }
@@ -32,7 +35,7 @@ pub fn tenure(claim: &Name, fence: i64) -> Token {
     Token { fence, guards: vec![created(keys::tenure_key(claim, fence), fence)] }
 }
 
-/// Juju's of 2015: holds whenever that holder holds, also in a later tenure.
+/// As in Juju of 2015: true whenever that holder holds the claim, also in a later tenure.
 pub fn holder(claim: &Name, holder: &str) -> Compare {
     Compare {
         range: KeyRange { key: keys::claim_holder_key(claim).into(), end: Bytes::new() },
@@ -41,7 +44,7 @@ pub fn holder(claim: &Name, holder: &str) -> Compare {
     }
 }
 
-/// "I am still a candidate."
+/// True while the candidate is in the election.
 pub fn candidacy(election: &Name, candidate: &str) -> Compare {
     Compare {
         range: KeyRange { key: keys::candidate_key(election, candidate).into(), end: Bytes::new() },
@@ -50,7 +53,7 @@ pub fn candidacy(election: &Name, candidate: &str) -> Compare {
     }
 }
 
-/// "Nobody leads."
+/// True while the election has no leader.
 pub fn vacancy(election: &Name) -> Compare {
     let range = crate::keys::prefix_range(&keys::leader_prefix(election));
     Compare { range, relation: Relation::Equal, target: Target::Version(0) }

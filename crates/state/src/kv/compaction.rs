@@ -1,6 +1,8 @@
-//! Compaction in `apply` is one number: what it makes unreadable at once is removed later (see [`crate::sweep`]).
+//! Compaction in `apply` sets one number. The rows that become unreadable are removed later (see
+//! [`crate::sweep`]).
 //!
-//! The compacted revision starts at -1, below every revision, so that compacting at 0 is legal once, as in etcd.
+//! The compacted revision starts at -1, below every revision, so that compacting at 0 is legal
+//! once, as in etcd.
 
 use crate::machine::{Batch, Stop};
 use crate::view::View;

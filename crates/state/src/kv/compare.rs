@@ -1,9 +1,7 @@
 //! The conditions of transactions.
 
-use super::range;
 use crate::keys;
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::record::Record;
 use crate::scan;
 use crate::view::View;
@@ -13,17 +11,12 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 impl<V: View> Batch<'_, V> {
-    /// Whether every key of the compare's range satisfies it, as of now. A range without keys
-    /// counts as one missing key.
+    /// Whether every key in the compare's range satisfies it now. An empty range counts as one
+    /// missing key.
     pub(super) fn holds(&self, compare: &Compare) -> Result<bool, Stop> {
         let relates = |mod_revision: i64, record: Option<&Record<'_>>| relates(compare, mod_revision, record);
         if compare.range.end.is_empty() {
             let key = &compare.range.key;
-            if mutant!("stale-compare") {
-                let before = range::find_version(&self.rows, key, self.machine.revision - 1)?;
-                let record = before.as_ref().map(|version| version.head().record(&version.value));
-                return Ok(relates(before.as_ref().map_or(0, |version| version.mod_revision), record.as_ref()));
-            }
             let target = self.target(key)?;
             let Some(head) = target.current else { return Ok(relates(0, None)) };
             let value = if matches!(compare.target, Target::Value(_)) { self.value_of(&target)? } else { Bytes::new() };
@@ -46,8 +39,8 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// Whether one key satisfies a compare. A missing key counts as zero everywhere, but has no value:
-/// every compare of its value fails.
+/// Whether one key satisfies a compare. For a missing key all numbers are zero, and every compare
+/// of its value fails.
 fn relates(compare: &Compare, mod_revision: i64, record: Option<&Record<'_>>) -> bool {
     let number = |of: fn(&Record<'_>) -> i64| record.map_or(0, of);
     let ordering = match &compare.target {

@@ -13,14 +13,16 @@ use crate::{RangeQuery, Rejection};
 pub struct KvHash {
     pub hash: u32,
     pub compacted: i64,
-    /// What was hashed up to.
+    /// The last revision that is hashed.
     pub revision: i64,
 }
 
-/// A hash of what can be read between the compacted revision and `revision` (0: the current one), for comparing members.
+/// A hash of everything readable between the compacted revision and `revision` (0: the current
+/// one), for comparing members.
 ///
-/// It covers every version made after the compacted revision and, of each key, the version that is readable at it; not the rows
-/// that a sweep has yet to remove, so members agree however far theirs has come.
+/// It covers every version made after the compacted revision and, of each key, the version readable
+/// at it. It does not cover rows that a sweep has yet to remove, so the progress of sweeps does not
+/// matter.
 pub fn hash_kv<V: View>(view: &V, revision: i64, bounds: Bounds) -> Result<Result<KvHash, Rejection>, Fault> {
     let Bounds { current, compacted } = bounds;
     let query = RangeQuery { revision, ..RangeQuery::default() };
@@ -54,7 +56,7 @@ pub fn hash_kv<V: View>(view: &V, revision: i64, bounds: Bounds) -> Result<Resul
     Ok(Ok(KvHash { hash: digest.fold(), compacted, revision }))
 }
 
-/// Flags other than the tombstone stay out: a mark may be set without a new revision.
+/// Only the tombstone flag is hashed: other flags may be set without a new revision.
 fn hash_version(digest: &mut Digest, prefix: &[u8], mod_revision: i64, record: Record<'_>) {
     digest.bytes(prefix);
     digest.number(mod_revision);

@@ -1,4 +1,4 @@
-//! Reading history: the events of a span of revisions, for watchers that catch up.
+//! Reads history: the events of a range of revisions, for watchers that catch up.
 
 use crate::keys;
 use crate::member;
@@ -7,23 +7,25 @@ use crate::view::{Fault, Step, Table, View};
 use crate::{Event, EventKind, KeyValue};
 use bytes::Bytes;
 
-/// How much history is read at once: whole revisions, up to the one that reaches either figure.
+/// Bounds of one read of history: whole revisions, up to the one that reaches either bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portion {
     pub events: usize,
     /// Of keys and values.
     pub bytes: usize,
-    /// A revision that goes on after a figure is reached is left out, not read to its end; there may be nothing at all then. So what is
-    /// read has a bound, however large a revision is.
+    /// Omits a revision that exceeds a bound, instead of reading it to its end. The result may be
+    /// empty then, but a read is bounded however large a revision is.
     pub strict: bool,
 }
 
-/// The events of the revisions `from..=to`, in whole revisions, about `limit` of them, and the revision to ask for next.
+/// About `limit` events of the revisions `from..=to`, in whole revisions, and the next revision to
+/// read.
 pub fn history<V: View>(view: &V, from: i64, to: i64, limit: usize) -> Result<(Vec<Event>, i64), Fault> {
     history_portion(view, from, to, Portion { events: limit, bytes: usize::MAX, strict: false })
 }
 
-/// The same, as much as `portion` says. The revision to ask for next is `from` itself if a strict portion leaves that out already.
+/// The same within the bounds of `portion`. The next revision is `from` itself if a strict portion
+/// omits that one.
 pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) -> Result<(Vec<Event>, i64), Fault> {
     let Portion { bytes: most_bytes, strict, .. } = portion;
     let (changes, mut next) = changes(view, from, to, portion)?;
@@ -41,7 +43,8 @@ pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) 
                 bytes += event.kv.key.len() + event.kv.value.len();
                 events.push(event);
             }
-            // Compacted after the caller looked, and already swept: not an event that it can still be owed.
+            // Compacted after the caller's check, and already swept: the caller is not entitled to
+            // this event any more.
             None if revision < member::meta(view)?.compacted => {}
             None => return Err(Fault::Corrupt(format!("revision {revision} has a change without a version"))),
         }
@@ -50,7 +53,8 @@ pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) 
     Ok((events, next))
 }
 
-/// The keys that changed in a portion's number of events, each with its revision, and the revision that comes next.
+/// The changed keys with their revisions, within the portion's number of events, and the next
+/// revision.
 fn changes<V: View>(view: &V, from: i64, to: i64, portion: Portion) -> Result<(Vec<(i64, Bytes)>, i64), Fault> {
     let mut changes: Vec<(i64, Bytes)> = Vec::new();
     let mut next = to.saturating_add(1);
@@ -83,7 +87,8 @@ mod tests {
     use super::*;
     use crate::{Command, Machine, MemoryView, Op, Position, Put, Txn};
 
-    /// From revision 2 on: one of two keys, one of three, one of one; every value has ten bytes and every key one.
+    /// From revision 2 on: one of two keys, one of three, one of one; every value has ten bytes and
+    /// every key one.
     fn store() -> MemoryView {
         let mut view = MemoryView::new();
         let mut machine = Machine::load(&view).unwrap();

@@ -2,8 +2,8 @@
 //!
 //! [`range`] answers queries against any view and [`page`] answers them in pieces; [`history`] and
 //! [`hash`] read changes; [`write`] changes keys; [`txn`] combines reads and writes, with
-//! [`compare`] for its conditions; [`limit`] bounds what one command may do; [`compaction`] makes old
-//! versions unreadable.
+//! [`compare`] for its conditions; [`limit`] bounds what one command may do; [`compaction`] makes
+//! old versions unreadable.
 
 mod compaction;
 mod compare;

@@ -1,4 +1,4 @@
-//! A part of a range, for readers that go through it piece by piece and must not walk the rest each time.
+//! Pages of a range, for readers that process it piece by piece without walking the rest each time.
 
 use super::range::walk_revision;
 use crate::bounds::{Bounds, Budget};
@@ -9,12 +9,12 @@ use crate::{KeyValue, RangeQuery, Rejection};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-/// A part of a range, and the key that the next part begins with, if there is one.
+/// A page, and the first key of the next page if there is one.
 pub type Page = (Vec<KeyValue>, Option<Bytes>);
 
-/// The first keys of a range and the key that comes next. A page has at least one key, at most
-/// `limit`, and stops once it holds `max_bytes`. It ignores orders, filters and the limit of the
-/// query, and counts nothing beyond.
+/// The first page of a range and the next key. A page has at least one key and at most `limit`, and
+/// ends once it holds `max_bytes`. It ignores orders, filters and the limit of the query, and does
+/// not count the rest.
 pub fn page<V: View>(
     view: &V,
     query: &RangeQuery,

@@ -1,9 +1,9 @@
 //! Answering a range query: the keys alive at one revision, filtered, sorted, cut.
 //!
-//! 1. `count` is the number of keys in the range, whatever filters and limit leave of them; so the whole range is always walked: where
-//!    keys need only be counted, by the table of living keys, which is shorter.
-//! 2. Filters come first, then the order, then the limit. `more` tells that the limit left something out.
-//! 3. Ties of an order stand in key order.
+//! 1. `count` is the number of keys in the range before filters and limit, so the whole range is
+//!    always walked. Where keys are only counted, the shorter table of living keys is used.
+//! 2. Filters come first, then the order, then the limit. `more` is set if the limit cut keys off.
+//! 3. Ties of an order are in key order.
 
 use crate::bounds::{Bounds, Budget, ReadStop};
 use crate::keys::{self, KeyRows};
@@ -31,7 +31,8 @@ pub(crate) fn find_version<V: View>(view: &V, key: &[u8], revision: i64) -> Resu
     Ok(version.filter(|version| !version.is_tombstone()))
 }
 
-/// The revision a query reads at. Not positive means now; inside a transaction, where only 0 does, the check comes before.
+/// The revision that a query reads at. Zero or negative means now. (Inside a transaction only 0
+/// does; that is checked before.)
 pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
     match query.revision {
         ..=0 => Ok(bounds.current),
@@ -41,7 +42,7 @@ pub(crate) fn revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Reject
     }
 }
 
-/// The same for walks: a read at the current revision reads the present, where deleted keys cost
+/// The same for walks: a read at the current revision walks the present, where deleted keys cost
 /// nothing.
 pub(super) fn walk_revision(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
     revision(query, bounds).map(|revision| if revision == bounds.current { PRESENT } else { revision })
@@ -58,7 +59,7 @@ pub fn range<V: View>(
     range_within(view, query, bounds, &Budget::new(budget))
 }
 
-/// The same, as a part of a larger read that has one budget for all of its parts.
+/// The same as a part of a larger read with a shared budget.
 pub(super) fn range_within<V: View>(
     view: &V,
     query: &RangeQuery,
@@ -71,14 +72,14 @@ pub(super) fn range_within<V: View>(
     };
     if query.range.end.is_empty() {
         let found = single(view, query, revision)?;
-        // In a transaction there may be many.
+        // A transaction may contain many such reads.
         let within_budget = budget.spend(found.kvs.first().map_or(0, |kv| kv.value.len()));
         return Ok(if within_budget { Ok(found) } else { Err(ReadStop::OverBudget) });
     }
     let mut answer = Answer::new(query);
     if let Some((from, below)) = keys::range_rows(&query.range) {
         let countable = revision == PRESENT && answer.counts_all();
-        // Where the rest begins, which is only counted.
+        // The start of the rest, which is only counted.
         let mut rest = (countable && answer.is_full()).then(|| from.clone());
         let done = rest.is_some()
             || scan::alive(view, (&from, &below), revision, budget, |found| {
@@ -124,9 +125,9 @@ fn passes(query: &RangeQuery, mod_revision: i64, create_revision: i64) -> bool {
 /// The answer as it grows.
 struct Answer<'q> {
     query: &'q RangeQuery,
-    /// How many to give; the rest is only counted.
+    /// The number of keys to return; the rest is only counted.
     limit: usize,
-    /// `None`: as the keys come.
+    /// `None`: key order.
     order: Option<Order>,
     kvs: Vec<KeyValue>,
     count: i64,
@@ -144,7 +145,7 @@ impl<'q> Answer<'q> {
         Answer { query, limit, order, kvs: Vec::new(), count: 0, passed: 0 }
     }
 
-    /// Whether each key counts, without a look at its record.
+    /// Whether every key counts, without reading its record.
     fn counts_all(&self) -> bool {
         let RangeQuery { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } =
             self.query;
@@ -152,7 +153,7 @@ impl<'q> Answer<'q> {
         self.query.count_only || (self.order.is_none() && filters.iter().all(|bound| **bound == 0))
     }
 
-    /// Whether it gives no more keys.
+    /// Whether no more keys are returned.
     fn is_full(&self) -> bool {
         self.query.count_only || self.kvs.len() >= self.limit
     }
@@ -175,14 +176,15 @@ impl<'q> Answer<'q> {
         }
         let with_value = !self.query.keys_only || self.query.sort_by == SortBy::Value;
         self.kvs.push(record.to_kv(prefix, mod_revision, with_value)?);
-        // A sorted query with a limit holds a few times the limit, not the range.
+        // A sorted query with a limit keeps a few times the limit in memory, not the range.
         if self.order.is_some() && self.kvs.len() > self.limit.saturating_mul(2).saturating_add(64) {
             self.cut();
         }
         Ok(())
     }
 
-    /// Sorts what there is and drops what cannot be in the answer any more. Stable, so that later keys stay behind earlier ones.
+    /// Sorts the keys and drops those that cannot be in the answer. The sort is stable, so later
+    /// keys stay behind earlier ones.
     fn cut(&mut self) {
         let Some(order) = self.order else { return };
         let by = self.query.sort_by;

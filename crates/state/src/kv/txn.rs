@@ -1,9 +1,11 @@
 //! Transactions: decide, check, execute.
 //!
-//! 1. *Decide*: all compares of the nested tree, as far as it is reached, see the state before the transaction.
-//! 2. *Check*: whatever can refuse an operation on the decided path is looked at before anything is written. Ranges are checked
-//!    here too, because a member that answers nobody does not execute them and must refuse all the same.
-//! 3. *Execute*: operations in order, each seeing those before it. Nothing can fail here but the disk.
+//! 1. *Decide*: all compares of the nested tree that are reached see the state before the
+//!    transaction.
+//! 2. *Check*: every reason to reject an operation on the decided path is checked before anything
+//!    is written. Ranges are checked here too, because a member without a waiting caller does not
+//!    execute them and must reject all the same.
+//! 3. *Execute*: operations in order, each seeing those before it. Only the disk can fail here.
 
 use super::range;
 use crate::bounds::{Bounds, Budget, ReadStop};
@@ -12,12 +14,12 @@ use crate::scan::PRESENT;
 use crate::view::{Fault, View};
 use crate::{Op, OpResult, OpResultKind, RangeQuery, RangeResult, Rejection, Txn, TxnResult};
 
-/// Which branches are taken: of the transaction itself, then of those nested in that branch, in order.
+/// The branches taken: of the transaction itself, then of those nested in that branch, in order.
 type Path<'p> = std::slice::Iter<'p, bool>;
 
-/// Answers a transaction for which [`Txn::only_reads`] holds, without the log: as of the view's
-/// revision, by the code that decides all transactions. `budget` is the number of rows that all its
-/// parts together may visit; `None` is no bound.
+/// Answers a transaction with [`Txn::only_reads`] without the log, at the view's revision, with the
+/// same code as all transactions. `budget` is the number of rows that all its parts together may
+/// visit; `None` is no bound.
 pub fn read_txn<V: View>(
     view: &V,
     txn: &Txn,
@@ -27,7 +29,7 @@ pub fn read_txn<V: View>(
     let mut machine = Machine::at(bounds);
     let mut batch = machine.begin(view);
     batch.reads = Budget::new(budget);
-    // The limit is for what every member must do.
+    // The limit is only for commands in the log.
     batch.keys_left.set(usize::MAX);
     let result = if txn.only_reads() { batch.txn(txn) } else { Err(Rejection::Malformed.into()) };
     match result {
@@ -104,7 +106,7 @@ impl<V: View> Batch<'_, V> {
         Ok(TxnResult { succeeded, responses })
     }
 
-    /// A range inside the transaction: it sees what the operations before it did.
+    /// A range inside the transaction sees the operations before it.
     fn range_here(&self, query: &RangeQuery) -> Result<RangeResult, Stop> {
         if !self.answer {
             return Ok(RangeResult::default());
@@ -121,7 +123,7 @@ fn next(path: &mut Path<'_>) -> bool {
     *path.next().expect("every transaction on the path was decided")
 }
 
-/// The revision to read at. Unlike outside, a negative one is an old one here.
+/// The revision to read at. Inside a transaction a negative revision counts as an old one.
 fn check_range(query: &RangeQuery, bounds: Bounds) -> Result<i64, Rejection> {
     if query.revision < 0 {
         return Err(Rejection::Compacted { compacted: bounds.compacted });

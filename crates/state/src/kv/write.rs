@@ -1,10 +1,10 @@
-//! Changing keys: Put and DeleteRange, and the two primitives that every other command changes keys with.
+//! Changes of keys: Put and DeleteRange, and the two primitives that every other command uses.
 //!
-//! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv, rev, live and queue rows and of attachments, and the only
-//!    source of events: they cannot part ways.
-//!    They, and [`Batch::mark_lock`], tell the cache of heads what they wrote.
-//! 2. A key changes at most once in a revision (conversion refuses transactions that would). Should one get here all the same, the
-//!    later change replaces the earlier one, on every member alike.
+//! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv, rev, live and queue rows
+//!    and of attachments, and the only source of events, so these cannot diverge. They and
+//!    [`Batch::mark_lock`] update the cache of key metadata.
+//! 2. A key changes at most once in a revision (conversion refuses other transactions). If such a
+//!    transaction reached apply, the later change would replace the earlier one on every member.
 
 use super::limit::MOST_KEYS;
 use crate::bounds::Budget;
@@ -19,7 +19,7 @@ use crate::{DeleteRange, Deleted, KeyRange, KeyValue, LeaseId, Put, Rejection, R
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-/// A key to be changed: where its rows are, and its newest version if it is alive.
+/// A key to be changed: its row prefix, and its newest version if it is alive.
 pub(crate) struct Target<'k> {
     pub(crate) key: &'k [u8],
     rows: KeyRows,
@@ -27,7 +27,7 @@ pub(crate) struct Target<'k> {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Looks a key up once, for everything that follows.
+    /// Looks up a key once, for all following steps.
     pub(crate) fn target<'k>(&self, key: &'k [u8]) -> Result<Target<'k>, Fault> {
         let rows = KeyRows::of(key);
         let newest = match self.machine.heads.get(key) {
@@ -37,7 +37,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Target { key, rows, current: newest.filter(|head| !head.is_tombstone()) })
     }
 
-    /// The value of a key that is alive, if it is wanted after all.
+    /// The value of a living key, read when needed.
     pub(crate) fn value_of(&self, target: &Target<'_>) -> Result<Bytes, Fault> {
         let Some(current) = &target.current else { return Ok(Bytes::new()) };
         let row = keys::version_row(target.key, current.mod_revision);
@@ -57,7 +57,7 @@ impl<V: View> Batch<'_, V> {
         Ok(Response::Put { prev })
     }
 
-    /// Everything that can refuse a Put.
+    /// All checks that can reject a Put.
     pub(crate) fn check_put(&self, put: &Put, exists: bool) -> Result<(), Stop> {
         self.check_raw(&put.key)?;
         if !put.ignore_lease && put.lease != 0 && !self.lease_exists(put.lease)? {
@@ -69,7 +69,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// The part of a Put that nothing can refuse any more; gives the version before it if that is asked for.
+    /// Executes a checked Put; returns the previous version if requested.
     pub(crate) fn execute_put(&mut self, put: &Put, target: Target<'_>) -> Result<Option<KeyValue>, Fault> {
         let old = target.current;
         let lease = if put.ignore_lease { old.map_or(0, |old| old.lease) } else { put.lease };
@@ -96,8 +96,8 @@ impl<V: View> Batch<'_, V> {
         Ok(deleted)
     }
 
-    /// Writes a new version of a key. Key and value are copied into its row, once: what the command holds is a slice of a whole log entry.
-    /// The event shares them with the row.
+    /// Writes a new version of a key. Key and value are copied once into the row, because the
+    /// command's bytes are slices of a whole log entry. The event shares the row's bytes.
     pub(crate) fn store(&mut self, target: Target<'_>, value: &[u8], lease: LeaseId, flags: u8) {
         let Target { key, rows, current } = target;
         let main = self.next_revision();
@@ -106,7 +106,7 @@ impl<V: View> Batch<'_, V> {
             None => (main, 1, 0),
         };
         let head = Head { create_revision, mod_revision: main, version, lease, flags };
-        // What this revision itself made is not before it.
+        // A version made by this same revision does not count as the one before.
         let before = current.map(|old| old.mod_revision).filter(|revision| *revision < main);
         let before = before.map_or(Before::Nothing, Before::Version);
         if current.is_none() {
@@ -145,11 +145,14 @@ impl<V: View> Batch<'_, V> {
         self.rows.put(Table::Kv, row, Record::DELETED.encode());
         self.machine.heads.set(key, Record::DELETED.head(main));
         let kv = KeyValue { key: shared_key, mod_revision: main, ..KeyValue::default() };
-        // Two rows come to an end with it, and whether one of them is this tombstone depends on what else this revision does.
+        // A deletion makes two rows obsolete: the version before, and the tombstone unless a later
+        // change in this revision replaces it. The change row has room for one, so the sweep reads
+        // the rows of the key instead.
         self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold);
     }
 
-    /// Marks the present life of a key as one that a Lock stands for. No client can see the mark, so this is no change of the key.
+    /// Sets the flag that the key was created by a Lock. Clients do not see the flag, so this is no
+    /// change of the key.
     pub(crate) fn mark_lock(&mut self, target: Target<'_>) -> Result<(), Fault> {
         let value = self.value_of(&target)?;
         let Target { key, rows, current } = target;
@@ -162,7 +165,7 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// The living keys of a range, collected before the first of them is changed.
+    /// The living keys of a range, collected before the first one is changed.
     fn alive(&self, range: &KeyRange, with_value: bool) -> Result<Vec<(Bytes, Version)>, Stop> {
         if range.end.is_empty() {
             let target = self.target(&range.key)?;
@@ -183,7 +186,7 @@ impl<V: View> Batch<'_, V> {
         Ok(found)
     }
 
-    /// Books one change of one key.
+    /// Records one change of one key.
     fn changed(&mut self, event: Event, before: Before) {
         let row = keys::change_row(event.kv.mod_revision, self.sub, before);
         self.rows.put(Table::Rev, row, event.kv.key.clone());

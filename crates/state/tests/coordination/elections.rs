@@ -1,6 +1,6 @@
 //! Elections in the model: a list of names.
 
-use super::{World, generate, own};
+use super::{Askers, World, generate, own};
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,8 +25,7 @@ pub(crate) struct Candidate {
     priority: i64,
     delay: bool,
     hold: bool,
-    /// Which attempt may give it up; 0: none.
-    attempt: u64,
+    askers: Askers,
 }
 
 /// What happened since an operation began.
@@ -35,14 +34,6 @@ struct Since {
     leader: Option<String>,
     renew: bool,
     delay: bool,
-}
-
-impl Candidate {
-    fn join(&mut self, attempt: u64, leads: bool) {
-        if self.attempt != attempt {
-            self.attempt = if leads { 0 } else { attempt };
-        }
-    }
 }
 
 impl Election {
@@ -148,12 +139,12 @@ impl World {
             priority: enter.priority,
             delay: enter.lock_delay_ms > 0,
             hold: enter.max_hold_ms > 0,
-            attempt,
+            askers: Askers::new(attempt),
         };
         let leads = election.leader.as_ref() == Some(id);
         match election.all.get_mut(id) {
             Some(old) if old.lease == session && old.instance == candidate.instance => {
-                old.join(attempt, leads);
+                old.askers.join(attempt);
                 return Some(());
             }
             Some(_) if !enter.takeover => return None,
@@ -188,10 +179,9 @@ impl World {
         let Enter { election, candidate: id, instance, attempt, .. } = enter;
         let instance = own(session, instance);
         let Some(election) = self.elections.get_mut(&election.name) else { return };
-        let leads = election.leader.as_ref() == Some(id);
         let its = |candidate: &&mut Candidate| candidate.lease == session && candidate.instance == instance;
         if let Some(candidate) = election.all.get_mut(id).filter(its) {
-            candidate.join(*attempt, leads);
+            candidate.askers.join(*attempt);
         }
     }
 
@@ -241,12 +231,11 @@ impl World {
 
     pub(crate) fn leaving(&mut self, session: i64, body: &CoordBody, revision: i64) -> Option<()> {
         match body {
-            CoordBody::Leave(Leave { election, candidate, instance, attempt }) => {
+            CoordBody::Leave(Leave { election, candidate, instance }) => {
                 let stands = self.elections.get(&election.name).and_then(|election| election.all.get(candidate));
                 let Some(stands) = stands else { return Some(()) };
                 let named = instance.as_ref().is_none_or(|instance| stands.instance == own(session, instance));
-                let meant = *attempt == 0 || stands.attempt == *attempt;
-                if !meant || !named || (session != 0 && stands.lease != session) {
+                if !named || (session != 0 && stands.lease != session) {
                     return Some(());
                 }
                 self.remove(&election.name, candidate, false, revision);
@@ -274,6 +263,13 @@ impl World {
             }
             _ => unreachable!("only these leave"),
         }
+    }
+
+    pub(super) fn cancel_candidate(&mut self, session: i64, attempt: u64, name: &str, id: &str, revision: i64) -> bool {
+        let Some(election) = self.elections.get_mut(name) else { return false };
+        let leads = election.leader.as_deref() == Some(id);
+        let own = election.all.get_mut(id).filter(|candidate| candidate.lease == session);
+        own.is_some_and(|candidate| candidate.askers.leave(attempt, leads)) && self.remove(name, id, false, revision)
     }
 
     fn remove(&mut self, name: &str, id: &str, abnormal: bool, revision: i64) -> bool {

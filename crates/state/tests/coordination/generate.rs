@@ -54,7 +54,7 @@ fn one_in(n: u8) -> impl Strategy<Value = bool> {
 fn enter() -> impl Strategy<Value = CoordBody> {
     let flags = (one_in(5), one_in(2), one_in(4));
     let spans = (rarely(10), rarely(20));
-    (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, spans, 0..4_u64).prop_map(
+    (election(), who(), instance(), select(vec![0, 0, 1, 2]), flags, spans, attempt()).prop_map(
         |(election, candidate, instance, priority, flags, (lock_delay_ms, max_hold_ms), attempt)| {
             let (try_only, takeover, preempt) = flags;
             CoordBody::Enter(Enter {
@@ -90,16 +90,14 @@ fn order() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    let which = (0..14_u8, 1..4_u64, instance());
-    (election(), who(), rarely(30), which).prop_map(|(election, candidate, cooldown_ms, (which, attempt, instance))| {
-        match which {
-            0 => CoordBody::DeleteElection(election),
-            1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
-            2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
-            5..8 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
-            8 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
-            _ => CoordBody::Leave(Leave { election, candidate, instance: None, attempt }),
-        }
+    let which = (0..9_u8, instance());
+    (election(), who(), rarely(30), which).prop_map(|(election, candidate, cooldown_ms, (which, instance))| match which
+    {
+        0 => CoordBody::DeleteElection(election),
+        1 => CoordBody::EvictEverywhere(EvictEverywhere { candidate, cooldown_ms, ..EvictEverywhere::default() }),
+        2..5 => CoordBody::Evict(Evict { election, candidate, cooldown_ms, ..Evict::default() }),
+        5..8 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
+        _ => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
     })
 }
 
@@ -126,20 +124,28 @@ fn acquire() -> impl Strategy<Value = CoordBody> {
 }
 
 fn release() -> impl Strategy<Value = CoordBody> {
-    let by_attempt = (select(vec![0, 0, 1]), attempt());
-    (1..40_i64, one_in(6), rarely(80), by_attempt).prop_map(|(fence, evict, cooldown_ms, (known, attempt))| {
-        let (cooldown_ms, attempt) = if evict { (cooldown_ms, 0) } else { (0, attempt) };
-        CoordBody::Release(Release {
-            fence: if attempt == 0 { fence } else { fence * known },
-            evict,
-            cooldown_ms,
-            attempt,
-        })
+    (1..40_i64, one_in(6), rarely(80)).prop_map(|(fence, evict, cooldown_ms)| {
+        CoordBody::Release(Release { fence, evict, cooldown_ms: if evict { cooldown_ms } else { 0 } })
     })
 }
 
 fn attempt() -> impl Strategy<Value = u64> {
-    select(vec![0, 0, 0, 1, 2, 3])
+    // Once cancelled, an attempt of a session takes no place: with few of them little would be
+    // left.
+    prop_oneof![2 => Just(0), 3 => 1..7_u64]
+}
+
+fn dedupe() -> impl Strategy<Value = Option<[u8; 16]>> {
+    prop_oneof![6 => Just(None), 1 => (0..3_u8).prop_map(|id| Some([id; 16]))]
+}
+
+pub(crate) fn cancel() -> impl Strategy<Value = Command> {
+    let candidate = (election(), who()).prop_map(|(election, candidate)| PlaceId::Candidate { election, candidate });
+    let fence = prop_oneof![1 => Just(0), 2 => 1..40_i64];
+    let request = (fence, dedupe()).prop_map(|(fence, dedupe)| PlaceId::Request { fence, dedupe });
+    let place = prop_oneof![1 => candidate, 1 => request];
+    (lease(), attempt(), place)
+        .prop_map(|(session, attempt, place)| Command::Cancel(Cancel { session, attempt, place }))
 }
 
 fn claims() -> impl Strategy<Value = CoordBody> {
@@ -181,14 +187,14 @@ fn coord() -> impl Strategy<Value = Command> {
         6 => claims(),
         4 => around_claims(),
     ];
-    let dedupe = prop_oneof![6 => Just(None), 1 => (0..3_u8).prop_map(|id| Some([id; 16]))];
-    (prop_oneof![1 => Just(0), 12 => lease()], dedupe, body)
+    (prop_oneof![1 => Just(0), 12 => lease()], dedupe(), body)
         .prop_map(|(session, dedupe, body)| Command::Coord(Box::new(Coord { session, dedupe, expect: None, body })))
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => coord().prop_map(Step::Command),
+        4 => cancel().prop_map(Step::Command),
         4 => lease().prop_map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }))),
         1 => lease().prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, told: u64::MAX }))),

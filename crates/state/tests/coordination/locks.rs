@@ -1,6 +1,6 @@
 //! Locks in the model: a list of requests, looked through again and again.
 
-use super::{World, generate};
+use super::{Askers, World, generate};
 use conclave_state::coord::Purpose;
 use conclave_state::*;
 use std::collections::BTreeSet;
@@ -14,8 +14,7 @@ pub(crate) struct Request {
     delay: bool,
     hold: bool,
     wait: bool,
-    /// Who asked, in order, and is not known to have given up.
-    attempts: Vec<u64>,
+    askers: Askers,
     /// What finds it again, if no dedupe id does.
     asked: u64,
 }
@@ -62,7 +61,7 @@ impl World {
 
     pub(crate) fn acquire(&mut self, session: i64, acquire: &Acquire, revision: i64, remembered: bool) -> Option<()> {
         let asked = if remembered { 0 } else { acquire.attempt };
-        if asked != 0 && session != 0 && self.fence_of(session, asked).is_some() {
+        if asked != 0 && self.fence_of(session, asked) != 0 {
             return Some(());
         }
         let names: BTreeSet<&Name> = acquire.parts.iter().map(|part| &part.lock).collect();
@@ -82,7 +81,7 @@ impl World {
             delay: acquire.lock_delay_ms > 0,
             hold: acquire.max_hold_ms > 0,
             wait: acquire.wait_ms > 0 && !free,
-            attempts: if acquire.attempt == 0 { vec![] } else { vec![acquire.attempt] },
+            askers: Askers::new(acquire.attempt),
             asked,
         };
         self.requests.insert(revision, request);
@@ -96,44 +95,38 @@ impl World {
         }
     }
 
-    /// 0: given up before it was asked for.
-    fn fence_of(&self, session: i64, attempt: u64) -> Option<i64> {
+    /// The request that an attempt made without a dedupe id; 0 if there is none.
+    pub(super) fn fence_of(&self, session: i64, attempt: u64) -> i64 {
         let made = self.requests.iter().find(|(_, request)| request.lease == session && request.asked == attempt);
-        made.map(|(fence, _)| *fence).or_else(|| self.given_up.contains(&(session, attempt)).then_some(0))
+        made.map_or(0, |(fence, _)| *fence)
     }
 
     /// A request that is remembered is asked for again.
     pub(crate) fn join(&mut self, acquire: &Acquire, answer: &CoordResponse) {
         let CoordResponse::Lock { fence, .. } = answer else { return };
-        let Some(request) = self.requests.get_mut(fence) else { return };
-        if acquire.attempt != 0 && !request.attempts.contains(&acquire.attempt) {
-            request.attempts.push(acquire.attempt);
+        if let Some(request) = self.requests.get_mut(fence) {
+            request.askers.join(acquire.attempt);
         }
     }
 
-    pub(crate) fn release(&mut self, session: i64, release: &Release) -> Option<()> {
-        let mut fence = release.fence;
-        if fence == 0 && release.attempt != 0 && session != 0 {
-            match self.fence_of(session, release.attempt) {
-                Some(found) => fence = found,
-                None => drop(self.given_up.insert((session, release.attempt))),
-            }
+    pub(super) fn cancel_request(&mut self, session: i64, attempt: u64, fence: i64) -> bool {
+        let own = self.requests.get_mut(&fence).filter(|request| request.lease == session);
+        let ended = own.is_some_and(|request| request.askers.leave(attempt, request.held));
+        if ended {
+            self.end(fence, false);
+            self.grant_all();
         }
+        ended
+    }
+
+    pub(crate) fn release(&mut self, session: i64, release: &Release) -> Option<()> {
+        let fence = release.fence;
         let Some(request) = self.requests.get(&fence).cloned() else { return Some(()) };
         if !release.evict && session != 0 && session != request.lease {
             return None;
         }
         if release.cooldown_ms > 0 {
             self.lock_bans.extend(request.parts.iter().map(|part| (part.lock.name.clone(), request.owner.clone())));
-        }
-        if release.attempt != 0 {
-            let latest = request.attempts.last() == Some(&release.attempt);
-            let left: Vec<u64> = request.attempts.iter().copied().filter(|one| *one != release.attempt).collect();
-            let known = left.len() < request.attempts.len();
-            if !known || !(left.is_empty() || (latest && !request.held)) {
-                self.requests.get_mut(&fence).expect("it was just found").attempts = left;
-                return Some(());
-            }
         }
         self.end(fence, release.evict);
         self.grant_all();

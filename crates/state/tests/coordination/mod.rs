@@ -1,5 +1,5 @@
-//! A second state machine for elections, locks and claims, written from their documentation with lists and loops. It shares the words with
-//! the real one and none of its code.
+//! A second state machine for elections, locks and claims, written from their documentation with
+//! lists and loops. It shares the words with the real one and none of its code.
 
 mod claims;
 mod elections;
@@ -24,8 +24,8 @@ pub(crate) struct World {
     pub(crate) requests: BTreeMap<i64, Request>,
     delays: BTreeSet<String>,
     lock_bans: BTreeSet<(String, String)>,
-    /// Attempts that were given up before they asked.
-    given_up: BTreeSet<(i64, u64)>,
+    /// Attempts that were given up.
+    cancelled: BTreeSet<(i64, u64)>,
     pub(crate) claims: BTreeMap<String, Claimed>,
     /// A claim was ever revoked: the note of the last one stays.
     revoked: bool,
@@ -35,6 +35,33 @@ pub(crate) struct World {
 
 /// An operation and whom it is about.
 type Asked = (&'static str, Vec<String>);
+
+/// The attempts that asked for a place and were not cancelled, oldest first; `None`: it stays in
+/// any case.
+#[derive(Clone, Debug)]
+pub(crate) struct Askers(Option<Vec<u64>>);
+
+impl Askers {
+    fn new(attempt: u64) -> Askers {
+        Askers((attempt != 0).then(|| vec![attempt]))
+    }
+
+    fn join(&mut self, attempt: u64) {
+        match &mut self.0 {
+            Some(_) if attempt == 0 => self.0 = None,
+            Some(askers) if !askers.contains(&attempt) => askers.push(attempt),
+            _ => {}
+        }
+    }
+
+    /// Whether the place ends with the attempt.
+    fn leave(&mut self, attempt: u64, held: bool) -> bool {
+        let Some(askers) = self.0.as_mut().filter(|askers| askers.contains(&attempt)) else { return false };
+        let was_last = askers.last() == Some(&attempt);
+        askers.retain(|other| *other != attempt);
+        askers.is_empty() || (was_last && !held)
+    }
+}
 
 fn asked(body: &CoordBody) -> Asked {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
@@ -96,6 +123,11 @@ impl World {
                 true
             }
             Command::Coord(coord) => self.coord(coord, outcome, revision).is_some(),
+            Command::Cancel(cancel) => {
+                let ended = self.cancel(cancel, revision);
+                assert_eq!(outcome.result, Ok(Response::Cancel { ended }), "what {cancel:?} came to");
+                true
+            }
             other => unreachable!("{other:?} is not generated"),
         }
     }
@@ -103,7 +135,7 @@ impl World {
     fn settle(&mut self, mut leases: BTreeSet<i64>, fired: &[Purpose], abnormal: bool, revision: i64) {
         leases.retain(|lease| self.leases.remove(lease));
         self.answered.retain(|(lease, _), _| !leases.contains(lease));
-        self.given_up.retain(|(lease, _)| !leases.contains(lease));
+        self.cancelled.retain(|(lease, _)| !leases.contains(lease));
         for purpose in fired {
             match purpose {
                 Purpose::ElectionCooldown { election, who } => {
@@ -123,6 +155,14 @@ impl World {
         if *session != 0 && !self.leases.contains(session) {
             return None;
         }
+        let attempt = match body {
+            CoordBody::Enter(enter) => enter.attempt,
+            CoordBody::Acquire(acquire) => acquire.attempt,
+            _ => 0,
+        };
+        if self.cancelled.contains(&(*session, attempt)) {
+            return None;
+        }
         let answer = match &outcome.result {
             Ok(Response::Coord(answer)) => Some(answer),
             _ => None,
@@ -135,7 +175,7 @@ impl World {
             let before = before.clone();
             match body {
                 CoordBody::Acquire(acquire) => self.join(acquire, &before),
-                CoordBody::Enter(enter) if enter.attempt != 0 => self.enter_again(*session, enter),
+                CoordBody::Enter(enter) => self.enter_again(*session, enter),
                 _ => {}
             }
             return Some(());
@@ -166,6 +206,30 @@ impl World {
             self.answered.insert((*session, *id), (asked(body), answer.clone()));
         }
         Some(())
+    }
+
+    fn cancel(&mut self, cancel: &Cancel, revision: i64) -> bool {
+        let Cancel { session, attempt, place } = cancel;
+        if !self.leases.contains(session) || *attempt == 0 {
+            return false;
+        }
+        self.cancelled.insert((*session, *attempt));
+        match place {
+            PlaceId::Key(_) => unreachable!("not generated here"),
+            PlaceId::Candidate { election, candidate } => {
+                self.cancel_candidate(*session, *attempt, &election.name, candidate, revision)
+            }
+            PlaceId::Request { fence, dedupe } => {
+                let remembered = dedupe.and_then(|id| self.answered.get(&(*session, id)));
+                let fence = match (*fence, remembered) {
+                    (0, Some((_, CoordResponse::Lock { fence, .. }))) => *fence,
+                    (0, _) if dedupe.is_some() => 0,
+                    (0, _) => self.fence_of(*session, *attempt),
+                    (fence, _) => fence,
+                };
+                self.cancel_request(*session, *attempt, fence)
+            }
+        }
     }
 
     /// All timers that should be armed.

@@ -1,4 +1,5 @@
-//! Operations of several sessions that all want the same, and of which each may leave out what tells it from the others.
+//! Operations of several sessions that all want the same, and of which each may leave out what
+//! tells it from the others.
 
 use super::generate::{self, Step};
 use conclave_state::*;
@@ -33,12 +34,11 @@ fn enter() -> impl Strategy<Value = CoordBody> {
 }
 
 fn leaving() -> impl Strategy<Value = CoordBody> {
-    (instance(), 0..4_u8, 0..3_u64).prop_map(|(instance, which, attempt)| {
+    (instance(), 0..3_u8).prop_map(|(instance, which)| {
         let (election, candidate) = (generate::name("e"), "a".to_owned());
         match which {
-            0 => CoordBody::Leave(Leave { election, candidate, instance: None, attempt: attempt + 1 }),
-            1 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance), attempt: 0 }),
-            2 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
+            0 => CoordBody::Leave(Leave { election, candidate, instance: Some(instance) }),
+            1 => CoordBody::Leave(Leave { election, candidate, ..Leave::default() }),
             _ => CoordBody::Anoint(Anoint { election, candidate, ignore_missing: true }),
         }
     })
@@ -54,7 +54,7 @@ fn locks() -> impl Strategy<Value = CoordBody> {
     (mode, some("o"), one_in(3), 0..3_u64, 1..30_i64, one_in(3)).prop_map(
         |(mode, owner, try_only, attempt, fence, release)| {
             if release {
-                return CoordBody::Release(Release { fence, attempt, ..Release::default() });
+                return CoordBody::Release(Release { fence, ..Release::default() });
             }
             let parts = vec![LockPart { lock: generate::name("x"), mode }];
             CoordBody::Acquire(Acquire { parts, owner, try_only, attempt, ..Acquire::default() })
@@ -79,7 +79,8 @@ fn claims() -> impl Strategy<Value = CoordBody> {
 
 fn coord() -> impl Strategy<Value = Command> {
     let body = prop_oneof![4 => enter(), 2 => leaving(), 3 => locks(), 4 => claims()];
-    // Ids that a program with a poor generator would draw: the same in every session, and for different requests.
+    // Ids that a program with a poor generator would draw: the same in every session, and for
+    // different requests.
     let dedupe = prop_oneof![3 => Just(None), 2 => (0..2_u8).prop_map(|id| Some([id; 16]))];
     (prop_oneof![1 => Just(0), 6 => 1..4_i64], dedupe, body)
         .prop_map(|(session, dedupe, body)| Command::Coord(Box::new(Coord { session, dedupe, expect: None, body })))
@@ -89,6 +90,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let grant = |id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }));
     let step = prop_oneof![
         24 => coord().prop_map(Step::Command),
+        4 => generate::cancel().prop_map(Step::Command),
         2 => (1..4_i64).prop_map(grant),
         1 => (1..4_i64).prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
         1 => vec(any::<Index>(), 1..3).prop_map(Step::Fire),

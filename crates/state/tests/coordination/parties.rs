@@ -76,7 +76,7 @@ impl Owners {
 
     /// Writes down whose everything is after a command.
     pub(crate) fn look(&mut self, view: &MemoryView) -> Result<(), TestCaseError> {
-        // What a session was told goes with it, also if its id is granted again.
+        // The memory of a session ends with it, also if its id is granted again.
         for told in self.tokens.values_mut() {
             told.retain(|((session, _), _)| *session == 0 || lives(view, *session));
         }
@@ -124,7 +124,7 @@ impl Owners {
         Ok(())
     }
 
-    /// Notes what an operation was told that it holds.
+    /// Records what the answer to an operation says that it holds.
     pub(crate) fn told(
         &mut self,
         view: &MemoryView,

@@ -123,7 +123,8 @@ fn txn() -> impl Strategy<Value = Txn> {
     })
 }
 
-/// What the operations of a branch change: etcd's rule against changing a key twice drops what would.
+/// What the operations of a branch change: etcd's rule against changing a key twice drops what
+/// would.
 #[derive(Clone, Default)]
 struct Footprint {
     puts: Vec<Bytes>,
@@ -170,7 +171,6 @@ fn within(range: &KeyRange, key: &Bytes) -> bool {
 
 fn dequeue_by() -> impl Strategy<Value = DequeueBy> {
     prop_oneof![
-        5 => attempt().prop_map(DequeueBy::Attempt),
         2 => (0..30_i64).prop_map(DequeueBy::CreateRevision),
         3 => Just(DequeueBy::Lock),
     ]
@@ -188,7 +188,8 @@ fn enqueue() -> impl Strategy<Value = Enqueue> {
 }
 
 fn attempt() -> impl Strategy<Value = u64> {
-    1..4_u64
+    // Once cancelled, an attempt of a lease takes no place: with few of them little would be left.
+    0..9_u64
 }
 
 fn alarm() -> impl Strategy<Value = AlarmChange> {
@@ -210,7 +211,10 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => lease().prop_map(|id| Command::LeaseRevoke { id }),
         2 => expire.prop_map(Command::Expire),
         13 => enqueue().prop_map(Command::Enqueue),
-        10 => (key(), dequeue_by()).prop_map(|(key, by)| Command::Dequeue(Dequeue { key, by })),
+        5 => (key(), dequeue_by()).prop_map(|(key, by)| Command::Dequeue(Dequeue { key, by })),
+        8 => (key(), lease(), attempt()).prop_map(|(key, session, attempt)| {
+            Command::Cancel(Cancel { session, attempt, place: PlaceId::Key(key) })
+        }),
         2 => (key(), 0..30_i64, value()).prop_map(|(key, create_revision, value)| {
             Command::Proclaim(Proclaim { key, create_revision, value })
         }),
@@ -219,7 +223,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// The index of the entry in which a command stands, by how many there were before it: some stand in one.
+/// The index of the entry in which a command stands, by how many there were before it: some stand
+/// in one.
 pub(crate) fn index_of(number: usize) -> u64 {
     number as u64 / 2
 }

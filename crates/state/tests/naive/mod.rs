@@ -1,5 +1,5 @@
-//! A second state machine, written from etcd's documentation in the simplest way there is: it keeps every event that ever happened
-//! and finds whatever it is asked by going through all of them.
+//! A second state machine, written from etcd's documentation in the simplest way there is: it keeps
+//! every event that ever happened and finds whatever it is asked by going through all of them.
 //!
 //! It shares the words with the real one (commands, outcomes, events) and none of its code.
 
@@ -26,8 +26,9 @@ pub(crate) struct Naive {
     pub(crate) members: BTreeMap<u64, Member>,
     /// Keys whose present life a Lock stands for.
     locks: BTreeSet<Bytes>,
-    /// Which attempt asked last for a place; 0: none that may give it back.
-    asked: BTreeMap<Bytes, u64>,
+    /// Who asked for a place, the oldest first; a place that is not here stays.
+    asked: BTreeMap<Bytes, Vec<u64>>,
+    cancelled: BTreeSet<(LeaseId, u64)>,
 }
 
 type Answer = Result<Response, Rejection>;
@@ -45,6 +46,7 @@ impl Naive {
             members: BTreeMap::new(),
             locks: BTreeSet::new(),
             asked: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
         }
     }
 
@@ -116,6 +118,7 @@ impl Naive {
             Command::Enqueue(enqueue) => self.enqueue(enqueue),
             Command::Dequeue(dequeue) => Ok(Response::Dequeue { deleted: self.dequeue(dequeue) }),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
+            Command::Cancel(cancel) => Ok(Response::Cancel { ended: self.cancel(cancel) }),
             Command::Announce(member) => {
                 self.members.insert(member.id, member.clone());
                 Ok(Response::Announce)
@@ -157,6 +160,7 @@ impl Naive {
         }
         self.leases.remove(&id);
         self.granted_at.remove(&id);
+        self.cancelled.retain(|(lease, _)| *lease != id);
     }
 
     pub(crate) fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {
@@ -248,7 +252,7 @@ impl Naive {
         Ok(Response::Txn(self.run(txn, &before)))
     }
 
-    /// Of the branch that will be taken: whatever can fail, against the state before.
+    /// Checks everything that can fail in the branch that will be taken, against the state before.
     fn check(&self, txn: &Txn) -> Result<(), Rejection> {
         for op in self.branch(txn).1 {
             match op {

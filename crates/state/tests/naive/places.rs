@@ -12,10 +12,11 @@ impl Naive {
             self.grant(*lease, *grant_ttl_ms)?;
         } else if !self.leases.contains_key(lease) {
             return Err(Rejection::LeaseNotFound);
+        } else if self.cancelled.contains(&(*lease, attempt)) {
+            return Err(Rejection::Cancelled);
         }
         let key = queue_key(name, *lease);
-        let was_first = self.line(name).first().is_some_and(|(_, first)| *first == key);
-        let asked_by = self.asked.get(&key).copied();
+        let found = self.now().contains_key(&key);
         match self.now().get(&key) {
             None => self.store(&key, value.clone(), *lease),
             Some(kv) if *kind == QueueKind::Election && kv.value != value => self.store(&key, value.clone(), *lease),
@@ -25,8 +26,12 @@ impl Naive {
         if *kind == QueueKind::Lock {
             self.locks.insert(key.clone());
         }
-        let held = was_first && asked_by != Some(attempt);
-        self.asked.insert(key.clone(), if held { 0 } else { attempt });
+        match self.asked.get_mut(&key) {
+            None if !found && attempt != 0 => drop(self.asked.insert(key.clone(), vec![attempt])),
+            Some(_) if attempt == 0 => drop(self.asked.remove(&key)),
+            Some(asked) if !asked.contains(&attempt) => asked.push(attempt),
+            _ => {}
+        }
         let line = self.line(name);
         let create_revision = line.iter().find(|(_, other)| *other == key).map(|(created, _)| *created);
         Ok(Response::Enqueue(Place {
@@ -59,13 +64,34 @@ impl Naive {
         let Dequeue { key, by } = dequeue;
         let meant = match by {
             DequeueBy::CreateRevision(revision) => self.incarnation(key, *revision).is_some(),
-            DequeueBy::Attempt(attempt) => *attempt != 0 && self.asked.get(key) == Some(attempt),
             DequeueBy::Lock => self.locks.contains(key),
         };
         if meant {
             self.remove(key);
         }
         meant
+    }
+}
+
+impl Naive {
+    pub(super) fn cancel(&mut self, cancel: &Cancel) -> bool {
+        let Cancel { session, attempt, place: PlaceId::Key(key) } = cancel else { unreachable!("not generated here") };
+        if !self.leases.contains_key(session) || *attempt == 0 {
+            return false;
+        }
+        self.cancelled.insert((*session, *attempt));
+        let own = self.now().get(key).is_some_and(|kv| kv.lease == *session);
+        let Some(asked) = self.asked.get_mut(key).filter(|asked| own && asked.contains(attempt)) else { return false };
+        let was_last = asked.last() == Some(attempt);
+        asked.retain(|other| other != attempt);
+        let nobody = asked.is_empty();
+        let name = &key[..key.iter().rposition(|byte| *byte == b'/').expect("a place has a slash")];
+        let held = self.line(name).first().is_some_and(|(_, first)| first == key);
+        let ended = nobody || (was_last && !held);
+        if ended {
+            self.remove(key);
+        }
+        ended
     }
 }
 

@@ -1,7 +1,8 @@
 //! Elections, locks and claims in the transcripts.
 //!
-//! A name is `name` (of the namespace `d`) or `namespace:name`. Every operation takes `lease=`, `dedupe=` (a number) and `expect_fence=`,
-//! `expect_rev=`, `expect_holder=`. Items of a claim are parted by `+`; parts of a lock are `x`, `x/shared` or `x/2of5`.
+//! A name is `name` (of the namespace `d`) or `namespace:name`. Every operation takes `lease=`,
+//! `dedupe=` (a number) and `expect_fence=`, `expect_rev=`, `expect_holder=`. Items of a claim are
+//! parted by `+`; parts of a lock are `x`, `x/shared` or `x/2of5`.
 
 use super::parse::Words;
 use super::print;
@@ -35,6 +36,9 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Result<Option<Comman
         }
         _ => {}
     }
+    if verb == "cancel" {
+        return cancel(words).map(Some);
+    }
     let session = words.or_default("lease")?;
     let dedupe = words.option::<u128>("dedupe")?.map(u128::to_be_bytes);
     let expect = Expect {
@@ -47,6 +51,22 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Result<Option<Comman
         return Ok(None);
     };
     Ok(Some(Command::Coord(Box::new(Coord { session, dedupe, expect, body }))))
+}
+
+fn cancel(words: &mut Words<'_>) -> Result<Command, String> {
+    let session = words.or_default("lease")?;
+    let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
+    let dedupe = words.option::<u128>("dedupe")?.map(u128::to_be_bytes);
+    let place = match words.next("a kind of place")? {
+        "key" => PlaceId::Key(words.bytes("a key")?),
+        "candidate" => PlaceId::Candidate {
+            election: name(words.next("an election")?),
+            candidate: words.next("a candidate")?.to_owned(),
+        },
+        "request" => PlaceId::Request { fence: words.number("a fence")?, dedupe },
+        other => return Err(format!("unknown place {other}")),
+    };
+    Ok(Command::Cancel(Cancel { session, attempt, place }))
 }
 
 #[expect(clippy::too_many_lines, reason = "a table: one arm a verb")]
@@ -73,14 +93,9 @@ fn election(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, Stri
                 attempt: words.or_default("attempt")?,
             })
         }
-        "give-up" => {
-            let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
-            let (election, candidate) = of(words)?;
-            CoordBody::Leave(Leave { election, candidate, instance: None, attempt })
-        }
         "leave" => {
             let (election, candidate) = of(words)?;
-            CoordBody::Leave(Leave { election, candidate, instance: words.option("instance")?, attempt: 0 })
+            CoordBody::Leave(Leave { election, candidate, instance: words.option("instance")? })
         }
         "anoint" => {
             let (election, candidate) = of(words)?;
@@ -160,7 +175,6 @@ fn other(verb: &str, words: &mut Words<'_>) -> Result<Option<CoordBody>, String>
         "release" => CoordBody::Release(Release {
             evict: words.flag("evict"),
             cooldown_ms: words.or_default("cooldown")?,
-            attempt: words.or_default("attempt")?,
             fence: words.number("a fence")?,
         }),
         "claim" => {

@@ -1,7 +1,8 @@
 //! Lines of a transcript as commands and queries.
 //!
-//! Words are parted by spaces; `""` is empty bytes, `\0` and `\xff` are bytes. A range is `key`, `from..end`, `from..` or `..` (all).
-//! Options are `name=value` or a bare name. A `txn` is followed by indented lines: `if`, `then` and `else`.
+//! Words are parted by spaces; `""` is empty bytes, `\0` and `\xff` are bytes. A range is `key`,
+//! `from..end`, `from..` or `..` (all). Options are `name=value` or a bare name. A `txn` is
+//! followed by indented lines: `if`, `then` and `else`.
 
 use bytes::Bytes;
 use conclave_state::*;
@@ -188,10 +189,6 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
         }
         "unlock" => Command::Dequeue(Dequeue { key: words.bytes("a key")?, by: DequeueBy::Lock }),
         "lock" | "campaign" | "proclaim" | "withdraw" => place(verb, &mut words)?,
-        "give-back" => {
-            let attempt = words.option("attempt")?.ok_or("the attempt is missing")?;
-            Command::Dequeue(Dequeue { by: DequeueBy::Attempt(attempt), key: words.bytes("a key")? })
-        }
         "announce" => {
             let (id, name) = (words.number("an id")?, words.next("a name")?.to_owned());
             let client_urls = words.next("URLs")?.split(',').map(str::to_owned).collect();

@@ -41,6 +41,7 @@ pub(crate) fn response(response: &Response) -> String {
             format!("key={} lease={lease} create={create_revision}{}", bytes(key), if *first { " first" } else { "" })
         }
         Response::Dequeue { deleted } => format!("deleted={deleted}"),
+        Response::Cancel { ended } => format!("ended={ended}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),
         Response::Coord(response) => super::coord::response(response),
         Response::CoordTimer { ended } => format!("ended={ended}"),

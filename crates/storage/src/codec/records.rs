@@ -1,5 +1,5 @@
-//! The records: how openraft's types are written down. They are mirrored in types of our own, so that a new version of openraft
-//! cannot change what is on the disk.
+//! The stored form of openraft's types. They are mirrored in our own types, so that a new version
+//! of openraft cannot change the format on disk.
 
 use super::{CodecError, HEAD, Record, body_of, close_frame, open_frame, put, seal, take, unseal};
 use crate::identity::Identity;
@@ -42,27 +42,28 @@ struct SnapshotMetaRecord {
     membership: StoredMembershipRecord,
 }
 
-/// Which incarnation of a member holds its id.
+/// The incarnation that holds a member id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Registration {
     pub(crate) incarnation: u64,
 }
 
-/// How far a member is known to have acknowledged the log, and to the leader of which term.
+/// The highest log index that a member is known to have acknowledged, and in which term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AcknowledgedRecord {
     pub(crate) term: u64,
     pub(crate) index: u64,
 }
 
-/// Which file this is: its inode, and when it was created in nanoseconds since 1970 (0: not known).
+/// Identifies a file: its inode, and its creation time in nanoseconds since 1970 (0: unknown).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PlaceRecord {
+pub(crate) struct LocationRecord {
     pub(crate) inode: u64,
     pub(crate) created: u64,
 }
 
-/// How far the sweeper has come: everything for the compaction up to `done`, and the changes below `from` of the next one.
+/// The sweeper's progress: everything for the compaction up to `done`, and the changes below `from`
+/// for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SweepProgress {
     pub(crate) from: i64,
@@ -106,7 +107,7 @@ record!(Identity, 6, "identity");
 record!(Registration, 7, "registration");
 record!(SweepProgress, 8, "sweep progress");
 record!(AcknowledgedRecord, 9, "acknowledged position");
-record!(PlaceRecord, 10, "place");
+record!(LocationRecord, 10, "place");
 
 impl From<&LogId> for LogIdRecord {
     fn from(id: &LogId) -> Self {
@@ -212,7 +213,7 @@ pub fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
     close_frame(out, start);
 }
 
-/// The pack of the entry shares the bytes of the record.
+/// The entry's pack shares the bytes of the record.
 pub fn decode_entry(record: &Bytes) -> Result<Entry, CodecError> {
     let body = body_of(record, ENTRY_KIND)?;
     let (head, used): (EntryHead, usize) = take(body, "entry")?;
@@ -237,13 +238,13 @@ pub fn decode_entry(record: &Bytes) -> Result<Entry, CodecError> {
 mod tests {
     use super::*;
 
-    /// Of records that have no constructor for `tests/golden.rs`.
+    /// Constructs records that have no public constructor, for `tests/golden.rs`.
     #[test]
     fn golden_bytes() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let acknowledged = seal(&AcknowledgedRecord { term: 3, index: 300 });
         assert_eq!(hex(acknowledged), "0140b7eb760903fb2c01");
-        let place = seal(&PlaceRecord { inode: 5, created: 70_000 });
+        let place = seal(&LocationRecord { inode: 5, created: 70_000 });
         assert_eq!(hex(place), "01856407bd0a05fc70110100");
     }
 }

@@ -1,13 +1,27 @@
-//! The log as it is: its ends, the vote, and the decoded entries of its tail. Pure memory; the store puts it behind a lock.
+//! The end of the log in memory: first and last position, vote, and the decoded entries of the
+//! tail.
 //!
-//! Kept: a run of entries up to the last one, without a gap. Its first index is the *head*. Entries below the head have been
-//! written and synced, so they can be read from the disk; entries at or above it may still be in the writer's queue, or the disk may
-//! still hold what a queued truncation is about to remove.
+//! The tail is a gapless run of entries up to the last one; its first index is the *head*:
 //!
-//! 1. An entry is here from the moment `append` accepted it, and leaves (for the disk's) only when it is durable.
+//! ```text
+//! first          head                last
+//!   │  on disk    │  in memory        │
+//!   ▼             ▼                   ▼
+//!   21 22 23 … 79 80 81 82 … 97 98 99 100
+//!                         ▲ durable up to here; the rest is in the writer's queue
+//! ```
+//!
+//! Entries below the head are written and synced, so readers take them from the disk. Entries at or
+//! above the head may still be in the queue, or the disk may still hold entries there that a queued
+//! truncation will remove. This is pure memory; the store puts it behind a lock.
+//!
+//! 1. An entry is in the tail from the moment `append` accepts it, and leaves only when it is
+//!    durable.
 //! 2. Nothing at or above the head is ever read from the disk.
-//! 3. Each append has a number. Durability is a watermark on these numbers, not on indexes: an index can be written more than once.
-//! 4. `epoch` changes when entries disappear. A reader that was on the disk meanwhile starts again.
+//! 3. Each append has a number. Durability is a watermark on these numbers, not on indexes: an
+//!    index can be written more than once.
+//! 4. `epoch` changes when entries are removed. A reader that was on the disk meanwhile starts
+//!    again.
 
 use super::sizes::Sizes;
 use super::store::Found;
@@ -33,22 +47,22 @@ pub(super) struct Tail {
     pub(super) purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<LogId>,
-    /// The number of the newest append, and of the newest one that is durable.
+    /// Number of the newest append and of the newest durable append.
     appended: u64,
     durable: u64,
     epoch: u64,
-    /// Of all entries, wherever they are.
+    /// Sizes of all entries, in memory or on disk.
     pub(super) sizes: Sizes,
 }
 
-/// Where to find a range: first what the disk has, then what was in memory.
+/// Where a range is: first a part on the disk, then entries from memory.
 pub(super) struct Plan {
     pub(super) disk: Range<u64>,
     pub(super) cached: Vec<Entry>,
     pub(super) epoch: u64,
 }
 
-/// What an entry costs in memory.
+/// Bytes that an entry takes in memory.
 pub(super) fn weight(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Normal(pack) => 96 + pack.0.len(),
@@ -61,7 +75,7 @@ fn after(id: Option<&LogId>) -> u64 {
 }
 
 impl Tail {
-    /// A log found on the disk.
+    /// The tail of a log found on the disk.
     pub(super) fn found(found: &Found, budget: usize) -> Tail {
         let (purged, last) = (found.purged, found.last.max(found.purged));
         let first = found.first.unwrap_or(after(purged.as_ref()));
@@ -83,7 +97,7 @@ impl Tail {
         self.epoch
     }
 
-    /// Takes the entries of one append; returns its number and its weight.
+    /// Adds the entries of one append; returns its number and its weight.
     pub(super) fn append(&mut self, entries: &[Entry]) -> io::Result<(u64, usize)> {
         self.appended += 1;
         let mut added = 0;
@@ -108,19 +122,20 @@ impl Tail {
         Ok((self.appended, added))
     }
 
-    /// Appends up to this number are on the disk, synced.
+    /// Appends up to this number are written and synced.
     pub(super) fn durable_up_to(&mut self, append: u64) {
         self.durable = self.durable.max(append);
         self.evict();
     }
 
-    /// Whether the entry at `index` would survive a crash. What is not in the log (any more) counts as durable.
+    /// Whether the entry at `index` would survive a crash. An index that is not in the log counts
+    /// as durable.
     pub(super) fn is_durable(&self, index: u64) -> bool {
         let head = self.head();
         index < head || self.cached.get((index - head) as usize).is_none_or(|c| c.append <= self.durable)
     }
 
-    /// The commit index, if a crash would leave the entry that it names.
+    /// The commit index, if the entry that it names is durable.
     pub(super) fn durably_committed(&self) -> Option<LogId> {
         self.committed.filter(|id| id.index < self.end() && self.is_durable(id.index))
     }
@@ -135,7 +150,7 @@ impl Tail {
         }
     }
 
-    /// Removes what lies behind `last`; returns the range to remove from the disk.
+    /// Removes entries after `last`; returns the range to remove from the disk.
     pub(super) fn truncate_after(&mut self, last: Option<LogId>) -> Range<u64> {
         let (from, to) = (after(last.as_ref()).max(after(self.purged.as_ref())), self.end());
         if from >= to {
@@ -151,7 +166,7 @@ impl Tail {
         from..to
     }
 
-    /// Removes what lies up to `upto`; returns the range to remove from the disk.
+    /// Removes entries up to `upto`; returns the range to remove from the disk.
     pub(super) fn purge(&mut self, upto: LogId) -> Range<u64> {
         let from = self.first.min(upto.index + 1);
         while self.cached.front().is_some_and(|c| c.entry.log_id.index <= upto.index) {
@@ -169,7 +184,7 @@ impl Tail {
         from..upto.index + 1
     }
 
-    /// `[from, to)` as far as it exists, clipped to about `max_bytes` (but at least one entry).
+    /// The existing part of `[from, to)`, cut to about `max_bytes` but at least one entry.
     pub(super) fn plan(&self, from: u64, to: u64, max_bytes: usize) -> Plan {
         let (from, to) = (from.max(self.first), to.min(self.end()));
         let head = self.head();

@@ -1,8 +1,10 @@
-//! What the log needs of a disk, and a disk in memory that loses what was not synced.
+//! The log's interface to the disk, and a disk in memory that loses what was not synced.
 //!
-//! A disk holds records under indexes and a few single records under a [`Slot`]. It does not know what they mean.
+//! A disk holds records under indexes, and a few single records under a [`Slot`]. It does not
+//! interpret them.
 //!
-//! 1. `write` makes a batch readable as a whole and in its order; after a crash a prefix of the batches is there.
+//! 1. `write` makes a batch readable as a whole and in order. After a crash a prefix of the batches
+//!    is there.
 //! 2. `sync` returns only when everything written before it survives a crash.
 
 use bytes::Bytes;
@@ -12,23 +14,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The single records.
+/// Keys of the single records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// The member whose log this is.
+    /// The identity of the member that owns the log.
     Identity,
     Vote,
-    /// The last entry that is gone from the front.
+    /// The last purged entry.
     Purged,
     /// The newest entry known to be committed; may lag.
     Committed,
-    /// What the state on the disk contained at least, when it was last flushed.
+    /// The last entry in the state when it was last flushed.
     Flushed,
-    /// The snapshot that is (or was last) being installed.
+    /// The last entry of the snapshot whose installation began last.
     Installing,
     /// The incarnation that holds a member id.
     Registered(u64),
-    /// How far a member is known to have acknowledged the log.
+    /// The highest known acknowledgement of a member.
     Acknowledged(u64),
 }
 
@@ -55,7 +57,7 @@ pub enum LogOp {
 }
 
 impl LogOp {
-    /// What it takes in a batch, about.
+    /// Approximate bytes in a batch.
     pub(super) fn weight(&self) -> usize {
         match self {
             LogOp::Put { record, .. } | LogOp::Set { record, .. } => 64 + record.len(),
@@ -69,18 +71,18 @@ pub trait LogDisk: Send + Sync + 'static {
 
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives back the space of entries below `to`, whose purge is synced. May do nothing.
+    /// Frees the space of entries below `to`, whose purge is synced. May do nothing.
     fn reclaim(&self, _to: u64) -> io::Result<()> {
         Ok(())
     }
 
-    /// The records in `[from, to)` in order, at least one if there is any, and not many more than `max_bytes`.
+    /// The records in `[from, to)` in order: about `max_bytes`, and at least one if there is any.
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>>;
 
     /// The first and the last index at or above `from`.
     fn ends(&self, from: u64) -> io::Result<Option<(u64, u64)>>;
 
-    /// What the entries in `[from, to)` take, about.
+    /// Approximate bytes of the entries in `[from, to)`.
     fn bytes(&self, from: u64, to: u64) -> io::Result<u64>;
 
     fn slot(&self, slot: Slot) -> io::Result<Option<Bytes>>;
@@ -133,7 +135,8 @@ impl MemoryDisk {
         MemoryDisk::default()
     }
 
-    /// The disk as it is found after a crash: what was synced, and the first `survivors` of the batches written since.
+    /// The disk after a crash: everything synced, and the first `survivors` of the batches written
+    /// since.
     pub fn crash(&self, survivors: usize) -> MemoryDisk {
         let memory = self.0.lock();
         let mut contents = memory.synced.clone();
@@ -141,7 +144,7 @@ impl MemoryDisk {
         MemoryDisk(Arc::new(Mutex::new(Memory { written: contents.clone(), synced: contents, ..Memory::default() })))
     }
 
-    /// How many batches a crash could lose.
+    /// Number of batches that a crash could lose.
     pub fn volatile(&self) -> usize {
         self.0.lock().volatile.len()
     }

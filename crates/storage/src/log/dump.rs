@@ -1,4 +1,4 @@
-//! Entries in readable form: for whoever looks at the log of a stopped member.
+//! Entries in readable form, for inspecting the log of a stopped member.
 
 use super::disk::LogDisk;
 use super::rocks::RocksLog;
@@ -8,12 +8,13 @@ use crate::types::{Membership, Payload};
 use std::io;
 use std::sync::Arc;
 
-/// One entry. What cannot be decoded is told, not skipped.
+/// One entry. An entry that cannot be decoded is reported, not skipped.
 #[derive(Debug)]
 pub struct DumpedEntry {
     pub index: u64,
     pub bytes: usize,
-    /// Over the whole record, which has the term and the index in it: members that agree have the same one.
+    /// Checksum of the whole record, which contains term and index: members that agree have the
+    /// same one.
     pub crc32c: u32,
     pub content: Result<DumpedContent, String>,
 }
@@ -47,10 +48,10 @@ fn content(index: u64, record: &bytes::Bytes) -> Result<DumpedContent, String> {
     Ok(DumpedContent { term: entry.log_id.leader_id.term, payload })
 }
 
-/// How much is read at once.
+/// Bytes read at once.
 const PIECE: usize = 1 << 20;
 
-/// All entries from index `from` on. Reads as the iterator is drawn; ends after an error.
+/// All entries from index `from` on. The iterator reads lazily and ends after an error.
 pub(crate) fn entries(disk: Arc<RocksLog>, from: u64) -> impl Iterator<Item = io::Result<DumpedEntry>> {
     let (mut next, mut failed) = (from, false);
     let pieces = std::iter::from_fn(move || {

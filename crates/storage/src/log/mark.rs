@@ -1,13 +1,17 @@
 //! A file beside the log's database that says up to which write the log is synced.
 //!
-//! The end of a write-ahead log does not show whether its last write was synced and damaged later, or never finished. The mark
-//! decides that: it is set after each sync, and not synced itself. So it costs one small write to the system's memory for each sync.
+//! The end of a write-ahead log does not show whether its last write was synced and damaged later,
+//! or never finished. The mark decides that. It is written after each sync and not synced itself,
+//! so it costs one small write to the page cache.
 //!
-//! 1. The mark is never ahead of what is synced. What it names and the log does not hold is lost.
-//! 2. It may lag behind: after a power cut by what the system had not yet written of it (some seconds, half a minute at most), after
-//!    the death of the process by one write. What is beyond it is judged by its looks ([`crate::journals`]).
+//! 1. The mark is never ahead of what is synced. If it names a write that the log does not hold,
+//!    that write was lost.
+//! 2. It may lag: after a power cut by what the system had not written back (seconds, at most half
+//!    a minute), after the death of the process by one write. Writes beyond it are judged by their
+//!    contents ([`crate::wal_check`]).
 //!
-//! Its content, twelve bytes: RocksDB's sequence number of the last write, and a CRC-32C of that. Both are little endian.
+//! The content is twelve bytes: RocksDB's sequence number of the last write, and its CRC-32C, both
+//! little endian.
 
 use crate::files;
 use std::fs::{File, OpenOptions};
@@ -20,7 +24,7 @@ pub(super) struct Mark(File);
 impl Mark {
     pub(super) const FILE: &str = "SYNCED";
 
-    /// What was marked; `None` if that is not known.
+    /// The marked sequence number; `None` if the file is missing or unreadable.
     pub(super) fn read(dir: &Path) -> io::Result<Option<u64>> {
         let path = dir.join(Mark::FILE);
         let content = match std::fs::read(&path) {
@@ -35,7 +39,7 @@ impl Mark {
         Ok(marked)
     }
 
-    /// Begins with a log that is synced up to `sequence`.
+    /// Opens the mark of a log that is synced up to `sequence`.
     pub(super) fn open(dir: &Path, sequence: u64) -> io::Result<Mark> {
         let path = dir.join(Mark::FILE);
         let new = !path.try_exists()?;
@@ -43,14 +47,15 @@ impl Mark {
         let mark = Mark(file);
         mark.set(sequence)?;
         if new {
-            // Once, so that it has its place on the disk.
+            // Synced once, so that the file itself is durable.
             mark.0.sync_all()?;
             files::sync_dir(dir)?;
         }
         Ok(mark)
     }
 
-    /// After the sync of everything up to `sequence`. Within one sector, so it changes as a whole.
+    /// Called after the sync of everything up to `sequence`. The mark is within one sector, so it
+    /// changes as a whole.
     pub(super) fn set(&self, sequence: u64) -> io::Result<()> {
         self.0.write_all_at(&encode(sequence), 0)
     }

@@ -7,8 +7,9 @@
 //!                                              writer thread: one batch, one sync, callbacks in order ──► disk
 //! ```
 //!
-//! `cache` is the log as it *is* (what `append` accepted), `disk` is what has been written of it. The writer turns the first
-//! into the second; while it syncs, the next group collects. Readers take the tail from memory and older entries from the disk.
+//! `cache` holds the end of the log as `append` accepted it; `disk` holds what has been written.
+//! While the writer syncs one group, the next group collects. Readers take the tail from memory and
+//! older entries from the disk.
 
 pub mod disk;
 
@@ -29,7 +30,7 @@ pub use registry::Registry;
 pub use step::WriterStep;
 pub use store::{LogLimits, LogSize, LogStats, LogStore};
 pub use sync_times::SyncTimes;
-pub use witness::{Acknowledged, LogStanding, Witness};
+pub use witness::{Acknowledged, LogPosition, Witness};
 
 pub(crate) use dump::entries;
 pub(crate) use rocks::{RocksLog, quiet};

@@ -1,8 +1,9 @@
-//! Power cuts as states of files: of the write that is under way, each sector is kept or lost, and the file is as long as it was, as it was
-//! to be, or anything between.
+//! Simulates power cuts by changing files. Each sector of the unfinished write is kept or lost, and
+//! the file has its old length, its new length, or anything between.
 //!
-//! A log is driven through its writer, on a disk that takes a picture of all files between each write and its sync. From each picture many
-//! states are made, and each is started. `CONCLAVE_POWER_CUTS` sets how many (2400 unless it is set), `CONCLAVE_SEED` with which dice.
+//! A log is driven through its writer, on a disk that copies all files between each write and its
+//! sync. Many states are made from each copy, and each is opened. `CONCLAVE_POWER_CUTS` sets the
+//! number of states (default 2400), `CONCLAVE_SEED` the seed.
 
 use super::disk::{LogDisk, LogOp, Slot};
 use super::rocks::RocksLog;
@@ -28,14 +29,14 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
-/// In memory where that is possible: syncs of thousands of starts would take their time.
+/// In memory where possible, because thousands of starts sync often.
 fn temp_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// All of one moment: files come and go by RocksDB's own work meanwhile.
+/// A consistent copy: RocksDB creates and deletes files meanwhile.
 fn files(dir: &Path) -> Files {
     let look = || -> Files {
         let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -56,7 +57,7 @@ fn files(dir: &Path) -> Files {
     }
 }
 
-/// What a log holds, as far as anybody is told.
+/// The acknowledged contents of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Contents {
     entries: Vec<(u64, Bytes)>,
@@ -73,7 +74,7 @@ fn contents(log: &RocksLog) -> io::Result<Contents> {
 
 /// One write that is not synced yet.
 struct Moment {
-    /// As they were when everything was synced.
+    /// The files when everything was synced.
     before: Files,
     after: Files,
     held: Contents,
@@ -136,7 +137,7 @@ fn entry(term: u64, index: u64, value: Vec<u8>) -> Entry {
     Entry { log_id: log_id(term, index), payload: Payload::Normal(Pack::join(vec![segment.finish(1, index)])) }
 }
 
-/// Some with zeros in them, which look like what was lost.
+/// Some contain zeros, which look like lost sectors.
 fn value(dice: &mut StdRng) -> Vec<u8> {
     let length = match dice.random_range(0..10) {
         0..6 => dice.random_range(0..600),
@@ -152,7 +153,7 @@ async fn append(log: &mut LogStore, entries: Vec<Entry>) {
     rx.await.unwrap().unwrap();
 }
 
-/// Drives a log through all kinds of writes. Before it, the log was written and opened some times.
+/// Drives a log through all kinds of writes. The log was written and opened several times before.
 async fn moments(dice: &mut StdRng, rounds: u64) -> Vec<Moment> {
     let dir = temp_dir();
     let mut next = 0;
@@ -209,7 +210,7 @@ async fn entry_id(log: &LogStore, index: u64) -> crate::types::LogId {
     entries.first().map(|entry| entry.log_id).or(log.clone().get_log_state().await.unwrap().last_purged_log_id).unwrap()
 }
 
-/// What a power cut leaves of a file that was being written.
+/// The remains of a file that was being written during a power cut.
 fn torn(dice: &mut StdRng, before: &[u8], after: &[u8]) -> Vec<u8> {
     let mut left = after.to_vec();
     let loss = [0.0, 0.1, 0.5, 0.9, 1.0][dice.random_range(0..5)];
@@ -221,7 +222,7 @@ fn torn(dice: &mut StdRng, before: &[u8], after: &[u8]) -> Vec<u8> {
     }
     match dice.random_range(0..4) {
         0 => left.truncate(dice.random_range(before.len()..=after.len())),
-        // Room that was made before it was filled.
+        // Space that was allocated but not written.
         1 => left.resize(after.len().next_multiple_of(4096), 0),
         _ => {}
     }
@@ -241,7 +242,7 @@ fn state(dice: &mut StdRng, moment: &Moment, dir: &Path) {
     }
 }
 
-/// Acknowledged is what was held before the write.
+/// The contents before the write are acknowledged.
 fn start(dice: &mut StdRng, moment: &Moment) -> Result<bool, String> {
     let dir = temp_dir();
     state(dice, moment, dir.path());
@@ -282,7 +283,7 @@ async fn a_log_holds_what_was_acknowledged_whatever_a_power_cut_leaves_of_the_wr
     assert!(kept > states / 20 && kept < states * 19 / 20, "{kept}");
 }
 
-/// The mark decides between a write that was not finished and one that was damaged later.
+/// The mark distinguishes an unfinished write from one that was damaged later.
 #[tokio::test]
 async fn what_is_known_to_be_synced_is_never_cut_off() {
     let mut dice = StdRng::seed_from_u64(3);
@@ -294,7 +295,7 @@ async fn what_is_known_to_be_synced_is_never_cut_off() {
         for (name, after) in &moment.after {
             let before = moment.before.get(name).map_or(0, Vec::len);
             let content = match name.as_str() {
-                // As it is after the sync of this write.
+                // As after the sync of this write.
                 "SYNCED" => {
                     let last = u64::from_le_bytes(*after.first_chunk().unwrap()) + 1;
                     [&last.to_le_bytes()[..], &crc32c::crc32c(&last.to_le_bytes()).to_le_bytes()].concat()
@@ -323,7 +324,7 @@ async fn what_is_known_to_be_synced_is_never_cut_off() {
             (Ok(_), _) => panic!("a synced write is gone, and nobody says so"),
             (Err(e), _) => panic!("{e}"),
         }
-        // And again: refusing it has not changed that.
+        // Again, because the first refusal must not have changed anything.
         assert_eq!(RocksLog::open(dir.path()).is_err(), changed > 0);
     }
 }

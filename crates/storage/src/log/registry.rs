@@ -1,7 +1,7 @@
-//! Which incarnation of each member has been started: kept for the others, durably, the first one wins.
+//! The incarnation of each member, registered durably with the other members; the first one wins.
 //!
-//! A member whose data directory was lost would come back without its vote and its acknowledged entries, under its old id. It
-//! has to ask the others before it starts, and they know better.
+//! A member that lost its data directory would come back under its old id without its vote and its
+//! acknowledged entries. It has to register with the others before it starts, and they refuse it.
 
 use super::LogStore;
 use super::disk::{LogDisk, Slot};
@@ -27,10 +27,10 @@ impl Registry {
         Ok(Registry { log, known: Arc::new(Mutex::new(known)) })
     }
 
-    /// Whether this incarnation holds the id: the first that asks gets it, durably before the answer. Blocks for one sync the
-    /// first time (a member starts rarely).
+    /// Whether this incarnation holds the id. The first incarnation gets the id, durably before
+    /// this returns. The first call for an id blocks for one sync.
     pub fn register(&self, member_id: u64, incarnation: u64) -> io::Result<bool> {
-        // Held during the write: two incarnations that ask at once are answered one after the other.
+        // Held during the write, so that two incarnations cannot both become the first.
         let mut known = self.known.lock();
         if let Some(holder) = known.get(&member_id) {
             return Ok(*holder == incarnation);

@@ -1,16 +1,18 @@
-//! The log's disk on RocksDB: entries under their big-endian index, slots by name in a second column family.
+//! The log's disk on RocksDB: entries under their big-endian index, and slots by name in a second
+//! column family.
 //!
-//! The recovery mode tolerates a torn end of the write-ahead log (what was being written when the machine stopped) and nothing
-//! else: the default would silently end the log at the first bad record, with acknowledged entries behind it. Log files that are
-//! no longer written are tracked in the manifest, so that one that is missing or short is noticed too. A file beside the database
-//! knows up to where it was synced ([`super::mark`]), so that a lost end is noticed as well.
+//! The recovery mode tolerates a torn last write of the write-ahead log and nothing else. RocksDB's
+//! default would silently end the log at the first bad record, even with acknowledged entries
+//! behind it. The manifest tracks finished log files, so a missing or short one is noticed. A file
+//! beside the database records how far the log is synced ([`super::mark`]), so a lost end is
+//! noticed as well.
 
 use super::disk::{LogDisk, LogOp, Slot};
 use super::mark::Mark;
 use crate::background;
 use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, damaged, rocks_io};
-use crate::journals;
+use crate::wal_check;
 use bytes::Bytes;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, Range, ReadOptions,
@@ -26,7 +28,7 @@ const ACKNOWLEDGED: &[u8] = b"acknowledged/";
 
 pub(crate) struct RocksLog {
     db: DB,
-    /// Only of a log that is written.
+    /// `None` if opened read-only.
     mark: Option<Mark>,
 }
 
@@ -38,9 +40,10 @@ fn options() -> Options {
     o.set_track_and_verify_wals_in_manifest(true);
     o.set_write_buffer_size(16 << 20);
     o.set_max_write_buffer_number(3);
-    // The slots are rewritten in place and rarely fill a buffer: this is what lets old log files go all the same.
+    // Slots are rewritten in place and rarely fill a buffer, so this bound is needed to release old
+    // log files.
     o.set_max_total_wal_size(128 << 20);
-    // Indexes only rise: files of neighbouring indexes do not overlap, and compaction moves them without rewriting.
+    // Indexes only rise, so files do not overlap and compaction moves them without rewriting.
     o.set_compression_type(DBCompressionType::None);
     o.set_target_file_size_base(64 << 20);
     o.set_max_background_jobs(2);
@@ -52,7 +55,7 @@ fn options() -> Options {
     o
 }
 
-/// RocksDB's own log: short, and without statistics.
+/// Keeps RocksDB's own log short and without statistics.
 pub(crate) fn quiet(o: &mut Options) {
     o.set_keep_log_file_num(2);
     o.set_max_log_file_size(4 << 20);
@@ -67,10 +70,11 @@ fn families() -> [ColumnFamilyDescriptor; 3] {
 impl RocksLog {
     pub(crate) fn open(dir: &Path) -> Result<RocksLog, OpenError> {
         let synced = Mark::read(dir).map_err(OpenError::io("read", dir.join(Mark::FILE)))?;
-        journals::mend(journals::Of::Log { synced }, dir)?;
-        background::yielding_threads();
+        wal_check::mend(wal_check::Of::Log { synced }, dir)?;
+        background::low_priority_threads();
         let mut o = options();
-        // Whoever needs an entry finds it in memory (`cache`), but for a member that was away.
+        // Recent entries are read from memory (`cache`); only a member that was away needs older
+        // ones.
         background::direct(&mut o, dir);
         let db = DB::open_cf_descriptors(&o, dir, families()).map_err(|e| OpenError::rocks("the log", dir, &e))?;
         let last = db.latest_sequence_number();
@@ -78,20 +82,20 @@ impl RocksLog {
             let reason = format!("its end is gone: it was synced up to write {synced}, and ends with write {last}");
             return Err(OpenError::Corrupt { path: dir.into(), what: "the log", reason });
         }
-        // Opening has brought everything that it found to the disk.
+        // Opening has synced everything that it found.
         let mark = Mark::open(dir, last).map_err(OpenError::io("write", dir.join(Mark::FILE)))?;
         Ok(RocksLog { db, mark: Some(mark) })
     }
 
-    /// For looking at the log of a member that is stopped.
+    /// Opens the log of a stopped member for reading.
     pub(crate) fn open_read_only(dir: &Path) -> Result<RocksLog, OpenError> {
-        journals::check(journals::Of::Log { synced: None }, dir)?;
+        wal_check::check(wal_check::Of::Log { synced: None }, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(), dir, families(), false)
             .map_err(|e| OpenError::rocks("the log", dir, &e))?;
         Ok(RocksLog { db, mark: None })
     }
 
-    /// Ends the write-ahead log that is being written, and begins another.
+    /// Starts a new write-ahead log file.
     #[cfg(test)]
     pub(super) fn rotate(&self) {
         self.db.flush_cf(self.family(ENTRIES)).unwrap();
@@ -138,7 +142,7 @@ impl LogDisk for RocksLog {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // Of what is synced below: what is written meanwhile may not be.
+        // Read before the sync: a write that comes after this may not be covered by it.
         let last = self.db.latest_sequence_number();
         self.db.flush_wal(true).map_err(rocks_io)?;
         self.mark.as_ref().map_or(Ok(()), |mark| mark.set(last))
@@ -146,8 +150,8 @@ impl LogDisk for RocksLog {
 
     fn reclaim(&self, to: u64) -> io::Result<()> {
         let Some(last) = to.checked_sub(1) else { return Ok(()) };
-        // From the very first index: a file in which an earlier purge ended has been left behind. RocksDB counts the end in: a file that ends
-        // with `to` holds an entry that stays.
+        // From the very first index, because an earlier purge that ended inside a file left that
+        // file. RocksDB's end is inclusive: a file that ends with `to` holds an entry that stays.
         let first: u64 = 0;
         let entries = self.family(ENTRIES);
         self.db.delete_file_in_range_cf(entries, first.to_be_bytes(), last.to_be_bytes()).map_err(rocks_io)
@@ -155,7 +159,8 @@ impl LogDisk for RocksLog {
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
         let mut bounds = ReadOptions::default();
-        // Both bounds: a scan must not walk through the markers of what is purged or truncated.
+        // With both bounds a scan does not walk through the tombstones of purged or truncated
+        // entries.
         bounds.set_iterate_lower_bound(from.to_be_bytes());
         bounds.set_iterate_upper_bound(to.to_be_bytes());
         let mut rows = self.db.raw_iterator_cf_opt(self.family(ENTRIES), bounds);
@@ -217,7 +222,8 @@ mod tests {
     use rocksdb::CompactOptions;
     use std::time::Duration;
 
-    /// A file on a level where a purge may delete it, which begins with `from` and ends with `last`.
+    /// A file on a level where a purge may delete it, which begins with `from` and ends with
+    /// `last`.
     fn file(log: &RocksLog, from: u64, last: u64) {
         let ops = (from..=last).map(|index| LogOp::Put { index, record: index.to_be_bytes().to_vec() }).collect();
         log.write(ops).unwrap();

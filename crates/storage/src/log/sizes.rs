@@ -1,12 +1,13 @@
-//! How many bytes the entries of the log take, and which of them are too many.
+//! Sizes of the log's entries, to find how many must be purged for a bound in bytes.
 //!
-//! Entries carry one command or a thousand, so their number says little about the space they take. Bytes are counted for pieces of
-//! neighbouring entries: what is at both ends of a piece that was cut is counted with it, so sums are right to a piece.
+//! An entry carries one command or a thousand, so the number of entries says little about their
+//! size. Bytes are counted for pieces of neighbouring entries. A piece that is cut at either end
+//! counts whole, so sums are accurate to one piece.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The bytes of one piece, unless a single entry has more.
+/// Bytes of one piece, unless a single entry is larger.
 const PIECE: u64 = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -17,13 +18,13 @@ pub(super) struct Sizes {
 
 #[derive(Debug)]
 struct Piece {
-    /// Its first index; its last one is before the next piece.
+    /// The first index. The piece ends before the next one.
     from: u64,
     bytes: u64,
 }
 
 impl Sizes {
-    /// Of a log that was found with these indexes and bytes: taken to be spread evenly.
+    /// Sizes of a log found on disk, assuming that its bytes are spread evenly over the entries.
     pub(super) fn found(indexes: &Range<u64>, bytes: u64) -> Sizes {
         let entries = indexes.end.saturating_sub(indexes.start);
         let pieces = bytes.div_ceil(PIECE).min(entries);
@@ -44,7 +45,7 @@ impl Sizes {
         self.bytes
     }
 
-    /// An entry comes to the end.
+    /// Adds an entry at the end.
     pub(super) fn append(&mut self, index: u64, bytes: u64) {
         match self.pieces.back_mut().filter(|last| last.bytes + bytes <= PIECE) {
             Some(last) => {
@@ -55,27 +56,27 @@ impl Sizes {
         }
     }
 
-    /// Entries from `index` on go.
+    /// Removes entries from `index` on.
     pub(super) fn truncate(&mut self, index: u64) {
         while self.pieces.back().is_some_and(|last| last.from >= index) {
             self.bytes -= self.pieces.pop_back().map_or(0, |last| last.bytes);
         }
     }
 
-    /// Entries below `index` go.
+    /// Removes entries below `index`.
     pub(super) fn purge(&mut self, index: u64) {
         while self.pieces.get(1).is_some_and(|second| second.from <= index) {
             self.bytes -= self.pieces.pop_front().map_or(0, |first| first.bytes);
         }
     }
 
-    /// The bytes of the pieces that begin with one of these.
+    /// Bytes of the pieces that begin at one of these indexes.
     pub(super) fn between(&self, indexes: &Range<u64>) -> u64 {
         let from = self.pieces.partition_point(|piece| piece.from < indexes.start);
         self.pieces.range(from..).take_while(|piece| piece.from < indexes.end).map(|piece| piece.bytes).sum()
     }
 
-    /// The last index of the oldest entries without which the others still have `keep` bytes.
+    /// The last of the oldest entries that can be purged while the rest still has `keep` bytes.
     pub(super) fn beyond(&self, keep: u64) -> Option<u64> {
         let mut kept = 0;
         let first_kept = self.pieces.iter().rev().find(|piece| {

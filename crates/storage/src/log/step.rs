@@ -1,6 +1,6 @@
-//! How long the writer has been at its present group: noted by the writer, looked at by anybody.
+//! The time for which the writer has been working on its current group.
 //!
-//! A disk that fails returns an error. One that hangs returns nothing: only this shows it.
+//! A disk that fails returns an error. A disk that hangs returns nothing; only this clock shows it.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ pub struct WriterStep {
     began: Mutex<Option<Instant>>,
 }
 
-/// The step, until this is dropped.
+/// Marks the writer as busy until dropped.
 pub(super) struct Doing<'a>(&'a WriterStep);
 
 impl WriterStep {
@@ -19,7 +19,7 @@ impl WriterStep {
         Doing(self)
     }
 
-    /// For how long the writer has waited for the disk by now; `None`: it does not.
+    /// For how long the writer has been waiting for the disk; `None` if it is idle.
     pub fn lasts(&self) -> Option<Duration> {
         self.began.lock().map(|began| began.elapsed())
     }

@@ -1,16 +1,19 @@
-//! openraft's log storage: the tail in memory, the writer's queue, and the disk for what is older.
+//! openraft's log storage: the tail in memory, the writer's queue, and the disk for older entries.
 //!
-//! 1. When `append` returns, every reader sees its entries; when its callback is called, they are durable.
-//! 2. `append` waits when the queue holds too many bytes: back-pressure on Raft is meant. Nothing else waits for the disk but
-//!    `save_vote`, whose promise must be durable before it is made.
-//! 3. A reader that cannot produce every entry of an existing range fails. A short answer would be taken for the whole. What is purged does
-//!    not exist; who asks for it by [`RaftLogReader::limited_get_log_entries`] or `entries_stream` is not given what follows it either.
+//! 1. When `append` returns, every reader sees its entries. When its callback is called, they are
+//!    durable.
+//! 2. `append` waits when the queue holds too many bytes, which slows Raft down on purpose. Besides
+//!    it only `save_vote` waits for the disk: a vote must be durable before it is sent.
+//! 3. A reader either gets every existing entry of its range or an error, because openraft would
+//!    take a short answer for the whole. Reads that start below the purge point through
+//!    [`RaftLogReader::limited_get_log_entries`] or `entries_stream` return nothing, never a later
+//!    suffix.
 
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
 use super::step::WriterStep;
 use super::sync_times::SyncTimes;
-use super::witness::LogStanding;
+use super::witness::LogPosition;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
 use crate::error::Fatal;
@@ -37,9 +40,9 @@ pub struct LogLimits {
     pub cache_bytes: usize,
     /// Appends waiting for the disk.
     pub queue_bytes: usize,
-    /// One write to the disk.
+    /// Bytes of one write to the disk.
     pub group_bytes: usize,
-    /// One answer to replication.
+    /// Bytes of one answer to replication.
     pub read_bytes: usize,
 }
 
@@ -49,7 +52,7 @@ impl Default for LogLimits {
     }
 }
 
-/// What the log has done since the start.
+/// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStats {
     pub entries: u64,
@@ -57,10 +60,10 @@ pub struct LogStats {
     pub sync_time: Duration,
 }
 
-/// What the store, its readers and the writer share.
+/// State that the store, its readers and the writer share.
 pub(super) struct Shared {
     tail: Mutex<Tail>,
-    /// The number of the newest durable append.
+    /// Number of the newest durable append.
     durable: watch::Sender<u64>,
     failed: AtomicBool,
     fatal: Fatal,
@@ -70,7 +73,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// The commit index, as far as it may stand on the disk.
+    /// The newest commit index that may be written to disk.
     pub(super) fn durably_committed(&self) -> Option<LogId> {
         self.tail.lock().durably_committed()
     }
@@ -92,7 +95,8 @@ impl Shared {
     }
 }
 
-/// What the entries of a log take: to a megabyte or so, of those that were there at the start to some more.
+/// The bytes of the log's entries, accurate to about a megabyte. Entries that were there at the
+/// start are estimated.
 #[derive(Clone)]
 pub struct LogSize(Arc<Shared>);
 
@@ -101,7 +105,8 @@ impl LogSize {
         self.0.tail.lock().sizes.bytes()
     }
 
-    /// The index up to which entries can go while the others still have `keep` bytes, or `None` if all are needed for that.
+    /// The index up to which entries can be purged while the rest still has `keep` bytes; `None` if
+    /// nothing can be.
     pub fn beyond(&self, keep: u64) -> Option<u64> {
         self.0.tail.lock().sizes.beyond(keep)
     }
@@ -112,7 +117,7 @@ impl LogSize {
     }
 }
 
-/// Ends the writer with the last store.
+/// Ends the writer when the last store is dropped.
 struct WriterHandle {
     queue: Option<Sender<Op>>,
     thread: Option<JoinHandle<()>>,
@@ -128,10 +133,10 @@ impl Drop for WriterHandle {
     }
 }
 
-/// The log. Clones share it, and each is a reader too.
+/// The log. Clones share it, and each clone is also a reader.
 #[derive(Clone)]
 pub struct LogStore {
-    // First, so that the writer has ended before the disk is let go.
+    // Declared first, so that the writer ends before the disk is closed.
     writer: Arc<WriterHandle>,
     shared: Arc<Shared>,
     disk: Arc<dyn LogDisk>,
@@ -143,14 +148,14 @@ fn corrupt(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// What a disk holds of a log, checked for what can be checked without reading all of it.
+/// The contents of a log's disk, with the checks that do not need all entries.
 pub(crate) struct Found {
     pub(crate) first: Option<u64>,
     pub(crate) last: Option<LogId>,
     pub(crate) purged: Option<LogId>,
     pub(crate) committed: Option<LogId>,
     pub(crate) vote: Option<Vote>,
-    /// What the entries take.
+    /// Size of the entries.
     pub(crate) bytes: u64,
 }
 
@@ -163,8 +168,9 @@ impl Found {
         let last = ends.map(|(_, last)| entry_at(disk, last)).transpose()?.map(|e| e.log_id);
         let vote = disk.slot(Slot::Vote)?.map(|r| codec::decode_vote(&r)).transpose()?;
         let committed = id(Slot::Committed)?;
-        // What is purged was committed. Beyond it, only an entry that is here is believed to be: another one at its index may never have
-        // been committed. A smaller value means no more than a shorter replay.
+        // Purged entries were committed. A stored commit index beyond them counts only if the log
+        // has that very entry: another entry at its index may never have been committed. A value
+        // that is too small only shortens the replay.
         let there = |id: &LogId| -> io::Result<bool> {
             let within = ends.is_some_and(|(first, last)| (first..=last).contains(&id.index));
             Ok(within && entry_at(disk, id.index)?.log_id == *id)
@@ -238,17 +244,17 @@ impl LogStore {
         }
     }
 
-    /// How long syncs took, for metrics. Does not keep the log open.
+    /// Sync durations for metrics. Does not keep the log open.
     pub fn sync_times(&self) -> Arc<SyncTimes> {
         self.shared.sync_times.clone()
     }
 
-    /// How long the writer has been waiting for the disk. Does not keep the log open.
+    /// The time for which the writer has been waiting for the disk. Does not keep the log open.
     pub fn writer_step(&self) -> Arc<WriterStep> {
         self.shared.step.clone()
     }
 
-    /// How much the entries take. Does not keep the log open.
+    /// The size of the entries. Does not keep the log open.
     pub fn size(&self) -> LogSize {
         LogSize(self.shared.clone())
     }
@@ -258,7 +264,8 @@ impl LogStore {
         queue.send(op).map_err(|_| io::Error::other("the log writer has ended"))
     }
 
-    /// Stores a single record durably. Blocks the thread for one sync: for rare things, and off the event loop where possible.
+    /// Stores a single record durably. Blocks the thread for one sync, so call it rarely, and off
+    /// the event loop where possible.
     pub(crate) fn set_blocking(&self, slot: Slot, record: Vec<u8>) -> io::Result<()> {
         let (tx, rx) = channel();
         let done: Done = Box::new(move |result| drop(tx.send(result)));
@@ -266,7 +273,7 @@ impl LogStore {
         rx.recv().map_err(|_| io::Error::other("the log writer has ended"))?
     }
 
-    /// Stores some records durably, with one sync if nothing comes between. Blocks.
+    /// Stores several records durably, usually with one sync. Blocks.
     pub(crate) fn set_all_blocking(&self, records: Vec<(Slot, Vec<u8>)>) -> io::Result<()> {
         let (tx, rx) = channel();
         let count = records.len();
@@ -280,19 +287,20 @@ impl LogStore {
         Ok(())
     }
 
-    /// Both of one moment, and as they are in memory: ahead of the disk, never behind.
-    pub(crate) fn standing(&self) -> LogStanding {
+    /// Read together from memory, so it is never behind the disk.
+    pub(crate) fn position(&self) -> LogPosition {
         let tail = self.shared.tail.lock();
         let term = tail.vote.map_or(0, |vote| vote.leader_id.term);
-        LogStanding { term, index: tail.last.map_or(0, |last| last.index) }
+        LogPosition { term, index: tail.last.map_or(0, |last| last.index) }
     }
 
-    /// A single record as it is on the disk.
+    /// A single record as stored on disk.
     pub(crate) fn slot(&self, slot: Slot) -> io::Result<Option<bytes::Bytes>> {
         self.disk.slot(slot)
     }
 
-    /// Waits until the entry at `index` would survive a crash. Returns at once for an index that is not (any more) in the log.
+    /// Waits until the entry at `index` would survive a crash. Returns at once for an index that is
+    /// not (any more) in the log.
     pub(crate) async fn durable(&self, index: u64) -> io::Result<()> {
         if self.shared.tail.lock().is_durable(index) {
             return Ok(());
@@ -309,21 +317,22 @@ impl LogStore {
         }
     }
 
-    /// The entries of `[from, to)` that exist: all of them, or with `max_bytes` at least the first.
+    /// The existing entries of `[from, to)`: all of them, or about `max_bytes` and at least one.
     fn entries(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         loop {
             let plan = self.shared.tail.lock().plan(from, to, max_bytes);
             let epoch = plan.epoch;
             let read = self.complete(plan, max_bytes);
-            // Entries may have gone while the disk was read: what was read then is worth nothing.
+            // If entries were removed while the disk was read, the result cannot be used.
             if self.shared.tail.lock().epoch() == epoch {
-                // Whoever asked, a log that cannot be read is the end.
+                // A log that cannot be read stops the node.
                 return read.map_err(|e| self.shared.fatal.raise("reading the log", e));
             }
         }
     }
 
-    /// The same, but nothing if the first of them is purged: what follows it would be taken for what comes next.
+    /// The same, but empty if the entry `from` is purged: openraft would take the next entry for
+    /// it.
     fn entries_from(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let mut entries = self.entries(from, to, max_bytes)?;
         if entries.first().is_some_and(|first| first.log_id.index != from) {
@@ -450,7 +459,8 @@ impl RaftLogStorage<C> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        // Called for every advance of the commit index: it rides with the first group after the one that holds its entry.
+        // Called whenever the commit index advances. The writer adds it to the first group after
+        // the one that contains its entry.
         self.shared.tail.lock().committed = committed;
         Ok(())
     }

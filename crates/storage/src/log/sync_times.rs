@@ -1,9 +1,9 @@
-//! How long syncs of the log take: a histogram for metrics, counted by the writer, read by anybody.
+//! Histogram of the durations of log syncs, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds double from 125 µs on; one more bucket takes what is longer than the last.
+/// Upper bounds double from 125 µs on; the last bucket has no bound.
 const FIRST: Duration = Duration::from_micros(125);
 const BOUNDS: usize = 16;
 
@@ -24,7 +24,7 @@ impl SyncTimes {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 
-    /// Upper bound (`None`: any length) and number of each bucket, the shortest first.
+    /// Upper bound (`None`: no bound) and count of each bucket, shortest first.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let counts = self.buckets.iter().map(|count| count.load(Ordering::Relaxed));
         counts.enumerate().map(|(i, count)| ((i < BOUNDS).then(|| bound(i)), count))

@@ -1,13 +1,21 @@
-//! What this member knows that the others have acknowledged to it: kept for them, so that one whose directory is an older copy of itself
-//! can be told.
+//! Remembers what the other members have acknowledged to this one, so that a member whose directory
+//! is an older copy of itself can be detected.
 //!
-//! A leader learns with each reply how far the log of a follower is durable. A follower knows who leads, and a member that leads has
-//! voted for itself. Both bind the member from then on: its vote is of that term or a later one, and while it is of that term, its
-//! log does not end before what it acknowledged. (In a later term it may: the new leader can have replaced what was not committed.)
+//! A leader learns with each reply how far a follower's log is durable. A follower knows its
+//! leader, and a leader has voted for itself. Both facts bind the member from then on: its vote is
+//! of that term or a later one, and within that term its log does not end before what it
+//! acknowledged. (In a later term it may: the new leader can have replaced uncommitted entries.)
 //!
-//! 1. What is claimed here was true once, whoever lost what since. So a claim accuses nobody wrongly, and a member that was rolled back
-//!    itself merely knows less.
-//! 2. In memory a claim is exact; on the disk it lags, since it is written once in a while and not with each reply.
+//! ```text
+//! member 2 acknowledged (term 5, index 100) to member 1
+//! member 2 restarts with (term 5, index  80)             behind: it lost 20 entries
+//! member 2 restarts with (term 6, index  80)             possible: entries were replaced
+//! ```
+//!
+//! 1. Every claim here was true at some time, so it never accuses a sound member. A member that was
+//!    rolled back itself merely knows less.
+//! 2. Claims are exact in memory and lag on disk, because they are stored periodically and not with
+//!    each reply.
 
 use super::LogStore;
 use super::disk::Slot;
@@ -22,19 +30,19 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Acknowledged {
     pub term: u64,
-    /// Of the last entry; 0 if none is known of.
+    /// Index of the last acknowledged entry; 0 if none is known.
     pub index: u64,
 }
 
-/// Where a member stands: the term of its vote, and where its log ends.
+/// The term of a member's vote and the last index of its log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogStanding {
+pub struct LogPosition {
     pub term: u64,
     pub index: u64,
 }
 
-impl LogStanding {
-    /// Whether a member that stands here has forgotten what it acknowledged.
+impl LogPosition {
+    /// Whether a member at this position has lost something that it acknowledged.
     #[must_use]
     pub fn is_behind(&self, acknowledged: Acknowledged) -> bool {
         self.term < acknowledged.term || (self.term == acknowledged.term && self.index < acknowledged.index)
@@ -59,33 +67,33 @@ impl Witness {
         Witness { log, state, known: Arc::default() }
     }
 
-    /// Where this member stands itself. What it has acknowledged so far, this covers.
-    pub fn standing(&self) -> LogStanding {
-        let LogStanding { term, index } = self.log.standing();
-        // A snapshot can be installed, and the log not be purged up to it yet.
-        LogStanding { term, index: index.max(self.state.applied_index()) }
+    /// This member's own position. It covers everything that the member has acknowledged.
+    pub fn position(&self) -> LogPosition {
+        let LogPosition { term, index } = self.log.position();
+        // After a snapshot is installed, the log may not be purged up to it yet.
+        LogPosition { term, index: index.max(self.state.applied_index()) }
     }
 
-    /// Takes note of what a member has acknowledged, in memory. What was known already stays.
+    /// Records an acknowledgement in memory. A higher one that is known already stays.
     pub fn note(&self, member: u64, acknowledged: Acknowledged) {
         let mut known = self.known.lock();
         let now = &mut known.entry(member).or_default().now;
         *now = acknowledged.max(*now);
     }
 
-    /// What was noted in this life.
+    /// The acknowledgement noted since the start of the process.
     pub fn noted(&self, member: u64) -> Option<Acknowledged> {
         self.known.lock().get(&member).map(|known| known.now)
     }
 
-    /// All that is known, also from earlier lives. Reads the disk.
+    /// The highest known acknowledgement, also from before the start. Reads the disk.
     pub fn acknowledged(&self, member: u64) -> io::Result<Option<Acknowledged>> {
         let stored = self.log.slot(Slot::Acknowledged(member))?;
         let stored = stored.map(|record| codec::unseal::<AcknowledgedRecord>(&record)).transpose()?;
         Ok(stored.map(Acknowledged::from).max(self.noted(member)))
     }
 
-    /// Writes what is new, with one sync. Blocks.
+    /// Stores new acknowledgements with one sync. Blocks.
     pub fn store(&self) -> io::Result<()> {
         let new: Vec<(u64, Acknowledged)> =
             self.known.lock().iter().filter(|(_, k)| k.now > k.stored).map(|(id, k)| (*id, k.now)).collect();
@@ -94,7 +102,7 @@ impl Witness {
         }
         let mut records = Vec::with_capacity(new.len());
         for (member, noted) in &new {
-            // An earlier life may have known more.
+            // The stored record, from before the start, may be higher.
             let known = self.acknowledged(*member)?.unwrap_or_default().max(*noted);
             records.push((Slot::Acknowledged(*member), codec::seal(&AcknowledgedRecord::from(known))));
         }
@@ -125,14 +133,14 @@ mod tests {
 
     #[test]
     fn only_what_was_acknowledged_in_the_term_of_the_vote_or_a_later_one_counts() {
-        let stands = LogStanding { term: 5, index: 100 };
+        let stands = LogPosition { term: 5, index: 100 };
         let claim = |term, index| Acknowledged { term, index };
-        // Of an earlier term: a later leader may have replaced it.
+        // An acknowledgement of an earlier term: a later leader may have replaced the entries.
         assert!(!stands.is_behind(claim(4, 5000)));
         assert!(!stands.is_behind(claim(5, 100)));
         assert!(!stands.is_behind(claim(5, 0)));
         assert!(stands.is_behind(claim(5, 101)));
         assert!(stands.is_behind(claim(6, 0)), "it had voted");
-        assert!(!LogStanding::default().is_behind(Acknowledged::default()));
+        assert!(!LogPosition::default().is_behind(Acknowledged::default()));
     }
 }

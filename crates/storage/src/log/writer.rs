@@ -1,21 +1,22 @@
 //! The only thread that changes the log's disk.
 //!
-//! It takes what is queued (up to a number of bytes), writes it as one batch, syncs once, and then tells everybody, in order. It has
-//! no timer: while one sync runs, the next group forms by itself.
+//! It takes what is queued (up to a number of bytes), writes it as one batch, syncs once, and then
+//! reports success, in order. It has no timer: while one sync runs, the next group forms by itself.
 //!
-//! 1. The disk sees operations in the order of the queue. So a vote is durable only after every append before it.
-//! 2. Nobody is told before the sync that covers their operation has returned.
-//! 3. `committed` is written only when the very entry that it names is durable. (Its index alone says nothing: an entry that is about to be
-//!    truncated may stand there.)
+//! 1. The disk sees operations in the order of the queue. So a vote is durable only after every
+//!    append before it.
+//! 2. No operation is reported done before the sync that covers it has returned.
+//! 3. `committed` is written only when the very entry that it names is durable. (The index alone is
+//!    not enough: an entry that is about to be truncated may be there.)
 //! 4. After a failure nothing more is written: every later operation fails.
-//! 5. Every write is synced before the next one begins, so a power cut can take or tear one write at most. `journals` relies on that.
+//! 5. Every write is synced before the next one begins, so a power cut can lose or tear at most one
+//!    write. `wal_check` relies on that.
 
 use super::disk::{LogDisk, LogOp, Slot};
 use super::store::Shared;
 use crate::codec;
 use crate::failpoint::failpoint;
 use crate::types::{C, Entry, LogId};
-use conclave_state::mutant;
 use openraft::storage::IOFlushed;
 use std::io;
 use std::ops::Range;
@@ -24,7 +25,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Told when the operation is durable, or why it is not.
+/// Called when the operation is durable or has failed.
 pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 pub(super) enum Op {
@@ -32,7 +33,7 @@ pub(super) enum Op {
         entries: Vec<Entry>,
         number: u64,
         flushed: IOFlushed<C>,
-        /// The room that the append takes in the queue, given back when it is done.
+        /// The append's share of the queue, released when it is done.
         room: Option<OwnedSemaphorePermit>,
     },
     Set {
@@ -47,17 +48,17 @@ pub(super) enum Op {
     },
 }
 
-enum Waiting {
+enum Completion {
     Append(IOFlushed<C>),
     Other(Done),
 }
 
-/// A group of operations on its way to the disk.
+/// A group of operations that is written as one batch.
 #[derive(Default)]
 struct Group {
     ops: Vec<LogOp>,
     bytes: usize,
-    waiting: Vec<Waiting>,
+    completions: Vec<Completion>,
     rooms: Vec<OwnedSemaphorePermit>,
     newest_append: Option<u64>,
     entries: u64,
@@ -70,7 +71,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) group_bytes: usize,
     pub(super) sync: bool,
-    /// The newest that the disk has been told of.
+    /// The newest commit index that was written.
     pub(super) committed: Option<LogId>,
 }
 
@@ -87,9 +88,9 @@ impl Writer {
             if let Err(e) = self.write(&mut group) {
                 return self.fail(group, queue, &e);
             }
-            self.tell(group);
+            self.report_done(group);
         }
-        // A clean end: let the next start know how far it may replay.
+        // On a clean end, store how far the next start may replay.
         let mut group = Group::default();
         self.add_committed(&mut group);
         if !group.ops.is_empty()
@@ -111,31 +112,31 @@ impl Writer {
                 group.entries += entries.len() as u64;
                 group.newest_append = Some(number);
                 group.rooms.extend(room);
-                group.must_sync |= !mutant!("ack-before-sync");
-                group.wait(Waiting::Append(flushed));
+                group.must_sync = true;
+                group.wait(Completion::Append(flushed));
             }
             Op::Set { slot, record, done } => {
                 group.bytes += record.len();
                 group.ops.push(LogOp::Set { slot, record });
                 group.must_sync = true;
-                group.wait(Waiting::Other(done));
+                group.wait(Completion::Other(done));
             }
             Op::Truncate(range) => {
                 group.ops.push(LogOp::Truncate { from: range.start, to: range.end });
-                // Nobody waits for it, but it must not be lost while the write after it is kept.
+                // No caller waits for it, but a crash must not lose it and keep the write after it.
                 group.must_sync = true;
             }
             Op::Purge { range, upto } => {
                 group.ops.push(LogOp::Set { slot: Slot::Purged, record: codec::encode_log_id(&upto) });
                 group.ops.push(LogOp::Purge { from: range.start, to: range.end });
-                // The files of purged entries are deleted only after the purge itself cannot be lost any more.
+                // The files of purged entries may be deleted only once the purge itself is durable.
                 group.must_sync = true;
                 group.purged = group.purged.max(Some(range.end));
             }
         }
     }
 
-    /// Lets the commit index ride along when it has moved.
+    /// Adds the commit index to the group if it has advanced.
     fn add_committed(&mut self, group: &mut Group) {
         if let Some(id) = self.shared.durably_committed().filter(|id| Some(*id) > self.committed) {
             group.ops.push(LogOp::Set { slot: Slot::Committed, record: codec::encode_log_id(&id) });
@@ -163,14 +164,14 @@ impl Writer {
         Ok(())
     }
 
-    fn tell(&self, group: Group) {
+    fn report_done(&self, group: Group) {
         if let Some(number) = group.newest_append {
             self.shared.durable_up_to(number, group.entries);
         }
-        for waiting in group.waiting {
-            match waiting {
-                Waiting::Append(flushed) => flushed.io_completed(Ok(())),
-                Waiting::Other(done) => done(Ok(())),
+        for completion in group.completions {
+            match completion {
+                Completion::Append(flushed) => flushed.io_completed(Ok(())),
+                Completion::Other(done) => done(Ok(())),
             }
         }
     }
@@ -178,10 +179,10 @@ impl Writer {
     fn fail(&self, group: Group, queue: &Receiver<Op>, e: &io::Error) {
         let text = self.shared.fail(e).to_string();
         let error = || Err(io::Error::other(text.clone()));
-        for waiting in group.waiting {
-            match waiting {
-                Waiting::Append(flushed) => flushed.io_completed(error()),
-                Waiting::Other(done) => done(error()),
+        for completion in group.completions {
+            match completion {
+                Completion::Append(flushed) => flushed.io_completed(error()),
+                Completion::Other(done) => done(error()),
             }
         }
         while let Ok(op) = queue.recv() {
@@ -195,13 +196,13 @@ impl Writer {
 }
 
 impl Group {
-    /// openraft's flush callback is a watermark, so of appends that follow each other only the newest needs to speak: each report
-    /// wakes a task. The others would be overtaken at once.
-    fn wait(&mut self, waiting: Waiting) {
-        let watermark = |w: &Waiting| matches!(w, Waiting::Append(IOFlushed::Notify(_)));
-        match self.waiting.last_mut() {
-            Some(last) if watermark(last) && watermark(&waiting) => *last = waiting,
-            _ => self.waiting.push(waiting),
+    /// openraft's flush callback is a watermark and wakes a task, so of consecutive appends only
+    /// the newest is reported.
+    fn wait(&mut self, completion: Completion) {
+        let watermark = |w: &Completion| matches!(w, Completion::Append(IOFlushed::Notify(_)));
+        match self.completions.last_mut() {
+            Some(last) if watermark(last) && watermark(&completion) => *last = completion,
+            _ => self.completions.push(completion),
         }
     }
 }

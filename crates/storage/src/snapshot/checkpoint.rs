@@ -1,13 +1,15 @@
 //! A checkpoint: a directory with the files of a state database, complete and never changed again.
 //!
-//! Building one flushes the state and makes hard links, so it costs little and holds no data twice until compaction replaces
-//! files. The newest is kept for followers; an older one goes when its last transfer ends. None survives a restart: openraft asks
-//! for a new one when it needs it.
+//! Building one flushes the state and makes hard links. It is cheap, and takes extra space only as
+//! compaction replaces files. The newest checkpoint is kept for followers; an older one is removed
+//! when its last transfer ends. None survives a restart: openraft asks for a new one when it needs
+//! it.
 //!
 //! 1. The metadata of a checkpoint is read from its own database.
-//! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was flushed that far.
-//! 3. It is verified block by block before it is sent, and after it was received.
-//! 4. What is kept for followers never gets older: the log behind it may be purged already.
+//! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was
+//!    flushed that far.
+//! 3. It is verified block by block before it is sent and after it is received.
+//! 4. The checkpoint kept for followers never gets older: the log behind it may be purged already.
 
 use crate::error::{Cause, Fatal, rocks_io};
 use crate::failpoint::failpoint;
@@ -33,7 +35,7 @@ pub struct CheckpointFile {
     pub crc32c: u32,
 }
 
-/// A handle; the directory goes with the last one.
+/// A shared handle. The directory is removed with the last one.
 #[derive(Clone)]
 pub struct Checkpoint {
     inner: Arc<Inner>,
@@ -41,9 +43,9 @@ pub struct Checkpoint {
 
 struct Inner {
     path: PathBuf,
-    /// Of files that are this member's own: damage to them is damage to its state.
+    /// Set for files of this member's own state: damage to them stops the node.
     fatal: Option<Fatal>,
-    /// Computed once, when first asked for.
+    /// Computed on the first use.
     files: Mutex<Option<Vec<CheckpointFile>>>,
 }
 
@@ -62,17 +64,17 @@ impl Drop for Inner {
 }
 
 impl Checkpoint {
-    /// Takes charge of a complete directory, of files that came from elsewhere.
+    /// Takes ownership of a complete directory with files from another member.
     pub(super) fn own(path: PathBuf) -> Checkpoint {
         Checkpoint { inner: Arc::new(Inner { path, fatal: None, files: Mutex::new(None) }) }
     }
 
-    /// Takes charge of a complete directory with files of this member's state.
+    /// Takes ownership of a complete directory with files of this member's state.
     pub(super) fn own_state(path: PathBuf, fatal: Fatal) -> Checkpoint {
         Checkpoint { inner: Arc::new(Inner { path, fatal: Some(fatal), files: Mutex::new(None) }) }
     }
 
-    /// A read that found damage, or failed, stops the node if the files are its own.
+    /// Stops the node if a read of its own files failed or found damage.
     fn judged<T>(&self, read: io::Result<T>) -> io::Result<T> {
         read.map_err(|e| match &self.inner.fatal {
             Some(fatal) if matches!(Cause::of(&e), Cause::Damage | Cause::Device) => {
@@ -86,7 +88,8 @@ impl Checkpoint {
         &self.inner.path
     }
 
-    /// Names, sizes and checksums, once every block has been found sound. Reads everything twice the first time: keep it off the event loop.
+    /// Names, sizes and checksums of the files, after every block was verified. The first call
+    /// reads everything twice: keep it off the event loop.
     pub fn files(&self) -> io::Result<Vec<CheckpointFile>> {
         let mut known = self.inner.files.lock();
         if let Some(files) = &*known {
@@ -110,8 +113,8 @@ impl Checkpoint {
         Ok(files)
     }
 
-    /// Refuses files that are not a state, or not the one that was announced. To be asked of what was received, before openraft hears of it:
-    /// an installation that fails ends the node. Blocks.
+    /// Refuses files that are not a state, or not the announced one. Received files must pass this
+    /// before openraft gets them, because a failed installation stops the node. Blocks.
     pub fn require(&self, announced: &SnapshotMeta) -> io::Result<()> {
         require_announced(&read_machine_rows(self.path())?, announced)
     }
@@ -144,7 +147,7 @@ pub(super) fn require_announced(rows: &RaftRows, meta: &SnapshotMeta) -> io::Res
     Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
-/// Names come from other processes: nothing that leaves the directory.
+/// Refuses a name that would leave the directory: names come from other members.
 pub(super) fn plain_name(name: &str) -> io::Result<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
@@ -175,17 +178,17 @@ pub(super) fn fresh_dir(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
 }
 
 /// Keeps the newest checkpoint.
-pub(crate) struct Keeper {
+pub(crate) struct LatestSnapshot {
     dir: PathBuf,
     current: Mutex<Option<Snapshot>>,
 }
 
-impl Keeper {
-    /// Whatever is in `dir` belongs to an earlier life and is removed.
-    pub(crate) fn start(dir: PathBuf) -> io::Result<Keeper> {
+impl LatestSnapshot {
+    /// Removes the contents of `dir`, which an earlier run left.
+    pub(crate) fn start(dir: PathBuf) -> io::Result<LatestSnapshot> {
         files::remove_dir(&dir)?;
         files::create_dir(&dir)?;
-        Ok(Keeper { dir, current: Mutex::new(None) })
+        Ok(LatestSnapshot { dir, current: Mutex::new(None) })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -196,13 +199,13 @@ impl Keeper {
         self.current.lock().clone()
     }
 
-    /// Unless there is a newer one: one may have been installed while this one was being built.
+    /// Keeps the snapshot unless a newer one was installed while this one was being built.
     pub(super) fn keep(&self, snapshot: Snapshot) {
         let mut current = self.current.lock();
         let newer = current.as_ref().is_some_and(|kept| kept.meta.last_log_id > snapshot.meta.last_log_id);
         let gone = if newer { Some(snapshot) } else { current.replace(snapshot) };
         drop(current);
-        // Outside of the lock: this may remove a directory.
+        // Dropped outside the lock: this may remove a directory.
         drop(gone);
     }
 }
@@ -210,10 +213,10 @@ impl Keeper {
 /// Flushes, links, records. Blocks.
 pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
     failpoint!("snapshot-before-checkpoint");
-    // The large part of the flush, before the checkpoint does the rest of it.
+    // Flushes most of the state now; making the checkpoint flushes the rest.
     shared.flush()?;
     let path = fresh_dir(shared.snapshots.dir(), "built")?;
-    let checkpoint = shared.alone(|db| {
+    let checkpoint = shared.without_flush(|db| {
         db.checkpoint(&path).map_err(rocks_io)?;
         Ok(Checkpoint::own_state(path, shared.fatal.clone()))
     })?;
@@ -233,12 +236,12 @@ mod tests {
     use super::*;
     use crate::types::log_id;
 
-    /// One is being built while a newer one arrives and is installed: the log is purged up to the newer one by then, and from an older
-    /// one no follower could go on.
+    /// A newer snapshot is installed while one is being built. The log is purged up to the newer
+    /// one, so no follower could continue from the older one.
     #[test]
     fn an_older_checkpoint_does_not_replace_a_newer_one() {
         let dir = tempfile::tempdir().expect("a directory for the test");
-        let keeper = Keeper::start(dir.path().join("snapshots")).expect("it can be created");
+        let keeper = LatestSnapshot::start(dir.path().join("snapshots")).expect("it can be created");
         let checkpoint = |index| {
             let path = fresh_dir(keeper.dir(), "test").expect("it has a name");
             fs::create_dir(&path).expect("it can be created");

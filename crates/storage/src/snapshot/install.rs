@@ -1,11 +1,13 @@
-//! Puts a checkpoint in the place of the state, all or nothing.
+//! Replaces the state with a checkpoint, all or nothing.
 //!
-//! The state is in one of several directories; a pointer file names it, and is replaced by a rename. In order: link or copy the
-//! files into a new directory and open it; record in the log, durably, which snapshot is being installed; move the pointer. A crash
-//! before the last step leaves the old state, one after it the new state, and what is not pointed to is removed at the next start.
+//! The state is in one of several directories. A pointer file names it and is replaced by a rename.
+//! The steps are: link or copy the files into a new directory and open it; record in the log,
+//! durably, which snapshot is being installed; move the pointer. A crash before the last step
+//! leaves the old state, a crash after it the new state. The next start removes directories that
+//! the pointer does not name.
 //!
-//! The record lets the start tell a state that is rightly ahead of the log (its snapshot was installed, the log not purged yet)
-//! from a log that has lost its end.
+//! At the next start, the record tells a state that is rightly ahead of the log (its snapshot was
+//! installed and the log not yet purged) from a log that lost its end.
 
 use super::checkpoint::{Checkpoint, fresh_dir, require_announced};
 use crate::error::{OpenError, damaged};
@@ -14,7 +16,6 @@ use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
 use crate::types::{Snapshot, SnapshotMeta};
-use conclave_state::{Table, mutant};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub(crate) fn pointed_to(state_dir: &Path) -> io::Result<Option<PathBuf>> {
     Ok(Some(state_dir.join(format!("{PREFIX}{number}"))))
 }
 
-/// A name that no state directory has: one more than the highest.
+/// The next unused name of a state directory.
 pub(crate) fn new_state_dir(state_dir: &Path) -> io::Result<PathBuf> {
     let mut next = 1;
     for entry in fs::read_dir(state_dir)? {
@@ -46,13 +47,13 @@ pub(crate) fn new_state_dir(state_dir: &Path) -> io::Result<PathBuf> {
     Ok(state_dir.join(format!("{PREFIX}{next}")))
 }
 
-/// Names `dir` as the state from now on, durably.
+/// Makes `dir` the current state, durably.
 pub(crate) fn set_pointer(state_dir: &Path, dir: &Path) -> io::Result<()> {
     let name = dir.file_name().and_then(|n| n.to_str()).expect("made by new_state_dir");
     files::replace(state_dir, POINTER, format!("{name}\n").as_bytes(), || failpoint!("install-before-pointer-rename"))
 }
 
-/// Files that RocksDB never changes are linked, the few others copied.
+/// Links files that RocksDB never changes and copies the few others.
 fn take_over(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
@@ -67,17 +68,14 @@ fn take_over(from: &Path, to: &Path) -> io::Result<()> {
     files::sync_dir(to)
 }
 
-/// Installs on the disk; the caller swaps the database in memory. Blocks.
+/// Installs on disk. The caller then replaces the database in memory. Blocks.
 pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Checkpoint) -> io::Result<StateDb> {
     let last = meta.last_log_id.ok_or_else(|| io::Error::other("a snapshot of nothing"))?;
     let dir = new_state_dir(shared.state_dir())?;
     take_over(checkpoint.path(), &dir)?;
     let db = StateDb::open(&dir, &shared.limits).map_err(OpenError::into_io)?;
     db.raft_rows().and_then(|rows| require_announced(&rows, meta)).inspect_err(|_| db.retire())?;
-    if mutant!("snapshot-without-leases") {
-        db.clear(Table::Lease)?;
-    }
-    // Opening has written a little: it must not depend on the next flush.
+    // Opening wrote a few rows, which must be on disk before the switch.
     db.flush()?;
     files::sync_dir(shared.state_dir())?;
     failpoint!("install-before-record");
@@ -85,7 +83,7 @@ pub(crate) fn install(shared: &StateShared, meta: &SnapshotMeta, checkpoint: &Ch
     failpoint!("install-before-switch");
     set_pointer(shared.state_dir(), &dir)?;
     failpoint!("install-after-switch");
-    // The caller may drop its checkpoint, and a follower of this member may want it: a copy of our own.
+    // Kept for followers of this member: the caller may drop its checkpoint.
     let path = fresh_dir(shared.snapshots.dir(), "installed")?;
     take_over(checkpoint.path(), &path)?;
     shared.snapshots.keep(Snapshot { meta: meta.clone(), snapshot: Checkpoint::own_state(path, shared.fatal.clone()) });

@@ -5,9 +5,10 @@
 //! follower                                                              └─► receiver ─► checkpoint ─► install
 //! ```
 //!
-//! `checkpoint` is such a directory, built here or received; `receiver` writes one from what a leader sends; `install` puts
-//! one in the place of the state. "Built" means "flushed and recorded", so the log is never purged beyond what a crash leaves of
-//! the state.
+//! `checkpoint` is such a directory, built here or received. `receiver` writes the files that a
+//! leader sends. `install` replaces the state with a checkpoint. A snapshot counts as built only
+//! when the flush is recorded, so the log is never purged beyond what the state has on disk after a
+//! crash.
 
 mod checkpoint;
 mod install;
@@ -16,5 +17,5 @@ mod receiver;
 pub use checkpoint::{Checkpoint, CheckpointFile};
 pub use receiver::CheckpointReceiver;
 
-pub(crate) use checkpoint::{Keeper, build};
+pub(crate) use checkpoint::{LatestSnapshot, build};
 pub(crate) use install::{install, new_state_dir, pointed_to, set_pointer};

@@ -1,10 +1,13 @@
-//! Receives a checkpoint: writes what a leader sends, and believes none of it until sizes and checksums agree.
+//! Receives a checkpoint from a leader and checks sizes and checksums of the files.
 //!
-//! Whether it is the state that was announced, [`Checkpoint::require`] finds out.
+//! [`Checkpoint::require`] checks afterwards that it is the announced state.
 //!
-//! 1. Files come in the announced order, and the bytes of a file in order. So one file is open at a time, however many there are.
-//! 2. Every write brings at least one byte, and no file gets more bytes than were announced: a transfer has an end.
-//! 3. The directory goes with the receiver unless it was finished, so a transfer that breaks off leaves nothing behind.
+//! 1. Files come in the announced order, and the bytes of a file in order. So one file is open at a
+//!    time.
+//! 2. Every write brings at least one byte, and no file gets more bytes than announced: a transfer
+//!    ends.
+//! 3. The directory is removed with the receiver unless the transfer finished, so a broken transfer
+//!    leaves nothing behind.
 
 use super::checkpoint::{Checkpoint, CheckpointFile, fresh_dir, plain_name};
 use crate::files;
@@ -13,13 +16,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The most files that a checkpoint can have: a state of several terabytes has fewer.
+/// The most files in a checkpoint. A state of several terabytes has fewer.
 const MAX_FILES: usize = 1 << 16;
 /// The longest name of a file; RocksDB's have about ten bytes.
 const MAX_NAME: usize = 128;
-/// The most that a transfer must leave free on the disk: the log goes on being written meanwhile.
+/// The free disk space that a transfer must leave for the log.
 const KEPT_FREE: u64 = 64 << 20;
-/// On a small disk, a transfer must leave this part of the free space.
+/// On a small disk a transfer must leave one part in this many of the free space.
 const KEPT_PART: u64 = 4;
 
 /// The file that is being written.
@@ -41,7 +44,7 @@ fn refused(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Refuses a list of files that cannot be a checkpoint, or has no room in `dir`.
+/// Refuses a list of files that cannot be a checkpoint, or that does not fit on the disk.
 fn check_list(dir: &Path, list: &[CheckpointFile]) -> io::Result<()> {
     if list.is_empty() || list.len() > MAX_FILES {
         return Err(refused(format!("a snapshot of {} files", list.len())));
@@ -65,7 +68,8 @@ fn check_list(dir: &Path, list: &[CheckpointFile]) -> io::Result<()> {
 }
 
 impl CheckpointReceiver {
-    /// Prepares for these files in a new directory under `dir` (see [`crate::StateHandle::snapshot_dir`]).
+    /// Prepares for these files in a new directory under `dir` (see
+    /// [`crate::StateHandle::snapshot_dir`]).
     pub fn begin(dir: &Path, files: Vec<CheckpointFile>) -> io::Result<CheckpointReceiver> {
         check_list(dir, &files)?;
         let path = fresh_dir(dir, "received")?;
@@ -74,7 +78,8 @@ impl CheckpointReceiver {
         Ok(CheckpointReceiver { checkpoint, files, complete: 0, incoming: None })
     }
 
-    /// The next bytes of the file at this position of the list. Blocks for one write, and for a sync when a file is complete.
+    /// Writes the next bytes of the file at this position of the list. Blocks for one write, and
+    /// for a sync when a file is complete.
     pub fn write(&mut self, position: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if position >= self.files.len() || position < self.complete {
             return Err(refused(format!("bytes of file {position}, expected is file {}", self.complete)));
@@ -100,7 +105,7 @@ impl CheckpointReceiver {
         Ok(())
     }
 
-    /// The file that is being written: the first that is not complete, created when it is first asked for.
+    /// The first file that is not complete, created on first use.
     fn take_incoming(&mut self) -> io::Result<Incoming> {
         match self.incoming.take() {
             Some(incoming) => Ok(incoming),

@@ -1,17 +1,20 @@
-//! Bounds what a restart has to replay: flushes after so many bytes of changes, or so long after the first one; not in all members at once,
-//! which change by the same bytes at the same time.
+//! Flushes the state so that a restart replays a bounded part of the log.
+//!
+//! A flush starts after a number of bytes of changes, or a time after the first change. The number
+//! of bytes differs from member to member, because all members write the same bytes at the same
+//! time and should not all flush at once.
 
 use super::handle::StateShared;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-/// Ends when nobody can tell it anything any more.
-pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
+/// Ends when the sender is dropped.
+pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
     let mut due: Option<Instant> = None;
     loop {
         let heard = match due {
-            Some(at) => told.recv_timeout(at.saturating_duration_since(Instant::now())),
-            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => wakeups.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => wakeups.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         if heard == Err(RecvTimeoutError::Disconnected) {
             return;

@@ -1,28 +1,33 @@
-//! What everybody reads the state through.
+//! Shared access to the state: views, flushes, and the numbers that describe the state.
 //!
-//! Kept: the current database, and the numbers that describe it (revision, compacted revision, digest, applied entry), so that
-//! asking for them costs a load.
+//! The numbers (revision, compacted revision, digest, last applied entry) are kept in memory, so
+//! reading one costs an atomic load.
 //!
-//! 1. Rows are written and the numbers moved in one turn, during which no view is taken: what a view shows is what its numbers say, also
-//!    of rows without revisions. If the writing takes long, views of the moment before it are given out meanwhile.
-//! 2. The numbers move after the write they describe, so a view taken after reading them contains it.
-//! 3. Database and numbers are replaced together, under one lock, when a snapshot is installed. A view is taken under it.
+//! 1. Rows and numbers change together, under one lock that no view is taken under. So the rows of
+//!    a view always match its numbers, including rows that have no revision. While a slow write
+//!    runs, new views are taken from a pinned snapshot of the state before it.
+//! 2. The numbers change after the write that they describe. A view that is taken after the numbers
+//!    were read contains that write.
+//! 3. When a snapshot is installed, the database and the numbers are replaced together, under one
+//!    lock. Views are taken under the same lock.
 
 use super::rocks::StateDb;
-use super::standing::{Standing, Standings};
-use super::view::{Moment, Past, Stash, StateView};
+use super::status::{ReplicaStatus, StatusHistory};
+use super::view::{PinnedSnapshot, ReadPoint, StateView, ViewCache};
 use super::{StateLimits, flusher, sweeper};
-use crate::background::apart;
+use crate::background::jittered;
 use crate::codec;
 use crate::error::{Cause, Fatal, OnFatal};
 use crate::failpoint::failpoint;
+use crate::files;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
-use crate::snapshot::Keeper;
+use crate::snapshot::LatestSnapshot;
 use crate::types::LogId;
 use conclave_state::Machine;
 use conclave_state::read::Bounds;
 use parking_lot::{Mutex, RwLock};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,13 +37,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The state, as everybody but `apply` sees it. Clones share it.
+/// The state for every user except `apply`. Clones share it.
 #[derive(Clone)]
 pub struct StateHandle {
     shared: Arc<State>,
 }
 
-/// The state with its threads, which have ended when the last user lets go: then the directory is free again.
+/// The state and its threads. When the last user drops it, the threads end and the directory can be
+/// opened again.
 pub(crate) struct State {
     shared: Arc<StateShared>,
     threads: Vec<JoinHandle<()>>,
@@ -51,35 +57,35 @@ pub(crate) struct StateShared {
     applied_index: AtomicU64,
     applied_term: AtomicU64,
     applied: watch::Sender<u64>,
-    standings: Mutex<Standings>,
-    stash: Arc<Stash>,
-    /// Taken for writing while rows and numbers do not belong together. Inside: the moment that views are of, if not the database's own.
-    /// Taken after `db`.
-    turn: RwLock<Option<Past>>,
+    status: Mutex<StatusHistory>,
+    views: Arc<ViewCache>,
+    /// Locked for writing while rows and numbers do not match. Holds the pinned snapshot that views
+    /// read while views are frozen. Locked after `db`.
+    frozen: RwLock<Option<PinnedSnapshot>>,
     /// Bytes written since the last flush.
     unflushed: AtomicU64,
-    /// The next one comes when they are so many.
+    /// Unflushed bytes at which the next flush starts.
     flush_at: AtomicU64,
     /// One flush or checkpoint at a time.
     flushing: Mutex<()>,
     pub(super) log: LogStore,
     pub(crate) fatal: Fatal,
     pub(crate) limits: StateLimits,
-    pub(crate) snapshots: Keeper,
+    pub(crate) snapshots: LatestSnapshot,
     state_dir: PathBuf,
     workers: Mutex<Workers>,
     stopping: AtomicBool,
 }
 
-/// How the threads are told.
+/// Channels that wake the threads.
 #[derive(Default)]
 struct Workers {
     flush: Option<Sender<()>>,
     sweep: Option<Sender<()>>,
 }
 
-/// Wakes a worker. One that has ended needs nothing any more.
-fn tell(worker: Option<&Sender<()>>) {
+/// Wakes a worker. A worker that has ended is ignored.
+fn wake(worker: Option<&Sender<()>>) {
     if let Some(worker) = worker {
         let _ = worker.send(());
     }
@@ -90,7 +96,7 @@ impl StateShared {
         db: StateDb,
         log: LogStore,
         limits: StateLimits,
-        snapshots: Keeper,
+        snapshots: LatestSnapshot,
         state_dir: PathBuf,
         on_fatal: OnFatal,
     ) -> Arc<StateShared> {
@@ -101,11 +107,11 @@ impl StateShared {
             applied_index: AtomicU64::new(0),
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
-            standings: Mutex::default(),
-            stash: Arc::new(Stash::new(Fatal(on_fatal.clone()))),
-            turn: RwLock::default(),
+            status: Mutex::default(),
+            views: Arc::new(ViewCache::new(Fatal(on_fatal.clone()))),
+            frozen: RwLock::default(),
             unflushed: AtomicU64::new(0),
-            flush_at: AtomicU64::new(apart(limits.flush_bytes)),
+            flush_at: AtomicU64::new(jittered(limits.flush_bytes)),
             flushing: Mutex::new(()),
             log,
             fatal: Fatal(on_fatal),
@@ -117,7 +123,7 @@ impl StateShared {
         })
     }
 
-    /// Whether the threads shall end.
+    /// Whether the threads should end.
     pub(super) fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -134,31 +140,33 @@ impl StateShared {
         self.compacted.load(Ordering::Acquire)
     }
 
-    /// Makes the numbers those of `machine`. Waiters of [`StateHandle::applied`] are woken apart from it.
-    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, marks: Vec<(u64, u64)>) {
-        self.standings.lock().advance(Standing::new(applied, machine.meta()), marks);
+    /// Copies the numbers from `machine`. Receivers of [`StateHandle::applied`] are woken
+    /// separately.
+    pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, digests: Vec<(u64, u64)>) {
+        self.status.lock().advance(ReplicaStatus::new(applied, machine.meta()), digests);
         self.revision.store(machine.revision(), Ordering::Release);
         if let Some(id) = applied {
             self.applied_term.store(id.leader_id.term, Ordering::Release);
             self.applied_index.store(id.index, Ordering::Release);
         }
         if self.compacted.swap(machine.compacted(), Ordering::AcqRel) != machine.compacted() {
-            tell(self.workers.lock().sweep.as_ref());
+            wake(self.workers.lock().sweep.as_ref());
         }
-        self.stash.clear();
+        self.views.clear();
     }
 
     pub(super) fn wake_applied(&self) {
         self.applied.send_replace(self.applied_index.load(Ordering::Acquire));
     }
 
-    /// Counts what was written; at the limit the flusher is told.
+    /// Counts written bytes and wakes the flusher at the limit.
     pub(super) fn wrote(&self, bytes: usize) {
         let before = self.unflushed.fetch_add(bytes as u64, Ordering::Relaxed);
         let (limit, now) = (self.flush_at(), before + bytes as u64);
-        // The flusher is told of the first change, so that its clock starts, and again at the limit.
+        // The first change wakes the flusher so that its timer starts; reaching the limit wakes it
+        // again.
         if before == 0 || (before < limit && now >= limit) {
-            tell(self.workers.lock().flush.as_ref());
+            wake(self.workers.lock().flush.as_ref());
         }
     }
 
@@ -170,27 +178,27 @@ impl StateShared {
         self.unflushed.load(Ordering::Relaxed)
     }
 
-    /// Returns when everything applied before is on the disk, and the log knows. Blocks.
+    /// Returns when everything applied so far is on disk and the log has recorded that. Blocks.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        let _one = self.flushing.lock();
-        self.flush_alone()
+        let _lock = self.flushing.lock();
+        self.flush_locked()
     }
 
-    fn flush_alone(&self) -> io::Result<()> {
+    fn flush_locked(&self) -> io::Result<()> {
         let db = self.db();
         self.unflushed.store(0, Ordering::Relaxed);
-        self.flush_at.store(apart(self.limits.flush_bytes), Ordering::Relaxed);
+        self.flush_at.store(jittered(self.limits.flush_bytes), Ordering::Relaxed);
         let applied = db.raft_rows()?.applied;
         db.flush()?;
-        // A stashed view would hold on to the write buffers that were just written out.
-        self.stash.clear();
+        // A cached view would keep the flushed write buffers in memory.
+        self.views.clear();
         failpoint!("flush-before-record");
         applied.map_or(Ok(()), |id| self.log.set_blocking(Slot::Flushed, codec::encode_log_id(&id)))
     }
 
-    /// Runs `work` on the database while nothing else flushes it.
-    pub(crate) fn alone<T>(&self, work: impl FnOnce(&StateDb) -> io::Result<T>) -> io::Result<T> {
-        let _one = self.flushing.lock();
+    /// Runs `work` on the database; no flush runs meanwhile.
+    pub(crate) fn without_flush<T>(&self, work: impl FnOnce(&StateDb) -> io::Result<T>) -> io::Result<T> {
+        let _lock = self.flushing.lock();
         work(&self.db())
     }
 
@@ -198,7 +206,7 @@ impl StateShared {
         self.log.set_blocking(slot, codec::encode_log_id(id))
     }
 
-    /// Puts another database in place of the current one, with its numbers.
+    /// Replaces the database and the numbers.
     pub(super) fn replace(&self, db: StateDb, machine: &Machine, applied: Option<&LogId>) {
         let mut current = self.db.write();
         let old = std::mem::replace(&mut *current, Arc::new(db));
@@ -206,38 +214,39 @@ impl StateShared {
         self.publish(machine, applied, Vec::new());
         self.unflushed.store(0, Ordering::Relaxed);
         drop(current);
-        // The sweeper's place was that of the old database.
-        tell(self.workers.lock().sweep.as_ref());
+        // The sweeper's progress was that of the old database.
+        wake(self.workers.lock().sweep.as_ref());
     }
 
-    /// Writes rows and publishes their numbers, while no view is taken. Ends what was held.
-    pub(super) fn turn<T>(&self, step: impl FnOnce() -> T) -> T {
-        let mut turn = self.turn.write();
+    /// Writes rows and publishes their numbers; no view is taken meanwhile. Unfreezes views.
+    pub(super) fn publish_with<T>(&self, step: impl FnOnce() -> T) -> T {
+        let mut frozen = self.frozen.write();
         let done = step();
-        let past = turn.take();
-        drop(turn);
-        drop(past);
+        let snapshot = frozen.take();
+        drop(frozen);
+        drop(snapshot);
         done
     }
 
-    /// From now until the end of the next turn views show this moment, whatever is written. Only for who writes.
-    pub(super) fn hold(&self) {
-        let past = Past::new(self.db(), self.moment());
-        *self.turn.write() = Some(past);
+    /// Until the next publish, new views read the state as of now. Only the writer calls this.
+    pub(super) fn freeze_views(&self) {
+        let snapshot = PinnedSnapshot::new(self.db(), self.read_point());
+        *self.frozen.write() = Some(snapshot);
     }
 
-    fn moment(&self) -> Moment {
+    fn read_point(&self) -> ReadPoint {
         let bounds = Bounds { current: self.revision.load(Ordering::Acquire), compacted: self.compacted() };
-        Moment { bounds, applied: self.applied_index.load(Ordering::Acquire) }
+        let (applied, term) = (self.applied_index.load(Ordering::Acquire), self.applied_term.load(Ordering::Acquire));
+        ReadPoint { bounds, applied, term }
     }
 
     pub(crate) fn view(&self) -> StateView {
         let db = self.db.read();
-        let turn = self.turn.read();
-        let moment = self.moment();
-        self.stash.take(moment).unwrap_or_else(|| match &*turn {
-            Some(past) => StateView::past(past, self.stash.clone()),
-            None => StateView::now(db.clone(), moment, self.stash.clone()),
+        let frozen = self.frozen.read();
+        let point = self.read_point();
+        self.views.take(point).unwrap_or_else(|| match &*frozen {
+            Some(snapshot) => StateView::pinned(snapshot, self.views.clone()),
+            None => StateView::now(db.clone(), point, self.views.clone()),
         })
     }
 }
@@ -253,8 +262,8 @@ impl State {
         };
         let (flush, flusher) = spawn("state-flusher", flusher::run)?;
         let (sweep, sweeper) = spawn("state-sweeper", sweeper::run)?;
-        // What was compacted before the start may not be swept.
-        tell(sweep.as_ref());
+        // A compaction before the start may not have been swept.
+        wake(sweep.as_ref());
         *shared.workers.lock() = Workers { flush, sweep };
         Ok(Arc::new(State { shared, threads: vec![flusher, sweeper] }))
     }
@@ -285,7 +294,7 @@ impl StateHandle {
         StateHandle { shared }
     }
 
-    /// A point in time: now.
+    /// A view of the current state.
     pub fn view(&self) -> StateView {
         self.shared.view()
     }
@@ -298,7 +307,7 @@ impl StateHandle {
         self.shared.compacted()
     }
 
-    /// The bounds of this moment. To read a view, take *its* bounds ([`StateView::bounds`]).
+    /// The current bounds. A read of a view must use the view's own bounds ([`StateView::bounds`]).
     pub fn bounds(&self) -> Bounds {
         Bounds { current: self.revision(), compacted: self.compacted() }
     }
@@ -311,52 +320,55 @@ impl StateHandle {
         self.shared.applied_term.load(Ordering::Acquire)
     }
 
-    /// The running digest of everything that was ever applied: equal on members that applied the same entries.
+    /// The running digest of everything ever applied. Members that applied the same entries have
+    /// equal digests.
     pub fn digest(&self) -> u64 {
-        self.standing().digest
+        self.status().digest
     }
 
-    /// The numbers of one moment, and the digest among them.
-    pub fn standing(&self) -> Standing {
-        self.shared.standings.lock().now
+    /// All numbers, including the digest, as of one applied entry.
+    pub fn status(&self) -> ReplicaStatus {
+        self.shared.status.lock().now
     }
 
-    /// The digests at the last indexes that [`MARKED`](super::MARKED) divides, oldest first. None is newer than [`StateHandle::standing`].
-    pub fn marks(&self) -> (Standing, Vec<(u64, u64)>) {
-        let standings = self.shared.standings.lock();
-        (standings.now, standings.marks.iter().copied().collect())
+    /// The current status and the digests at the last multiples of
+    /// [`DIGEST_EVERY`](super::DIGEST_EVERY), oldest first. No digest is newer than the status.
+    pub fn digest_checkpoints(&self) -> (ReplicaStatus, Vec<(u64, u64)>) {
+        let status = self.shared.status.lock();
+        (status.now, status.digests.iter().copied().collect())
     }
 
-    /// The index of the last applied entry, as it changes.
+    /// Follows the index of the last applied entry.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.shared.applied.subscribe()
     }
 
-    /// Space taken, on the disk and in write buffers.
+    /// Bytes in files and write buffers.
     pub fn size_bytes(&self) -> u64 {
         let db = self.shared.db();
         db.sum(rocksdb::properties::TOTAL_SST_FILES_SIZE) + db.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
     }
 
-    /// An estimate of the part that is alive.
+    /// Estimated bytes of live data.
     pub fn size_in_use_bytes(&self) -> u64 {
         let db = self.shared.db();
         db.sum(rocksdb::properties::ESTIMATE_LIVE_DATA_SIZE) + db.sum(rocksdb::properties::CUR_SIZE_ALL_MEM_TABLES)
     }
 
-    /// Brings the state to the disk, so that the next start has nothing to replay. Blocks.
+    /// Flushes the state, so that the next start has nothing to replay. Blocks.
     pub fn flush(&self) -> io::Result<()> {
         self.shared.flush()
     }
 
-    /// Gives back now the space that would come back by and by. Blocks for as long as rewriting the state takes, but nobody else.
-    pub fn reclaim(&self) {
+    /// Compacts immediately instead of waiting for background compaction. Blocks the caller only.
+    pub fn compact_now(&self) {
         self.shared.db().rewrite();
     }
 
-    /// What the failure of a step of receiving a snapshot means here. If it is the disk's (an input or output error, or that it has
-    /// become read-only), the disk is not to be trusted from here on: the node stops. Content that is refused, and room or open files
-    /// that are wanting, are the transfer's end and nothing more: what a peer sends must not be able to stop this node.
+    /// Decides what a failure to receive a snapshot means. A device error or a read-only file
+    /// system stops the node, because the disk cannot be trusted any more. Refused content, a full
+    /// disk and a lack of file descriptors fail only the transfer: input from a peer must not be
+    /// able to stop this node.
     pub fn receiving_failed(&self, error: io::Error) -> io::Error {
         if matches!(Cause::of(&error), Cause::Device | Cause::ReadOnly) {
             self.shared.fatal.raise("receiving a snapshot", error)
@@ -365,19 +377,30 @@ impl StateHandle {
         }
     }
 
-    /// Where the directories of snapshots belong: those received, too.
+    /// The directory for snapshots, both built and received.
     pub fn snapshot_dir(&self) -> PathBuf {
         self.shared.snapshots.dir().to_owned()
     }
 
-    /// Whether what the compaction at `revision` makes unreadable has been removed.
+    /// An empty file in the data directory that has no name, and is gone when it is closed.
+    pub fn scratch_file(&self) -> io::Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let dir = self.shared.snapshots.dir();
+        files::create_dir(dir)?;
+        let path = dir.join(format!("scratch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    }
+
+    /// Whether everything that the compaction at `revision` made unreadable has been removed.
     pub fn swept_to(&self, revision: i64) -> bool {
         self.shared.db().sweep_progress().is_ok_and(|progress| progress.done >= revision)
     }
 
-    /// Waits at most `patience` until everything compacted is swept. For tests and tools.
-    pub fn swept(&self, patience: Duration) -> bool {
-        let deadline = std::time::Instant::now() + patience;
+    /// Waits at most `timeout` until everything compacted is swept. For tests and tools.
+    pub fn swept(&self, timeout: Duration) -> bool {
+        let deadline = std::time::Instant::now() + timeout;
         while std::time::Instant::now() < deadline {
             if self.swept_to(self.compacted()) {
                 return true;

@@ -1,53 +1,59 @@
-//! openraft's state machine: committed entries in, rows and answers out.
+//! openraft's state machine: applies committed entries, writes rows, sends answers.
 //!
-//! Everything committed since the last call arrives as one stream. It is cut into groups of bounded size; a group is one batch of
-//! the machine and one write. Then, in this order: the numbers of the handle, the sink (events, leases, answers), those who wait
-//! for an applied index, openraft's responders.
+//! openraft hands over everything committed since the last call as one stream. The stream is cut
+//! into groups of bounded size. Each group is one batch of the state machine and one write to the
+//! database. After the write, in this order: the numbers of the handle change, the sink gets
+//! events, leases and answers, the watchers of the applied index wake, and openraft's responders
+//! are called.
 //!
-//! 1. The entry after `n` is `n + 1`. A gap is an error, and stops the node: replicas would differ from there on.
-//! 2. An entry is applied only when the local log holds it durably. So the state on the disk, which is flushed whenever RocksDB
-//!    likes, is never ahead of the log on the disk, and a log that ends before the state has lost something.
+//! 1. Entry `n + 1` follows entry `n`. A gap is an error and stops the node, because replicas would
+//!    differ from there on.
+//! 2. An entry is applied only when the local log holds it durably. RocksDB may flush the state at
+//!    any time, so this keeps the state on disk from being ahead of the log on disk. A log that
+//!    ends before the state has therefore lost entries.
 //! 3. Rows, applied id and membership are one write.
-//! 4. `apply` never writes after a fault: machine and rows may differ by then.
-//! 5. Who else runs on this thread, heartbeats among them, is not held up: a group with a command that may touch any number of keys is
-//!    applied and written on a thread of its own, while nothing else is applied and views show the moment before it.
+//! 4. `apply` writes nothing after an error, because the machine in memory and the rows may then
+//!    differ.
+//! 5. A slow command does not delay heartbeats. A group with a command that may touch any number of
+//!    keys is applied and written on a separate thread. Nothing else is applied meanwhile, and
+//!    views show the state before the group.
 
 use super::handle::State;
 use super::rocks::{RaftRows, StateDb};
-use super::standing::MARKED;
+use super::status::DIGEST_EVERY;
 use super::view::Rows;
 use crate::error::{damaged, fault_io};
 use crate::failpoint::failpoint;
 use crate::proposal::Segment;
 use crate::snapshot::{self, Checkpoint};
 use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
-use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View, mutant};
+use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::io;
 use std::sync::Arc;
 
-/// Learns what was applied, in order. Called on the task that applies: it must not block.
+/// Receives what was applied, in order. Called on the task that applies, so it must not block.
 pub trait ApplySink: Send + Sync + 'static {
-    /// After the state is written, before anything newer is.
+    /// Called after the batch is written and before a newer one is.
     fn applied(&self, batch: AppliedBatch);
 
-    /// A snapshot replaced the whole state: forget what was derived from events.
+    /// A snapshot replaced the whole state: discard everything derived from events.
     fn installed(&self);
 }
 
-/// What a group of entries did.
+/// The result of applying a group of entries.
 #[derive(Debug)]
 pub struct AppliedBatch {
     pub last: LogId,
-    /// Without the writes, which are done.
+    /// `writes` is empty here: the rows are written.
     pub changes: Changes,
-    /// For the segments that this process proposed, in log order.
+    /// Outcomes of the segments that this process proposed, in log order.
     pub answers: Vec<Answer>,
 }
 
-/// The outcomes of one segment of this process, one for each command.
+/// The outcomes of one segment of this process, one per command.
 #[derive(Debug)]
 pub struct Answer {
     pub seq: u64,
@@ -60,21 +66,21 @@ pub struct Answer {
 pub struct StateStore {
     shared: Arc<State>,
     sink: Arc<dyn ApplySink>,
-    /// Away only while another thread applies a group; for good if that thread panicked.
+    /// `None` while another thread applies a group, and for ever if that thread panicked.
     machine: Option<Machine>,
     raft: RaftRows,
     /// Segments with this origin were proposed by this process.
     origin: u64,
 }
 
-/// What a state store is made of.
+/// The parts of a state store.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<State>,
     pub(crate) sink: Arc<dyn ApplySink>,
     pub(crate) origin: u64,
 }
 
-/// Entries that are applied together, decoded.
+/// Decoded entries that are applied together.
 #[derive(Default)]
 struct Group {
     steps: Vec<(LogId, Step)>,
@@ -106,14 +112,14 @@ impl Group {
     }
 }
 
-/// What applying a group brought about.
+/// The result of applying a group, before and after it is written.
 struct Applied {
     changes: Changes,
     answers: Vec<Answer>,
     membership: Option<StoredMembership>,
-    /// Digests at round indexes.
-    marks: Vec<(u64, u64)>,
-    /// How much, if it is written.
+    /// Digest checkpoints: index and digest.
+    digests: Vec<(u64, u64)>,
+    /// The size of the write once it is done.
     written: Option<usize>,
 }
 
@@ -147,17 +153,16 @@ impl StateStore {
         Ok(())
     }
 
-    async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, aside: bool) -> io::Result<()> {
-        let marked = if mutant!("applied-apart") { self.raft.applied.unwrap_or(last) } else { last };
+    async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, in_background: bool) -> io::Result<()> {
         let (db, origin) = (self.shared.db(), self.origin);
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
-        let (machine, mut applied) = if aside {
-            self.shared.hold();
+        let (machine, mut applied) = if in_background {
+            self.shared.freeze_views();
             let db = db.clone();
             let work = move || {
                 let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
-                applied.write(&db, &marked)?;
+                applied.write(&db, &last)?;
                 Ok((machine, applied))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))?
@@ -166,9 +171,9 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
-        self.shared.turn(|| {
-            applied.write(&db, &marked)?;
-            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.marks));
+        self.shared.publish_with(|| {
+            applied.write(&db, &last)?;
+            self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
             io::Result::Ok(())
         })?;
         self.raft.applied = Some(last);
@@ -183,7 +188,7 @@ impl StateStore {
         Ok(())
     }
 
-    /// Takes over the state in another database.
+    /// Switches to the state in another database.
     fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
         let machine = Machine::load(&Rows::now(&db)).map_err(|e| fault_io(&e))?;
         self.shared.replace(db, &machine, meta.last_log_id.as_ref());
@@ -196,8 +201,8 @@ impl StateStore {
 }
 
 impl Applied {
-    /// Once.
-    fn write(&mut self, db: &StateDb, marked: &LogId) -> io::Result<()> {
+    /// Writes the rows; does nothing if they are written already.
+    fn write(&mut self, db: &StateDb, applied: &LogId) -> io::Result<()> {
         if self.written.is_some() {
             return Ok(());
         }
@@ -206,27 +211,27 @@ impl Applied {
             failpoint!("membership-before-apply");
         }
         let writes = std::mem::take(&mut self.changes.writes);
-        self.written = Some(db.write_applied(&writes, marked, self.membership.as_ref())?);
+        self.written = Some(db.write_applied(&writes, applied, self.membership.as_ref())?);
         failpoint!("apply-after-write");
         Ok(())
     }
 }
 
-/// Applies a group to the machine. Nothing is written yet.
+/// Applies a group to the machine, without writing to the database.
 fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
-    let (mut answers, mut membership, mut marks) = (Vec::new(), None, Vec::new());
+    let (mut answers, mut membership, mut digests) = (Vec::new(), None, Vec::new());
     for (id, step) in steps {
         match step {
             Step::Nothing => {}
             Step::Membership(m) => membership = Some(m.clone()),
             Step::Segments(segments) => execute_segments(&mut batch, id, segments, origin, &mut answers)?,
         }
-        if id.index.is_multiple_of(MARKED) {
-            marks.push((id.index, batch.digest()));
+        if id.index.is_multiple_of(DIGEST_EVERY) {
+            digests.push((id.index, batch.digest()));
         }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, marks, written: None })
+    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None })
 }
 
 fn execute_segments<V: View>(
@@ -303,7 +308,7 @@ impl RaftStateMachine<C> for StateStore {
     }
 }
 
-/// Builds a snapshot beside `apply`. What it contains is what its database says, not what was asked for.
+/// Builds a snapshot while `apply` goes on. Its metadata is read from the snapshot itself.
 pub struct SnapshotBuilder {
     shared: Arc<State>,
 }

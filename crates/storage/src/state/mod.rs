@@ -1,21 +1,29 @@
-//! The replicated state on RocksDB, without a write-ahead log of its own: the Raft log is one already.
+//! The replicated state on RocksDB.
 //!
-//! `machine` applies entries and writes, `handle` is what everybody else reads through, `view` is one point in time,
-//! `rocks` the database, `sweeper` removes what compaction made unreadable, `flusher` bounds what a restart has to replay.
-//! Tables of `conclave_state` are column families of the same name; one more, `raft`, holds what openraft needs to know: the id of
-//! the last applied entry and the last membership.
+//! The state is the result of applying the log, so it needs no write-ahead log of its own: a crash
+//! loses the writes since the last flush, and the next start applies those entries again.
+//!
+//! * `machine` applies entries and writes the rows
+//! * `handle` gives everyone else access
+//! * `view` is a read-only view of one point in time
+//! * `rocks` is the database
+//! * `sweeper` removes rows that compaction made unreadable
+//! * `flusher` bounds what a restart has to replay
+//!
+//! Each table of `conclave_state` is a column family of the same name. One more, `raft`, holds the
+//! id of the last applied entry, the last membership and the sweeper's progress.
 
 mod flusher;
 mod handle;
 mod machine;
 mod rocks;
-mod standing;
+mod status;
 mod sweeper;
 mod view;
 
 pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
-pub use standing::{MARKED, Standing};
+pub use status::{DIGEST_EVERY, ReplicaStatus};
 pub use view::StateView;
 
 pub(crate) use handle::{State, StateShared};
@@ -25,17 +33,17 @@ pub(crate) use rocks::{RaftRows, StateDb, read_machine_rows, read_raft_rows, sto
 /// Bounds of the state's memory and of the work done in one piece.
 #[derive(Clone, Debug)]
 pub struct StateLimits {
-    /// One memtable; a few can exist.
+    /// Size of one memtable; a few can exist.
     pub write_buffer_bytes: usize,
     pub block_cache_bytes: usize,
     /// Flush after this many bytes of changes, or up to a quarter less ...
     pub flush_bytes: u64,
     /// ... or this long after the first one.
     pub flush_interval: std::time::Duration,
-    /// One write to the database.
+    /// Bounds of one write to the database.
     pub apply_commands: usize,
     pub apply_bytes: usize,
-    /// Changes looked at in one step of the sweeper.
+    /// Changes that one step of the sweeper reads.
     pub sweep_changes: usize,
 }
 

@@ -1,18 +1,19 @@
-//! The state's database: one column family for each table, one for Raft.
+//! The state's database: one column family for each table, and one for Raft.
 //!
-//! 1. Nothing is written ahead. What a write carries (rows, applied id, membership) is one batch, and flushes are atomic over all
-//!    column families: after a crash the database stands exactly at some applied entry.
-//! 2. The directory of a database that was replaced is removed when its last reader lets go.
+//! 1. There is no write-ahead log. One write is one batch (rows, applied id, membership), and
+//!    flushes are atomic over all column families, so after a crash the database is exactly at some
+//!    applied entry.
+//! 2. The directory of a replaced database is removed when its last reader is dropped.
 
 use super::view::Rows;
-use super::{Standing, StateLimits};
+use super::{ReplicaStatus, StateLimits};
 use crate::background;
 use crate::codec;
 use crate::descriptors::OpenFiles;
 use crate::error::{OpenError, damaged, fault_io, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
-use crate::{files, journals};
+use crate::{files, wal_check};
 use conclave_state::{Machine, Table, Writes, read};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
@@ -27,28 +28,32 @@ const APPLIED: &[u8] = b"applied";
 const MEMBERSHIP: &[u8] = b"membership";
 const SWEEP: &[u8] = b"sweep";
 
-/// The part of a write buffer that its filter of keys takes: more than ten bits for each of the smallest rows that fill it.
+/// The share of a write buffer for its Bloom filter of keys: more than ten bits per row, even if
+/// all rows are of the smallest size.
 const KEY_FILTER: f64 = 0.015;
 
-/// RocksDB rewrites a file of the last level once more when views are let go that were there when it was written, for the sake of rows
-/// that those views kept alive. There are always such views and hardly ever such rows: so not beside each flush, but an hour later, if the file is
-/// still there. In seconds.
+/// Delay, in seconds, before RocksDB rewrites a bottommost file that was written while views
+/// existed.
+///
+/// RocksDB does so to drop rows that those views kept alive. There are always views and hardly ever
+/// such rows. Without a delay the rewrite would follow each flush; with it, most files are gone by
+/// then.
 const REWRITE_AFTER: &str = "3600";
 
-/// Half of so many rows in a row are markers of deleted ones: then the file is compacted.
+/// A file is compacted if half of this many consecutive rows are tombstones.
 const MARKERS_WINDOW: usize = 1024;
 
-/// What a deletion counts toward the next flush. Until then scans of the table pass over the deleted row: with flushes after 64 MiB, over
-/// 32,768 of them at most.
+/// The bytes that a deletion counts toward the next flush. Until the flush, scans pass over the
+/// deleted row: with a flush after 64 MiB, over at most 32,768 deleted rows.
 const DELETION: usize = 2048;
 
-/// What a row takes in a write batch beside its bytes, at most.
+/// The largest overhead of a row in a write batch.
 const ROW: usize = 12;
 
 pub(crate) struct StateDb {
     db: DB,
     no_wal: WriteOptions,
-    // Behind the database, so that it is closed first.
+    // Declared after the database, so that the database is closed first.
     dir: Dir,
 }
 
@@ -77,7 +82,8 @@ fn options(limits: &StateLimits) -> Options {
     o.set_compression_type(DBCompressionType::Lz4);
     o.set_max_background_jobs(2);
     o.set_max_open_files(OpenFiles::of_this_process().state());
-    // `apply` writes, and now and then the sweeper: no compare-and-swap inserts, no spinning in the write queue.
+    // Only `apply` and the sweeper write: no compare-and-swap inserts, no spinning in the write
+    // queue.
     o.set_allow_concurrent_memtable_write(false);
     o.set_enable_write_thread_adaptive_yield(false);
     quiet(&mut o);
@@ -92,12 +98,12 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     o.set_level_zero_file_num_compaction_trigger(background::files_to_compact());
     o.set_block_based_table_factory(&blocks);
     let mut kv = o.clone();
-    // Filters know the user keys as well as the rows, in files and in write buffers. The name is part of the files: another way to cut
-    // rows needs another name.
+    // Filters in files and write buffers cover user keys as well as rows. The extractor's name is
+    // stored in the files: a different extractor needs a different name.
     kv.set_prefix_extractor(SliceTransform::create(c"conclave.user-key.1", conclave_state::shared_part, None));
     kv.set_memtable_prefix_bloom_ratio(KEY_FILTER);
-    // What `apply` deletes leaves markers until a compaction, and scans of these tables pass over them. The tables are small: a file with
-    // many markers in a row is compacted at once.
+    // `apply` deletes rows of these tables, and scans pass over the tombstones until a compaction.
+    // The tables are small, so a file with many consecutive tombstones is compacted at once.
     let mut short_lived = o.clone();
     short_lived.add_compact_on_deletion_collector_factory(MARKERS_WINDOW, MARKERS_WINDOW / 2, 0.0);
     let of = |name| match Table::ALL.into_iter().find(|table| table.name() == name) {
@@ -108,12 +114,13 @@ fn families(limits: &StateLimits) -> Vec<ColumnFamilyDescriptor> {
     family_names().map(|name| ColumnFamilyDescriptor::new(name, of(name))).collect()
 }
 
-/// Whether a database has applied something and lacks a table. Opened for writing, it would have that table, and nothing in it. (Before
-/// anything was applied that is right: its making was cut short.)
+/// Whether a database has applied entries but lacks a table, because an older version made it.
+/// Opening it for writing would add the table, empty. (A table may be missing from a database that
+/// has applied nothing: its creation was interrupted.)
 fn is_older(dir: &Path) -> Result<bool, rocksdb::Error> {
     let mut o = Options::default();
     quiet(&mut o);
-    // Of a database that is yet to be made there is nothing to list.
+    // Listing fails if the database does not exist yet.
     let found = DB::list_cf(&o, dir).unwrap_or_default();
     let has = |name: &str| found.iter().any(|found| found == name);
     if !has(RAFT) || Table::ALL.iter().all(|table| has(table.name())) {
@@ -128,7 +135,7 @@ fn family_names() -> impl Iterator<Item = &'static str> {
     ["default", RAFT].into_iter().chain(Table::ALL.map(Table::name))
 }
 
-/// What the state knows of Raft.
+/// The Raft metadata in the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RaftRows {
     pub(crate) applied: Option<LogId>,
@@ -144,7 +151,7 @@ fn raft_rows(db: &DB) -> io::Result<RaftRows> {
     })
 }
 
-/// What a checkpoint contains, without opening it for writing.
+/// Reads the Raft metadata of a checkpoint without opening it for writing.
 pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
     let mut o = Options::default();
     quiet(&mut o);
@@ -152,7 +159,8 @@ pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
     raft_rows(&db)
 }
 
-/// The same of files that came from elsewhere: opened and read as an installation will, but for writing.
+/// The same for files from another member. Opens and reads them as an installation will, but
+/// read-only.
 pub(crate) fn read_machine_rows(dir: &Path) -> io::Result<RaftRows> {
     let text = |e: OpenError| if let OpenError::Corrupt { reason, .. } = e { reason } else { e.to_string() };
     let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("it is not a state: {why}"));
@@ -162,7 +170,8 @@ pub(crate) fn read_machine_rows(dir: &Path) -> io::Result<RaftRows> {
     db.raft_rows().map_err(|e| refused(e.to_string()))
 }
 
-/// Reads every row of a checkpoint, and with it the checksum of every block. What is damaged on the disk has a sound checksum as a file.
+/// Reads every row of a checkpoint and so verifies the checksum of every block. (The checksum of a
+/// whole file is computed from what the disk returns, so it cannot reveal damage on this disk.)
 pub(crate) fn verify(dir: &Path) -> io::Result<()> {
     verify_blocks(&StateDb::open_read_only(dir).map_err(OpenError::into_io)?)
 }
@@ -183,13 +192,13 @@ fn verify_blocks(db: &StateDb) -> io::Result<()> {
     Ok(())
 }
 
-/// What the state in a directory holds, without changing it.
-pub(crate) fn stored_state(dir: &Path) -> Result<(Standing, StoredMembership), OpenError> {
+/// Reads the status of the state in a directory without changing it.
+pub(crate) fn stored_state(dir: &Path) -> Result<(ReplicaStatus, StoredMembership), OpenError> {
     let db = StateDb::open_read_only(dir)?;
     let unreadable = |e: io::Error| OpenError::reading("the state", dir, &e);
     let raft = db.raft_rows().map_err(unreadable)?;
     let meta = read::meta(&Rows::now(&db)).map_err(|e| unreadable(fault_io(&e)))?;
-    Ok((Standing::new(raft.applied.as_ref(), meta), raft.membership))
+    Ok((ReplicaStatus::new(raft.applied.as_ref(), meta), raft.membership))
 }
 
 impl StateDb {
@@ -200,18 +209,19 @@ impl StateDb {
     }
 
     pub(crate) fn open(dir: &Path, limits: &StateLimits) -> Result<StateDb, OpenError> {
-        journals::mend(journals::Of::State, dir)?;
-        background::yielding_threads();
+        wal_check::mend(wal_check::Of::State, dir)?;
+        background::low_priority_threads();
         let mut o = options(limits);
-        background::in_pieces(&mut o);
+        background::write_back_in_pieces(&mut o);
         let refused = |e| OpenError::rocks("the state", dir, &e);
         if is_older(dir).map_err(refused)? {
             return Err(OpenError::Older { path: dir.to_owned() });
         }
         let db = DB::open_cf_descriptors(&o, dir, families(limits)).map_err(refused)?;
         let db = StateDb::around(db, dir);
-        // Where rows are deleted by `apply`, there are such rows: RocksDB moves the file of a flush to the last level as it is, markers included,
-        // and rewrites it there. These tables are small.
+        // Not for the two tables in which `apply` deletes rows: RocksDB moves a flushed file with
+        // its tombstones to the last level and drops them only by this rewrite. These tables are
+        // small.
         for table in Table::ALL.into_iter().filter(|table| !matches!(table, Table::Lease | Table::Coord)) {
             let later = [("bottommost_file_compaction_delay", REWRITE_AFTER)];
             db.db.set_options_cf(db.table(table), &later).map_err(refused)?;
@@ -221,7 +231,7 @@ impl StateDb {
 
     fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
         let limits = StateLimits::default();
-        journals::check(journals::Of::State, dir)?;
+        wal_check::check(wal_check::Of::State, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
             .map_err(|e| OpenError::rocks("the state", dir, &e))?;
         Ok(StateDb::around(db, dir))
@@ -235,7 +245,7 @@ impl StateDb {
         &self.dir.path
     }
 
-    /// Its directory goes with the last reader.
+    /// The directory is removed with the last reader.
     pub(crate) fn retire(&self) {
         self.dir.obsolete.store(true, Ordering::SeqCst);
     }
@@ -256,7 +266,8 @@ impl StateDb {
         raft_rows(&self.db)
     }
 
-    /// Writes what a batch did, and where in the log that was, as one. Returns what it counts toward the next flush.
+    /// Writes the rows of a batch and its log position as one. Returns the bytes that count toward
+    /// the next flush.
     pub(super) fn write_applied(
         &self,
         writes: &Writes,
@@ -272,7 +283,7 @@ impl StateDb {
             let family = tables[table as usize];
             match value {
                 Some(value) => batch.put_cf(family, key, value),
-                // Goes together with the row at the next flush that sees both.
+                // A flush that sees both the row and its deletion drops both.
                 None if table.alternates() => batch.single_delete_cf(family, key),
                 None => batch.delete_cf(family, key),
             }
@@ -292,7 +303,7 @@ impl StateDb {
         Ok(row.map(|r| codec::unseal(&r)).transpose()?.unwrap_or_default())
     }
 
-    /// Removes rows, and remembers how far that has come, as one. Returns the size.
+    /// Removes rows and stores the progress as one write. Returns its size.
     pub(super) fn write_swept(&self, rows: &[(Table, Vec<u8>)], progress: &codec::SweepProgress) -> io::Result<usize> {
         let tables = Table::ALL.map(|t| self.table(t));
         let mut batch = WriteBatch::default();
@@ -303,14 +314,7 @@ impl StateDb {
         Ok(size)
     }
 
-    /// Removes all rows of a table: for a planted bug, and for nothing else.
-    pub(crate) fn clear(&self, table: Table) -> io::Result<()> {
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.table(table), &[][..], &[u8::MAX; 64][..]);
-        self.db.write_opt(batch, &self.no_wal).map_err(rocks_io)
-    }
-
-    /// Returns when everything written before is on the disk.
+    /// Returns when everything written before the call is on disk.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let families: Vec<_> = family_names().map(|name| self.family(name)).collect();
         let mut wait = FlushOptions::default();
@@ -318,7 +322,7 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &wait).map_err(rocks_io)
     }
 
-    /// Rewrites the tables without what was deleted or replaced. Reads, writes and RocksDB's own compactions go on beside it.
+    /// Compacts all tables. Reads, writes and RocksDB's own compactions go on meanwhile.
     pub(super) fn rewrite(&self) {
         let mut options = rocksdb::CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
@@ -327,7 +331,7 @@ impl StateDb {
         }
     }
 
-    /// Makes a directory with everything that is in the database now.
+    /// Makes a directory with the current contents of the database.
     pub(crate) fn checkpoint(&self, path: &Path) -> Result<(), rocksdb::Error> {
         rocksdb::checkpoint::Checkpoint::new(&self.db)?.create_checkpoint(path)
     }
@@ -363,7 +367,7 @@ mod tests {
         }
     }
 
-    /// Without a word to RocksDB it would write the file of each flush twice.
+    /// With RocksDB's defaults the file of each flush would be written twice.
     #[test]
     fn what_a_flush_wrote_stays_when_a_view_of_that_time_goes() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! Removes the rows that compaction made unreadable, in small steps beside everything else.
+//! Removes the rows that compaction made unreadable, in small steps in the background.
 //!
-//! How far it has come is written together with what it removed, so a restart goes on there. It works half of the time at most:
-//! after each step it rests as long as the step took.
+//! Progress is written together with each removal, so a restart continues there. The sweeper works
+//! at most half of the time: after each step it pauses for as long as the step took.
 
 use super::handle::StateShared;
 use super::rocks::StateDb;
@@ -14,11 +14,11 @@ use std::io;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-/// Ends when nobody can tell it anything any more, or between two steps.
-pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
-    while told.recv().is_ok() {
-        // One look serves all that was told until now.
-        while told.try_recv().is_ok() {}
+/// Ends when the sender is dropped, or between two steps.
+pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
+    while wakeups.recv().is_ok() {
+        // One sweep serves all wake-ups so far.
+        while wakeups.try_recv().is_ok() {}
         while !state.stopping() {
             let begin = Instant::now();
             match step(&state.db(), state.compacted(), state.limits.sweep_changes) {
@@ -34,7 +34,7 @@ pub(super) fn run(state: &StateShared, told: &Receiver<()>) {
     }
 }
 
-/// One step for the compaction up to `compacted`; `None` if there is nothing left to do for it.
+/// One step for the compaction up to `compacted`; `None` if nothing is left to remove.
 fn step(db: &StateDb, compacted: i64, changes: usize) -> io::Result<Option<usize>> {
     let SweepProgress { from, done } = db.sweep_progress()?;
     if done >= compacted {

@@ -1,22 +1,33 @@
-//! One point in time of the state: a RocksDB snapshot, with one iterator kept for each table.
+//! A view of the state at one point in time: a RocksDB snapshot, with one iterator kept for each
+//! table.
 //!
-//! Creating an iterator costs as much as some ten seeks, so each is kept for the next question. While it is in use it is taken out
-//! of its place; a question from inside a scan gets one of its own.
+//! Creating an iterator costs about ten seeks, so each one is kept for the next read. It is taken
+//! out of its slot while in use; a read from inside a scan creates its own.
 //!
-//! A row that was deleted or swept leaves a marker until a compaction comes by, and a seek or step into a long run of markers would walk
-//! all of it. So kept iterators give up after some hundred markers. A scan of the present then asks the table of living keys where to
-//! go on; any other scan goes on with an iterator bounded to its range, which stops at the end of it.
+//! A deleted or swept row leaves a tombstone until the next compaction, and a seek or step into a
+//! long run of tombstones would walk all of it. So kept iterators give up after a few hundred
+//! tombstones. A scan of the present then asks the table of living keys where to continue. Any
+//! other scan continues with an iterator that is bounded to its range.
 //!
-//! Questions about one key have an iterator of their own, which asks the filters of keys before it searches: a key that does not exist,
-//! or is in none of the newer files, costs no seek there.
+//! Reads of one key have their own iterator, which asks the Bloom filters first. A key that does
+//! not exist, or that is not in the newer files, costs no seek there.
 //!
-//! A view that is let go is stashed, with its iterators, and handed out again as long as nothing newer was applied: most reads
-//! come between two batches and find everything ready.
+//! A dropped view goes into a cache, with its iterators, and is reused until something newer is
+//! applied. Most reads come between two batches and find everything ready:
 //!
-//! 1. A view sees all tables at one moment. Its [`StateView::bounds`] belong to that moment: everything at or above its compacted
-//!    revision is there. (Bounds that were taken at another moment do not: the sweeper may have been there in between.)
-//! 2. A read that fails, on whichever path, stops the node. (`apply` and the sweeper read by [`Rows`] and report it themselves.)
-//! 3. The view of `apply` has no snapshot. Nobody else writes, but for the sweeper, which removes only what no command reads.
+//! ```text
+//! batch n          read   read   read          batch n + 1 (clears the cache)
+//!                   │      ▲ │    ▲ │
+//!          new view └ drop ┘ └────┘ └ drop
+//! ```
+//!
+//! 1. A view sees all tables at one point in time, and its [`StateView::bounds`] belong to it:
+//!    every version at or above its compacted revision is readable. Bounds that were read at
+//!    another time do not have this property, because the sweeper may have run in between.
+//! 2. A failed read stops the node. (`apply` and the sweeper read through [`Rows`] and report it
+//!    themselves.)
+//! 3. The view of `apply` has no snapshot. Only the sweeper writes besides `apply`, and it removes
+//!    only rows that no command reads.
 
 use super::rocks::StateDb;
 use crate::error::{Fatal, fault_io};
@@ -30,22 +41,22 @@ use std::sync::Arc;
 
 type Iter<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
-/// Markers of removed rows that a kept iterator walks over before the question is asked in another way.
-const MARKERS: u64 = 256;
+/// Tombstones that a kept iterator passes before it gives up.
+const MAX_TOMBSTONES: u64 = 256;
 
-/// The rows of a database, as they are or as they were.
+/// The rows of a database, now or in a snapshot.
 pub(super) struct Rows<'a> {
     state: &'a StateDb,
     snapshot: Snapshot<'a>,
     kept: [Cell<Option<Iter<'a>>>; Table::ALL.len()],
-    /// The one for questions about one key.
+    /// The iterator for reads of one key.
     versions: Cell<Option<Iter<'a>>>,
 }
 
 enum Snapshot<'a> {
     Now,
     Own(SnapshotWithThreadMode<'a, DB>),
-    Held(&'a Held),
+    Shared(&'a SharedSnapshot),
 }
 
 fn fault(e: &rocksdb::Error) -> Fault {
@@ -60,11 +71,11 @@ impl<'a> Rows<'a> {
         Rows { state, snapshot: Snapshot::Now, kept: Default::default(), versions: Cell::default() }
     }
 
-    fn frozen(source: &'a Source) -> Rows<'a> {
+    fn of(source: &'a Source) -> Rows<'a> {
         let state = source.state();
         let snapshot = match source {
             Source::Now(_) => Snapshot::Own(state.db().snapshot()),
-            Source::Held(held) => Snapshot::Held(held),
+            Source::Pinned(snapshot) => Snapshot::Shared(snapshot),
         };
         Rows { snapshot, ..Rows::now(state) }
     }
@@ -74,14 +85,14 @@ impl<'a> Rows<'a> {
         match &self.snapshot {
             Snapshot::Now => {}
             Snapshot::Own(snapshot) => options.set_snapshot(snapshot),
-            Snapshot::Held(held) => held.with_dependent(|_, snapshot| options.set_snapshot(snapshot)),
+            Snapshot::Shared(snapshot) => snapshot.with_dependent(|_, snapshot| options.set_snapshot(snapshot)),
         }
-        // Filters speak of single keys (rocks.rs); whoever walks over many must not ask them.
+        // The Bloom filters are for single keys (rocks.rs), so a scan must not use them.
         options.set_total_order_seek(true);
         options
     }
 
-    /// Sees the rows of one key after each seek, and never walks on to its neighbours.
+    /// Options of an iterator that sees only the rows of the key that it was positioned at.
     fn one_key(&self) -> ReadOptions {
         let mut options = self.options();
         options.set_total_order_seek(false);
@@ -96,7 +107,7 @@ impl<'a> Rows<'a> {
     fn kept(&self, table: Table) -> Iter<'a> {
         self.kept[table as usize].take().unwrap_or_else(|| {
             let mut options = self.options();
-            options.set_max_skippable_internal_keys(MARKERS);
+            options.set_max_skippable_internal_keys(MAX_TOMBSTONES);
             self.iterate(table, options)
         })
     }
@@ -115,7 +126,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Whether an iterator that stands on nothing has come to the end, or has given up.
+/// Whether an invalid iterator has given up; otherwise it is at the end.
 fn gave_up(rows: &Iter<'_>) -> Result<bool, Fault> {
     match rows.status() {
         Ok(()) => Ok(false),
@@ -137,10 +148,10 @@ impl View for Rows<'_> {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         match self.one_version(prefix, from, read)? {
-            Looked::Found(found) => Ok(Some(found)),
-            Looked::Nothing => Ok(None),
-            // A question about the past of a key of which much was swept.
-            Looked::GaveUp(read) => {
+            Seek::Found(found) => Ok(Some(found)),
+            Seek::Nothing => Ok(None),
+            // A read of an old version of a key with many swept versions.
+            Seek::GaveUp(read) => {
                 let mut rows = self.iterate(Table::Kv, self.one_key());
                 rows.seek(from);
                 rows.status().map_err(|e| fault(&e))?;
@@ -158,10 +169,10 @@ impl View for Rows<'_> {
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         match self.one_version(prefix, prefix, read)? {
-            Looked::Found(found) => Ok(Some(found)),
-            Looked::Nothing => Ok(None),
-            Looked::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
-            Looked::GaveUp(_) => Err(living_without_rows()),
+            Seek::Found(found) => Ok(Some(found)),
+            Seek::Nothing => Ok(None),
+            Seek::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
+            Seek::GaveUp(_) => Err(living_without_rows()),
         }
     }
 
@@ -210,11 +221,11 @@ impl View for Rows<'_> {
     }
 }
 
-/// What one look at the rows of a key found.
-enum Looked<T, R> {
+/// The result of one seek to the rows of a key.
+enum Seek<T, R> {
     Found(T),
     Nothing,
-    /// Too many of them were swept. Gives back the reader.
+    /// Too many versions were swept. Returns the closure that reads a row.
     GaveUp(R),
 }
 
@@ -224,35 +235,36 @@ impl Rows<'_> {
         prefix: &[u8],
         from: &[u8],
         read: R,
-    ) -> Result<Looked<T, R>, Fault> {
+    ) -> Result<Seek<T, R>, Fault> {
         let mut rows = self.versions.take().unwrap_or_else(|| {
             let mut options = self.one_key();
-            options.set_max_skippable_internal_keys(MARKERS);
+            options.set_max_skippable_internal_keys(MAX_TOMBSTONES);
             self.iterate(Table::Kv, options)
         });
         rows.seek(from);
-        let looked = match rows.item() {
-            Some((row, record)) if row.starts_with(prefix) => Looked::Found(read(row, record)?),
-            Some(_) => Looked::Nothing,
-            None if gave_up(&rows)? => Looked::GaveUp(read),
-            None => Looked::Nothing,
+        let found = match rows.item() {
+            Some((row, record)) if row.starts_with(prefix) => Seek::Found(read(row, record)?),
+            Some(_) => Seek::Nothing,
+            None if gave_up(&rows)? => Seek::GaveUp(read),
+            None => Seek::Nothing,
         };
         self.versions.set(Some(rows));
-        Ok(looked)
+        Ok(found)
     }
 }
 
-/// A scan, as far as it has come.
+/// A scan in progress.
 struct Walk<'a> {
     rows: Iter<'a>,
-    /// Where to go on if the iterator gives up.
+    /// Where to continue if the iterator gives up.
     next: Vec<u8>,
 }
 
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault> + 'a;
 
 impl Walk<'_> {
-    /// Shows rows until told to stop or at the end; true if the iterator gave up before.
+    /// Visits rows until the visitor stops or the range ends; true if the iterator gave up before
+    /// that.
     fn until_it_gives_up(&mut self, below: &[u8], visit: &mut Visit<'_>) -> Result<bool, Fault> {
         loop {
             let Some((key, value)) = self.rows.item() else { return gave_up(&self.rows) };
@@ -283,8 +295,8 @@ fn living_without_rows() -> Fault {
 type SnapshotOf<'a> = SnapshotWithThreadMode<'a, DB>;
 
 self_cell::self_cell!(
-    /// A snapshot that many views share.
-    struct Held {
+    /// A RocksDB snapshot that many views share.
+    struct SharedSnapshot {
         owner: Arc<StateDb>,
         #[not_covariant]
         dependent: SnapshotOf,
@@ -294,70 +306,72 @@ self_cell::self_cell!(
 /// Where a view comes from.
 enum Source {
     Now(Arc<StateDb>),
-    Held(Arc<Held>),
+    Pinned(Arc<SharedSnapshot>),
 }
 
 impl Source {
     fn state(&self) -> &StateDb {
         match self {
             Source::Now(state) => state,
-            Source::Held(held) => held.borrow_owner(),
+            Source::Pinned(snapshot) => snapshot.borrow_owner(),
         }
     }
 }
 
-/// A moment that views are taken of while rows of the next one are being written.
-pub(super) struct Past {
-    rows: Arc<Held>,
-    moment: Moment,
+/// The snapshot that new views read while a slow write is in progress.
+pub(super) struct PinnedSnapshot {
+    rows: Arc<SharedSnapshot>,
+    point: ReadPoint,
 }
 
-impl Past {
-    pub(super) fn new(state: Arc<StateDb>, moment: Moment) -> Past {
-        Past { rows: Arc::new(Held::new(state, |state| state.db().snapshot())), moment }
+impl PinnedSnapshot {
+    pub(super) fn new(state: Arc<StateDb>, point: ReadPoint) -> PinnedSnapshot {
+        PinnedSnapshot { rows: Arc::new(SharedSnapshot::new(state, |state| state.db().snapshot())), point }
     }
 }
 
 self_cell::self_cell!(
-    struct Frozen {
+    struct OwnedRows {
         owner: Source,
         #[not_covariant]
         dependent: Rows,
     }
 );
 
-/// The numbers of a moment.
+/// The numbers of a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(super) struct ReadPoint {
     pub(super) bounds: Bounds,
     pub(super) applied: u64,
+    /// The term of that entry.
+    pub(super) term: u64,
 }
 
-/// Views that were let go. Each keeps files and buffers of its moment alive, so there are few, and none outlives its use: whoever
-/// changes the state clears the stash.
-pub(super) struct Stash {
-    views: Mutex<Vec<(Moment, Frozen)>>,
+/// Dropped views for reuse. Each keeps files and write buffers alive, so there are few, and every
+/// change of the state clears the cache.
+pub(super) struct ViewCache {
+    views: Mutex<Vec<(ReadPoint, OwnedRows)>>,
     fatal: Fatal,
 }
 
-const STASHED: usize = 4;
+const CACHED_VIEWS: usize = 4;
 
-impl Stash {
-    pub(super) fn new(fatal: Fatal) -> Stash {
-        Stash { views: Mutex::default(), fatal }
+impl ViewCache {
+    pub(super) fn new(fatal: Fatal) -> ViewCache {
+        ViewCache { views: Mutex::default(), fatal }
     }
 
     pub(super) fn clear(&self) {
         let gone = std::mem::take(&mut *self.views.lock());
-        // Outside of the lock: closing iterators takes its time.
+        // Dropped outside the lock, because closing iterators is slow.
         drop(gone);
     }
 
-    /// A view of exactly this moment, if there is one.
-    pub(super) fn take(self: &Arc<Self>, moment: Moment) -> Option<StateView> {
-        let (at, frozen) = self.views.lock().pop()?;
-        let view = StateView { frozen: Some(frozen), moment: at, stash: self.clone() };
-        if at == moment {
+    /// A view of exactly this point in time, if there is one.
+    pub(super) fn take(self: &Arc<Self>, point: ReadPoint) -> Option<StateView> {
+        let (at, rows) = self.views.lock().pop()?;
+        let view = StateView { owned: Some(rows), point: at, cache: self.clone() };
+        if at == point {
             return Some(view);
         }
         view.discard();
@@ -365,59 +379,66 @@ impl Stash {
         None
     }
 
-    fn put(&self, moment: Moment, frozen: Frozen) {
-        if frozen.borrow_owner().state().is_retired() {
+    fn put(&self, point: ReadPoint, rows: OwnedRows) {
+        if rows.borrow_owner().state().is_retired() {
             return;
         }
         let mut views = self.views.lock();
-        if views.len() < STASHED {
-            views.push((moment, frozen));
+        if views.len() < CACHED_VIEWS {
+            views.push((point, rows));
         }
     }
 }
 
-/// A point in time. Can be sent to another thread, and keeps its database open even if a snapshot replaces the state meanwhile.
+/// A read-only view of the state at one point in time. It can be sent to another thread, and keeps
+/// its database open even if a snapshot replaces the state.
 pub struct StateView {
-    /// Taken only when the view is let go.
-    frozen: Option<Frozen>,
-    moment: Moment,
-    stash: Arc<Stash>,
+    /// `None` only after the view is dropped.
+    owned: Option<OwnedRows>,
+    point: ReadPoint,
+    cache: Arc<ViewCache>,
 }
 
 impl StateView {
-    /// Of what the database holds, which is this moment.
-    pub(super) fn now(state: Arc<StateDb>, moment: Moment, stash: Arc<Stash>) -> StateView {
-        StateView::of(Source::Now(state), moment, stash)
+    /// A view of the current contents of the database, which `point` describes.
+    pub(super) fn now(state: Arc<StateDb>, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
+        StateView::of(Source::Now(state), point, cache)
     }
 
-    pub(super) fn past(past: &Past, stash: Arc<Stash>) -> StateView {
-        StateView::of(Source::Held(past.rows.clone()), past.moment, stash)
+    pub(super) fn pinned(snapshot: &PinnedSnapshot, cache: Arc<ViewCache>) -> StateView {
+        StateView::of(Source::Pinned(snapshot.rows.clone()), snapshot.point, cache)
     }
 
-    fn of(source: Source, moment: Moment, stash: Arc<Stash>) -> StateView {
-        StateView { frozen: Some(Frozen::new(source, |source| Rows::frozen(source))), moment, stash }
+    fn of(source: Source, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
+        StateView { owned: Some(OwnedRows::new(source, |source| Rows::of(source))), point, cache }
     }
 
     fn discard(mut self) {
-        self.frozen = None;
+        self.owned = None;
     }
 
-    /// What can be read in this view.
+    /// The revisions that can be read in this view.
     pub fn bounds(&self) -> Bounds {
-        self.moment.bounds
+        self.point.bounds
     }
 
-    /// The last entry that is in the view.
+    /// The last entry that was applied in this view.
     pub fn applied_index(&self) -> u64 {
-        self.moment.applied
+        self.point.applied
     }
 
-    /// Reads, and stops the node if that fails: whoever asked gets an error as well, but what a damaged state answers next is not known.
-    fn rows<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> Result<T, Fault>) -> Result<T, Fault> {
-        let frozen = self.frozen.as_ref().expect("taken only when the view is let go");
-        let found = frozen.with_dependent(|_, rows| read(rows));
+    /// The term of that entry.
+    pub fn applied_term(&self) -> u64 {
+        self.point.term
+    }
+
+    /// Reads, and stops the node if the read fails: a damaged state may answer wrongly next time.
+    /// The caller gets the error as well.
+    fn read<T>(&self, read: impl for<'a> FnOnce(&Rows<'a>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let rows = self.owned.as_ref().expect("taken only when the view is dropped");
+        let found = rows.with_dependent(|_, rows| read(rows));
         if let Err(fault) = &found {
-            self.stash.fatal.raise("reading the state", fault_io(fault));
+            self.cache.fatal.raise("reading the state", fault_io(fault));
         }
         found
     }
@@ -425,15 +446,15 @@ impl StateView {
 
 impl Drop for StateView {
     fn drop(&mut self) {
-        if let Some(frozen) = self.frozen.take() {
-            self.stash.put(self.moment, frozen);
+        if let Some(rows) = self.owned.take() {
+            self.cache.put(self.point, rows);
         }
     }
 }
 
 impl View for StateView {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        self.rows(|rows| rows.get(table, key))
+        self.read(|rows| rows.get(table, key))
     }
 
     fn version<T>(
@@ -442,7 +463,7 @@ impl View for StateView {
         from: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        self.rows(|rows| rows.version(prefix, from, read))
+        self.read(|rows| rows.version(prefix, from, read))
     }
 
     fn newest<T>(
@@ -450,7 +471,7 @@ impl View for StateView {
         prefix: &[u8],
         read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        self.rows(|rows| rows.newest(prefix, read))
+        self.read(|rows| rows.newest(prefix, read))
     }
 
     fn scan_present(
@@ -459,7 +480,7 @@ impl View for StateView {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
-        self.rows(|rows| rows.scan_present(from, below, visit))
+        self.read(|rows| rows.scan_present(from, below, visit))
     }
 
     fn scan(
@@ -469,6 +490,6 @@ impl View for StateView {
         below: &[u8],
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
-        self.rows(|rows| rows.scan(table, from, below, visit))
+        self.read(|rows| rows.scan(table, from, below, visit))
     }
 }

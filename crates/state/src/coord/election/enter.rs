@@ -1,17 +1,17 @@
 //! Entering an election.
 //!
-//! 1. One candidate of a name an election. It belongs to one session, and to one instance in it, which finds its place when it enters
-//!    again.
-//! 2. Another session or instance is refused as long as the candidate stands, or takes over its place, with a term of its own.
-//! 3. Who only tries leaves no trace unless it leads.
-//! 4. The row that a candidate stands says which attempt was the last to enter it, if that may give it up: who was found leading was told
-//!    so by somebody else, and stays.
+//! 1. An election has one candidate per name. It belongs to one session and one instance in it,
+//!    which finds its place again when it enters again.
+//! 2. While the candidate exists, another session or instance is rejected, or takes over its place
+//!    with a new term.
+//! 3. A `try_only` request leaves no trace unless it leads.
 
 use super::{Edit, Told};
+use crate::attempt::PlaceRow;
 use crate::coord::row::{Candidate, Cause, Dependent, Place, must};
-use crate::coord::{CoordResponse, Enter, Kind, Name, field, instance_of, keys};
+use crate::coord::{CoordResponse, Enter, Kind, Name, instance_of, keys};
 use crate::machine::{Batch, Stop};
-use crate::view::{Fault, Table, View};
+use crate::view::{Fault, View};
 use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
@@ -26,39 +26,16 @@ impl<V: View> Batch<'_, V> {
         let mut edit = self.open(name)?;
         match self.candidate(name, id)? {
             Some(row) if row.is_of(session, &enter.instance) => {
-                self.attempt_again(name, id, *attempt, edit.leads(id))?;
+                self.attempt_found(place(session, name, id), *attempt)?;
                 Ok(self.tell(&edit, false, id)?)
             }
             Some(row) if !enter.takeover => Err(Rejection::AlreadyExists { session: row.lease }.into()),
             Some(row) => {
                 self.take_over(&mut edit, session, enter, &row)?;
-                self.put_row(keys::stands_at(id, name), attempt);
                 Ok(self.tell(&edit, true, id)?)
             }
             None => Ok(self.enter_anew(&mut edit, session, enter)?),
         }
-    }
-
-    /// The candidacy is entered again, or the answer to that told again.
-    pub(in crate::coord) fn attempt_again(
-        &mut self,
-        name: &Name,
-        id: &str,
-        attempt: u64,
-        leads: bool,
-    ) -> Result<(), Fault> {
-        // An attempt that asks again, for want of an answer, may have come to lead the first time.
-        if self.attempt_at(name, id)? != Some(attempt) {
-            self.put_row(keys::stands_at(id, name), &if leads { 0 } else { attempt });
-        }
-        Ok(())
-    }
-
-    /// The attempt that may give a candidacy up; 0: none.
-    pub(in crate::coord) fn attempt_at(&self, name: &Name, id: &str) -> Result<Option<u64>, Fault> {
-        let row = self.rows.get(Table::Coord, &keys::stands_at(id, name))?;
-        // A row that was written before attempts had names says nothing.
-        Ok(row.map(|row| field::decode(&row).unwrap_or(0)))
     }
 
     fn take_over(
@@ -71,7 +48,7 @@ impl<V: View> Batch<'_, V> {
         let id = &enter.candidate;
         let dependent = Dependent::Candidate { election: edit.name.clone(), id: id.clone() };
         self.free(old.lease, &dependent);
-        self.depend(session, &dependent);
+        self.depend(session, &dependent, enter.attempt);
         let row = Candidate { place: old.place, joined: self.next_revision(), ..candidate(session, enter) };
         self.put_candidate(edit.name, id, &row);
         edit.renew = edit.leads(id);
@@ -88,8 +65,8 @@ impl<V: View> Batch<'_, V> {
         let place = Place { class: enter.priority, rank: edit.head.next_rank };
         edit.head.next_rank += 1;
         let row = Candidate { place, joined: self.next_revision(), ..candidate(session, enter) };
-        self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() });
-        self.put_row(keys::stands_at(id, edit.name), &enter.attempt);
+        self.depend(session, &Dependent::Candidate { election: edit.name.clone(), id: id.clone() }, enter.attempt);
+        self.put_row(keys::stands_at(id, edit.name), &());
         self.put_candidate(edit.name, id, &row);
         self.join_line(edit, place, id);
         if preempts {
@@ -103,6 +80,11 @@ impl<V: View> Batch<'_, V> {
         let Some(leader) = &edit.head.leader else { return Ok(None) };
         Ok(Some(must(self.candidate(edit.name, leader)?, "a leader")?.priority))
     }
+}
+
+/// Where the ledger keeps a candidate's attempts.
+pub(super) fn place(session: LeaseId, election: &Name, id: &str) -> PlaceRow {
+    PlaceRow::of_dependent(session, &Dependent::Candidate { election: election.clone(), id: id.to_owned() })
 }
 
 fn candidate(lease: LeaseId, enter: &Enter) -> Candidate {

@@ -1,6 +1,7 @@
-//! Leaving: by oneself, by somebody else's hand, and the end of the whole election.
+//! Leaving an election: by the candidate, by eviction, and by deletion of the whole election.
 
 use super::Told;
+use super::enter::place;
 use crate::coord::row::{self, Cause, must};
 use crate::coord::{CoordResponse, Evict, EvictEverywhere, Kind, Leave, Name, keys};
 use crate::machine::{Batch, Stop};
@@ -9,14 +10,31 @@ use crate::{LeaseId, Rejection};
 
 impl<V: View> Batch<'_, V> {
     pub(in crate::coord) fn leave(&mut self, session: LeaseId, leave: &Leave) -> Result<CoordResponse, Stop> {
-        let Leave { election: name, candidate: id, instance, attempt } = leave;
+        let Leave { election: name, candidate: id, instance } = leave;
         let mut edit = self.open(name)?;
-        let meant = *attempt == 0 || self.attempt_at(name, id)? == Some(*attempt);
-        let row = self.candidate(name, id)?.filter(|row| meant && row.is_left_by(session, instance.as_deref()));
+        let row = self.candidate(name, id)?.filter(|row| row.is_left_by(session, instance.as_deref()));
         let Some(row) = row else { return Ok(self.tell(&edit, false, id)?) };
         self.take_out(&mut edit, id, &row, Cause::Left)?;
         self.close(&mut edit, &Told::new(Cause::Left, id))?;
         Ok(self.tell(&edit, true, id)?)
+    }
+
+    /// Removes a candidate for a cancelled attempt. Returns whether it was removed.
+    pub(crate) fn cancel_candidate(
+        &mut self,
+        session: LeaseId,
+        attempt: u64,
+        name: &Name,
+        id: &str,
+    ) -> Result<bool, Fault> {
+        let Some(row) = self.candidate(name, id)?.filter(|row| row.lease == session) else { return Ok(false) };
+        let mut edit = self.open(name)?;
+        if self.attempt_cancelled(place(session, name, id), attempt)?.decide(|| Ok(edit.leads(id)))? {
+            return Ok(false);
+        }
+        self.take_out(&mut edit, id, &row, Cause::Left)?;
+        self.close(&mut edit, &Told::new(Cause::Left, id))?;
+        Ok(true)
     }
 
     pub(in crate::coord) fn evict(&mut self, evict: &Evict) -> Result<CoordResponse, Stop> {
@@ -36,7 +54,7 @@ impl<V: View> Batch<'_, V> {
         self.close(&mut edit, &Told { cause: Cause::Evicted, subject: id, reason })
     }
 
-    /// One command, one revision, however many elections: a node is drained at one moment.
+    /// Evicts from all elections in one command and one revision, so a node is drained at once.
     pub(in crate::coord) fn evict_everywhere(&mut self, evict: &EvictEverywhere) -> Result<CoordResponse, Stop> {
         let EvictEverywhere { namespace, candidate: id, cooldown_ms, reason } = evict;
         let (from, below) = match namespace {
@@ -58,8 +76,8 @@ impl<V: View> Batch<'_, V> {
         Ok(CoordResponse::EvictedEverywhere { evicted: names.len() as u64 })
     }
 
-    /// Ends the election for everybody. Its term key goes, which tells those who watch. A later election of that name counts from one
-    /// again, with term ids above all there were.
+    /// Ends the election. Watchers see the deletion of its term key. A later election of that name
+    /// counts from one again, with term ids above all earlier ones.
     pub(in crate::coord) fn delete_election(&mut self, name: &Name) -> Result<CoordResponse, Stop> {
         let head = self.election_head(name)?.ok_or(Rejection::NoElection)?;
         let mut ids: Vec<String> = head.leader.clone().into_iter().collect();

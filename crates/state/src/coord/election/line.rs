@@ -1,11 +1,14 @@
-//! The line of an election: who waits, in order of place.
+//! The line of an election: waiting candidates in order of place.
 //!
-//! A place is a class (the priority) and a rank. Arrivals get rising ranks; to stand before the first in line is to have its class and a
-//! lower rank. Moving within the line exchanges places, so nobody else is written.
+//! A place is a class (the priority) and a rank. New candidates get rising ranks. A place before
+//! the first in line has its class and a lower rank. A move within the line exchanges places, so no
+//! other row is written.
 //!
-//! Who goes leaves a deleted row behind, and where a line moves they lie thick at its front. So the head remembers a place that nobody
-//! stands before ([`ElectionHead::first`](crate::coord::row::ElectionHead)): it moves on with whoever is found first, and back to who comes
-//! before it. To find who is next costs the same however many were before.
+//! Each candidate that leaves the line leaves a tombstone, and many of them collect at its front.
+//! So the head remembers a place before which there is no candidate
+//! ([`ElectionHead::first`](crate::coord::row::ElectionHead)). It advances to the first candidate
+//! found, and moves back when one enters before it. So the cost of finding the next candidate does
+//! not grow with the number of earlier ones.
 
 use super::Edit;
 use crate::coord::Name;
@@ -14,7 +17,7 @@ use crate::coord::row::{self, Candidate, Place, must};
 use crate::machine::Batch;
 use crate::view::{Fault, Step, View};
 
-/// A place, and the candidate that stands there.
+/// A place and its candidate.
 pub(super) type Standing = (Place, String);
 
 impl<V: View> Batch<'_, V> {
@@ -31,12 +34,12 @@ impl<V: View> Batch<'_, V> {
         edit.head.waiting -= 1;
     }
 
-    /// Who waits from a place on, at most so many.
+    /// At most `limit` waiting candidates from a place on.
     fn waiting_from(&self, name: &Name, place: Place, limit: usize) -> Result<Vec<Standing>, Fault> {
         take(self.rows(), keys::line_from(name, place.class, place.rank), limit, |_| false)
     }
 
-    /// Everybody before a place, and who stands there.
+    /// All candidates up to a place, inclusive.
     fn waiting_to(&self, edit: &Edit<'_>, place: Place) -> Result<Vec<Standing>, Fault> {
         let Place { class, rank } = edit.head.first;
         take(self.rows(), keys::line_from(edit.name, class, rank), usize::MAX, |at| at == place)
@@ -53,7 +56,8 @@ impl<V: View> Batch<'_, V> {
         Ok(first)
     }
 
-    /// The place before everybody who waits; for one of higher priority in its own class, so that it stays before later arrivals.
+    /// The place before all waiting candidates. A candidate of higher priority keeps its own class,
+    /// so that it stays before later ones.
     fn front(&self, edit: &mut Edit<'_>, priority: i64) -> Result<Place, Fault> {
         Ok(match self.first_in_line(edit)? {
             Some((Place { class, rank }, _)) if class >= priority => Place { class, rank: rank - 1 },
@@ -61,7 +65,7 @@ impl<V: View> Batch<'_, V> {
         })
     }
 
-    /// The first in line leads, if there is one.
+    /// Makes the first in line the leader, if there is one.
     pub(super) fn lead_first(&mut self, edit: &mut Edit<'_>) -> Result<(), Fault> {
         if let Some((place, id)) = self.first_in_line(edit)? {
             self.leave_line(edit, place);
@@ -70,8 +74,9 @@ impl<V: View> Batch<'_, V> {
         Ok(())
     }
 
-    /// Makes one that waits the leader; the leader is first in line then. Without a leader it is put first in line: what forbids
-    /// that anybody leads forbids this too. Gives whether anything moved.
+    /// Makes a waiting candidate the leader; the previous leader becomes first in line. Without a
+    /// leader the candidate becomes first in line, because a lock-delay may forbid a leader.
+    /// Returns whether anything moved.
     pub(super) fn lead(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate) -> Result<bool, Fault> {
         let Some(old) = edit.head.leader.clone() else { return self.put_in_front(edit, id, row) };
         self.leave_line(edit, row.place);
@@ -95,7 +100,8 @@ impl<V: View> Batch<'_, V> {
         Ok(true)
     }
 
-    /// Moves one that waits `places` ahead. Gives whether that takes it past the first in line.
+    /// Moves a waiting candidate `places` ahead. Returns whether that takes it past the first in
+    /// line.
     pub(super) fn ahead(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
         let before = self.waiting_to(edit, row.place)?;
         let at = before.len() - 1;
@@ -109,7 +115,7 @@ impl<V: View> Batch<'_, V> {
         self.rearrange(edit.name, part, &ids)
     }
 
-    /// Moves one that waits `places` back, or to the end.
+    /// Moves a waiting candidate `places` back, or to the end.
     pub(super) fn back(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
         let limit = usize::try_from(places).unwrap_or(usize::MAX).saturating_add(1);
         let part = self.waiting_from(edit.name, row.place, limit)?;
@@ -118,7 +124,7 @@ impl<V: View> Batch<'_, V> {
         self.rearrange(edit.name, &part, &ids)
     }
 
-    /// Gives places to candidates anew.
+    /// Assigns places to candidates again.
     fn rearrange(&mut self, name: &Name, places: &[Standing], ids: &[String]) -> Result<Ahead, Fault> {
         if places.len() < 2 {
             return Ok(Ahead::Stays);
@@ -140,7 +146,7 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// What moving in the line came to.
+/// The result of a move in the line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ahead {
     Stays,

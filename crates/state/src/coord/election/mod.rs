@@ -1,11 +1,14 @@
-//! Queue elections: Atomix's model, with fences, priorities, hand-over and what its versions got wrong put right.
+//! Queue elections: Atomix's model with fences, priorities and hand-over, and without the faults of
+//! its versions.
 //!
-//! An operation opens the election, changes who leads and who waits, and closes it. Closing installs the first in line if nobody leads
-//! and nothing forbids it, and makes the one step of term that the whole operation comes to.
+//! An operation opens the election, changes the leader and the line, and closes it. Closing
+//! installs the first in line if there is no leader and no lock-delay, and advances the term at
+//! most once for the whole operation.
 //!
-//! 1. One step of term an operation at most, whatever it did in between.
-//! 2. The leader stands in the head, everybody else in the line, each once.
-//! 3. The term id is the revision that installed the leader, and stays when the leader goes. The sequence counts installations.
+//! 1. An operation advances the term at most once, whatever it did in between.
+//! 2. The leader is in the head, all other candidates are in the line, each once.
+//! 3. The term id is the revision that installed the leader, and stays when the leader leaves. The
+//!    sequence counts installations.
 
 mod enter;
 mod leave;
@@ -19,19 +22,18 @@ use super::settle::ElectionDue;
 use super::{CoordResponse, Kind, Name, Standing, Term, keys};
 use crate::Rejection;
 use crate::machine::{Batch, Stop};
-use crate::mutant;
 use crate::view::{Fault, View};
 
 /// An election while an operation changes it.
 pub(super) struct Edit<'n> {
     name: &'n Name,
     head: ElectionHead,
-    /// Who led when it was opened, in which term.
+    /// The leader when it was opened, and its term.
     leader: Option<String>,
     term_id: i64,
     /// A new term though the leader's name is the same.
     renew: bool,
-    /// The leader was lost, and nobody is to follow for so long.
+    /// The lock-delay after a lost leader.
     delay_ms: u64,
 }
 
@@ -41,7 +43,7 @@ impl<'n> Edit<'n> {
     }
 }
 
-/// What an operation tells of itself.
+/// The description of an operation for the projected term.
 struct Told<'a> {
     cause: Cause,
     subject: &'a str,
@@ -69,7 +71,7 @@ impl<V: View> Batch<'_, V> {
         self.get_row(&keys::candidate(name, id))
     }
 
-    /// A candidate that an operation needs: `None` if it may be missing.
+    /// The candidate of an operation; `None` if it is missing and may be.
     fn wanted(&self, name: &Name, id: &str, ignore_missing: bool) -> Result<Option<Candidate>, Stop> {
         match self.candidate(name, id)? {
             None if !ignore_missing => Err(Rejection::NotACandidate.into()),
@@ -77,7 +79,7 @@ impl<V: View> Batch<'_, V> {
         }
     }
 
-    /// Ends the operation: installs, steps the term, writes and projects the head.
+    /// Ends the operation: installs a leader, advances the term, writes and projects the head.
     fn close(&mut self, edit: &mut Edit<'_>, told: &Told<'_>) -> Result<(), Fault> {
         let name = edit.name;
         if edit.delay_ms > 0 && edit.head.leader.is_none() {
@@ -111,9 +113,7 @@ impl<V: View> Batch<'_, V> {
         }
         if let Some(id) = &edit.head.leader {
             let Candidate { value, lease, max_hold_ms, .. } = must(self.candidate(edit.name, id)?, "a leader")?;
-            if !mutant!("fence-reused") || edit.head.term_id == 0 {
-                edit.head.term_id = self.next_revision();
-            }
+            edit.head.term_id = self.next_revision();
             edit.head.seq += 1;
             self.show(keys::leader_key(edit.name, edit.head.term_id), value.to_vec(), lease);
             if max_hold_ms > 0 {
@@ -128,7 +128,7 @@ impl<V: View> Batch<'_, V> {
         edit.head.transfer.take().map_or(Ok(()), |pending| self.disarm(pending.timer))
     }
 
-    /// Takes a candidate out, from wherever it stands.
+    /// Removes a candidate, whether it leads or waits.
     fn take_out(&mut self, edit: &mut Edit<'_>, id: &str, row: &Candidate, cause: Cause) -> Result<(), Fault> {
         if edit.leads(id) {
             edit.head.leader = None;
@@ -157,7 +157,7 @@ impl<V: View> Batch<'_, V> {
         self.show(keys::candidate_key(name, id), candidate_value(row), row.lease);
     }
 
-    /// Sessions and timers that ended.
+    /// Handles ended sessions and timers.
     pub(super) fn settle_election(&mut self, name: &Name, due: ElectionDue) -> Result<(), Fault> {
         let mut edit = self.open(name)?;
         let mut told: Option<(Cause, String)> = None;
@@ -247,7 +247,7 @@ fn candidate_value(row: &Candidate) -> Vec<u8> {
         .done()
 }
 
-/// For reading: the head of an election in any view.
+/// The head of an election in any view, for reads.
 pub(super) fn head_of<V: View>(view: &V, name: &Name) -> Result<Option<ElectionHead>, Fault> {
     row::get(view, &keys::head(Kind::Election, name))
 }

@@ -1,6 +1,6 @@
-//! Changing the order by hand: anoint, promote, demote.
+//! Manual changes of the order: anoint, promote, demote.
 //!
-//! A move that changes nothing is no change: no event, no revision.
+//! A move that changes nothing makes no event and takes no revision.
 
 use super::Told;
 use super::line::Ahead;

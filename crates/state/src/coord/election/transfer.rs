@@ -1,7 +1,8 @@
-//! Planned hand-over, and what the leader proclaims.
+//! Planned hand-over, and the leader's proclaimed value.
 //!
-//! Somebody asks for a transfer; the leader sees it in the term, finishes what it does, and hands over: at no revision are there two
-//! leaders, and none without one. A request ends when the leader changes, when the one that it names goes, or at its deadline.
+//! A client requests a transfer; the leader sees the request in the term, finishes its work, and
+//! hands over. No revision has two leaders, and none is without one. A request ends when the leader
+//! changes, when its candidate leaves, or at its deadline.
 
 use super::Told;
 use crate::Rejection;

@@ -1,0 +1,238 @@
+//! What `conclavectl` holds, gives back and refuses: whatever ends it, and whatever stands in its way.
+
+use super::kit::three;
+use anyhow::{Context, Result, ensure};
+use cluster_tests::wait::{LONG, SOON, eventually};
+use rustix::process::Signal;
+use std::process::Stdio;
+
+/// Standard outputs that cannot be written: a full disk, and a reader that has gone.
+fn broken_outputs() -> Result<Vec<(&'static str, Stdio)>> {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+    let (reader, writer) = std::io::pipe()?;
+    drop(reader);
+    Ok(vec![("/dev/full", full.into()), ("a closed pipe", writer.into())])
+}
+
+#[tokio::test]
+async fn a_holder_whose_output_fails_gives_back_before_it_ends() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    // Longer than the test: nothing becomes free by itself.
+    let holders: [&[&str]; 7] = [
+        &["lock", "job", "--ttl", "5m"],
+        &["lock", "own", "--exclusive", "--ttl", "5m"],
+        &["elect", "printing", "me", "--ttl", "5m"],
+        &["election", "enter", "queue", "--candidate", "me", "--ttl", "5m"],
+        &["claim", "take", "app", "--holder", "me", "--for", "5m"],
+        &["session", "open", "--ttl", "5m"],
+        &["session", "open", "--ttl", "5m", "--keep"],
+    ];
+    for args in holders {
+        for (what, stdout) in broken_outputs()? {
+            let ended = ctl.run_into(args, stdout).await?;
+            assert_eq!(ended.code, Some(6), "{args:?} into {what}: {}", ended.stderr);
+            assert_eq!(ended.stderr.is_empty(), what == "a closed pipe", "{args:?} into {what}: {}", ended.stderr);
+        }
+    }
+    assert_eq!(ctl.ok(&["session", "ls"]).await?, "no sessions");
+    ctl.ok(&["lock", "job", "--try", "--", "true"]).await?;
+    ctl.ok(&["lock", "own", "--exclusive", "--try", "--", "true"]).await?;
+    ctl.ok(&["elect", "printing", "--try", "--", "true"]).await?;
+    ctl.ok(&["election", "enter", "queue", "--candidate", "other", "--try", "--", "true"]).await?;
+    ctl.ok(&["claim", "take", "app", "--holder", "other", "--for", "5s"]).await?;
+    // A lease of which nobody knows the id.
+    for (_, stdout) in broken_outputs()? {
+        ctl.run_into(&["lease", "grant", "300"], stdout).await?;
+    }
+    assert_eq!(ctl.ok(&["session", "ls"]).await?, "no sessions");
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let mut permit = ctl.start(&["lock", "sem", "--permits", "1/1", "--", "sh", "-c", "echo holds; exec sleep 60"])?;
+    permit.line_with("holds", SOON).await?;
+    let leads = ["election", "enter", "queue", "--candidate", "a", "--", "sh", "-c", "echo leads; exec sleep 60"];
+    let mut leader = ctl.start(&leads)?;
+    leader.line_with("leads", SOON).await?;
+    let mut elected = ctl.start(&["elect", "printing", "--", "sh", "-c", "echo leads; exec sleep 60"])?;
+    elected.line_with("leads", SOON).await?;
+    ctl.ok(&["election", "enter", "queue", "--candidate", "c", "--session", &ctl.ok(&["session", "open"]).await?])
+        .await?;
+    ctl.ok(&["election", "evict", "queue", "c", "--cooldown", "5m"]).await?;
+    let enter = |candidate: &'static str| ["election", "enter", "queue", "--candidate", candidate];
+    let cases: Vec<(Vec<&str>, i32, i32, &str)> = vec![
+        (vec!["lock", "sem", "--permits", "1/1", "--try"], 8, 123, "somebody else holds"),
+        (vec!["lock", "sem", "--permits", "1/1", "--wait", "2s"], 8, 123, "not in time"),
+        (vec!["elect", "printing", "--try", "me"], 8, 123, "somebody else leads"),
+        (vec!["elect", "printing", "--wait", "2s", "me"], 8, 123, "not in time"),
+        ([&enter("b")[..], &["--try"]].concat(), 8, 123, "somebody else leads"),
+        ([&enter("b")[..], &["--wait", "2s"]].concat(), 8, 123, "not in time"),
+        // These do not pass by waiting.
+        (vec!["lock", "sem", "--permits", "1/2", "--try"], 1, 125, "capacity"),
+        (enter("c").to_vec(), 1, 125, "cool-down"),
+        (enter("a").to_vec(), 1, 125, "Error:"),
+        ([&enter("d")[..], &["--expect-holder", "nobody"]].concat(), 8, 125, "not as expected"),
+        (vec!["lock", "job", "--namespace", "ns", "--try"], 128, 128, "only Conclave's own locks"),
+    ];
+    for (args, alone, with_command, says) in cases {
+        let ended = ctl.run(&args).await?;
+        assert_eq!(ended.code, Some(alone), "{args:?}: {}", ended.stderr);
+        let args = [&args[..], &["--", "true"]].concat();
+        let ended = ctl.run(&args).await?;
+        assert_eq!(ended.code, Some(with_command), "{args:?}: {}", ended.stderr);
+        ensure!(ended.stderr.contains(says), "{args:?}: {says:?} is missing in {}", ended.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_leader_of_the_cluster_the_cause_is_named() -> Result<()> {
+    let (mut cluster, ctl) = three().await?;
+    cluster.node(1).kill()?;
+    cluster.node(2).kill()?;
+    let alone = async || {
+        ensure!(ctl.run(&["status"]).await?.code == Some(1), "it still knows a leader");
+        Ok(())
+    };
+    eventually("the loss of the leader", LONG, alone).await?;
+    let cause = "the cluster has no leader: 1 of 3 members answers, 2 are needed";
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["put", "a", "1"], 7, "the outcome is unknown"),
+        (&["get", "a"], 2, "nothing can be read or written until"),
+        (&["lock", "x", "--", "true"], 125, "the lock \"x\" was not taken"),
+        (&["lock", "x", "--wait", "1s", "--exclusive", "--", "true"], 125, "nothing is held; what was asked for ends"),
+        (&["elect", "x", "--", "true"], 125, "the leadership of \"x\" was not taken"),
+        (&["election", "enter", "x", "--", "true"], 125, "nothing is held; what was asked for ends"),
+    ];
+    for (args, code, says) in cases {
+        let ended = ctl.run(&[&["--command-timeout", "2s"], args].concat()).await?;
+        // A write may be refused at once: then it surely had no effect.
+        let known = ended.code == Some(code) || (code == 7 && ended.code == Some(2));
+        ensure!(known, "{args:?}: {:?} {}", ended.code, ended.stderr);
+        ensure!(ended.stderr.contains(cause), "{args:?}: {}", ended.stderr);
+        ensure!(ended.code == Some(2) && code == 7 || ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_holds_an_etcd_lock_is_shown() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let ctl = ctl.with("LOGNAME", "operator");
+    let mut holder = ctl.start(&["lock", "job", "--", "sh", "-c", "echo $PPID; exec sleep 60"])?;
+    let process = holder.line().await?;
+    let listed = ctl.ok(&["lock", "list"]).await?;
+    ensure!(listed.contains("operator@") && listed.contains(&format!("/{process}")), "{listed}");
+    ensure!(ctl.ok(&["status"]).await?.contains(&format!("/{process}")));
+    let late = ctl.run(&["lock", "job", "--wait", "4s", "--", "true"]).await?;
+    ensure!(late.code == Some(123) && late.stderr.contains("held by operator@"), "{}", late.stderr);
+    // The other kind of lock does not exclude it, and says so.
+    let other = ctl.run(&["lock", "job", "--exclusive", "--", "true"]).await?;
+    ensure!(other.code == Some(0) && other.stderr.contains("it is another lock"), "{}", other.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deposed_leader_may_stay_in_line_and_lead_again() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let script = "trap 'echo asked; exit 3' TERM; echo leads $CONCLAVE_FENCE; while :; do sleep 0.05; done";
+    let stand = |id, more: &[&str]| {
+        let args = [&["election", "enter", "pool", "--candidate", id], more, &["--", "sh", "-c", script]].concat();
+        ctl.start(&args)
+    };
+    let fence = |line: String| line.split(' ').nth(1).and_then(|text| text.parse::<i64>().ok()).context("no fence");
+    let line = async || {
+        let shown = ctl.json(&["election", "show", "pool"]).await?;
+        let candidates = shown["term"]["candidates"].as_array().cloned().unwrap_or_default();
+        let ids = candidates.iter().map(|one| one["id"].as_str().unwrap_or("?").to_owned());
+        Ok::<_, anyhow::Error>(ids.collect::<Vec<_>>())
+    };
+    let mut a = stand("a", &["--again", "--takeover"])?;
+    let first = fence(a.line_with("leads", SOON).await?)?;
+    let session = ctl.ok(&["session", "open", "--ttl", "5m"]).await?;
+    ctl.ok(&["election", "enter", "pool", "--candidate", "b", "--session", &session]).await?;
+    // Deposed by hand.
+    ctl.ok(&["election", "anoint", "pool", "b"]).await?;
+    a.line_with("asked", SOON).await?;
+    assert_eq!(line().await?, ["b", "a"]);
+    ctl.ok(&["election", "leave", "pool", "b"]).await?;
+    let second = fence(a.line_with("leads", SOON).await?)?;
+    ensure!(second > first, "{first} then {second}");
+    // Asked to hand over: it is first in line afterwards.
+    for other in ["c", "d"] {
+        ctl.ok(&["election", "enter", "pool", "--candidate", other, "--session", &session]).await?;
+    }
+    ctl.ok(&["election", "transfer", "pool", "d"]).await?;
+    a.line_with("asked", SOON).await?;
+    let handed = async || {
+        ensure!(line().await? == ["d", "a", "c"], "{:?}", line().await?);
+        Ok(())
+    };
+    eventually("the hand-over", SOON, handed).await?;
+    ctl.ok(&["election", "evict", "pool", "d"]).await?;
+    a.line_with("leads", SOON).await?;
+    // A signal ends it, and it leaves.
+    a.signal(Signal::TERM)?;
+    assert_eq!(a.ended(SOON).await?.code(), Some(3));
+    assert_eq!(line().await?, ["c"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_whose_place_was_taken_over_does_not_take_out_its_successor() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let stand = |more: &[&str]| {
+        let command = ["--", "sh", "-c", "echo leads; exec sleep 60"];
+        ctl.start(&[&["election", "enter", "pool", "--candidate", "host-7"], more, &command].concat())
+    };
+    let mut before = stand(&["--again"])?;
+    before.line_with("leads", SOON).await?;
+    let mut after = stand(&["--takeover"])?;
+    after.line_with("leads", SOON).await?;
+    assert_eq!(before.ended(SOON).await?.code(), Some(124));
+    assert_eq!(ctl.json(&["election", "show", "pool"]).await?["term"]["leader"], "host-7");
+    after.signal(Signal::TERM)?;
+    after.ended(SOON).await?;
+    assert_eq!(ctl.json(&["election", "show", "pool"]).await?["term"]["leader"], "");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_say_how_things_stand() -> Result<()> {
+    let (_cluster, ctl) = three().await?;
+    let session = ctl.ok(&["session", "open", "--ttl", "5m"]).await?;
+    ctl.ok(&["election", "enter", "pool", "--candidate", "a", "--session", &session]).await?;
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["election", "anoint", "pool", "z"], 8, "\"z\" is not a candidate of \"pool\": a leads in term"),
+        (&["election", "evict", "none", "z"], 8, "there is no election \"none\""),
+        (&["election", "delete", "none"], 8, "there is no election \"none\""),
+        (&["election", "anoint", "pool", "a", "--expect-holder", "z"], 8, "not as expected: a leads in term"),
+        (&["election", "anoint", "", "a"], 128, "<NAME>"),
+        (&["snapshot", "restore", "x"], 4, "is not implemented yet"),
+        (&["member", "add", "n4"], 4, "is not implemented yet"),
+        (&["move-leader", "n9"], 128, "the members are n1, n2, n3"),
+        (&["get", "a", "--rev", "999999"], 1, "conclavectl status"),
+    ];
+    for (args, code, says) in cases {
+        let ended = ctl.run(args).await?;
+        assert_eq!(ended.code, Some(code), "{args:?}: {}", ended.stderr);
+        ensure!(ended.stderr.contains(says), "{args:?}: {says:?} is missing in {}", ended.stderr);
+        ensure!(ended.stderr.starts_with("Error:"), "{args:?}: {}", ended.stderr);
+    }
+    assert_eq!(ctl.ok(&["election", "evict", "--everywhere", "a"]).await?, "a evicted from 1 election");
+    ensure!(ctl.ok(&["status"]).await?.contains("1 election without candidates"));
+    assert_eq!(ctl.json(&["version"]).await?["api_version"], "3.6");
+    // Everything but what elections, locks and claims have written.
+    ctl.ok(&["put", "a", "1"]).await?;
+    ctl.ok(&["put", "z", "1"]).await?;
+    let all = ctl.run(&["del", "", "--prefix"]).await?;
+    ensure!(all.code == Some(1) && all.stderr.contains("leave them out of the range"), "{}", all.stderr);
+    assert_eq!(ctl.ok(&["del", "", "/_conclave/"]).await?, "0");
+    assert_eq!(ctl.ok(&["del", "/_conclave0", "--from-key"]).await?, "2");
+    for group in ["election", "claim", "lock", "session", "member", "lease", "alarm"] {
+        ctl.ok(&[group, "list"]).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! `conclavectl` against three nodes.
+
+mod commands;
+mod coordination;
+mod etcdctl;
+mod following;
+mod holders;
+mod kit;
+mod surface;

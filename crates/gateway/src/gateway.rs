@@ -1,0 +1,103 @@
+//! What every service holds: the node, and the parts that only clients need.
+
+use crate::follow::{Feed, History};
+use crate::metrics::Metrics;
+use crate::outflow::Outflow;
+use crate::pending::Calls;
+use crate::service::etcd::snapshot;
+use crate::waiters::{Queues, Waiters};
+use crate::watch::{WatchConfig, WatchHub};
+use conclave_api::etcdserverpb::ResponseHeader;
+use conclave_net::admission::Pool;
+use conclave_node::config::Config;
+use conclave_node::descriptors::{self, Budget};
+use conclave_node::node::Node;
+use conclave_node::read_slots::ReadSlots;
+use conclave_node::sink::ApplyObserver;
+use conclave_tls::Tls;
+use std::sync::Arc;
+
+pub struct Gateway {
+    pub node: Arc<Node>,
+    /// The queues of etcd's Lock and Election.
+    pub queues: Queues,
+    pub waiters: Waiters,
+    /// Calls that take a place and wait for it.
+    pub calls: Calls,
+    pub watches: WatchHub,
+    /// Changes of keys, for those who wait and watch.
+    pub feed: Feed,
+    pub metrics: Arc<Metrics>,
+    pub(crate) outflow: Outflow,
+    /// Snapshots that are being downloaded: each pins a moment of the state.
+    pub(crate) snapshots: ReadSlots,
+    /// The connections of clients and of peers.
+    pub connections: Connections,
+    /// The TLS of this member's ports, for metrics.
+    pub tls: Vec<Tls>,
+}
+
+/// How many connections there are and may be, by the file descriptors that are left for them.
+pub struct Connections {
+    pub clients: Pool,
+    pub peers: Pool,
+}
+
+impl Connections {
+    fn new(peers: usize) -> Connections {
+        let budget = Budget::new(descriptors::limit(), peers);
+        Connections { clients: Pool::new("clients", budget.clients), peers: Pool::new("peers", budget.peers) }
+    }
+}
+
+impl Gateway {
+    /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
+    pub fn new(node: Arc<Node>) -> Gateway {
+        Gateway::with_tls(node, Vec::new())
+    }
+
+    /// The same on ports with TLS.
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Gateway {
+        let history = History::new(Arc::new(node.state.clone()));
+        let feed = Feed::new(history.clone());
+        let waiters = Waiters::new(feed.clone());
+        let calls = Calls::new(Arc::new(node.proposer.clone()), node.stopping.clone());
+        let leases = Arc::new(node.leases.clone());
+        Gateway {
+            queues: Queues::new(calls.clone(), leases, waiters.clone(), node.stopping.clone()),
+            waiters,
+            calls,
+            watches: WatchHub::new(history, watch_config(&node.config)),
+            feed,
+            metrics: Arc::new(Metrics::new()),
+            outflow: Outflow::new(),
+            snapshots: ReadSlots::new(snapshot::AT_A_TIME),
+            connections: Connections::new(node.peers.ids().count()),
+            tls,
+            node,
+        }
+    }
+
+    /// The parts that follow what is applied, in their order.
+    pub fn followers(&self) -> Vec<Box<dyn ApplyObserver>> {
+        vec![Box::new(self.watches.clone()), Box::new(self.feed.clone())]
+    }
+
+    /// The header of every reply: which member answers, in which term, at which revision of the store.
+    pub fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.node.identity.cluster_id,
+            member_id: self.node.identity.member_id,
+            revision,
+            raft_term: self.node.leadership.current().term,
+        }
+    }
+}
+
+fn watch_config(config: &Config) -> WatchConfig {
+    WatchConfig {
+        progress_interval: config.watch_progress_notify_interval,
+        response_bytes: config.max_request_bytes,
+        ..WatchConfig::default()
+    }
+}

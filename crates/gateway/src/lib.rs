@@ -1,0 +1,20 @@
+//! What clients speak to: etcd's gRPC services and Conclave's own, the HTTP pages, watches, and calls
+//! that wait.
+//!
+//! A request goes `serve` → `service` → `convert` → the node's proposer or reader, and back. Changes
+//! come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`. [`gateway::Gateway`] holds the
+//! parts. This crate knows nothing of consensus and of how the state is stored.
+
+pub mod convert;
+mod deadline;
+pub mod follow;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
+mod outflow;
+pub mod pending;
+pub mod serve;
+pub mod service;
+pub mod status;
+pub mod waiters;
+pub mod watch;

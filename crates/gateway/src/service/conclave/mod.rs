@@ -1,0 +1,8 @@
+//! Conclave's own services: elections, locks, claims, and the sessions that hold them.
+
+pub mod claims;
+mod decide;
+pub mod elections;
+pub mod locks;
+pub mod sessions;
+pub(crate) mod values;

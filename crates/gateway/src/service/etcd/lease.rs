@@ -1,0 +1,141 @@
+//! `etcdserverpb.Lease`. Grants and revocations are commands; renewals are the lease keeper's.
+
+use crate::convert::etcd::{self as convert, LeaseLife};
+use crate::gateway::Gateway;
+use crate::service::quota::Quota;
+use crate::service::{admit, require_leader, response, unexpected, until_stopped};
+use crate::status::{fault, not_proposed, not_read, received};
+use conclave_api::etcdserverpb::lease_server::Lease;
+use conclave_api::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+use conclave_state::{Command, LeaseId, Outcome, Rejection, Response as Answer, read};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Renewals of one stream that are under way together. Answers keep the order of the requests.
+const PIPELINE: usize = 256;
+
+pub struct LeaseService {
+    gateway: Arc<Gateway>,
+    quota: Quota,
+    shortest_ttl: i64,
+}
+
+impl LeaseService {
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>) -> LeaseService {
+        let election_timeout = Duration::from_millis(gateway.node.config.election_timeout_ms);
+        let quota = Quota::new(gateway.clone());
+        LeaseService { shortest_ttl: convert::shortest_ttl(election_timeout), quota, gateway }
+    }
+
+    async fn propose(&self, command: Command) -> Result<Outcome, Status> {
+        Ok(self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome)
+    }
+
+    /// The lease, with the revision at which its keys are attached: what the header tells, however long the leader takes to answer.
+    async fn life(&self, id: LeaseId, keys: bool) -> Result<(i64, Option<LeaseLife>), Status> {
+        self.gateway.node.reader.barrier().await.map_err(not_read)?;
+        let view = self.gateway.node.state.view();
+        let revision = view.bounds().current;
+        let Some(granted_ms) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok((revision, None)) };
+        let granted_seconds = convert::whole_seconds(granted_ms);
+        let keys = match keys {
+            true => self
+                .gateway
+                .node
+                .reader
+                .within(view, move |view, most| read::lease_keys_within(view, id, most))
+                .await
+                .map_err(not_read)?,
+            false => {
+                drop(view);
+                Vec::new()
+            }
+        };
+        let remaining = self.gateway.node.leases.remaining(id).await.map_err(not_read)?;
+        let life = remaining.map(|remaining| LeaseLife { remaining, granted_seconds, keys });
+        Ok((revision, life))
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let mut grant = convert::lease_grant(&admit(&self.gateway, request)?, self.shortest_ttl)?;
+        self.quota.admit(0).await?;
+        let chosen_here = grant.id == 0;
+        loop {
+            if chosen_here {
+                grant.id = rand::random_range(1..=LeaseId::MAX);
+            }
+            let outcome = self.propose(Command::LeaseGrant(grant)).await?;
+            if chosen_here && outcome.result == Err(Rejection::LeaseExists) {
+                continue;
+            }
+            let header = self.gateway.header(outcome.revision);
+            return match response(outcome)? {
+                Answer::LeaseGrant { id, ttl_ms } => Ok(Response::new(convert::lease_granted(header, id, ttl_ms))),
+                other => Err(unexpected(&other)),
+            };
+        }
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let outcome = self.propose(convert::lease_revoke(&admit(&self.gateway, request)?)).await?;
+        let header = self.gateway.header(outcome.revision);
+        match response(outcome)? {
+            Answer::LeaseRevoke => Ok(Response::new(LeaseRevokeResponse { header: Some(header) })),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    type LeaseKeepAliveStream = BoxStream<'static, Result<LeaseKeepAliveResponse, Status>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        require_leader(&self.gateway, request.metadata())?;
+        let gateway = self.gateway.clone();
+        let answers = request.into_inner().map_err(received).map_ok(move |request| renew(gateway.clone(), request.id));
+        Ok(Response::new(until_stopped(&self.gateway, answers.try_buffered(PIPELINE).boxed())))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let request = admit(&self.gateway, request)?;
+        let (revision, life) = self.life(request.id, request.keys).await?;
+        let header = self.gateway.header(revision);
+        Ok(Response::new(convert::lease_time_to_live(header, request.id, life)))
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let LeaseLeasesRequest {} = admit(&self.gateway, request)?;
+        self.gateway.node.reader.barrier().await.map_err(not_read)?;
+        let view = self.gateway.node.state.view();
+        let revision = view.bounds().current;
+        let mut leases = self.gateway.node.reader.within(view, read::lease_ids_within).await.map_err(not_read)?;
+        // As in etcd: the leader, who knows, tells those first that end first.
+        self.gateway.node.leases.soonest_first(&mut leases);
+        Ok(Response::new(convert::lease_leases(self.gateway.header(revision), leases)))
+    }
+}
+
+async fn renew(gateway: Arc<Gateway>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {
+    let kept = gateway.node.leases.renew(id).await.map_err(not_read)?;
+    Ok(convert::lease_kept_alive(gateway.header(kept.revision), id, kept))
+}

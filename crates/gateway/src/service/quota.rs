@@ -1,0 +1,116 @@
+//! `--quota-backend-bytes`: when the store is full, what would make it grow is refused.
+//!
+//! Measuring the store asks RocksDB, which is too dear for every put. So the bytes admitted since the last measurement are counted,
+//! and the store is measured again after a fraction of the quota. The estimate is this node's own; the other nodes count theirs, and
+//! whoever finds the store full raises the alarm for all. From then on the state machine itself refuses.
+
+use crate::gateway::Gateway;
+use crate::status::{fault, text};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tonic::Status;
+
+/// At least one measurement in so many admitted bytes.
+const MEASURE_EVERY: u64 = 4 << 20;
+
+pub struct Quota {
+    gateway: Arc<Gateway>,
+    /// `None`: no limit.
+    meter: Option<Meter>,
+    /// An alarm is on its way: one is enough, however many requests are refused meanwhile.
+    raising: AtomicBool,
+}
+
+impl Quota {
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>) -> Quota {
+        let meter = gateway.node.config.quota_backend_bytes.map(Meter::new);
+        Quota { gateway, meter, raising: AtomicBool::new(false) }
+    }
+
+    /// Lets a request pass that would add about `bytes`.
+    #[inline]
+    pub async fn admit(&self, bytes: usize) -> Result<(), Status> {
+        match &self.meter {
+            Some(meter) if !meter.fits(bytes as u64, || self.gateway.node.state.size_bytes()) => {
+                self.refuse(meter.limit).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    async fn refuse(&self, limit: u64) -> Result<(), Status> {
+        let alarm = Alarm { member: self.gateway.node.identity.member_id, kind: AlarmKind::NoSpace };
+        let raised = read::alarms(&self.gateway.node.state.view()).map_err(fault)?.contains(&alarm);
+        if !raised && !self.raising.swap(true, Ordering::AcqRel) {
+            let raised = self.gateway.node.proposer.propose(Command::Alarm(AlarmChange { raise: true, alarm })).await;
+            self.raising.store(false, Ordering::Release);
+            if let Err(error) = raised {
+                tracing::warn!(%error, "the store is full, and the alarm could not be raised");
+            } else {
+                tracing::warn!(limit, "the store is full: writes are refused until the alarm is disarmed");
+            }
+        }
+        Err(text::NO_SPACE.into())
+    }
+}
+
+/// Measured size plus what was admitted since.
+struct Meter {
+    limit: u64,
+    step: u64,
+    measured: AtomicU64,
+    since: AtomicU64,
+}
+
+impl Meter {
+    fn new(limit: u64) -> Meter {
+        let step = MEASURE_EVERY.min(limit / 16);
+        // Nothing is known yet: the first request measures.
+        Meter { limit, step, measured: AtomicU64::new(0), since: AtomicU64::new(step) }
+    }
+
+    fn fits(&self, bytes: u64, measure: impl FnOnce() -> u64) -> bool {
+        let since = self.since.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if since <= self.step && self.measured.load(Ordering::Relaxed) + since <= self.limit {
+            return true;
+        }
+        let size = measure();
+        self.measured.store(size, Ordering::Relaxed);
+        self.since.store(bytes, Ordering::Relaxed);
+        size + bytes <= self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_request_measures_and_later_ones_only_now_and_then() {
+        let meter = Meter::new(1600);
+        assert!(meter.fits(10, || 100));
+        for _ in 0..9 {
+            assert!(meter.fits(10, || panic!("100 bytes may pass before the next measurement")));
+        }
+        assert!(meter.fits(10, || 200));
+    }
+
+    #[test]
+    fn a_full_store_is_measured_for_every_request() {
+        let meter = Meter::new(1600);
+        assert!(!meter.fits(1, || 1600));
+        assert!(!meter.fits(1, || 1600));
+        // Compacted meanwhile.
+        assert!(meter.fits(1, || 100));
+    }
+
+    #[test]
+    fn a_request_that_would_go_over_is_refused() {
+        let meter = Meter::new(1600);
+        assert!(!meter.fits(600, || 1100));
+        assert!(meter.fits(500, || 1100));
+    }
+}

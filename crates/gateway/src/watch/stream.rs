@@ -1,0 +1,207 @@
+//! The task of one watch stream: takes the client's requests, reads history for watchers that are behind, reports progress.
+//!
+//! Nothing else changes which watchers the stream has. Requests wait only for room for their answers, and while a page of history is
+//! being read: those that are there are taken before each page, however much history there is.
+
+use super::hub::{CatchUp, WatchHub};
+use super::outbox::{Outbox, Responses};
+use super::registry::Create;
+use crate::follow::Span;
+use conclave_api::etcdserverpb::watch_create_request::FilterType;
+use conclave_api::etcdserverpb::watch_request::RequestUnion;
+use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
+use conclave_node::read_slots::ReadSlot;
+use conclave_state::view::Fault;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+
+/// Requests taken, if that many are there, before the next page of history is read.
+const REQUESTS_AT_ONCE: usize = 64;
+
+/// A stream in the hub's registry. Dropping it takes its watchers out, and ends the responses if nothing else did.
+struct Registration {
+    hub: WatchHub,
+    stream: usize,
+    outbox: Arc<Outbox>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.hub.registry().close(self.stream);
+        self.outbox.finish(crate::status::text::STOPPED.into());
+    }
+}
+
+pub(crate) struct Task {
+    registration: Registration,
+    /// None once the client has said that no more come; the watchers go on.
+    requests: Option<BoxStream<'static, Result<WatchRequest, Status>>>,
+    end: BoxFuture<'static, Status>,
+    next_tick: Instant,
+    /// There may be history to read.
+    behind: bool,
+    /// History is to be read beside the event loop, when it is this stream's turn.
+    turn: Option<BoxFuture<'static, ReadSlot>>,
+    /// Requests taken since the last page.
+    taken: usize,
+}
+
+enum Wake {
+    End(Status),
+    Request(Option<Result<WatchRequest, Status>>),
+    Tick,
+    Called,
+    Page,
+    Slot(ReadSlot),
+}
+
+impl Task {
+    pub(crate) fn new(
+        hub: WatchHub,
+        requests: BoxStream<'static, Result<WatchRequest, Status>>,
+        end: BoxFuture<'static, Status>,
+    ) -> (Task, Responses) {
+        let outbox = Outbox::new(hub.config().buffer_bytes);
+        let stream = hub.registry().open(outbox.clone());
+        let next_tick = Instant::now() + interval(hub.config().progress_interval);
+        let responses = Responses(outbox.clone());
+        let registration = Registration { hub, stream, outbox };
+        let requests = Some(requests);
+        (Task { registration, requests, end, next_tick, behind: false, turn: None, taken: 0 }, responses)
+    }
+
+    pub(crate) async fn run(mut self) {
+        if let Err(status) = self.serve().await {
+            self.registration.outbox.finish(status);
+        }
+    }
+
+    /// Until the stream ends: with a status, or because nobody reads the responses any more.
+    async fn serve(&mut self) -> Result<(), Status> {
+        while !self.registration.outbox.is_closed() {
+            match self.wait().await {
+                Wake::End(status) | Wake::Request(Some(Err(status))) => return Err(status),
+                Wake::Slot(turn) => self.long_page(turn).await?,
+                Wake::Request(Some(Ok(request))) => self.handle(request),
+                Wake::Request(None) => self.requests = None,
+                Wake::Tick => self.tick(),
+                // Who waits for a turn looks then.
+                Wake::Called => self.behind = self.turn.is_none(),
+                Wake::Page => self.page()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing to do.
+    async fn wait(&mut self) -> Wake {
+        let outbox = self.registration.outbox.clone();
+        let behind = self.behind;
+        // While it waits for its turn, there is no page that requests could hold up.
+        let take = (!behind || self.taken < REQUESTS_AT_ONCE) && outbox.has_room();
+        let next_request = async {
+            match &mut self.requests {
+                Some(requests) if take => requests.next().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let turn = async {
+            match &mut self.turn {
+                Some(turn) => turn.await,
+                None => std::future::pending().await,
+            }
+        };
+        let go_on = async {
+            if behind {
+                tokio::task::yield_now().await;
+                Wake::Page
+            } else {
+                outbox.called().await;
+                Wake::Called
+            }
+        };
+        tokio::select! {
+            biased;
+            status = &mut self.end => Wake::End(status),
+            turn = turn => Wake::Slot(turn),
+            request = next_request => Wake::Request(request),
+            () = sleep_until(self.next_tick) => Wake::Tick,
+            wake = go_on => wake,
+        }
+    }
+
+    /// Reads a page of history, or gets in line to read it beside the event loop.
+    fn page(&mut self) -> Result<(), Status> {
+        self.taken = 0;
+        let Registration { hub, stream, outbox } = &self.registration;
+        let read = hub.catch_up(*stream, outbox).map_err(unreadable)?;
+        self.behind = matches!(read, CatchUp::Page);
+        if matches!(read, CatchUp::Long) {
+            self.turn = Some(hub.turn().boxed());
+        }
+        Ok(())
+    }
+
+    async fn long_page(&mut self, turn: ReadSlot) -> Result<(), Status> {
+        self.turn = None;
+        self.taken = 0;
+        let Registration { hub, stream, outbox } = &self.registration;
+        tokio::select! {
+            biased;
+            status = &mut self.end => return Err(status),
+            read = hub.catch_up_beside(turn, *stream, outbox) => self.behind = read.map_err(unreadable)?,
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let Registration { hub, stream, .. } = &self.registration;
+        hub.registry().progress_tick(*stream);
+        self.next_tick = Instant::now() + interval(hub.config().progress_interval);
+    }
+
+    fn handle(&mut self, request: WatchRequest) {
+        self.taken += 1;
+        if self.taken >= REQUESTS_AT_ONCE {
+            // However many more there are, history is looked at first.
+            self.behind = self.turn.is_none();
+        }
+        let Registration { hub, stream, .. } = &self.registration;
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => hub.registry().create(*stream, create(request)),
+            Some(RequestUnion::CancelRequest(request)) => hub.registry().cancel(*stream, request.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => hub.registry().progress_of_stream(*stream),
+            // A newer client's request of a kind unknown here: the others still work.
+            None => {}
+        }
+    }
+}
+
+fn create(request: WatchCreateRequest) -> Create {
+    Create {
+        no_put: request.filters().any(|filter| filter == FilterType::Noput),
+        no_delete: request.filters().any(|filter| filter == FilterType::Nodelete),
+        previous: request.prev_kv,
+        start: request.start_revision,
+        id: request.watch_id,
+        fragment: request.fragment,
+        progress: request.progress_notify,
+        span: Span::new(&request.key, &request.range_end),
+    }
+}
+
+#[cold]
+fn unreadable(fault: Fault) -> Status {
+    tracing::error!(%fault, "reading history for a watch stream failed");
+    Status::internal(format!("reading history failed: {fault}"))
+}
+
+/// Streams that began together do not report together.
+fn interval(base: Duration) -> Duration {
+    base + base.mul_f64(rand::random::<f64>() / 10.0)
+}

@@ -1,0 +1,416 @@
+//! Turns text into a valid [`Config`]: checks every rule between the settings. Each error says what
+//! to write instead.
+//!
+//! All problems are collected, so that one start reports them all.
+
+use super::settings::Settings;
+use super::{
+    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, duration, tls,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+const DEFAULT_SNAPSHOT_COUNT: u64 = 100_000;
+const DEFAULT_LOG_BYTES: u64 = 1 << 30;
+/// A purge frees megabytes at a time.
+const LEAST_LOG_BYTES: u64 = 16 << 20;
+/// Half of the largest log record (`storage::codec::MAX_RECORD`).
+const MAX_REQUEST_BYTES_LIMIT: usize = 32 << 20;
+const MAX_ELECTION_TIMEOUT_MS: u64 = 50_000;
+
+/// Why a node cannot be configured.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// A flag that does not exist or has no value; also `--help` and `--version`.
+    Usage {
+        error: clap::Error,
+        hint: Option<String>,
+    },
+    File {
+        path: PathBuf,
+        why: String,
+    },
+    /// Invalid settings: name and reason of each.
+    Settings(Vec<(&'static str, String)>),
+}
+
+impl ConfigError {
+    /// Whether the user asked for help or the version: printed to standard output, and no error.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, ConfigError::Usage { error, .. } if !error.use_stderr())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Usage { error, hint } => {
+                let text = error.to_string();
+                write!(f, "{}", text.strip_prefix("error: ").unwrap_or(&text).trim_end())?;
+                hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n{hint}"))
+            }
+            ConfigError::File { path, why } => write!(f, "the configuration file {}: {why}", path.display()),
+            ConfigError::Settings(problems) => {
+                let lines: Vec<String> = problems.iter().map(|(name, why)| format!("--{name}: {why}")).collect();
+                write!(f, "{}", lines.join("\n"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Collects problems.
+#[derive(Default)]
+pub(super) struct Problems(Vec<(&'static str, String)>);
+
+impl Problems {
+    pub(super) fn add(&mut self, name: &'static str, why: impl Into<String>) {
+        self.0.push((name, why.into()));
+    }
+
+    pub(super) fn require(&mut self, holds: bool, name: &'static str, why: impl FnOnce() -> String) {
+        if !holds {
+            self.add(name, why());
+        }
+    }
+
+    /// The value. If it is invalid, records the problem and returns a default.
+    pub(super) fn take<T>(&mut self, name: &'static str, parsed: Result<T, String>, stand_in: T) -> T {
+        parsed.unwrap_or_else(|why| {
+            self.add(name, why);
+            stand_in
+        })
+    }
+
+    pub(super) fn number<T: FromStr>(
+        &mut self,
+        name: &'static str,
+        text: Option<&String>,
+        default: T,
+        unit: &str,
+    ) -> T {
+        let Some(text) = text else { return default };
+        let parsed = text.trim().parse().map_err(|_| format!("{text:?} is not a whole number of {unit}"));
+        self.take(name, parsed, default)
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, text: Option<&String>, choices: &[(&str, T)]) -> T {
+        let (_, default) = choices[0];
+        let Some(text) = text else { return default };
+        let found = choices.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.take(name, found.ok_or_else(|| format!("{text:?} is none of: {}", words.join(", "))), default)
+    }
+}
+
+/// The entries of a list with commas.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+}
+
+/// Origins have a scheme: without one, an entry would allow nothing.
+fn check_origins(s: &Settings, p: &mut Problems) -> Vec<String> {
+    let origins = list(s.cors.as_deref());
+    for origin in origins.iter().filter(|origin| *origin != "*") {
+        let is_origin = origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
+        p.require(is_origin, "cors", || {
+            format!("{origin:?} is no origin such as https://console.example.com, and not *")
+        });
+    }
+    origins
+}
+
+pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
+    let s = settings.or(Settings::default());
+    let mut p = Problems::default();
+    let mut warnings = Vec::new();
+
+    let name = s.name.clone().unwrap_or_else(|| "default".to_owned());
+    p.require(!name.contains(['=', ',']) && !name.chars().any(char::is_control), "name", || {
+        format!("{name:?} may not hold '=', ',' or control characters")
+    });
+    let urls = check_urls(&s, &mut p);
+    let initial_cluster = check_cluster(&s, &name, &urls.advertise_peer, &mut p);
+    if initial_cluster.len().is_multiple_of(2) {
+        let (members, faults) = (initial_cluster.len(), (initial_cluster.len().max(1) - 1) / 2);
+        warnings.push(format!("{members} members bear the loss of {faults}, as {} would", members.saturating_sub(1)));
+    }
+
+    let data_dir = s.data_dir.clone().map_or_else(|| PathBuf::from(format!("{name}.conclave")), PathBuf::from);
+    let tls = tls::check(&s, &urls.uses(&initial_cluster), &data_dir, &mut p, &mut warnings);
+
+    let heartbeat_interval_ms = p.number("heartbeat-interval", s.heartbeat_interval.as_ref(), 50, "milliseconds");
+    let election_timeout_ms = p.number("election-timeout", s.election_timeout.as_ref(), 150, "milliseconds");
+    check_timing(heartbeat_interval_ms, election_timeout_ms, &mut p);
+    let (progress, least) = ("watch-progress-notify-interval", Duration::from_millis(100));
+    let interval = s.watch_progress_notify_interval.as_deref().map_or(Ok(Duration::from_secs(600)), duration::parse);
+    let watch_progress_notify_interval = p.take(progress, interval, least);
+    p.require(watch_progress_notify_interval >= least, progress, || "at least 100ms".to_owned());
+
+    let max_request_bytes = p.number("max-request-bytes", s.max_request_bytes.as_ref(), 1_572_864, "bytes");
+    p.require((1..=MAX_REQUEST_BYTES_LIMIT).contains(&max_request_bytes), "max-request-bytes", || {
+        format!("{max_request_bytes} is not between 1 and {MAX_REQUEST_BYTES_LIMIT} (32 MiB)")
+    });
+    let max_txn_ops = p.number("max-txn-ops", s.max_txn_ops.as_ref(), 128, "operations");
+    p.require(max_txn_ops > 0, "max-txn-ops", || "at least 1".to_owned());
+    let quota: i64 = p.number("quota-backend-bytes", s.quota_backend_bytes.as_ref(), 0, "bytes");
+    let snapshot_count = p.number("snapshot-count", s.snapshot_count.as_ref(), 0, "entries");
+    let max_log_bytes: u64 = p.number("max-log-bytes", s.max_log_bytes.as_ref(), 0, "bytes");
+    p.require(max_log_bytes == 0 || max_log_bytes >= LEAST_LOG_BYTES, "max-log-bytes", || {
+        format!("{max_log_bytes} is less than {LEAST_LOG_BYTES} (16 MiB)")
+    });
+
+    let config = Config {
+        data_dir,
+        name,
+        listen_client: urls.listen_client,
+        advertise_client_urls: urls.advertise_client,
+        listen_peer: urls.listen_peer,
+        initial_advertise_peer_urls: urls.advertise_peer,
+        listen_metrics: urls.listen_metrics,
+        initial_cluster,
+        initial_cluster_state: p.choice(
+            "initial-cluster-state",
+            s.initial_cluster_state.as_ref(),
+            &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
+        ),
+        initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
+        heartbeat_interval_ms,
+        election_timeout_ms,
+        snapshot_count: if snapshot_count == 0 { DEFAULT_SNAPSHOT_COUNT } else { snapshot_count },
+        max_log_bytes: if max_log_bytes == 0 { DEFAULT_LOG_BYTES } else { max_log_bytes },
+        quota_backend_bytes: match quota {
+            ..0 => None,
+            0 => Some(DEFAULT_QUOTA_BYTES),
+            bytes => Some(bytes.unsigned_abs()),
+        },
+        max_request_bytes,
+        max_txn_ops,
+        auto_compaction: check_compaction(&s, &mut p),
+        watch_progress_notify_interval,
+        worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
+        cors: check_origins(&s, &mut p),
+        host_whitelist: list(s.host_whitelist.as_deref()),
+        enable_grpc_gateway: p.choice(
+            "enable-grpc-gateway",
+            s.enable_grpc_gateway.as_ref(),
+            &[("true", true), ("false", false)],
+        ),
+        unsafe_no_fsync: p.choice("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), &[("false", false), ("true", true)]),
+        client_tls: tls.client,
+        peer_tls: tls.peer,
+        peer_allow_plaintext: tls.peer_allow_plaintext,
+        log: check_log(&s, &mut p),
+        warnings,
+    };
+    p.require(config.worker_threads <= 1024, "worker-threads", || "at most 1024".to_owned());
+    if p.0.is_empty() { Ok(config) } else { Err(ConfigError::Settings(p.0)) }
+}
+
+pub(super) struct Urls {
+    listen_client: Vec<Listen>,
+    advertise_client: Vec<HttpUrl>,
+    listen_peer: Vec<Listen>,
+    advertise_peer: Vec<HttpUrl>,
+    listen_metrics: Vec<Listen>,
+}
+
+impl Urls {
+    /// What of it asks for TLS.
+    fn uses(&self, members: &[InitialMember]) -> tls::Uses {
+        let hosts = |lists: &[&[Listen]]| {
+            let secure = lists.iter().flat_map(|list| list.iter()).filter(|listen| listen.secure);
+            secure.map(|listen| listen.address.ip().to_string()).collect::<Vec<_>>()
+        };
+        let peers = members.iter().flat_map(|member| &member.peer_urls);
+        let told = |urls: &[HttpUrl]| urls.iter().map(|url| url.host().to_owned()).collect::<Vec<_>>();
+        tls::Uses {
+            client: hosts(&[&self.listen_client, &self.listen_metrics]),
+            peer: hosts(&[&self.listen_peer]),
+            peers_are_secure: peers.clone().any(HttpUrl::is_secure),
+            client_names: told(&self.advertise_client),
+            peer_names: told(&self.advertise_peer),
+        }
+    }
+}
+
+fn check_urls(s: &Settings, p: &mut Problems) -> Urls {
+    let listen_client_urls =
+        url_list("listen-client-urls", s.listen_client_urls.as_deref().unwrap_or("http://localhost:2379"), p);
+    let listen_peer_urls =
+        url_list("listen-peer-urls", s.listen_peer_urls.as_deref().unwrap_or("http://localhost:2380"), p);
+    let listen_metrics_urls = url_list("listen-metrics-urls", s.listen_metrics_urls.as_deref().unwrap_or_default(), p);
+    let advertise_client =
+        advertised("advertise-client-urls", s.advertise_client_urls.as_ref(), &listen_client_urls, p);
+    let advertise_peer =
+        advertised("initial-advertise-peer-urls", s.initial_advertise_peer_urls.as_ref(), &listen_peer_urls, p);
+    p.require(advertise_peer.len() <= 1, "initial-advertise-peer-urls", || {
+        format!("{} URLs: a member has one peer URL", advertise_peer.len())
+    });
+    let urls = Urls {
+        listen_client: addresses("listen-client-urls", &listen_client_urls, p),
+        advertise_client,
+        listen_peer: addresses("listen-peer-urls", &listen_peer_urls, p),
+        advertise_peer,
+        listen_metrics: addresses("listen-metrics-urls", &listen_metrics_urls, p),
+    };
+    let lists = [
+        ("listen-client-urls", &urls.listen_client),
+        ("listen-peer-urls", &urls.listen_peer),
+        ("listen-metrics-urls", &urls.listen_metrics),
+    ];
+    let mut seen = BTreeMap::new();
+    for (name, address) in lists.iter().flat_map(|(name, list)| list.iter().map(move |listen| (*name, listen.address)))
+    {
+        if address.port() != 0
+            && let Some(other) = seen.insert(address, name)
+        {
+            p.add(name, format!("{address} is listened on already (--{other})"));
+        }
+    }
+    urls
+}
+
+/// The URLs of a comma-separated list without duplicates.
+fn url_list(name: &'static str, text: &str, p: &mut Problems) -> Vec<HttpUrl> {
+    let mut urls: Vec<HttpUrl> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match HttpUrl::parse(part) {
+            Ok(url) if urls.contains(&url) => p.add(name, format!("{url} stands twice")),
+            Ok(url) => urls.push(url),
+            Err(why) => p.add(name, why),
+        }
+    }
+    urls.sort();
+    urls
+}
+
+fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<Listen> {
+    let bound = urls.iter().map(|url| url.bind_address().map(|address| Listen { address, secure: url.is_secure() }));
+    bound.filter_map(|listen| listen.map_err(|why| p.add(name, why)).ok()).collect()
+}
+
+/// The advertised URLs: as configured, or the listening address if others can connect to it.
+fn advertised(name: &'static str, text: Option<&String>, listen: &[HttpUrl], p: &mut Problems) -> Vec<HttpUrl> {
+    let urls = match text {
+        Some(text) => url_list(name, text, p),
+        None => listen.to_vec(),
+    };
+    for url in &urls {
+        let why = match (url.port() == 0, url.is_wildcard()) {
+            (true, _) => "has port 0",
+            (_, true) => "stands for every interface",
+            _ => continue,
+        };
+        p.add(
+            name,
+            format!("{url} {why}, so nobody can connect to it: name the address that others reach this member by"),
+        );
+    }
+    urls
+}
+
+fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut Problems) -> Vec<InitialMember> {
+    const FLAG: &str = "initial-cluster";
+    let Some(text) = &s.initial_cluster else {
+        return vec![InitialMember { name: name.to_owned(), peer_urls: advertise_peer.to_vec() }];
+    };
+    let mut members: BTreeMap<String, HttpUrl> = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Some((member, url)) = part.split_once('=').filter(|(member, _)| !member.is_empty()) else {
+            p.add(FLAG, format!("{part:?} is not NAME=URL"));
+            continue;
+        };
+        let url = match HttpUrl::parse(url) {
+            Ok(url) => url,
+            Err(why) => {
+                p.add(FLAG, format!("member {member:?}: {why}"));
+                continue;
+            }
+        };
+        if let Some((other, _)) = members.iter().find(|(_, taken)| taken.authority() == url.authority()) {
+            p.add(FLAG, format!("{other:?} and {member:?} have the same URL {url}"));
+        } else if members.insert(member.to_owned(), url).is_some() {
+            p.add(FLAG, format!("the member name {member:?} stands twice"));
+        }
+    }
+    match members.get(name) {
+        // The parse error of this member's entry has been reported already.
+        None if p.0.iter().any(|(flag, _)| *flag == FLAG) => {}
+        None => p.add(FLAG, format!("this member's name {name:?} is missing: it must be one of those in the list")),
+        Some(url) if s.initial_advertise_peer_urls.is_some() || !advertise_peer.is_empty() => {
+            p.require(advertise_peer == [url.clone()], "initial-advertise-peer-urls", || {
+                let told: Vec<String> = advertise_peer.iter().map(HttpUrl::to_string).collect();
+                format!("is {}, but --initial-cluster says {name}={url}: they must be the same", told.join(","))
+            });
+        }
+        Some(_) => {}
+    }
+    if members.len() > 1
+        && let Some((member, url)) = members.iter().find(|(_, url)| url.is_wildcard() || url.port() == 0)
+    {
+        p.add(FLAG, format!("{member}={url}: the other members cannot connect to that"));
+    }
+    members.into_iter().map(|(name, url)| InitialMember { name, peer_urls: vec![url] }).collect()
+}
+
+fn check_timing(heartbeat_ms: u64, election_ms: u64, p: &mut Problems) {
+    p.require(heartbeat_ms > 0, "heartbeat-interval", || "at least 1 millisecond".to_owned());
+    p.require(election_ms >= heartbeat_ms.saturating_mul(2), "election-timeout", || {
+        format!("{election_ms} ms is less than twice the heartbeat interval of {heartbeat_ms} ms: followers would stand for election while their leader is alive")
+    });
+    p.require(election_ms <= MAX_ELECTION_TIMEOUT_MS, "election-timeout", || {
+        format!("at most {MAX_ELECTION_TIMEOUT_MS} milliseconds")
+    });
+}
+
+fn check_compaction(s: &Settings, p: &mut Problems) -> AutoCompaction {
+    const FLAG: &str = "auto-compaction-retention";
+    #[derive(Clone, Copy)]
+    enum Mode {
+        Periodic,
+        Revision,
+    }
+    let modes = [("periodic", Mode::Periodic), ("revision", Mode::Revision)];
+    let mode = p.choice("auto-compaction-mode", s.auto_compaction_mode.as_ref(), &modes);
+    let text = s.auto_compaction_retention.as_deref().unwrap_or("0");
+    let policy = match (mode, text.parse::<u32>()) {
+        (_, Ok(0)) => Ok(AutoCompaction::Off),
+        (Mode::Periodic, Ok(hours)) => Ok(AutoCompaction::Periodic(Duration::from_secs(u64::from(hours) * 3600))),
+        (Mode::Periodic, Err(_)) => duration::parse(text).map(|period| match period.is_zero() {
+            true => AutoCompaction::Off,
+            false => AutoCompaction::Periodic(period),
+        }),
+        (Mode::Revision, _) => match text.parse::<i64>() {
+            Ok(kept) if kept > 0 => Ok(AutoCompaction::Revision(kept)),
+            _ => Err(format!("{text:?} is not a number of revisions (mode revision)")),
+        },
+    };
+    p.take(FLAG, policy, AutoCompaction::Off)
+}
+
+fn check_log(s: &Settings, p: &mut Problems) -> LogConfig {
+    let text = s.log_level.as_deref().unwrap_or("info");
+    let filter = match text {
+        "trace" | "debug" | "info" | "warn" | "error" | "off" => Ok(text.to_owned()),
+        // etcd's two most severe levels, for errors that end the process.
+        "dpanic" | "panic" | "fatal" => Ok("error".to_owned()),
+        _ if text.contains('=') => EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string()),
+        _ => Err(format!("{text:?} is none of: debug, info, warn, error, nor a list of target=level")),
+    };
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    LogConfig {
+        filter: p.take("log-level", filter, "info".to_owned()),
+        format: p.choice("log-format", s.log_format.as_ref(), &formats),
+    }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

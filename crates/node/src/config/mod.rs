@@ -1,0 +1,179 @@
+//! The node's configuration: parsed, with defaults, checked, with units in the names.
+//!
+//! The same settings come from command line flags, from `CONCLAVE_*` environment variables and from
+//! a YAML file (`--config-file`), under etcd's names. They are merged as text (`settings`) and
+//! parsed afterwards, so a setting has the same meaning and the same errors wherever it was
+//! written.
+//!
+//! 1. A flag wins over the environment, the environment over the file, the file over the default.
+//!    (etcd ignores flags if there is a file. Here a file can hold what all members share, and
+//!    flags what differs.)
+//! 2. An unknown setting is an error, never skipped. An empty environment variable counts as unset.
+//! 3. A [`Config`] is always valid, so no other code checks it again.
+
+mod check;
+mod duration;
+mod file;
+mod flags;
+#[cfg(test)]
+mod fuzz;
+mod settings;
+pub mod tls;
+mod url;
+
+pub use check::ConfigError;
+pub use tls::TlsConfig;
+
+pub use url::HttpUrl;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A node's configuration. Built by [`Config::load`], or by hand in tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This member's name, one of `initial_cluster`.
+    pub name: String,
+    pub data_dir: PathBuf,
+    /// Where clients connect. Port 0 takes a free one.
+    pub listen_client: Vec<Listen>,
+    /// The client URLs in member lists.
+    pub advertise_client_urls: Vec<HttpUrl>,
+    pub listen_peer: Vec<Listen>,
+    /// The URLs at which the other members reach this one; the same as in `initial_cluster` for
+    /// `name`.
+    pub initial_advertise_peer_urls: Vec<HttpUrl>,
+    /// Extra listeners for `/metrics`, `/health` and so on; empty: only on the client addresses.
+    pub listen_metrics: Vec<Listen>,
+    /// Every member of the cluster as it was first started, sorted by name; no name and no URL
+    /// twice.
+    pub initial_cluster: Vec<InitialMember>,
+    pub initial_cluster_state: InitialClusterState,
+    /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk
+    /// to each other.
+    pub initial_cluster_token: String,
+    pub heartbeat_interval_ms: u64,
+    /// The shortest time without a message of the leader before a member stands for election.
+    pub election_timeout_ms: u64,
+    /// Entries between two snapshots (the log is purged behind a snapshot).
+    pub snapshot_count: u64,
+    /// A log with more bytes of entries is cut to half of this, behind a snapshot.
+    pub max_log_bytes: u64,
+    /// `None`: no limit.
+    pub quota_backend_bytes: Option<u64>,
+    pub max_request_bytes: usize,
+    pub max_txn_ops: usize,
+    pub auto_compaction: AutoCompaction,
+    pub watch_progress_notify_interval: Duration,
+    /// 0: one current-thread runtime for the whole node; n: a multi-thread runtime with n workers.
+    pub worker_threads: usize,
+    /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes.
+    pub unsafe_no_fsync: bool,
+    /// For `https` addresses of clients and metrics; there if one of them is.
+    pub client_tls: Option<TlsConfig>,
+    /// For `https` addresses of peers; there if one of them is.
+    pub peer_tls: Option<TlsConfig>,
+    /// Whether peers without TLS are accepted on `https` addresses.
+    pub peer_allow_plaintext: bool,
+    /// Origins whose web pages may read answers; empty, or with `*` in it: all.
+    pub cors: Vec<String>,
+    /// Names under which plain HTTP is answered; empty, or with `*` in it: any.
+    pub host_whitelist: Vec<String>,
+    /// Serve the services as JSON.
+    pub enable_grpc_gateway: bool,
+    pub log: LogConfig,
+    /// Warnings to log at the start. They never stop the node.
+    pub warnings: Vec<String>,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub address: SocketAddr,
+    /// With TLS.
+    pub secure: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialMember {
+    pub name: String,
+    /// Sorted.
+    pub peer_urls: Vec<HttpUrl>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialClusterState {
+    New,
+    Existing,
+}
+
+/// Which old versions are compacted automatically. Only the leader proposes compactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCompaction {
+    Off,
+    /// Keep the versions of at least this much time.
+    Periodic(Duration),
+    /// Keep the versions of this many revisions.
+    Revision(i64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or a list of `target=level` as `tracing` filters have it.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    /// Reads flags, environment and file. `--help` and `--version` come out as
+    /// [`ConfigError::Usage`] with exit code 0.
+    pub fn load<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Config, ConfigError> {
+        let flags = flags::Flags::parse_from_args(args)?;
+        let file = match flags.config_file() {
+            Some(path) => file::read(path)?,
+            None => settings::Settings::default(),
+        };
+        let mut config = check::check(flags.into_settings().or(file))?;
+        config.warnings.extend(flags::unknown_variables(std::env::vars_os()));
+        Ok(config)
+    }
+
+    /// The longest gRPC message that a client may send: the largest request plus the rest of its
+    /// message.
+    pub fn max_message(&self) -> usize {
+        self.max_request_bytes + (512 << 10)
+    }
+
+    /// The longest time a member waits before it stands for election. Each member draws a random
+    /// time between the two.
+    pub fn election_timeout_max_ms(&self) -> u64 {
+        self.election_timeout_ms * 5 / 3
+    }
+
+    /// The timeout of a request whose client set no deadline.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * Duration::from_millis(self.election_timeout_ms)
+    }
+
+    /// A one-member configuration on loopback with all defaults, for tests.
+    pub fn single(name: &str, data_dir: impl Into<PathBuf>, client: SocketAddr, peer: SocketAddr) -> Config {
+        let settings = settings::Settings {
+            name: Some(name.to_owned()),
+            data_dir: Some(data_dir.into().into_os_string().to_string_lossy().into_owned()),
+            listen_client_urls: Some(format!("http://{client}")),
+            listen_peer_urls: Some(format!("http://{peer}")),
+            advertise_client_urls: Some("http://localhost:2379".to_owned()),
+            initial_advertise_peer_urls: Some(format!("http://127.0.0.1:{}", peer.port().max(1))),
+            ..Default::default()
+        };
+        check::check(settings).expect("constant settings are valid")
+    }
+}

@@ -1,0 +1,190 @@
+//! Every setting once: its name as flag, environment variable and file key, and the help that explains it.
+//!
+//! All values are text here. That makes merging one rule for all, and lets [`super::check`] give one error for one mistake,
+//! wherever the value came from. Doc comments of the fields *are* the help text.
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+
+macro_rules! settings {
+    ($($(#[doc = $help:literal])+ $field:ident : $value:literal, $heading:ident $(, $extra:meta)*;)+) => {
+        /// The settings as they were written, before any check.
+        #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub(super) struct Settings {
+            $(
+                $(#[doc = $help])+
+                #[arg(long, env = variable(stringify!($field)), value_name = $value, help_heading = $heading)]
+                $(#[$extra])*
+                #[serde(deserialize_with = "scalar")]
+                pub(super) $field: Option<String>,
+            )+
+        }
+
+        impl Settings {
+            /// What is set here, else what is set there. Empty counts as unset.
+            pub(super) fn or(self, other: Settings) -> Settings {
+                let filled = |value: &String| !value.is_empty();
+                Settings { $($field: self.$field.filter(filled).or(other.$field.filter(filled)),)+ }
+            }
+
+            /// The keys of the configuration file, which are the flags without their dashes.
+            pub(super) fn keys() -> Vec<String> {
+                vec![$(stringify!($field).replace('_', "-"),)+]
+            }
+        }
+    };
+}
+
+const MEMBER: &str = "This member";
+const CLUSTER: &str = "The cluster at its first start";
+const TLS: &str = "TLS, for clients and metrics";
+const PEER_TLS: &str = "TLS, between members";
+const ANY_TLS: &str = "TLS, for both";
+const TIMING: &str = "Timing";
+const LIMITS: &str = "Limits";
+const HISTORY: &str = "History";
+const SEEN: &str = "Seen from outside";
+
+settings! {
+    /// This member's name, one of those in --initial-cluster [default: default]
+    name: "NAME", MEMBER;
+    /// Where the member keeps its log and state; created if missing. Losing it is losing the member [default: NAME.conclave]
+    data_dir: "PATH", MEMBER;
+    /// Where to accept clients, comma-separated. The host is an IP address or localhost; 0.0.0.0 is every interface
+    /// [default: http://localhost:2379]
+    listen_client_urls: "URLS", MEMBER;
+    /// What member lists tell clients to connect to, comma-separated [default: --listen-client-urls, if others can connect to it]
+    advertise_client_urls: "URLS", MEMBER;
+    /// Where to accept the other members, comma-separated [default: http://localhost:2380]
+    listen_peer_urls: "URLS", MEMBER;
+    /// Worker threads of the node: 0 runs it on one thread beside the log writer, which costs the least CPU; a large machine that
+    /// serves many clients wants more [default: 0]
+    worker_threads: "COUNT", MEMBER;
+    /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes
+    unsafe_no_fsync: "BOOL", MEMBER, arg(hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
+    /// Where the other members reach this one; must be what --initial-cluster says for --name
+    /// [default: --listen-peer-urls, if others can connect to it]
+    initial_advertise_peer_urls: "URLS", CLUSTER;
+    /// Every member as NAME=PEER_URL, comma-separated, the same text on each; for example
+    /// a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380 [default: this member alone]
+    initial_cluster: "MEMBERS", CLUSTER;
+    /// new: this is the cluster's first start; existing: it runs already [default: new]
+    initial_cluster_state: "STATE", CLUSTER;
+    /// Any text; clusters with different tokens never talk to each other, whatever their addresses [default: conclave-cluster]
+    initial_cluster_token: "TEXT", CLUSTER;
+
+    /// This member's certificate for clients, with its chain (PEM); needed for https:// in --listen-client-urls and --listen-metrics-urls
+    cert_file: "PATH", TLS;
+    /// The private key of --cert-file (PEM)
+    key_file: "PATH", TLS;
+    /// The authorities that clients' certificates are verified by (PEM). With it, every client on https:// must show one
+    trusted_ca_file: "PATH", TLS;
+    /// Demand certificates of clients. --trusted-ca-file does so by itself [default: false]
+    client_cert_auth: "BOOL", TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Certificates of clients that were revoked: lists of their authorities (PEM or DER)
+    client_crl_file: "PATH", TLS;
+    /// Only clients whose certificate has one of these alternative names: host names, addresses, SPIFFE ids; comma-separated
+    client_cert_allowed_hostname: "NAMES", TLS;
+    /// Make a certificate, signed by itself, if --cert-file is not given: encryption without identity [default: false]
+    auto_tls: "BOOL", TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
+    /// This member's certificate for the other members, with its chain (PEM); for both sides of a connection, so for use as server and
+    /// as client; needed for https:// in peer URLs
+    peer_cert_file: "PATH", PEER_TLS;
+    /// The private key of --peer-cert-file (PEM)
+    peer_key_file: "PATH", PEER_TLS;
+    /// The certificate to show where this member connects [default: --peer-cert-file]
+    peer_client_cert_file: "PATH", PEER_TLS;
+    /// The private key of --peer-client-cert-file (PEM) [default: --peer-key-file]
+    peer_client_key_file: "PATH", PEER_TLS;
+    /// The authorities that members are verified by (PEM); with it, each must show a certificate
+    peer_trusted_ca_file: "PATH", PEER_TLS;
+    /// Demand certificates of members. --peer-trusted-ca-file does so by itself [default: false]
+    peer_client_cert_auth: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Certificates of members that were revoked: lists of their authorities (PEM or DER)
+    peer_crl_file: "PATH", PEER_TLS;
+    /// Only members whose certificate has one of these common names; comma-separated
+    peer_cert_allowed_cn: "NAMES", PEER_TLS;
+    /// Only members whose certificate has one of these alternative names: host names, addresses, SPIFFE ids; comma-separated
+    peer_cert_allowed_hostname: "NAMES", PEER_TLS;
+    /// Make a certificate, signed by itself, if --peer-cert-file is not given: encryption without identity [default: false]
+    peer_auto_tls: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// Accept members without TLS too on https:// addresses, while a running cluster changes to TLS [default: false]
+    peer_allow_plaintext: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
+    /// Years for which a certificate of --auto-tls or --peer-auto-tls is valid [default: 1]
+    self_signed_cert_validity: "YEARS", ANY_TLS;
+    /// Cipher suites by the names that Go gives them, comma-separated. Without one of TLS 1.3, all of TLS 1.3 stay [default: all]
+    cipher_suites: "NAMES", ANY_TLS;
+    /// TLS1.2 or TLS1.3 [default: TLS1.2]
+    tls_min_version: "VERSION", ANY_TLS;
+    /// TLS1.2 or TLS1.3 [default: TLS1.3]
+    tls_max_version: "VERSION", ANY_TLS;
+
+    /// Milliseconds between two words of the leader to its followers [default: 50]
+    heartbeat_interval: "MS", TIMING;
+    /// Milliseconds of silence after which a follower stands for election; at least twice the heartbeat, and well above the round
+    /// trip between members [default: 150]
+    election_timeout: "MS", TIMING;
+    /// How often a watch that asked for progress notifications gets one while nothing happens, for example 30s; at least 100ms
+    /// [default: 10m]
+    watch_progress_notify_interval: "DURATION", TIMING;
+
+    /// Log entries between two snapshots; the log behind a snapshot is deleted. 0 is the default [default: 100000]
+    snapshot_count: "ENTRIES", LIMITS;
+    /// Bytes that the log's entries may take: beyond, the log is cut to half of that, with a snapshot before if it takes one. 0 is the
+    /// default, the least is 16777216 [default: 1073741824]
+    max_log_bytes: "BYTES", LIMITS;
+    /// Bytes the state may take on disk before writes that grow it are refused and the NOSPACE alarm is raised. 0 is the default,
+    /// negative is no limit [default: 2147483648]
+    quota_backend_bytes: "BYTES", LIMITS, arg(allow_negative_numbers = true);
+    /// The largest request accepted from a client, in bytes [default: 1572864]
+    max_request_bytes: "BYTES", LIMITS;
+    /// The most operations in one branch of a transaction [default: 128]
+    max_txn_ops: "COUNT", LIMITS;
+
+    /// What --auto-compaction-retention counts: periodic (time) or revision [default: periodic]
+    auto_compaction_mode: "MODE", HISTORY;
+    /// How much history to keep: with periodic a duration such as 30m, a bare number being hours; with revision a number of
+    /// revisions; 0 never compacts [default: 0]
+    auto_compaction_retention: "AMOUNT", HISTORY;
+
+    /// debug, info, warn, error, or a list such as info,conclave_node=debug [default: info]
+    log_level: "LEVEL", SEEN;
+    /// text or json, one record a line, on standard error [default: text]
+    log_format: "FORMAT", SEEN;
+    /// Origins whose web pages may read what plain HTTP answers, JSON among it; comma-separated; * is all [default: *]
+    cors: "ORIGINS", SEEN;
+    /// Names under which the server may be asked over plain HTTP, comma-separated; * is any [default: *]
+    host_whitelist: "NAMES", SEEN;
+    /// Whether the services are served as JSON over HTTP too [default: true]
+    enable_grpc_gateway: "BOOL", SEEN, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// More addresses for /metrics, /health, /livez, /readyz and /version, comma-separated, for example http://0.0.0.0:2381; the
+    /// client addresses serve them in any case [default: none]
+    listen_metrics_urls: "URLS", SEEN;
+}
+
+/// `initial_cluster` → `CONCLAVE_INITIAL_CLUSTER`.
+pub(super) fn variable(field: &str) -> String {
+    format!("CONCLAVE_{}", field.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Text, a number, a truth value or nothing: YAML writes `3`, `true` and `a` alike without quotes.
+fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Bool(bool),
+        Integer(i64),
+        Float(f64),
+        Text(String),
+    }
+    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|scalar| match scalar {
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Integer(value) => value.to_string(),
+        Scalar::Float(value) => value.to_string(),
+        Scalar::Text(value) => value,
+    }))
+}

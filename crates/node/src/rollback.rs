@@ -1,0 +1,194 @@
+//! Keeps a member out of the cluster if its data directory was rolled back.
+//!
+//! If the directory is an older copy of itself, or the disk lost synced writes, the member has
+//! forgotten votes and writes that it acknowledged. Together with another member that lacks them it
+//! could elect a leader without them.
+//!
+//! The member's own disk does not show that, but the other members know: each keeps what the
+//! members acknowledged to it ([`Witness`]). A member asks them
+//!
+//! * at every start, before it takes part. Members that cannot be reached then are asked later,
+//!   until each has answered once;
+//! * when it refuses its leader's log because it lacks the entries before, which also happens if it
+//!   lost them.
+//!
+//! If the directory was copied since its last use ([`location`]), the member waits for all other
+//! members, because a missing one could be the only one that knows.
+//!
+//! 1. A member stops only because of an answer to its own question. A message that a peer sends
+//!    unasked stops no member.
+//! 2. A claim is compared with the member's position *after* the claim was made, so a claim can
+//!    never be ahead of a member that lost nothing.
+
+use crate::bootstrap::{self, BootstrapError, Plan};
+use crate::config::Config;
+use crate::fatal::Fatal;
+use crate::leadership::Leadership;
+use crate::peer::Peers;
+use conclave_storage::{Acknowledged, LogPosition, Witness, location};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Timeout for the peers' answers at a start. A peer that neither answers nor refuses the
+/// connection delays the start by this.
+const ANSWERS: Duration = Duration::from_secs(1);
+/// Interval between questions after this member refused its leader's log.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// Interval at which acknowledgements are stored.
+const STORED_EVERY: Duration = Duration::from_secs(1);
+/// Interval between questions to peers that did not answer at the start.
+const LATER: Duration = Duration::from_secs(2);
+const WORD_EVERY: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub struct Rollback(Arc<Inner>);
+
+struct Inner {
+    plan: Plan,
+    peers: Peers,
+    witness: Witness,
+    fatal: Fatal,
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Rollback {
+    pub fn new(plan: Plan, peers: Peers, witness: Witness, fatal: Fatal) -> Rollback {
+        Rollback(Arc::new(Inner { plan, peers, witness, fatal, asked: Mutex::default() }))
+    }
+
+    pub fn witness(&self) -> &Witness {
+        &self.0.witness
+    }
+
+    /// Whether the peer has answered and knows nothing against this member.
+    async fn ask(&self, peer: u64) -> Result<bool, BootstrapError> {
+        let Inner { plan, peers, witness, .. } = &*self.0;
+        let Some(known) = bootstrap::ask(plan, peers, peer).await? else { return Ok(false) };
+        judge(plan, peer, known, witness.position()).map(|()| true)
+    }
+
+    /// Asks several peers at once; returns those that need not be asked again.
+    async fn ask_all(&self, peers: BTreeSet<u64>, copied: bool) -> Result<BTreeSet<u64>, BootstrapError> {
+        let asked = peers.into_iter().map(|id| async move { (id, timeout(ANSWERS, self.ask(id)).await) });
+        let mut answered = BTreeSet::new();
+        for (id, answer) in join_all(asked).await {
+            match answer {
+                Ok(Ok(true)) => {
+                    answered.insert(id);
+                }
+                Ok(Err(error)) if error.is_rollback() => return Err(error),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "a peer does not accept this member");
+                    if !copied {
+                        answered.insert(id);
+                    }
+                }
+                Ok(Ok(false)) | Err(_) => {}
+            }
+        }
+        Ok(answered)
+    }
+
+    /// Asks before this member takes part. Returns the peers that did not answer.
+    pub async fn confirm(&self, config: &Config) -> Result<BTreeSet<u64>, BootstrapError> {
+        let mut left: BTreeSet<u64> = self.0.peers.ids().collect();
+        let copied = location::is_copy(&config.data_dir)?;
+        let mut next_word = Instant::now();
+        loop {
+            let answered = self.ask_all(left.clone(), copied).await?;
+            left.retain(|id| !answered.contains(id));
+            if left.is_empty() || !copied {
+                break;
+            }
+            if Instant::now() >= next_word {
+                next_word = Instant::now() + WORD_EVERY;
+                self.say_copied(config, &left);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        if copied {
+            tracing::warn!(
+                "the data directory was copied or restored; no other member knows of anything that it lacks"
+            );
+        }
+        if copied || !location::is_recorded(&config.data_dir)? {
+            location::record(&config.data_dir)?;
+        }
+        Ok(left)
+    }
+
+    fn say_copied(&self, config: &Config, left: &BTreeSet<u64>) {
+        let names: Vec<_> = left.iter().map(|id| self.0.plan.name_of(*id)).collect();
+        tracing::warn!(
+            "the data directory {dir} was copied or restored since it was used last, and an older copy must not take part: this member waits \
+             until every other member has confirmed that nothing acknowledged is missing in it. Not reached yet: {}. Only if you know that it \
+             is the directory as it was last, and they cannot be reached: remove {dir}/PLACE and start it again",
+            names.join(", "),
+            dir = config.data_dir.display(),
+        );
+    }
+
+    /// Asks the peers that did not answer at the start, until each has answered.
+    pub async fn confirm_late(self, mut left: BTreeSet<u64>) {
+        while !left.is_empty() {
+            sleep(LATER).await;
+            match self.ask_all(left.clone(), false).await {
+                Ok(answered) => left.retain(|id| !answered.contains(id)),
+                Err(error) => return self.0.fatal.report(error),
+            }
+        }
+    }
+
+    /// Called when this member refused its leader's entries because it lacks the ones before. That
+    /// is normal after an absence or under a new leader, and a sign of loss if it had them.
+    pub(crate) fn refused(&self, leader: u64) {
+        let mut asked = self.0.asked.lock();
+        if asked.is_some_and(|at| at.elapsed() < BETWEEN) {
+            return;
+        }
+        *asked = Some(Instant::now());
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = this.ask(leader).await
+                && error.is_rollback()
+            {
+                this.0.fatal.report(error);
+            }
+        });
+    }
+
+    /// Stores the other members' acknowledgements periodically.
+    pub async fn keep(self, leadership: Leadership) {
+        loop {
+            sleep(STORED_EVERY).await;
+            let now = leadership.current();
+            if let Some(leader) = now.leader.filter(|leader| *leader != leadership.me()) {
+                // A leader has voted for itself.
+                self.0.witness.note(leader, Acknowledged { term: now.term, index: 0 });
+            }
+            let witness = self.0.witness.clone();
+            if let Ok(Err(error)) = spawn_blocking(move || witness.store()).await {
+                // The log's writer reports the disk error.
+                tracing::debug!(%error, "what the others acknowledged is not stored");
+            }
+        }
+    }
+}
+
+fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogPosition) -> Result<(), BootstrapError> {
+    if !stands.is_behind(known) {
+        return Ok(());
+    }
+    Err(BootstrapError::RolledBack {
+        name: plan.identity.name.clone(),
+        member: plan.identity.member_id,
+        peer: plan.name_of(peer),
+        known,
+        stands,
+    })
+}

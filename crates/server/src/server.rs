@@ -1,0 +1,183 @@
+//! A node and its gateway on real sockets.
+//!
+//! Start: sockets (a taken port is the cheapest thing to find out) → identity → the node's parts → the
+//! peer service → consensus → the client services. Stop is the same backwards, with leadership handed
+//! over first; everything in it has a deadline.
+
+use conclave_gateway::gateway::Gateway;
+use conclave_gateway::{http, serve};
+use conclave_net::listen::bind_all;
+use conclave_node::bootstrap::Plan;
+use conclave_node::config::{Config, Listen};
+use conclave_node::node::Node;
+use conclave_node::peer::grpc::GrpcTransport;
+use conclave_node::peer::listen;
+use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
+use conclave_node::running::RunningNode;
+use conclave_storage::Identity;
+use conclave_tls::Tls;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Requests under way may take this long when the server stops.
+const DRAIN: Duration = Duration::from_secs(1);
+
+pub struct Server {
+    pub node: Arc<Node>,
+    pub gateway: Arc<Gateway>,
+    running: RunningNode,
+    addresses: Addresses,
+    clients: TaskTracker,
+}
+
+/// Where the server listens (port 0 takes a free one).
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    pub clients: Vec<SocketAddr>,
+    pub peers: Vec<SocketAddr>,
+    pub metrics: Vec<SocketAddr>,
+}
+
+/// All sockets of a server.
+struct Listeners {
+    clients: Vec<TcpListener>,
+    peers: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> anyhow::Result<Listeners> {
+        Ok(Listeners {
+            clients: bind_all("--listen-client-urls", &addresses(&config.listen_client))?,
+            peers: bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?,
+            metrics: bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?,
+        })
+    }
+
+    fn addresses(&self) -> std::io::Result<Addresses> {
+        let of = |listeners: &[TcpListener]| listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>();
+        Ok(Addresses { clients: of(&self.clients)?, peers: of(&self.peers)?, metrics: of(&self.metrics)? })
+    }
+}
+
+fn addresses(listen: &[Listen]) -> Vec<SocketAddr> {
+    listen.iter().map(|listen| listen.address).collect()
+}
+
+/// The TLS of the ports that have it.
+struct Security {
+    clients: Option<Tls>,
+    peers: Option<Tls>,
+}
+
+impl Security {
+    /// Reads all files.
+    fn open(config: &Config) -> anyhow::Result<Security> {
+        let clients = config.client_tls.as_ref().map(|tls| tls.open("client", &serve::ALPN)).transpose();
+        let peers = config.peer_tls.as_ref().map(|tls| tls.open("peer", &[ALPN_LOG, ALPN_CALLS])).transpose();
+        Ok(Security {
+            clients: clients.map_err(|error| anyhow::anyhow!("TLS for clients: {error}"))?,
+            peers: peers.map_err(|error| anyhow::anyhow!("TLS for peers: {error}"))?,
+        })
+    }
+
+    fn all(&self) -> Vec<Tls> {
+        self.clients.iter().chain(&self.peers).cloned().collect()
+    }
+
+    fn for_clients(&self, listen: Listen) -> Option<Tls> {
+        self.clients.clone().filter(|_| listen.secure)
+    }
+
+    fn for_peers(&self, listen: Listen, optional: bool) -> listen::Security {
+        match &self.peers {
+            Some(tls) if listen.secure => listen::Security::Tls { tls: tls.clone(), optional },
+            _ => listen::Security::Plain,
+        }
+    }
+}
+
+/// Runs until the server closes.
+fn follow(tls: Tls, closing: CancellationToken) {
+    tokio::spawn(async move {
+        tokio::select! {
+            () = tls.follow() => {}
+            () = closing.cancelled() => {}
+        }
+    });
+}
+
+impl Server {
+    /// Returns once consensus and the services run. A first start waits for the other members.
+    pub async fn start(config: Config) -> anyhow::Result<Server> {
+        let listeners = Listeners::bind(&config)?;
+        let addresses = listeners.addresses()?;
+        let plan = Plan::new(&config)?;
+        let security = Security::open(&config)?;
+        let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
+        let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
+        let mut running = RunningNode::assemble(config, plan, &transport)?;
+        let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
+        running.follow(gateway.followers());
+        let pools = &gateway.connections;
+        for tls in security.all() {
+            follow(tls, running.closing().clone());
+        }
+        let config = running.node.config.clone();
+        for (listener, listen) in listeners.peers.into_iter().zip(&config.listen_peer) {
+            let security = security.for_peers(*listen, config.peer_allow_plaintext);
+            running.serve_peers(listener, security, pools.peers.clone());
+        }
+        running.start_consensus().await?;
+        let clients = TaskTracker::new();
+        for (listener, listen) in listeners.clients.into_iter().zip(&config.listen_client) {
+            let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
+            clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
+        }
+        for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
+            let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
+            tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));
+        }
+        Ok(Server { node: running.node.clone(), gateway, running, addresses, clients })
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Returns once clients are served: there is a leader, and this member has applied all that was
+    /// committed when it was asked.
+    pub async fn ready(&self) {
+        self.running.ready().await;
+    }
+
+    pub fn ready_line(&self) -> String {
+        let listen = self.addresses.clients.iter().zip(&self.node.config.listen_client);
+        let scheme = |listen: &Listen| if listen.secure { "https" } else { "http" };
+        let clients: Vec<_> = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen))).collect();
+        let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
+        format!(
+            "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",
+            clients.join(", ")
+        )
+    }
+
+    /// Returns when the node cannot go on.
+    pub async fn failed(&self) -> anyhow::Error {
+        self.running.failed().await
+    }
+
+    /// Hands leadership over, lets requests under way finish, flushes, and ends.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.running.leave().await;
+        self.clients.close();
+        if tokio::time::timeout(DRAIN, self.clients.wait()).await.is_err() {
+            tracing::info!("some requests did not end in time; they are dropped");
+        }
+        self.running.finish().await
+    }
+}
