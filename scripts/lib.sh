@@ -88,45 +88,39 @@ ensure_build_packages() {
   [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
-# Compiles RocksDB once and lets every profile link the result: it takes longer than all the rest together.
+# Compiles RocksDB once and lets every profile link the result (docs/decisions/0008, 0020).
 # The archive depends on the version in Cargo.lock and on the features the workspace asks for, both of which its name holds.
 ensure_rocksdb() {
   ensure_cargo
-  local version features archive_dir build_dir built
+  local version features archive_dir
   version=$(sed -n '/^name = "librocksdb-sys"$/{n;s/^version = "\(.*\)"$/\1/p;q}' Cargo.lock)
   [ -n "$version" ] || die "Cargo.lock names no librocksdb-sys"
   features=$(sed -n 's/^rocksdb = .*features = \[\([^]]*\)\].*/\1/p' Cargo.toml | tr -d '" ' | tr ',' '\n' |
     { grep -Ev '^bindgen-' || true; } | sort | paste -sd- -)
+  if [ "$features $(uname -s) $(getconf LONG_BIT)" != "lz4 Linux 64" ]; then
+    say "RocksDB is left to cargo, which compiles it once for each profile: scripts/build-rocksdb is for 64-bit Linux and lz4"
+    return
+  fi
   archive_dir=$conclave_cache/rocksdb-$version
-  [ "$features" = lz4 ] || archive_dir=$archive_dir-${features:-plain}
   if [ ! -f "$archive_dir/librocksdb.a" ]; then
-    mkdir -p "$conclave_cache"
+    mkdir -p "$archive_dir"
     # One at a time: a second script waits here and then finds the archive.
     exec 9>"$conclave_cache/rocksdb.lock"
     flock 9
     if [ ! -f "$archive_dir/librocksdb.a" ]; then
-      say "compiling RocksDB $version, about ten minutes on two cores, once"
-      build_dir=$conclave_cache/rocksdb-build
-      env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC -u RUSTFLAGS \
-        CARGO_TARGET_DIR="$build_dir" CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_LTO=off \
-        cargo build --locked --release -p librocksdb-sys || die "RocksDB did not compile"
-      built=$(find "$build_dir/release/build" -name librocksdb.a -printf '%T@ %p\n' | sort -n | sed -n '$s/^[^ ]* //p')
-      [ -n "$built" ] || die "RocksDB was compiled, but there is no librocksdb.a below $build_dir"
-      mkdir -p "$archive_dir"
-      cp "$built" "$archive_dir/librocksdb.a.$$.tmp"
-      mv "$archive_dir/librocksdb.a.$$.tmp" "$archive_dir/librocksdb.a"
-      rm -rf "$build_dir"
-      say "RocksDB is ready: $archive_dir/librocksdb.a"
+      say "compiling RocksDB $version, once: about 15 minutes of one core, spread over all cores"
+      scripts/build-rocksdb "$archive_dir/librocksdb.a" || die "RocksDB did not compile"
     fi
     exec 9>&-
   fi
   export ROCKSDB_LIB_DIR=$archive_dir ROCKSDB_STATIC=1
 }
 
-# Compiles the server and the command line as they are released, into $CARGO_TARGET_DIR/release.
-build_release() {
+# build_programs PROFILE: the server and the command line, into $CARGO_TARGET_DIR/PROFILE. `release` is what ships; `quick`
+# compiles in a fraction of the time, for trying things out.
+build_programs() {
   ensure_build_packages
   ensure_rocksdb
-  say "compiling conclave and conclavectl (release: optimised as a whole, some minutes the first time)"
-  cargo build --locked --release -p conclave-server --bin conclave -p conclave-cli --bin conclavectl
+  say "compiling conclave and conclavectl (profile $1)"
+  cargo build --locked --profile "$1" -p conclave-server --bin conclave -p conclave-cli --bin conclavectl
 }
