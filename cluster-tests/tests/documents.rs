@@ -31,7 +31,7 @@ fn code(place: &Path) -> Result<String> {
 fn suite(name: &str) -> PathBuf {
     let root = repository();
     match name {
-        "state" | "storage" | "node" | "gateway" | "server" | "client" => root.join("crates").join(name),
+        "backup" | "state" | "storage" | "node" | "gateway" | "server" | "client" => root.join("crates").join(name),
         _ => root.join("cluster-tests/tests").join(name),
     }
 }

@@ -25,6 +25,7 @@ documents! {
     contributing: "CONTRIBUTING.md",
     comparison: "docs/comparison.md",
     conclavectl: "docs/conclavectl.md",
+    json: "docs/json.md",
     operations: "docs/operations.md",
     security: "docs/security.md",
     start_go: "docs/start/go.md",

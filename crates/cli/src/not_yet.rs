@@ -4,12 +4,11 @@ use crate::{exit::Exit, failure::Failure};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Each with what it would need, and what to do meanwhile.
-const COMMANDS: [(&str, &str); 8] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("auth", "until there is authentication, keep the client port on a network that is trusted"),
     ("user", "until there is authentication, keep the client port on a network that is trusted"),
     ("role", "until there is authentication, keep the client port on a network that is trusted"),
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
-    ("snapshot", "for a backup, stop a member and copy its data directory"),
     ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
     ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
     ("downgrade", "there is no earlier release"),
@@ -17,6 +16,15 @@ const COMMANDS: [(&str, &str); 8] = [
 
 /// Below `member`.
 const OF_MEMBER: [&str; 4] = ["add", "remove", "update", "promote"];
+
+/// Below `snapshot`.
+const OF_SNAPSHOT: [(&str, &str); 2] = [
+    (
+        "restore",
+        "`etcdutl snapshot restore` makes an etcd of a snapshot; docs/operations.md tells how a Conclave cluster is restored",
+    ),
+    ("diff", "`conclavectl snapshot status` shows the hash of each"),
+];
 
 /// What is said of a command that clap does not know; `None` if nobody does.
 pub(crate) fn explain(error: &Error) -> Option<Failure> {
@@ -28,6 +36,10 @@ pub(crate) fn explain(error: &Error) -> Option<Failure> {
     let of_member = usage.contains("conclavectl member");
     if of_member && OF_MEMBER.contains(&name.as_str()) {
         return Some(not_yet(&format!("member {name}"), "the members of a cluster are those of --initial-cluster"));
+    }
+    let of_snapshot = OF_SNAPSHOT.iter().find(|(known, _)| known == name);
+    if let Some((_, instead)) = of_snapshot.filter(|_| usage.contains("conclavectl snapshot")) {
+        return Some(not_yet(&format!("snapshot {name}"), instead));
     }
     let (_, instead) = COMMANDS.iter().find(|(known, _)| known == name).filter(|_| !of_member)?;
     Some(not_yet(name, instead))
@@ -49,7 +61,7 @@ mod tests {
                 &crate::program::parser(crate::cli::command()).try_get_matches_from(args).expect_err("there is none"),
             )
         };
-        for args in [&["snapshot", "save", "x"][..], &["user", "add", "a"], &["member", "add", "n4"], &["defrag"]] {
+        for args in [&["snapshot", "restore", "x"][..], &["user", "add", "a"], &["member", "add", "n4"], &["defrag"]] {
             let failure = of(args).unwrap_or_else(|| panic!("{args:?}"));
             assert!(failure.message().contains("is not implemented yet"), "{failure}");
         }

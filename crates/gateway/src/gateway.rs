@@ -4,6 +4,7 @@ use crate::follow::{Feed, History};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
+use crate::service::etcd::snapshot;
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use conclave_api::etcdserverpb::ResponseHeader;
@@ -11,6 +12,7 @@ use conclave_net::admission::Pool;
 use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
+use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
 use conclave_tls::Tls;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct Gateway {
     pub feed: Feed,
     pub metrics: Arc<Metrics>,
     pub(crate) outflow: Outflow,
+    /// Snapshots that are being downloaded: each pins a moment of the state.
+    pub(crate) snapshots: ReadSlots,
     /// The connections of clients and of peers.
     pub connections: Connections,
     /// The TLS of this member's ports, for metrics.
@@ -67,6 +71,7 @@ impl Gateway {
             feed,
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
+            snapshots: ReadSlots::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().count()),
             tls,
             node,

@@ -104,6 +104,9 @@ pub mod text {
         "conclave: the request neither holds nor waits any more: it was released, given up or evicted; a new one needs another dedupe id",
     );
 
+    pub const SNAPSHOT_STALLED: Text =
+        Text::new(Aborted, "conclave: the snapshot was ended: the client took nothing of it for a minute");
+
     // What this server does not do; the text says so and what to do instead.
     pub const STREAM_IS_PLAIN: Text = Text::new(
         Unimplemented,
@@ -112,10 +115,6 @@ pub mod text {
     pub const NO_MEMBERSHIP_CHANGE: Text = Text::new(
         Unimplemented,
         "conclave: the members of a running cluster cannot be changed yet; they are those of --initial-cluster",
-    );
-    pub const NO_SNAPSHOT_STREAM: Text = Text::new(
-        Unimplemented,
-        "conclave: snapshots cannot be downloaded yet; stop a member and copy its data directory for a backup",
     );
     pub const NO_DOWNGRADE: Text =
         Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
@@ -490,14 +489,9 @@ mod tests {
             (text::ELECTION_NOT_LEADER.into(), FailedPrecondition, "election: not leader"),
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
-        for said in [
-            text::STREAM_IS_PLAIN,
-            text::NO_MEMBERSHIP_CHANGE,
-            text::NO_SNAPSHOT_STREAM,
-            text::NO_DOWNGRADE,
-            text::NO_AUTH,
-            text::NO_USERS,
-        ] {
+        for said in
+            [text::STREAM_IS_PLAIN, text::NO_MEMBERSHIP_CHANGE, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS]
+        {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));
         }

@@ -59,9 +59,10 @@ struct Connection {
 }
 
 /// The activity of one connection.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<Counts>);
 
+#[derive(Debug)]
 struct Counts {
     running: AtomicUsize,
     /// When the last request ended or the connection began, as a number from [`later`].
@@ -81,6 +82,7 @@ impl Default for Counts {
 }
 
 /// Marks the connection as in use until dropped.
+#[derive(Debug)]
 pub struct Busy(Activity);
 
 impl Activity {

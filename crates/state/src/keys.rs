@@ -210,6 +210,13 @@ pub(crate) fn split_change_row(row: &[u8]) -> Result<(i64, Before), Fault> {
     Ok((i64::from_be_bytes(*main), before))
 }
 
+/// The revision and sub-revision of a change.
+pub(crate) fn split_change(row: &[u8]) -> Result<(i64, u32), Fault> {
+    let (main, rest) = row.split_first_chunk().ok_or_else(|| short("rev"))?;
+    let sub = rest.first_chunk().ok_or_else(|| short("rev"))?;
+    Ok((i64::from_be_bytes(*main), u32::from_be_bytes(*sub)))
+}
+
 pub(crate) fn lease_row(id: LeaseId) -> [u8; 9] {
     let mut row = [LEASE_TAG; 9];
     row[1..].copy_from_slice(&ordered(id));

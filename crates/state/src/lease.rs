@@ -122,7 +122,7 @@ impl<V: View> Batch<'_, V> {
 /// What the row of a lease holds: numbers of eight bytes, big-endian.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
-    ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
     granted_at: u64,
     /// The attempts under this lease that were cancelled last, the oldest first.

@@ -63,6 +63,7 @@ mod command;
 pub mod coord;
 mod digest;
 mod event;
+pub mod export;
 #[cfg(test)]
 mod fuzz;
 mod heads;

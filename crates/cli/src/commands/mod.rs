@@ -18,6 +18,7 @@ mod pages;
 mod put;
 mod session;
 mod shell;
+mod snapshot;
 mod status;
 mod txn;
 mod watch;
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Alarm(cluster::AlarmCommand),
     MoveLeader(cluster::MoveLeaderArgs),
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
@@ -80,6 +83,7 @@ impl Command {
             Self::Completion(args) => Some(args.run()),
             Self::Man(args) => Some(args.run()),
             Self::Version(_) => Some(format().and_then(shell::version)),
+            Self::Snapshot(command) => command.run_alone(format),
             _ => None,
         }
     }
@@ -103,6 +107,7 @@ impl Command {
             Self::Endpoint(command) => command.run(context).await,
             Self::Alarm(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
+            Self::Snapshot(command) => command.run(context).await,
             // Run before there was a context.
             Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
         };

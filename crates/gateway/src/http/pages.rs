@@ -85,10 +85,10 @@ impl Pages {
 
     pub async fn respond(&self, method: &Method, uri: &Uri) -> Response<PageBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            // What etcd serves there.
-            let gateway = ["/v3/", "/v3beta/", "/v3alpha/"].iter().any(|prefix| uri.path().starts_with(prefix));
-            let why = if gateway { "etcd's JSON gateway is not implemented yet; use gRPC\n" } else { "only GET\n" };
-            return text(StatusCode::METHOD_NOT_ALLOWED, why);
+            return match is_page(uri.path()) {
+                true => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"),
+                false => text(StatusCode::NOT_FOUND, NOT_FOUND),
+            };
         }
         let query = Query::parse(uri.query().unwrap_or_default());
         match uri.path() {
@@ -100,7 +100,7 @@ impl Pages {
             "/readyz" => self.checks(READY, &query).await,
             path => match single(path) {
                 Some(check) => self.checks(&[check], &query).await,
-                None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+                None => text(StatusCode::NOT_FOUND, NOT_FOUND),
             },
         }
     }
@@ -157,6 +157,12 @@ impl Pages {
             Check::LinearizableRead => self.probe.read(true).await,
         }
     }
+}
+
+const NOT_FOUND: &str = "404 page not found\n";
+
+fn is_page(path: &str) -> bool {
+    matches!(path, "/metrics" | "/version" | "/status" | "/health" | "/livez" | "/readyz") || single(path).is_some()
 }
 
 /// `/livez/<check>` and `/readyz/<check>`.

@@ -53,6 +53,7 @@ async fn a_healthy_member() {
     assert!(get(&pages, "/metrics").await.1.contains("etcd_server_has_leader 1"));
     assert_eq!(get(&pages, "/v3/nothing").await.0, 404);
     assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/health")).await.status(), 405);
+    assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/v3/kv/put")).await.status(), 404);
 }
 
 #[tokio::test]

@@ -29,6 +29,9 @@ pub struct Metrics {
     pub put_total: Counter,
     pub delete_total: Counter,
     pub txn_total: Counter,
+    /// Snapshots sent to their end.
+    pub snapshots: Counter,
+    pub snapshot_bytes: Counter,
     pub grpc: GrpcMetrics,
     process: process::ProcessMetrics,
     registry: Registry,
@@ -103,6 +106,8 @@ impl Metrics {
             put_total: Counter::default(),
             delete_total: Counter::default(),
             txn_total: Counter::default(),
+            snapshots: Counter::default(),
+            snapshot_bytes: Counter::default(),
             grpc: GrpcMetrics::default(),
             process: process::ProcessMetrics::default(),
             registry: Registry::default(),
@@ -113,6 +118,8 @@ impl Metrics {
         counter("etcd_mvcc_put", "Put requests received", &metrics.put_total);
         counter("etcd_mvcc_delete", "DeleteRange requests received", &metrics.delete_total);
         counter("etcd_mvcc_txn", "Txn requests received", &metrics.txn_total);
+        counter("conclave_snapshots", "Snapshots sent to their end", &metrics.snapshots);
+        counter("conclave_snapshot_sent_bytes", "Bytes of snapshots sent", &metrics.snapshot_bytes);
         metrics.grpc.register(&mut registry);
         metrics.process.register(&mut registry);
         metrics.registry = registry;

@@ -2,7 +2,9 @@
 
 use super::authority::LenientAuthority;
 use super::front::Front;
+use super::json::Takeover;
 use super::metadata;
+use super::plain::On;
 use super::requests::{Requests, Running};
 use super::security::Security;
 use conclave_net::admission::{Place, Pool};
@@ -93,11 +95,13 @@ async fn connection<S>(stream: S, place: Place, front: Arc<Front>, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn(move |request| front.answer(request).map(Ok::<_, Infallible>));
+    let takeover = Takeover::default();
+    let on = On { activity: place.activity().clone(), takeover: takeover.clone() };
+    let service = service_fn(move |request| front.answer(request, &on).map(Ok::<_, Infallible>));
     let requests = Requests::new(place.activity().clone());
     let builder = builder(requests.clone());
     let stream = LenientAuthority::new(Opening::new(stream, place.spoken()));
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut over = pin!(place.over());
     let mut running = Running::new();
     let mut stopping = pin!(ends.stopping.cancelled());
@@ -110,7 +114,7 @@ where
                 if let Err(error) = outcome {
                     tracing::debug!(%error, "a client's connection ended");
                 }
-                return;
+                break;
             }
             () = &mut stopping, if !asked => {
                 asked = true;
@@ -118,6 +122,14 @@ where
             }
             () = &mut closing => return,
             () = &mut over => return,
+        }
+    }
+    // What goes on without HTTP.
+    if let Some(rest) = takeover.take() {
+        tokio::select! {
+            () = rest => {}
+            () = &mut closing => {}
+            () = &mut over => {}
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Who answers a request on a client address.
 //!
 //! The methods that make up nearly all of a cluster's load are answered here by name ([`unary`]). The rest of gRPC goes to tonic's
-//! router, and what is not gRPC by its content type to the pages. A call through the router costs some
+//! router, and what is not gRPC by its content type to the JSON gateway and the pages ([`Plain`]). A call through the router costs some
 //! ten boxes and copies of services more; nothing else differs.
 
+use super::json::Json;
+use super::plain::{On, Plain};
 use super::reply::Reply;
 use super::routes::Services;
 use super::{metadata, unary};
@@ -19,6 +21,7 @@ use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::v3electionpb::election_server::Election;
 use conclave_api::v3lockpb::lock_server::Lock;
+use conclave_json::Access;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use std::pin::Pin;
@@ -33,7 +36,7 @@ pub(super) struct Front {
     services: Services,
     direct: DirectMetrics,
     routes: GrpcMetricsService<Routes>,
-    pages: Pages,
+    plain: Arc<Plain>,
 }
 
 /// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it had better be small.
@@ -99,21 +102,24 @@ direct! {
 impl Front {
     pub(super) fn new(gateway: &Arc<Gateway>) -> Front {
         let services = Services::new(gateway);
+        let routes = gateway.metrics.grpc.layer().layer(services.routes(gateway));
+        let config = &gateway.node.config;
+        let json = config.enable_grpc_gateway.then(|| Json::new(routes.clone(), services.max_message));
+        let access = Access::new(&config.cors, &config.host_whitelist);
         Front {
             direct: DirectMetrics::new(&gateway.metrics.grpc),
-            routes: gateway.metrics.grpc.layer().layer(services.routes(gateway)),
+            routes,
             services,
-            pages: Pages::new(gateway.clone()),
+            plain: Arc::new(Plain::new(access, json, Pages::new(gateway.clone()))),
             gateway: gateway.clone(),
         }
     }
 
-    pub(super) fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    pub(super) fn answer(self: &Arc<Self>, mut request: Request<Incoming>, on: &On) -> Answer {
         metadata::trim(request.headers_mut());
         if !is_grpc(request.headers()) {
-            let pages = self.pages.clone();
-            let page = async move { pages.respond(request.method(), request.uri()).await.map(Reply::page) };
-            return Box::pin(page);
+            let (plain, on) = (self.plain.clone(), on.clone());
+            return Box::pin(async move { plain.answer(request, &on).await });
         }
         let deadline = deadline::of(request.headers());
         let answer = self.call(request, deadline);

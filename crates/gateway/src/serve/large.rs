@@ -39,7 +39,12 @@ impl std::fmt::Debug for Large {
 
 impl Large {
     pub(super) async fn new(message: impl InPieces, share: Share) -> Result<Large, Status> {
-        let pieces = spawn_blocking(move || Beside::new(message.pieces())).await.map_err(internal)?;
+        Large::of(move || message.pieces(), share).await
+    }
+
+    /// Of anything that is made in pieces.
+    pub(super) async fn of(pieces: impl FnOnce() -> Pieces + Send + 'static, share: Share) -> Result<Large, Status> {
+        let pieces = spawn_blocking(move || Beside::new(pieces())).await.map_err(internal)?;
         let rest = Arc::new(Mutex::new(Some(Rest { pieces, taken: false, _share: share })));
         let watch = tokio::spawn(watch(rest.clone())).abort_handle();
         Ok(Large { rest, watch })

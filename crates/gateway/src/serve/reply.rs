@@ -1,11 +1,13 @@
 //! The body of every response on a client address.
 
+use super::json::Lines;
 use super::large::Large;
 use crate::gateway::Gateway;
 use crate::http::PageBody;
 use crate::metrics::CountedBody;
 use crate::service::etcd::watch::WatchBody;
 use bytes::Bytes;
+use conclave_net::admission::Busy;
 use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -28,6 +30,9 @@ enum Part {
     Watch(CountedBody<WatchBody<Gateway>>),
     Routed(CountedBody<tonic::body::Body>),
     Page(PageBody),
+    /// A large page in pieces, and that its connection is in use.
+    LargePage(Box<Large>, Option<Busy>),
+    Lines(Box<Lines>),
 }
 
 impl Reply {
@@ -49,6 +54,25 @@ impl Reply {
 
     pub(super) fn page(body: PageBody) -> Reply {
         Reply(Part::Page(body))
+    }
+
+    pub(super) fn large_page(body: Large) -> Reply {
+        Reply(Part::LargePage(Box::new(body), None))
+    }
+
+    pub(super) fn lines(body: Lines) -> Reply {
+        Reply(Part::Lines(Box::new(body)))
+    }
+
+    /// The same, with a connection that is in use until it is sent.
+    pub(super) fn holding(mut self, busy: Busy) -> Reply {
+        match &mut self.0 {
+            Part::LargePage(_, slot) => *slot = Some(busy),
+            Part::Lines(lines) => lines.hold(busy),
+            // What is in memory as a whole.
+            _ => {}
+        }
+        self
     }
 }
 
@@ -89,12 +113,20 @@ impl Body for Reply {
                 let frame = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
+            Part::LargePage(page, _) => match page.next() {
+                Some(piece) => Poll::Ready(Some(piece.map(Frame::data))),
+                None => {
+                    *part = Part::Nothing;
+                    Poll::Ready(None)
+                }
+            },
+            Part::Lines(lines) => Poll::Ready(ready!(lines.poll_line(cx)).map(|line| Ok(Frame::data(line)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Part::Message(_) | Part::Large(..) | Part::Trailers => false,
+            Part::Message(_) | Part::Large(..) | Part::Trailers | Part::LargePage(..) | Part::Lines(_) => false,
             Part::Nothing => true,
             Part::Watch(body) => body.is_end_stream(),
             Part::Routed(body) => body.is_end_stream(),
@@ -105,6 +137,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Part::Message(_) | Part::Large(..) | Part::Trailers | Part::Watch(_) => SizeHint::default(),
+            Part::LargePage(..) | Part::Lines(_) => SizeHint::default(),
             Part::Nothing => SizeHint::with_exact(0),
             Part::Routed(body) => body.size_hint(),
             Part::Page(body) => body.size_hint(),

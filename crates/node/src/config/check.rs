@@ -109,6 +109,23 @@ impl Problems {
     }
 }
 
+/// The entries of a list with commas.
+fn list(text: Option<&str>) -> Vec<String> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
+}
+
+/// Origins have a scheme: without one, an entry would allow nothing.
+fn check_origins(s: &Settings, p: &mut Problems) -> Vec<String> {
+    let origins = list(s.cors.as_deref());
+    for origin in origins.iter().filter(|origin| *origin != "*") {
+        let is_origin = origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
+        p.require(is_origin, "cors", || {
+            format!("{origin:?} is no origin such as https://console.example.com, and not *")
+        });
+    }
+    origins
+}
+
 pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     let s = settings.or(Settings::default());
     let mut p = Problems::default();
@@ -178,6 +195,13 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         auto_compaction: check_compaction(&s, &mut p),
         watch_progress_notify_interval,
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
+        cors: check_origins(&s, &mut p),
+        host_whitelist: list(s.host_whitelist.as_deref()),
+        enable_grpc_gateway: p.choice(
+            "enable-grpc-gateway",
+            s.enable_grpc_gateway.as_ref(),
+            &[("true", true), ("false", false)],
+        ),
         unsafe_no_fsync: p.choice("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), &[("false", false), ("true", true)]),
         client_tls: tls.client,
         peer_tls: tls.peer,

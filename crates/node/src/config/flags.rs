@@ -102,7 +102,6 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
         "pre-vote" => "a member always asks before it stands for election",
         "enable-v2" | "v2-deprecation" | "proxy" => "only the v3 API exists",
         "force-new-cluster" | "strict-reconfig-check" => "the members of a cluster cannot be changed yet",
-        "cors" | "host-whitelist" | "enable-grpc-gateway" => "there is no JSON gateway yet",
         "enable-pprof"
         | "metrics"
         | "logger"

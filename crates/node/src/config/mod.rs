@@ -77,6 +77,12 @@ pub struct Config {
     pub peer_tls: Option<TlsConfig>,
     /// Whether peers without TLS are accepted on `https` addresses.
     pub peer_allow_plaintext: bool,
+    /// Origins whose web pages may read answers; empty, or with `*` in it: all.
+    pub cors: Vec<String>,
+    /// Names under which plain HTTP is answered; empty, or with `*` in it: any.
+    pub host_whitelist: Vec<String>,
+    /// Serve the services as JSON.
+    pub enable_grpc_gateway: bool,
     pub log: LogConfig,
     /// Warnings to log at the start. They never stop the node.
     pub warnings: Vec<String>,

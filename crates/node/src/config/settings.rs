@@ -155,6 +155,12 @@ settings! {
     log_level: "LEVEL", SEEN;
     /// text or json, one record a line, on standard error [default: text]
     log_format: "FORMAT", SEEN;
+    /// Origins whose web pages may read what plain HTTP answers, JSON among it; comma-separated; * is all [default: *]
+    cors: "ORIGINS", SEEN;
+    /// Names under which the server may be asked over plain HTTP, comma-separated; * is any [default: *]
+    host_whitelist: "NAMES", SEEN;
+    /// Whether the services are served as JSON over HTTP too [default: true]
+    enable_grpc_gateway: "BOOL", SEEN, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
     /// More addresses for /metrics, /health, /livez, /readyz and /version, comma-separated, for example http://0.0.0.0:2381; the
     /// client addresses serve them in any case [default: none]
     listen_metrics_urls: "URLS", SEEN;

@@ -27,7 +27,7 @@ const SESSION: u64 = 32;
 const SHARED: u64 = 1024;
 
 /// A remembered answer.
-struct Memo {
+pub(super) struct Memo {
     /// What was asked ([`about`]).
     about: u64,
     answer: CoordResponse,

@@ -195,10 +195,10 @@ pub(crate) fn session(lease: LeaseId) -> Row {
 }
 
 pub(crate) const DEPENDENT: u8 = b'c';
-const ATTEMPT: u8 = b'a';
-const MEMO: u8 = b'd';
-const MEMO_SLOT: u8 = b'e';
-const MEMO_NEXT: u8 = b'f';
+pub(crate) const ATTEMPT: u8 = b'a';
+pub(crate) const MEMO: u8 = b'd';
+pub(crate) const MEMO_SLOT: u8 = b'e';
+pub(crate) const MEMO_NEXT: u8 = b'f';
 
 pub(crate) fn dependents(lease: LeaseId) -> Row {
     session(lease).byte(DEPENDENT)

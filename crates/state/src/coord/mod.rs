@@ -43,6 +43,7 @@
 //!    new fence, and the previous one is notified.
 //! 8. The number of rows that a hand-over writes does not grow with the line.
 
+mod check;
 mod claim;
 mod command;
 mod dedupe;
@@ -63,6 +64,7 @@ mod shown;
 mod timers;
 pub mod token;
 
+pub use check::check_row;
 pub use command::*;
 pub use keys::{
     RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,

@@ -19,6 +19,7 @@ use crate::background::jittered;
 use crate::codec;
 use crate::error::{Cause, Fatal, OnFatal};
 use crate::failpoint::failpoint;
+use crate::files;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
 use crate::snapshot::LatestSnapshot;
@@ -26,6 +27,7 @@ use crate::types::LogId;
 use conclave_state::Machine;
 use conclave_state::read::Bounds;
 use parking_lot::{Mutex, RwLock};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -234,7 +236,8 @@ impl StateShared {
 
     fn read_point(&self) -> ReadPoint {
         let bounds = Bounds { current: self.revision.load(Ordering::Acquire), compacted: self.compacted() };
-        ReadPoint { bounds, applied: self.applied_index.load(Ordering::Acquire) }
+        let (applied, term) = (self.applied_index.load(Ordering::Acquire), self.applied_term.load(Ordering::Acquire));
+        ReadPoint { bounds, applied, term }
     }
 
     pub(crate) fn view(&self) -> StateView {
@@ -377,6 +380,17 @@ impl StateHandle {
     /// The directory for snapshots, both built and received.
     pub fn snapshot_dir(&self) -> PathBuf {
         self.shared.snapshots.dir().to_owned()
+    }
+
+    /// An empty file in the data directory that has no name, and is gone when it is closed.
+    pub fn scratch_file(&self) -> io::Result<File> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let dir = self.shared.snapshots.dir();
+        files::create_dir(dir)?;
+        let path = dir.join(format!("scratch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
     }
 
     /// Whether everything that the compaction at `revision` made unreadable has been removed.

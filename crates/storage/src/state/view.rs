@@ -343,6 +343,8 @@ self_cell::self_cell!(
 pub(super) struct ReadPoint {
     pub(super) bounds: Bounds,
     pub(super) applied: u64,
+    /// The term of that entry.
+    pub(super) term: u64,
 }
 
 /// Dropped views for reuse. Each keeps files and write buffers alive, so there are few, and every
@@ -423,6 +425,11 @@ impl StateView {
     /// The last entry that was applied in this view.
     pub fn applied_index(&self) -> u64 {
         self.point.applied
+    }
+
+    /// The term of that entry.
+    pub fn applied_term(&self) -> u64 {
+        self.point.term
     }
 
     /// Reads, and stops the node if the read fails: a damaged state may answer wrongly next time.

@@ -5,6 +5,7 @@
 mod cluster;
 mod kv;
 mod lease;
+mod snapshot;
 mod txn;
 mod watch;
 
@@ -12,6 +13,7 @@ pub(crate) use {
     cluster::{Alarms, HashOf, Hashes, Health, HealthOf, Members, StatusOf, Statuses},
     kv::{Deleted, Got, Put},
     lease::{Granted, KeptAlive, Leases, Revoked, TimeToLive},
+    snapshot::{SnapshotSaved, SnapshotStatus, SnapshotVerified},
     txn::Txn,
     watch::{Watched, kind},
 };

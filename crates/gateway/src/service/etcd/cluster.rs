@@ -18,7 +18,7 @@ pub struct ClusterService(pub Arc<Gateway>);
 /// The members of the configuration, with what those that have run tell about themselves.
 ///
 /// A member that never ran has neither name nor client URLs: that is how etcd's tools know it as not started.
-fn join(configured: Vec<(u64, MemberNode, bool)>, announced: &[conclave_state::Member]) -> Vec<Member> {
+pub(super) fn join(configured: Vec<(u64, MemberNode, bool)>, announced: &[conclave_state::Member]) -> Vec<Member> {
     let mut members: Vec<Member> = configured
         .into_iter()
         .map(|(id, gateway, voter)| {

@@ -1,5 +1,6 @@
 //! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which members are compared.
 
+use super::snapshot::{self, SnapshotStream};
 use crate::convert::etcd as convert;
 use crate::gateway::Gateway;
 use crate::http::ETCD_VERSION;
@@ -10,11 +11,10 @@ use conclave_api::etcdserverpb::maintenance_server::Maintenance;
 use conclave_api::etcdserverpb::{
     AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
     HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, ResponseHeader,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    SnapshotRequest, StatusRequest, StatusResponse,
 };
 use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer, read};
 use conclave_storage::StateView;
-use futures::stream::Empty;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -153,10 +153,11 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(MoveLeaderResponse { header: Some(gateway.header(gateway.node.state.revision())) }))
     }
 
-    type SnapshotStream = Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = SnapshotStream;
 
-    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(text::NO_SNAPSHOT_STREAM.into())
+    async fn snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        admit(&self.0, request)?;
+        Ok(Response::new(snapshot::open(self.0.clone())))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {

@@ -8,4 +8,5 @@ pub mod lease;
 pub mod lock;
 pub mod maintenance;
 mod range_stream;
+pub(crate) mod snapshot;
 pub mod watch;

@@ -1,0 +1,30 @@
+//! Snapshots as etcd has them: a bbolt file with etcd's buckets, and behind it the SHA-256 of the file.
+//!
+//! etcd's own tools read, check and restore such a file. What etcd does not know (elections, locks, claims, milliseconds of leases)
+//! stands in a bucket of its own, which etcd keeps and ignores.
+//!
+//! [`Maker`] makes one of a view of the state, in steps. [`Snapshot`] reads one, whoever made it.
+//!
+//! | Module | What it does |
+//! |---|---|
+//! | `schema` | names of buckets, keys and values in them |
+//! | `contents` | all pairs of a snapshot, in order, from a view |
+//! | `make` | the passes over the contents |
+//! | `sort` | what a view has in the order of keys, in the order of revisions |
+//! | `read` | opening, hash, status |
+//! | `verify` | whether the contents can be a state |
+
+mod contents;
+#[cfg(test)]
+mod fuzz;
+mod make;
+mod read;
+mod schema;
+mod sort;
+mod verify;
+
+pub use contents::{Facts, Member};
+pub use make::{MakeError, Maker, Step};
+pub use read::{Hash, Snapshot, SnapshotError, Status};
+pub use schema::STORAGE_VERSION;
+pub use verify::Counts;

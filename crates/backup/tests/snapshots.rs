@@ -1,0 +1,286 @@
+//! Snapshots of random histories say what the state says, however far a sweep has come; damaged ones are refused.
+
+use conclave_backup::{Facts, Hash, Maker, Member, Snapshot, Step};
+use conclave_bolt::Reader;
+use conclave_state::{
+    Acquire, Alarm, AlarmChange, AlarmKind, Claim, Command, Coord, CoordBody, DeleteRange, Enqueue, Enter, KeyRange,
+    LeaseGrant, LockMode, LockPart, Machine, MemoryView, Name, Position, Put, QueueKind, RangeQuery, read, sweep,
+};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+struct Store {
+    view: MemoryView,
+    machine: Machine,
+    index: u64,
+}
+
+impl Store {
+    fn new() -> Store {
+        let view = MemoryView::new();
+        let machine = Machine::load(&view).expect("memory");
+        Store { view, machine, index: 0 }
+    }
+
+    /// Whether it was accepted.
+    fn apply(&mut self, command: &Command) -> bool {
+        self.index += 1;
+        let mut batch = self.machine.begin(&self.view);
+        let outcome = batch.apply(Position { index: self.index, term: 1 }, command, true).expect("memory");
+        let writes = batch.finish().writes;
+        self.view.write(&writes);
+        outcome.result.is_ok()
+    }
+}
+
+fn facts() -> Facts {
+    let member = |id, is_learner| Member {
+        id,
+        name: format!("m{id}"),
+        peer_urls: vec!["http://127.0.0.1:2380".into()],
+        client_urls: vec!["http://127.0.0.1:2379".into()],
+        is_learner,
+    };
+    Facts { index: 77, term: 3, members: vec![member(0xff, false), member(0x1, true)] }
+}
+
+fn make(view: &MemoryView) -> Vec<u8> {
+    let mut maker = Maker::new(facts(), tempfile::tempfile().expect("a file"));
+    let mut bytes = Vec::new();
+    loop {
+        let remaining = maker.remaining();
+        match maker.step(view).expect("it is made") {
+            Step::Working => assert!(bytes.is_empty()),
+            Step::Bytes(more) => {
+                assert!(!more.is_empty());
+                assert_eq!(maker.remaining(), remaining.map(|before| before - more.len() as u64));
+                bytes.extend(more);
+            }
+            Step::Hash(hash) => {
+                assert_eq!(remaining, Some(0));
+                assert!(maker.step(view).is_err(), "nothing comes after the hash");
+                return [&bytes[..], &hash].concat();
+            }
+        }
+    }
+}
+
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn bucket(bytes: &[u8], name: &str) -> Pairs {
+    let reader = Reader::open(bytes).expect("a file");
+    let buckets = reader.buckets().expect("its buckets");
+    let bucket = buckets.iter().find(|bucket| bucket.name == name.as_bytes()).expect("the bucket is there");
+    let mut pairs = Pairs::new();
+    reader
+        .pairs(bucket, &mut |key, value| {
+            pairs.push((key.to_vec(), value.to_vec()));
+            Ok::<_, conclave_bolt::ReadError>(())
+        })
+        .expect("it can be read");
+    pairs
+}
+
+/// `mvccpb.KeyValue`, decoded by hand: key, and all that a client sees of the version.
+fn fields(mut bytes: &[u8]) -> (Vec<u8>, [i64; 4], Vec<u8>) {
+    let (mut key, mut numbers, mut value) = (vec![], [0; 4], vec![]);
+    while !bytes.is_empty() {
+        let tag = prost::encoding::decode_varint(&mut bytes).expect("a tag");
+        let number = prost::encoding::decode_varint(&mut bytes).expect("a number or a length");
+        match (tag >> 3, tag & 7) {
+            (field @ (1 | 5), 2) => {
+                let (part, rest) = bytes.split_at(number as usize);
+                bytes = rest;
+                if field == 1 { key = part.to_vec() } else { value = part.to_vec() }
+            }
+            (field @ (2..=4), 0) => numbers[field as usize - 2] = number.cast_signed(),
+            (6, 0) => numbers[3] = number.cast_signed(),
+            other => panic!("an unknown field {other:?}"),
+        }
+    }
+    (key, numbers, value)
+}
+
+/// All that can be read at one revision, from the bucket `key` of a file.
+fn at_revision(history: &Pairs, revision: i64) -> BTreeMap<Vec<u8>, ([i64; 4], Vec<u8>)> {
+    let mut living = BTreeMap::new();
+    for (row, value) in history {
+        if i64::from_be_bytes(*row.first_chunk().expect("a revision")) > revision {
+            break;
+        }
+        let (key, numbers, value) = fields(value);
+        if row.len() == 18 {
+            living.remove(&key)
+        } else {
+            living.insert(key, (numbers, value))
+        };
+    }
+    living
+}
+
+fn from_state(view: &MemoryView, revision: i64) -> BTreeMap<Vec<u8>, ([i64; 4], Vec<u8>)> {
+    let range = KeyRange { key: "\0".into(), end: "\0".into() };
+    let query = RangeQuery { range, revision, ..RangeQuery::default() };
+    let bounds = read::meta(view).expect("memory").bounds();
+    let found = read::range(view, &query, bounds, None).expect("memory").expect("not refused");
+    let one = |kv: conclave_state::KeyValue| {
+        (kv.key.to_vec(), ([kv.create_revision, kv.mod_revision, kv.version, kv.lease], kv.value.to_vec()))
+    };
+    found.kvs.into_iter().map(one).collect()
+}
+
+fn put(key: u8, value: usize, lease: i64) -> Command {
+    Command::Put(Put { key: vec![b'a', key].into(), value: vec![key; value].into(), lease, ..Put::default() })
+}
+
+fn commands() -> impl Strategy<Value = Vec<Command>> {
+    let lease = prop_oneof![3 => Just(0_i64), 1 => Just(7), 1 => Just(-7)];
+    let range = |from: u8, to: u8| KeyRange { key: vec![b'a', from].into(), end: vec![b'a', to].into() };
+    let command = prop_oneof![
+        8 => (0..8_u8, 0..300_usize, lease).prop_map(|(key, value, lease)| put(key, value, lease)),
+        2 => (0..8_u8, 0..8_u8).prop_map(move |(from, to)| {
+            Command::DeleteRange(DeleteRange { range: range(from, to), ..DeleteRange::default() })
+        }),
+        1 => prop_oneof![Just(7_i64), Just(-7)].prop_map(|id| Command::LeaseGrant(LeaseGrant { id, ttl_ms: 1_500 })),
+        1 => prop_oneof![Just(7_i64), Just(-7)].prop_map(|id| Command::LeaseRevoke { id }),
+        1 => (0..60_i64).prop_map(|revision| Command::Compact { revision }),
+    ];
+    prop::collection::vec(command, 0..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_snapshot_is_the_state_at_each_revision_that_can_be_read(
+        commands in commands(),
+        swept in any::<prop::sample::Index>(),
+    ) {
+        let mut store = Store::new();
+        for command in &commands {
+            store.apply(command);
+        }
+        let bounds = read::meta(&store.view).expect("memory").bounds();
+        let (obsolete, _) = sweep::sweep(&store.view, 0, bounds.compacted, usize::MAX).expect("memory");
+        store.view.remove(&obsolete[..swept.index(obsolete.len() + 1)]);
+        let bytes = make(&store.view);
+        let history = bucket(&bytes, "key");
+        for revision in bounds.compacted.max(1)..=bounds.current {
+            prop_assert_eq!(at_revision(&history, revision), from_state(&store.view, revision), "revision {}", revision);
+        }
+        let snapshot = Snapshot::new(&bytes[..]);
+        prop_assert_eq!(snapshot.check_hash().expect("sound"), Hash::Sound);
+        let counts = snapshot.verify().expect("sound");
+        let status = snapshot.status().expect("sound");
+        let living = from_state(&store.view, 0).len();
+        prop_assert_eq!((counts.revision, counts.compacted, counts.living_keys), (bounds.current, bounds.compacted, living));
+        prop_assert_eq!((status.total_key, status.total_size), (living, bytes.len() as u64 - 32));
+        prop_assert_eq!(counts.leases, read::leases(&store.view).expect("memory").len());
+        // It depends on the state alone, and not on how far the sweep has come.
+        let all = {
+            store.view.remove(&obsolete);
+            make(&store.view)
+        };
+        prop_assert_eq!(all, bytes);
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_is_found(at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut store = Store::new();
+        for key in 0..200 {
+            store.apply(&put(key, 100, 0));
+        }
+        let mut bytes = make(&store.view);
+        let at = at.index(bytes.len());
+        let cut = Snapshot::new(&bytes[..at]);
+        prop_assert!(!matches!(cut.check_hash(), Ok(Hash::Sound)));
+        bytes[at] ^= 1_u8 << bit;
+        let damaged = Snapshot::new(&bytes[..]);
+        prop_assert!(damaged.check_hash().is_err());
+        // Without the hash there may be other contents, or an error.
+        let _ = (damaged.status(), damaged.verify());
+    }
+}
+
+/// A store in which everything is coordinated that can be.
+fn coordinated() -> Store {
+    let mut store = Store::new();
+    let name = |name: &str| Name { namespace: "n".into(), name: name.into() };
+    for id in [1, 2, -3] {
+        assert!(store.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_ms: 1_234 })));
+    }
+    let coord = |session, body| Command::Coord(Box::new(Coord { session, body, dedupe: None, expect: None }));
+    for session in [1, 2] {
+        let candidate = format!("c{session}");
+        let enter = Enter { election: name("e"), candidate, instance: "i".into(), attempt: 5, ..Enter::default() };
+        assert!(store.apply(&coord(session, CoordBody::Enter(enter))));
+        let parts = vec![LockPart { lock: name("l"), mode: LockMode::Exclusive }];
+        let acquire = Acquire { parts, owner: "o".into(), attempt: 9, ..Acquire::default() };
+        assert!(store.apply(&coord(session, CoordBody::Acquire(acquire))));
+        let holder = format!("h{session}");
+        let claim = Claim { claim: name("c"), holder, instance: "i".into(), duration_ms: 5_000, ..Claim::default() };
+        store.apply(&coord(session, CoordBody::Claim(vec![claim])));
+    }
+    let enqueue = |lease| Enqueue {
+        kind: QueueKind::Lock,
+        name: "q".into(),
+        lease,
+        grant_ttl_ms: 0,
+        value: vec![].into(),
+        attempt: 4,
+    };
+    assert!(store.apply(&Command::Enqueue(enqueue(1))));
+    assert!(store.apply(&Command::Enqueue(enqueue(-3))));
+    let alarm = Alarm { member: 7, kind: AlarmKind::NoSpace };
+    assert!(store.apply(&Command::Alarm(AlarmChange { raise: true, alarm })));
+    store
+}
+
+#[test]
+fn what_etcd_does_not_know_has_a_bucket_of_its_own() {
+    let store = coordinated();
+    let bytes = make(&store.view);
+    let counts = Snapshot::new(&bytes[..]).verify().expect("sound");
+    assert!(counts.conclave && counts.coordination > 10, "{counts:?}");
+    assert_eq!(counts.leases, 3);
+    let own = bucket(&bytes, "conclave");
+    let with = |prefix: &str| own.iter().filter(|(key, _)| key.starts_with(prefix.as_bytes())).count();
+    assert_eq!((with("format"), with("lease/"), with("lock/"), with("store")), (1, 3, 2, 1));
+    assert_eq!(with("coord/") + 7, own.len());
+    assert_eq!(with("coord/"), store.view.rows(conclave_state::Table::Coord));
+    assert_eq!(bucket(&bytes, "alarm"), [(vec![8, 7, 16, 1], vec![])]);
+    let ids: Vec<i64> =
+        bucket(&bytes, "lease").iter().map(|(key, _)| i64::from_be_bytes(key[..].try_into().expect("an id"))).collect();
+    assert_eq!(ids, [1, 2, -3], "unsigned order");
+    let members = bucket(&bytes, "members");
+    assert_eq!(members[0].0, b"1");
+    let text = String::from_utf8(members[1].1.clone()).expect("JSON");
+    let expected =
+        r#"{"id":255,"peerURLs":["http://127.0.0.1:2380"],"name":"m255","clientURLs":["http://127.0.0.1:2379"]}"#;
+    assert_eq!(text, expected);
+    let meta: BTreeMap<Vec<u8>, Vec<u8>> = bucket(&bytes, "meta").into_iter().collect();
+    assert_eq!(meta[&b"confState"[..]], br#"{"voters":[255],"learners":[1],"auto_leave":false}"#);
+    assert_eq!(meta[&b"consistent_index"[..]], 77_u64.to_be_bytes());
+    assert_eq!(meta[&b"storageVersion"[..]], b"3.6.0");
+    for empty in ["auth", "authRoles", "authUsers", "cluster", "members_removed"] {
+        assert!(bucket(&bytes, empty).is_empty());
+    }
+}
+
+#[test]
+fn large_values_come_in_pieces() {
+    let mut store = Store::new();
+    for key in 0..40 {
+        store.apply(&put(key, 200_000, 0));
+    }
+    let mut maker = Maker::new(facts(), tempfile::tempfile().expect("a file"));
+    let mut largest = 0;
+    loop {
+        match maker.step(&store.view).expect("it is made") {
+            Step::Working => {}
+            Step::Bytes(bytes) => largest = largest.max(bytes.len()),
+            Step::Hash(_) => break,
+        }
+    }
+    assert!(largest < 1 << 20, "{largest}");
+}

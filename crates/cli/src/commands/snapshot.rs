@@ -1,0 +1,192 @@
+//! `snapshot save`, `status`, `verify`.
+
+use super::Context;
+use crate::{
+    exit::Exit,
+    failure::{Effect, Failure, Result},
+    hold::signals::Signals,
+    output::{
+        self, Format, Output,
+        etcd::{SnapshotSaved, SnapshotStatus, SnapshotVerified},
+        human,
+    },
+};
+use clap::{Args, Subcommand};
+use conclave_backup::{Hash, Snapshot, SnapshotError};
+use conclave_client::api::etcdserverpb::{SnapshotRequest, SnapshotResponse, maintenance_client::MaintenanceClient};
+use std::{
+    fs::File,
+    io::{IsTerminal, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tonic::Streaming;
+
+/// How often progress is told, at a terminal.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Snapshots of the state in etcd's format, for backups
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Download the state of one member into a file
+    ///
+    /// The file appears under its name when it is complete and its hash was found right. etcdutl reads and restores it.
+    #[command(after_long_help = "\
+Examples:
+  conclavectl snapshot save backup.db
+  conclavectl --endpoints 10.0.0.3:2379 snapshot save /backup/conclave.db")]
+    Save {
+        /// Where to
+        file: PathBuf,
+    },
+    /// Hash, revision, keys and size of a snapshot, as etcdutl shows them
+    #[command(after_long_help = "\
+Examples:
+  conclavectl snapshot status backup.db
+  conclavectl snapshot status backup.db -w table")]
+    Status(FileArgs),
+    /// Read all of a snapshot and check that it can be a state: hash, pages, history, leases, elections, locks, claims
+    #[command(after_long_help = "\
+Examples:
+  conclavectl snapshot verify backup.db
+  conclavectl snapshot verify --skip-hash-check member/snap/db")]
+    Verify {
+        #[command(flatten)]
+        file: FileArgs,
+        /// Accept a file without a hash, such as one copied from a data directory of etcd
+        #[arg(long)]
+        skip_hash_check: bool,
+    },
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FileArgs {
+    /// The snapshot
+    file: PathBuf,
+}
+
+impl SnapshotCommand {
+    /// What needs no cluster; `None` if it was something else.
+    pub(crate) fn run_alone(&self, format: impl FnOnce() -> Result<Format>) -> Option<Result<Exit>> {
+        let done = match self {
+            Self::Save { .. } => return None,
+            Self::Status(FileArgs { file }) => format().and_then(|format| status(file, format)),
+            Self::Verify { file, skip_hash_check } => {
+                format().and_then(|format| verify(&file.file, *skip_hash_check, format))
+            }
+        };
+        Some(done.map(|()| Exit::Done))
+    }
+
+    pub(crate) async fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::Save { file } => save(context, &file).await,
+            // Run before there was a context.
+            Self::Status(_) | Self::Verify { .. } => Ok(()),
+        }
+    }
+}
+
+async fn save(context: &Context, file: &Path) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let part = Part::create(file)?;
+    let version = tokio::select! {
+        version = download(context, &part) => version?,
+        _ = signals.next() => return Err(Failure::interrupted()),
+    };
+    // Read again from the disk: what counts is what stands there.
+    if of_file(&part.path, open(&part.path)?.check_hash())? == Hash::Missing {
+        return Err(Failure::new(Exit::Failed, "the member ended the snapshot before its hash"));
+    }
+    let size = part.finish(file)?;
+    context.out.show(&SnapshotSaved { file: file.display().to_string(), size, version })
+}
+
+/// Writes what the member sends; gives the version that it names.
+async fn download(context: &Context, part: &Part) -> Result<String> {
+    let node = context.link.node().await?;
+    let mut client = MaintenanceClient::new(node.channel).max_decoding_message_size(usize::MAX);
+    let failed = |status| Failure::of(&status, Effect::Reads).about(&node.endpoint);
+    let mut messages: Streaming<SnapshotResponse> =
+        client.snapshot(SnapshotRequest {}).await.map_err(failed)?.into_inner();
+    let (mut version, mut received, mut told) = (String::new(), 0, Instant::now());
+    while let Some(message) = messages.message().await.map_err(failed)? {
+        (&part.file).write_all(&message.blob).map_err(|error| Failure::from(error).about(part.path.display()))?;
+        received += message.blob.len() as u64;
+        version = message.version;
+        if told.elapsed() >= PROGRESS && std::io::stderr().is_terminal() {
+            told = Instant::now();
+            let all = human::size(received + message.remaining_bytes);
+            output::note(&format!("{} of {all}", human::size(received)));
+        }
+    }
+    Ok(version)
+}
+
+/// A file under a temporary name, which is removed unless it is finished.
+struct Part {
+    path: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl Part {
+    fn create(file: &Path) -> Result<Part> {
+        let mut name = file.file_name().ok_or_else(|| Failure::usage("the snapshot needs a file name"))?.to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let path = file.with_file_name(name);
+        let mut options = File::options();
+        // It holds everything that is stored: for its owner only.
+        let created = options.write(true).create_new(true).mode(0o600).open(&path);
+        let created = created.map_err(|error| Failure::from(error).about(path.display()))?;
+        Ok(Part { path, file: created, finished: false })
+    }
+
+    /// Gives the file its name, durably. Gives its size.
+    fn finish(mut self, file: &Path) -> Result<u64> {
+        let finish = || {
+            self.file.sync_all()?;
+            std::fs::rename(&self.path, file)?;
+            let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(dir)?.sync_all()?;
+            self.file.metadata()
+        };
+        let size = finish().map_err(|error| Failure::from(error).about(file.display()))?.len();
+        self.finished = true;
+        Ok(size)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.finished {
+            // It is left behind if that fails, under a name that says what it is.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn status(file: &Path, format: Format) -> Result<()> {
+    let status = of_file(file, open(file)?.status())?;
+    Output { format, ..Output::default() }.show(&SnapshotStatus(&status))
+}
+
+fn verify(file: &Path, skip_hash_check: bool, format: Format) -> Result<()> {
+    let snapshot = open(file)?;
+    if !skip_hash_check && of_file(file, snapshot.check_hash())? == Hash::Missing {
+        let failure = Failure::new(Exit::BadInput, "the snapshot has no hash").about(file.display());
+        return Err(failure.hint("a file copied from a data directory has none: --skip-hash-check accepts it"));
+    }
+    let counts = of_file(file, snapshot.verify())?;
+    Output { format, ..Output::default() }.show(&SnapshotVerified(&counts))
+}
+
+fn open(file: &Path) -> Result<Snapshot<File>> {
+    Ok(Snapshot::new(File::open(file).map_err(|error| Failure::from(error).about(file.display()))?))
+}
+
+/// A file that cannot be read, or makes no sense.
+fn of_file<T>(file: &Path, read: Result<T, SnapshotError>) -> Result<T> {
+    read.map_err(|error| Failure::new(Exit::BadInput, error.to_string()).about(file.display()))
+}

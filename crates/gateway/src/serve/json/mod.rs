@@ -1,0 +1,221 @@
+//! The JSON gateway: a request with JSON becomes a call of the gRPC service with the same method, inside this process.
+//!
+//! 1. A call goes through tonic's router, with its limits and its counters. So JSON has no code in any service, and the calls of
+//!    gRPC have no code for JSON.
+//! 2. A call lives in the future of its answer, and a stream in the body of its answer. A connection that ends drops both: a place in
+//!    a line that was asked for is given back, a watch ends.
+//! 3. The body of a request has a bound in bytes ([`requests`]) and in time, a large answer its share of the budget for large
+//!    responses, as with gRPC.
+
+mod lines;
+mod requests;
+pub(super) mod websocket;
+
+use super::large::Large;
+use super::reply::Reply;
+use crate::deadline;
+use crate::http::PageBody;
+use crate::metrics::{CountedBody, GrpcMetricsService};
+use crate::outflow::Share;
+use crate::status::received;
+use bytes::Bytes;
+use conclave_json::{Failure, Form, Found, Frames, Method, OPENAPI_PATH, Pieces, openapi};
+use http::header::{CONTENT_TYPE, TE, X_CONTENT_TYPE_OPTIONS};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body as HttpBody;
+pub(super) use lines::Lines;
+use requests::Requests;
+use tokio::task::spawn_blocking;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tower::Service;
+pub(super) use websocket::Takeover;
+
+/// JSON of more bytes than this is read and written beside the event loop.
+const LONG: usize = 256 << 10;
+
+/// The body of an answer of the router.
+type Routed = CountedBody<Body>;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) struct Json {
+    routes: GrpcMetricsService<Routes>,
+    /// Of the message of one request.
+    max_message: usize,
+}
+
+impl Json {
+    pub(super) fn new(routes: GrpcMetricsService<Routes>, max_message: usize) -> Json {
+        Json { routes, max_message }
+    }
+
+    /// The most bytes of one request as JSON. Base64 is a third longer than its bytes, and small operations have names that are longer
+    /// than they are.
+    fn max_body(&self) -> usize {
+        self.max_message.saturating_mul(4)
+    }
+
+    /// The answer to a request for something below the gateway's prefixes.
+    pub(super) async fn answer<B>(&self, found: Found, request: Request<B>) -> Response<Reply>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
+    {
+        let method = match found {
+            Found::Unknown if request.method() == http::Method::GET && request.uri().path() == OPENAPI_PATH => {
+                return answered(StatusCode::OK, Reply::page(PageBody::new(openapi())));
+            }
+            Found::Unknown => return refused(&Failure::new(Failure::NOT_FOUND, "Not Found")),
+            Found::Method(_) if request.method() != http::Method::POST => {
+                return refused(&Failure::new(Failure::UNIMPLEMENTED, "Method Not Allowed"));
+            }
+            Found::Method(method) => method,
+        };
+        let deadline = deadline::of(request.headers());
+        let answer = self.call(method, request);
+        let answered = match deadline {
+            None => answer.await,
+            Some(deadline) => deadline::within(deadline, answer).await.unwrap_or_else(|status| Err(failure(status))),
+        };
+        answered.unwrap_or_else(|failure| refused(&failure))
+    }
+
+    async fn call<B>(&self, method: &'static Method, request: Request<B>) -> Result<Response<Reply>, Failure>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
+    {
+        let (head, body) = request.into_parts();
+        let form = form(&head.uri);
+        let requests = Requests::new(body, method, form, self.max_body());
+        let body = match method.client_streams {
+            false => Body::new(Full::new(requests.only().await?)),
+            true => requests.stream().await?,
+        };
+        let call = grpc_request(method, &head.headers, body).map_err(failure)?;
+        let response = match self.routes.clone().call(call).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let (head, body) = response.into_parts();
+        match (ended(&head.headers), method.server_streams) {
+            (Some(Err(failure)), false) => Err(failure),
+            (Some(Err(failure)), true) => Ok(refused_stream(&failure)),
+            (_, false) => unary(method, form, head.extensions, body).await,
+            (_, true) => Ok(Lines::begin(method, form, body).await),
+        }
+    }
+}
+
+/// `?utf8=true` asks for text instead of base64.
+fn form(uri: &Uri) -> Form {
+    let asked = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "utf8=true"));
+    if asked { Form::Text } else { Form::Base64 }
+}
+
+/// What of a request's metadata the services look at. A field may have the prefix that grpc-gateway demands.
+const PASSED: [&str; 3] = ["authorization", "hasleader", "token"];
+const PREFIX: &str = "grpc-metadata-";
+
+fn grpc_request(method: &'static Method, headers: &HeaderMap, body: Body) -> Result<Request<Body>, Status> {
+    let mut request = Request::new(body);
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = method.path.parse().map_err(|error| Status::internal(format!("{error}")))?;
+    let into = request.headers_mut();
+    into.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    into.insert(TE, HeaderValue::from_static("trailers"));
+    // As grpc-gateway tells who asks: a certificate of the connection is no user here.
+    into.insert("grpcgateway-accept", HeaderValue::from_static("*/*"));
+    if let Some(timeout) = headers.get("grpc-timeout") {
+        into.insert("grpc-timeout", timeout.clone());
+    }
+    for name in PASSED {
+        if let Some(value) = headers.get(format!("{PREFIX}{name}")).or_else(|| headers.get(name)) {
+            into.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    Ok(request)
+}
+
+/// How a call ended, if these headers or trailers tell it.
+fn ended(headers: &HeaderMap) -> Option<Result<(), Failure>> {
+    let status = Status::from_header_map(headers)?;
+    Some(if status.code() == Code::Ok { Ok(()) } else { Err(failure(received(status))) })
+}
+
+fn failure(status: Status) -> Failure {
+    Failure::new(status.code() as i32, status.message())
+}
+
+/// The answer of a unary call.
+async fn unary(
+    method: &'static Method,
+    form: Form,
+    mut extensions: Extensions,
+    mut body: Routed,
+) -> Result<Response<Reply>, Failure> {
+    let mut frames = Frames::default();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(failure)?.into_data() {
+            Ok(data) => frames.push(data),
+            Err(frame) => frame.trailers_ref().and_then(ended).unwrap_or(Ok(()))?,
+        }
+    }
+    let message = frames.next().ok_or_else(|| internal("a call without an answer"))?;
+    let length = message.len();
+    let pieces = method.response(message, form);
+    let reply = match extensions.remove::<Share>() {
+        Some(share) => Reply::large_page(Large::of(move || parts(pieces), share).await.map_err(failure)?),
+        None => {
+            let written = match length > LONG {
+                false => pieces.whole(),
+                true => spawn_blocking(move || pieces.whole()).await.map_err(internal)?,
+            };
+            let written = written.map_err(|_| internal("an answer that cannot be read"))?;
+            Reply::page(PageBody::new(written.into()))
+        }
+    };
+    Ok(answered(StatusCode::OK, reply))
+}
+
+/// The parts of a large answer, encoded when the connection has room for them.
+fn parts(pieces: Pieces) -> super::pieces::Pieces {
+    Box::new(pieces.map_while(|piece| {
+        piece.inspect_err(|_| tracing::error!("an answer that cannot be written as JSON was cut off")).ok()
+    }))
+}
+
+fn internal(reason: impl std::fmt::Display) -> Failure {
+    failure(crate::status::internal(reason))
+}
+
+/// An answer with JSON.
+fn answered(status: StatusCode, reply: Reply) -> Response<Reply> {
+    let mut response = Response::new(reply);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == StatusCode::OK {
+        headers.insert("grpc-metadata-content-type", HeaderValue::from_static("application/grpc"));
+    }
+    response
+}
+
+fn refused(failure: &Failure) -> Response<Reply> {
+    answered(status(failure), Reply::page(PageBody::new(failure.body().into())))
+}
+
+/// The same for a stream that has not begun.
+fn refused_stream(failure: &Failure) -> Response<Reply> {
+    answered(status(failure), Reply::page(PageBody::new(failure.line().into())))
+}
+
+fn status(failure: &Failure) -> StatusCode {
+    StatusCode::from_u16(failure.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests;
