@@ -78,10 +78,13 @@ mod tests {
         let help = error.render().to_string();
         let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text} is missing in {help}"));
         assert!(at("Usage:") < at("Examples:") && at("Examples:") < at("Arguments:"), "{help}");
-        assert!(at("Options:") < at("Global options:") && !help.contains("--cacert"), "{help}");
+        assert!(
+            at("Options:") < at("Global options:") && help.contains("--cacert") && !help.contains("--discovery-srv"),
+            "{help}"
+        );
         let mut script = Vec::new();
         clap_complete::generate(clap_complete::Shell::Bash, &mut command(), "conclavectl", &mut script);
         let script = String::from_utf8_lossy(&script);
-        assert!(script.contains("--prefix") && !script.contains("--cacert") && !script.contains("--discovery-srv"));
+        assert!(script.contains("--prefix") && script.contains("--cacert") && !script.contains("--discovery-srv"));
     }
 }
