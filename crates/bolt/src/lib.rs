@@ -21,6 +21,6 @@ mod source;
 mod write;
 
 pub use page::PAGE_SIZE;
-pub use read::{Bucket, ReadError, Reader};
+pub use read::{Bucket, ReadError, Reader, Visit, VisitAll};
 pub use source::Source;
 pub use write::{Plan, WriteError, Writer};

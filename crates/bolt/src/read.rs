@@ -70,6 +70,12 @@ pub enum Problem {
     Bucket,
 }
 
+/// Is shown each pair of a bucket: key and value.
+pub type Visit<'a, E> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
+
+/// Is shown each pair with the name of its bucket, and once the name of a bucket without pairs.
+pub type VisitAll<'a, E> = &'a mut dyn FnMut(&[u8], Option<(&[u8], &[u8])>) -> Result<(), E>;
+
 impl Problem {
     fn of(self, page: u64) -> ReadError {
         ReadError::Page { page, problem: self }
@@ -120,20 +126,13 @@ impl<S: Source> Reader<S> {
     }
 
     /// Shows the pairs of a bucket, in order.
-    pub fn pairs<E: From<ReadError>>(
-        &self,
-        bucket: &Bucket,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn pairs<E: From<ReadError>>(&self, bucket: &Bucket, visit: Visit<'_, E>) -> Result<(), E> {
         self.show(&bucket.root, &mut self.unused(), visit)
     }
 
     /// Shows all pairs with their buckets, in order. Finds what one bucket alone cannot show: pages that two of them use. A bucket
     /// without pairs is shown once, without a pair.
-    pub fn everything<E: From<ReadError>>(
-        &self,
-        visit: &mut dyn FnMut(&[u8], Option<(&[u8], &[u8])>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn everything<E: From<ReadError>>(&self, visit: VisitAll<'_, E>) -> Result<(), E> {
         let mut used = self.unused();
         for bucket in self.list_buckets(&mut used)? {
             visit(&bucket.name, None)?;
@@ -162,12 +161,7 @@ impl<S: Source> Reader<S> {
         Ok(buckets)
     }
 
-    fn show<E: From<ReadError>>(
-        &self,
-        root: &Root,
-        used: &mut Used,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn show<E: From<ReadError>>(&self, root: &Root, used: &mut Used, visit: Visit<'_, E>) -> Result<(), E> {
         self.walk(root, used, &mut |page, Pair { flags, key, value }| match flags {
             0 => visit(key, value),
             IS_BUCKET => Err(ReadError::Nested.into()),

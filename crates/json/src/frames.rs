@@ -31,7 +31,7 @@ impl Frames {
     }
 
     /// The next message that is complete.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn take(&mut self) -> Option<Bytes> {
         let mut head = self.buffer.get(1..PREFIX)?;
         let length = head.get_u32() as usize;
         if self.buffer.len() - PREFIX < length {
@@ -53,7 +53,7 @@ mod tests {
             let (mut frames, mut seen) = (Frames::default(), Vec::new());
             for data in all.chunks(piece) {
                 frames.push(Bytes::copy_from_slice(data));
-                seen.extend(std::iter::from_fn(|| frames.next()));
+                seen.extend(std::iter::from_fn(|| frames.take()));
             }
             assert_eq!(seen, [&b"one"[..], b"", &[7; 300]]);
         }

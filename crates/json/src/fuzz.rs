@@ -55,7 +55,7 @@ fn fuzz_json_values() {
             let (mut values, mut seen) = (Values::new(1 << 16), Vec::new());
             for data in body.chunks(piece) {
                 values.push(data);
-                while let Ok(Some(value)) = values.next() {
+                while let Ok(Some(value)) = values.take() {
                     seen.push(value);
                 }
             }

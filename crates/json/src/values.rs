@@ -33,7 +33,7 @@ impl Values {
     }
 
     /// The next value that is complete.
-    pub fn next(&mut self) -> Result<Option<Bytes>, TooLarge> {
+    pub fn take(&mut self) -> Result<Option<Bytes>, TooLarge> {
         if self.scanned == 0 {
             let blank = self.buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             self.buffer.advance(blank);
@@ -50,7 +50,7 @@ impl Values {
                 b'"' => {
                     self.in_string = !self.in_string;
                     if !self.in_string && self.depth == 0 {
-                        return Ok(Some(self.take(self.scanned)));
+                        return Ok(Some(self.split(self.scanned)));
                     }
                 }
                 _ if self.in_string => {}
@@ -58,11 +58,11 @@ impl Values {
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
                     if self.depth == 0 {
-                        return Ok(Some(self.take(self.scanned)));
+                        return Ok(Some(self.split(self.scanned)));
                     }
                 }
                 // A number or a word ends where something else begins.
-                _ if self.depth == 0 && byte.is_ascii_whitespace() => return Ok(Some(self.take(before))),
+                _ if self.depth == 0 && byte.is_ascii_whitespace() => return Ok(Some(self.split(before))),
                 _ => {}
             }
         }
@@ -71,11 +71,11 @@ impl Values {
 
     /// What is left when no more comes: a number or a word that ends there, or the beginning of a value.
     pub fn rest(&mut self) -> Option<Bytes> {
-        let rest = self.take(self.buffer.len());
+        let rest = self.split(self.buffer.len());
         (!rest.trim_ascii().is_empty()).then_some(rest)
     }
 
-    fn take(&mut self, end: usize) -> Bytes {
+    fn split(&mut self, end: usize) -> Bytes {
         (self.scanned, self.depth, self.in_string, self.escaped) = (0, 0, false, false);
         self.buffer.split_to(end).freeze()
     }
@@ -90,7 +90,7 @@ mod tests {
         let (mut values, mut seen) = (Values::new(1 << 10), Vec::new());
         for data in body.as_bytes().chunks(piece) {
             values.push(data);
-            while let Some(value) = values.next().unwrap() {
+            while let Some(value) = values.take().unwrap() {
                 seen.push(value);
             }
         }
@@ -122,9 +122,9 @@ mod tests {
     fn a_value_has_a_bound() {
         let mut values = Values::new(16);
         values.push(b"{\"a\":1}{\"a\":2}");
-        assert!(values.next().unwrap().is_some() && values.next().unwrap().is_some());
+        assert!(values.take().unwrap().is_some() && values.take().unwrap().is_some());
         values.push(b"{\"key\":\"that is too long\"}");
-        assert_eq!(values.next(), Err(TooLarge));
+        assert_eq!(values.take(), Err(TooLarge));
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
         values.push(b"\"");
         for _ in 0..1_000_000 {
             values.push(b"a");
-            assert_eq!(values.next(), Ok(None));
+            assert_eq!(values.take(), Ok(None));
         }
     }
 }

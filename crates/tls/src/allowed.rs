@@ -23,8 +23,8 @@ impl Allowed {
         if !self.common_names.is_empty() && !self.hostnames.is_empty() {
             return Err("common names and host names exclude each other".to_owned());
         }
-        let names = self.hostnames.iter().filter(|name| !name.starts_with(SPIFFE));
-        names.map(|name| server_name(name).map(drop)).collect()
+        let mut names = self.hostnames.iter().filter(|name| !name.starts_with(SPIFFE));
+        names.try_for_each(|name| server_name(name).map(drop))
     }
 
     pub(crate) fn permits(&self, certificate: &CertificateDer<'_>) -> bool {

@@ -1,5 +1,7 @@
 //! Certificates for tests.
 
+#![allow(clippy::unwrap_used, reason = "certificates for tests: a test that cannot make them should end")]
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
@@ -51,11 +53,10 @@ impl Authority {
         params.not_after = date_time_ymd(wanted.last_year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        let pair = crate::KeyPair {
+        crate::KeyPair {
             cert: put(directory, &format!("{name}.pem"), &certificate.pem()),
             key: put(directory, &format!("{name}.key"), &key.serialize_pem()),
-        };
-        pair
+        }
     }
 
     /// A list of revoked serial numbers.

@@ -126,6 +126,41 @@ fn check_origins(s: &Settings, p: &mut Problems) -> Vec<String> {
     origins
 }
 
+/// Limits of requests, of the log and of the state. 0 stands for the default where a setting has one.
+struct Sizes {
+    snapshot_count: u64,
+    max_log_bytes: u64,
+    quota_backend_bytes: Option<u64>,
+    max_request_bytes: usize,
+    max_txn_ops: usize,
+}
+
+fn check_sizes(s: &Settings, p: &mut Problems) -> Sizes {
+    let max_request_bytes = p.number("max-request-bytes", s.max_request_bytes.as_ref(), 1_572_864, "bytes");
+    p.require((1..=MAX_REQUEST_BYTES_LIMIT).contains(&max_request_bytes), "max-request-bytes", || {
+        format!("{max_request_bytes} is not between 1 and {MAX_REQUEST_BYTES_LIMIT} (32 MiB)")
+    });
+    let max_txn_ops = p.number("max-txn-ops", s.max_txn_ops.as_ref(), 128, "operations");
+    p.require(max_txn_ops > 0, "max-txn-ops", || "at least 1".to_owned());
+    let quota: i64 = p.number("quota-backend-bytes", s.quota_backend_bytes.as_ref(), 0, "bytes");
+    let snapshot_count = p.number("snapshot-count", s.snapshot_count.as_ref(), 0, "entries");
+    let max_log_bytes: u64 = p.number("max-log-bytes", s.max_log_bytes.as_ref(), 0, "bytes");
+    p.require(max_log_bytes == 0 || max_log_bytes >= LEAST_LOG_BYTES, "max-log-bytes", || {
+        format!("{max_log_bytes} is less than {LEAST_LOG_BYTES} (16 MiB)")
+    });
+    Sizes {
+        snapshot_count: if snapshot_count == 0 { DEFAULT_SNAPSHOT_COUNT } else { snapshot_count },
+        max_log_bytes: if max_log_bytes == 0 { DEFAULT_LOG_BYTES } else { max_log_bytes },
+        quota_backend_bytes: match quota {
+            ..0 => None,
+            0 => Some(DEFAULT_QUOTA_BYTES),
+            bytes => Some(bytes.unsigned_abs()),
+        },
+        max_request_bytes,
+        max_txn_ops,
+    }
+}
+
 pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     let s = settings.or(Settings::default());
     let mut p = Problems::default();
@@ -153,18 +188,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     let watch_progress_notify_interval = p.take(progress, interval, least);
     p.require(watch_progress_notify_interval >= least, progress, || "at least 100ms".to_owned());
 
-    let max_request_bytes = p.number("max-request-bytes", s.max_request_bytes.as_ref(), 1_572_864, "bytes");
-    p.require((1..=MAX_REQUEST_BYTES_LIMIT).contains(&max_request_bytes), "max-request-bytes", || {
-        format!("{max_request_bytes} is not between 1 and {MAX_REQUEST_BYTES_LIMIT} (32 MiB)")
-    });
-    let max_txn_ops = p.number("max-txn-ops", s.max_txn_ops.as_ref(), 128, "operations");
-    p.require(max_txn_ops > 0, "max-txn-ops", || "at least 1".to_owned());
-    let quota: i64 = p.number("quota-backend-bytes", s.quota_backend_bytes.as_ref(), 0, "bytes");
-    let snapshot_count = p.number("snapshot-count", s.snapshot_count.as_ref(), 0, "entries");
-    let max_log_bytes: u64 = p.number("max-log-bytes", s.max_log_bytes.as_ref(), 0, "bytes");
-    p.require(max_log_bytes == 0 || max_log_bytes >= LEAST_LOG_BYTES, "max-log-bytes", || {
-        format!("{max_log_bytes} is less than {LEAST_LOG_BYTES} (16 MiB)")
-    });
+    let sizes = check_sizes(&s, &mut p);
 
     let config = Config {
         data_dir,
@@ -183,15 +207,11 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
         heartbeat_interval_ms,
         election_timeout_ms,
-        snapshot_count: if snapshot_count == 0 { DEFAULT_SNAPSHOT_COUNT } else { snapshot_count },
-        max_log_bytes: if max_log_bytes == 0 { DEFAULT_LOG_BYTES } else { max_log_bytes },
-        quota_backend_bytes: match quota {
-            ..0 => None,
-            0 => Some(DEFAULT_QUOTA_BYTES),
-            bytes => Some(bytes.unsigned_abs()),
-        },
-        max_request_bytes,
-        max_txn_ops,
+        snapshot_count: sizes.snapshot_count,
+        max_log_bytes: sizes.max_log_bytes,
+        quota_backend_bytes: sizes.quota_backend_bytes,
+        max_request_bytes: sizes.max_request_bytes,
+        max_txn_ops: sizes.max_txn_ops,
         auto_compaction: check_compaction(&s, &mut p),
         watch_progress_notify_interval,
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),

@@ -60,7 +60,7 @@ impl Lines {
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
         loop {
-            if let Some(message) = self.frames.next() {
+            if let Some(message) = self.frames.take() {
                 let line = self.method.line(message, self.form).whole();
                 return Poll::Ready(Some(match line {
                     Ok(line) => Ok(line.into()),

@@ -163,7 +163,7 @@ async fn unary(
             Err(frame) => frame.trailers_ref().and_then(ended).unwrap_or(Ok(()))?,
         }
     }
-    let message = frames.next().ok_or_else(|| internal("a call without an answer"))?;
+    let message = frames.take().ok_or_else(|| internal("a call without an answer"))?;
     let length = message.len();
     let pieces = method.response(message, form);
     let reply = match extensions.remove::<Share>() {

@@ -84,7 +84,7 @@ where
     /// The next value of a stream; `None` at the end of the body.
     async fn value(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
-            if let Some(value) = self.values.next().map_err(|_| self.too_large())? {
+            if let Some(value) = self.values.take().map_err(|_| self.too_large())? {
                 return Ok(Some(value));
             }
             match self.data().await? {
