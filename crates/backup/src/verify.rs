@@ -22,11 +22,17 @@ pub struct Counts {
     pub conclave: bool,
 }
 
+/// What is known of a living key.
+struct Living {
+    create_revision: i64,
+    version: i64,
+    lease: i64,
+}
+
 #[derive(Default)]
 struct Check {
     counts: Counts,
-    /// Of each living key, the lease.
-    living: HashMap<[u8; 16], i64>,
+    living: HashMap<[u8; 16], Living>,
     /// TTLs in milliseconds that the bucket of Conclave names.
     ttls: BTreeMap<u64, u64>,
     /// Keys that a Lock made.
@@ -44,7 +50,7 @@ impl<S: Source> Snapshot<S> {
     pub fn verify(&self) -> Result<Counts, SnapshotError> {
         let reader = self.reader()?;
         let mut check = Check::default();
-        // It stands behind the keys.
+        // It stands behind the keys, and says which of them may lack their history.
         check.counts.compacted = -1;
         for bucket in reader.buckets()?.iter().filter(|bucket| bucket.name == schema::META) {
             reader.pairs(bucket, &mut |key, value| check.meta(key, value))?;
@@ -85,9 +91,12 @@ impl Check {
         if value.is_empty() && !deleted {
             return Ok(());
         }
+        let compacted = main <= self.counts.compacted;
         let id = fingerprint(&version.key);
         if deleted {
-            self.living.remove(&id);
+            if self.living.remove(&id).is_none() && !compacted {
+                return wrong(format!("revision {main} deletes a key that there is not"));
+            }
             return Ok(());
         }
         let Version { create_revision, mod_revision, version, lease, .. } = version;
@@ -98,7 +107,14 @@ impl Check {
         if !sound {
             return wrong(format!("the version of revision {main} contradicts itself"));
         }
-        self.living.insert(id, lease);
+        let follows = match self.living.get(&id) {
+            Some(before) => before.create_revision == create_revision && before.version.checked_add(1) == Some(version),
+            None => version == 1,
+        };
+        if !follows && !compacted {
+            return wrong(format!("the version of revision {main} does not follow the one before it"));
+        }
+        self.living.insert(id, Living { create_revision, version, lease });
         Ok(())
     }
 
@@ -150,7 +166,7 @@ impl Check {
         if self.leases != rounded {
             return wrong("the buckets lease and conclave name different leases");
         }
-        if self.living.values().any(|lease| *lease != 0 && !self.leases.contains_key(&lease.cast_unsigned())) {
+        if self.living.values().any(|key| key.lease != 0 && !self.leases.contains_key(&key.lease.cast_unsigned())) {
             return wrong("a key is attached to a lease that there is not");
         }
         if self.locks.iter().any(|key| !self.living.contains_key(key)) {

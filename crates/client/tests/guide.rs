@@ -54,6 +54,14 @@ async fn sure_of_the_next_half_minute(claims: Claims) -> Result<(), Error> {
     Ok(())
 }
 
+async fn encrypted() -> Result<(), Error> {
+    use conclave_client::{Client, Tls};
+
+    let tls = Tls::new().ca_file("/etc/app/ca.crt").identity_files("/etc/app/app.crt", "/etc/app/app.key");
+    let client = Client::builder().endpoints(["https://10.0.0.1:2379"]).tls(tls).build()?;
+    Ok(())
+}
+
 /// Without what is a matter of layout.
 fn bare(code: &str) -> String {
     code.split_whitespace().collect()

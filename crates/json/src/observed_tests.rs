@@ -88,7 +88,7 @@ fn requests_are_read_and_answers_written_as_etcd_does() {
             }
         }
     }
-    assert_eq!((answered, refused), (30, 10));
+    assert_eq!((answered, refused), (28, 10));
 }
 
 #[test]

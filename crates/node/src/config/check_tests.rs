@@ -105,7 +105,7 @@ fn numbers_and_choices() {
     assert_eq!(valid(&["--snapshot-count=0"]).snapshot_count, 100_000);
     assert_eq!(valid(&["--max-log-bytes=0"]).max_log_bytes, 1 << 30);
     assert_eq!(valid(&["--max-log-bytes=16777216"]).max_log_bytes, 16 << 20);
-    assert_eq!(valid(&["--log-level=info,conclave_node=debug"]).log.filter, "info,conclave_server=debug");
+    assert_eq!(valid(&["--log-level=info,conclave_node=debug"]).log.filter, "info,conclave_node=debug");
     assert_eq!(valid(&["--log-level=fatal"]).log.filter, "error");
 }
 
