@@ -369,7 +369,7 @@ async fn certificates_and_authorities_rotate_under_load() -> Result<()> {
     laggard.get("rotation").await?;
     let load = Load::start(client.clone(), "rotation");
 
-    // The first authority is trusted no more: whoever still shows its certificate is out.
+    // The first authority is no longer trusted: clients with its certificates are disconnected.
     pki.sh("cp second.crt only.crt; mv only.crt trusted.crt").await?;
     let ended = "conclave_tls_connections_ended_total{port=\"client\"} ";
     eventually("the laggard is out", RELOADED, async || second(ended, ports[0], 1).await).await?;

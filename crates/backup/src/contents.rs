@@ -1,7 +1,7 @@
 //! The pairs of a snapshot, in the order of buckets and keys.
 //!
-//! They are given in steps, so that whoever makes a snapshot can give up the thread between them. Each walk over the same view gives the
-//! same pairs.
+//! They are read in steps, and the caller can yield its thread between two of them. Each walk over
+//! the same view gives the same pairs.
 
 use crate::make::MakeError;
 use crate::schema::{self, Lease, Revision, Version};

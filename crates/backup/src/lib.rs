@@ -3,7 +3,7 @@
 //! etcd's own tools read, check and restore such a file. What etcd does not know (elections, locks, claims, milliseconds of leases)
 //! stands in a bucket of its own, which etcd keeps and ignores.
 //!
-//! [`Maker`] makes one of a view of the state, in steps. [`Snapshot`] reads one, whoever made it.
+//! [`Maker`] makes one from a view of the state, in steps. [`Snapshot`] reads one that Conclave or etcd made.
 //!
 //! | Module | What it does |
 //! |---|---|

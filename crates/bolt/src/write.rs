@@ -50,7 +50,7 @@ impl Plan {
     }
 }
 
-/// A file being written. Whoever drops it before [`Writer::finish`] leaves an unusable file.
+/// A file being written. The file is unusable if this is dropped before [`Writer::finish`].
 pub struct Writer<W> {
     out: W,
     page_size: usize,

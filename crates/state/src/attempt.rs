@@ -22,8 +22,10 @@
 //!    cancelled: that one may have told its client.
 //! 2. A place that *waits* ends with the attempt that asked last, also while earlier ones are left.
 //!    The member of an earlier one may be dead, and its client is the one that asked again.
-//! 3. A place that was asked for without an attempt, or by more than [`MOST_ATTEMPTS`], or that a
-//!    client put by hand, stays, no matter which attempts are cancelled. Its row is empty.
+//! 3. A request without an attempt (`Enter`, a campaign with `stay`, a put by hand) counts as one
+//!    whose attempt cannot be cancelled, written as 0. So a place that it made and that is held
+//!    stays, but one that waits goes with a later attempt. An empty row stands for it alone. Of
+//!    more than [`MOST_ATTEMPTS`], the oldest count as one without an attempt.
 //! 4. A cancelled attempt takes no place: its commands are refused while the lease remembers it,
 //!    the last [`MOST_CANCELLED`] of each lease. So a call and its cancellation have the same
 //!    result in either order, and a second copy of the call's command has none.
@@ -77,30 +79,34 @@ impl Stays {
     }
 }
 
-/// The attempts that asked for a place and were not cancelled, oldest first. If empty, the place
-/// stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The attempts that asked for a place and were not cancelled, oldest first. 0 is a request that
+/// cannot be cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempts(Vec<u64>);
 
 impl Attempts {
     fn new(attempt: u64) -> Attempts {
-        Attempts(if attempt == 0 { Vec::new() } else { vec![attempt] })
+        Attempts(vec![attempt])
     }
 
     fn add(&mut self, attempt: u64) {
         let Attempts(attempts) = self;
-        if attempts.is_empty() || attempts.contains(&attempt) {
+        if attempt == 0 {
+            attempts.retain(|other| *other != 0);
+        } else if attempts.contains(&attempt) {
             return;
         }
-        if attempt == 0 || attempts.len() == MOST_ATTEMPTS {
-            attempts.clear();
-        } else {
-            attempts.push(attempt);
+        attempts.push(attempt);
+        if attempts.len() > MOST_ATTEMPTS {
+            attempts.splice(..2, [0]);
         }
     }
 
     fn cancel(&mut self, attempt: u64) -> Stays {
         let Attempts(attempts) = self;
+        if attempt == 0 {
+            return Stays::Yes;
+        }
         let Some(at) = attempts.iter().position(|other| *other == attempt) else { return Stays::Yes };
         attempts.remove(at);
         match attempts.len() {
@@ -111,6 +117,9 @@ impl Attempts {
     }
 
     fn encode(&self) -> Vec<u8> {
+        if self.0 == [0] {
+            return Vec::new();
+        }
         self.0.iter().flat_map(|attempt| attempt.to_be_bytes()).collect()
     }
 
@@ -118,6 +127,9 @@ impl Attempts {
         let (attempts, []) = row.as_chunks::<8>() else {
             return Err(Fault::Corrupt("the attempts of a place cannot be read".into()));
         };
+        if attempts.is_empty() {
+            return Ok(Attempts::new(0));
+        }
         Ok(Attempts(attempts.iter().map(|attempt| u64::from_be_bytes(*attempt)).collect()))
     }
 }
@@ -224,19 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn a_place_asked_for_without_an_attempt_or_by_too_many_stays() {
-        for mut place in [asked_by(&[0]), asked_by(&[0, 1]), asked_by(&[1, 0]), asked_by(&[1, 2, 3, 4, 5, 6, 7, 8, 9])]
-        {
-            for attempt in 0..=9 {
-                assert_eq!(place.cancel(attempt), Stays::Yes);
-            }
-        }
+    fn a_request_without_an_attempt_cannot_be_cancelled() {
+        let mut place = asked_by(&[0]);
+        assert_eq!((place.cancel(0), place.cancel(1)), (Stays::Yes, Stays::Yes));
+        assert_eq!(asked_by(&[0, 1]).cancel(1), Stays::IfHeld, "what waits goes with the last call");
+        assert_eq!(asked_by(&[1, 0]).cancel(1), Stays::Yes);
+        assert_eq!(asked_by(&[0, 1, 0]).cancel(1), Stays::Yes, "it asked again, and is the last");
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_count_as_one_that_cannot_be_cancelled() {
+        let place = asked_by(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(place, Attempts(vec![0, 3, 4, 5, 6, 7, 8, 9]));
+        assert_eq!((place.clone().cancel(1), place.clone().cancel(9)), (Stays::Yes, Stays::IfHeld));
         assert_eq!(asked_by(&[1, 2, 3, 4, 5, 6, 7, 8]).cancel(8), Stays::IfHeld);
     }
 
     #[test]
     fn attempts_read_back_as_written() {
-        for attempts in [vec![], vec![1], vec![u64::MAX, 7]] {
+        for attempts in [vec![0], vec![1], vec![0, 1], vec![u64::MAX, 7]] {
             let attempts = Attempts(attempts);
             assert_eq!(Attempts::decode(&attempts.encode()).unwrap(), attempts);
         }

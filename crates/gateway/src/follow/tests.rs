@@ -298,7 +298,7 @@ async fn whoever_had_seen_everything_survives_a_compacted_snapshot() {
     assert_eq!(behind.next().await, Err(Ended::Compacted(unread + 2)));
 }
 
-/// Whoever can do with the present is told to look at it, and reads no history.
+/// A caller that needs only the present is told to look at it, and reads no history.
 #[tokio::test]
 async fn who_looks_at_the_present_goes_on_after_a_gap() {
     let world = World::new();

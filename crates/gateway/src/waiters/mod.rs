@@ -1,10 +1,10 @@
-//! Calls of this node that wait in a queue of the etcd wire to be the first, and calls that observe
-//! who is.
+//! Calls of this node that wait in a queue of the etcd wire until they are first, and calls that
+//! observe which one is.
 //!
 //! # The idea
 //!
-//! A queue is keys, so whoever waits in it follows keys ([`crate::follow`]), as a client does
-//! that runs etcd's recipe by itself. A waiting call follows two: its own, and one *ahead* of it. When
+//! A queue consists of keys, so a call that waits in it follows keys ([`crate::follow`]), like a
+//! client that runs etcd's recipe itself. A waiting call follows two: its own, and one *ahead* of it. When
 //! either changes, it looks at the present and finds that it is the first, that its own key is gone, or
 //! that something else is ahead. Places are only ever added behind the others, so nothing else matters
 //! to it.

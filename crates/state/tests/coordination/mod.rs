@@ -36,27 +36,30 @@ pub(crate) struct World {
 /// An operation and whom it is about.
 type Asked = (&'static str, Vec<String>);
 
-/// The attempts that asked for a place and were not cancelled, oldest first; `None`: it stays in
-/// any case.
+/// The attempts that asked for a place and were not cancelled, oldest first; 0 cannot be cancelled.
 #[derive(Clone, Debug)]
-pub(crate) struct Askers(Option<Vec<u64>>);
+pub(crate) struct Askers(Vec<u64>);
 
 impl Askers {
     fn new(attempt: u64) -> Askers {
-        Askers((attempt != 0).then(|| vec![attempt]))
+        Askers(vec![attempt])
     }
 
     fn join(&mut self, attempt: u64) {
-        match &mut self.0 {
-            Some(_) if attempt == 0 => self.0 = None,
-            Some(askers) if !askers.contains(&attempt) => askers.push(attempt),
-            _ => {}
+        if attempt == 0 {
+            self.0.retain(|other| *other != 0);
+        }
+        if !self.0.contains(&attempt) {
+            self.0.push(attempt);
         }
     }
 
     /// Whether the place ends with the attempt.
     fn leave(&mut self, attempt: u64, held: bool) -> bool {
-        let Some(askers) = self.0.as_mut().filter(|askers| askers.contains(&attempt)) else { return false };
+        let Askers(askers) = self;
+        if attempt == 0 || !askers.contains(&attempt) {
+            return false;
+        }
         let was_last = askers.last() == Some(&attempt);
         askers.retain(|other| *other != attempt);
         askers.is_empty() || (was_last && !held)

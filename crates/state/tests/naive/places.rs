@@ -26,11 +26,12 @@ impl Naive {
         if *kind == QueueKind::Lock {
             self.locks.insert(key.clone());
         }
-        match self.asked.get_mut(&key) {
-            None if !found && attempt != 0 => drop(self.asked.insert(key.clone(), vec![attempt])),
-            Some(_) if attempt == 0 => drop(self.asked.remove(&key)),
-            Some(asked) if !asked.contains(&attempt) => asked.push(attempt),
-            _ => {}
+        let asked = self.asked.entry(key.clone()).or_insert_with(|| if found { vec![0] } else { Vec::new() });
+        if attempt == 0 {
+            asked.retain(|other| *other != 0);
+        }
+        if !asked.contains(&attempt) {
+            asked.push(attempt);
         }
         let line = self.line(name);
         let create_revision = line.iter().find(|(_, other)| *other == key).map(|(created, _)| *created);

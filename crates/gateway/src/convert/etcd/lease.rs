@@ -52,7 +52,7 @@ pub fn lease_granted(header: ResponseHeader, id: LeaseId, ttl_ms: u64) -> LeaseG
 #[must_use]
 pub fn lease_kept_alive(header: ResponseHeader, id: LeaseId, kept: Kept) -> LeaseKeepAliveResponse {
     let ttl_ms = whole_millis(kept.span);
-    // Not more than there is, as whoever holds by it counts on it; but 0 would mean that it is gone.
+    // Rounded down: a client may rely on the lease for this long. But 0 would mean that it is gone.
     let ttl = i64::try_from(ttl_ms / 1000).unwrap_or(i64::MAX).max(i64::from(ttl_ms > 0));
     LeaseKeepAliveResponse { header: Some(header), id, ttl }
 }
