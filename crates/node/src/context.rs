@@ -1,6 +1,7 @@
 //! The handles that the parts of a node share. Cheap to clone.
 
 use crate::fatal::Fatal;
+use crate::handover::Handover;
 use crate::leadership::{Leadership, RaftCell};
 use crate::peer::Peers;
 use conclave_storage::StateHandle;
@@ -14,6 +15,8 @@ pub struct NodeContext {
     pub peers: Peers,
     pub state: StateHandle,
     pub fatal: Fatal,
+    /// Leads to the runtime that serves clients.
+    pub handover: Handover,
     /// Cancelled at the end, after running requests had time to finish. (`Node::stopping` comes
     /// before.)
     pub closing: CancellationToken,

@@ -16,6 +16,7 @@ pub mod descriptors;
 pub mod disk_space;
 mod disk_stall;
 pub mod fatal;
+pub mod handover;
 pub mod keeper;
 pub mod leadership;
 mod log_retention;

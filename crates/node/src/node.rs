@@ -6,6 +6,7 @@ use crate::consensus;
 use crate::context::NodeContext;
 use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
+use crate::handover::Handover;
 use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
 use crate::peer::Peers;
@@ -15,7 +16,7 @@ use crate::peer::validate::Rules;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::rollback::Rollback;
-use crate::sink::ApplyObserver;
+use crate::sink::{ApplyObserver, ForClients, Observers};
 use conclave_state::{Command, Member, read};
 use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub struct Node {
     pub stopping: CancellationToken,
     pub disk_space: DiskSpace,
     pub(crate) raft: RaftCell,
+    pub(crate) handover: Handover,
 }
 
 impl Node {
@@ -51,7 +53,7 @@ impl Node {
         let timeout = config.request_timeout();
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
         let reader = Reader::new(context.clone(), timeout);
-        let NodeContext { raft, leadership, peers, state, .. } = context;
+        let NodeContext { raft, leadership, peers, state, handover, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
             Box::new(NodeHost {
@@ -61,6 +63,7 @@ impl Node {
                 reader: reader.clone(),
                 peers: peers.clone(),
                 state: state.clone(),
+                handover: handover.clone(),
             })
         };
         let leases = Deadlines::new(clock.clone(), host(Kind::Leases));
@@ -82,17 +85,16 @@ impl Node {
             disk_space: DiskSpace::default(),
             peers,
             raft,
+            handover,
         }
     }
 
-    /// The node's own apply observers, in order.
-    pub(crate) fn observers(&self) -> Vec<Box<dyn ApplyObserver>> {
-        vec![
-            Box::new(self.leases.clone()),
-            Box::new(self.timers.clone()),
-            Box::new(self.leadership.clone()),
-            Box::new(self.proposer.clone()),
-        ]
+    /// All apply observers; `followers` serve clients.
+    pub(crate) fn observers(&self, followers: Vec<Box<dyn ApplyObserver>>) -> Observers {
+        Observers {
+            own: vec![Box::new(self.leases.clone()), Box::new(self.timers.clone()), Box::new(self.leadership.clone())],
+            clients: ForClients::new(self.handover.clone(), followers, Box::new(self.proposer.clone())),
+        }
     }
 
     /// The handler of peer calls.

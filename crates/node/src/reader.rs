@@ -254,9 +254,18 @@ impl Reader {
         rx.await.unwrap_or(Err(ReadError::Stopped))
     }
 
-    /// Confirms leadership in a round that begins after the call; returns the confirmed term.
+    /// Confirms leadership in a round that begins after the call, and waits until everything that was
+    /// committed before is applied here and seen by the node's own observers. Returns the confirmed term.
     pub async fn confirm_leadership(&self) -> Result<u64, ReadError> {
-        self.own_round().await?.led.ok_or(ReadError::LeaderChanged)
+        let round = self.own_round().await?;
+        let term = round.led.ok_or(ReadError::LeaderChanged)?;
+        let mut applied = self.0.context.state.applied();
+        let reached = applied.wait_for(|applied| *applied >= round.index);
+        match tokio::time::timeout(self.0.timeout, reached).await {
+            Ok(Ok(_)) => Ok(term),
+            Ok(Err(_)) => Err(ReadError::Stopped),
+            Err(_) => Err(ReadError::TimedOut),
+        }
     }
 
     /// The read index of a round that this node leads, for a follower. `None`: not the leader.
@@ -400,8 +409,16 @@ impl Reader {
             }
         }
         drop(wants);
-        for want in served {
-            want.served(round);
+        self.serve(served, round);
+    }
+
+    /// Wakes clients on their own runtime, and peers and the keepers of deadlines here.
+    fn serve(&self, mut served: Vec<Want>, round: Round) {
+        for own in served.extract_if(.., |want| matches!(want.asked, Asked::Own(_))) {
+            own.served(round);
+        }
+        if !served.is_empty() {
+            self.0.context.handover.run(move || served.into_iter().for_each(|want| want.served(round)));
         }
     }
 
@@ -434,9 +451,7 @@ impl Reader {
             };
             let Ok(index) = index else { return };
             let settled = self.0.wants.lock().settled(index);
-            for want in settled {
-                want.served(Round { index, led: None });
-            }
+            self.serve(settled, Round { index, led: None });
         }
     }
 

@@ -9,6 +9,7 @@ use crate::consensus;
 use crate::context::NodeContext;
 use crate::disk_stall::DiskStallDetector;
 use crate::fatal::{self, Fatal};
+use crate::handover::Handover;
 use crate::leadership::{Leadership, RaftCell};
 use crate::node::Node;
 use crate::peer::Peers;
@@ -71,6 +72,7 @@ impl RunningNode {
             peers: Peers::new(me, &plan.members, transport),
             state: opened.state,
             fatal: fatal.clone(),
+            handover: Handover::default(),
             closing: closing.clone(),
         };
         let rollback = Rollback::new(plan.clone(), context.peers.clone(), opened.witness, fatal.clone());
@@ -92,8 +94,17 @@ impl RunningNode {
         })
     }
 
-    /// Adds apply observers. They are called before the node's own, so when a client has its
-    /// answer, watchers and queues have seen the change. Has no effect once consensus runs.
+    /// Serves clients on another runtime than the one that runs consensus. Has no effect once
+    /// consensus runs.
+    pub fn serve_clients_on(&self, runtime: &tokio::runtime::Handle) {
+        if self.store.is_some() {
+            self.node.handover.start(runtime);
+        }
+    }
+
+    /// Adds apply observers that serve clients. They are called before callers are answered, so when
+    /// a client has its answer, watchers and queues have seen the change. Has no effect once consensus
+    /// runs.
     pub fn follow(&mut self, followers: Vec<Box<dyn ApplyObserver>>) {
         self.followers.extend(followers);
     }
@@ -111,9 +122,7 @@ impl RunningNode {
     /// Joins the cluster. Peers must already be able to call the handler.
     pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
-        let mut observers = std::mem::take(&mut self.followers);
-        observers.extend(self.node.observers());
-        self.sink.join(observers);
+        self.sink.join(self.node.observers(std::mem::take(&mut self.followers)));
         let node = &self.node;
         if store.is_fresh().await? {
             bootstrap::register(&self.plan, &node.peers).await?;

@@ -3,7 +3,10 @@
 //! Start: sockets (a taken port is the cheapest thing to find out) → identity → the node's parts → the
 //! peer service → consensus → the client services. Stop is the same backwards, with leadership handed
 //! over first; everything in it has a deadline.
+//!
+//! The node runs on the consensus thread, the gateway on the runtime that starts the server.
 
+use crate::consensus_thread::ConsensusThread;
 use conclave_gateway::gateway::Gateway;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
@@ -20,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +36,8 @@ pub struct Server {
     running: RunningNode,
     addresses: Addresses,
     clients: TaskTracker,
+    /// Dropped last: the other parts have tasks there.
+    consensus: ConsensusThread,
 }
 
 /// Where the server listens (port 0 takes a free one).
@@ -50,12 +56,12 @@ struct Listeners {
 }
 
 impl Listeners {
-    fn bind(config: &Config) -> anyhow::Result<Listeners> {
-        Ok(Listeners {
-            clients: bind_all("--listen-client-urls", &addresses(&config.listen_client))?,
-            peers: bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?,
-            metrics: bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?,
-        })
+    fn bind(config: &Config, consensus: &ConsensusThread) -> anyhow::Result<Listeners> {
+        let clients = bind_all("--listen-client-urls", &addresses(&config.listen_client))?;
+        let metrics = bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?;
+        let _runtime = consensus.handle().enter();
+        let peers = bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?;
+        Ok(Listeners { clients, peers, metrics })
     }
 
     fn addresses(&self) -> std::io::Result<Addresses> {
@@ -114,25 +120,34 @@ fn follow(tls: Tls, closing: CancellationToken) {
 impl Server {
     /// Returns once consensus and the services run. A first start waits for the other members.
     pub async fn start(config: Config) -> anyhow::Result<Server> {
-        let listeners = Listeners::bind(&config)?;
+        let consensus = ConsensusThread::start()?;
+        let listeners = Listeners::bind(&config, &consensus)?;
         let addresses = listeners.addresses()?;
         let plan = Plan::new(&config)?;
         let security = Security::open(&config)?;
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
         let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
-        let mut running = RunningNode::assemble(config, plan, &transport)?;
+        let mut running = {
+            let _runtime = consensus.handle().enter();
+            RunningNode::assemble(config, plan, &transport)?
+        };
         let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
         running.follow(gateway.followers());
+        running.serve_clients_on(&Handle::current());
         let pools = &gateway.connections;
         for tls in security.all() {
             follow(tls, running.closing().clone());
         }
         let config = running.node.config.clone();
-        for (listener, listen) in listeners.peers.into_iter().zip(&config.listen_peer) {
-            let security = security.for_peers(*listen, config.peer_allow_plaintext);
-            running.serve_peers(listener, security, pools.peers.clone());
+        {
+            let _runtime = consensus.handle().enter();
+            for (listener, listen) in listeners.peers.into_iter().zip(&config.listen_peer) {
+                let security = security.for_peers(*listen, config.peer_allow_plaintext);
+                running.serve_peers(listener, security, pools.peers.clone());
+            }
         }
-        running.start_consensus().await?;
+        let start = async move { running.start_consensus().await.map(|()| running) };
+        let running = consensus.handle().spawn(start).await??;
         let clients = TaskTracker::new();
         for (listener, listen) in listeners.clients.into_iter().zip(&config.listen_client) {
             let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
@@ -142,7 +157,7 @@ impl Server {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
             tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));
         }
-        Ok(Server { node: running.node.clone(), gateway, running, addresses, clients })
+        Ok(Server { node: running.node.clone(), gateway, running, addresses, clients, consensus })
     }
 
     pub fn addresses(&self) -> &Addresses {
@@ -178,6 +193,8 @@ impl Server {
         if tokio::time::timeout(DRAIN, self.clients.wait()).await.is_err() {
             tracing::info!("some requests did not end in time; they are dropped");
         }
-        self.running.finish().await
+        let stopped = self.running.finish().await;
+        drop(self.consensus);
+        stopped
     }
 }

@@ -95,7 +95,11 @@ impl ApplyObserver for Feed {
 impl Hub {
     /// Returns the topics that have news.
     fn observe(&mut self, changes: &Changes) -> Vec<Arc<Topic>> {
-        self.revision = self.revision.max(changes.revision);
+        if changes.revision <= self.revision {
+            // Without events, or the topics were reset to a newer state.
+            return Vec::new();
+        }
+        self.revision = changes.revision;
         let told = self.topics.matching(&changes.events).into_iter().map(|(at, wanted)| {
             let topic = self.topics.get(at).1;
             topic.add(wanted.iter().map(|&at| &changes.events[at]));

@@ -2,7 +2,7 @@
 
 use super::catchup::Replay;
 use super::outbox::{Outbox, Responses};
-use super::registry::{Page, Registry};
+use super::registry::{Create, Page, Registry};
 use super::stream;
 use crate::follow::StateSource;
 use crate::follow::history::{History, INLINE, PAGE};
@@ -119,6 +119,11 @@ impl WatchHub {
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.shared.registry.lock()
+    }
+
+    pub(crate) fn create(&self, stream: usize, create: Create) {
+        let current = self.source().bounds().current;
+        self.registry().create(stream, create, current);
     }
 
     /// Reads a page for the watchers of `stream` that are behind, if it is a small one.

@@ -3,7 +3,7 @@
 //! # Invariants
 //!
 //! 1. A *live* watcher was given every event up to `revision`, and sits in the group of its interest.
-//! 2. A *waiting* watcher's start is more than one past `revision`; it stands in `waiting` under that start.
+//! 2. A *waiting* watcher's `next` is more than one past `revision`; it stands in `waiting` under that.
 //! 3. A watcher *behind* was given every event below its `next`, and stands in its stream's `behind`.
 
 use super::encode::{Chunk, Encoder};
@@ -48,7 +48,7 @@ pub(crate) struct Create {
 #[derive(Debug)]
 enum Phase {
     Live(Seat),
-    Waiting,
+    Waiting { next: i64 },
     Behind { next: i64 },
 }
 
@@ -169,8 +169,10 @@ impl Registry {
         (self.streams.len(), self.watchers.len(), self.streams.iter().map(|(_, stream)| stream.behind.len()).sum())
     }
 
-    pub(crate) fn create(&mut self, stream: usize, create: Create) {
-        let revision = self.revision;
+    /// `current` is the state's revision, which may be newer than what was observed: a watcher without a
+    /// start gets nothing that its client may have read already.
+    pub(crate) fn create(&mut self, stream: usize, create: Create, current: i64) {
+        let revision = self.revision.max(current);
         let entry = &mut self.streams[stream];
         let outbox = entry.outbox.clone();
         let refuse = |reason| outbox.push(Frame::note(NO_WATCHER, revision, Note::Refused(reason)));
@@ -199,12 +201,13 @@ impl Registry {
             fragment: create.fragment,
             progress: create.progress,
             quiet: true,
-            phase: Phase::Waiting,
+            phase: Phase::Waiting { next: start },
         });
         let entry = &mut self.streams[stream];
         entry.watchers.insert(id, slot);
-        if create.start > revision {
-            entry.starts.insert((start, slot));
+        let first = self.watchers[slot].start;
+        if first > self.revision {
+            entry.starts.insert((first, slot));
         }
         self.place(slot, start);
     }
@@ -249,9 +252,12 @@ impl Registry {
         if let Some(compacted) = changes.compacted {
             self.compacted = self.compacted.max(compacted);
         }
-        self.deliver(changes, source, &mut wakers);
-        self.revision = self.revision.max(changes.revision);
-        self.release();
+        // Otherwise it is without events, or the watchers were reset to a newer state.
+        if changes.revision > self.revision {
+            self.deliver(changes, source, &mut wakers);
+            self.revision = changes.revision;
+            self.release();
+        }
         wakers
     }
 
@@ -379,7 +385,7 @@ impl Registry {
             self.fall_behind(slot, next);
         } else if next > self.revision + 1 {
             self.waiting.insert((next, slot));
-            self.watchers[slot].phase = Phase::Waiting;
+            self.watchers[slot].phase = Phase::Waiting { next };
         } else {
             let seat = self.groups.join(&self.watchers[slot].interest, slot);
             self.watchers[slot].phase = Phase::Live(seat);
@@ -421,7 +427,9 @@ impl Registry {
     fn remove(&mut self, slot: usize) {
         self.unseat(slot);
         let watcher = self.watchers.remove(slot);
-        self.waiting.remove(&(watcher.start, slot));
+        if let Phase::Waiting { next } = watcher.phase {
+            self.waiting.remove(&(next, slot));
+        }
         let entry = &mut self.streams[watcher.stream];
         entry.watchers.remove(&watcher.id);
         entry.behind.remove(&watcher.id);

@@ -173,7 +173,7 @@ impl Task {
         }
         let Registration { hub, stream, .. } = &self.registration;
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => hub.registry().create(*stream, create(request)),
+            Some(RequestUnion::CreateRequest(request)) => hub.create(*stream, create(request)),
             Some(RequestUnion::CancelRequest(request)) => hub.registry().cancel(*stream, request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => hub.registry().progress_of_stream(*stream),
             // A newer client's request of a kind unknown here: the others still work.

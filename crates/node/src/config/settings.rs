@@ -58,7 +58,7 @@ settings! {
     advertise_client_urls: "URLS", MEMBER;
     /// Where to accept the other members, comma-separated [default: http://localhost:2380]
     listen_peer_urls: "URLS", MEMBER;
-    /// Worker threads of the node: 0 runs it on one thread beside the log writer, which costs the least CPU; a large machine that
+    /// Threads that serve clients, beside the one for consensus: 0 is one thread, which costs the least CPU; a large machine that
     /// serves many clients wants more [default: 0]
     worker_threads: "COUNT", MEMBER;
     /// Answer before data is on disk. For measurements only: a crash loses acknowledged writes

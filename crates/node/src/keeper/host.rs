@@ -1,6 +1,7 @@
 //! What a keeper needs of the rest of the node, so that it can be tested without one.
 
 use super::{Id, Wish};
+use crate::handover::Handover;
 use crate::leadership::{Leadership, LeadershipNow};
 use crate::peer::Peers;
 use crate::proposer::{ProposeError, Proposer};
@@ -27,6 +28,9 @@ pub trait KeeperHost: Send + Sync + 'static {
     /// Returns this leader's term after a quorum has confirmed it in a round begun after the call, and after everything that was
     /// committed before the call has been applied (and observed by the keeper) here.
     async fn confirm(&self) -> Result<u64, ReadError>;
+
+    /// Runs a job on the clients' runtime.
+    fn hand_over(&self, job: Box<dyn FnOnce() + Send>);
 
     /// Proposes that the time of these is over.
     async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError>;
@@ -75,6 +79,7 @@ pub struct NodeHost {
     pub reader: Reader,
     pub peers: Peers,
     pub state: StateHandle,
+    pub handover: Handover,
 }
 
 #[async_trait]
@@ -107,13 +112,11 @@ impl KeeperHost for NodeHost {
     }
 
     async fn confirm(&self) -> Result<u64, ReadError> {
-        // Both take part in the same coalesced round; the barrier adds the wait for apply.
-        let (term, ()) = tokio::try_join!(self.reader.confirm_leadership(), self.reader.barrier())?;
-        // An entry counts as applied a moment before the keeper has been told of it; the news is sent after that.
-        let applied = self.state.applied_index();
-        let told = self.state.applied().wait_for(|told| *told >= applied).await.map(|_| ());
-        told.map_err(|_| ReadError::Stopped)?;
-        Ok(term)
+        self.reader.confirm_leadership().await
+    }
+
+    fn hand_over(&self, job: Box<dyn FnOnce() + Send>) {
+        self.handover.run(job);
     }
 
     async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {

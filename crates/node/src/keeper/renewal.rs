@@ -84,6 +84,22 @@ pub(super) async fn run(keeper: &Keeper) {
     }
 }
 
+/// Answers those who still wait.
+fn tell(batch: Vec<Asked>, spans: Result<Vec<Duration>, ReadError>, revision: i64) {
+    match spans {
+        Ok(spans) => {
+            for (asked, span) in batch.into_iter().zip(spans) {
+                let _ = asked.answer.send(Ok(Kept { span, revision }));
+            }
+        }
+        Err(error) => {
+            for asked in batch {
+                let _ = asked.answer.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
 impl Keeper {
     /// Extends a life from the moment of the call, never shortening it. Works on every member.
     pub async fn renew(&self, wish: Wish) -> Result<Kept, ReadError> {
@@ -114,19 +130,8 @@ impl Keeper {
         // Taken before the renewal: it was alive at no earlier revision than this.
         let revision = self.shared.host.revision();
         let wishes: Vec<Wish> = batch.iter().map(|asked| asked.wish).collect();
-        // A client that no longer waits for its answer is no concern.
-        match self.renew_all(&wishes).await {
-            Ok(spans) => {
-                for (asked, span) in batch.into_iter().zip(spans) {
-                    let _ = asked.answer.send(Ok(Kept { span, revision }));
-                }
-            }
-            Err(error) => {
-                for asked in batch {
-                    let _ = asked.answer.send(Err(error.clone()));
-                }
-            }
-        }
+        let spans = self.renew_all(&wishes).await;
+        self.shared.host.hand_over(Box::new(move || tell(batch, spans, revision)));
     }
 
     /// The leader's side: for how long each lives on, zero for one that is gone.

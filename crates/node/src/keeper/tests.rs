@@ -80,6 +80,10 @@ impl KeeperHost for Host {
         self.0.confirms.lock().ok_or(ReadError::LeaderChanged)
     }
 
+    fn hand_over(&self, job: Box<dyn FnOnce() + Send>) {
+        job();
+    }
+
     async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {
         self.0.proposed.lock().push(ending.clone());
         let Ending { ids, term, .. } = ending;

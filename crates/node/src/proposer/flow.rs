@@ -31,6 +31,7 @@ impl Proposer {
             loop {
                 let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
                 let (now, leader) = self.0.something_to_send().await;
+                self.0.look_at_lag();
                 if leader == self.0.context.leadership.me() {
                     self.propose_pack(now.term, permit).await;
                 } else {
@@ -41,6 +42,7 @@ impl Proposer {
         let sweep = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
+                self.0.look_at_lag();
                 self.0.state.lock().expire(Instant::now(), SWEEP);
             }
         };

@@ -38,6 +38,7 @@ use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
 use state::ProposerState;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
@@ -115,12 +116,15 @@ struct Inner {
     context: NodeContext,
     state: Mutex<ProposerState>,
     wake: Notify,
+    /// Apply was too far behind when the proposer's task looked last: callers do not ask consensus, whose
+    /// figures stand under a lock of its own.
+    lagging: AtomicBool,
 }
 
 impl Proposer {
     pub fn new(origin: u64, limits: Limits, context: NodeContext) -> Proposer {
         let state = Mutex::new(ProposerState::new(origin, limits.pack_bytes, limits.timeout));
-        Proposer(Arc::new(Inner { limits, context, state, wake: Notify::new() }))
+        Proposer(Arc::new(Inner { limits, context, state, wake: Notify::new(), lagging: AtomicBool::new(false) }))
     }
 
     /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
@@ -137,7 +141,7 @@ impl Proposer {
         if weight > inner.limits.command_bytes {
             return Err(ProposeError::TooLarge);
         }
-        if inner.apply_lags() {
+        if inner.lagging.load(Ordering::Relaxed) {
             return Err(ProposeError::TooManyRequests);
         }
         let mut state = inner.state.lock();
@@ -191,9 +195,10 @@ impl ApplyObserver for Proposer {
 }
 
 impl Inner {
-    fn apply_lags(&self) -> bool {
+    fn look_at_lag(&self) {
         let applied = self.context.state.applied_index();
-        self.context.leadership.committed_index().saturating_sub(applied) > self.limits.apply_lag
+        let lag = self.context.leadership.committed_index().saturating_sub(applied);
+        self.lagging.store(lag > self.limits.apply_lag, Ordering::Relaxed);
     }
 }
 

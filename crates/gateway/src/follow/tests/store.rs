@@ -12,13 +12,16 @@ use std::thread::ThreadId;
 pub(crate) struct Store {
     pub(crate) machine: Machine,
     pub(crate) view: Rows,
+    /// Read without the store's lock, like the atomics of the node's state.
+    bounds: Arc<Mutex<Bounds>>,
     index: u64,
 }
 
 impl Store {
     pub(crate) fn new() -> Store {
         let view = Rows::default();
-        Store { machine: Machine::load(&view).unwrap(), view, index: 0 }
+        let bounds = Arc::new(Mutex::new(read::meta(&view).unwrap().bounds()));
+        Store { machine: Machine::load(&view).unwrap(), view, bounds, index: 0 }
     }
 
     /// Applies one batch.
@@ -31,6 +34,7 @@ impl Store {
         }
         let changes = batch.finish();
         Arc::make_mut(&mut self.view.rows).write(&changes.writes);
+        *self.bounds.lock() = read::meta(&self.view).unwrap().bounds();
         (outcomes, changes)
     }
 
@@ -47,17 +51,23 @@ impl Store {
 pub(crate) struct Source {
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) inline: Inline,
+    bounds: Arc<Mutex<Bounds>>,
 }
 
 impl Source {
     pub(crate) fn new() -> Source {
-        Source { store: Arc::new(Mutex::new(Store::new())), inline: Inline::new() }
+        Source::of(Arc::new(Mutex::new(Store::new())), Inline::new())
+    }
+
+    pub(crate) fn of(store: Arc<Mutex<Store>>, inline: Inline) -> Source {
+        let bounds = store.lock().bounds.clone();
+        Source { store, inline, bounds }
     }
 }
 
 impl StateSource for Source {
     fn bounds(&self) -> Bounds {
-        read::meta(&self.store.lock().view).unwrap().bounds()
+        *self.bounds.lock()
     }
 
     fn open(&self) -> Result<Box<dyn StateAt>, Fault> {

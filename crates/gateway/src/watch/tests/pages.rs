@@ -16,7 +16,7 @@ fn late(slot: usize, key: &str, next: i64, previous: bool) -> Late {
 
 fn read(world: &World, late: Vec<Late>, room: usize) -> Page {
     let to = world.store.lock().machine.revision();
-    let source = Source { store: world.store.clone(), inline: world.inline.clone() };
+    let source = Source::of(world.store.clone(), world.inline.clone());
     Replay { late, to, response_bytes: 10_000, room }.read(&source, PAGE).unwrap().unwrap()
 }
 

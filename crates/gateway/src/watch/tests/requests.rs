@@ -156,3 +156,49 @@ async fn a_stream_ends_by_the_status_of_its_end_after_what_was_queued() {
     assert!(matches!(client.poll().await, Some(Err(None))));
     assert_eq!(world.hub.stats().streams, 0);
 }
+
+/// Apply hands batches over to the clients' runtime, so the state may be ahead of the watches.
+#[tokio::test(start_paused = true)]
+async fn a_watch_from_now_begins_after_the_state_that_its_client_may_have_read() {
+    let world = World::new();
+    let unseen = world.apply_unseen(&[put("a", "1")]);
+    let mut client = world.client();
+    client.create(watch("a"));
+    let created = client.next().await;
+    assert_eq!((created.created, created.header.unwrap().revision), (true, unseen.revision));
+    client.ask_progress();
+    client.quiet().await;
+    world.hub.observe(&unseen);
+    client.quiet().await;
+    client.ask_progress();
+    assert_eq!(client.next().await.header.unwrap().revision, unseen.revision);
+    world.apply(&[put("a", "2")]);
+    assert_eq!(events(&client.next().await), ["a@3"]);
+    client.cancel(0);
+    assert!(client.next().await.canceled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_waits_for_the_state_it_saw_can_be_cancelled() {
+    let world = World::new();
+    let unseen = world.apply_unseen(&[put("a", "1")]);
+    let mut client = world.client();
+    client.created(watch("a")).await;
+    client.cancel(0);
+    assert!(client.next().await.canceled);
+    world.hub.observe(&unseen);
+    world.apply(&[put("a", "2")]);
+    client.quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_a_reset_covered_is_not_delivered_twice() {
+    let world = World::new();
+    let mut client = world.client();
+    client.created(watch("a")).await;
+    let unseen = world.apply_unseen(&[put("a", "1")]);
+    world.hub.reset();
+    world.hub.observe(&unseen);
+    assert_eq!(events(&client.next().await), ["a@2"]);
+    client.quiet().await;
+}
