@@ -19,6 +19,7 @@ pub mod fatal;
 pub mod keeper;
 pub mod leadership;
 mod log_retention;
+pub mod membership;
 pub mod node;
 pub mod peer;
 pub mod proposer;

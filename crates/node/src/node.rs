@@ -8,6 +8,7 @@ use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
 use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
+use crate::membership::{MembershipChanges, Policy};
 use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
@@ -22,6 +23,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How changes of the membership are judged.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        strict: config.strict_reconfig_check,
+        max_learners: config.max_learners,
+        timeout: config.request_timeout(),
+        patience: Duration::from_millis(2 * config.election_timeout_max_ms()).max(Duration::from_secs(1)),
+    }
+}
+
 pub struct Node {
     pub identity: Identity,
     pub config: Arc<Config>,
@@ -32,6 +43,7 @@ pub struct Node {
     pub timers: Deadlines<Timers>,
     pub leadership: Leadership,
     pub peers: Peers,
+    pub membership: MembershipChanges,
     pub log_syncs: Arc<SyncTimes>,
     pub log_size: LogSize,
     pub defragment: Defragment,
@@ -51,6 +63,7 @@ impl Node {
         let timeout = config.request_timeout();
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
         let reader = Reader::new(context.clone(), timeout);
+        let membership = MembershipChanges::new(context.clone(), policy(&config));
         let NodeContext { raft, leadership, peers, state, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
@@ -70,6 +83,7 @@ impl Node {
             identity,
             proposer,
             reader,
+            membership,
             leases,
             timers,
             config: Arc::new(config),
@@ -110,6 +124,7 @@ impl Node {
             state: self.state.clone(),
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
             rollback,
+            membership: self.membership.clone(),
         })
     }
 

@@ -116,11 +116,15 @@ impl Server {
     pub async fn start(config: Config) -> anyhow::Result<Server> {
         let listeners = Listeners::bind(&config)?;
         let addresses = listeners.addresses()?;
-        let plan = Plan::new(&config)?;
         let security = Security::open(&config)?;
+        let plan = match Plan::must_ask(&config)? {
+            // No ids are known yet.
+            true => Plan::ask(&config, &GrpcTransport { cluster: 0, me: 0, tls: security.peers.clone() }).await?,
+            false => Plan::new(&config)?,
+        };
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
         let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
-        let mut running = RunningNode::assemble(config, plan, &transport)?;
+        let mut running = RunningNode::assemble(config, plan, transport)?;
         let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
         running.follow(gateway.followers());
         let pools = &gateway.connections;
