@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     client::{connect, get, put, put_request},
     cluster::{Address, Cluster, arguments, initial_cluster},
-    conclavectl::Conclavectl,
+    conclavectl::Ctl,
     etcdctl::Etcdctl,
     load::Load,
     process::Process,
@@ -34,6 +34,7 @@ impl World {
 
     fn node_at(&mut self, address: Address) -> Result<usize> {
         let mut known: Vec<Address> = (0..self.first.size()).map(|i| self.first.address(i).clone()).collect();
+        known.retain(|other| other.peer != address.peer);
         known.push(address.clone());
         let data = self.first.dir().join(format!("{}-{}", address.name, self.more.len()));
         let mut args = arguments(&address, &data, &initial_cluster(&known), "joined", &[]);
@@ -130,7 +131,7 @@ async fn three_grow_to_five_and_shrink_to_three() -> Result<()> {
     let mut world = World::start(3).await?;
     let endpoints = world.first.endpoints();
     let etcdctl = Etcdctl::new(&endpoints);
-    let holder = Conclavectl::new(&endpoints);
+    let holder = Ctl::new(&endpoints);
     let mut lock = holder.start(&["lock", "held", "--", "sh", "-c", "echo holds; sleep 600"])?;
     ensure!(lock.line().await?.contains("holds"), "the lock was not taken");
     let queue = etcdctl.json(&["get", "held/", "--prefix", "--keys-only"]).await?["kvs"].clone();
@@ -195,7 +196,7 @@ async fn a_member_with_a_wiped_disk_is_replaced_by_one_command() -> Result<()> {
     ensure!(world.first.node(2).life()?.contains("has been started before"), "a wiped member came back");
     let lost = id_of(&Etcdctl::new(&endpoints[..2]), &world.first.address(2).peer_url()).await?;
 
-    let ctl = Conclavectl::new(&endpoints[..2]);
+    let ctl = Ctl::new(&endpoints[..2]);
     let url = world.first.address(2).peer_url();
     let args = ["member", "replace", &lost, "--peer-urls", &url, "--name", "n3"];
     let mut replace = ctl.start(&args)?;
@@ -206,7 +207,7 @@ async fn a_member_with_a_wiped_disk_is_replaced_by_one_command() -> Result<()> {
     };
     eventually("the new member is added", SOON, listed).await?;
     // Interrupted and run again, it goes on.
-    replace.signal(nix::sys::signal::Signal::SIGKILL)?;
+    replace.signal(rustix::process::Signal::KILL)?;
     replace.ended(SOON).await?;
     let mut replace = ctl.start(&args)?;
     let address = world.first.address(2).clone();
