@@ -257,6 +257,35 @@ async fn a_member_that_was_removed_while_it_was_down_stops_at_its_start() -> Res
 }
 
 #[tokio::test]
+async fn a_member_that_was_away_is_led_by_members_that_it_does_not_know() -> Result<()> {
+    let mut world = World::start(3).await?;
+    let endpoints = world.first.endpoints();
+    let writer = Writer::start(&endpoints[..2])?;
+    world.first.node(2).pause()?;
+    let etcdctl = Etcdctl::new(&endpoints[..2]);
+    let four = world.grow(&etcdctl, "n4").await?;
+    let five = world.grow(&etcdctl, "n5").await?;
+    let (acknowledged, _) = writer.stop().await?;
+    let through = Etcdctl::new(&[world.more[four].0.endpoint()]);
+    for gone in 0..2 {
+        let id = id_of(&through, &world.first.address(gone).peer_url()).await?;
+        eventually("the member is removed", LONG, async || through.ok(&["member", "remove", &id]).await).await?;
+        world.first.node(gone).exit(LONG).await?;
+    }
+    // Two of three vote while the third one sleeps; it knows neither of them.
+    put(&world.client(five)?, "meanwhile", "1").await?;
+    world.first.node(2).resume()?;
+    let client = world.first.client(2)?.with_timeout(Duration::from_secs(2));
+    let read = async || get(&client, "meanwhile").await?.context("nothing");
+    eventually("a linearizable read at the member that was away", LONG, read).await?;
+    all_written(&client, &acknowledged).await?;
+    // It counts: one of the new ones may go.
+    world.more[four].1.kill()?;
+    eventually("a write without n4", LONG, async || Ok(put(&client, "k", "v").await?)).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn learners_answer_what_etcd_s_learners_answer() -> Result<()> {
     let mut world = World::start(1).await?;
     let etcdctl = Etcdctl::new(&world.first.endpoints());

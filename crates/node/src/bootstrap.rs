@@ -59,15 +59,16 @@ pub enum BootstrapError {
     #[error(
         "member {name} ({member:x}) has been started before, with another data directory: its peer {peer} remembers. What it \
          promised to the other members is lost with that directory, so it must not take part under the same identity. Bring \
-         back the directory as it was last, never an older copy; if it is lost, replace the member \
-         (conclavectl member replace)"
+         back the directory as it was last, never an older copy; if it is lost, leave this member out, \
+         or replace it (conclavectl member replace): the others serve without it"
     )]
     StartedBefore { name: String, member: u64, peer: String },
     #[error(
         "member {name} ({member:x}) lacks what it has acknowledged: its peer {peer} knows that it followed the leader of term {} up to entry \
          {}, but in this data directory the last vote is of term {} and the log ends with entry {}. The directory is an older \
          copy, or its disk has lost what was synced, so it must not take part. Bring back the directory as it was last, never an \
-         older copy; if it is lost, replace the member (conclavectl member replace)",
+         older copy; if it is lost, leave this member out, or replace it (conclavectl member replace): the \
+         others serve without it",
         known.term, known.index, stands.term, stands.index
     )]
     RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogPosition },

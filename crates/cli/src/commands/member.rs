@@ -34,8 +34,8 @@ Examples:
     },
     /// Adds a member; prints the settings to start it with
     #[command(after_long_help = "\
-A learner is a member without a vote: it counts for no majority until it is promoted, so a mistake in its settings harms nobody. To
-replace a member, see `conclavectl member replace`.
+A learner is a member without a vote: it counts for no majority until it is promoted,
+so a mistake in its settings harms nobody. To replace a member: conclavectl member replace.
 
 Example:
   conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner")]

@@ -21,10 +21,12 @@ const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-The command adds the new member as a learner, prints the settings to start it with, waits until it runs and has caught up, promotes it,
-and removes the lost member. It may be interrupted at any point and run again, with the lost member's id: it goes on where it was.
+The new member is added as a learner; the settings to start it with are printed. Once it runs
+and has caught up, it is promoted, and the lost member is removed. The command may be interrupted
+at any point and run again with the lost member's id: it goes on where it was.
 
-If the machine is the same and its disk was lost, give the URLs that the lost member had; it is then removed first.
+If the machine is the same and only its disk was lost, give the URLs that the lost member had;
+it is then removed first.
 
 Example:
   conclavectl member replace n3 --peer-urls http://10.0.0.4:2380 --name n4")]
