@@ -169,7 +169,11 @@ async fn three_grow_to_five_and_shrink_to_three() -> Result<()> {
     put(&clients[2], "last", "1").await?;
     let revision = clients[2].maintenance().status(StatusRequest {}).await?.header.context("a header")?.revision;
     let hashes = async || {
-        let all = [hash(&clients[0], revision).await?, hash(&clients[1], revision).await?, hash(&clients[2], revision).await?];
+        let all = [
+            hash(&clients[0], revision).await?,
+            hash(&clients[1], revision).await?,
+            hash(&clients[2], revision).await?,
+        ];
         ensure!(all.iter().all(|hash| *hash == all[0]), "{all:?}");
         Ok(())
     };
@@ -379,7 +383,9 @@ async fn a_directory_is_started_as_what_it_is_or_not_at_all() -> Result<()> {
     process.spawn()?;
     process.ready(LONG).await?;
     // Another name, another token: another directory.
-    for (flag, other, text) in [("--name", "n9", "that of member"), ("--initial-cluster-token", "other", "with the token")] {
+    for (flag, other, text) in
+        [("--name", "n9", "that of member"), ("--initial-cluster-token", "other", "with the token")]
+    {
         process.kill()?;
         let mut wrong = args.clone();
         let at = wrong.iter().position(|arg| arg == flag).context("it is there")?;

@@ -77,12 +77,9 @@ pub mod text {
     // Changes of the membership.
     pub const PEER_URLS_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: Peer URLs already exists");
     pub const MEMBER_URLS_INVALID: Text = Text::new(InvalidArgument, "etcdserver: given member URLs are invalid");
-    pub const MEMBER_NOT_LEARNER: Text =
-        Text::new(FailedPrecondition, "etcdserver: can only promote a learner member");
-    pub const LEARNER_NOT_READY: Text = Text::new(
-        FailedPrecondition,
-        "etcdserver: can only promote a learner member which is in sync with leader",
-    );
+    pub const MEMBER_NOT_LEARNER: Text = Text::new(FailedPrecondition, "etcdserver: can only promote a learner member");
+    pub const LEARNER_NOT_READY: Text =
+        Text::new(FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader");
     pub const TOO_MANY_LEARNERS: Text =
         Text::new(FailedPrecondition, "etcdserver: too many learner members in cluster");
     pub const NOT_ENOUGH_STARTED: Text =
@@ -527,9 +524,7 @@ mod tests {
             (text::ELECTION_NOT_LEADER.into(), FailedPrecondition, "election: not leader"),
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
-        for said in
-            [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS]
-        {
+        for said in [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS] {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));
         }

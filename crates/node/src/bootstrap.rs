@@ -142,7 +142,9 @@ impl Plan {
             // From before there was this record. Without a log, the configuration must be the right one.
             None => {
                 let configured = Plan::configured(config).ok();
-                let same = |plan: &Plan| plan.identity == Identity { incarnation: plan.identity.incarnation, ..stored.clone() };
+                let same = |plan: &Plan| {
+                    plan.identity == Identity { incarnation: plan.identity.incarnation, ..stored.clone() }
+                };
                 let members = configured.filter(same).map(|plan| plan.members).unwrap_or_default();
                 Ok(Plan { identity: stored, members, joins: false, token })
             }
@@ -197,8 +199,12 @@ impl Plan {
             }
             if let Some(Expected { cluster, member, nodes }) = found {
                 let name = config.name.clone();
-                let identity =
-                    Identity { cluster_id: cluster, member_id: member, name, incarnation: rand::random::<u64>().max(1) };
+                let identity = Identity {
+                    cluster_id: cluster,
+                    member_id: member,
+                    name,
+                    incarnation: rand::random::<u64>().max(1),
+                };
                 let token = config.initial_cluster_token.clone();
                 return Ok(Plan { identity, members: nodes, joins: true, token });
             }

@@ -415,12 +415,8 @@ impl Situation {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy {
-        strict: true,
-        max_learners: 1,
-        timeout: Duration::from_secs(5),
-        patience: Duration::from_secs(1),
-    };
+    const POLICY: Policy =
+        Policy { strict: true, max_learners: 1, timeout: Duration::from_secs(5), patience: Duration::from_secs(1) };
 
     fn url(id: u64) -> Vec<String> {
         vec![format!("http://m{id}:2380")]

@@ -12,8 +12,8 @@ mod common;
 use bytes::Bytes;
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire,
-    Join, KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy,
+    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, Join,
+    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy,
     Target, Txn,
 };
 use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};

@@ -54,7 +54,9 @@ impl ReplaceArgs {
         loop {
             let members = member::list(context, true).await?.members;
             let old = members.iter().find(|member| member.id == lost);
-            let new = members.iter().find(|member| member.id != lost && addresses(&member.peer_ur_ls) == addresses(&self.peer_urls));
+            let new = members
+                .iter()
+                .find(|member| member.id != lost && addresses(&member.peer_ur_ls) == addresses(&self.peer_urls));
             name = name.or_else(|| old.map(|old| old.name.clone()).filter(|name| !name.is_empty()));
             match (old, new) {
                 (Some(old), None) if !addresses(&old.peer_ur_ls).is_disjoint(&addresses(&self.peer_urls)) => {

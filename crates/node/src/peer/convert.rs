@@ -104,14 +104,12 @@ const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
 pub(super) fn change_reply(done: Result<Changed, ChangeError>) -> pb::ChangeReply {
     use pb::change_reply::Outcome;
     match done {
-        Ok(Changed { id, index, membership: members }) => pb::ChangeReply {
-            outcome: Outcome::Done.into(),
-            id,
-            index,
-            membership: Some(membership(&members)),
-        },
+        Ok(Changed { id, index, membership: members }) => {
+            pb::ChangeReply { outcome: Outcome::Done.into(), id, index, membership: Some(membership(&members)) }
+        }
         Err(error) => {
-            let outcome = OUTCOMES.iter().find(|(_, known)| *known == error).map_or(Outcome::NotLeader, |(told, _)| *told);
+            let outcome =
+                OUTCOMES.iter().find(|(_, known)| *known == error).map_or(Outcome::NotLeader, |(told, _)| *told);
             pb::ChangeReply { outcome: outcome.into(), ..Default::default() }
         }
     }

@@ -238,11 +238,11 @@ mod tests {
     use super::*;
     use crate::peer::validate::{Known, Rules};
     use crate::sink::Nobody;
-    use std::collections::BTreeMap;
     use conclave_storage::types::{Entry, MemberNode, Membership, Payload, log_id, vote};
     use conclave_storage::{Identity, Opened, Options};
     use openraft::RaftSnapshotBuilder;
     use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     fn open(dir: &Path) -> Opened {

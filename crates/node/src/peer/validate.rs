@@ -114,7 +114,10 @@ impl Rules {
     /// A vote by which the sender leads or wants to lead must be its own.
     fn own_vote(&self, from: u64, vote: Option<&pb::BallotVote>, leads: bool, known: Known) -> Result<u64, Refusal> {
         let vote = vote.ok_or(Refusal("no vote"))?;
-        require(vote.node == from && from != self.me && !self.was_removed(from), "a vote that is not the sender's own")?;
+        require(
+            vote.node == from && from != self.me && !self.was_removed(from),
+            "a vote that is not the sender's own",
+        )?;
         require(
             vote.committed == leads,
             if leads { "a leader without an election" } else { "a candidate that leads" },
