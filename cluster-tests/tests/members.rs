@@ -384,7 +384,7 @@ async fn a_directory_is_started_as_what_it_is_or_not_at_all() -> Result<()> {
     process.ready(LONG).await?;
     // Another name, another token: another directory.
     for (flag, other, text) in
-        [("--name", "n9", "that of member"), ("--initial-cluster-token", "other", "with the token")]
+        [("--name", "n9", "belongs to member"), ("--initial-cluster-token", "other", "with the token")]
     {
         process.kill()?;
         let mut wrong = args.clone();

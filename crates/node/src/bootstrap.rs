@@ -73,7 +73,7 @@ pub enum BootstrapError {
     )]
     RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogPosition },
     #[error(
-        "the data directory {path} is {what} {stored:?}, but this configuration says {given:?}: start it with its own configuration, or \
+        "the data directory {path} belongs to {what} {stored:?}, but this configuration says {given:?}: start it with its own configuration, or \
          use another data directory"
     )]
     OtherStart { path: String, what: &'static str, stored: String, given: String },
@@ -131,12 +131,12 @@ impl Plan {
             given: given.to_owned(),
         };
         if stored.name != config.name {
-            return Err(differs("that of member", &stored.name, &config.name));
+            return Err(differs("member", &stored.name, &config.name));
         }
         let token = config.initial_cluster_token.clone();
         match first_start::read(&config.data_dir)? {
             Some(first) if first.token != token => {
-                Err(differs("of the cluster with the token", &first.token, &config.initial_cluster_token))
+                Err(differs("a cluster with the token", &first.token, &config.initial_cluster_token))
             }
             Some(first) => Ok(Plan { identity: stored, members: first.members, joins: first.joins, token }),
             // From before there was this record. Without a log, the configuration must be the right one.
