@@ -14,9 +14,6 @@ const COMMANDS: [(&str, &str); 7] = [
     ("downgrade", "there is no earlier release"),
 ];
 
-/// Below `member`.
-const OF_MEMBER: [&str; 4] = ["add", "remove", "update", "promote"];
-
 /// Below `snapshot`.
 const OF_SNAPSHOT: [(&str, &str); 2] = [
     (
@@ -33,15 +30,11 @@ pub(crate) fn explain(error: &Error) -> Option<Failure> {
     }
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let of_member = usage.contains("conclavectl member");
-    if of_member && OF_MEMBER.contains(&name.as_str()) {
-        return Some(not_yet(&format!("member {name}"), "the members of a cluster are those of --initial-cluster"));
-    }
     let of_snapshot = OF_SNAPSHOT.iter().find(|(known, _)| known == name);
     if let Some((_, instead)) = of_snapshot.filter(|_| usage.contains("conclavectl snapshot")) {
         return Some(not_yet(&format!("snapshot {name}"), instead));
     }
-    let (_, instead) = COMMANDS.iter().find(|(known, _)| known == name).filter(|_| !of_member)?;
+    let (_, instead) = COMMANDS.iter().find(|(known, _)| known == name)?;
     Some(not_yet(name, instead))
 }
 
@@ -61,7 +54,7 @@ mod tests {
                 &crate::program::parser(crate::cli::command()).try_get_matches_from(args).expect_err("there is none"),
             )
         };
-        for args in [&["snapshot", "restore", "x"][..], &["user", "add", "a"], &["member", "add", "n4"], &["defrag"]] {
+        for args in [&["snapshot", "restore", "x"][..], &["user", "add", "a"], &["defrag"]] {
             let failure = of(args).unwrap_or_else(|| panic!("{args:?}"));
             assert!(failure.message().contains("is not implemented yet"), "{failure}");
         }

@@ -17,6 +17,9 @@ use conclave_node::sink::ApplyObserver;
 use conclave_tls::Tls;
 use std::sync::Arc;
 
+/// Connections are set aside for as many peers, because the cluster may grow.
+const PEERS: usize = 6;
+
 pub struct Gateway {
     pub node: Arc<Node>,
     /// The queues of etcd's Lock and Election.
@@ -72,7 +75,7 @@ impl Gateway {
             metrics: Arc::new(Metrics::new()),
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(snapshot::AT_A_TIME),
-            connections: Connections::new(node.peers.ids().count()),
+            connections: Connections::new(node.peers.ids().len().max(PEERS)),
             tls,
             node,
         }

@@ -12,6 +12,7 @@
 use crate::convert::conclave::BadField;
 use crate::follow::Ended;
 use crate::pending::CallError;
+use conclave_node::membership::ChangeError;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::{ReadError, ReadFailure};
 use conclave_state::{Fault, Rejection};
@@ -46,7 +47,7 @@ pub mod text {
     use super::Text;
     use tonic::Code::{
         Aborted, DataLoss, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, OutOfRange,
-        ResourceExhausted, Unavailable, Unimplemented,
+        ResourceExhausted, Unavailable, Unimplemented, Unknown,
     };
 
     pub const EMPTY_KEY: Text = Text::new(InvalidArgument, "etcdserver: key is not provided");
@@ -72,6 +73,24 @@ pub mod text {
     pub const LEASE_NOT_FOUND: Text = Text::new(NotFound, "etcdserver: requested lease not found");
     pub const LEASE_EXISTS: Text = Text::new(FailedPrecondition, "etcdserver: lease already exists");
     pub const MEMBER_NOT_FOUND: Text = Text::new(NotFound, "etcdserver: member not found");
+
+    // Changes of the membership.
+    pub const PEER_URLS_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: Peer URLs already exists");
+    pub const MEMBER_URLS_INVALID: Text = Text::new(InvalidArgument, "etcdserver: given member URLs are invalid");
+    pub const MEMBER_NOT_LEARNER: Text = Text::new(FailedPrecondition, "etcdserver: can only promote a learner member");
+    pub const LEARNER_NOT_READY: Text =
+        Text::new(FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader");
+    pub const TOO_MANY_LEARNERS: Text =
+        Text::new(FailedPrecondition, "etcdserver: too many learner members in cluster");
+    pub const NOT_ENOUGH_STARTED: Text =
+        Text::new(Unknown, "etcdserver: re-configuration failed due to not enough started members");
+    pub const ADDITION_AT_RISK: Text = Text::new(
+        FailedPrecondition,
+        "etcdserver: re-configuration failed due to not enough started members: no write would succeed before the new member has \
+         started; add it as a learner (--learner), start it, and promote it",
+    );
+    pub const UNHEALTHY: Text = Text::new(Unavailable, "etcdserver: unhealthy cluster");
+    pub const NOT_FOR_LEARNERS: Text = Text::new(Unavailable, "etcdserver: rpc not supported for learner");
 
     pub const NOT_LEADER: Text = Text::new(FailedPrecondition, "etcdserver: not leader");
     pub const BAD_LEADER_TRANSFEREE: Text = Text::new(FailedPrecondition, "etcdserver: bad leader transferee");
@@ -111,10 +130,6 @@ pub mod text {
     pub const STREAM_IS_PLAIN: Text = Text::new(
         Unimplemented,
         "conclave: RangeStream answers in ascending key order without revision filters only; use Range for sorting and filters",
-    );
-    pub const NO_MEMBERSHIP_CHANGE: Text = Text::new(
-        Unimplemented,
-        "conclave: the members of a running cluster cannot be changed yet; they are those of --initial-cluster",
     );
     pub const NO_DOWNGRADE: Text =
         Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
@@ -247,6 +262,26 @@ impl From<CallError> for Status {
             CallError::Cancelled => Status::cancelled("conclave: the call was cancelled"),
         }
     }
+}
+
+/// A change of the membership was not made, or nobody knows.
+#[cold]
+#[must_use]
+pub fn not_changed(error: ChangeError) -> Status {
+    match error {
+        ChangeError::NotLeader | ChangeError::NoLeader => text::NO_LEADER,
+        ChangeError::TimedOut => text::TIMED_OUT,
+        ChangeError::InvalidUrls => text::MEMBER_URLS_INVALID,
+        ChangeError::UrlsExist => text::PEER_URLS_EXIST,
+        ChangeError::NotFound => text::MEMBER_NOT_FOUND,
+        ChangeError::NotLearner => text::MEMBER_NOT_LEARNER,
+        ChangeError::NotInSync => text::LEARNER_NOT_READY,
+        ChangeError::TooManyLearners => text::TOO_MANY_LEARNERS,
+        ChangeError::NotEnoughStarted => text::NOT_ENOUGH_STARTED,
+        ChangeError::AtRisk => text::ADDITION_AT_RISK,
+        ChangeError::Unhealthy => text::UNHEALTHY,
+    }
+    .into()
 }
 
 /// A command was not decided, as far as this member knows.
@@ -489,9 +524,7 @@ mod tests {
             (text::ELECTION_NOT_LEADER.into(), FailedPrecondition, "election: not leader"),
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
-        for said in
-            [text::STREAM_IS_PLAIN, text::NO_MEMBERSHIP_CHANGE, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS]
-        {
+        for said in [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS] {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));
         }

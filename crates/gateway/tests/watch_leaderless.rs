@@ -31,7 +31,7 @@ fn assemble(network: &MemoryNetwork, dir: &std::path::Path, n: usize) -> Member 
     config.initial_cluster = (0..3).map(|i| InitialMember { name: name(i), peer_urls: vec![url(i)] }).collect();
     let plan = Plan::new(&config).unwrap();
     let id = plan.identity.member_id;
-    let mut running = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
+    let mut running = RunningNode::assemble(config, plan, network.transport(id)).unwrap();
     network.listen(id, running.handler.clone());
     let gateway = Arc::new(Gateway::new(running.node.clone()));
     running.follow(gateway.followers());

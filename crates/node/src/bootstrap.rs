@@ -11,17 +11,35 @@
 //!    groups of members overlap, so a second incarnation would be refused.
 //! 3. A peer that has another incarnation on record says so, and the member refuses to run.
 //!
+//! 4. A member that is added to a running cluster has an id that the cluster gave it. It learns the
+//!    id from its peers by its own URLs, stores it, and takes no part until the cluster has admitted
+//!    its incarnation: a command in the log, so every later member knows of it, and a second
+//!    incarnation is refused for ever. It never writes a first membership.
+//! 5. All of the configuration of a first start is for an empty directory. Later, identity and
+//!    applied membership count; only name and token are compared, so that a directory is not started
+//!    in another one's place.
+//!
 //! Later starts also ask the peers whether the directory still holds everything that this member
 //! has acknowledged: [`crate::rollback`].
 
-use crate::config::{Config, HttpUrl};
-use crate::peer::{PeerError, Peers};
+use crate::config::{Config, HttpUrl, InitialClusterState};
+use crate::peer::transport::Transport;
+use crate::peer::{Expected, PeerError, Peers, Registered, expected};
+use conclave_state::{Admission, read};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity};
+use conclave_storage::{Acknowledged, FirstStart, Identity, LogPosition, StateHandle, first_start, read_identity};
+use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
+
+/// Interval between two rounds of questions.
+const AGAIN: Duration = Duration::from_millis(100);
+const WORD_AFTER: Duration = Duration::from_secs(2);
+const WORD_EVERY: Duration = Duration::from_secs(5);
+/// A member that no peer has heard of is given up after this: what it was added by may be on its way.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 pub enum BootstrapError {
@@ -34,25 +52,49 @@ pub enum BootstrapError {
     #[error("--initial-cluster names {what} twice: every member needs a name and peer URLs of its own")]
     Twice { what: String },
     #[error(
-        "the data directory {path} belongs to member {stored} of cluster {stored_cluster:x}, but this configuration is for member \
-         {given} of cluster {given_cluster:x}: start with that member's own configuration (name, initial cluster, token), or use \
-         another data directory"
+        "the data directory {path} has an identity and no log, and --initial-cluster is not what it was first started with: start it with \
+         that configuration, or use an empty data directory"
     )]
-    OtherIdentity { path: String, stored: String, stored_cluster: u64, given: String, given_cluster: u64 },
+    OtherIdentity { path: String },
     #[error(
         "member {name} ({member:x}) has been started before, with another data directory: its peer {peer} remembers. What it \
          promised to the other members is lost with that directory, so it must not take part under the same identity. Bring \
-         back the directory as it was last, never an older copy; if it is lost, leave this member out: the others serve without it"
+         back the directory as it was last, never an older copy; if it is lost, leave this member out, \
+         or replace it (conclavectl member replace): the others serve without it"
     )]
     StartedBefore { name: String, member: u64, peer: String },
     #[error(
         "member {name} ({member:x}) lacks what it has acknowledged: its peer {peer} knows that it followed the leader of term {} up to entry \
          {}, but in this data directory the last vote is of term {} and the log ends with entry {}. The directory is an older \
          copy, or its disk has lost what was synced, so it must not take part. Bring back the directory as it was last, never an \
-         older copy; if it is lost, leave this member out: the others serve without it",
+         older copy; if it is lost, leave this member out, or replace it (conclavectl member replace): the \
+         others serve without it",
         known.term, known.index, stands.term, stands.index
     )]
     RolledBack { name: String, member: u64, peer: String, known: Acknowledged, stands: LogPosition },
+    #[error(
+        "the data directory {path} belongs to {what} {stored:?}, but this configuration says {given:?}: start it with its own configuration, or \
+         use another data directory"
+    )]
+    OtherStart { path: String, what: &'static str, stored: String, given: String },
+    #[error(
+        "member {name} ({member:x}) was removed from the cluster. It never takes part again. To have this machine in the cluster, add \
+         a member (conclavectl member add) and start it with an empty data directory"
+    )]
+    Removed { name: String, member: u64 },
+    #[error(
+        "no member of the running cluster has the peer URLs {urls}: add this member first (conclavectl member add), and use the \
+         settings that it prints"
+    )]
+    NotAdded { urls: String },
+    #[error(
+        "the peers in --initial-cluster are of different clusters ({one:x} and {other:x}): name the members of one cluster"
+    )]
+    TwoClusters { one: u64, other: u64 },
+    #[error(
+        "--initial-cluster-state=existing needs the members of the running cluster in --initial-cluster, and there is only this one"
+    )]
+    NoPeers,
     #[error("{peer} refuses this member: {reason}")]
     Refused { peer: String, reason: String },
     #[error(transparent)]
@@ -60,49 +102,129 @@ pub enum BootstrapError {
 }
 
 impl BootstrapError {
-    pub(crate) fn is_rollback(&self) -> bool {
-        matches!(self, BootstrapError::RolledBack { .. })
+    /// Whether the member must not run, whatever other peers say.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, BootstrapError::RolledBack { .. } | BootstrapError::Removed { .. })
     }
 }
 
-/// The members of the cluster, and which of them this node is.
+/// Which member this node is, and what it knows of its cluster before it has a log.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub identity: Identity,
+    /// The members at the first start; empty in a directory that does not tell.
     pub members: BTreeMap<u64, MemberNode>,
+    /// The member was added to a running cluster.
+    pub joins: bool,
+    token: String,
 }
 
 impl Plan {
-    /// Reads the configuration and the identity in the data directory. Writes nothing.
+    /// Reads the configuration and the data directory. Writes nothing. A new member of a running
+    /// cluster must [ask its peers](Plan::ask) instead.
     pub fn new(config: &Config) -> Result<Plan, BootstrapError> {
+        let Some(stored) = read_identity(&config.data_dir)? else { return Plan::configured(config) };
+        let differs = |what, stored: &str, given: &str| BootstrapError::OtherStart {
+            path: config.data_dir.display().to_string(),
+            what,
+            stored: stored.to_owned(),
+            given: given.to_owned(),
+        };
+        if stored.name != config.name {
+            return Err(differs("member", &stored.name, &config.name));
+        }
+        let token = config.initial_cluster_token.clone();
+        match first_start::read(&config.data_dir)? {
+            Some(first) if first.token != token => {
+                Err(differs("a cluster with the token", &first.token, &config.initial_cluster_token))
+            }
+            Some(first) => Ok(Plan { identity: stored, members: first.members, joins: first.joins, token }),
+            // From before there was this record. Without a log, the configuration must be the right one.
+            None => {
+                let configured = Plan::configured(config).ok();
+                let same = |plan: &Plan| {
+                    plan.identity == Identity { incarnation: plan.identity.incarnation, ..stored.clone() }
+                };
+                let members = configured.filter(same).map(|plan| plan.members).unwrap_or_default();
+                Ok(Plan { identity: stored, members, joins: false, token })
+            }
+        }
+    }
+
+    /// The plan of a first start with all members.
+    fn configured(config: &Config) -> Result<Plan, BootstrapError> {
         let members = members(config)?;
         let cluster_id = cluster_id(&members, &config.initial_cluster_token);
-        let own = members.iter().find(|(_, node)| node.name == config.name);
-        let Some((&member_id, node)) = own else {
-            let known: Vec<_> = members.values().map(|n| n.name.as_str()).collect();
-            return Err(BootstrapError::NotInCluster { name: config.name.clone(), known: known.join(", ") });
-        };
-        let mut advertised: Vec<_> = config.initial_advertise_peer_urls.iter().map(ToString::to_string).collect();
-        advertised.sort();
-        if advertised != node.peer_urls {
-            let (in_cluster, advertised) = (node.peer_urls.join(","), advertised.join(","));
-            return Err(BootstrapError::OtherUrls { name: config.name.clone(), in_cluster, advertised });
+        let member_id = own(config, &members)?;
+        let identity = Identity { cluster_id, member_id, name: config.name.clone(), incarnation: rand::random() };
+        Ok(Plan { identity, members, joins: false, token: config.initial_cluster_token.clone() })
+    }
+
+    /// Whether the data directory is empty and the cluster runs already: [`Plan::ask`].
+    pub fn must_ask(config: &Config) -> Result<bool, BootstrapError> {
+        Ok(config.initial_cluster_state == InitialClusterState::Existing && read_identity(&config.data_dir)?.is_none())
+    }
+
+    /// Asks the peers in the configuration which member of their cluster this one is. The transport
+    /// is for calls without ids. Repeats until a member answers that has a quorum.
+    pub async fn ask(config: &Config, transport: &dyn Transport) -> Result<Plan, BootstrapError> {
+        let configured = members(config)?;
+        let me = own(config, &configured)?;
+        let urls = configured.get(&me).map(|node| node.peer_urls.clone()).unwrap_or_default();
+        let others = configured.iter().filter(|(id, _)| **id != me);
+        let links: Vec<_> = others.map(|(_, node)| (node.to_string(), transport.link(0, node))).collect();
+        if links.is_empty() {
+            return Err(BootstrapError::NoPeers);
         }
-        let given = |incarnation| Identity { cluster_id, member_id, name: config.name.clone(), incarnation };
-        let identity = match read_identity(&config.data_dir)? {
-            None => given(rand::random()),
-            Some(stored) if stored == given(stored.incarnation) => stored,
-            Some(stored) => {
-                return Err(BootstrapError::OtherIdentity {
-                    path: config.data_dir.display().to_string(),
-                    stored: format!("{} ({:x})", stored.name, stored.member_id),
-                    stored_cluster: stored.cluster_id,
-                    given: format!("{} ({member_id:x})", config.name),
-                    given_cluster: cluster_id,
-                });
+        let (mut next_word, give_up) = (Instant::now() + WORD_AFTER, Instant::now() + UNKNOWN_FOR);
+        loop {
+            let asked = links.iter().map(|(_, link)| expected(&**link, urls.clone()));
+            let answers = join_all(asked).await;
+            let mut found: Option<Expected> = None;
+            let mut unknown = false;
+            for ((peer, _), answer) in links.iter().zip(answers) {
+                match answer {
+                    Ok(Some(other)) => match &found {
+                        Some(one) if one.cluster != other.cluster => {
+                            return Err(BootstrapError::TwoClusters { one: one.cluster, other: other.cluster });
+                        }
+                        _ => found = Some(other),
+                    },
+                    Ok(None) => unknown = true,
+                    Err(error) if Instant::now() >= next_word => {
+                        tracing::info!(peer, %error, "asking the cluster which member this is: no answer");
+                    }
+                    Err(_) => {}
+                }
             }
-        };
-        Ok(Plan { identity, members })
+            if let Some(Expected { cluster, member, nodes }) = found {
+                let name = config.name.clone();
+                let identity = Identity {
+                    cluster_id: cluster,
+                    member_id: member,
+                    name,
+                    incarnation: rand::random::<u64>().max(1),
+                };
+                let token = config.initial_cluster_token.clone();
+                return Ok(Plan { identity, members: nodes, joins: true, token });
+            }
+            if unknown && Instant::now() >= give_up {
+                return Err(BootstrapError::NotAdded { urls: urls.join(",") });
+            }
+            if Instant::now() >= next_word {
+                next_word = Instant::now() + WORD_EVERY;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Stores what only the first start knows. To be called before the directory gets its identity.
+    pub fn store(&self, config: &Config) -> Result<(), BootstrapError> {
+        if read_identity(&config.data_dir)?.is_none() {
+            let (token, members) = (self.token.clone(), self.members.clone());
+            first_start::write(&config.data_dir, &FirstStart { token, joins: self.joins, members })?;
+        }
+        Ok(())
     }
 
     /// The number of other members that must know this member before it takes part: all in small
@@ -112,9 +234,34 @@ impl Plan {
         (n / 2 + 1).min(n - 1)
     }
 
-    pub(crate) fn name_of(&self, id: u64) -> String {
-        self.members.get(&id).map_or_else(|| format!("{id:x}"), ToString::to_string)
+    fn removed(&self) -> BootstrapError {
+        BootstrapError::Removed { name: self.identity.name.clone(), member: self.identity.member_id }
     }
+
+    /// An error if this member's own state says that it was removed.
+    pub(crate) fn still_a_member(&self, state: &StateHandle) -> Result<(), BootstrapError> {
+        match read::was_removed(&state.view(), self.identity.member_id) {
+            Ok(true) => Err(self.removed()),
+            // A state that cannot be read stops the node elsewhere.
+            Ok(false) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The position of this member in the configuration.
+fn own(config: &Config, members: &BTreeMap<u64, MemberNode>) -> Result<u64, BootstrapError> {
+    let own = members.iter().find(|(_, node)| node.name == config.name);
+    let Some((&member_id, node)) = own else {
+        let known: Vec<_> = members.values().map(|n| n.name.as_str()).collect();
+        return Err(BootstrapError::NotInCluster { name: config.name.clone(), known: known.join(", ") });
+    };
+    let mut advertised: Vec<_> = config.initial_advertise_peer_urls.iter().map(ToString::to_string).collect();
+    advertised.sort();
+    if advertised != node.peer_urls {
+        let (in_cluster, advertised) = (node.peer_urls.join(","), advertised.join(","));
+        return Err(BootstrapError::OtherUrls { name: config.name.clone(), in_cluster, advertised });
+    }
+    Ok(member_id)
 }
 
 fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError> {
@@ -166,7 +313,7 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
     let mut known_to = std::collections::BTreeSet::new();
     let mut next_word = Instant::now() + Duration::from_secs(2);
     loop {
-        let others: Vec<u64> = peers.ids().filter(|id| !known_to.contains(id)).collect();
+        let others: Vec<u64> = peers.ids().into_iter().filter(|id| !known_to.contains(id)).collect();
         let asked = others.iter().map(|id| async { (*id, ask(plan, peers, *id).await) });
         for (id, answer) in futures::future::join_all(asked).await {
             if answer?.is_some() {
@@ -179,7 +326,7 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
         }
         if Instant::now() >= next_word {
             next_word = Instant::now() + Duration::from_secs(5);
-            let missing: Vec<_> = others.iter().map(|id| plan.name_of(*id)).collect();
+            let missing: Vec<_> = others.iter().map(|id| peers.name_of(*id)).collect();
             tracing::info!(
                 known_to = known_to.len(),
                 needed,
@@ -196,12 +343,41 @@ pub async fn register(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> 
 pub(crate) async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<Option<Acknowledged>, BootstrapError> {
     let Identity { member_id, incarnation, ref name, .. } = plan.identity;
     match peers.register(id, member_id, incarnation).await {
-        Ok(Some(known)) => Ok(Some(known)),
-        Ok(None) => {
-            Err(BootstrapError::StartedBefore { name: name.clone(), member: member_id, peer: plan.name_of(id) })
+        Ok(Registered::Accepted(known)) => Ok(Some(known)),
+        Ok(Registered::Other) => {
+            Err(BootstrapError::StartedBefore { name: name.clone(), member: member_id, peer: peers.name_of(id) })
         }
-        Err(PeerError::Refused(reason)) => Err(BootstrapError::Refused { peer: plan.name_of(id), reason }),
+        Ok(Registered::Removed) => Err(plan.removed()),
+        Err(PeerError::Refused(reason)) => Err(BootstrapError::Refused { peer: peers.name_of(id), reason }),
         Err(_) => Ok(None),
+    }
+}
+
+/// Has the running cluster admit this member. Repeats until one of its members answers.
+pub async fn join(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> {
+    let Identity { member_id, incarnation, ref name, .. } = plan.identity;
+    let mut next_word = Instant::now() + WORD_AFTER;
+    loop {
+        for peer in peers.ids() {
+            match peers.join(peer, member_id, incarnation).await {
+                Ok(Some(Admission::Admitted)) => {
+                    tracing::info!("the cluster has admitted this member");
+                    return Ok(());
+                }
+                Ok(Some(Admission::Removed)) => return Err(plan.removed()),
+                Ok(Some(Admission::Taken | Admission::Unknown)) => {
+                    let (name, peer) = (name.clone(), peers.name_of(peer));
+                    return Err(BootstrapError::StartedBefore { name, member: member_id, peer });
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+        if Instant::now() >= next_word {
+            next_word = Instant::now() + WORD_EVERY;
+            let asked: Vec<_> = peers.ids().iter().map(|id| peers.name_of(*id)).collect();
+            tracing::info!("waiting until the cluster admits this member; asked: {}", asked.join(", "));
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -236,7 +412,8 @@ mod tests {
         for n in 1..=9 {
             let node = |id: u64| (id, MemberNode::default());
             let identity = Identity { cluster_id: 1, member_id: 1, name: "a".into(), incarnation: 1 };
-            let plan = Plan { identity, members: (1..=n).map(node).collect() };
+            let members = (1..=n).map(node).collect();
+            let plan = Plan { identity, members, joins: false, token: String::new() };
             let others = usize::try_from(n).unwrap() - 1;
             assert!(others == 0 || 2 * plan.witnesses() > others, "{n} members");
         }

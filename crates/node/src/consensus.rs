@@ -4,14 +4,15 @@ use crate::bootstrap::Plan;
 use crate::config::Config;
 use crate::fatal::Fatal;
 use crate::peer::client::Network;
-use conclave_storage::types::Raft;
+use conclave_storage::types::{MemberNode, Raft};
 use conclave_storage::{
     ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, Witness,
     WriterStep,
 };
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
-use openraft::storage::{RaftLogReader, RaftLogStorage};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,18 @@ impl Store {
         let log = self.log.get_log_state().await?;
         let vote = self.log.get_log_reader().await.read_vote().await?;
         Ok(log.last_log_id.is_none() && vote.is_none())
+    }
+
+    /// Whether there is a membership, applied or in the log. A log begins with one.
+    pub async fn has_membership(&mut self) -> std::io::Result<bool> {
+        let (applied, _) = self.machine.applied_state().await?;
+        Ok(applied.is_some() || self.log.get_log_state().await?.last_log_id.is_some())
+    }
+
+    /// The members of the applied membership.
+    pub async fn members(&mut self) -> std::io::Result<BTreeMap<u64, MemberNode>> {
+        let (_, membership) = self.machine.applied_state().await?;
+        Ok(membership.nodes().map(|(id, node)| (*id, node.clone())).collect())
     }
 
     /// Shows how long the log's writer has been waiting for its disk.

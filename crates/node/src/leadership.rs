@@ -16,7 +16,7 @@ use conclave_storage::types::{C, MemberNode, Raft};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -54,6 +54,7 @@ struct Inner {
     applied_term: AtomicU64,
     leaders_seen: AtomicU64,
     contact: watch::Sender<bool>,
+    learner: AtomicBool,
 }
 
 impl ApplyObserver for Leadership {
@@ -71,6 +72,7 @@ impl Leadership {
             applied_term: AtomicU64::new(0),
             leaders_seen: AtomicU64::new(0),
             contact: watch::Sender::new(false),
+            learner: AtomicBool::new(false),
         }))
     }
 
@@ -100,6 +102,11 @@ impl Leadership {
     /// Whether this node knows a leader and recently heard from it.
     pub fn is_led(&self) -> bool {
         *self.0.contact.borrow()
+    }
+
+    /// Whether this member has no vote.
+    pub fn is_learner(&self) -> bool {
+        self.0.learner.load(Ordering::Relaxed)
     }
 
     /// Every member: id, name and peer URLs, and whether it votes.
@@ -140,6 +147,9 @@ impl Leadership {
     }
 
     fn update(&self, metrics: &RaftServerMetrics<C>) {
+        let membership = metrics.membership_config.membership();
+        let learner = membership.get_node(&self.0.me).is_some() && !membership.voter_ids().any(|id| id == self.0.me);
+        self.0.learner.store(learner, Ordering::Relaxed);
         // Term and leader must come from one vote, the one on disk. `current_leader` may be newer
         // than this vote, and that leader never led in this vote's term.
         let vote = &metrics.vote;

@@ -20,6 +20,7 @@ pub mod handover;
 pub mod keeper;
 pub mod leadership;
 mod log_retention;
+pub mod membership;
 pub mod node;
 pub mod peer;
 pub mod proposer;

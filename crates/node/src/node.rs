@@ -9,6 +9,7 @@ use crate::disk_space::DiskSpace;
 use crate::handover::Handover;
 use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
+use crate::membership::{MembershipChanges, Policy};
 use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
@@ -23,6 +24,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How changes of the membership are judged.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        strict: config.strict_reconfig_check,
+        max_learners: config.max_learners,
+        timeout: config.request_timeout(),
+        patience: Duration::from_millis(2 * config.election_timeout_max_ms()).max(Duration::from_secs(1)),
+    }
+}
+
 pub struct Node {
     pub identity: Identity,
     pub config: Arc<Config>,
@@ -33,6 +44,7 @@ pub struct Node {
     pub timers: Deadlines<Timers>,
     pub leadership: Leadership,
     pub peers: Peers,
+    pub membership: MembershipChanges,
     pub log_syncs: Arc<SyncTimes>,
     pub log_size: LogSize,
     pub defragment: Defragment,
@@ -53,6 +65,7 @@ impl Node {
         let timeout = config.request_timeout();
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
         let reader = Reader::new(context.clone(), timeout);
+        let membership = MembershipChanges::new(context.clone(), policy(&config));
         let NodeContext { raft, leadership, peers, state, handover, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
@@ -73,6 +86,7 @@ impl Node {
             identity,
             proposer,
             reader,
+            membership,
             leases,
             timers,
             config: Arc::new(config),
@@ -112,6 +126,7 @@ impl Node {
             state: self.state.clone(),
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
             rollback,
+            membership: self.membership.clone(),
         })
     }
 

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::fatal::Fatal;
 use crate::leadership::Leadership;
 use crate::peer::Peers;
-use conclave_storage::{Acknowledged, LogPosition, Witness, location};
+use conclave_storage::{Acknowledged, LogPosition, StateHandle, Witness, location};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -69,7 +69,7 @@ impl Rollback {
     async fn ask(&self, peer: u64) -> Result<bool, BootstrapError> {
         let Inner { plan, peers, witness, .. } = &*self.0;
         let Some(known) = bootstrap::ask(plan, peers, peer).await? else { return Ok(false) };
-        judge(plan, peer, known, witness.position()).map(|()| true)
+        judge(plan, peers.name_of(peer), known, witness.position()).map(|()| true)
     }
 
     /// Asks several peers at once; returns those that need not be asked again.
@@ -81,7 +81,7 @@ impl Rollback {
                 Ok(Ok(true)) => {
                     answered.insert(id);
                 }
-                Ok(Err(error)) if error.is_rollback() => return Err(error),
+                Ok(Err(error)) if error.is_final() => return Err(error),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "a peer does not accept this member");
                     if !copied {
@@ -96,7 +96,7 @@ impl Rollback {
 
     /// Asks before this member takes part. Returns the peers that did not answer.
     pub async fn confirm(&self, config: &Config) -> Result<BTreeSet<u64>, BootstrapError> {
-        let mut left: BTreeSet<u64> = self.0.peers.ids().collect();
+        let mut left: BTreeSet<u64> = self.0.peers.ids().into_iter().collect();
         let copied = location::is_copy(&config.data_dir)?;
         let mut next_word = Instant::now();
         loop {
@@ -123,7 +123,7 @@ impl Rollback {
     }
 
     fn say_copied(&self, config: &Config, left: &BTreeSet<u64>) {
-        let names: Vec<_> = left.iter().map(|id| self.0.plan.name_of(*id)).collect();
+        let names: Vec<_> = left.iter().map(|id| self.0.peers.name_of(*id)).collect();
         tracing::warn!(
             "the data directory {dir} was copied or restored since it was used last, and an older copy must not take part: this member waits \
              until every other member has confirmed that nothing acknowledged is missing in it. Not reached yet: {}. Only if you know that it \
@@ -141,6 +141,8 @@ impl Rollback {
                 Ok(answered) => left.retain(|id| !answered.contains(id)),
                 Err(error) => return self.0.fatal.report(error),
             }
+            let known = self.0.peers.ids();
+            left.retain(|id| known.contains(id));
         }
     }
 
@@ -155,11 +157,37 @@ impl Rollback {
         let this = self.clone();
         tokio::spawn(async move {
             if let Err(error) = this.ask(leader).await
-                && error.is_rollback()
+                && error.is_final()
             {
                 this.0.fatal.report(error);
             }
         });
+    }
+
+    /// Stops this member when it was removed: its own state says so, or a peer when this member has
+    /// lost contact with the leader, who does not send to it any more.
+    pub async fn watch_removal(self, leadership: Leadership, state: StateHandle) {
+        loop {
+            sleep(BETWEEN).await;
+            if let Err(error) = self.0.plan.still_a_member(&state) {
+                return self.0.fatal.report(error);
+            }
+            if leadership.is_led() {
+                continue;
+            }
+            let peers = self.0.peers.ids().into_iter().collect();
+            // Another refusal is no reason to stop: it is logged where this member starts.
+            let asked = self.ask_each(peers).await;
+            if let Some(error) = asked.into_iter().find(BootstrapError::is_final) {
+                return self.0.fatal.report(error);
+            }
+        }
+    }
+
+    /// The errors of asking several peers at once.
+    async fn ask_each(&self, peers: BTreeSet<u64>) -> Vec<BootstrapError> {
+        let asked = peers.into_iter().map(|id| async move { timeout(ANSWERS, self.ask(id)).await });
+        join_all(asked).await.into_iter().filter_map(|answer| answer.ok()?.err()).collect()
     }
 
     /// Stores the other members' acknowledgements periodically.
@@ -180,14 +208,14 @@ impl Rollback {
     }
 }
 
-fn judge(plan: &Plan, peer: u64, known: Acknowledged, stands: LogPosition) -> Result<(), BootstrapError> {
+fn judge(plan: &Plan, peer: String, known: Acknowledged, stands: LogPosition) -> Result<(), BootstrapError> {
     if !stands.is_behind(known) {
         return Ok(());
     }
     Err(BootstrapError::RolledBack {
         name: plan.identity.name.clone(),
         member: plan.identity.member_id,
-        peer: plan.name_of(peer),
+        peer,
         known,
         stands,
     })

@@ -3,7 +3,7 @@
 //! Start: storage → parts → peer service → registration with the peers (first start) → consensus.
 //! Stop goes the other way and hands leadership over first. Every step of a stop has a deadline.
 
-use crate::bootstrap::{self, Plan};
+use crate::bootstrap::{self, BootstrapError, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::context::NodeContext;
@@ -14,6 +14,7 @@ use crate::leadership::{Leadership, RaftCell};
 use crate::node::Node;
 use crate::peer::Peers;
 use crate::peer::client::Network;
+use crate::peer::follow;
 use crate::peer::handler::Handler;
 use crate::peer::listen::{self, Security};
 use crate::peer::sending::Sending;
@@ -23,7 +24,6 @@ use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
 use crate::{compactor, log_retention};
 use conclave_net::admission::Pool;
-use conclave_storage::types::MemberNode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -59,17 +59,19 @@ pub struct RunningNode {
 
 impl RunningNode {
     /// Opens the data directory and builds the parts; nothing runs yet.
-    pub fn assemble(config: Config, plan: Plan, transport: &dyn Transport) -> anyhow::Result<RunningNode> {
+    pub fn assemble(config: Config, plan: Plan, transport: impl Transport + 'static) -> anyhow::Result<RunningNode> {
         let fatal = Fatal::default();
         let sink = Arc::new(Sink::default());
         let origin = rand::random();
+        plan.store(&config)?;
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
+        plan.still_a_member(&opened.state)?;
         let me = plan.identity.member_id;
         let (raft, closing) = (RaftCell::default(), CancellationToken::new());
         let context = NodeContext {
             raft: raft.clone(),
             leadership: Leadership::new(me, raft),
-            peers: Peers::new(me, &plan.members, transport),
+            peers: Peers::new(me, &plan.members, Box::new(transport)),
             state: opened.state,
             fatal: fatal.clone(),
             handover: Handover::default(),
@@ -77,7 +79,7 @@ impl RunningNode {
         };
         let rollback = Rollback::new(plan.clone(), context.peers.clone(), opened.witness, fatal.clone());
         let node = Arc::new(Node::wire(config, plan.identity.clone(), origin, context, &opened.store));
-        let rules = Arc::new(Rules::new(me, &plan.members));
+        let rules = Arc::new(Rules::new(me));
         Ok(RunningNode {
             handler: node.handler(rules.clone(), origin, opened.registry, rollback.clone()),
             rules,
@@ -124,8 +126,19 @@ impl RunningNode {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         self.sink.join(self.node.observers(std::mem::take(&mut self.followers)));
         let node = &self.node;
+        let known = store.members().await?;
+        if !known.is_empty() {
+            node.peers.follow(&known);
+        }
+        let first = !store.has_membership().await?;
+        if first && !self.plan.members.contains_key(&self.plan.identity.member_id) {
+            return Err(BootstrapError::OtherIdentity { path: node.config.data_dir.display().to_string() }.into());
+        }
         if store.is_fresh().await? {
-            bootstrap::register(&self.plan, &node.peers).await?;
+            match self.plan.joins {
+                true => bootstrap::join(&self.plan, &node.peers).await?,
+                false => bootstrap::register(&self.plan, &node.peers).await?,
+            }
         }
         let unconfirmed = self.rollback.confirm(&node.config).await?;
         let stall = DiskStallDetector::new(store.writer_step(), &node.config);
@@ -150,7 +163,11 @@ impl RunningNode {
         self.spawn(compactor::run(policy, state, node.leadership.clone(), proposer, node.stopping.clone()));
         self.spawn(self.rollback.clone().confirm_late(unconfirmed));
         self.spawn(self.rollback.clone().keep(node.leadership.clone()));
-        self.spawn(consensus::initialize(raft, self.plan.clone(), node.config.clone(), self.fatal.clone()));
+        self.spawn(self.rollback.clone().watch_removal(node.leadership.clone(), node.state.clone()));
+        self.spawn(follow::members(raft.clone(), node.peers.clone(), self.rules.clone(), node.state.clone()));
+        if first && !self.plan.joins {
+            self.spawn(consensus::initialize(raft, self.plan.clone(), node.config.clone(), self.fatal.clone()));
+        }
         Ok(())
     }
 
@@ -163,10 +180,6 @@ impl RunningNode {
                 () = stopping.cancelled() => {}
             }
         });
-    }
-
-    pub fn members(&self) -> impl Iterator<Item = (&u64, &MemberNode)> {
-        self.plan.members.iter()
     }
 
     /// Returns once clients can be served: there is a leader, and this node has applied everything

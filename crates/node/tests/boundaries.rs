@@ -34,7 +34,10 @@ fn naming(what: &str) -> Vec<String> {
 
 #[test]
 fn openraft_is_named_by_consensus_and_the_modules_that_call_it() {
-    assert_eq!(naming("openraft::"), ["consensus", "leadership", "log_retention", "peer", "proposer", "reader"]);
+    assert_eq!(
+        naming("openraft::"),
+        ["consensus", "leadership", "log_retention", "membership", "peer", "proposer", "reader"]
+    );
 }
 
 #[test]

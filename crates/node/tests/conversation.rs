@@ -72,7 +72,7 @@ fn try_assemble(network: &MemoryNetwork, dir: &Path, n: usize) -> anyhow::Result
     // The same one each time: the others remember it.
     plan.identity.incarnation = 7;
     let id = plan.identity.member_id;
-    let node = RunningNode::assemble(config, plan, &network.transport(id))?;
+    let node = RunningNode::assemble(config, plan, network.transport(id))?;
     network.listen(id, node.handler.clone());
     Ok(node)
 }

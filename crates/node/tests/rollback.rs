@@ -69,7 +69,7 @@ impl Restarts {
             let config = config(self.dir.path(), n);
             let plan = Plan::new(&config).unwrap();
             let id = plan.identity.member_id;
-            match RunningNode::assemble(config, plan, &self.network.transport(id)) {
+            match RunningNode::assemble(config, plan, self.network.transport(id)) {
                 Ok(node) => {
                     self.network.listen(id, node.handler.clone());
                     return node;

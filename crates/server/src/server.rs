@@ -123,13 +123,17 @@ impl Server {
         let consensus = ConsensusThread::start()?;
         let listeners = Listeners::bind(&config, &consensus)?;
         let addresses = listeners.addresses()?;
-        let plan = Plan::new(&config)?;
         let security = Security::open(&config)?;
+        let plan = match Plan::must_ask(&config)? {
+            // No ids are known yet.
+            true => Plan::ask(&config, &GrpcTransport { cluster: 0, me: 0, tls: security.peers.clone() }).await?,
+            false => Plan::new(&config)?,
+        };
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
         let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
         let mut running = {
             let _runtime = consensus.handle().enter();
-            RunningNode::assemble(config, plan, &transport)?
+            RunningNode::assemble(config, plan, transport)?
         };
         let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
         running.follow(gateway.followers());

@@ -38,6 +38,17 @@ pub enum Command {
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
     Cancel(Cancel),
+    /// See [`Join`].
+    Join(Join),
+}
+
+/// The first start of a member that was added to a running cluster: its data directory claims the
+/// member's id. The first claim wins for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    pub member: u64,
+    /// Drawn at random for an empty directory; not 0.
+    pub incarnation: u64,
 }
 
 /// etcd's Put.

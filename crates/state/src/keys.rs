@@ -33,6 +33,9 @@ const ATTACHED_TAG: u8 = b'k';
 pub(crate) const STORE: &[u8] = b"state/store";
 pub(crate) const ALARMS: &[u8] = b"state/alarm/";
 pub(crate) const MEMBERS: &[u8] = b"state/member/";
+/// Members that were added to the running cluster, with the incarnation that claimed each.
+pub(crate) const ADDED: &[u8] = b"state/added/";
+pub(crate) const REMOVED: &[u8] = b"state/removed/";
 
 /// The key of a place in the queue `name`: `name/<lease in hex>`, as in etcd's recipes (Go writes a
 /// sign before negative numbers).

@@ -229,11 +229,12 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Enqueue(enqueue) => self.enqueue(at, enqueue),
             Command::Dequeue(dequeue) => self.dequeue(dequeue),
             Command::Proclaim(proclaim) => self.proclaim(proclaim),
-            Command::Announce(member) => Ok(self.announce(member)),
+            Command::Announce(member) => self.announce(member).map_err(Stop::Fault),
             Command::Alarm(change) => Ok(self.alarm(*change)),
             Command::Coord(coord) => self.coord(coord),
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
             Command::Cancel(cancel) => self.cancel(cancel),
+            Command::Join(join) => self.join(*join).map_err(Stop::Fault),
         }
     }
 

@@ -1,18 +1,66 @@
-//! The meta table: the store's numbers, the alarms, and the published members.
+//! The meta table: the store's numbers, the alarms, and what is remembered of members.
+//!
+//! Who is a member is in the membership of consensus. The rows here follow it, in the entry that
+//! changes it:
+//!
+//! 1. The id of a removed member has a row for ever. No command gives it another one again.
+//! 2. A member that was added to a running cluster has a row, in which the first data directory
+//!    that was started as this member claims it ([`Join`]). The members of the first start have none:
+//!    they know each other's directories by the registry in the log.
 
 use crate::bounds::Meta;
 use crate::keys;
 use crate::machine::Batch;
 use crate::overlay::Overlay;
 use crate::view::{Fault, Step, Table, View};
-use crate::{Alarm, AlarmChange, AlarmKind, Member, Response};
+use crate::{Admission, Alarm, AlarmChange, AlarmKind, Join, Member, Response};
 
 impl<V: View> Batch<'_, V> {
-    pub(crate) fn announce(&mut self, member: &Member) -> Response {
-        let row = encode_member(member);
-        self.machine.digest.other(7, &row);
-        self.rows.put(Table::Meta, member_row(member.id), row);
-        Response::Announce
+    /// Publishes a member's name and client URLs. What a removed member still says has no effect.
+    pub(crate) fn announce(&mut self, member: &Member) -> Result<Response, Fault> {
+        if self.rows.get(Table::Meta, &removed_row(member.id))?.is_none() {
+            let row = encode_member(member);
+            self.machine.digest.other(7, &row);
+            self.rows.put(Table::Meta, member_row(member.id), row);
+        }
+        Ok(Response::Announce)
+    }
+
+    pub(crate) fn join(&mut self, join: Join) -> Result<Response, Fault> {
+        let Join { member, incarnation } = join;
+        if self.rows.get(Table::Meta, &removed_row(member))?.is_some() {
+            return Ok(Response::Join(Admission::Removed));
+        }
+        let row = added_row(member);
+        let Some(holder) = self.rows.get(Table::Meta, &row)? else {
+            return Ok(Response::Join(Admission::Unknown));
+        };
+        let claim = incarnation.to_be_bytes();
+        Ok(Response::Join(match &holder[..] {
+            [] => {
+                self.machine.digest.other(22, &[&row, &claim[..]].concat());
+                self.rows.put(Table::Meta, row, claim.to_vec());
+                Admission::Admitted
+            }
+            holder if holder == claim => Admission::Admitted,
+            _ => Admission::Taken,
+        }))
+    }
+
+    /// Follows a change of the membership. A member of the first membership is in neither list.
+    pub fn members_changed(&mut self, added: &[u64], removed: &[u64]) {
+        for member in added {
+            let row = added_row(*member);
+            self.machine.digest.other(20, &row);
+            self.rows.put(Table::Meta, row, Vec::new());
+        }
+        for member in removed {
+            let row = removed_row(*member);
+            self.machine.digest.other(21, &row);
+            self.rows.put(Table::Meta, row, Vec::new());
+            self.rows.delete(Table::Meta, member_row(*member));
+            self.rows.delete(Table::Meta, added_row(*member));
+        }
     }
 
     /// Raises or clears an alarm. The answer names it, unless there was none to clear.
@@ -45,6 +93,23 @@ pub fn members<V: View>(view: &V) -> Result<Vec<Member>, Fault> {
         Ok(())
     })?;
     Ok(members)
+}
+
+/// The members that were removed, by id.
+pub fn removed<V: View>(view: &V) -> Result<Vec<u64>, Fault> {
+    let mut removed = Vec::new();
+    scan_meta(view, keys::REMOVED, |row, _| {
+        let id = row.strip_prefix(keys::REMOVED).and_then(|id| id.try_into().ok());
+        let id = id.ok_or_else(|| Fault::Corrupt("a row of a removed member cannot be read".into()))?;
+        removed.push(u64::from_be_bytes(id));
+        Ok(())
+    })?;
+    Ok(removed)
+}
+
+/// Whether a member with this id was removed.
+pub fn was_removed<V: View>(view: &V, member: u64) -> Result<bool, Fault> {
+    Ok(view.get(Table::Meta, &removed_row(member))?.is_some())
 }
 
 /// The alarms that are raised, by kind and member.
@@ -110,6 +175,14 @@ fn member_row(id: u64) -> Vec<u8> {
     [keys::MEMBERS, &id.to_be_bytes()[..]].concat()
 }
 
+fn added_row(id: u64) -> Vec<u8> {
+    [keys::ADDED, &id.to_be_bytes()[..]].concat()
+}
+
+fn removed_row(id: u64) -> Vec<u8> {
+    [keys::REMOVED, &id.to_be_bytes()[..]].concat()
+}
+
 /// The name, then the URLs, each with its length before it.
 fn encode_member(member: &Member) -> Vec<u8> {
     let mut row = Vec::new();
@@ -142,6 +215,77 @@ pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Command, Machine, MemoryView, Position};
+
+    struct Store {
+        machine: Machine,
+        view: MemoryView,
+    }
+
+    impl Store {
+        fn new() -> Store {
+            let view = MemoryView::new();
+            Store { machine: Machine::load(&view).unwrap(), view }
+        }
+
+        fn step<T>(&mut self, step: impl FnOnce(&mut Batch<'_, MemoryView>) -> T) -> T {
+            let mut batch = self.machine.begin(&self.view);
+            let done = step(&mut batch);
+            let changes = batch.finish();
+            self.view.write(&changes.writes);
+            done
+        }
+
+        fn join(&mut self, member: u64, incarnation: u64) -> Admission {
+            let command = Command::Join(Join { member, incarnation });
+            let outcome = self.step(|batch| batch.apply(Position::default(), &command, true).unwrap());
+            match outcome.result {
+                Ok(Response::Join(admission)) => admission,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn announce(&mut self, id: u64) {
+            let command = Command::Announce(Member { id, name: "m".into(), client_urls: Vec::new() });
+            self.step(|batch| batch.apply(Position::default(), &command, false).unwrap());
+        }
+
+        fn announced(&self) -> Vec<u64> {
+            members(&self.view).unwrap().into_iter().map(|member| member.id).collect()
+        }
+    }
+
+    #[test]
+    fn one_directory_claims_an_added_member() {
+        let mut store = Store::new();
+        assert_eq!(store.join(4, 9), Admission::Unknown, "nobody was added");
+        store.step(|batch| batch.members_changed(&[4], &[]));
+        assert_eq!(store.join(4, 9), Admission::Admitted);
+        assert_eq!(store.join(4, 9), Admission::Admitted, "a repetition");
+        assert_eq!(store.join(4, 8), Admission::Taken);
+        assert_eq!(store.join(1, 9), Admission::Unknown, "of the first start");
+    }
+
+    #[test]
+    fn a_removed_member_stays_removed() {
+        let mut store = Store::new();
+        store.step(|batch| batch.members_changed(&[4], &[]));
+        assert_eq!(store.join(4, 9), Admission::Admitted);
+        store.announce(4);
+        store.announce(1);
+        assert_eq!(store.announced(), [1, 4]);
+        let before = store.machine.digest();
+        store.step(|batch| batch.members_changed(&[], &[4]));
+        assert_ne!(store.machine.digest(), before);
+        assert_eq!(removed(&store.view).unwrap(), [4]);
+        assert!(was_removed(&store.view, 4).unwrap() && !was_removed(&store.view, 1).unwrap());
+        assert_eq!(store.join(4, 9), Admission::Removed);
+        store.announce(4);
+        assert_eq!(store.announced(), [1], "a late announcement has no effect");
+        // All of it is in the rows.
+        store.machine = Machine::load(&store.view).unwrap();
+        assert_eq!(store.join(4, 9), Admission::Removed);
+    }
 
     #[test]
     fn members_and_alarms_read_back_as_written() {

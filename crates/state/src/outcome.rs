@@ -60,8 +60,21 @@ pub enum Response {
     Cancel {
         ended: bool,
     },
+    Join(Admission),
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
+}
+
+/// The answer to [`crate::Join`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// This directory is the member, now and at every repetition.
+    Admitted,
+    /// Another directory was the member first.
+    Taken,
+    Removed,
+    /// No such member was added to the running cluster.
+    Unknown,
 }
 
 /// A place in a native queue. `create_revision` is the place and the fencing token.

@@ -35,6 +35,7 @@ impl Command {
                     member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>()
                 }
                 Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
+                Command::Join(_) => 2 * NUMBER,
                 Command::Coord(_) => return Size::Encoded,
             },
         )
@@ -49,7 +50,7 @@ impl Command {
             Command::Coord(coord) => coord.body.grows(),
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
             Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
-            Command::Announce(_) | Command::Alarm(_) => false,
+            Command::Announce(_) | Command::Alarm(_) | Command::Join(_) => false,
         }
     }
 
@@ -68,6 +69,7 @@ impl Command {
             Command::Enqueue(_) => false,
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
             Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
+            Command::Join(_) => false,
         }
     }
 }

@@ -57,6 +57,7 @@
 
 pub mod codec;
 pub mod failpoint;
+pub mod first_start;
 pub mod identity;
 pub mod location;
 pub mod log;
@@ -79,6 +80,7 @@ mod wal_check;
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
 pub use files::free_bytes;
+pub use first_start::FirstStart;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{

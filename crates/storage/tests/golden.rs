@@ -12,7 +12,7 @@ mod common;
 use bytes::Bytes;
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
 use conclave_state::{
-    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire,
+    Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, Join,
     KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy,
     Target, Txn,
 };
@@ -101,6 +101,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             candidate: "a".into(),
         }),
         cancel(PlaceId::Request { fence: 12, dedupe: Some([9; 16]) }),
+        Command::Join(Join { member: 7, incarnation: 300 }),
     ];
     let name = |c: &Command| match c {
         Command::Put(_) => "put",
@@ -117,6 +118,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Alarm(_) => "alarm",
         Command::Coord(_) => "coord",
         Command::CoordTimer(_) => "coord-timer",
+        Command::Join(_) => "join",
         Command::Cancel(cancel) => match cancel.place {
             PlaceId::Key(_) => "cancel key",
             PlaceId::Candidate { .. } => "cancel candidate",

@@ -1,15 +1,14 @@
-//! `member`, `endpoint`, `alarm`, `compaction`, `move-leader`.
+//! `endpoint`, `alarm`, `compaction`, `move-leader`.
 
-use super::{Context, wire};
+use super::{Context, member, wire};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     link::{self, Node},
     output::{
         self,
-        etcd::{Alarms, HashOf, Hashes, Health, HealthOf, Members, StatusOf, Statuses},
+        etcd::{Alarms, HashOf, Hashes, Health, HealthOf, StatusOf, Statuses},
     },
-    parse,
 };
 use clap::{Args, Subcommand};
 use conclave_client::api::etcdserverpb::{
@@ -19,35 +18,6 @@ use conclave_client::api::etcdserverpb::{
 use std::{collections::BTreeSet, time::Instant};
 use tokio::time::timeout;
 use tonic::{Response, Status, transport::Channel};
-
-/// The members of the cluster
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum MemberCommand {
-    /// Every member with its id, name and addresses
-    #[command(
-        visible_alias = "ls",
-        after_long_help = "\
-Examples:
-  conclavectl member list
-  conclavectl member list -w json --hex           ids in hexadecimal, as everywhere else"
-    )]
-    List {
-        /// As all members agree (the default); =false: as this member knows them, also without a majority
-        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
-              require_equals = true, default_missing_value = "true", hide_default_value = true)]
-        linearizable: bool,
-    },
-}
-
-impl MemberCommand {
-    pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        let Self::List { linearizable } = self;
-        let request = MemberListRequest { linearizable };
-        let response = context.link.read(|channel| wire::members(channel, request)).await?;
-        context.out.show(&Members(&response))?;
-        Ok(())
-    }
-}
 
 /// Each endpoint by itself: status, health, hash
 #[derive(Clone, Debug, Subcommand)]
@@ -261,7 +231,7 @@ pub(crate) struct MoveLeaderArgs {
 impl MoveLeaderArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let settings = context.link.settings();
-        let target_id = self.target(context).await?;
+        let target_id = member::named(context, &self.member).await?;
         // Only the leader takes this order.
         let (mut old, mut leader) = (0, None);
         for (index, endpoint) in settings.endpoints.iter().enumerate() {
@@ -282,24 +252,5 @@ impl MoveLeaderArgs {
         answer.map_err(|status| Failure::of(&status, crate::failure::Effect::Writes))?;
         output::raw(&format!("Leadership transferred from {old:x} to {target_id:x}\n"))?;
         Ok(())
-    }
-
-    /// The member of that name; else it is an id.
-    async fn target(&self, context: &Context) -> Result<u64> {
-        let request = MemberListRequest { linearizable: false };
-        let members = context.link.read(|channel| wire::members(channel, request)).await?.members;
-        let mut named = members.iter().filter(|member| member.name == self.member).map(|member| member.id);
-        match (named.next(), named.next()) {
-            (Some(id), None) => Ok(id),
-            (Some(_), Some(_)) => {
-                Err(Failure::usage(format!("several members are named {:?}; give an id", self.member)))
-            }
-            (None, _) => parse::member(&self.member).map_err(|_| {
-                let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-                names.sort_unstable();
-                Failure::usage(format!("there is no member {:?}", self.member))
-                    .hint(format!("the members are {}; an id in hexadecimal will do as well", names.join(", ")))
-            }),
-        }
     }
 }

@@ -13,9 +13,11 @@ mod lock;
 mod lock_admin;
 mod lock_lines;
 mod lock_modes;
+mod member;
 mod names;
 mod pages;
 mod put;
+mod replace;
 mod session;
 mod shell;
 mod snapshot;
@@ -62,7 +64,7 @@ pub(crate) enum Command {
     Session(session::SessionCommand),
 
     #[command(subcommand)]
-    Member(cluster::MemberCommand),
+    Member(member::MemberCommand),
     #[command(subcommand)]
     Endpoint(cluster::EndpointCommand),
     #[command(subcommand)]

@@ -45,6 +45,10 @@ calls! {
     }
     ClusterClient {
         members = member_list(pb::MemberListRequest) -> pb::MemberListResponse;
+        add_member = member_add(pb::MemberAddRequest) -> pb::MemberAddResponse;
+        remove_member = member_remove(pb::MemberRemoveRequest) -> pb::MemberRemoveResponse;
+        update_member = member_update(pb::MemberUpdateRequest) -> pb::MemberUpdateResponse;
+        promote_member = member_promote(pb::MemberPromoteRequest) -> pb::MemberPromoteResponse;
     }
     MaintenanceClient {
         status = status(pb::StatusRequest) -> pb::StatusResponse;

@@ -23,6 +23,7 @@ impl Probe for Gateway {
         Live {
             member_id: self.node.identity.member_id,
             has_leader: self.node.leadership.is_led(),
+            is_learner: self.node.leadership.is_learner(),
             is_leader: leadership.leader == Some(self.node.identity.member_id),
             leader_changes: self.node.leadership.leaders_seen(),
             committed_index: self.node.leadership.committed_index(),

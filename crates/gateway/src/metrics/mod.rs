@@ -43,6 +43,7 @@ pub struct Live {
     pub member_id: u64,
     pub has_leader: bool,
     pub is_leader: bool,
+    pub is_learner: bool,
     pub leader_changes: u64,
     pub committed_index: u64,
     pub applied_index: u64,
@@ -151,6 +152,7 @@ impl Live {
         let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
         gauge("etcd_server_has_leader", "Whether a leader is known", u64::from(self.has_leader));
         gauge("etcd_server_is_leader", "Whether this member leads", u64::from(self.is_leader));
+        gauge("etcd_server_is_learner", "Whether this member has no vote", u64::from(self.is_learner));
         gauge("etcd_server_proposals_committed_total", "Raft index of the last committed entry", self.committed_index);
         gauge("etcd_server_proposals_applied_total", "Raft index of the last applied entry", self.applied_index);
         gauge("etcd_server_proposals_pending", "Commands without an outcome yet", self.pending);
@@ -195,6 +197,7 @@ mod tests {
         for line in [
             "etcd_server_has_leader 1",
             "etcd_server_is_leader 0",
+            "etcd_server_is_learner 0",
             "etcd_mvcc_put_total 1",
             "etcd_mvcc_txn_total 0",
             "etcd_server_leader_changes_seen_total 0",

@@ -4,6 +4,7 @@
 //! router, and what is not gRPC by its content type to the JSON gateway and the pages ([`Plain`]). A call through the router costs some
 //! ten boxes and copies of services more; nothing else differs.
 
+use super::gate::Gate;
 use super::json::Json;
 use super::plain::{On, Plain};
 use super::reply::Reply;
@@ -37,6 +38,7 @@ pub(super) struct Front {
     direct: DirectMetrics,
     routes: GrpcMetricsService<Routes>,
     plain: Arc<Plain>,
+    gate: Gate,
 }
 
 /// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it had better be small.
@@ -104,7 +106,9 @@ impl Front {
         let services = Services::new(gateway);
         let routes = gateway.metrics.grpc.layer().layer(services.routes(gateway));
         let config = &gateway.node.config;
-        let json = config.enable_grpc_gateway.then(|| Json::new(routes.clone(), services.max_message));
+        let gate = Gate::new(gateway.node.leadership.clone());
+        let json =
+            config.enable_grpc_gateway.then(|| Json::new(routes.clone(), services.max_message).behind(gate.clone()));
         let access = Access::new(&config.cors, &config.host_whitelist);
         Front {
             direct: DirectMetrics::new(&gateway.metrics.grpc),
@@ -112,6 +116,7 @@ impl Front {
             services,
             plain: Arc::new(Plain::new(access, json, Pages::new(gateway.clone()))),
             gateway: gateway.clone(),
+            gate,
         }
     }
 
@@ -120,6 +125,9 @@ impl Front {
         if !is_grpc(request.headers()) {
             let (plain, on) = (self.plain.clone(), on.clone());
             return Box::pin(async move { plain.answer(request, &on).await });
+        }
+        if let Some(refusal) = self.gate.refusal(request.uri().path()) {
+            return Box::pin(std::future::ready(refusal.into_http()));
         }
         let deadline = deadline::of(request.headers());
         let answer = self.call(request, deadline);

@@ -7,6 +7,7 @@ mod authority;
 mod authority_fuzz;
 mod connections;
 mod front;
+mod gate;
 mod json;
 mod large;
 mod metadata;

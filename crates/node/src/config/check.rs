@@ -205,6 +205,12 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
         ),
         initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
+        strict_reconfig_check: p.choice(
+            "strict-reconfig-check",
+            s.strict_reconfig_check.as_ref(),
+            &[("true", true), ("false", false)],
+        ),
+        max_learners: p.number("max-learners", s.max_learners.as_ref(), 1, "members"),
         heartbeat_interval_ms,
         election_timeout_ms,
         snapshot_count: sizes.snapshot_count,

@@ -101,7 +101,7 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
         | "snapshot-catchup-entries" => LAYOUT,
         "pre-vote" => "a member always asks before it stands for election",
         "enable-v2" | "v2-deprecation" | "proxy" => "only the v3 API exists",
-        "force-new-cluster" | "strict-reconfig-check" => "the members of a cluster cannot be changed yet",
+        "force-new-cluster" => "a lost majority cannot be recovered yet",
         "enable-pprof"
         | "metrics"
         | "logger"

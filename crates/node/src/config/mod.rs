@@ -54,6 +54,9 @@ pub struct Config {
     /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk
     /// to each other.
     pub initial_cluster_token: String,
+    /// Refuse changes of the membership that leave too few members that run.
+    pub strict_reconfig_check: bool,
+    pub max_learners: usize,
     pub heartbeat_interval_ms: u64,
     /// The shortest time without a message of the leader before a member stands for election.
     pub election_timeout_ms: u64,

@@ -38,6 +38,7 @@ macro_rules! settings {
 
 const MEMBER: &str = "This member";
 const CLUSTER: &str = "The cluster at its first start";
+const MEMBERSHIP: &str = "Changes of the membership";
 const TLS: &str = "TLS, for clients and metrics";
 const PEER_TLS: &str = "TLS, between members";
 const ANY_TLS: &str = "TLS, for both";
@@ -74,6 +75,11 @@ settings! {
     initial_cluster_state: "STATE", CLUSTER;
     /// Any text; clusters with different tokens never talk to each other, whatever their addresses [default: conclave-cluster]
     initial_cluster_token: "TEXT", CLUSTER;
+
+    /// Refuse changes of the membership after which too few members would have started or could be reached [default: true]
+    strict_reconfig_check: "BOOL", MEMBERSHIP, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// The most learners at a time [default: 1]
+    max_learners: "COUNT", MEMBERSHIP;
 
     /// This member's certificate for clients, with its chain (PEM); needed for https:// in --listen-client-urls and --listen-metrics-urls
     cert_file: "PATH", TLS;

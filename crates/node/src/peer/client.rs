@@ -49,16 +49,16 @@ pub struct Network {
 impl RaftNetworkFactory<C> for Network {
     type Network = PeerClient;
 
-    async fn new_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
-        self.client(target, Use::Log)
+    async fn new_client(&mut self, target: u64, node: &MemberNode) -> PeerClient {
+        self.client(target, node, Use::Log)
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
-        self.client(target, Use::Heartbeats)
+    async fn new_heartbeat_client(&mut self, target: u64, node: &MemberNode) -> PeerClient {
+        self.client(target, node, Use::Heartbeats)
     }
 
-    async fn new_snapshot_client(&mut self, target: u64, _: &MemberNode) -> PeerClient {
-        self.client(target, Use::Snapshots)
+    async fn new_snapshot_client(&mut self, target: u64, node: &MemberNode) -> PeerClient {
+        self.client(target, node, Use::Snapshots)
     }
 }
 
@@ -67,11 +67,12 @@ impl Network {
         Network { peers, sending, rules, witness }
     }
 
-    fn client(&self, target: u64, used_for: Use) -> PeerClient {
-        let link = self.peers.link(target).ok().cloned();
+    fn client(&self, target: u64, node: &MemberNode, used_for: Use) -> PeerClient {
+        self.peers.learn(target, node);
+        let peers = self.peers.clone();
         let (sending, rules) = (self.sending.clone(), self.rules.clone());
         let peer = Peer::new(target, self.witness.clone());
-        PeerClient { link, used_for, pace: Pace::new(RETRY), sending, rules, peer }
+        PeerClient { peers, target, used_for, pace: Pace::new(RETRY), sending, rules, peer }
     }
 }
 
@@ -83,8 +84,9 @@ enum Use {
 }
 
 pub struct PeerClient {
-    /// `None` if the configuration does not know this member of the membership.
-    link: Option<Arc<dyn Link>>,
+    /// Has the link for each call, because a member's URLs may change.
+    peers: Peers,
+    target: u64,
     used_for: Use,
     pace: Pace,
     sending: Sending,
@@ -106,8 +108,8 @@ fn session_failed(error: PeerError) -> RPCError<C> {
 }
 
 impl PeerClient {
-    fn link(&self) -> Result<&Arc<dyn Link>, RPCError<C>> {
-        self.link.as_ref().ok_or_else(|| rpc(PeerError::Unreachable))
+    fn link(&self) -> Result<Arc<dyn Link>, RPCError<C>> {
+        self.peers.link(self.target).map_err(rpc)
     }
 
     async fn ask(
@@ -116,7 +118,8 @@ impl PeerClient {
         pre_vote: bool,
         option: &RPCOption,
     ) -> Result<VoteResponse<C>, RPCError<C>> {
-        let call = self.link()?.vote(convert::vote_request(&request, pre_vote));
+        let link = self.link()?;
+        let call = link.vote(convert::vote_request(&request, pre_vote));
         let reply = tokio::time::timeout(option.hard_ttl(), call).await.unwrap_or(Err(PeerError::Unknown));
         let reply = reply.and_then(|reply| {
             self.rules.vote_reply(&reply, request.vote.leader_id.term)?;
@@ -126,7 +129,7 @@ impl PeerClient {
     }
 
     async fn beat(&self, request: AppendEntriesRequest<C>) -> Result<StreamAppendResult<C>, PeerError> {
-        let link = self.link.as_ref().ok_or(PeerError::Unreachable)?;
+        let link = self.peers.link(self.target)?;
         let term = request.vote.leader_id.term;
         let request = convert::append(request);
         let previous = request.previous;
@@ -158,7 +161,7 @@ impl NetStreamAppend<C> for PeerClient {
                 let reply = self.beat(request).await.map_err(rpc)?;
                 return Ok(stream::iter([Ok(reply)]).boxed());
             }
-            let (link, pace, check, peer) = (link.clone(), &self.pace, self.check(), self.peer.clone());
+            let (link, pace, check, peer) = (link, &self.pace, self.check(), self.peer.clone());
             let leading = peer.clone();
             // Waiting and connecting are part of the reply stream, because openraft drops that when
             // it stops.
@@ -221,7 +224,7 @@ impl NetSnapshot<C> for PeerClient {
         _: RPCOption,
     ) -> Result<SnapshotResponse<C>, StreamingError<C>> {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
-        let link = self.link.clone().ok_or_else(|| unreachable(PeerError::Unreachable))?;
+        let link = self.peers.link(self.target).map_err(unreachable)?;
         let last = snapshot.meta.last_log_id;
         let on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
@@ -245,7 +248,8 @@ impl NetTransferLeader<C> for PeerClient {
         request: TransferLeaderRequest<C>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<C>, RPCError<C>> {
-        let call = self.link()?.transfer_leader(convert::transfer(&request));
+        let link = self.link()?;
+        let call = link.transfer_leader(convert::transfer(&request));
         let reply = tokio::time::timeout(option.hard_ttl(), call).await.unwrap_or(Err(PeerError::Unknown));
         reply.and_then(convert::from_transfer_reply).map_err(rpc)
     }

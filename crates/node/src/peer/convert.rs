@@ -4,6 +4,7 @@
 use super::pb;
 use super::transport::PeerError;
 use crate::keeper::{Kind, Wish, whole_millis};
+use crate::membership::{Change, ChangeError, Changed};
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{
@@ -49,9 +50,81 @@ pub(super) fn membership(membership: &Membership) -> pb::Membership {
 
 pub(super) fn from_membership(membership: pb::Membership) -> Result<Membership, PeerError> {
     let configs: Vec<BTreeSet<u64>> = membership.configs.into_iter().map(|c| c.ids.into_iter().collect()).collect();
-    let node = |n: pb::membership::Node| (n.id, MemberNode { name: n.name, peer_urls: n.peer_urls });
-    let nodes: BTreeMap<u64, MemberNode> = membership.nodes.into_iter().map(node).collect();
+    let nodes: BTreeMap<u64, MemberNode> = membership.nodes.into_iter().map(from_node).collect();
     Membership::new(configs, nodes).map_err(|e| PeerError::Refused(format!("an impossible membership: {e}")))
+}
+
+pub(super) fn node(id: u64, node: &MemberNode) -> pb::membership::Node {
+    pb::membership::Node { id, name: node.name.clone(), peer_urls: node.peer_urls.clone() }
+}
+
+pub(super) fn from_node(node: pb::membership::Node) -> (u64, MemberNode) {
+    (node.id, MemberNode { name: node.name, peer_urls: node.peer_urls })
+}
+
+pub(super) fn change(change: &Change) -> pb::ChangeRequest {
+    use pb::change_request::{Add, Change as Sent, Update};
+    let change = match change.clone() {
+        Change::Add { peer_urls, learner } => Sent::Add(Add { peer_urls, learner }),
+        Change::Remove { id } => Sent::Remove(id),
+        Change::Update { id, peer_urls } => Sent::Update(Update { id, peer_urls }),
+        Change::Promote { id } => Sent::Promote(id),
+    };
+    pb::ChangeRequest { change: Some(change) }
+}
+
+pub(super) fn from_change(request: pb::ChangeRequest) -> Result<Change, PeerError> {
+    use pb::change_request::Change as Sent;
+    Ok(match request.change.ok_or_else(|| missing("a change"))? {
+        Sent::Add(add) => Change::Add { peer_urls: add.peer_urls, learner: add.learner },
+        Sent::Remove(id) => Change::Remove { id },
+        Sent::Update(update) => Change::Update { id: update.id, peer_urls: update.peer_urls },
+        Sent::Promote(id) => Change::Promote { id },
+    })
+}
+
+/// The outcomes and the errors that they are.
+const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
+    use pb::change_reply::Outcome;
+    [
+        (Outcome::Unknown, ChangeError::TimedOut),
+        (Outcome::NotLeader, ChangeError::NotLeader),
+        (Outcome::UrlsExist, ChangeError::UrlsExist),
+        (Outcome::NotFound, ChangeError::NotFound),
+        (Outcome::NotLearner, ChangeError::NotLearner),
+        (Outcome::NotInSync, ChangeError::NotInSync),
+        (Outcome::TooManyLearners, ChangeError::TooManyLearners),
+        (Outcome::NotEnoughStarted, ChangeError::NotEnoughStarted),
+        (Outcome::AtRisk, ChangeError::AtRisk),
+        (Outcome::Unhealthy, ChangeError::Unhealthy),
+        (Outcome::InvalidUrls, ChangeError::InvalidUrls),
+    ]
+};
+
+pub(super) fn change_reply(done: Result<Changed, ChangeError>) -> pb::ChangeReply {
+    use pb::change_reply::Outcome;
+    match done {
+        Ok(Changed { id, index, membership: members }) => {
+            pb::ChangeReply { outcome: Outcome::Done.into(), id, index, membership: Some(membership(&members)) }
+        }
+        Err(error) => {
+            let outcome =
+                OUTCOMES.iter().find(|(_, known)| *known == error).map_or(Outcome::NotLeader, |(told, _)| *told);
+            pb::ChangeReply { outcome: outcome.into(), ..Default::default() }
+        }
+    }
+}
+
+pub(super) fn from_change_reply(reply: Result<pb::ChangeReply, PeerError>) -> Result<Changed, ChangeError> {
+    let reply = reply.map_err(|error| match error {
+        PeerError::Unknown => ChangeError::TimedOut,
+        PeerError::Unreachable | PeerError::NotLeader | PeerError::Refused(_) => ChangeError::NotLeader,
+    })?;
+    if let Some((_, error)) = OUTCOMES.iter().find(|(told, _)| *told == reply.outcome()) {
+        return Err(*error);
+    }
+    let membership = from_membership(reply.membership.unwrap_or_default()).map_err(|_| ChangeError::TimedOut)?;
+    Ok(Changed { id: reply.id, index: reply.index, membership })
 }
 
 fn entry(entry: Entry) -> pb::Entry {

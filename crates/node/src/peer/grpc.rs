@@ -209,4 +209,16 @@ impl Link for GrpcLink {
     async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError> {
         self.quick.clone().register(request).await.map(tonic::Response::into_inner).map_err(failed)
     }
+
+    async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError> {
+        self.quick.clone().members(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn join(&self, request: pb::JoinRequest) -> Result<pb::JoinReply, PeerError> {
+        self.quick.clone().join(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
+
+    async fn change(&self, request: pb::ChangeRequest) -> Result<pb::ChangeReply, PeerError> {
+        self.commands.clone().change(request).await.map(tonic::Response::into_inner).map_err(failed)
+    }
 }

@@ -8,14 +8,16 @@ use super::identity::Ids;
 use super::snapshot::{self, Receiving};
 use super::suspicion::Suspicion;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
-use super::validate::{At, Known, Refusal, Rules};
+use super::validate::{At, Known, MAX_URLS, Refusal, Rules};
 use super::{convert, pb};
 use crate::keeper::{Deadlines, Keeper, Leases, Timers, whole_millis};
 use crate::leadership::RaftCell;
+use crate::membership::{MembershipChanges, same_addresses};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
 use conclave_net::throttle::Throttle;
+use conclave_state::{Admission, Command, Join, Response, read};
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
@@ -50,6 +52,7 @@ pub struct Parts {
     pub state: StateHandle,
     pub suspicion: Suspicion,
     pub rollback: Rollback,
+    pub membership: MembershipChanges,
 }
 
 /// This member's own log says why it stopped.
@@ -65,8 +68,14 @@ impl Handler {
     /// Whether the sender is another member of this cluster and the call is for this member.
     pub(super) fn check(&self, ids: Ids) -> Result<(), PeerError> {
         let Identity { cluster_id, member_id, .. } = self.parts().identity;
-        let checked = ids.check(cluster_id, member_id, |id| self.parts().rules.is_member(id));
+        let checked = ids.check(cluster_id, member_id, |id| self.parts().rules.was_removed(id));
         checked.map_err(|refusal| self.refuse(ids.from, "ids", refusal))
+    }
+
+    /// Whether the call is for this member.
+    pub(super) fn check_address(&self, ids: Ids) -> Result<(), PeerError> {
+        let Identity { cluster_id, member_id, .. } = self.parts().identity;
+        ids.check_address(cluster_id, member_id).map_err(|refusal| self.refuse(ids.from, "ids", refusal))
     }
 
     fn parts(&self) -> &Parts {
@@ -253,16 +262,58 @@ impl Handler {
     ) -> Result<pb::RegisterReply, PeerError> {
         let checked = self.parts().rules.register(from, &request);
         checked.map_err(|refusal| self.refuse(from, "register", refusal))?;
+        let view = self.parts().state.view();
+        if read::was_removed(&view, from).map_err(|fault| PeerError::Refused(fault.to_string()))? {
+            return Ok(pb::RegisterReply { removed: true, ..Default::default() });
+        }
         let (registry, witness) = (self.parts().registry.clone(), self.parts().rollback.witness().clone());
         // It must be durable before the answer, so it waits for the disk, off the event loop.
         let recorded = tokio::task::spawn_blocking(move || {
             let accepted = registry.register(request.member, request.incarnation)?;
             let known = witness.acknowledged(request.member)?.unwrap_or_default();
             let (acknowledged_term, acknowledged_index) = (known.term, known.index);
-            std::io::Result::Ok(pb::RegisterReply { accepted, acknowledged_term, acknowledged_index })
+            let removed = false;
+            std::io::Result::Ok(pb::RegisterReply { accepted, acknowledged_term, acknowledged_index, removed })
         });
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
         recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))
+    }
+
+    /// Who the member at these URLs is, by a linearizable read: an outdated answer could name a
+    /// member that was removed and had the same URLs. Who knows no member's URLs learns nothing.
+    pub(super) async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError> {
+        self.raft()?;
+        self.parts().reader.barrier().await.map_err(|error| PeerError::Refused(error.to_string()))?;
+        let members = self.parts().membership.members();
+        let asked: Vec<String> = request.peer_urls.into_iter().take(MAX_URLS + 1).collect();
+        let Some(own) = members.iter().find(|(_, node, _)| same_addresses(&node.peer_urls, &asked)) else {
+            return Ok(pb::MembersReply::default());
+        };
+        let nodes = members.iter().map(|(id, node, _)| convert::node(*id, node)).collect();
+        Ok(pb::MembersReply { found: true, cluster: self.parts().identity.cluster_id, member: own.0, nodes })
+    }
+
+    pub(super) async fn join(&self, from: u64, request: pb::JoinRequest) -> Result<pb::JoinReply, PeerError> {
+        use pb::join_reply::Admission as Told;
+        let checked = self.parts().rules.join(from, &request);
+        checked.map_err(|refusal| self.refuse(from, "join", refusal))?;
+        self.raft()?;
+        let join = Join { member: request.member, incarnation: request.incarnation };
+        // A repetition has the same answer.
+        let outcome = self.parts().proposer.propose(Command::Join(join)).await;
+        let told = match outcome.map(|applied| applied.outcome.result) {
+            Ok(Ok(Response::Join(Admission::Admitted))) => Told::Admitted,
+            Ok(Ok(Response::Join(Admission::Taken))) => Told::Taken,
+            Ok(Ok(Response::Join(Admission::Removed))) => Told::Removed,
+            Ok(Ok(Response::Join(Admission::Unknown))) => Told::NotAdded,
+            _ => Told::Later,
+        };
+        Ok(pb::JoinReply { admission: told.into() })
+    }
+
+    pub(super) async fn change(&self, request: pb::ChangeRequest) -> Result<pb::ChangeReply, PeerError> {
+        let change = convert::from_change(request)?;
+        Ok(convert::change_reply(self.parts().membership.change_as_leader(change).await))
     }
 }
 

@@ -53,15 +53,25 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Ids, PeerError> {
 }
 
 impl Ids {
-    /// Checks the ids of a call for the receiver `me` of `cluster`.
-    pub(super) fn check(&self, cluster: u64, me: u64, is_member: impl Fn(u64) -> bool) -> Result<(), Refusal> {
+    /// Checks the ids of a call for the receiver `me` of `cluster`. The sender may be a member that the receiver has not heard of
+    /// yet: a leader or candidate of a later membership.
+    pub(super) fn check(&self, cluster: u64, me: u64, was_removed: impl Fn(u64) -> bool) -> Result<(), Refusal> {
+        self.check_address(cluster, me)?;
+        if was_removed(self.from) {
+            return Err(Refusal("the caller was removed from this cluster"));
+        }
+        Ok(())
+    }
+
+    /// Whether the call is for this member, from another one.
+    pub(super) fn check_address(&self, cluster: u64, me: u64) -> Result<(), Refusal> {
         if self.cluster != cluster {
             return Err(Refusal("the call is for another cluster"));
         }
         if self.to != me {
             return Err(Refusal("the call is for another member"));
         }
-        if self.from == me || !is_member(self.from) {
+        if self.from == me || self.from == 0 {
             return Err(Refusal("the caller is not another member of this cluster"));
         }
         Ok(())
@@ -84,11 +94,14 @@ mod tests {
     #[test]
     fn strangers_are_refused() {
         let ids = Ids { cluster: 1, from: 2, to: 3 };
-        let member = |id| id < 4;
+        let member = |id| id == 8;
         assert_eq!(ids.check(1, 3, member), Ok(()));
+        assert_eq!(Ids { from: 5, ..ids }.check(1, 3, member), Ok(()), "a member that was added since");
         assert!(ids.check(9, 3, member).is_err(), "another cluster");
         assert!(ids.check(1, 2, member).is_err(), "meant for another member");
-        assert!(Ids { from: 8, ..ids }.check(1, 3, member).is_err(), "not a member");
+        assert!(Ids { from: 8, ..ids }.check(1, 3, member).is_err(), "it was removed");
+        assert!(Ids { from: 8, ..ids }.check_address(1, 3).is_ok(), "it may ask");
+        assert!(Ids { from: 0, ..ids }.check(1, 3, member).is_err(), "nobody");
         assert!(Ids { from: 3, ..ids }.check(1, 3, member).is_err(), "two of one id");
         let told = Ids { cluster: 9, from: 8, to: 7 }.check(1, 3, member).unwrap_err().to_string();
         assert!(!told.contains(|c: char| c.is_ascii_digit()), "{told}");

@@ -178,4 +178,17 @@ impl Link for MemoryLink {
         let from = self.from;
         self.call(|peer: Handler| async move { peer.register(from, request).await }).await
     }
+
+    async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError> {
+        self.call(|peer: Handler| async move { peer.members(request).await }).await
+    }
+
+    async fn join(&self, request: pb::JoinRequest) -> Result<pb::JoinReply, PeerError> {
+        let from = self.from;
+        self.call(|peer: Handler| async move { peer.join(from, request).await }).await
+    }
+
+    async fn change(&self, request: pb::ChangeRequest) -> Result<pb::ChangeReply, PeerError> {
+        self.call(|peer: Handler| async move { peer.change(request).await }).await
+    }
 }

@@ -15,6 +15,7 @@
 mod acknowledged;
 pub mod client;
 mod convert;
+pub(crate) mod follow;
 #[cfg(test)]
 mod fuzz;
 pub mod grpc;
@@ -37,8 +38,11 @@ pub mod validate;
 pub use conclave_peer_api as pb;
 
 use crate::keeper::{Id, Kind, Wish};
+use crate::membership::{Change, ChangeError, Changed};
+use conclave_state::Admission;
 use conclave_storage::Acknowledged;
 use conclave_storage::types::MemberNode;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,23 +61,55 @@ pub enum Forwarded {
     Unknown,
 }
 
-/// Calls to the peers, by member id.
+/// Calls to the peers, by member id. Who they are follows the membership.
 #[derive(Clone)]
-pub struct Peers(Arc<BTreeMap<u64, Arc<dyn Link>>>);
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    me: u64,
+    transport: Box<dyn Transport>,
+    links: RwLock<BTreeMap<u64, Peer>>,
+}
+
+struct Peer {
+    node: MemberNode,
+    link: Arc<dyn Link>,
+}
 
 impl Peers {
     /// Creates links to every member but `me`, without connecting.
-    pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>, transport: &dyn Transport) -> Peers {
-        let others = members.iter().filter(|(id, _)| **id != me);
-        Peers(Arc::new(others.map(|(id, node)| (*id, transport.link(*id, node))).collect()))
+    pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>, transport: Box<dyn Transport>) -> Peers {
+        let peers = Peers(Arc::new(Inner { me, transport, links: RwLock::default() }));
+        members.iter().for_each(|(id, node)| peers.learn(*id, node));
+        peers
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.keys().copied()
+    pub fn ids(&self) -> Vec<u64> {
+        self.0.links.read().keys().copied().collect()
     }
 
-    pub(crate) fn link(&self, to: u64) -> Result<&Arc<dyn Link>, PeerError> {
-        self.0.get(&to).ok_or(PeerError::Unreachable)
+    pub(crate) fn link(&self, to: u64) -> Result<Arc<dyn Link>, PeerError> {
+        self.0.links.read().get(&to).map(|peer| peer.link.clone()).ok_or(PeerError::Unreachable)
+    }
+
+    /// Name and URLs, for messages.
+    pub(crate) fn name_of(&self, id: u64) -> String {
+        self.0.links.read().get(&id).map_or_else(|| format!("{id:x}"), |peer| peer.node.to_string())
+    }
+
+    /// There is a link to this member at these URLs from now on.
+    pub(crate) fn learn(&self, id: u64, node: &MemberNode) {
+        if id == self.0.me || self.0.links.read().get(&id).is_some_and(|peer| peer.node.peer_urls == node.peer_urls) {
+            return;
+        }
+        let link = self.0.transport.link(id, node);
+        self.0.links.write().insert(id, Peer { node: node.clone(), link });
+    }
+
+    /// Exactly these are the members from now on.
+    pub(crate) fn follow(&self, members: &BTreeMap<u64, MemberNode>) {
+        self.0.links.write().retain(|id, _| members.contains_key(id));
+        members.iter().for_each(|(id, node)| self.learn(*id, node));
     }
 
     /// Forwards segments to the leader of `term`. It has no deadline: the caller gives up when the
@@ -111,12 +147,66 @@ impl Peers {
         reply.leader.then_some(left).ok_or(PeerError::NotLeader)
     }
 
-    /// What the member has acknowledged to the peer; `None` if the peer has recorded another
-    /// incarnation.
-    pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Acknowledged>, PeerError> {
+    /// Registers a member's incarnation with the peer.
+    pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Registered, PeerError> {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
         let known = Acknowledged { term: reply.acknowledged_term, index: reply.acknowledged_index };
-        Ok(reply.accepted.then_some(known))
+        Ok(match (reply.removed, reply.accepted) {
+            (true, _) => Registered::Removed,
+            (false, true) => Registered::Accepted(known),
+            (false, false) => Registered::Other,
+        })
+    }
+
+    /// Asks through the peer to be admitted as an added member; `None`: later.
+    pub async fn join(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Admission>, PeerError> {
+        use pb::join_reply::Admission as Told;
+        let reply = timed(CHANGE, self.link(to)?.join(pb::JoinRequest { member, incarnation })).await?;
+        Ok(match reply.admission() {
+            Told::Later => None,
+            Told::Admitted => Some(Admission::Admitted),
+            Told::Taken => Some(Admission::Taken),
+            Told::Removed => Some(Admission::Removed),
+            Told::NotAdded => Some(Admission::Unknown),
+        })
+    }
+
+    /// Has the leader change the membership.
+    pub(crate) async fn change(&self, to: u64, change: &Change) -> Result<Changed, ChangeError> {
+        let call = async { timed(CHANGE, self.link(to)?.change(convert::change(change))).await };
+        convert::from_change_reply(call.await)
+    }
+}
+
+/// What a peer knows of a member that registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// It is this incarnation, which has acknowledged so much to the peer.
+    Accepted(Acknowledged),
+    /// The peer has another incarnation on record.
+    Other,
+    /// The member was removed from the cluster.
+    Removed,
+}
+
+/// The member of a running cluster that a new process is, and all members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub cluster: u64,
+    pub member: u64,
+    pub nodes: BTreeMap<u64, MemberNode>,
+}
+
+/// Asks a member of a cluster that is not known yet who the member at these URLs is; `None` if no
+/// member is.
+pub(crate) async fn expected(link: &dyn Link, peer_urls: Vec<String>) -> Result<Option<Expected>, PeerError> {
+    let reply = timed(CALL, link.members(pb::MembersRequest { peer_urls })).await?;
+    let nodes: BTreeMap<u64, MemberNode> = reply.nodes.into_iter().map(convert::from_node).collect();
+    let sound = reply.cluster != 0 && nodes.contains_key(&reply.member);
+    match reply.found {
+        false => Ok(None),
+        true if sound => Ok(Some(Expected { cluster: reply.cluster, member: reply.member, nodes })),
+        true => Err(PeerError::Refused("it does not say who this member is".into())),
     }
 }
 
@@ -128,6 +218,9 @@ fn span(millis: u64) -> Duration {
 
 /// Timeout of calls that need at most a quorum round or a disk write at the other end.
 const CALL: Duration = Duration::from_secs(2);
+
+/// Timeout of calls that wait for an entry of the log.
+const CHANGE: Duration = Duration::from_secs(8);
 
 async fn timed<T>(within: Duration, call: impl Future<Output = Result<T, PeerError>>) -> Result<T, PeerError> {
     tokio::time::timeout(within, call).await.unwrap_or(Err(PeerError::Unknown))

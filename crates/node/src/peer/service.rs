@@ -60,6 +60,12 @@ impl PeerService {
         }
         Ok((from, request.into_inner()))
     }
+
+    /// The same for a question that a removed member may ask too.
+    fn admit_asking<T>(&self, request: Request<T>) -> Result<(u64, T), Status> {
+        let checked = identity::read(request.metadata()).and_then(|ids| self.0.check_address(ids).map(|()| ids.from));
+        checked.map(|from| (from, request.into_inner())).map_err(status)
+    }
 }
 
 fn messages<T: Send + 'static>(stream: Streaming<T>) -> BoxStream<'static, Result<T, PeerError>> {
@@ -116,7 +122,21 @@ impl pb::peer_server::Peer for PeerService {
     }
 
     async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::RegisterReply>, Status> {
-        let (from, request) = self.admit(request)?;
+        let (from, request) = self.admit_asking(request)?;
         self.0.register(from, request).await.map(Response::new).map_err(status)
+    }
+
+    async fn members(&self, request: Request<pb::MembersRequest>) -> Result<Response<pb::MembersReply>, Status> {
+        self.0.members(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        let (from, request) = self.admit_asking(request)?;
+        self.0.join(from, request).await.map(Response::new).map_err(status)
+    }
+
+    async fn change(&self, request: Request<pb::ChangeRequest>) -> Result<Response<pb::ChangeReply>, Status> {
+        let (_, request) = self.admit(request)?;
+        self.0.change(request).await.map(Response::new).map_err(status)
     }
 }

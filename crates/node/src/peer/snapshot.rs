@@ -242,6 +242,7 @@ mod tests {
     use conclave_storage::{Identity, Opened, Options};
     use openraft::RaftSnapshotBuilder;
     use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     fn open(dir: &Path) -> Opened {
@@ -253,10 +254,15 @@ mod tests {
     async fn snapshot(dir: &Path) -> Snapshot {
         let mut opened = open(dir);
         let mut entries: Vec<_> = (0..5).map(|i| Entry { log_id: log_id(3, i), payload: Payload::Blank }).collect();
-        entries[0].payload = Payload::Membership(Membership::new_with_defaults(vec![[1, 2].into()], []));
+        entries[0].payload = Payload::Membership(membership([1, 2]));
         opened.log.append(entries.clone(), IOFlushed::noop()).await.unwrap();
         opened.machine.apply(stream::iter(entries.into_iter().map(|e| Ok((e, None))))).await.unwrap();
         opened.machine.get_snapshot_builder().await.build_snapshot().await.unwrap()
+    }
+
+    fn membership<const N: usize>(ids: [u64; N]) -> Membership {
+        let node = |id| (id, MemberNode { name: String::new(), peer_urls: vec![format!("http://m{id}:1")] });
+        Membership::new(vec![ids.into()], BTreeMap::from(ids.map(node))).unwrap()
     }
 
     /// The result of sending it to another member.
@@ -267,8 +273,7 @@ mod tests {
         let opened = open(b.path());
         let (parts, far) = mpsc::channel(1);
         let feed = tokio::spawn(feed(parts, vote(term, 1, true), snapshot));
-        let node = |id| (id, MemberNode::default());
-        let rules = Rules::new(2, &[1, 2].map(node).into());
+        let rules = Rules::new(2);
         let check = |head: &pb::snapshot_part::Head| Ok(rules.snapshot(1, head, Known::default())?);
         let received = receive(&opened.state, &Receiving::default(), check, far.map(Ok).boxed()).await;
         feed.abort();
@@ -309,7 +314,7 @@ mod tests {
         let head = pb::snapshot_part::Head {
             vote: Some(convert::vote(&vote(3, 1, true))),
             last: Some(pb::LogId { term: 3, index: 4 }),
-            membership: Some(convert::membership(&Membership::new_with_defaults(vec![[1].into()], []))),
+            membership: Some(convert::membership(&membership([1]))),
             files: vec![file],
             ..Default::default()
         };

@@ -44,4 +44,7 @@ pub trait Link: Send + Sync {
     async fn keep_alive(&self, request: pb::KeepAliveRequest) -> Result<pb::KeepAliveReply, PeerError>;
     async fn remaining(&self, request: pb::RemainingRequest) -> Result<pb::RemainingReply, PeerError>;
     async fn register(&self, request: pb::RegisterRequest) -> Result<pb::RegisterReply, PeerError>;
+    async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError>;
+    async fn join(&self, request: pb::JoinRequest) -> Result<pb::JoinReply, PeerError>;
+    async fn change(&self, request: pb::ChangeRequest) -> Result<pb::ChangeReply, PeerError>;
 }

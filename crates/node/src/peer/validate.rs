@@ -14,10 +14,11 @@
 use super::pb;
 use super::terms::Terms;
 use super::transport::PeerError;
+use crate::config::HttpUrl;
 use bytes::Bytes;
 use conclave_storage::proposal::{self, MAX_COMMANDS, MAX_PACK};
-use conclave_storage::types::MemberNode;
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
 use thiserror::Error;
 
 /// An index that no log reaches: a million entries a second would take more than a hundred thousand
@@ -30,6 +31,10 @@ const MAX_ENTRIES: usize = 8_192;
 const MAX_RENEWALS: usize = 1 << 18;
 /// Length of a member's name in a membership.
 const MAX_NAME: usize = 1_024;
+/// Peer URLs of a member.
+pub(crate) const MAX_URLS: usize = 16;
+/// Members of a membership. An operator has a few.
+const MAX_MEMBERS: usize = 1_024;
 
 /// The broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -80,26 +85,28 @@ fn in_order(a: At, b: At) -> bool {
 }
 
 /// The rules for one member of a cluster.
+///
+/// Who is a member is no rule: a member that was away meets leaders and candidates of a membership
+/// that it does not know yet, and replays memberships of the past. Only those whose removal it has
+/// applied are refused.
 pub struct Rules {
     me: u64,
-    /// Every member with its peer addresses.
-    members: BTreeMap<u64, Vec<String>>,
+    removed: RwLock<BTreeSet<u64>>,
     terms: Terms,
 }
 
-/// URLs without their scheme: a cluster that changes to TLS has memberships in its log from before.
-fn addresses(urls: &[String]) -> Vec<String> {
-    urls.iter().map(|url| url.split_once("://").map_or(url.as_str(), |(_, address)| address).to_owned()).collect()
-}
-
 impl Rules {
-    pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>) -> Rules {
-        let members = members.iter().map(|(id, node)| (*id, addresses(&node.peer_urls))).collect();
-        Rules { me, members, terms: Terms::default() }
+    pub fn new(me: u64) -> Rules {
+        Rules { me, removed: RwLock::default(), terms: Terms::default() }
     }
 
-    pub(super) fn is_member(&self, id: u64) -> bool {
-        self.members.contains_key(&id)
+    pub(super) fn was_removed(&self, id: u64) -> bool {
+        self.removed.read().contains(&id)
+    }
+
+    /// The members whose removal was applied here.
+    pub(crate) fn are_removed(&self, ids: impl IntoIterator<Item = u64>) {
+        self.removed.write().extend(ids);
     }
 
     // ---- requests ----
@@ -107,7 +114,10 @@ impl Rules {
     /// A vote by which the sender leads or wants to lead must be its own.
     fn own_vote(&self, from: u64, vote: Option<&pb::BallotVote>, leads: bool, known: Known) -> Result<u64, Refusal> {
         let vote = vote.ok_or(Refusal("no vote"))?;
-        require(vote.node == from && from != self.me && self.is_member(from), "a vote that is not the sender's own")?;
+        require(
+            vote.node == from && from != self.me && !self.was_removed(from),
+            "a vote that is not the sender's own",
+        )?;
         require(
             vote.committed == leads,
             if leads { "a leader without an election" } else { "a candidate that leads" },
@@ -166,7 +176,7 @@ impl Rules {
 
     pub(crate) fn transfer(&self, from: u64, request: &pb::TransferRequest, known: Known) -> Verdict {
         let term = self.own_vote(from, request.from.as_ref(), true, known)?;
-        require(self.is_member(request.to), "a successor that is no member")?;
+        require(request.to != 0 && !self.was_removed(request.to), "a successor that is no member")?;
         let last = position(request.last.as_ref())?;
         require(last.is_none_or(|last| last.term <= term), "an entry of a term after its leader's")
     }
@@ -182,16 +192,17 @@ impl Rules {
         require(term < known.term || agrees, "a snapshot that contradicts what is committed")
     }
 
-    /// A membership must consist of members of this cluster, each with its known URLs, and have
-    /// voters.
+    /// A membership must consist of members that can be reached, each at peer URLs, and have voters.
     fn membership(&self, membership: &pb::Membership) -> Verdict {
         let nodes: BTreeSet<u64> = membership.nodes.iter().map(|node| node.id).collect();
         require(nodes.len() == membership.nodes.len(), "a membership that names a member twice")?;
-        let known = |node: &pb::membership::Node| {
+        require(nodes.len() <= MAX_MEMBERS && !nodes.contains(&0), "a membership of too many, or of nobody")?;
+        let sound = |node: &pb::membership::Node| {
             node.name.len() <= MAX_NAME
-                && self.members.get(&node.id).is_some_and(|known| *known == addresses(&node.peer_urls))
+                && (1..=MAX_URLS).contains(&node.peer_urls.len())
+                && node.peer_urls.iter().all(|url| url.len() <= MAX_NAME && HttpUrl::parse(url).is_ok())
         };
-        require(membership.nodes.iter().all(known), "a membership with a member that is not of this cluster")?;
+        require(membership.nodes.iter().all(sound), "a membership with a member that has no valid name or peer URLs")?;
         // Two while a change is under way.
         require((1..=2).contains(&membership.configs.len()), "a membership without voters")?;
         let voters = |config: &pb::membership::Voters| {
@@ -234,12 +245,17 @@ impl Rules {
         require(request.member == from, "a member that registers another one")
     }
 
+    /// A process may be admitted only as itself.
+    pub(crate) fn join(&self, from: u64, request: &pb::JoinRequest) -> Verdict {
+        require(request.member == from && request.incarnation != 0, "a member that joins as another one")
+    }
+
     // ---- replies ----
 
-    /// A vote in a reply must be a member's.
+    /// A vote in a reply may be for any member of the past or the future.
     pub(crate) fn told_vote(&self, vote: Option<&pb::BallotVote>, own_term: u64) -> Verdict {
         let vote = vote.ok_or(Refusal("no vote"))?;
-        require(vote.term == 0 || self.is_member(vote.node), "a vote for somebody who is no member")?;
+        require(vote.term == 0 || vote.node != 0, "a vote for nobody")?;
         self.terms.admit(own_term, vote.term)
     }
 

@@ -8,8 +8,9 @@ const LEADER: u64 = 2;
 const OWN_ORIGIN: u64 = 77;
 
 fn rules() -> Rules {
-    let node = |id: u64| (id, MemberNode { name: format!("m{id}"), peer_urls: vec![format!("http://m{id}:2380")] });
-    Rules::new(ME, &[1, 2, 3].map(node).into())
+    let rules = Rules::new(ME);
+    rules.are_removed([9]);
+    rules
 }
 
 /// A member in term 5 whose log is committed up to entry 10, of term 4.
@@ -119,7 +120,9 @@ fn a_leader_speaks_for_itself_and_is_elected() {
     refused(appended(|r| r.vote = vote(0, LEADER, true)), "no term");
     refused(appended(|r| r.vote = vote(u64::MAX, LEADER, true)), "term");
     refused(rules().append(ME, &pb::AppendRequest { vote: vote(5, ME, true), ..append() }, known()), "own");
-    refused(rules().append(4, &pb::AppendRequest { vote: vote(5, 4, true), ..append() }, known()), "own");
+    refused(rules().append(9, &pb::AppendRequest { vote: vote(5, 9, true), ..append() }, known()), "own");
+    let later = pb::AppendRequest { vote: vote(5, 4, true), ..append() };
+    assert_eq!(rules().append(4, &later, known()), Ok(()), "a leader that was added since");
     refused(rules().heartbeat(LEADER, &append(), known()), "heartbeat");
 }
 
@@ -164,9 +167,14 @@ fn a_membership_is_of_members_at_their_addresses() {
         appended(|r| r.entries[0] = pb::Entry { term: 5, index: 13, payload })
     };
     assert_eq!(with(&|_| {}), Ok(()));
-    refused(with(&|m| m.nodes[2].id = 9), "not of this cluster");
-    refused(with(&|m| m.nodes[2].peer_urls = vec!["http://elsewhere:1".into()]), "not of this cluster");
-    refused(with(&|m| m.nodes[2].name = "x".repeat(9_999)), "not of this cluster");
+    assert_eq!(with(&|m| m.nodes.push(node(8))), Ok(()), "a learner that was added since");
+    assert_eq!(with(&|m| m.nodes.push(node(9))), Ok(()), "from before it was removed");
+    refused(with(&|m| m.nodes[2].id = 0), "nobody");
+    refused(with(&|m| m.nodes[2].peer_urls = vec!["elsewhere:1".into()]), "valid name or peer URLs");
+    refused(with(&|m| m.nodes[2].peer_urls.clear()), "valid name or peer URLs");
+    refused(with(&|m| m.nodes[2].peer_urls = vec!["http://a:1".into(); 99]), "valid name or peer URLs");
+    refused(with(&|m| m.nodes[2].name = "x".repeat(9_999)), "valid name or peer URLs");
+    refused(with(&|m| m.nodes = (1..2_000).map(node).collect()), "too many");
     refused(with(&|m| m.nodes.push(node(1))), "twice");
     refused(with(&|m| m.configs.clear()), "without voters");
     refused(with(&|m| m.configs = vec![voters(&[])]), "voters");
@@ -185,6 +193,8 @@ fn a_candidate_asks_for_itself_and_for_a_term_within_reach() {
     assert_eq!(asked(vote(50_000_000, LEADER, false), id(5, 20)), Ok(()), "this member was away for long");
     refused(asked(vote(u64::MAX, LEADER, false), id(5, 20)), "term");
     refused(asked(vote(6, 3, false), id(5, 20)), "own");
+    let removed = pb::VoteRequest { vote: vote(6, 9, false), ..Default::default() };
+    refused(rules().vote(9, &removed, known()), "own");
     refused(asked(vote(6, LEADER, true), id(5, 20)), "leads");
     refused(asked(vote(6, LEADER, false), id(6, 20)), "future");
     refused(asked(vote(6, LEADER, false), id(5, u64::MAX)), "index");
@@ -257,6 +267,7 @@ fn small_requests_are_bounded() {
     refused(renew(MAX_RENEWALS + 1, 0, 0), "too many");
     refused(rules().remaining(&pb::RemainingRequest { id: 1, kept: 7 }), "kind");
     refused(rules().register(LEADER, &pb::RegisterRequest { member: 3, incarnation: 1 }), "another");
+    refused(rules().join(LEADER, &pb::JoinRequest { member: 3, incarnation: 1 }), "another");
 }
 
 #[test]
@@ -273,7 +284,8 @@ fn replies_say_no_more_than_they_were_asked() {
     let higher = |higher| reply(pb::AppendReply { higher, ..Default::default() });
     assert_eq!(higher(vote(6, 3, true)), Ok(()));
     refused(higher(vote(u64::MAX, 3, true)), "term");
-    refused(higher(vote(6, 9, false)), "no member");
+    assert_eq!(higher(vote(6, 9, false)), Ok(()), "of a leader that was removed since");
+    refused(higher(vote(6, 0, false)), "nobody");
 
     let voted = |vote, last| rules.vote_reply(&pb::VoteReply { vote, last, granted: true }, 5);
     assert_eq!(voted(vote(0, 0, false), None), Ok(()), "a member that has never voted");

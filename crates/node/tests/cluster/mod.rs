@@ -38,7 +38,7 @@ impl Cluster {
             let config = config(dir, n, of);
             let plan = Plan::new(&config).unwrap();
             let id = plan.identity.member_id;
-            let node = RunningNode::assemble(config, plan, &network.transport(id)).unwrap();
+            let node = RunningNode::assemble(config, plan, network.transport(id)).unwrap();
             network.listen(id, node.handler.clone());
             node
         };

@@ -124,6 +124,7 @@ impl Naive {
                 self.members.insert(member.id, member.clone());
                 Ok(Response::Announce)
             }
+            Command::Join(_) => Ok(Response::Join(Admission::Unknown)),
             // The naive model of these is `tests/coord.rs`.
             Command::Coord(_) | Command::CoordTimer(_) => {
                 unreachable!("not generated here")

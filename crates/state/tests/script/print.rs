@@ -40,6 +40,7 @@ pub(crate) fn response(response: &Response) -> String {
             let Place { key, lease, create_revision, first } = place;
             format!("key={} lease={lease} create={create_revision}{}", bytes(key), if *first { " first" } else { "" })
         }
+        Response::Join(admission) => format!("{admission:?}"),
         Response::Dequeue { deleted } => format!("deleted={deleted}"),
         Response::Cancel { ended } => format!("ended={ended}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),

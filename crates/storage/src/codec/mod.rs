@@ -16,6 +16,7 @@
 
 mod records;
 
+pub use records::FirstStart;
 pub(crate) use records::{AcknowledgedRecord, LocationRecord, Registration, SweepProgress};
 pub use records::{
     decode_entry, decode_log_id, decode_membership, decode_snapshot_meta, decode_vote, encode_entry, encode_log_id,

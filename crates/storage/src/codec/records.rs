@@ -62,6 +62,16 @@ pub(crate) struct LocationRecord {
     pub(crate) created: u64,
 }
 
+/// See [`crate::first_start`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstStart {
+    pub token: String,
+    /// The member joined a running cluster, and has to be admitted by it before it takes part.
+    pub joins: bool,
+    /// As they were known then.
+    pub members: BTreeMap<u64, MemberNode>,
+}
+
 /// The sweeper's progress: everything for the compaction up to `done`, and the changes below `from`
 /// for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +118,7 @@ record!(Registration, 7, "registration");
 record!(SweepProgress, 8, "sweep progress");
 record!(AcknowledgedRecord, 9, "acknowledged position");
 record!(LocationRecord, 10, "place");
+record!(FirstStart, 16, "first start");
 
 impl From<&LogId> for LogIdRecord {
     fn from(id: &LogId) -> Self {

@@ -31,6 +31,7 @@ use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -155,19 +156,20 @@ impl StateStore {
 
     async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, in_background: bool) -> io::Result<()> {
         let (db, origin) = (self.shared.db(), self.origin);
+        let members = self.raft.membership.nodes().map(|(id, _)| *id).collect();
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
         let (machine, mut applied) = if in_background {
             self.shared.freeze_views();
             let db = db.clone();
             let work = move || {
-                let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
+                let mut applied = execute(&mut machine, &Rows::now(&db), &steps, origin, members)?;
                 applied.write(&db, &last)?;
                 Ok((machine, applied))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))?
         } else {
-            let applied = execute(&mut machine, &Rows::now(&db), &steps, origin)?;
+            let applied = execute(&mut machine, &Rows::now(&db), &steps, origin, members)?;
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
@@ -217,14 +219,28 @@ impl Applied {
     }
 }
 
-/// Applies a group to the machine, without writing to the database.
-fn execute<V: View>(machine: &mut Machine, rows: &V, steps: &[(LogId, Step)], origin: u64) -> io::Result<Applied> {
+/// Applies a group to the machine, without writing to the database. `members` are those before it.
+fn execute<V: View>(
+    machine: &mut Machine,
+    rows: &V,
+    steps: &[(LogId, Step)],
+    origin: u64,
+    mut members: BTreeSet<u64>,
+) -> io::Result<Applied> {
     let mut batch = machine.begin(rows);
     let (mut answers, mut membership, mut digests) = (Vec::new(), None, Vec::new());
     for (id, step) in steps {
         match step {
             Step::Nothing => {}
-            Step::Membership(m) => membership = Some(m.clone()),
+            Step::Membership(m) => {
+                let now: BTreeSet<u64> = m.nodes().map(|(id, _)| *id).collect();
+                // The first membership adds nobody to a running cluster.
+                if !members.is_empty() {
+                    let of = |a: &BTreeSet<u64>, b: &BTreeSet<u64>| a.difference(b).copied().collect::<Vec<u64>>();
+                    batch.members_changed(&of(&now, &members), &of(&members, &now));
+                }
+                (members, membership) = (now, Some(m.clone()));
+            }
             Step::Segments(segments) => execute_segments(&mut batch, id, segments, origin, &mut answers)?,
         }
         if id.index.is_multiple_of(DIGEST_EVERY) {

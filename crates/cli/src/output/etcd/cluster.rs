@@ -2,7 +2,7 @@
 
 use crate::output::{Fields, Json, Show, Table, Text, header_fields, header_json, human};
 use conclave_client::api::etcdserverpb::{
-    AlarmMember, AlarmResponse, AlarmType, HashKvResponse, Member, MemberListResponse, StatusResponse,
+    AlarmMember, AlarmResponse, AlarmType, HashKvResponse, Member, MemberListResponse, ResponseHeader, StatusResponse,
 };
 use std::time::Duration;
 
@@ -61,6 +61,65 @@ impl Members<'_> {
     }
 }
 
+fn member_json(member: &Member) -> Json {
+    Json::object()
+        .some("ID", member.id)
+        .some("name", &member.name)
+        .some("peerURLs", member.peer_ur_ls.as_slice())
+        .some("clientURLs", member.client_ur_ls.as_slice())
+        .some("isLearner", member.is_learner)
+        .done()
+}
+
+/// The answer to a change of the members.
+pub(crate) struct MemberChange {
+    /// The member that was changed.
+    pub(crate) id: u64,
+    /// `added to` the cluster, and so on.
+    pub(crate) what: &'static str,
+    pub(crate) header: Option<ResponseHeader>,
+    /// After an addition.
+    pub(crate) member: Option<Member>,
+    pub(crate) members: Vec<Member>,
+}
+
+impl MemberChange {
+    /// What the new member is started with, as environment variables of `conclave`.
+    pub(crate) fn settings(&self, name: &str) -> String {
+        let named = |member: &Member| if member.id == self.id { name.to_owned() } else { member.name.clone() };
+        let pairs = self.members.iter().flat_map(|member| {
+            let name = named(member);
+            member.peer_ur_ls.iter().map(move |url| format!("{name}={url}"))
+        });
+        let cluster = pairs.collect::<Vec<_>>().join(",");
+        let urls = self.member.iter().flat_map(|member| member.peer_ur_ls.clone()).collect::<Vec<_>>().join(",");
+        format!(
+            "CONCLAVE_NAME=\"{name}\"\nCONCLAVE_INITIAL_CLUSTER=\"{cluster}\"\nCONCLAVE_INITIAL_ADVERTISE_PEER_URLS=\"{urls}\"\n\
+             CONCLAVE_INITIAL_CLUSTER_STATE=\"existing\"\n"
+        )
+    }
+}
+
+impl Show for MemberChange {
+    fn has_ids(&self) -> bool {
+        true
+    }
+
+    fn simple(&self, text: &mut Text) {
+        let cluster = self.header.unwrap_or_default().cluster_id;
+        text.line(format!("Member {:16x} {} cluster {cluster:16x}", self.id, self.what));
+    }
+
+    fn json(&self) -> Json {
+        let object = Json::object().with("header", header_json(self.header.as_ref()));
+        let object = match &self.member {
+            Some(member) => object.with("member", member_json(member)),
+            None => object,
+        };
+        object.some("members", Json::list(&self.members, member_json)).done()
+    }
+}
+
 impl Show for Members<'_> {
     fn has_ids(&self) -> bool {
         true
@@ -71,18 +130,9 @@ impl Show for Members<'_> {
     }
 
     fn json(&self) -> Json {
-        let member = |member: &Member| {
-            Json::object()
-                .some("ID", member.id)
-                .some("name", &member.name)
-                .some("peerURLs", member.peer_ur_ls.as_slice())
-                .some("clientURLs", member.client_ur_ls.as_slice())
-                .some("isLearner", member.is_learner)
-                .done()
-        };
         Json::object()
             .with("header", header_json(self.0.header.as_ref()))
-            .some("members", Json::list(&self.0.members, member))
+            .some("members", Json::list(&self.0.members, member_json))
             .done()
     }
 

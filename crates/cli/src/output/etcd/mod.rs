@@ -10,7 +10,7 @@ mod txn;
 mod watch;
 
 pub(crate) use {
-    cluster::{Alarms, HashOf, Hashes, Health, HealthOf, Members, StatusOf, Statuses},
+    cluster::{Alarms, HashOf, Hashes, Health, HealthOf, MemberChange, Members, StatusOf, Statuses},
     kv::{Deleted, Got, Put},
     lease::{Granted, KeptAlive, Leases, Revoked, TimeToLive},
     snapshot::{SnapshotSaved, SnapshotStatus, SnapshotVerified},

@@ -11,6 +11,7 @@ mod lines;
 mod requests;
 pub(super) mod websocket;
 
+use super::gate::Gate;
 use super::large::Large;
 use super::reply::Reply;
 use crate::deadline;
@@ -45,11 +46,16 @@ pub(super) struct Json {
     routes: GrpcMetricsService<Routes>,
     /// Of the message of one request.
     max_message: usize,
+    gate: Gate,
 }
 
 impl Json {
     pub(super) fn new(routes: GrpcMetricsService<Routes>, max_message: usize) -> Json {
-        Json { routes, max_message }
+        Json { routes, max_message, gate: Gate::default() }
+    }
+
+    pub(super) fn behind(self, gate: Gate) -> Json {
+        Json { gate, ..self }
     }
 
     /// The most bytes of one request as JSON. Base64 is a third longer than its bytes, and small operations have names that are longer
@@ -86,6 +92,9 @@ impl Json {
     where
         B: HttpBody<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
     {
+        if let Some(refusal) = self.gate.refusal(&method.path) {
+            return Err(failure(refusal));
+        }
         let (head, body) = request.into_parts();
         let form = form(&head.uri);
         let requests = Requests::new(body, method, form, self.max_body());

@@ -1,15 +1,16 @@
-//! `etcdserverpb.Cluster`: who the members are. Changing them is not possible yet, and said so.
+//! `etcdserverpb.Cluster`: who the members are, and changes of them.
 
 use crate::gateway::Gateway;
 use crate::service::admit;
-use crate::status::{fault, not_read, text};
+use crate::status::{fault, not_changed, not_read};
 use conclave_api::etcdserverpb::cluster_server::Cluster;
 use conclave_api::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
     MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse, MemberUpdateRequest, MemberUpdateResponse,
+    ResponseHeader,
 };
+use conclave_node::membership::{Change, Members};
 use conclave_state::read;
-use conclave_storage::types::MemberNode;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,7 @@ pub struct ClusterService(pub Arc<Gateway>);
 /// The members of the configuration, with what those that have run tell about themselves.
 ///
 /// A member that never ran has neither name nor client URLs: that is how etcd's tools know it as not started.
-pub(super) fn join(configured: Vec<(u64, MemberNode, bool)>, announced: &[conclave_state::Member]) -> Vec<Member> {
+pub(super) fn join(configured: Members, announced: &[conclave_state::Member]) -> Vec<Member> {
     let mut members: Vec<Member> = configured
         .into_iter()
         .map(|(id, gateway, voter)| {
@@ -36,6 +37,26 @@ pub(super) fn join(configured: Vec<(u64, MemberNode, bool)>, announced: &[concla
     members
 }
 
+impl ClusterService {
+    /// As of this membership, with what this member knows of its members.
+    fn list(&self, members: Members) -> Result<Vec<Member>, Status> {
+        let announced = read::members(&self.0.node.state.view()).map_err(fault)?;
+        Ok(join(members, &announced))
+    }
+
+    /// Answers without a revision, as etcd: members are none of the store's.
+    fn header(&self) -> ResponseHeader {
+        self.0.header(0)
+    }
+
+    /// Makes a change. Returns the member that it was about, if it is still one, and all members after it.
+    async fn change(&self, change: Change) -> Result<(Option<Member>, Vec<Member>), Status> {
+        let changed = self.0.node.membership.change(change).await.map_err(not_changed)?;
+        let members = self.list(changed.members())?;
+        Ok((members.iter().find(|member| member.id == changed.id).cloned(), members))
+    }
+}
+
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
@@ -43,35 +64,48 @@ impl Cluster for ClusterService {
         if admit(gateway, request)?.linearizable {
             gateway.node.reader.barrier().await.map_err(not_read)?;
         }
-        let view = gateway.node.state.view();
-        let announced = read::members(&view).map_err(fault)?;
-        let members = join(gateway.node.leadership.members(), &announced);
-        Ok(Response::new(MemberListResponse { header: Some(gateway.header(view.bounds().current)), members }))
+        let members = self.list(gateway.node.leadership.members())?;
+        Ok(Response::new(MemberListResponse { header: Some(self.header()), members }))
     }
 
-    async fn member_add(&self, _: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
-        Err(text::NO_MEMBERSHIP_CHANGE.into())
+    async fn member_add(&self, request: Request<MemberAddRequest>) -> Result<Response<MemberAddResponse>, Status> {
+        let MemberAddRequest { peer_ur_ls: peer_urls, is_learner: learner, .. } = admit(&self.0, request)?;
+        let (member, members) = self.change(Change::Add { peer_urls, learner }).await?;
+        Ok(Response::new(MemberAddResponse { header: Some(self.header()), member, members }))
     }
 
-    async fn member_remove(&self, _: Request<MemberRemoveRequest>) -> Result<Response<MemberRemoveResponse>, Status> {
-        Err(text::NO_MEMBERSHIP_CHANGE.into())
+    async fn member_remove(
+        &self,
+        request: Request<MemberRemoveRequest>,
+    ) -> Result<Response<MemberRemoveResponse>, Status> {
+        let id = admit(&self.0, request)?.id;
+        let (_, members) = self.change(Change::Remove { id }).await?;
+        Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
 
-    async fn member_update(&self, _: Request<MemberUpdateRequest>) -> Result<Response<MemberUpdateResponse>, Status> {
-        Err(text::NO_MEMBERSHIP_CHANGE.into())
+    async fn member_update(
+        &self,
+        request: Request<MemberUpdateRequest>,
+    ) -> Result<Response<MemberUpdateResponse>, Status> {
+        let MemberUpdateRequest { id, peer_ur_ls: peer_urls } = admit(&self.0, request)?;
+        let (_, members) = self.change(Change::Update { id, peer_urls }).await?;
+        Ok(Response::new(MemberUpdateResponse { header: Some(self.header()), members }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
-        Err(text::NO_MEMBERSHIP_CHANGE.into())
+        let id = admit(&self.0, request)?.id;
+        let (_, members) = self.change(Change::Promote { id }).await?;
+        Ok(Response::new(MemberPromoteResponse { header: Some(self.header()), members }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use conclave_storage::types::MemberNode;
 
     #[test]
     fn a_member_that_never_ran_has_no_name_and_no_client_urls() {

@@ -102,6 +102,9 @@ impl Kv for KvService {
         self.gateway.metrics.range_total.inc();
         let request = admit(&self.gateway, request)?;
         let serializable = request.serializable;
+        if !serializable && self.gateway.node.leadership.is_learner() {
+            return Err(text::NOT_FOR_LEARNERS.into());
+        }
         self.look(convert::range(request)?, serializable, convert::range_response).await
     }
 

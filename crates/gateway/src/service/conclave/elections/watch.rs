@@ -262,7 +262,7 @@ mod tests {
         let config = Config::single("solo", dir.path(), any, any);
         let plan = Plan::new(&config).unwrap();
         let transport = MemoryNetwork::default().transport(plan.identity.member_id);
-        let mut running = RunningNode::assemble(config, plan, &transport).unwrap();
+        let mut running = RunningNode::assemble(config, plan, transport).unwrap();
         let gateway = Arc::new(Gateway::new(running.node.clone()));
         running.follow(gateway.followers());
         running.start_consensus().await.unwrap();

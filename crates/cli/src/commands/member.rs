@@ -1,0 +1,147 @@
+//! `member`: who is in the cluster, and changes of that.
+
+use super::{Context, replace::ReplaceArgs, wire};
+use crate::{
+    failure::{Failure, Result},
+    output::{
+        self,
+        etcd::{MemberChange, Members},
+    },
+    parse,
+};
+use clap::Subcommand;
+use conclave_client::api::etcdserverpb::{
+    MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest,
+};
+
+/// The members of the cluster
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MemberCommand {
+    /// Every member with its id, name and addresses
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Examples:
+  conclavectl member list
+  conclavectl member list -w json --hex           ids in hexadecimal, as everywhere else"
+    )]
+    List {
+        /// As all members agree (the default); =false: as this member knows them, also without a majority
+        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
+              require_equals = true, default_missing_value = "true", hide_default_value = true)]
+        linearizable: bool,
+    },
+    /// Adds a member; prints the settings to start it with
+    #[command(after_long_help = "\
+A learner is a member without a vote: it counts for no majority until it is promoted,
+so a mistake in its settings harms nobody. To replace a member: conclavectl member replace.
+
+Example:
+  conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner")]
+    Add {
+        /// The new member's name
+        name: String,
+        /// Where the others will reach it, comma-separated
+        #[arg(long, value_delimiter = ',', required = true, value_name = "URLS")]
+        peer_urls: Vec<String>,
+        /// Without a vote, until it is promoted
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Removes a member; it never takes part again
+    #[command(after_long_help = "Example:\n  conclavectl member remove 8e9e05c52164694d")]
+    Remove {
+        /// The member's name, or its id in hexadecimal as `member list` prints it
+        member: String,
+    },
+    /// Tells the others where a member is from now on
+    #[command(after_long_help = "\
+Example:
+  conclavectl member update 8e9e05c52164694d --peer-urls http://10.0.0.9:2380")]
+    Update {
+        /// The member's name, or its id in hexadecimal as `member list` prints it
+        member: String,
+        /// Where the others will reach it, comma-separated
+        #[arg(long, value_delimiter = ',', required = true, value_name = "URLS")]
+        peer_urls: Vec<String>,
+    },
+    /// Gives a learner its vote; it must be in sync with the leader
+    #[command(after_long_help = "Example:\n  conclavectl member promote 8e9e05c52164694d")]
+    Promote {
+        /// The member's name, or its id in hexadecimal as `member list` prints it
+        member: String,
+    },
+    /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost one is removed
+    Replace(ReplaceArgs),
+}
+
+impl MemberCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<()> {
+        match self {
+            Self::List { linearizable } => context.out.show(&Members(&list(context, linearizable).await?)),
+            Self::Add { name, peer_urls, learner } => {
+                let change = add(context, peer_urls, learner).await?;
+                context.out.show(&change)?;
+                if context.out.format == output::Format::Simple {
+                    output::raw(&format!("\n{}", change.settings(&name)))?;
+                }
+                Ok(())
+            }
+            Self::Remove { member } => {
+                let id = named(context, &member).await?;
+                context.out.show(&remove(context, id).await?)
+            }
+            Self::Update { member, peer_urls } => {
+                let id = named(context, &member).await?;
+                let request = MemberUpdateRequest { id, peer_ur_ls: peer_urls };
+                let done = context.link.write(|channel| wire::update_member(channel, request.clone())).await?;
+                let header = done.header;
+                context.out.show(&MemberChange { id, what: "updated in", header, member: None, members: done.members })
+            }
+            Self::Promote { member } => {
+                let id = named(context, &member).await?;
+                context.out.show(&promote(context, id).await?)
+            }
+            Self::Replace(args) => args.run(context).await,
+        }
+    }
+}
+
+pub(super) async fn list(context: &Context, linearizable: bool) -> Result<MemberListResponse> {
+    context.link.read(|channel| wire::members(channel, MemberListRequest { linearizable })).await
+}
+
+pub(super) async fn add(context: &Context, peer_urls: Vec<String>, learner: bool) -> Result<MemberChange> {
+    let request = MemberAddRequest { peer_ur_ls: peer_urls, is_learner: learner };
+    let done = context.link.write(|channel| wire::add_member(channel, request.clone())).await?;
+    let member = done.member.ok_or_else(|| Failure::odd_answer("an addition without a member"))?;
+    let what = if learner { "added as learner to" } else { "added to" };
+    Ok(MemberChange { id: member.id, what, header: done.header, member: Some(member), members: done.members })
+}
+
+pub(super) async fn remove(context: &Context, id: u64) -> Result<MemberChange> {
+    let done = context.link.write(|channel| wire::remove_member(channel, MemberRemoveRequest { id })).await?;
+    Ok(MemberChange { id, what: "removed from", header: done.header, member: None, members: done.members })
+}
+
+pub(super) async fn promote(context: &Context, id: u64) -> Result<MemberChange> {
+    let done = context.link.write(|channel| wire::promote_member(channel, MemberPromoteRequest { id })).await?;
+    Ok(MemberChange { id, what: "promoted in", header: done.header, member: None, members: done.members })
+}
+
+/// The member of that name; else it is an id.
+pub(super) async fn named(context: &Context, given: &str) -> Result<u64> {
+    let members = list(context, false).await?.members;
+    let mut named = members.iter().filter(|member| member.name == given).map(|member| member.id);
+    match (named.next(), named.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(Failure::usage(format!("several members are named {given:?}; give an id"))),
+        (None, _) => parse::member(given).map_err(|_| {
+            let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            names.sort_unstable();
+            Failure::usage(format!("there is no member {given:?}"))
+                .hint(format!("the members are {}; an id in hexadecimal will do as well", names.join(", ")))
+        }),
+    }
+}
