@@ -266,6 +266,9 @@ async fn a_member_that_was_away_is_led_by_members_that_it_does_not_know() -> Res
     let endpoints = world.first.endpoints();
     let writer = Writer::start(&endpoints[..2])?;
     world.first.node(2).pause()?;
+    // It may have led.
+    let awake = world.first.client(0)?.with_timeout(Duration::from_secs(2));
+    eventually("a write without n3", LONG, async || Ok(put(&awake, "awake", "1").await?)).await?;
     let etcdctl = Etcdctl::new(&endpoints[..2]);
     let four = world.grow(&etcdctl, "n4").await?;
     let five = world.grow(&etcdctl, "n5").await?;
