@@ -125,7 +125,7 @@ impl Naive {
                 Ok(Response::Announce)
             }
             // The naive model of these is `tests/coord.rs`.
-            Command::Coord(_) | Command::CoordTimer(_) => {
+            Command::Coord(_) | Command::CoordTimer(_) | Command::Auth(_) | Command::By(_) => {
                 unreachable!("not generated here")
             }
             Command::Alarm(AlarmChange { raise: true, alarm }) => {
