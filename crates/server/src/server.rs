@@ -121,7 +121,7 @@ impl Server {
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
         let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
         let mut running = RunningNode::assemble(config, plan, &transport)?;
-        let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
+        let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()).map_err(|why| anyhow::anyhow!("--auth-token: {why}"))?);
         running.follow(gateway.followers());
         let pools = &gateway.connections;
         for tls in security.all() {

@@ -28,6 +28,14 @@ pub fn admin_everywhere(sort: &str) -> Vec<u8> {
     projected("admin", &[sort, ""])
 }
 
+/// The range of keys that lists the names of a sort, in a namespace or in all.
+pub fn listed(sort: &str, namespace: Option<&str>) -> crate::KeyRange {
+    crate::keys::prefix_range(&match namespace {
+        Some(namespace) => projected(sort, &[namespace, ""]),
+        None => projected(sort, &[""]),
+    })
+}
+
 pub(super) fn needs<V: View>(view: &V, coord: &Coord, needs: &mut Vec<Needs>) -> Result<(), Fault> {
     if coord.session != 0 {
         needs.push(Needs::Lease(coord.session));

@@ -41,7 +41,8 @@ mod ranges;
 mod rows;
 
 pub use command::*;
-pub use coordination::{admin_everywhere, admin_of, admin_prefix};
+pub use coordination::{admin_everywhere, admin_of, admin_prefix, listed};
 pub use model::{Auth, Permission, PermissionKind, ROOT, Role, User};
 pub use needs::Needs;
+pub use crate::keys::prefix_range;
 pub use rows::load;
