@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use tonic::transport::Channel;
+use conclave_client::Channel;
 
 /// No member is waited for longer to find out why there was no answer.
 const PATIENCE: Duration = Duration::from_secs(1);

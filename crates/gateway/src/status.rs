@@ -534,7 +534,7 @@ mod tests {
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
         for said in
-            [text::STREAM_IS_PLAIN, text::NO_MEMBERSHIP_CHANGE, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS]
+            [text::STREAM_IS_PLAIN, text::NO_MEMBERSHIP_CHANGE, text::NO_DOWNGRADE]
         {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));

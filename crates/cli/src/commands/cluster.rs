@@ -18,7 +18,8 @@ use conclave_client::api::etcdserverpb::{
 };
 use std::{collections::BTreeSet, time::Instant};
 use tokio::time::timeout;
-use tonic::{Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status};
 
 /// The members of the cluster
 #[derive(Clone, Debug, Subcommand)]
