@@ -52,10 +52,10 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure_transport: Option<bool>,
     /// The user of all calls, as name or name:password; asks for a password that is not given
-    #[arg(long, global = true, value_name = "NAME[:PASSWORD]")]
+    #[arg(id = "login_user", long = "user", global = true, value_name = "NAME[:PASSWORD]")]
     user: Option<String>,
     /// The password of --user
-    #[arg(long, global = true, value_name = "PASSWORD")]
+    #[arg(id = "login_password", long = "password", global = true, value_name = "PASSWORD")]
     password: Option<String>,
     /// Colours: always, never, or on a terminal unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]

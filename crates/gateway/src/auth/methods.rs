@@ -5,6 +5,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     Nothing,
+    /// Checked by the service itself, inside of the stream: so a denial travels there, as in etcd.
+    Inside,
     Login,
     /// The role `root`.
     Admin,
@@ -13,8 +15,7 @@ pub(super) enum Need {
 pub(super) fn need(path: &str) -> Need {
     match path {
         "/etcdserverpb.Auth/Authenticate" | "/etcdserverpb.Auth/AuthStatus" => Need::Nothing,
-        // A denial travels inside the stream, as in etcd.
-        "/etcdserverpb.Watch/Watch" => Need::Nothing,
+        "/etcdserverpb.Watch/Watch" => Need::Inside,
         "/etcdserverpb.KV/Compact"
         | "/etcdserverpb.Maintenance/Defragment"
         | "/etcdserverpb.Maintenance/Hash"

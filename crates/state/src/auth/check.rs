@@ -144,7 +144,6 @@ impl Auth {
         let Who::User(entry) = who else { return Ok(()) };
         let rights = self.rights(entry);
         let has = match needs {
-            Needs::Login => true,
             Needs::Admin | Needs::Lease(_) => false,
             Needs::Read(range) => rights.read.contain(&Interval::of(range)),
             Needs::Write(range) => rights.write.contain(&Interval::of(range)),

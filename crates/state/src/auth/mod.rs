@@ -43,6 +43,6 @@ mod rows;
 pub use command::*;
 pub use coordination::{admin_everywhere, admin_of, admin_prefix, listed};
 pub use model::{Auth, Permission, PermissionKind, ROOT, Role, User};
-pub use needs::Needs;
+use needs::Needs;
 pub use crate::keys::prefix_range;
 pub use rows::load;

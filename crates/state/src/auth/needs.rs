@@ -9,9 +9,7 @@ use bytes::Bytes;
 
 /// One right.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Needs {
-    /// A good login.
-    Login,
+pub(super) enum Needs {
     /// The role `root`.
     Admin,
     Read(KeyRange),

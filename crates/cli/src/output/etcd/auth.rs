@@ -67,7 +67,7 @@ impl Show for Names<'_> {
     }
 
     fn json(&self) -> Json {
-        Json::object().with("header", header_json(self.2)).with(self.0, self.1).done()
+        Json::object().with("header", header_json(self.2)).some(self.0, self.1).done()
     }
 
     fn fields(&self, fields: &mut Fields) {
@@ -95,7 +95,7 @@ impl Show for UserOf<'_> {
 
     fn json(&self) -> Json {
         let header = header_json(self.answer.header.as_ref());
-        Json::object().with("header", header).with("roles", self.answer.roles.as_slice()).done()
+        Json::object().with("header", header).some("roles", self.answer.roles.as_slice()).done()
     }
 
     fn fields(&self, fields: &mut Fields) {
@@ -134,10 +134,14 @@ impl Show for RoleOf<'_> {
             let object = Json::object();
             let kind = one.perm_type;
             let object = if kind == 0 { object } else { object.with("permType", i64::from(kind)) };
-            object.with("key", Json::bytes(&one.key)).with("range_end", Json::bytes(&one.range_end)).done()
+            let object = if one.key.is_empty() { object } else { object.with("key", Json::bytes(&one.key)) };
+            match one.range_end.is_empty() {
+                true => object.done(),
+                false => object.with("range_end", Json::bytes(&one.range_end)).done(),
+            }
         };
         let header = header_json(self.answer.header.as_ref());
-        Json::object().with("header", header).with("perm", Json::list(&self.answer.perm, permission)).done()
+        Json::object().with("header", header).some("perm", Json::list(&self.answer.perm, permission)).done()
     }
 
     fn fields(&self, fields: &mut Fields) {
