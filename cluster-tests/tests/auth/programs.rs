@@ -146,13 +146,17 @@ async fn a_client_logs_in_again_and_outlives_the_leader() -> Result<()> {
         eventually("a put after a restart", LONG, || async { Ok(al.put("/a/1", "2").await?) }).await?;
     }
     // Nobody is told who leads without a login.
-    let mut leader = None;
-    for i in 0..3 {
-        let status = al.only(cluster.endpoint(i))?.status().await?;
-        let header = status.header.context("a header")?;
-        leader = leader.or((status.leader == header.member_id).then_some(i));
-    }
-    cluster.node(leader.context("one of the three leads")?).kill()?;
+    let leader = eventually("one of the three leads", LONG, || async {
+        for i in 0..3 {
+            let status = al.only(cluster.endpoint(i))?.status().await?;
+            if status.leader == status.header.context("a header")?.member_id {
+                return Ok(i);
+            }
+        }
+        anyhow::bail!("none does")
+    })
+    .await?;
+    cluster.node(leader).kill()?;
     eventually("a put without the old leader", LONG, || async { Ok(al.put("/a/1", "3").await?) }).await?;
     let got = al.get("/a/1").await?.context("it is there")?;
     ensure!(got.value == "3");
