@@ -102,6 +102,7 @@ mod tests {
             ..StatusResponse::default()
         };
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        let channel = Channel::new(channel, conclave_client::LoginToken::default());
         Answer { address: id.to_string(), outcome: Ok((channel, status)) }
     }
 
