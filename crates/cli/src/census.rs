@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use tonic::transport::Channel;
+use conclave_client::Channel;
 
 /// No member is waited for longer to find out why there was no answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -102,6 +102,7 @@ mod tests {
             ..StatusResponse::default()
         };
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:9").connect_lazy();
+        let channel = Channel::new(channel, conclave_client::LoginToken::default());
         Answer { address: id.to_string(), outcome: Ok((channel, status)) }
     }
 

@@ -13,6 +13,7 @@ pub mod link;
 mod not_yet;
 pub mod output;
 pub mod parse;
+mod password;
 pub mod program;
 pub mod settings;
 

@@ -21,7 +21,8 @@ use conclave_client::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::{Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status};
 
 /// How much later the next endpoint is tried while the one before has not answered.
 const STAGGER: Duration = Duration::from_millis(60);
@@ -88,6 +89,9 @@ impl Link {
         let mut builder = Client::builder();
         if let Some(tls) = &self.settings.tls {
             builder = builder.tls(tls.clone());
+        }
+        if let Some(credentials) = &self.settings.credentials {
+            builder = builder.credentials(credentials.clone());
         }
         let builder = builder
             .endpoints(order)
@@ -235,6 +239,7 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
             .http2_keep_alive_interval(settings.keepalive_time)
             .keep_alive_timeout(settings.keepalive_timeout);
         let channel = settings.dialer.connect(&target).await.map_err(|error| unconnected(&error))?;
+        settings.login.ensure(channel.clone()).await.map_err(|status| status.message().to_owned())?;
         let status = match ask(channel.clone()).await {
             Ok(response) => Some(response.into_inner()),
             Err(status) => {
@@ -257,6 +262,8 @@ fn judge(status: &Status) -> Result<(), String> {
     match status.code() {
         // A member that refuses, or has other worries, is a member.
         Code::PermissionDenied | Code::Unauthenticated => Ok(()),
+        // It wants to know who asks.
+        Code::InvalidArgument if status.message().starts_with("etcdserver:") => Ok(()),
         Code::Unavailable if status.message().starts_with("etcdserver:") => Ok(()),
         Code::Unimplemented => Err("answers, but not as a member does for clients; is it the peer port?".into()),
         _ if refused(status) => Err(format!("TLS is refused: {}", innermost(status).unwrap_or_default())),

@@ -4,10 +4,7 @@ use crate::{exit::Exit, failure::Failure};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Each with what it would need, and what to do meanwhile.
-const COMMANDS: [(&str, &str); 7] = [
-    ("auth", "until there is authentication, keep the client port on a network that is trusted"),
-    ("user", "until there is authentication, keep the client port on a network that is trusted"),
-    ("role", "until there is authentication, keep the client port on a network that is trusted"),
+const COMMANDS: [(&str, &str); 4] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
     ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
     ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),

@@ -6,10 +6,10 @@
 use crate::{
     failure::{Failure, Result},
     output::{Format, Output, style},
-    parse,
+    parse, password,
 };
 use clap::{Args, ValueEnum};
-use conclave_client::{Dialer, Tls};
+use conclave_client::{Credentials, Dialer, Login, Tls};
 use std::{path::PathBuf, time::Duration};
 
 /// The flags of every command.
@@ -51,6 +51,12 @@ pub struct GlobalArgs {
     /// --insecure-skip-tls-verify [default: true]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure_transport: Option<bool>,
+    /// The user of all calls, as name or name:password; asks for a password that is not given
+    #[arg(id = "login_user", long = "user", global = true, value_name = "NAME[:PASSWORD]")]
+    user: Option<String>,
+    /// The password of --user
+    #[arg(id = "login_password", long = "password", global = true, value_name = "PASSWORD")]
+    password: Option<String>,
     /// Colours: always, never, or on a terminal unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: clap::ColorChoice,
@@ -60,10 +66,6 @@ pub struct GlobalArgs {
 // ignored, and for the connection. (A documentation comment would replace the description of the program in its help.)
 #[derive(Args, Clone, Debug, Default)]
 pub struct Hidden {
-    #[arg(long, global = true, hide = true)]
-    user: Option<String>,
-    #[arg(long, global = true, hide = true)]
-    password: Option<String>,
     #[arg(short = 'd', long, global = true, hide = true)]
     discovery_srv: Option<String>,
     /// How often to ask whether the connection still stands.
@@ -83,6 +85,9 @@ pub struct Settings {
     pub endpoints: Vec<String>,
     /// How encrypted endpoints are verified, if that was said.
     pub tls: Option<Tls>,
+    /// Who logs in, if anybody does.
+    pub(crate) credentials: Option<Credentials>,
+    pub login: Login,
     /// Makes connections to them.
     pub dialer: Dialer,
     pub dial_timeout: Duration,
@@ -143,6 +148,26 @@ fn flag(text: &str) -> Result<bool, String> {
 }
 
 impl GlobalArgs {
+    /// Who makes the calls.
+    fn credentials(&self, lookup: Lookup<'_>) -> Result<Option<Credentials>> {
+        let text = |text: &str| Ok(Some(text.to_owned()));
+        let user = choose(self.user.clone().map(Some), "USER", lookup, text, None)?;
+        let password = choose(self.password.clone().map(Some), "PASSWORD", lookup, text, None)?;
+        let Some(user) = user else { return Ok(None) };
+        let (user, password) = match (user.split_once(':'), password) {
+            (_, Some(password)) => (user, password),
+            (Some((user, password)), None) => (user.to_owned(), password.to_owned()),
+            (None, None) => {
+                let password = password::ask("Password: ")?;
+                (user, password)
+            }
+        };
+        if user.is_empty() {
+            return Err(Failure::usage("--user: the name is empty".to_owned()));
+        }
+        Ok(Some(Credentials::new(user, password)))
+    }
+
     /// How encrypted endpoints are verified, if anything was said about that.
     fn tls(&self, lookup: Lookup<'_>) -> Result<Option<Tls>> {
         let path = |text: &str| Ok(Some(PathBuf::from(text)));
@@ -180,9 +205,14 @@ impl Settings {
         let endpoints = choose(args.endpoints.clone(), "ENDPOINTS", lookup, list, endpoints)?;
         let endpoints: Vec<String> = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?;
         let tls = args.tls(lookup)?;
+        let credentials = args.credentials(lookup)?;
+        let login = Login::new(credentials.clone());
         let settings = Self {
             dialer: Dialer::new(tls.as_ref(), &endpoints)
-                .map_err(|error| Failure::usage(error.message().to_owned()))?,
+                .map_err(|error| Failure::usage(error.message().to_owned()))?
+                .with_login(&login),
+            credentials,
+            login,
             tls,
             endpoints,
             dial_timeout: choose(args.dial_timeout, "DIAL_TIMEOUT", lookup, parse::duration, seconds(2))?,
@@ -247,8 +277,6 @@ fn endpoint(text: &str) -> Result<String> {
 /// What etcdctl can and conclavectl cannot must not look as if it had worked.
 fn refuse_not_yet(args: &Hidden, lookup: Lookup<'_>) -> Result<()> {
     let cases = [
-        ("--user", "USER", args.user.is_some(), "authentication"),
-        ("--password", "PASSWORD", args.password.is_some(), "authentication"),
         ("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS"),
     ];
     for (flag, name, given, what) in cases {
@@ -280,6 +308,8 @@ mod tests {
             key: None,
             insecure_skip_tls_verify: false,
             insecure_transport: None,
+            user: None,
+            password: None,
             color: clap::ColorChoice::Never,
         }
     }

@@ -12,7 +12,8 @@ use crate::{
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Request, Response, Status, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -80,7 +81,11 @@ impl Client {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let choice = self.endpoints_ref().choose();
-        let opened = timeout_at(Instant::now() + patience, call(choice.channel.clone(), request)).await;
+        let opening = async {
+            self.login().ensure(choice.channel.clone()).await?;
+            call(choice.channel.clone(), request).await
+        };
+        let opened = timeout_at(Instant::now() + patience, opening).await;
         match opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("the member did not accept a stream in time"))) {
             Ok(answers) => Ok(Opened { answers: answers.into_inner(), choice }),
             Err(status) => Err(self.blame(&choice, status.into())),
@@ -89,6 +94,10 @@ impl Client {
 
     /// Notes the failure of an endpoint, if it is one.
     pub(crate) fn blame(&self, choice: &Choice, error: Error) -> Error {
+        // It was refused before it could have an effect; with another token it may pass.
+        if self.login().outdated(&error) || self.login().missing(&error) {
+            return Error::unsent(error.message());
+        }
         if error.of_endpoint() {
             self.endpoints_ref().failed(choice);
         }
@@ -153,6 +162,16 @@ impl Client {
         let mut request = Request::new(request);
         request.set_timeout(until.saturating_duration_since(Instant::now()));
         let late = || Err(Status::deadline_exceeded("no answer within the deadline"));
+        // Whatever becomes of a login, nothing was asked yet.
+        match timeout_at(until, self.login().ensure(choice.channel.clone())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => {
+                let error = self.blame(&choice, status.into());
+                let unsent = error.outcome_unknown() || error.is_retryable();
+                return Err(if unsent { Error::unsent(error.message()) } else { error });
+            }
+            Err(_) => return Err(Error::unsent("no answer to the login within the deadline")),
+        }
         let answer = timeout_at(until, call(choice.channel.clone(), request)).await.unwrap_or_else(|_| late());
         match answer {
             Ok(response) => {

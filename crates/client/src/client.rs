@@ -1,7 +1,7 @@
 //! The handle that everything else is made from, and how it is configured.
 
 use crate::{
-    Dialer, Error, ErrorKind, Tls,
+    Credentials, Dialer, Error, ErrorKind, Login, Tls,
     clock::{BootClock, Clock},
     endpoints::{Connecting, EndpointHealth, Endpoints},
     wire,
@@ -43,6 +43,7 @@ struct Shared {
     endpoints: Arc<Endpoints>,
     connecting: Connecting,
     tls: Option<Tls>,
+    login: Login,
     attempt_timeout: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -74,6 +75,7 @@ pub struct Builder {
     attempt_timeout: Duration,
     connecting: Connecting,
     tls: Option<Tls>,
+    credentials: Option<Credentials>,
     clock: Arc<dyn Clock>,
 }
 
@@ -113,6 +115,7 @@ impl Client {
                 probe_wait: Duration::from_secs(3),
             },
             tls: None,
+            credentials: None,
             clock: Arc::new(BootClock),
         }
     }
@@ -153,9 +156,16 @@ impl Client {
     /// ```
     pub fn only(&self, endpoint: impl Into<String>) -> Result<Self, Error> {
         let shared = &self.shared;
-        let endpoints = endpoints(vec![endpoint.into()], shared.tls.as_ref(), shared.connecting)?;
+        let endpoints = endpoints(vec![endpoint.into()], shared.tls.as_ref(), &shared.login, shared.connecting)?;
         let (connecting, attempt_timeout, tls) = (shared.connecting, shared.attempt_timeout, shared.tls.clone());
-        let shared = Shared { endpoints, connecting, tls, attempt_timeout, clock: Arc::clone(&shared.clock) };
+        let shared = Shared {
+            endpoints,
+            connecting,
+            tls,
+            login: shared.login.clone(),
+            attempt_timeout,
+            clock: Arc::clone(&shared.clock),
+        };
         Ok(Self { shared: Arc::new(shared), timeout: self.timeout })
     }
 
@@ -208,6 +218,10 @@ impl Client {
         &self.shared.endpoints
     }
 
+    pub(crate) fn login(&self) -> &Login {
+        &self.shared.login
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
     }
@@ -258,6 +272,12 @@ impl Builder {
         self
     }
 
+    /// The user of all calls. A token is got before the first one, and again when a member does not take it any more.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
     /// Another clock for sessions, for tests. See [`Clock`].
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -273,14 +293,15 @@ impl Builder {
         if [self.timeout, self.attempt_timeout, connect, probe_after, probe_wait].contains(&Duration::ZERO) {
             return Err(Error::new(ErrorKind::Invalid, "a timeout of zero"));
         }
-        let endpoints = endpoints(self.endpoints, self.tls.as_ref(), self.connecting)?;
+        let login = Login::new(self.credentials);
+        let endpoints = endpoints(self.endpoints, self.tls.as_ref(), &login, self.connecting)?;
         let (connecting, attempt_timeout, clock) = (self.connecting, self.attempt_timeout, self.clock);
-        let shared = Shared { endpoints, connecting, tls: self.tls, attempt_timeout, clock };
+        let shared = Shared { endpoints, connecting, tls: self.tls, login, attempt_timeout, clock };
         Ok(Client { shared: Arc::new(shared), timeout: self.timeout })
     }
 }
 
-fn endpoints(urls: Vec<String>, tls: Option<&Tls>, connecting: Connecting) -> Result<Arc<Endpoints>, Error> {
-    let dialer = Dialer::new(tls, &urls)?;
+fn endpoints(urls: Vec<String>, tls: Option<&Tls>, login: &Login, connecting: Connecting) -> Result<Arc<Endpoints>, Error> {
+    let dialer = Dialer::new(tls, &urls)?.with_login(login);
     Endpoints::new(urls, &dialer, connecting).map(Arc::new)
 }

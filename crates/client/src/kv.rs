@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
-use tonic::transport::Channel;
+use crate::Channel;
 
 /// A read, with its options. A key or a [`KeyRange`] converts into it.
 ///

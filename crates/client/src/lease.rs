@@ -13,7 +13,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Status, Streaming};
 
 /// A lease as it was granted.
 ///

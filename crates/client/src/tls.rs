@@ -1,6 +1,6 @@
 //! Encrypted connections: `https://` endpoints.
 
-use crate::{Error, ErrorKind};
+use crate::{Channel, Error, ErrorKind, Login, LoginToken};
 use conclave_tls::{ClientFiles, ClientStream, Connector, KeyPair};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use tokio::net::TcpStream;
 use tonic::{
     codegen::{Service, http::Uri},
-    transport::{Channel, Endpoint},
+    transport::Endpoint,
 };
 
 /// How servers are verified and what they are shown, for [`Builder::tls`](crate::Builder::tls).
@@ -86,6 +86,7 @@ pub struct Dialer {
     /// Whether endpoints without a scheme are encrypted.
     by_default: bool,
     connector: Option<Connector>,
+    token: LoginToken,
 }
 
 /// What it does is in the [example](Dialer#examples).
@@ -99,7 +100,14 @@ impl Dialer {
         let files = || tls.map_or_else(ClientFiles::default, |tls| tls.0.clone());
         let connector = needed.then(|| Connector::new(files())).transpose();
         let connector = connector.map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()))?;
-        Ok(Self { by_default: tls.is_some(), connector })
+        Ok(Self { by_default: tls.is_some(), connector, token: LoginToken::default() })
+    }
+
+    /// Its connections carry this login's token.
+    #[must_use]
+    pub fn with_login(mut self, login: &Login) -> Self {
+        self.token = login.token().clone();
+        self
     }
 
     /// `http://host:port`, `https://host:port` or `host:port`, to be connected to by this dialer.
@@ -123,10 +131,11 @@ impl Dialer {
     /// Connects when first used.
     #[must_use]
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
-        match self.secure(endpoint) {
+        let channel = match self.secure(endpoint) {
             Some(secure) => endpoint.connect_with_connector_lazy(secure),
             None => endpoint.connect_lazy(),
-        }
+        };
+        Channel::new(channel, self.token.clone())
     }
 
     /// Connects now.
@@ -134,10 +143,11 @@ impl Dialer {
     /// # Errors
     /// There is no connection, or no handshake.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
-        match self.secure(endpoint) {
-            Some(secure) => endpoint.connect_with_connector(secure).await,
-            None => endpoint.connect().await,
-        }
+        let channel = match self.secure(endpoint) {
+            Some(secure) => endpoint.connect_with_connector(secure).await?,
+            None => endpoint.connect().await?,
+        };
+        Ok(Channel::new(channel, self.token.clone()))
     }
 
     fn secure(&self, endpoint: &Endpoint) -> Option<Secure> {

@@ -1,10 +1,12 @@
 //! What every service holds: the node, and the parts that only clients need.
 
+use crate::auth::{Access, current, sign};
 use crate::follow::{Feed, History};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
 use crate::service::etcd::snapshot;
+use crate::status::{fault, rejected};
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use conclave_api::etcdserverpb::ResponseHeader;
@@ -12,10 +14,13 @@ use conclave_net::admission::Pool;
 use conclave_node::config::Config;
 use conclave_node::descriptors::{self, Budget};
 use conclave_node::node::Node;
+use conclave_node::proposer::{Applied, ProposeError};
 use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
+use conclave_state::{Command, Rejection};
 use conclave_tls::Tls;
 use std::sync::Arc;
+use tonic::Status;
 
 /// Connections are set aside for as many peers, because the cluster may grow.
 const PEERS: usize = 6;
@@ -31,6 +36,8 @@ pub struct Gateway {
     /// Changes of keys, for those who wait and watch.
     pub feed: Feed,
     pub metrics: Arc<Metrics>,
+    /// Who may do what.
+    pub(crate) access: Access,
     pub(crate) outflow: Outflow,
     /// Snapshots that are being downloaded: each pins a moment of the state.
     pub(crate) snapshots: ReadSlots,
@@ -56,11 +63,20 @@ impl Connections {
 impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
-        Gateway::with_tls(node, Vec::new())
+        let access = Access::new(node.state.clone(), &node.config).expect("without signed tokens nothing is read");
+        Gateway::with(node, Vec::new(), access)
     }
 
-    /// The same on ports with TLS.
-    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Gateway {
+    /// The same on ports with TLS, and with signed tokens if they are configured.
+    ///
+    /// # Errors
+    /// The keys for tokens cannot be used.
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Result<Gateway, String> {
+        let access = Access::new(node.state.clone(), &node.config)?;
+        Ok(Gateway::with(node, tls, access))
+    }
+
+    fn with(node: Arc<Node>, tls: Vec<Tls>, access: Access) -> Gateway {
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
@@ -73,6 +89,7 @@ impl Gateway {
             watches: WatchHub::new(history, watch_config(&node.config)),
             feed,
             metrics: Arc::new(Metrics::new()),
+            access,
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(snapshot::AT_A_TIME),
             connections: Connections::new(node.peers.ids().len().max(PEERS)),
@@ -83,7 +100,23 @@ impl Gateway {
 
     /// The parts that follow what is applied, in their order.
     pub fn followers(&self) -> Vec<Box<dyn ApplyObserver>> {
-        vec![Box::new(self.watches.clone()), Box::new(self.feed.clone())]
+        vec![Box::new(self.access.clone()), Box::new(self.watches.clone()), Box::new(self.feed.clone())]
+    }
+
+    /// Proposes a command in the name of who makes this call.
+    pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        self.node.proposer.propose(sign(command)).await
+    }
+
+    /// Refuses what who makes this call could not have done by a command. For what is decided without one.
+    pub(crate) fn require(&self, command: impl FnOnce() -> Command) -> Result<(), Status> {
+        if !self.access.is_on() {
+            return Ok(());
+        }
+        let view = self.node.state.view();
+        let Some(auth) = view.auth() else { return Ok(()) };
+        let checked = auth.check_command(current().as_ref(), &view, &command()).map_err(fault)?;
+        checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))
     }
 
     /// The header of every reply: which member answers, in which term, at which revision of the store.

@@ -5,6 +5,7 @@
 //! come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`. [`gateway::Gateway`] holds the
 //! parts. This crate knows nothing of consensus and of how the state is stored.
 
+mod auth;
 pub mod convert;
 mod deadline;
 pub mod follow;

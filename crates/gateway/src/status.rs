@@ -15,7 +15,7 @@ use crate::pending::CallError;
 use conclave_node::membership::ChangeError;
 use conclave_node::proposer::ProposeError;
 use conclave_node::reader::{ReadError, ReadFailure};
-use conclave_state::{Fault, Rejection};
+use conclave_state::{AuthRefusal, Fault, Rejection};
 use tonic::{Code, Status};
 
 /// A text of the wire with the code that belongs to it.
@@ -47,7 +47,7 @@ pub mod text {
     use super::Text;
     use tonic::Code::{
         Aborted, DataLoss, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound, OutOfRange,
-        ResourceExhausted, Unavailable, Unimplemented, Unknown,
+        PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
     };
 
     pub const EMPTY_KEY: Text = Text::new(InvalidArgument, "etcdserver: key is not provided");
@@ -96,6 +96,33 @@ pub mod text {
     pub const BAD_LEADER_TRANSFEREE: Text = Text::new(FailedPrecondition, "etcdserver: bad leader transferee");
     pub const AUTH_NOT_ENABLED: Text = Text::new(FailedPrecondition, "etcdserver: authentication is not enabled");
 
+    pub const ROOT_USER_NOT_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: root user does not exist");
+    pub const ROOT_ROLE_NOT_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: root user does not have root role");
+    pub const USER_ALREADY_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: user name already exists");
+    pub const USER_EMPTY: Text = Text::new(InvalidArgument, "etcdserver: user name is empty");
+    pub const USER_NOT_FOUND: Text = Text::new(FailedPrecondition, "etcdserver: user name not found");
+    pub const ROLE_ALREADY_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: role name already exists");
+    pub const ROLE_NOT_FOUND: Text = Text::new(FailedPrecondition, "etcdserver: role name not found");
+    pub const ROLE_EMPTY: Text = Text::new(InvalidArgument, "etcdserver: role name is empty");
+    pub const AUTH_FAILED: Text =
+        Text::new(InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
+    pub const PERMISSION_NOT_GIVEN: Text = Text::new(InvalidArgument, "etcdserver: permission not given");
+    pub const PERMISSION_DENIED: Text = Text::new(PermissionDenied, "etcdserver: permission denied");
+    pub const ROLE_NOT_GRANTED: Text =
+        Text::new(FailedPrecondition, "etcdserver: role is not granted to the user");
+    pub const PERMISSION_NOT_GRANTED: Text =
+        Text::new(FailedPrecondition, "etcdserver: permission is not granted to the role");
+    pub const INVALID_AUTH_TOKEN: Text = Text::new(Unauthenticated, "etcdserver: invalid auth token");
+    pub const INVALID_AUTH_MANAGEMENT: Text = Text::new(InvalidArgument, "etcdserver: invalid auth management");
+    pub const AUTH_OLD_REVISION: Text = Text::new(InvalidArgument, "etcdserver: revision of auth store is old");
+    // etcd takes these, and then has users that anybody is, or whose password is cut off.
+    pub const PASSWORD_EMPTY: Text =
+        Text::new(InvalidArgument, "conclave: the password is empty; a user without one is added with no_password");
+    pub const PASSWORD_TOO_LONG: Text =
+        Text::new(InvalidArgument, "conclave: the password has more than the 72 bytes that bcrypt looks at");
+    pub const BAD_HASH: Text =
+        Text::new(InvalidArgument, "conclave: hashed_password is not a bcrypt hash in base64");
+
     pub const NO_LEADER: Text = Text::new(Unavailable, "etcdserver: no leader");
     pub const LEADER_CHANGED: Text = Text::new(Unavailable, "etcdserver: leader changed");
     pub const STOPPED: Text = Text::new(Unavailable, "etcdserver: server stopped");
@@ -133,10 +160,6 @@ pub mod text {
     );
     pub const NO_DOWNGRADE: Text =
         Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
-    pub const NO_USERS: Text =
-        Text::new(Unimplemented, "conclave: users and roles are not available yet; restrict access to the client port");
-    pub const NO_AUTH: Text =
-        Text::new(Unimplemented, "conclave: authentication is not available yet; restrict access to the client port");
 }
 
 /// Why a request never became a command.
@@ -222,6 +245,27 @@ pub fn rejected(rejection: Rejection) -> Status {
         // Only the expiry task proposes what this answers; no client can ask for it.
         Rejection::Cancelled => coordination(Code::Cancelled, rejection),
         Rejection::StaleTerm => Status::internal("conclave: expiry of another term"),
+        Rejection::Auth(refusal) => auth_refused(refusal).status(),
+    }
+}
+
+fn auth_refused(refusal: AuthRefusal) -> Text {
+    match refusal {
+        AuthRefusal::RootUserNotExist => text::ROOT_USER_NOT_EXIST,
+        AuthRefusal::RootRoleNotExist => text::ROOT_ROLE_NOT_EXIST,
+        AuthRefusal::UserAlreadyExist => text::USER_ALREADY_EXIST,
+        AuthRefusal::UserEmpty => text::USER_EMPTY,
+        AuthRefusal::UserNotFound => text::USER_NOT_FOUND,
+        AuthRefusal::RoleAlreadyExist => text::ROLE_ALREADY_EXIST,
+        AuthRefusal::RoleNotFound => text::ROLE_NOT_FOUND,
+        AuthRefusal::RoleEmpty => text::ROLE_EMPTY,
+        AuthRefusal::Failed => text::AUTH_FAILED,
+        AuthRefusal::PermissionDenied => text::PERMISSION_DENIED,
+        AuthRefusal::RoleNotGranted => text::ROLE_NOT_GRANTED,
+        AuthRefusal::PermissionNotGranted => text::PERMISSION_NOT_GRANTED,
+        AuthRefusal::NotEnabled => text::AUTH_NOT_ENABLED,
+        AuthRefusal::InvalidManagement => text::INVALID_AUTH_MANAGEMENT,
+        AuthRefusal::OldRevision => text::AUTH_OLD_REVISION,
     }
 }
 
@@ -524,7 +568,7 @@ mod tests {
             (text::ELECTION_NOT_LEADER.into(), FailedPrecondition, "election: not leader"),
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
-        for said in [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE, text::NO_AUTH, text::NO_USERS] {
+        for said in [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE] {
             assert_eq!(said.code, Unimplemented);
             assert!(said.message.starts_with("conclave: "));
         }

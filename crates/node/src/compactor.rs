@@ -13,7 +13,7 @@
 use crate::config::AutoCompaction;
 use crate::leadership::Leadership;
 use crate::proposer::Proposer;
-use conclave_state::Command;
+use conclave_state::{Caller, Command};
 use conclave_storage::StateHandle;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub async fn run(
         let Some(revision) = due.filter(|revision| leadership.current().is_me && *revision > state.compacted()) else {
             continue;
         };
-        match proposer.propose(Command::Compact { revision }).await {
+        match proposer.propose(Command::Compact { revision }.by(Caller::Server)).await {
             Ok(applied) => match applied.outcome.result {
                 Ok(_) => tracing::info!(revision, ?policy, "compacted"),
                 Err(rejection) => tracing::debug!(revision, %rejection, "nothing to compact"),

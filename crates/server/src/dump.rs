@@ -6,7 +6,7 @@
 //! Exit codes: 0 all of it could be read; 1 something could not; 2 the command line is wrong.
 
 use clap::Parser;
-use conclave_state::Command;
+use conclave_state::{Caller, Command};
 use conclave_storage::types::{LogId, MemberNode, Membership, Vote};
 use conclave_storage::{DumpedEntry, DumpedPayload, Identity, ReplicaStatus, Stopped, StoredLog, StoredState};
 use serde::Serialize;
@@ -180,6 +180,32 @@ fn show(out: &mut impl Write, identity: &Identity, log: &StoredLog, state: Optio
     writeln!(out)
 }
 
+/// A command as it is shown: with who sent it, and without what passwords and tokens were hashed to.
+struct Shown<'a>(&'a Command);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        match self.0 {
+            Command::By(by) => {
+                let mut shown = serializer.serialize_map(Some(2))?;
+                match &by.caller {
+                    Caller::Server => shown.serialize_entry("member", &true)?,
+                    Caller::User(login) => shown.serialize_entry("user", &login.user)?,
+                }
+                shown.serialize_entry("command", &Shown(&by.command))?;
+                shown.end()
+            }
+            Command::Auth(change) => {
+                let mut shown = serializer.serialize_map(Some(1))?;
+                shown.serialize_entry("Auth", &format!("{change:?}"))?;
+                shown.end()
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
 /// One entry as JSON.
 fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
     #[derive(Serialize)]
@@ -201,7 +227,7 @@ fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
     struct Segment<'a> {
         origin: String,
         seq: u64,
-        commands: &'a [Command],
+        commands: Vec<Shown<'a>>,
     }
     let mut line = Line {
         index: entry.index,
@@ -226,7 +252,7 @@ fn line(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
                     line.kind = "commands";
                     let shown = segments.iter().map(|one| {
                         let conclave_storage::Segment { origin, seq, commands } = one;
-                        Segment { origin: hex(*origin), seq: *seq, commands }
+                        Segment { origin: hex(*origin), seq: *seq, commands: commands.iter().map(Shown).collect() }
                     });
                     line.segments = shown.collect();
                 }
@@ -253,7 +279,7 @@ fn readable(out: &mut impl Write, entry: &DumpedEntry) -> anyhow::Result<()> {
             writeln!(out, "{bytes} bytes")?;
             for command in segments.iter().flat_map(|segment| &segment.commands) {
                 write!(out, "{:12}", "")?;
-                command.serialize(&mut Serializer::with_formatter(&mut *out, Readable))?;
+                Shown(command).serialize(&mut Serializer::with_formatter(&mut *out, Readable))?;
                 writeln!(out)?;
             }
         }
@@ -279,6 +305,7 @@ impl Formatter for Readable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use conclave_state::auth::{AuthChange, Login};
     use conclave_state::Put;
 
     #[test]
@@ -290,6 +317,23 @@ mod tests {
         assert_eq!(shown["Put"]["key"], "a \"key\"");
         assert_eq!(shown["Put"]["value"], json!({ "hex": "ff00" }));
         assert_eq!(shown["Put"]["lease"], 7);
+    }
+
+    #[test]
+    fn who_sent_a_command_is_shown_and_no_hash() {
+        let shown = |command: &Command| {
+            let mut out = Vec::new();
+            Shown(command).serialize(&mut Serializer::with_formatter(&mut out, Readable)).expect("a vector takes it");
+            String::from_utf8(out).expect("it is text")
+        };
+        let add = AuthChange::UserAdd { name: "al".into(), hash: "$2b$secret".into(), no_password: false };
+        let login = Login { user: "root".into(), revision: 3 };
+        let text = shown(&Command::Auth(Box::new(add)).by(Caller::User(login.into())));
+        assert!(text.contains("root") && text.contains("UserAdd") && text.contains("al"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+        let sign_in = AuthChange::SignIn { user: "al".into(), revision: 3, token: [77; 32] };
+        assert!(!shown(&Command::Auth(Box::new(sign_in))).contains("77"));
+        assert!(shown(&Command::Compact { revision: 3 }.by(Caller::Server)).contains("member"));
     }
 
     #[test]

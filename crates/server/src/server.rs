@@ -135,7 +135,8 @@ impl Server {
             let _runtime = consensus.handle().enter();
             RunningNode::assemble(config, plan, transport)?
         };
-        let gateway = Arc::new(Gateway::with_tls(running.node.clone(), security.all()));
+        let gateway = Gateway::with_tls(running.node.clone(), security.all());
+        let gateway = Arc::new(gateway.map_err(|why| anyhow::anyhow!("--auth-token: {why}"))?);
         running.follow(gateway.followers());
         running.serve_clients_on(&Handle::current());
         let pools = &gateway.connections;

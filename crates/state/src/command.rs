@@ -7,6 +7,7 @@
 //! ever appended (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
+use crate::auth::{AuthChange, By, Caller};
 use crate::coord::{Coord, CoordTimer, Name};
 use crate::shared;
 use bytes::Bytes;
@@ -38,8 +39,33 @@ pub enum Command {
     Coord(Box<Coord>),
     CoordTimer(CoordTimer),
     Cancel(Cancel),
+    /// A change of users and roles.
+    Auth(Box<AuthChange>),
     /// See [`Join`].
     Join(Join),
+    /// Any other command, with who sent it. Its stored form is another one: see `storage::codec`.
+    #[serde(skip)]
+    By(Box<By>),
+}
+
+impl Command {
+    /// Who sent it, and what to do.
+    pub fn parts(&self) -> (Option<&Caller>, &Command) {
+        match self {
+            Command::By(by) => (Some(&by.caller), &by.command),
+            command => (None, command),
+        }
+    }
+
+    /// The same command, sent by `caller`.
+    #[must_use]
+    pub fn by(self, caller: Caller) -> Command {
+        let command = match self {
+            Command::By(by) => by.command,
+            command => command,
+        };
+        Command::By(Box::new(By { caller, command }))
+    }
 }
 
 /// The first start of a member that was added to a running cluster: its data directory claims the

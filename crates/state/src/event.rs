@@ -1,5 +1,6 @@
 //! The changes of a batch of commands: rows to write, and events for the observers.
 
+use crate::auth::AuthEvent;
 use crate::view::Table;
 use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
@@ -54,6 +55,8 @@ pub struct Changes {
     pub leases: Vec<LeaseChange>,
     /// In log order. For the leader; a new leader reads all timers.
     pub timers: Vec<TimerChange>,
+    /// In log order.
+    pub auth: Vec<AuthEvent>,
     /// The compacted revision, if this batch raised it.
     pub compacted: Option<i64>,
     /// The store's revision after the batch.

@@ -120,6 +120,12 @@ pub fn coordination<V: View>(
     rows(view, Table::Coord, (from, &[0xff]), limit, visit)
 }
 
+/// The users and roles, each in the order of their names, as etcd's buckets `auth`, `authUsers` and `authRoles` have them: whether they
+/// are checked, the auth revision, bcrypt's hashes, roles sorted, permissions by key and end.
+pub fn auth<V: View>(view: &V) -> Result<crate::Auth, Fault> {
+    crate::auth::load(view)
+}
+
 /// Shows the leases with their TTLs in milliseconds, in the order of their ids as unsigned numbers.
 pub fn leases<V: View>(
     view: &V,

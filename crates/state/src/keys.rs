@@ -56,7 +56,7 @@ pub fn queue_prefix(name: &[u8]) -> Bytes {
 }
 
 /// The keys that begin with `prefix`, as a range.
-pub(crate) fn prefix_range(prefix: &[u8]) -> KeyRange {
+pub fn prefix_range(prefix: &[u8]) -> KeyRange {
     KeyRange {
         key: Bytes::copy_from_slice(prefix),
         end: successor(prefix).map_or(Bytes::from_static(b"\0"), Bytes::from),

@@ -37,6 +37,7 @@
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
+//! | meta | `auth/meta` · `auth/user/`, name · `auth/role/`, name | see [`auth`] |
 //! | live | `k`, escaped user key, `00 01` | nothing; for exactly the keys that are alive |
 //! | queue | `k`, escaped queue name, `00 01`, create revision, lease in hexadecimal | nothing; for exactly the places of queues |
 //!
@@ -58,6 +59,7 @@
 //!    changes speed, never a result.
 
 mod attempt;
+pub mod auth;
 mod bounds;
 mod command;
 pub mod coord;
@@ -85,6 +87,7 @@ mod shared;
 pub mod sweep;
 pub mod view;
 
+pub use auth::{Auth, AuthChange, AuthEvent, AuthRefusal, By, Caller};
 pub use command::*;
 pub use coord::{
     Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,

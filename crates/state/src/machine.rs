@@ -1,7 +1,7 @@
 //! The machine: its memory between batches, and the dispatch of commands.
 //!
 //! It keeps the revision, the compacted revision, the digest and the alarms, which are also in the
-//! meta table, and two caches: the first places of queues and the metadata of keys. Everything else
+//! meta table, the users and roles, and two caches: the first places of queues and the metadata of keys. Everything else
 //! is in rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before
@@ -12,6 +12,7 @@
 //! 3. Rejections depend only on the state and the command. `answer` only decides whether the result
 //!    is built.
 
+use crate::auth::{self, Auth, AuthEvent};
 use crate::bounds::{Bounds, Budget, Meta, ReadStop, unlimited_exceeded};
 use crate::coord::Projected;
 use crate::digest::Digest;
@@ -24,6 +25,7 @@ use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, MOST_KEYS, Outcome, Rejection, Response};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The log position of the current command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub struct Machine {
     pub(crate) compacted: i64,
     pub(crate) digest: Digest,
     pub(crate) alarms: BTreeSet<Alarm>,
+    pub(crate) auth: Arc<Auth>,
     pub(crate) queues: Firsts,
     pub(crate) heads: Heads,
 }
@@ -50,6 +53,7 @@ impl Machine {
             compacted: meta.compacted,
             digest: Digest(meta.digest),
             alarms: member::alarms(view)?.into_iter().collect(),
+            auth: Arc::new(auth::load(view)?),
             queues: Firsts::default(),
             heads: Heads::default(),
         })
@@ -62,6 +66,7 @@ impl Machine {
             compacted: bounds.compacted,
             digest: Digest::EMPTY,
             alarms: BTreeSet::new(),
+            auth: Arc::default(),
             queues: Firsts::default(),
             heads: Heads::default(),
         }
@@ -82,6 +87,7 @@ impl Machine {
             events: Vec::new(),
             leases: Vec::new(),
             timers: Vec::new(),
+            auth: Vec::new(),
             projected: Projected::new(),
             before,
             reads: Budget::unlimited(),
@@ -101,6 +107,11 @@ impl Machine {
 
     pub fn digest(&self) -> u64 {
         self.digest.0
+    }
+
+    /// The users and roles.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 
     /// The numbers that are stored with the applied rows.
@@ -129,6 +140,7 @@ pub struct Batch<'a, V> {
     pub(crate) events: Vec<Event>,
     pub(crate) leases: Vec<LeaseChange>,
     pub(crate) timers: Vec<TimerChange>,
+    pub(crate) auth: Vec<AuthEvent>,
     /// Projected keys of the current command; empty between commands.
     pub(crate) projected: Projected,
     /// The numbers when the batch began.
@@ -178,13 +190,7 @@ impl<'a, V: View> Batch<'a, V> {
         self.sub = 0;
         self.answer = answer;
         self.keys_left.set(MOST_KEYS);
-        let result = match self.machine.refusal(command) {
-            // A retry of a request that was executed before the alarm is not refused, because that
-            // would claim that it was not executed.
-            Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
-            Some(rejection) => Err(Stop::Rejected(rejection)),
-            None => self.execute(at, command),
-        };
+        let result = self.admit(at, command);
         self.machine.revision = self.seen();
         self.sub = 0;
         let result = match result {
@@ -194,6 +200,22 @@ impl<'a, V: View> Batch<'a, V> {
             Err(Stop::Fault(fault)) => return Err(fault),
         };
         Ok(Outcome { revision: self.machine.revision, result })
+    }
+
+    /// Executes a command if its caller may send it and no alarm refuses it.
+    fn admit(&mut self, at: Position, command: &Command) -> Result<Response, Stop> {
+        let (caller, command) = command.parts();
+        if self.machine.auth.enabled() {
+            let auth = Arc::clone(&self.machine.auth);
+            auth.check_command(caller, &self.rows, command)?.map_err(Rejection::from)?;
+        }
+        match self.machine.refusal(command) {
+            // A retry of a request that was executed before the alarm is not refused, because that
+            // would claim that it was not executed.
+            Some(Rejection::NoSpace) if self.is_remembered(command)? => self.execute(at, command),
+            Some(rejection) => Err(Stop::Rejected(rejection)),
+            None => self.execute(at, command),
+        }
     }
 
     /// The running digest right after the last command.
@@ -212,6 +234,7 @@ impl<'a, V: View> Batch<'a, V> {
             events: self.events,
             leases: self.leases,
             timers: self.timers,
+            auth: self.auth,
             compacted: (after.compacted != self.before.compacted).then_some(after.compacted),
             revision: after.revision,
         }
@@ -235,6 +258,8 @@ impl<'a, V: View> Batch<'a, V> {
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Join(join) => self.join(*join).map_err(Stop::Fault),
+            Command::Auth(change) => self.auth_change(at, change),
+            Command::By(_) => Err(Rejection::Malformed.into()),
         }
     }
 

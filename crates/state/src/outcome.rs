@@ -1,6 +1,7 @@
 //! Outcomes of commands. An outcome is part of the replicated result: every member that applies the
 //! entry gets the same one.
 
+use crate::auth::AuthRefusal;
 use crate::coord::CoordResponse;
 use crate::{Alarm, LeaseId};
 use bytes::Bytes;
@@ -61,6 +62,12 @@ pub enum Response {
         ended: bool,
     },
     Join(Admission),
+    /// A change of users and roles.
+    Auth,
+    /// The number in the token, which tells a member that has not come so far to wait.
+    SignIn {
+        index: u64,
+    },
     /// The proposer did not ask for an answer (`Batch::apply` with `answer = false`).
     Unasked,
 }
@@ -176,6 +183,8 @@ pub enum Rejection {
     Cancelled,
     #[error("the ranges of the request cover more than {limit} keys; split it into several")]
     TooManyKeys { limit: usize },
+    #[error(transparent)]
+    Auth(#[from] AuthRefusal),
     /// A command that conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,

@@ -1,6 +1,7 @@
 //! Properties of commands that the rest of the program needs before apply: the size, whether the
 //! store grows, and whether any number of keys may be touched.
 
+use crate::auth::Caller;
 use crate::coord::CoordBody;
 use crate::{Command, KeyRange, Op, PlaceId, Target, Txn};
 
@@ -36,7 +37,11 @@ impl Command {
                 }
                 Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
                 Command::Join(_) => 2 * NUMBER,
-                Command::Coord(_) => return Size::Encoded,
+                Command::By(by) => match by.command.size() {
+                    Size::About(bytes) => bytes + by.caller.size(),
+                    Size::Encoded => return Size::Encoded,
+                },
+                Command::Coord(_) | Command::Auth(_) => return Size::Encoded,
             },
         )
     }
@@ -50,7 +55,8 @@ impl Command {
             Command::Coord(coord) => coord.body.grows(),
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
             Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
-            Command::Announce(_) | Command::Alarm(_) | Command::Join(_) => false,
+            Command::Announce(_) | Command::Alarm(_) | Command::Join(_) | Command::Auth(_) => false,
+            Command::By(by) => by.command.grows(),
         }
     }
 
@@ -69,7 +75,17 @@ impl Command {
             Command::Enqueue(_) => false,
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
             Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
-            Command::Join(_) => false,
+            Command::Join(_) | Command::Auth(_) => false,
+            Command::By(by) => by.command.may_touch_many(),
+        }
+    }
+}
+
+impl Caller {
+    fn size(&self) -> usize {
+        match self {
+            Caller::Server => 1,
+            Caller::User(login) => login.user.len() + NUMBER,
         }
     }
 }

@@ -10,6 +10,7 @@
 mod common;
 
 use bytes::Bytes;
+use conclave_state::auth::{AuthChange, Caller, Login, Permission, PermissionKind};
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
 use conclave_state::{
     Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, Join,
@@ -21,6 +22,7 @@ use conclave_storage::{Pack, codec, read_identity, write_identity};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 fn bytes(s: &'static str) -> Bytes {
     Bytes::from_static(s.as_bytes())
@@ -68,6 +70,7 @@ fn txn() -> Txn {
 /// One of each. The match makes a new variant ask for its line.
 fn commands() -> Vec<(&'static str, Command)> {
     let cancel = |place| Command::Cancel(Cancel { session: -7, attempt: u64::MAX - 1, place });
+    let auth = |change| Command::Auth(Box::new(change));
     let all = vec![
         Command::Put(put()),
         Command::DeleteRange(DeleteRange { range: range(), prev_kv: true }),
@@ -102,6 +105,23 @@ fn commands() -> Vec<(&'static str, Command)> {
         }),
         cancel(PlaceId::Request { fence: 12, dedupe: Some([9; 16]) }),
         Command::Join(Join { member: 7, incarnation: 300 }),
+        auth(AuthChange::Enable),
+        auth(AuthChange::Disable),
+        auth(AuthChange::UserAdd { name: "u".into(), hash: "h".into(), no_password: true }),
+        auth(AuthChange::UserDelete { name: "u".into() }),
+        auth(AuthChange::UserPassword { name: "u".into(), hash: "h".into() }),
+        auth(AuthChange::UserGrant { user: "u".into(), role: "r".into() }),
+        auth(AuthChange::UserRevoke { user: "u".into(), role: "r".into() }),
+        auth(AuthChange::RoleAdd { name: "r".into() }),
+        auth(AuthChange::RoleDelete { name: "r".into() }),
+        auth(AuthChange::RoleGrant {
+            role: "r".into(),
+            permission: Permission { kind: PermissionKind::ReadWrite, range: range() },
+        }),
+        auth(AuthChange::RoleRevoke { role: "r".into(), range: range() }),
+        auth(AuthChange::SignIn { user: "u".into(), revision: 300, token: [9; 32] }),
+        Command::LeaseRevoke { id: 7 }.by(Caller::Server),
+        Command::LeaseRevoke { id: 7 }.by(Caller::User(Arc::new(Login { user: "u".into(), revision: 300 }))),
     ];
     let name = |c: &Command| match c {
         Command::Put(_) => "put",
@@ -123,6 +143,24 @@ fn commands() -> Vec<(&'static str, Command)> {
             PlaceId::Key(_) => "cancel key",
             PlaceId::Candidate { .. } => "cancel candidate",
             PlaceId::Request { .. } => "cancel request",
+        },
+        Command::Auth(change) => match **change {
+            AuthChange::Enable => "auth enable",
+            AuthChange::Disable => "auth disable",
+            AuthChange::UserAdd { .. } => "auth user-add",
+            AuthChange::UserDelete { .. } => "auth user-delete",
+            AuthChange::UserPassword { .. } => "auth user-password",
+            AuthChange::UserGrant { .. } => "auth user-grant",
+            AuthChange::UserRevoke { .. } => "auth user-revoke",
+            AuthChange::RoleAdd { .. } => "auth role-add",
+            AuthChange::RoleDelete { .. } => "auth role-delete",
+            AuthChange::RoleGrant { .. } => "auth role-grant",
+            AuthChange::RoleRevoke { .. } => "auth role-revoke",
+            AuthChange::SignIn { .. } => "auth sign-in",
+        },
+        Command::By(by) => match by.caller {
+            Caller::Server => "by the server",
+            Caller::User(_) => "by a user",
         },
     };
     all.into_iter().map(|c| (name(&c), c)).collect()
@@ -303,6 +341,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             .prop_map(|(leases, term, told)| Command::Expire(Expire { leases, term, told })),
         (any::<u64>(), ".{0,20}", prop::collection::vec(".{0,20}", 0..3))
             .prop_map(|(id, name, client_urls)| Command::Announce(Member { id, name, client_urls })),
+        (any_put(), ".{0,9}", any::<u64>()).prop_map(|(put, user, revision)| {
+            Command::Put(put).by(Caller::User(Arc::new(Login { user, revision })))
+        }),
     ]
 }
 

@@ -17,7 +17,8 @@ use conclave_client::api::etcdserverpb::{
 };
 use std::{collections::BTreeSet, time::Instant};
 use tokio::time::timeout;
-use tonic::{Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status};
 
 /// Each endpoint by itself: status, health, hash
 #[derive(Clone, Debug, Subcommand)]

@@ -13,7 +13,8 @@ use crate::{
 };
 use std::time::Duration;
 use tokio::time::sleep;
-use tonic::{Response, Status, Streaming, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status, Streaming};
 
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(300);

@@ -9,7 +9,8 @@ use crate::{
 };
 use std::{cell::Cell, time::Duration};
 use tokio::time::sleep;
-use tonic::{Response, Status, Streaming, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status, Streaming};
 
 /// Between attempts after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(300);

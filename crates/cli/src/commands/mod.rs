@@ -1,5 +1,6 @@
 //! The commands, a file each or a directory.
 
+mod auth;
 mod claim;
 mod cluster;
 mod del;
@@ -71,6 +72,12 @@ pub(crate) enum Command {
     Alarm(cluster::AlarmCommand),
     MoveLeader(cluster::MoveLeaderArgs),
     #[command(subcommand)]
+    Auth(auth::AuthCommand),
+    #[command(subcommand)]
+    User(auth::UserCommand),
+    #[command(subcommand)]
+    Role(auth::RoleCommand),
+    #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
 
     Completion(shell::CompletionArgs),
@@ -109,6 +116,9 @@ impl Command {
             Self::Endpoint(command) => command.run(context).await,
             Self::Alarm(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
+            Self::Auth(command) => command.run(context).await,
+            Self::User(command) => command.run(context).await,
+            Self::Role(command) => command.run(context).await,
             Self::Snapshot(command) => command.run(context).await,
             // Run before there was a context.
             Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),

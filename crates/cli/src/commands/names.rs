@@ -11,7 +11,8 @@ use conclave_client::api::{
     conclave::v1::{Caller, Expect, ListRequest, LockRequestState, Name},
     etcdserverpb::ResponseHeader,
 };
-use tonic::{Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status};
 
 /// This process, as a name that no other has: host name and process id.
 pub(crate) fn own_name() -> String {

@@ -24,7 +24,8 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     time::sleep,
 };
-use tonic::{Request, Response, Status, metadata::MetadataValue, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(300);

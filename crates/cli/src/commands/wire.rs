@@ -8,11 +8,12 @@ use conclave_client::api::{
         sessions_client::SessionsClient,
     },
     etcdserverpb::{
-        self as pb, cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+        self as pb, auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
         maintenance_client::MaintenanceClient,
     },
 };
-use tonic::{Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Response, Status};
 
 macro_rules! calls {
     ($($client:ident { $($name:ident = $method:ident($request:ty) -> $response:ty;)* })*) => {
@@ -30,6 +31,24 @@ macro_rules! calls {
 }
 
 calls! {
+    AuthClient {
+        auth_enable = auth_enable(pb::AuthEnableRequest) -> pb::AuthEnableResponse;
+        auth_disable = auth_disable(pb::AuthDisableRequest) -> pb::AuthDisableResponse;
+        auth_status = auth_status(pb::AuthStatusRequest) -> pb::AuthStatusResponse;
+        user_add = user_add(pb::AuthUserAddRequest) -> pb::AuthUserAddResponse;
+        user_get = user_get(pb::AuthUserGetRequest) -> pb::AuthUserGetResponse;
+        user_list = user_list(pb::AuthUserListRequest) -> pb::AuthUserListResponse;
+        user_delete = user_delete(pb::AuthUserDeleteRequest) -> pb::AuthUserDeleteResponse;
+        user_passwd = user_change_password(pb::AuthUserChangePasswordRequest) -> pb::AuthUserChangePasswordResponse;
+        user_grant = user_grant_role(pb::AuthUserGrantRoleRequest) -> pb::AuthUserGrantRoleResponse;
+        user_revoke = user_revoke_role(pb::AuthUserRevokeRoleRequest) -> pb::AuthUserRevokeRoleResponse;
+        role_add = role_add(pb::AuthRoleAddRequest) -> pb::AuthRoleAddResponse;
+        role_get = role_get(pb::AuthRoleGetRequest) -> pb::AuthRoleGetResponse;
+        role_list = role_list(pb::AuthRoleListRequest) -> pb::AuthRoleListResponse;
+        role_delete = role_delete(pb::AuthRoleDeleteRequest) -> pb::AuthRoleDeleteResponse;
+        role_grant = role_grant_permission(pb::AuthRoleGrantPermissionRequest) -> pb::AuthRoleGrantPermissionResponse;
+        role_revoke = role_revoke_permission(pb::AuthRoleRevokePermissionRequest) -> pb::AuthRoleRevokePermissionResponse;
+    }
     KvClient {
         range = range(pb::RangeRequest) -> pb::RangeResponse;
         put = put(pb::PutRequest) -> pb::PutResponse;

@@ -10,7 +10,8 @@ use crate::{
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::time::{sleep, timeout};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 /// One thing that can be watched.
 pub(crate) trait Source: Send + Sync + 'static {

@@ -19,7 +19,7 @@ pub(crate) use pages::pages;
 use crate::{Client, Compare, Session, Token, api::conclave::v1 as pb};
 use bytes::Bytes;
 use std::time::Duration;
-use tonic::transport::Channel;
+use crate::Channel;
 
 /// Who asks for one operation: drawn anew for each, kept over its attempts.
 pub(crate) fn caller(session: Option<&Session>, expect: &Expect) -> Option<pb::Caller> {

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, time::sleep};
-use tonic::{Request, Response, Status, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status};
 
 const PAUSE: Duration = Duration::from_millis(200);
 

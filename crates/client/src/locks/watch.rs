@@ -9,7 +9,8 @@ use crate::{
     },
 };
 use futures::stream::BoxStream;
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status, Streaming};
 
 /// What to follow of a lock. A name converts into it.
 ///

@@ -10,7 +10,8 @@ use crate::{
     },
 };
 use futures::stream::BoxStream;
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status, Streaming};
 
 /// What to follow of an election.
 ///

@@ -12,7 +12,8 @@ use crate::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, transport::Channel};
+use crate::Channel;
+use tonic::Request;
 
 /// Requests that may wait on one keep-alive stream.
 const QUEUE: usize = 1024;

@@ -20,7 +20,8 @@ pub use watch::{Watch, WatchStream};
 
 use crate::{Error, endpoints::Endpoints};
 use std::{sync::Arc, time::Duration};
-use tonic::{Request, Response, Status, transport::Channel};
+use crate::Channel;
+use tonic::{Request, Response, Status};
 
 /// A handle on one or several members, message in, message out; cloning it shares the connections.
 ///

@@ -10,7 +10,7 @@ use crate::{
         cluster_client::ClusterClient, kv_client::KvClient, maintenance_client::MaintenanceClient,
     },
 };
-use tonic::transport::Channel;
+use crate::Channel;
 
 /// Keys and values.
 ///

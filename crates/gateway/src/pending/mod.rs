@@ -27,9 +27,10 @@ pub(crate) mod tests;
 
 use async_trait::async_trait;
 use attempts::{Attempts, Left, Membership};
+use crate::auth::{carry, sign};
 use bytes::Bytes;
 use conclave_node::proposer::{Applied, ProposeError, Proposer};
-use conclave_state::{Command, Outcome};
+use conclave_state::{Caller, Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -42,12 +43,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[async_trait]
 pub trait Log: Send + Sync + 'static {
     async fn propose(&self, command: Command) -> Result<Applied, ProposeError>;
+
+    /// The member's own: no user has to be there any more.
+    async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
+        self.propose(command).await
+    }
 }
 
 #[async_trait]
 impl Log for Proposer {
     async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        Proposer::propose(self, command).await
+        Proposer::propose(self, sign(command)).await
+    }
+
+    async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
+        Proposer::propose(self, command.by(Caller::Server)).await
     }
 }
 
@@ -147,7 +157,7 @@ impl Calls {
         let key = [R::KIND.as_bytes(), b"/", &request.key()].concat();
         let membership = self.attempts.join(key.into());
         let pending = Pending { calls: self.clone(), membership, request: Some(request), unknown: false };
-        tokio::spawn(pending.propose(gone)).await.map_err(|_| CallError::Stopped)?
+        tokio::spawn(carry(pending.propose(gone))).await.map_err(|_| CallError::Stopped)?
     }
 
     async fn pause(&self, pause: &mut Duration, gone: &CancellationToken) {
@@ -163,7 +173,7 @@ impl Calls {
     async fn until_decided(&self, command: Command) -> Option<Applied> {
         let (mut pause, never) = (FIRST_PAUSE, CancellationToken::new());
         while !self.stopping.is_cancelled() {
-            match self.log.propose(command.clone()).await {
+            match self.log.propose_own(command.clone()).await {
                 Ok(applied) => return Some(applied),
                 Err(ProposeError::Stopped | ProposeError::TooLarge) => return None,
                 Err(_) => self.pause(&mut pause, &never).await,

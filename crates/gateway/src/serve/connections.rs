@@ -48,7 +48,7 @@ pub(super) async fn serve(listener: TcpListener, security: Option<Security>, poo
             continue;
         }
         match &security {
-            None => connections.spawn(connection(stream, place, front.clone(), ends.clone())),
+            None => connections.spawn(connection(stream, place, None, front.clone(), ends.clone())),
             Some(security) => connections.spawn(secured(security.clone(), stream, place, front.clone(), ends.clone())),
         };
     }
@@ -87,16 +87,17 @@ async fn secured(security: Security, stream: TcpStream, place: Place, front: Arc
         () = ends.closing.cancelled() => return,
     };
     if let Some(stream) = accepted {
-        connection(stream, place, front, ends).await;
+        let certificate = stream.identity().and_then(|identity| identity.common_name).map(Arc::from);
+        connection(stream, place, certificate, front, ends).await;
     }
 }
 
-async fn connection<S>(stream: S, place: Place, front: Arc<Front>, ends: Ends)
+async fn connection<S>(stream: S, place: Place, certificate: Option<Arc<str>>, front: Arc<Front>, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let takeover = Takeover::default();
-    let on = On { activity: place.activity().clone(), takeover: takeover.clone() };
+    let on = On { activity: place.activity().clone(), takeover: takeover.clone(), certificate };
     let service = service_fn(move |request| front.answer(request, &on).map(Ok::<_, Infallible>));
     let requests = Requests::new(place.activity().clone());
     let builder = builder(requests.clone());

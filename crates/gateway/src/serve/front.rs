@@ -107,8 +107,10 @@ impl Front {
         let routes = gateway.metrics.grpc.layer().layer(services.routes(gateway));
         let config = &gateway.node.config;
         let gate = Gate::new(gateway.node.leadership.clone());
-        let json =
-            config.enable_grpc_gateway.then(|| Json::new(routes.clone(), services.max_message).behind(gate.clone()));
+        let access = Some(gateway.access.clone());
+        let json = config
+            .enable_grpc_gateway
+            .then(|| Json::new(routes.clone(), services.max_message, access).behind(gate.clone()));
         let access = Access::new(&config.cors, &config.host_whitelist);
         Front {
             direct: DirectMetrics::new(&gateway.metrics.grpc),
@@ -130,9 +132,28 @@ impl Front {
             return Box::pin(std::future::ready(refusal.into_http()));
         }
         let deadline = deadline::of(request.headers());
-        let answer = self.call(request, deadline);
+        let answer = match self.gateway.access.is_on() {
+            false => self.call(request, deadline),
+            true => self.checked(request, deadline, on.certificate.clone()),
+        };
         let Some(deadline) = deadline else { return answer };
         Box::pin(async move { deadline::within(deadline, answer).await.unwrap_or_else(Status::into_http) })
+    }
+
+    /// The same in the name of who asks, if that may be.
+    fn checked(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        deadline: Option<Instant>,
+        certificate: Option<Arc<str>>,
+    ) -> Answer {
+        let front = self.clone();
+        Box::pin(async move {
+            let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
+            let call = async { front.call(request, deadline).await };
+            let answered = front.gateway.access.run(&path, &headers, certificate.as_deref(), call).await;
+            answered.unwrap_or_else(Status::into_http)
+        })
     }
 
     fn call(self: &Arc<Self>, request: Request<Incoming>, deadline: Option<Instant>) -> Answer {

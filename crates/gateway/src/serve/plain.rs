@@ -29,6 +29,8 @@ pub(super) struct Plain {
 pub(super) struct On {
     pub(super) activity: Activity,
     pub(super) takeover: Takeover,
+    /// The common name in the certificate of the client.
+    pub(super) certificate: Option<Arc<str>>,
 }
 
 impl Plain {

@@ -31,6 +31,10 @@ impl Reply {
                 head.canceled = true;
                 head.compact_revision = revision;
             }
+            Note::Revoked(reason) => {
+                head.canceled = true;
+                head.cancel_reason = reason.to_owned();
+            }
             Note::Refused(reason) => {
                 head.created = true;
                 head.canceled = true;

@@ -4,6 +4,7 @@ use super::catchup::Replay;
 use super::outbox::{Outbox, Responses};
 use super::registry::{Create, Page, Registry};
 use super::stream;
+use crate::auth::Reading;
 use crate::follow::StateSource;
 use crate::follow::history::{History, INLINE, PAGE};
 use conclave_api::etcdserverpb::WatchRequest;
@@ -103,8 +104,17 @@ impl WatchHub {
         R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
         E: Future<Output = Status> + Send + 'static,
     {
+        self.serve_reader(requests, end, None)
+    }
+
+    /// The same for somebody whose right to read is looked at.
+    pub(crate) fn serve_reader<R, E>(&self, requests: R, end: E, reading: Option<Reading>) -> Responses
+    where
+        R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
+        E: Future<Output = Status> + Send + 'static,
+    {
         let requests: BoxStream<'static, _> = Box::pin(requests);
-        let (task, responses) = stream::Task::new(self.clone(), requests, Box::pin(end));
+        let (task, responses) = stream::Task::new(self.clone(), requests, Box::pin(end), reading);
         tokio::spawn(task.run());
         responses
     }

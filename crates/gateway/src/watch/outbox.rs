@@ -39,6 +39,8 @@ pub enum Note {
     Compacted(i64),
     /// Created and canceled at once, for this reason.
     Refused(&'static str),
+    /// Canceled: the right to read was taken away.
+    Revoked(&'static str),
 }
 
 /// What a queued frame costs beside its events.

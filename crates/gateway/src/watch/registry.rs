@@ -212,6 +212,20 @@ impl Registry {
         self.place(slot, start);
     }
 
+    /// Refuses to create a watcher.
+    pub(crate) fn refuse(&mut self, stream: usize, reason: &'static str) {
+        self.streams[stream].outbox.push(Frame::note(NO_WATCHER, self.revision, Note::Refused(reason)));
+    }
+
+    /// Ends the watchers of a stream that may not read any more, each for its reason.
+    pub(crate) fn revoke(&mut self, stream: usize, denied: impl Fn(&Span) -> Option<&'static str>) {
+        let watchers = self.streams[stream].watchers.values();
+        let gone = watchers.filter_map(|&slot| Some((slot, denied(&self.watchers[slot].interest.span)?)));
+        for (slot, reason) in gone.collect::<Vec<_>>() {
+            self.end(slot, Note::Revoked(reason));
+        }
+    }
+
     pub(crate) fn cancel(&mut self, stream: usize, id: i64) {
         let Some(&slot) = self.streams[stream].watchers.get(&id) else { return };
         self.end(slot, Note::Canceled);

@@ -6,11 +6,14 @@
 use super::hub::{CatchUp, WatchHub};
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
+use crate::status::text;
+use crate::auth::Reading;
 use crate::follow::Span;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use conclave_node::read_slots::ReadSlot;
+use conclave_state::KeyRange;
 use conclave_state::view::Fault;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -42,6 +45,8 @@ pub(crate) struct Task {
     /// None once the client has said that no more come; the watchers go on.
     requests: Option<BoxStream<'static, Result<WatchRequest, Status>>>,
     end: BoxFuture<'static, Status>,
+    /// Whose right to read is looked at, if it is.
+    reading: Option<Reading>,
     next_tick: Instant,
     /// There may be history to read.
     behind: bool,
@@ -55,6 +60,7 @@ enum Wake {
     End(Status),
     Request(Option<Result<WatchRequest, Status>>),
     Tick,
+    Rights,
     Called,
     Page,
     Slot(ReadSlot),
@@ -65,6 +71,7 @@ impl Task {
         hub: WatchHub,
         requests: BoxStream<'static, Result<WatchRequest, Status>>,
         end: BoxFuture<'static, Status>,
+        reading: Option<Reading>,
     ) -> (Task, Responses) {
         let outbox = Outbox::new(hub.config().buffer_bytes);
         let stream = hub.registry().open(outbox.clone());
@@ -72,7 +79,7 @@ impl Task {
         let responses = Responses(outbox.clone());
         let registration = Registration { hub, stream, outbox };
         let requests = Some(requests);
-        (Task { registration, requests, end, next_tick, behind: false, turn: None, taken: 0 }, responses)
+        (Task { registration, requests, end, reading, next_tick, behind: false, turn: None, taken: 0 }, responses)
     }
 
     pub(crate) async fn run(mut self) {
@@ -90,6 +97,7 @@ impl Task {
                 Wake::Request(Some(Ok(request))) => self.handle(request),
                 Wake::Request(None) => self.requests = None,
                 Wake::Tick => self.tick(),
+                Wake::Rights => self.revoke(),
                 // Who waits for a turn looks then.
                 Wake::Called => self.behind = self.turn.is_none(),
                 Wake::Page => self.page()?,
@@ -116,6 +124,12 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        let rights = async {
+            match &mut self.reading {
+                Some(reading) => reading.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         let go_on = async {
             if behind {
                 tokio::task::yield_now().await;
@@ -128,6 +142,7 @@ impl Task {
         tokio::select! {
             biased;
             status = &mut self.end => Wake::End(status),
+            () = rights => Wake::Rights,
             turn = turn => Wake::Slot(turn),
             request = next_request => Wake::Request(request),
             () = sleep_until(self.next_tick) => Wake::Tick,
@@ -165,6 +180,29 @@ impl Task {
         self.next_tick = Instant::now() + interval(hub.config().progress_interval);
     }
 
+    /// Why a range may not be read, in the words that Go gives a status.
+    fn denied(&self, range: &KeyRange) -> Option<&'static str> {
+        let status = self.reading.as_ref()?.check(range).err()?;
+        Some(match status.message() {
+            message if message == text::USER_EMPTY.message => {
+                "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"
+            }
+            message if message == text::AUTH_OLD_REVISION.message => {
+                "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old"
+            }
+            message if message == text::INVALID_AUTH_TOKEN.message => {
+                "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"
+            }
+            _ => "rpc error: code = PermissionDenied desc = etcdserver: permission denied",
+        })
+    }
+
+    /// Users or roles are others than before.
+    fn revoke(&mut self) {
+        let Registration { hub, stream, .. } = &self.registration;
+        hub.registry().revoke(*stream, |span| self.denied(&of_span(span)));
+    }
+
     fn handle(&mut self, request: WatchRequest) {
         self.taken += 1;
         if self.taken >= REQUESTS_AT_ONCE {
@@ -173,11 +211,28 @@ impl Task {
         }
         let Registration { hub, stream, .. } = &self.registration;
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => hub.create(*stream, create(request)),
+            Some(RequestUnion::CreateRequest(request)) => match self.denied(&range(&request)) {
+                Some(reason) => hub.registry().refuse(*stream, reason),
+                None => hub.create(*stream, create(request)),
+            },
             Some(RequestUnion::CancelRequest(request)) => hub.registry().cancel(*stream, request.watch_id),
             Some(RequestUnion::ProgressRequest(_)) => hub.registry().progress_of_stream(*stream),
             // A newer client's request of a kind unknown here: the others still work.
             None => {}
+        }
+    }
+}
+
+fn range(request: &WatchCreateRequest) -> KeyRange {
+    Span::new(&request.key, &request.range_end).map_or_else(|_| KeyRange::default(), |span| of_span(&span))
+}
+
+fn of_span(span: &Span) -> KeyRange {
+    match span {
+        Span::Key(key) => KeyRange { key: key.clone(), end: bytes::Bytes::new() },
+        Span::Range { start, end } => {
+            let end = end.clone().unwrap_or(bytes::Bytes::from_static(b"\0"));
+            KeyRange { key: start.clone(), end }
         }
     }
 }

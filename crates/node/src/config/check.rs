@@ -5,7 +5,7 @@
 
 use super::settings::Settings;
 use super::{
-    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, duration, tls,
+    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, auth, duration, tls,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -190,6 +190,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
 
     let sizes = check_sizes(&s, &mut p);
 
+    let logins = auth::check(&s, &mut p);
     let config = Config {
         data_dir,
         name,
@@ -232,6 +233,14 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         client_tls: tls.client,
         peer_tls: tls.peer,
         peer_allow_plaintext: tls.peer_allow_plaintext,
+        client_cert_auth: p.choice(
+            "client-cert-auth",
+            s.client_cert_auth.as_ref(),
+            &[("false", false), ("true", true)],
+        ),
+        auth_token: logins.token,
+        auth_token_ttl: logins.ttl,
+        bcrypt_cost: logins.bcrypt_cost,
         log: check_log(&s, &mut p),
         warnings,
     };

@@ -139,8 +139,10 @@ fn all_problems_at_once() {
 fn unknown_flags() {
     let unknown = load(&["--nmae=a"]).expect_err("unknown");
     assert!(unknown.to_string().contains("--name") && !unknown.is_answer(), "{unknown}");
-    let foreign = load(&["--auth-token=jwt"]).expect_err("etcd's").to_string();
-    assert!(foreign.contains("authentication is not supported yet"), "{foreign}");
+    let foreign = load(&["--wal-dir=/x"]).expect_err("etcd's").to_string();
+    assert!(foreign.contains("take care of themselves"), "{foreign}");
+    let unsigned = load(&["--auth-token=jwt"]).expect_err("no keys").to_string();
+    assert!(unsigned.contains("sign-method"), "{unsigned}");
     for answer in ["--help", "--version"] {
         assert!(load(&[answer]).expect_err("an answer").is_answer());
     }

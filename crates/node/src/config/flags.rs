@@ -81,7 +81,6 @@ fn hint(error: &clap::Error) -> Option<String> {
 
 /// Why an etcd setting has no counterpart, if `name` is such a setting.
 pub(super) fn foreign(name: &str) -> Option<&'static str> {
-    const AUTH: &str = "authentication is not supported yet";
     const DISCOVERY: &str = "there is no discovery: name the members in initial-cluster";
     const LAYOUT: &str = "the log and the state live in data-dir and take care of themselves";
     let trimmed = name.strip_prefix("experimental-").unwrap_or(name);
@@ -90,7 +89,6 @@ pub(super) fn foreign(name: &str) -> Option<&'static str> {
         "skip-client-san-verification" | "peer-skip-client-san-verification" => {
             "the addresses of members are never looked up: name their certificates by peer-cert-allowed-hostname"
         }
-        "auth-token" | "bcrypt-cost" | "auth-token-ttl" => AUTH,
         "discovery" | "discovery-fallback" | "discovery-proxy" | "discovery-srv" | "discovery-srv-name" => DISCOVERY,
         "wal-dir"
         | "max-snapshots"
@@ -150,8 +148,8 @@ mod tests {
     #[test]
     fn help_is_also_a_word_and_etcds_flags_get_no_stray_advice() {
         assert!(Flags::parse_from_args(["conclave", "help"]).expect_err("help").is_answer());
-        let error = Flags::parse_from_args(["conclave", "--auth-token=simple"]).expect_err("etcd's").to_string();
-        assert!(error.contains("authentication is not supported yet") && !error.contains("similar"), "{error}");
+        let error = Flags::parse_from_args(["conclave", "--wal-dir=/x"]).expect_err("etcd's").to_string();
+        assert!(error.contains("take care of themselves") && !error.contains("similar"), "{error}");
         let error = Flags::parse_from_args(["conclave", "--listen-peer-url"]).expect_err("a slip").to_string();
         assert!(error.contains("--listen-peer-urls"), "{error}");
     }

@@ -11,6 +11,7 @@
 //! 2. An unknown setting is an error, never skipped. An empty environment variable counts as unset.
 //! 3. A [`Config`] is always valid, so no other code checks it again.
 
+mod auth;
 mod check;
 mod duration;
 mod file;
@@ -21,6 +22,7 @@ mod settings;
 pub mod tls;
 mod url;
 
+pub use auth::{AuthToken, JwtConfig};
 pub use check::ConfigError;
 pub use tls::TlsConfig;
 
@@ -80,6 +82,13 @@ pub struct Config {
     pub peer_tls: Option<TlsConfig>,
     /// Whether peers without TLS are accepted on `https` addresses.
     pub peer_allow_plaintext: bool,
+    /// The common names of clients' certificates are users.
+    pub client_cert_auth: bool,
+    pub auth_token: AuthToken,
+    /// For how long a simple token is good after its last use.
+    pub auth_token_ttl: Duration,
+    /// Of bcrypt, for new passwords.
+    pub bcrypt_cost: u32,
     /// Origins whose web pages may read answers; empty, or with `*` in it: all.
     pub cors: Vec<String>,
     /// Names under which plain HTTP is answered; empty, or with `*` in it: any.

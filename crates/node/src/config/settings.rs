@@ -42,6 +42,7 @@ const MEMBERSHIP: &str = "Changes of the membership";
 const TLS: &str = "TLS, for clients and metrics";
 const PEER_TLS: &str = "TLS, between members";
 const ANY_TLS: &str = "TLS, for both";
+const LOGIN: &str = "Users";
 const TIMING: &str = "Timing";
 const LIMITS: &str = "Limits";
 const HISTORY: &str = "History";
@@ -87,7 +88,7 @@ settings! {
     key_file: "PATH", TLS;
     /// The authorities that clients' certificates are verified by (PEM). With it, every client on https:// must show one
     trusted_ca_file: "PATH", TLS;
-    /// Demand certificates of clients. --trusted-ca-file does so by itself [default: false]
+    /// Demand certificates of clients, and take their common names for users. --trusted-ca-file demands them by itself [default: false]
     client_cert_auth: "BOOL", TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
     /// Certificates of clients that were revoked: lists of their authorities (PEM or DER)
     client_crl_file: "PATH", TLS;
@@ -128,6 +129,14 @@ settings! {
     tls_min_version: "VERSION", ANY_TLS;
     /// TLS1.2 or TLS1.3 [default: TLS1.3]
     tls_max_version: "VERSION", ANY_TLS;
+
+    /// Which tokens logins get: simple, or signed ones with
+    /// jwt,pub-key=PATH,priv-key=PATH,sign-method=NAME,ttl=DURATION; the same on each member [default: simple]
+    auth_token: "KIND", LOGIN;
+    /// Seconds for which a simple token is good after its last use at a member [default: 300]
+    auth_token_ttl: "SECONDS", LOGIN;
+    /// The cost of bcrypt for new passwords, 4 to 31: each step doubles the time [default: 10]
+    bcrypt_cost: "COST", LOGIN;
 
     /// Milliseconds between two words of the leader to its followers [default: 50]
     heartbeat_interval: "MS", TIMING;

@@ -25,6 +25,12 @@ use crate::view::{Fault, Step, View};
 use crate::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The locks that the request with a fence names; none if there is no such request.
+pub(crate) fn lock_parts<V: View>(view: &V, fence: i64) -> Result<Vec<Name>, Fault> {
+    let request: Option<LockRequest> = row::get(view, &keys::request(fence))?;
+    Ok(request.map_or_else(Vec::new, |request| request.parts.into_iter().map(|part| part.lock).collect()))
+}
+
 impl<V: View> Batch<'_, V> {
     /// `remembered`: the answer is remembered under a dedupe id.
     pub(super) fn acquire(

@@ -72,6 +72,8 @@ pub use keys::{
 };
 pub use outcome::*;
 pub use party::instance_of;
+pub(crate) use keys::projected;
+pub(crate) use lock::lock_parts;
 pub(crate) use project::Projected;
 pub(crate) use row::Dependent;
 pub use row::{Cause, Purpose};

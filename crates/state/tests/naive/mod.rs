@@ -126,7 +126,7 @@ impl Naive {
             }
             Command::Join(_) => Ok(Response::Join(Admission::Unknown)),
             // The naive model of these is `tests/coord.rs`.
-            Command::Coord(_) | Command::CoordTimer(_) => {
+            Command::Coord(_) | Command::CoordTimer(_) | Command::Auth(_) | Command::By(_) => {
                 unreachable!("not generated here")
             }
             Command::Alarm(AlarmChange { raise: true, alarm }) => {

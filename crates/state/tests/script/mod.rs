@@ -1,5 +1,6 @@
 //! The little language of the transcripts, and the machine that runs it.
 
+mod auth;
 mod coord;
 mod parse;
 mod print;
@@ -41,6 +42,10 @@ impl Session {
         let mut words = line.words();
         let verb = words.next("a verb")?;
         if let Some(answer) = coord::ask(&self.view, verb, &mut words)? {
+            self.out.push_str(&answer);
+            return words.end();
+        }
+        if let Some(answer) = auth::ask(&self.view, verb, &mut words)? {
             self.out.push_str(&answer);
             return words.end();
         }
@@ -88,7 +93,8 @@ impl Session {
     /// What a transaction that only reads answers without the log; `None` for everything else.
     fn read_only(&self, command: &Command) -> Option<Result<Response, Rejection>> {
         let Command::Txn(txn) = command else { return None };
-        if !txn.only_reads() {
+        // Without the log, others ask what the caller may do.
+        if !txn.only_reads() || conclave_state::auth::load(&self.view).expect("memory can be read").enabled() {
             return None;
         }
         let result = read::txn(&self.view, txn, self.bounds(), None).expect("memory can be read");
@@ -115,6 +121,9 @@ impl Session {
         let _ = writeln!(self.out, "{verb}: rev={} {result}", outcome.revision);
         self.events(&changes.events);
         for change in &changes.leases {
+            let _ = writeln!(self.out, "  {change:?}");
+        }
+        for change in &changes.auth {
             let _ = writeln!(self.out, "  {change:?}");
         }
         for change in &changes.timers {

@@ -88,7 +88,7 @@ impl<'a> Words<'a> {
         self.0.len() < before
     }
 
-    fn range(&mut self) -> Result<KeyRange, String> {
+    pub(crate) fn range(&mut self) -> Result<KeyRange, String> {
         let word = self.next("a range")?;
         Ok(match word.split_once("..") {
             None => KeyRange { key: bytes(word), end: Bytes::new() },
@@ -168,6 +168,11 @@ pub(crate) fn query(words: &mut Words<'_>) -> Result<RangeQuery, String> {
 pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
     let mut words = line.words();
     let verb = words.next("a verb")?;
+    // These only ask.
+    if verb == "may" {
+        return Ok(None);
+    }
+    let caller = super::auth::caller(&mut words)?;
     let command = match verb {
         "put" => Command::Put(put(&mut words)?),
         "del" => Command::DeleteRange(delete(&mut words)?),
@@ -207,13 +212,19 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
             };
             Command::Alarm(AlarmChange { raise, alarm: Alarm { member: words.number("a member")?, kind } })
         }
-        _ => match super::coord::command(verb, &mut words)? {
+        _ => match super::auth::command(verb, &mut words)? {
             Some(command) => command,
-            None => return Ok(None),
+            None => match super::coord::command(verb, &mut words)? {
+                Some(command) => command,
+                None => return Ok(None),
+            },
         },
     };
     words.end()?;
-    Ok(Some(command))
+    Ok(Some(match caller {
+        Some(caller) => command.by(caller),
+        None => command,
+    }))
 }
 
 fn place(verb: &str, words: &mut Words<'_>) -> Result<Command, String> {

@@ -46,6 +46,8 @@ pub(crate) fn response(response: &Response) -> String {
         Response::Alarm { alarms } => format!("{alarms:?}"),
         Response::Coord(response) => super::coord::response(response),
         Response::CoordTimer { ended } => format!("ended={ended}"),
+        Response::Auth => "ok".into(),
+        Response::SignIn { index } => format!("index={index}"),
         Response::Unasked => "unasked".into(),
     }
 }

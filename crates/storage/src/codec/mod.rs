@@ -24,7 +24,7 @@ pub use records::{
 };
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-use conclave_state::Command;
+use conclave_state::{Caller, Command};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -130,15 +130,26 @@ pub(crate) fn unseal<R: Record>(record: &[u8]) -> Result<R, CodecError> {
     Ok(value)
 }
 
-/// The form of a command without further fields. Other forms will carry the user that sent it.
+/// The form of a command without a caller.
 const PLAIN: u8 = 0;
+/// The form of a command with its caller before it.
+const CALLED: u8 = 1;
 
 /// Appends one command: a byte that says its form, then the command, without a frame (the entry
 /// that carries it has one). Returns its size.
 pub fn encode_command(command: &Command, out: &mut Vec<u8>) -> usize {
     let before = out.len();
-    out.push(PLAIN);
-    put(command, out);
+    match command.parts() {
+        (None, command) => {
+            out.push(PLAIN);
+            put(command, out);
+        }
+        (Some(caller), command) => {
+            out.push(CALLED);
+            put(caller, out);
+            put(command, out);
+        }
+    }
     out.len() - before
 }
 
@@ -147,6 +158,11 @@ pub fn decode_command(bytes: &[u8]) -> Result<(Command, usize), CodecError> {
     let malformed = |reason: String| CodecError::Malformed { what: "command", reason };
     match bytes.split_first() {
         Some((&PLAIN, rest)) => take(rest, "command").map(|(command, used)| (command, used + 1)),
+        Some((&CALLED, rest)) => {
+            let (caller, head): (Caller, usize) = take(rest, "caller")?;
+            let (command, used): (Command, usize) = take(&rest[head..], "command")?;
+            Ok((command.by(caller), head + used + 1))
+        }
         Some((form, _)) => Err(malformed(format!("its form {form} is unknown to this version"))),
         None => Err(malformed("it is empty".into())),
     }

@@ -24,7 +24,7 @@ use crate::log::LogStore;
 use crate::log::disk::Slot;
 use crate::snapshot::LatestSnapshot;
 use crate::types::LogId;
-use conclave_state::Machine;
+use conclave_state::{Auth, Machine};
 use conclave_state::read::Bounds;
 use parking_lot::{Mutex, RwLock};
 use std::fs::File;
@@ -58,6 +58,10 @@ pub(crate) struct StateShared {
     applied_term: AtomicU64,
     applied: watch::Sender<u64>,
     status: Mutex<StatusHistory>,
+    /// Users and roles; changed together with the rows, as the numbers are.
+    auth: RwLock<Arc<Auth>>,
+    /// Whether they are checked.
+    checks_users: AtomicBool,
     views: Arc<ViewCache>,
     /// Locked for writing while rows and numbers do not match. Holds the pinned snapshot that views
     /// read while views are frozen. Locked after `db`.
@@ -108,6 +112,8 @@ impl StateShared {
             applied_term: AtomicU64::new(0),
             applied: watch::Sender::new(0),
             status: Mutex::default(),
+            auth: RwLock::default(),
+            checks_users: AtomicBool::new(false),
             views: Arc::new(ViewCache::new(Fatal(on_fatal.clone()))),
             frozen: RwLock::default(),
             unflushed: AtomicU64::new(0),
@@ -145,6 +151,7 @@ impl StateShared {
     pub(super) fn publish(&self, machine: &Machine, applied: Option<&LogId>, digests: Vec<(u64, u64)>) {
         self.status.lock().advance(ReplicaStatus::new(applied, machine.meta()), digests);
         self.revision.store(machine.revision(), Ordering::Release);
+        self.publish_auth(machine.auth());
         if let Some(id) = applied {
             self.applied_term.store(id.leader_id.term, Ordering::Release);
             self.applied_index.store(id.index, Ordering::Release);
@@ -153,6 +160,18 @@ impl StateShared {
             wake(self.workers.lock().sweep.as_ref());
         }
         self.views.clear();
+    }
+
+    fn publish_auth(&self, auth: &Arc<Auth>) {
+        if !Arc::ptr_eq(&self.auth.read(), auth) {
+            *self.auth.write() = auth.clone();
+            self.checks_users.store(auth.enabled(), Ordering::Release);
+        }
+    }
+
+    /// What a view is checked against; `None` while checks are off.
+    fn checked_auth(&self) -> Option<Arc<Auth>> {
+        self.checks_users.load(Ordering::Acquire).then(|| self.auth.read().clone())
     }
 
     pub(super) fn wake_applied(&self) {
@@ -244,10 +263,12 @@ impl StateShared {
         let db = self.db.read();
         let frozen = self.frozen.read();
         let point = self.read_point();
-        self.views.take(point).unwrap_or_else(|| match &*frozen {
+        let view = self.views.take(point).unwrap_or_else(|| match &*frozen {
             Some(snapshot) => StateView::pinned(snapshot, self.views.clone()),
             None => StateView::now(db.clone(), point, self.views.clone()),
-        })
+        });
+        // Published after the frozen state is over, so these are of the same moment.
+        view.checked_by(self.checked_auth())
     }
 }
 
@@ -297,6 +318,17 @@ impl StateHandle {
     /// A view of the current state.
     pub fn view(&self) -> StateView {
         self.shared.view()
+    }
+
+    /// The users and roles as of what is applied.
+    pub fn auth(&self) -> Arc<Auth> {
+        self.shared.auth.read().clone()
+    }
+
+    /// Whether users and roles are checked.
+    #[inline]
+    pub fn checks_users(&self) -> bool {
+        self.shared.checks_users.load(Ordering::Acquire)
     }
 
     pub fn revision(&self) -> i64 {

@@ -33,7 +33,7 @@ use super::rocks::StateDb;
 use crate::error::{Fatal, fault_io};
 use bytes::Bytes;
 use conclave_state::read::Bounds;
-use conclave_state::{Fault, Step, Table, View, first_living};
+use conclave_state::{Auth, Fault, Step, Table, View, first_living};
 use parking_lot::Mutex;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, SnapshotWithThreadMode};
 use std::cell::Cell;
@@ -370,7 +370,7 @@ impl ViewCache {
     /// A view of exactly this point in time, if there is one.
     pub(super) fn take(self: &Arc<Self>, point: ReadPoint) -> Option<StateView> {
         let (at, rows) = self.views.lock().pop()?;
-        let view = StateView { owned: Some(rows), point: at, cache: self.clone() };
+        let view = StateView { owned: Some(rows), point: at, auth: None, cache: self.clone() };
         if at == point {
             return Some(view);
         }
@@ -396,6 +396,7 @@ pub struct StateView {
     /// `None` only after the view is dropped.
     owned: Option<OwnedRows>,
     point: ReadPoint,
+    auth: Option<Arc<Auth>>,
     cache: Arc<ViewCache>,
 }
 
@@ -410,11 +411,21 @@ impl StateView {
     }
 
     fn of(source: Source, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
-        StateView { owned: Some(OwnedRows::new(source, |source| Rows::of(source))), point, cache }
+        StateView { owned: Some(OwnedRows::new(source, |source| Rows::of(source))), point, auth: None, cache }
     }
 
     fn discard(mut self) {
         self.owned = None;
+    }
+
+    pub(super) fn checked_by(mut self, auth: Option<Arc<Auth>>) -> StateView {
+        self.auth = auth;
+        self
+    }
+
+    /// The users and roles of this moment; `None` if they are not checked.
+    pub fn auth(&self) -> Option<&Auth> {
+        self.auth.as_deref()
     }
 
     /// The revisions that can be read in this view.

@@ -15,7 +15,8 @@ use conclave_client::api::{
 };
 use std::time::Duration;
 use tokio::time::timeout;
-use tonic::{Code, Response, Status, transport::Channel};
+use conclave_client::Channel;
+use tonic::{Code, Response, Status};
 
 /// Rows of one kind.
 const ROWS: usize = 100;

@@ -2,6 +2,7 @@
 //!
 //! Where etcdctl has no table, the rows are Conclave's own.
 
+mod auth;
 mod cluster;
 mod kv;
 mod lease;
@@ -10,6 +11,7 @@ mod txn;
 mod watch;
 
 pub(crate) use {
+    auth::{AuthChanged, AuthStatus, Names, RoleOf, UserOf},
     cluster::{Alarms, HashOf, Hashes, Health, HealthOf, MemberChange, Members, StatusOf, Statuses},
     kv::{Deleted, Got, Put},
     lease::{Granted, KeptAlive, Leases, Revoked, TimeToLive},

@@ -14,6 +14,7 @@ pub(super) mod websocket;
 use super::gate::Gate;
 use super::large::Large;
 use super::reply::Reply;
+use crate::auth::{Access, ON_BEHALF_OF_JSON};
 use crate::deadline;
 use crate::http::PageBody;
 use crate::metrics::{CountedBody, GrpcMetricsService};
@@ -46,12 +47,13 @@ pub(super) struct Json {
     routes: GrpcMetricsService<Routes>,
     /// Of the message of one request.
     max_message: usize,
+    access: Option<Access>,
     gate: Gate,
 }
 
 impl Json {
-    pub(super) fn new(routes: GrpcMetricsService<Routes>, max_message: usize) -> Json {
-        Json { routes, max_message, gate: Gate::default() }
+    pub(super) fn new(routes: GrpcMetricsService<Routes>, max_message: usize, access: Option<Access>) -> Json {
+        Json { routes, max_message, access, gate: Gate::default() }
     }
 
     pub(super) fn behind(self, gate: Gate) -> Json {
@@ -103,7 +105,17 @@ impl Json {
             true => requests.stream().await?,
         };
         let call = grpc_request(method, &head.headers, body).map_err(failure)?;
-        let response = match self.routes.clone().call(call).await {
+        let headers = call.headers().clone();
+        let routed = async { self.routes.clone().call(call).await };
+        let routed = match self.access.as_ref().filter(|access| access.is_on()) {
+            None => routed.await,
+            Some(access) => match access.run(&method.path, &headers, None, routed).await {
+                Ok(routed) => routed,
+                Err(status) if method.server_streams => return Ok(refused_stream(&failure(status))),
+                Err(status) => return Err(failure(status)),
+            },
+        };
+        let response = match routed {
             Ok(response) => response,
             Err(never) => match never {},
         };
@@ -136,7 +148,7 @@ fn grpc_request(method: &'static Method, headers: &HeaderMap, body: Body) -> Res
     into.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     into.insert(TE, HeaderValue::from_static("trailers"));
     // As grpc-gateway tells who asks: a certificate of the connection is no user here.
-    into.insert("grpcgateway-accept", HeaderValue::from_static("*/*"));
+    into.insert(ON_BEHALF_OF_JSON, HeaderValue::from_static("*/*"));
     if let Some(timeout) = headers.get("grpc-timeout") {
         into.insert("grpc-timeout", timeout.clone());
     }

@@ -98,7 +98,7 @@ impl Lease for Fake {
 
 fn json_over(fake: &Fake) -> Json {
     let routes = Routes::new(LockServer::new(fake.clone())).add_service(LeaseServer::new(fake.clone()));
-    Json::new(GrpcMetrics::default().layer().layer(routes.prepare()), MAX)
+    Json::new(GrpcMetrics::default().layer().layer(routes.prepare()), MAX, None)
 }
 
 fn found(path: &str) -> Found {

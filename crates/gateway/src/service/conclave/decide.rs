@@ -4,11 +4,12 @@
 //!    in the log. Without one the answer says that the outcome is unknown.
 //! 2. An answer may be a remembered one, of a time that is past. What is promised of the present is read after it.
 
+use crate::auth::current;
 use crate::convert::conclave::Caller;
 use crate::gateway::Gateway;
 use crate::service::{response, unexpected};
-use crate::status::{dedupe_id_reused, fault, internal, not_read, undecided};
-use conclave_state::{CoordBody, CoordResponse, Fault, Response as Answer};
+use crate::status::{dedupe_id_reused, fault, internal, not_read, rejected, undecided};
+use conclave_state::{AuthRefusal, CoordBody, CoordResponse, Fault, KeyRange, Rejection, Response as Answer};
 use conclave_storage::StateView;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +32,7 @@ pub(crate) async fn decide(gateway: &Gateway, caller: Caller, body: CoordBody) -
     let end = Instant::now() + gateway.node.config.request_timeout();
     let mut unknown = false;
     loop {
-        let error = match gateway.node.proposer.propose(command.clone()).await {
+        let error = match gateway.propose(command.clone()).await {
             Ok(applied) => {
                 let revision = applied.outcome.revision;
                 return match response(applied.outcome)? {
@@ -54,6 +55,28 @@ pub(crate) async fn decide(gateway: &Gateway, caller: Caller, body: CoordBody) -
 pub(crate) fn not_of_it(answer: &CoordResponse) -> Status {
     tracing::debug!(?answer, "a dedupe id was used for two operations");
     dedupe_id_reused()
+}
+
+/// The same, if who makes this call may read that range.
+pub(crate) async fn look_at<T: Send + 'static>(
+    gateway: &Gateway,
+    serializable: bool,
+    long: bool,
+    range: impl FnOnce() -> KeyRange,
+    read: impl FnOnce(&StateView) -> Result<T, Fault> + Send + 'static,
+) -> Result<(T, i64), Status> {
+    let checked = gateway.access.is_on().then(|| (range(), current()));
+    let read = move |view: &StateView| match (view.auth(), &checked) {
+        (None, _) => read(view).map(Ok),
+        (Some(auth), Some((range, caller))) => match auth.check_read(caller.as_ref(), range) {
+            Ok(()) => read(view).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        },
+        // Checks began between the call and its view.
+        (Some(_), None) => Ok(Err(AuthRefusal::UserEmpty)),
+    };
+    let (found, revision) = look(gateway, serializable, long, read).await?;
+    Ok((found.map_err(|refusal| rejected(Rejection::Auth(refusal)))?, revision))
 }
 
 /// Reads the present, or what this member has of it, off the event loop if it could be `long`.

@@ -1,5 +1,6 @@
 //! `conclave.v1.Sessions`: leases whose TTL need not be whole seconds.
 
+use crate::auth::Reading;
 use crate::convert::conclave::session as convert;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
@@ -45,7 +46,7 @@ impl Sessions for SessionsService {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
             let outcome =
-                self.gateway.node.proposer.propose(Command::LeaseGrant(grant)).await.map_err(not_proposed)?.outcome;
+                self.gateway.propose(Command::LeaseGrant(grant)).await.map_err(not_proposed)?.outcome;
             let header = self.gateway.header(outcome.revision);
             return match outcome.result {
                 Ok(Answer::LeaseGrant { id, ttl_ms }) => Ok(Response::new(convert::opened(header, id, ttl_ms))),
@@ -64,15 +65,17 @@ impl Sessions for SessionsService {
     ) -> Result<Response<Self::KeepAliveStream>, Status> {
         require_leader(&self.gateway, request.metadata())?;
         let gateway = self.gateway.clone();
-        let answers =
-            request.into_inner().map_err(received).map_ok(move |request| keep(gateway.clone(), request.session));
+        let reading = Arc::new(Reading::new(&gateway.access));
+        let answers = request.into_inner().map_err(received).map_ok(move |request| {
+            keep(gateway.clone(), reading.clone(), request.session)
+        });
         Ok(Response::new(until_stopped(&self.gateway, answers.try_buffered(PIPELINE).boxed())))
     }
 
     async fn close(&self, request: Request<CloseSessionRequest>) -> Result<Response<CloseSessionResponse>, Status> {
         let CloseSessionRequest { session: id } = admit(&self.gateway, request)?;
         let outcome =
-            self.gateway.node.proposer.propose(Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
+            self.gateway.propose(Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::LeaseRevoke => Ok(Response::new(CloseSessionResponse { header: Some(header) })),
@@ -81,7 +84,8 @@ impl Sessions for SessionsService {
     }
 }
 
-async fn keep(gateway: Arc<Gateway>, session: LeaseId) -> Result<KeepSessionResponse, Status> {
+async fn keep(gateway: Arc<Gateway>, reading: Arc<Reading>, session: LeaseId) -> Result<KeepSessionResponse, Status> {
+    reading.check_renewal(|| gateway.node.state.view(), session)?;
     let kept = gateway.node.leases.renew(session).await.map_err(not_read)?;
     Ok(convert::kept(gateway.header(kept.revision), session, kept))
 }

@@ -1,6 +1,7 @@
 //! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's (`crate::waiters`).
 
 use super::lock::{limits, status};
+use crate::auth::Reading;
 use crate::convert::etcd::{self as convert, Limits};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
@@ -12,8 +13,10 @@ use conclave_api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderRequest, LeaderResponse, ProclaimRequest, ProclaimResponse, ResignRequest,
     ResignResponse,
 };
-use conclave_state::{QueueKind, Response as Answer};
+use conclave_state::auth::prefix_range;
+use conclave_state::{KeyRange, QueueKind, Response as Answer, queue_prefix};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -53,7 +56,7 @@ impl Election for ElectionService {
         let grows_by = request.value.len();
         let command = convert::proclaim(request, self.limits)?;
         self.quota.admit(grows_by).await?;
-        let outcome = self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(command).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Proclaim => Ok(Response::new(ProclaimResponse { header: Some(header) })),
@@ -64,6 +67,7 @@ impl Election for ElectionService {
     async fn leader(&self, request: Request<LeaderRequest>) -> Result<Response<LeaderResponse>, Status> {
         let request = admit(&self.gateway, request)?;
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
+        Reading::new(&self.gateway.access).check(&line(&request.name))?;
         let (kv, revision) = self.gateway.waiters.leader(&request.name).map_err(fault)?;
         let kv = kv.ok_or(text::ELECTION_NO_LEADER)?;
         let header = self.gateway.header(revision.max(kv.mod_revision));
@@ -76,11 +80,18 @@ impl Election for ElectionService {
         let request = admit(&self.gateway, request)?;
         // So that the first answer is nobody who was deposed before the call.
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
+        // An end without an error would look as if there were nothing more to observe.
+        let stopping = self.gateway.node.stopping.clone();
+        let end = async move {
+            stopping.cancelled().await;
+            text::STOPPED.status()
+        };
+        let end = Reading::new(&self.gateway.access).guard(line(&request.name), Box::pin(end))?;
         let feed = self.gateway.waiters.observe_leader(&request.name);
-        let answers = stream::unfold(Some((self.gateway.clone(), feed)), |live| async {
-            let (gateway, mut feed) = live?;
-            match next(&gateway, &mut feed).await {
-                Ok(answer) => Some((Ok(answer), Some((gateway, feed)))),
+        let answers = stream::unfold(Some((self.gateway.clone(), feed, end)), |live| async {
+            let (gateway, mut feed, mut end) = live?;
+            match next(&gateway, &mut feed, &mut end).await {
+                Ok(answer) => Some((Ok(answer), Some((gateway, feed, end)))),
                 Err(status) => Some((Err(status), None)),
             }
         });
@@ -89,7 +100,7 @@ impl Election for ElectionService {
 
     async fn resign(&self, request: Request<ResignRequest>) -> Result<Response<ResignResponse>, Status> {
         let command = convert::resign(admit(&self.gateway, request)?, self.limits)?;
-        let outcome = self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(command).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             // A place that is gone already was given up before: nothing to complain about.
@@ -99,13 +110,21 @@ impl Election for ElectionService {
     }
 }
 
-async fn next(gateway: &Gateway, feed: &mut LeaderFeed) -> Result<LeaderResponse, Status> {
+/// What is read of a queue.
+fn line(name: &[u8]) -> KeyRange {
+    prefix_range(&queue_prefix(name))
+}
+
+async fn next(
+    gateway: &Gateway,
+    feed: &mut LeaderFeed,
+    end: &mut BoxFuture<'static, Status>,
+) -> Result<LeaderResponse, Status> {
     tokio::select! {
         news = feed.next() => {
             let news = news.map_err(fault)?;
             Ok(convert::leader(gateway.header(news.revision), news.kv))
         }
-        // An end without an error would look as if there were nothing more to observe.
-        () = gateway.node.stopping.cancelled() => Err(text::STOPPED.status()),
+        status = end => Err(status),
     }
 }

@@ -1,6 +1,7 @@
 //! `etcdserverpb.KV`.
 
 use super::range_stream::{self, RangeStream};
+use crate::auth::{Allowed, Reading, Reads};
 use crate::convert::etcd::{self as convert, ConvertedTxn, Limits, Load, TxnRoute};
 use crate::gateway::Gateway;
 use crate::outflow::{Beside, Measured};
@@ -38,7 +39,7 @@ impl KvService {
     }
 
     async fn write_txn(&self, txn: Txn) -> Result<(TxnResult, i64), Status> {
-        let outcome = self.gateway.node.proposer.propose(Command::Txn(txn)).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(Command::Txn(txn)).await.map_err(not_proposed)?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
             Answer::Txn(result) => Ok((result, revision)),
@@ -47,13 +48,13 @@ impl KvService {
     }
 
     /// Answers a read: here if it is short, beside the event loop otherwise, and in a place if the answer may be large.
-    async fn look<Q: Query, U: Message + 'static>(
+    async fn look<Q: Query + Reads, U: Message + 'static>(
         &self,
         query: Q,
         serializable: bool,
         convert: impl FnOnce(ResponseHeader, Q::Answer) -> U + Send + 'static,
     ) -> Result<Response<U>, Status> {
-        let long = match self.gateway.node.reader.read(query, serializable).await.map_err(read_failed)? {
+        let long = match self.gateway.node.reader.read(Allowed::new(query), serializable).await.map_err(read_failed)? {
             Found::Short(answer, revision) => return Ok(Response::new(convert(self.gateway.header(revision), answer))),
             Found::Long(long) => long,
         };
@@ -118,14 +119,16 @@ impl Kv for KvService {
         if !serializable {
             self.gateway.node.reader.barrier().await.map_err(not_read)?;
         }
-        Ok(Response::new(range_stream::open(self.gateway.clone(), query, self.limits.max_request_bytes)))
+        let reading = Reading::new(&self.gateway.access);
+        reading.check(&query.range)?;
+        Ok(Response::new(range_stream::open(self.gateway.clone(), query, self.limits.max_request_bytes, reading)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         self.gateway.metrics.put_total.inc();
         let put = convert::put(admit(&self.gateway, request)?, self.limits)?;
         self.quota.admit(put.key.len() + put.value.len()).await?;
-        let outcome = self.gateway.node.proposer.propose(Command::Put(put)).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(Command::Put(put)).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Put { prev } => Ok(Response::new(convert::put_response(header, prev))),
@@ -140,7 +143,7 @@ impl Kv for KvService {
         self.gateway.metrics.delete_total.inc();
         let delete = convert::delete_range(admit(&self.gateway, request)?, self.limits)?;
         let outcome =
-            self.gateway.node.proposer.propose(Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
+            self.gateway.propose(Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::DeleteRange(deleted) => {
@@ -171,7 +174,7 @@ impl Kv for KvService {
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
         let request = admit(&self.gateway, request)?;
         let command = Command::Compact { revision: request.revision };
-        let outcome = self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(command).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Compact if request.physical => {

@@ -1,16 +1,18 @@
 //! `etcdserverpb.Lease`. Grants and revocations are commands; renewals are the lease keeper's.
 
+use crate::auth::{Reading, current};
 use crate::convert::etcd::{self as convert, LeaseLife};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader, response, unexpected, until_stopped};
-use crate::status::{fault, not_proposed, not_read, received};
+use crate::status::{fault, not_proposed, not_read, received, rejected};
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 use conclave_state::{Command, LeaseId, Outcome, Rejection, Response as Answer, read};
+use conclave_storage::StateView;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use std::sync::Arc;
@@ -35,7 +37,7 @@ impl LeaseService {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, Status> {
-        Ok(self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome)
+        Ok(self.gateway.propose(command).await.map_err(not_proposed)?.outcome)
     }
 
     /// The lease, with the revision at which its keys are attached: what the header tells, however long the leader takes to answer.
@@ -43,6 +45,10 @@ impl LeaseService {
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
         let view = self.gateway.node.state.view();
         let revision = view.bounds().current;
+        if keys && let Some(auth) = view.auth() {
+            let checked = auth.check_lease_read(current().as_ref(), &view, id).map_err(fault)?;
+            checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))?;
+        }
         let Some(granted_ms) = read::lease_ttl(&view, id).map_err(fault)? else { return Ok((revision, None)) };
         let granted_seconds = convert::whole_seconds(granted_ms);
         let keys = match keys {
@@ -106,7 +112,11 @@ impl Lease for LeaseService {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         require_leader(&self.gateway, request.metadata())?;
         let gateway = self.gateway.clone();
-        let answers = request.into_inner().map_err(received).map_ok(move |request| renew(gateway.clone(), request.id));
+        let reading = Arc::new(Reading::new(&gateway.access));
+        let answers = request
+            .into_inner()
+            .map_err(received)
+            .map_ok(move |request| renew(gateway.clone(), reading.clone(), request.id));
         Ok(Response::new(until_stopped(&self.gateway, answers.try_buffered(PIPELINE).boxed())))
     }
 
@@ -128,6 +138,7 @@ impl Lease for LeaseService {
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
         let view = self.gateway.node.state.view();
         let revision = view.bounds().current;
+        check_all(&self.gateway, &view)?;
         let mut leases = self.gateway.node.reader.within(view, read::lease_ids_within).await.map_err(not_read)?;
         // As in etcd: the leader, who knows, tells those first that end first.
         self.gateway.node.leases.soonest_first(&mut leases);
@@ -135,7 +146,21 @@ impl Lease for LeaseService {
     }
 }
 
-async fn renew(gateway: Arc<Gateway>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {
+/// To list leases, their keys must be readable: all of them, as in etcd.
+fn check_all(gateway: &Gateway, view: &StateView) -> Result<(), Status> {
+    if !gateway.access.is_on() {
+        return Ok(());
+    }
+    let Some(auth) = view.auth() else { return Ok(()) };
+    for (id, _) in read::leases(view).map_err(fault)? {
+        let checked = auth.check_lease_read(current().as_ref(), view, id).map_err(fault)?;
+        checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))?;
+    }
+    Ok(())
+}
+
+async fn renew(gateway: Arc<Gateway>, reading: Arc<Reading>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {
+    reading.check_renewal(|| gateway.node.state.view(), id)?;
     let kept = gateway.node.leases.renew(id).await.map_err(not_read)?;
     Ok(convert::lease_kept_alive(gateway.header(kept.revision), id, kept))
 }

@@ -43,7 +43,7 @@ impl Lock for LockService {
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {
         let command = convert::unlock(admit(&self.gateway, request)?, self.limits)?;
-        let outcome = self.gateway.node.proposer.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(command).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Dequeue { .. } => Ok(Response::new(UnlockResponse { header: Some(header) })),

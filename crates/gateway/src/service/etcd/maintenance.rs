@@ -27,7 +27,7 @@ impl MaintenanceService {
     /// Changed through the log, so that all members refuse from the same entry on.
     async fn change_alarm(&self, raise: bool, alarm: Alarm) -> Result<(i64, Vec<Alarm>), Status> {
         let command = Command::Alarm(AlarmChange { raise, alarm });
-        let outcome = self.0.node.proposer.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.0.propose(command).await.map_err(not_proposed)?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
             Answer::Alarm { alarms } => Ok((revision, alarms)),

@@ -6,6 +6,7 @@
 //!    that goes on with a watch from the next revision misses nothing that was written while the pieces were on their way.
 
 use crate::convert::etcd as convert;
+use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::status::{Text, fault, internal, rejected, text};
 use bytes::Bytes;
@@ -40,12 +41,14 @@ pub(super) fn plain(query: RangeQuery) -> Result<RangeQuery, Text> {
 }
 
 /// `piece_bytes`: keys and values of one piece together, at least one pair whatever its size.
-pub(super) fn open(gateway: Arc<Gateway>, query: RangeQuery, piece_bytes: usize) -> RangeStream {
+pub(super) fn open(gateway: Arc<Gateway>, query: RangeQuery, piece_bytes: usize, reading: Reading) -> RangeStream {
+    let (range, reading) = (query.range.clone(), Arc::new(reading));
     let cursor = Cursor::new(query, piece_bytes);
     Box::pin(try_unfold(Some(cursor), move |cursor| {
-        let gateway = gateway.clone();
+        let (gateway, reading, range) = (gateway.clone(), reading.clone(), range.clone());
         async move {
             let Some(cursor) = cursor else { return Ok(None) };
+            reading.check(&range)?;
             let reader = gateway.node.reader.clone();
             // The view is taken when the turn has come, and converted beside the event loop too.
             let (response, cursor) = reader.long(move || next(&gateway, cursor)).await.map_err(internal)??;

@@ -7,7 +7,7 @@ mod waiting;
 mod waiting_tests;
 mod watch;
 
-use super::decide::{Decided, decide, look, not_of_it};
+use super::decide::{Decided, decide, look_at, not_of_it};
 use crate::convert::conclave::claim as convert;
 use crate::convert::conclave::{BadField, Caller, ListPage, compare, listing, page, token};
 use crate::gateway::Gateway;
@@ -23,7 +23,8 @@ use conclave_api::conclave::v1::{
 };
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_node::keeper::whole_millis;
-use conclave_state::coord::{read, token as tokens};
+use conclave_state::auth::{listed, prefix_range};
+use conclave_state::coord::{claim_prefix, read, token as tokens};
 use conclave_state::{CoordBody, CoordResponse, Name, Token};
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -69,7 +70,8 @@ impl ClaimsService {
 
     async fn token(&self, check: &convert::Check, serializable: bool) -> Result<(Option<Token>, i64), Status> {
         let convert::Check { claim, holder, instance, .. } = check.clone();
-        look(&self.gateway, serializable, false, move |view| {
+        let prefix = claim_prefix(&claim);
+        look_at(&self.gateway, serializable, false, move || prefix_range(&prefix), move |view| {
             read::claim_token(view, &claim, &holder, instance.as_deref())
         })
         .await
@@ -141,7 +143,9 @@ impl Claims for ClaimsService {
 
     async fn get(&self, request: Request<GetClaimRequest>) -> Result<Response<GetClaimResponse>, Status> {
         let convert::Get { claim, serializable, limit, after } = convert::get(admit(&self.gateway, request)?)?;
-        let ((state, waiting, pins), revision) = look(&self.gateway, serializable, true, move |view| {
+        let prefix = claim_prefix(&claim);
+        let range = move || prefix_range(&prefix);
+        let ((state, waiting, pins), revision) = look_at(&self.gateway, serializable, true, range, move |view| {
             let waiting = if limit == 0 { vec![] } else { read::claim_waiting(view, &claim, after, limit)? };
             Ok((read::claim(view, &claim)?, waiting, read::pins(view, &claim)?))
         })
@@ -152,8 +156,10 @@ impl Claims for ClaimsService {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListClaimsResponse>, Status> {
         let ListPage { listing, size, serializable } = listing(admit(&self.gateway, request)?)?;
+        let namespace = listing.namespace.clone();
         let found = move |view: &_| read::claims(view, &listing);
-        let (names, revision): (Vec<Name>, _) = look(&self.gateway, serializable, true, found).await?;
+        let (names, revision): (Vec<Name>, _) =
+            look_at(&self.gateway, serializable, true, || listed("c", namespace.as_deref()), found).await?;
         let (names, more) = page(names, size);
         Ok(Response::new(ListClaimsResponse { header: Some(self.gateway.header(revision)), names, more }))
     }

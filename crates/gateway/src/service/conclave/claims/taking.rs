@@ -61,6 +61,8 @@ impl<'a> Taking<'a> {
     }
 
     pub(super) async fn run(self, caller: Caller, items: Vec<Claim>) -> Result<v1::ClaimResponse, Status> {
+        // An extension is no command, and needs the same right.
+        self.gateway.require(|| caller.clone().command(CoordBody::Claim(items.clone())))?;
         let mut told: Vec<Option<Told>> = repeated(&items);
         let mut revision = self.extend(&caller, &items, &mut told).await?;
         let open: Vec<usize> = (0..items.len()).filter(|at| told[*at].is_none()).collect();

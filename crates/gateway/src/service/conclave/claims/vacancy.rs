@@ -4,19 +4,23 @@
 //!    nothing is between the two.
 //! 2. Who waits costs a place in the topic of that claim, shared by all who wait for it.
 
-use super::super::decide::look;
+use super::super::decide::look_at;
+use crate::auth::Reading;
 use crate::follow::{Batch, Ended, Span};
 use crate::gateway::Gateway;
 use crate::status::{internal, text};
 use conclave_api::conclave::v1::AwaitVacantResponse;
-use conclave_state::coord::{read, tenures_prefix};
+use conclave_state::auth::prefix_range;
+use conclave_state::coord::{claim_prefix, read, tenures_prefix};
 use conclave_state::{EventKind, Name};
 use tonic::Status;
 
 pub(super) async fn wait(gateway: &Gateway, claim: &Name, from: Option<i64>) -> Result<AwaitVacantResponse, Status> {
+    let range = || prefix_range(&claim_prefix(claim));
+    let mut reading = Reading::new(&gateway.access);
     let mut tenures = gateway.feed.subscribe(Span::prefix(tenures_prefix(claim)), from);
     let name = claim.clone();
-    let (state, revision) = look(gateway, false, false, move |view| read::claim(view, &name)).await?;
+    let (state, revision) = look_at(gateway, false, false, range, move |view| read::claim(view, &name)).await?;
     if from.is_none() {
         tenures.skip(revision);
     }
@@ -34,6 +38,10 @@ pub(super) async fn wait(gateway: &Gateway, claim: &Name, from: Option<i64>) -> 
     loop {
         let batch = tokio::select! {
             batch = tenures.next() => batch.map_err(ended)?,
+            () = reading.changed() => {
+                reading.check(&range())?;
+                continue;
+            }
             () = gateway.node.stopping.cancelled() => return Err(text::STOPPED.status()),
         };
         if let Some(handed_over) = end_of_tenure(&batch) {

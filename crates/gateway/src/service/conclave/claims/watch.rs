@@ -5,14 +5,16 @@ use super::vacancy::ended;
 use crate::convert::conclave::cause;
 use crate::convert::conclave::claim::Watch;
 use crate::follow::{Batch, Span, Subscription};
+use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, TenureValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::fault;
 use conclave_api::conclave::v1::claim_event::Type;
 use conclave_api::conclave::v1::{Cause, ClaimEvent};
+use conclave_state::auth::prefix_range;
 use conclave_state::coord::read::HolderState;
-use conclave_state::coord::{Shown, read, revoked_key, tenure_key, tenures_prefix};
+use conclave_state::coord::{Shown, claim_prefix, read, revoked_key, tenure_key, tenures_prefix};
 use conclave_state::{Event, EventKind, Fault, Name, View, read as store};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -25,6 +27,7 @@ pub(super) async fn events(
     require_leader: bool,
 ) -> Result<BoxStream<'static, Result<ClaimEvent, Status>>, Status> {
     let end = gateway.stream_end(require_leader)?;
+    let end = Reading::new(&gateway.access).guard(prefix_range(&claim_prefix(&watch.claim)), end)?;
     let Watch { claim, from, snapshot } = watch;
     let mut tenures = gateway.feed.subscribe(Span::prefix(tenures_prefix(&claim)), from);
     let mut first = None;

@@ -11,7 +11,7 @@ mod watch;
 
 use self::campaign::Campaigns;
 use self::state::Applied;
-use super::decide::{Decided, decide, look, not_of_it};
+use super::decide::{Decided, decide, look_at, not_of_it};
 use crate::convert::conclave::election::{self as convert, Operation};
 use crate::convert::conclave::{self, BadField};
 use crate::gateway::Gateway;
@@ -24,6 +24,7 @@ use conclave_api::conclave::v1::{
     GetTermRequest, GetTermResponse, LeaveRequest, ListElectionsResponse, ListRequest, ProclaimRequest, PromoteRequest,
     RequestTransferRequest, TransferRequest, WatchElectionRequest,
 };
+use conclave_state::auth::listed;
 use conclave_state::coord::read;
 use conclave_state::{CoordBody, CoordResponse, Name};
 use futures::stream::BoxStream;
@@ -177,8 +178,9 @@ impl Elections for ElectionsService {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListElectionsResponse>, Status> {
         let conclave::ListPage { listing, size, serializable } = conclave::listing(admit(&self.gateway, request)?)?;
+        let namespace = listing.namespace.clone();
         let (found, revision) =
-            look(&self.gateway, serializable, size > 1_000, move |view| read::elections(view, &listing)).await?;
+            look_at(&self.gateway, serializable, size > 1_000, || listed("e", namespace.as_deref()), move |view| read::elections(view, &listing)).await?;
         let (names, more) = conclave::page(found, size);
         Ok(Response::new(ListElectionsResponse { header: Some(self.gateway.header(revision)), names, more }))
     }

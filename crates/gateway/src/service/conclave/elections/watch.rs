@@ -7,12 +7,14 @@
 
 use crate::convert::conclave::{cause as wire_cause, election::Watch};
 use crate::follow::{Batch, Span, Subscription, snapshot};
+use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, CandidateValue, TermValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::{fault, internal, not_read, rejected};
 use conclave_api::conclave::v1::election_event::Type;
 use conclave_api::conclave::v1::{self, ElectionEvent};
+use conclave_state::auth::prefix_range;
 use conclave_state::coord::{Shown, election_prefix, leader_key, term_key};
 use conclave_state::read::{self, ReadStop};
 use conclave_state::{Event, EventKind, Fault, KeyRange, KeyValue, Name, RangeQuery};
@@ -47,6 +49,7 @@ pub(super) async fn run(
     require_leader: bool,
 ) -> Result<BoxStream<'static, Result<ElectionEvent, Status>>, Status> {
     let end = gateway.stream_end(require_leader)?;
+    let end = Reading::new(&gateway.access).guard(prefix_range(&election_prefix(&watch.election)), end)?;
     let Watch { election: name, resume, snapshot, leaders_only, candidates } = watch;
     if resume.is_none() {
         // So that it begins with nothing that was over before the call.

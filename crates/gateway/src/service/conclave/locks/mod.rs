@@ -7,7 +7,7 @@ mod progress;
 mod watch;
 
 use self::acquire::{Acquiring, Granted, Place, Requests, Standing};
-use super::decide::{Decided, decide, look, not_of_it};
+use super::decide::{Decided, decide, look_at, not_of_it};
 use crate::convert::conclave::{self, lock as convert};
 use crate::follow::snapshot;
 use crate::gateway::Gateway;
@@ -19,7 +19,8 @@ use conclave_api::conclave::v1::{
     LockEvent, ReleaseRequest, ReleaseResponse, WatchLockRequest,
 };
 use conclave_api::etcdserverpb::ResponseHeader;
-use conclave_state::coord::read;
+use conclave_state::auth::{listed, prefix_range};
+use conclave_state::coord::{lock_prefix, read};
 use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -95,12 +96,14 @@ impl Locks for LocksService {
 
     async fn get(&self, request: Request<GetLockRequest>) -> Result<Response<GetLockResponse>, Status> {
         let convert::GetLock { lock, serializable, limit, after } = convert::get(admit(&self.gateway, request)?)?;
+        let prefix = lock_prefix(&lock);
         let read = move |view: &_| {
             let state = read::lock(view, &lock)?;
             let holders = read::lock_holders(view, &lock, after, limit)?;
             Ok((state, holders, read::lock_waiting(view, &lock, after, limit)?))
         };
-        let ((state, holders, waiting), revision) = look(&self.gateway, serializable, limit > LONG, read).await?;
+        let ((state, holders, waiting), revision) =
+            look_at(&self.gateway, serializable, limit > LONG, move || prefix_range(&prefix), read).await?;
         Ok(Response::new(convert::lock_state(self.gateway.header(revision), state, holders, waiting)))
     }
 
@@ -115,8 +118,9 @@ impl Locks for LocksService {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListLocksResponse>, Status> {
         let conclave::ListPage { listing, size, serializable } = conclave::listing(admit(&self.gateway, request)?)?;
+        let namespace = listing.namespace.clone();
         let (found, revision) =
-            look(&self.gateway, serializable, size > LONG, move |view| read::locks(view, &listing)).await?;
+            look_at(&self.gateway, serializable, size > LONG, || listed("l", namespace.as_deref()), move |view| read::locks(view, &listing)).await?;
         let (names, more) = conclave::page(found, size);
         Ok(Response::new(ListLocksResponse { header: Some(self.gateway.header(revision)), names, more }))
     }

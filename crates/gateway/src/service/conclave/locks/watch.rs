@@ -3,12 +3,14 @@
 use crate::convert::conclave::cause;
 use crate::convert::conclave::lock::WatchLock;
 use crate::follow::{Batch, Ended, Span, Subscription};
+use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, LockValue};
 use crate::service::etcd::watch::WatchContext;
 use crate::status::{fault, internal, not_read, read_failed, text};
 use bytes::Bytes;
 use conclave_api::conclave::v1::{Cause, LockEvent, lock_event::Change, lock_event::Type};
+use conclave_state::auth::prefix_range;
 use conclave_state::coord::{self, Shown};
 use conclave_state::{Event, EventKind, Fault, KeyRange, KeyValue, RangeQuery, read};
 use futures::future::BoxFuture;
@@ -34,6 +36,7 @@ pub(super) async fn run(
     require_leader: bool,
 ) -> Result<BoxStream<'static, Result<LockEvent, Status>>, Status> {
     let end = gateway.stream_end(require_leader)?;
+    let end = Reading::new(&gateway.access).guard(prefix_range(&coord::lock_prefix(&watch.lock)), end)?;
     let prefix = coord::lock_prefix(&watch.lock);
     if watch.start.is_none() {
         // So that nothing is shown that was over before the call.

@@ -3,6 +3,7 @@
 //! Written by hand where the others are generated: a stream's queue is the body of its response, so that everything which is queued
 //! goes out as one piece of data, for one wake-up.
 
+use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::status::{received, text};
 use crate::watch::codec::{Reply, TooLarge};
@@ -42,6 +43,12 @@ pub trait WatchContext: Send + Sync + 'static {
     fn hub(&self) -> &WatchHub;
 
     fn header(&self, revision: i64) -> ResponseHeader;
+
+    /// Whose right to read is looked at.
+    #[expect(private_interfaces, reason = "only this crate has somebody to look at")]
+    fn reading(&self) -> Option<Reading> {
+        None
+    }
 
     /// The largest message that a client may send.
     fn max_message(&self) -> usize;
@@ -112,7 +119,7 @@ where
     let end = context.stream_end(requires_leader(&MetadataMap::from_headers(head.headers)))?;
     let decoder = ProstCodec::<WatchRequest, WatchRequest>::raw_decoder(buffer_settings());
     let requests = Streaming::new_request(decoder, body, None, Some(context.max_message())).map_err(received);
-    let responses = Some(context.hub().serve(requests, end));
+    let responses = Some(context.hub().serve_reader(requests, end, context.reading()));
     let mut response = http::Response::new(WatchBody { context: context.clone(), responses, failed: None });
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     Ok(response)
@@ -177,6 +184,11 @@ impl WatchContext for Gateway {
 
     fn header(&self, revision: i64) -> ResponseHeader {
         Gateway::header(self, revision)
+    }
+
+    #[expect(private_interfaces, reason = "as in the trait")]
+    fn reading(&self) -> Option<Reading> {
+        Some(Reading::new(&self.access))
     }
 
     fn max_message(&self) -> usize {

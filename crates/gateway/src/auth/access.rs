@@ -1,0 +1,208 @@
+//! Finds out who asks, and keeps what that takes.
+
+use super::jwt::Jwt;
+use super::methods::{Need, need};
+use super::password::{self, Hashing};
+use super::scope::{WHO, Who};
+use super::tokens::{Fingerprint, Fresh, Tokens, fingerprint, split};
+use crate::status::{rejected, text};
+use conclave_node::config::{AuthToken, Config};
+use conclave_node::sink::ApplyObserver;
+use conclave_state::auth::{Auth, AuthRefusal, Login};
+use conclave_state::{Caller, Rejection};
+use conclave_storage::{AppliedBatch, StateHandle};
+use http::HeaderMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::Status;
+
+/// With this field the JSON gateway asks: a certificate of the connection is no user then.
+pub(crate) const ON_BEHALF_OF_JSON: &str = "grpcgateway-accept";
+
+/// How far behind the entry of its token a member may be for a call to wait for it.
+const NEAR: u64 = 1_000_000;
+
+/// How the caller proved who it is.
+pub(super) enum Identity {
+    Token { fingerprint: Fingerprint },
+    Jwt(Arc<Login>),
+    /// The common name of a verified certificate.
+    Certificate(String),
+}
+
+#[derive(Clone)]
+pub(crate) struct Access(Arc<Inner>);
+
+struct Inner {
+    state: StateHandle,
+    tokens: Tokens,
+    jwt: Option<Jwt>,
+    hashing: Hashing,
+    /// Certificates are users.
+    certificates: bool,
+    patience: Duration,
+    /// Counts changes of users, roles and tokens.
+    changed: watch::Sender<u64>,
+}
+
+impl Access {
+    /// # Errors
+    /// The keys of signed tokens cannot be used.
+    pub(crate) fn new(state: StateHandle, config: &Config) -> Result<Access, String> {
+        let jwt = match &config.auth_token {
+            AuthToken::Simple => None,
+            AuthToken::Jwt(jwt) => Some(Jwt::open(jwt)?),
+        };
+        Ok(Access(Arc::new(Inner {
+            state,
+            tokens: Tokens::new(config.auth_token_ttl),
+            jwt,
+            hashing: Hashing::new(config.bcrypt_cost),
+            certificates: config.client_cert_auth,
+            patience: config.request_timeout(),
+            changed: watch::Sender::new(0),
+        })))
+    }
+
+    /// Whether checks are on.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.state.checks_users()
+    }
+
+    /// The users and roles as of what is applied here.
+    pub(crate) fn auth(&self) -> Arc<Auth> {
+        self.0.state.auth()
+    }
+
+    /// Comes true after the next change of users, roles or tokens.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Runs a call of a method in the name of who makes it, if that may be.
+    pub(crate) async fn run<T>(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        certificate: Option<&str>,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Status> {
+        let need = need(path);
+        // Who logs in again may still send the token that is good no more.
+        if need == Need::Nothing {
+            return Ok(call.await);
+        }
+        let identity = self.identity(headers, certificate).await?;
+        let auth = self.auth();
+        let who = match identity {
+            None => None,
+            Some(identity) => {
+                let caller = self.caller(&identity, &auth)?;
+                Some(Who { identity: Arc::new(identity), caller })
+            }
+        };
+        let caller = who.as_ref().map(|who| &who.caller);
+        match need {
+            Need::Nothing | Need::Inside => Ok(()),
+            Need::Login => auth.check_login(caller),
+            Need::Admin => auth.check_admin(caller),
+        }
+        .map_err(refused)?;
+        Ok(match who {
+            Some(who) => WHO.scope(who, call).await,
+            None => call.await,
+        })
+    }
+
+    /// `None`: the caller says nothing about itself.
+    async fn identity(&self, headers: &HeaderMap, certificate: Option<&str>) -> Result<Option<Identity>, Status> {
+        let Some(token) = headers.get("token").or_else(|| headers.get("authorization")) else {
+            let name = certificate.filter(|_| self.0.certificates && !headers.contains_key(ON_BEHALF_OF_JSON));
+            return Ok(name.map(|name| Identity::Certificate(name.to_owned())));
+        };
+        let token = token.to_str().map_err(|_| text::INVALID_AUTH_TOKEN)?;
+        let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        if let Some(jwt) = &self.0.jwt {
+            let (user, revision) = jwt.user(token).ok_or(text::INVALID_AUTH_TOKEN)?;
+            return Ok(Some(Identity::Jwt(Arc::new(Login { user, revision }))));
+        }
+        let (letters, index) = split(token).ok_or(text::INVALID_AUTH_TOKEN)?;
+        self.until_applied(index).await;
+        Ok(Some(Identity::Token { fingerprint: fingerprint(letters) }))
+    }
+
+    /// A token that another member made may be ahead of what is applied here.
+    async fn until_applied(&self, index: u64) {
+        let applied = self.0.state.applied_index();
+        if index <= applied || index - applied > NEAR {
+            return;
+        }
+        let mut applied = self.0.state.applied();
+        let _ = tokio::time::timeout(self.0.patience, applied.wait_for(|applied| *applied >= index)).await;
+    }
+
+    /// The caller that an identity is at present.
+    pub(super) fn caller(&self, identity: &Identity, auth: &Auth) -> Result<Caller, Status> {
+        Ok(Caller::User(match identity {
+            Identity::Token { fingerprint } => {
+                let user = self.0.tokens.user(fingerprint).ok_or(text::INVALID_AUTH_TOKEN)?;
+                Arc::new(Login { user: user.to_string(), revision: auth.revision() })
+            }
+            Identity::Jwt(login) => login.clone(),
+            Identity::Certificate(name) => Arc::new(Login { user: name.clone(), revision: auth.revision() }),
+        }))
+    }
+
+    /// The hash of a new password, or the one that the client made.
+    pub(crate) async fn hash(&self, password: String, hashed: &str) -> Result<String, Status> {
+        if hashed.is_empty() { self.0.hashing.hash(password).await } else { password::given(hashed) }
+    }
+
+    /// The auth revision at which the password is that of the user.
+    pub(crate) async fn check_password(&self, auth: &Auth, user: &str, password: String) -> Result<u64, Status> {
+        let known = auth.user(user);
+        if known.is_some_and(|known| known.no_password) {
+            return Err(Status::unknown(NO_PASSWORD));
+        }
+        let hash = known.map(|known| known.hash.clone());
+        if self.0.hashing.is_right(password, hash).await? {
+            return Ok(auth.revision());
+        }
+        Err(text::AUTH_FAILED.into())
+    }
+
+    /// A signed token, if tokens are signed here; else one is to be made by a command.
+    pub(crate) fn signed(&self, user: &str, revision: u64) -> Option<Result<String, Status>> {
+        self.0.jwt.as_ref().map(|jwt| jwt.issue(user, revision))
+    }
+
+    pub(crate) fn fresh() -> Fresh {
+        Fresh::draw()
+    }
+}
+
+const NO_PASSWORD: &str = "auth: authentication failed, password was given for no password user";
+
+#[cold]
+pub(super) fn refused(refusal: AuthRefusal) -> Status {
+    rejected(Rejection::Auth(refusal))
+}
+
+impl ApplyObserver for Access {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        if batch.changes.auth.is_empty() {
+            return;
+        }
+        for event in &batch.changes.auth {
+            self.0.tokens.follow(event);
+        }
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    fn reset(&self) {
+        self.0.tokens.clear();
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+}

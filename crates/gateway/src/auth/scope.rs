@@ -1,0 +1,44 @@
+//! The caller of the current call.
+
+use super::access::Identity;
+use conclave_state::{Caller, Command};
+use std::sync::Arc;
+
+/// An identity, and the caller that it was when the call began.
+#[derive(Clone)]
+pub(super) struct Who {
+    pub(super) identity: Arc<Identity>,
+    pub(super) caller: Caller,
+}
+
+tokio::task_local! {
+    pub(super) static WHO: Who;
+}
+
+pub(super) fn who() -> Option<Who> {
+    WHO.try_with(Clone::clone).ok()
+}
+
+/// Who makes this call. `None`: nobody who is known.
+pub(crate) fn current() -> Option<Caller> {
+    WHO.try_with(|who| who.caller.clone()).ok()
+}
+
+/// The command in the name of who makes this call.
+pub(crate) fn sign(command: Command) -> Command {
+    match current() {
+        Some(caller) => command.by(caller),
+        None => command,
+    }
+}
+
+/// The same work in another task, in the name of who makes this call.
+pub(crate) fn carry<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let who = who();
+    async move {
+        match who {
+            Some(who) => WHO.scope(who, work).await,
+            None => work.await,
+        }
+    }
+}
