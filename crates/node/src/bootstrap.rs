@@ -17,7 +17,7 @@
 use crate::config::{Config, HttpUrl};
 use crate::peer::{PeerError, Peers};
 use conclave_storage::types::MemberNode;
-use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity};
+use conclave_storage::{Acknowledged, Identity, LogPosition, read_identity, read_origin};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -75,7 +75,16 @@ pub struct Plan {
 impl Plan {
     /// Reads the configuration and the identity in the data directory. Writes nothing.
     pub fn new(config: &Config) -> Result<Plan, BootstrapError> {
-        let members = members(config)?;
+        Plan::of(config, read_origin(&config.data_dir)?, read_identity(&config.data_dir)?)
+    }
+
+    /// The plan of a member whose directory is about to be restored from that origin.
+    pub fn restored(config: &Config, origin: u64) -> Result<Plan, BootstrapError> {
+        Plan::of(config, Some(origin), None)
+    }
+
+    fn of(config: &Config, origin: Option<u64>, stored: Option<Identity>) -> Result<Plan, BootstrapError> {
+        let members = members(config, origin)?;
         let cluster_id = cluster_id(&members, &config.initial_cluster_token);
         let own = members.iter().find(|(_, node)| node.name == config.name);
         let Some((&member_id, node)) = own else {
@@ -89,7 +98,7 @@ impl Plan {
             return Err(BootstrapError::OtherUrls { name: config.name.clone(), in_cluster, advertised });
         }
         let given = |incarnation| Identity { cluster_id, member_id, name: config.name.clone(), incarnation };
-        let identity = match read_identity(&config.data_dir)? {
+        let identity = match stored {
             None => given(rand::random()),
             Some(stored) if stored == given(stored.incarnation) => stored,
             Some(stored) => {
@@ -117,7 +126,7 @@ impl Plan {
     }
 }
 
-fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError> {
+fn members(config: &Config, origin: Option<u64>) -> Result<BTreeMap<u64, MemberNode>, BootstrapError> {
     let mut members = BTreeMap::new();
     let mut seen = std::collections::BTreeSet::new();
     for member in &config.initial_cluster {
@@ -128,7 +137,7 @@ fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError>
                 return Err(BootstrapError::Twice { what: what.clone() });
             }
         }
-        let id = member_id(&identifying(&member.peer_urls), &config.initial_cluster_token);
+        let id = member_id(&identifying(&member.peer_urls), &config.initial_cluster_token, origin);
         members.insert(id, MemberNode { name: member.name.clone(), peer_urls });
     }
     Ok(members)
@@ -141,8 +150,11 @@ fn identifying(urls: &[HttpUrl]) -> Vec<String> {
     texts
 }
 
-fn member_id(peer_urls: &[String], token: &str) -> u64 {
-    hash(peer_urls.iter().map(String::as_str).chain([token]))
+/// Members that were restored have ids of their own, and with them a cluster of their own: no member of before, and none that restored
+/// something else, ever takes part in it.
+fn member_id(peer_urls: &[String], token: &str, origin: Option<u64>) -> u64 {
+    let origin = origin.map(|origin| format!("restored from {origin:016x}"));
+    hash(peer_urls.iter().map(String::as_str).chain([token]).chain(origin.as_deref()))
 }
 
 fn cluster_id(members: &BTreeMap<u64, MemberNode>, token: &str) -> u64 {
@@ -215,12 +227,19 @@ mod tests {
 
     #[test]
     fn ids_depend_on_urls_and_token_alone() {
-        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "t");
-        assert_eq!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "t"));
-        assert_ne!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "u"));
-        assert_ne!(id, member_id(&urls(&["http://a:1http://b:2"]), "t"));
+        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "t", None);
+        assert_eq!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "t", None));
+        assert_ne!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "u", None));
+        assert_ne!(id, member_id(&urls(&["http://a:1http://b:2"]), "t", None));
         // Stored in data directories: this number must never change.
-        assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster"), ID_OF_THE_DEFAULT);
+        assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster", None), ID_OF_THE_DEFAULT);
+    }
+
+    #[test]
+    fn restored_members_are_others() {
+        let ids: std::collections::BTreeSet<u64> =
+            [None, Some(1), Some(2)].map(|origin| member_id(&urls(&["http://a:1"]), "t", origin)).into();
+        assert_eq!(ids.len(), 3);
     }
 
     #[test]

@@ -51,13 +51,14 @@ mod election;
 mod field;
 #[cfg(test)]
 pub(crate) mod fuzz;
-mod keys;
+pub(crate) mod keys;
 mod lock;
 mod outcome;
 mod party;
 mod pin;
 mod project;
 pub mod read;
+pub(crate) mod renew;
 mod row;
 mod settle;
 mod shown;
