@@ -11,8 +11,8 @@ use anyhow::Context;
 use clap::Parser;
 use conclave_backup::{DEFAULT_RAISE, Facts, Maker, Raise, Snapshot, Step};
 use conclave_node::bootstrap::Plan;
-use conclave_storage::types::MemberNode;
-use conclave_storage::{Recovered, Restored, Stopped, StoredLog};
+use conclave_storage::types::{MemberNode, Membership};
+use conclave_storage::{DumpedContent, DumpedPayload, Recovered, Restored, Stopped, StoredLog};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -103,9 +103,18 @@ impl Survivor {
         format!("{} of {}: its log ends with entry {index} of term {term}", self.path.display(), identity.name)
     }
 
+    /// How the last configuration that it knows names it. The state has it only as of its last flush; the log has later ones.
     fn node(&self) -> anyhow::Result<MemberNode> {
-        let (id, state) = (self.stopped.identity().member_id, self.stopped.state()?);
-        let node = state.membership.membership().nodes().find(|(member, _)| **member == id).map(|(_, node)| node.clone());
+        let own = |membership: &Membership| {
+            let id = self.stopped.identity().member_id;
+            membership.nodes().find(|(member, _)| **member == id).map(|(_, node)| node.clone())
+        };
+        let mut node = own(self.stopped.state()?.membership.membership());
+        for entry in self.stopped.entries(0)? {
+            if let Ok(DumpedContent { payload: DumpedPayload::Membership(membership), .. }) = entry?.content {
+                node = own(&membership).or(node);
+            }
+        }
         Ok(node.unwrap_or_else(|| MemberNode { name: self.stopped.identity().name.clone(), peer_urls: Vec::new() }))
     }
 }
