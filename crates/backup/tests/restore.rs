@@ -4,9 +4,7 @@ mod common;
 
 use common::{Store, all, commands, coordinated, make, put};
 use conclave_backup::{Raise, Snapshot};
-use conclave_state::{
-    Command, Coord, CoordBody, Enter, LeaseGrant, Machine, MemoryView, Name, queue, read,
-};
+use conclave_state::{Command, Coord, CoordBody, Enter, LeaseGrant, Machine, MemoryView, Name, queue, read};
 use proptest::prelude::*;
 
 const AS_IT_IS: Raise = Raise { revisions: 0, mark_compacted: false };

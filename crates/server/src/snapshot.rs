@@ -193,7 +193,10 @@ pub(crate) fn told(report: &Report) -> String {
             lines.push(format!("{count} {text}"));
         }
     };
-    note(renewed.leaseless as u64, "keys were attached to leases that the snapshot lacks; they are kept without a lease");
+    note(
+        renewed.leaseless as u64,
+        "keys were attached to leases that the snapshot lacks; they are kept without a lease",
+    );
     note(renewed.foreign as u64, "keys below /_conclave/ were dropped: only Conclave writes there");
     note(*users, "users were NOT restored");
     note(*alarms, "alarms of members of the old cluster were dropped");

@@ -192,7 +192,8 @@ fn living<V: View>(view: &V) -> Result<Keys, Fault> {
         if coord::is_reserved(&key) {
             found.reserved.push(key);
         } else {
-            if queue::name_of(&key).is_some() {
+            // Any key may have the form of a place. One that etcd's calls and recipes made is attached to the lease that it names.
+            if queue::name_of(&key).is_some_and(|name| crate::queue_key(name, lease) == key) {
                 found.places.push((row.record.create_revision, key.clone()));
             }
             if lease != 0 && view.get(Table::Lease, &keys::lease_row(lease))?.is_none() {

@@ -63,11 +63,14 @@ Examples:
     ///
     /// `conclave snapshot restore` does it, with etcdutl's flags: the program conclave must be beside this one or on the PATH, as it is
     /// where a member is to run. `--help` shows the flags.
-    #[command(disable_help_flag = true, after_long_help = "\
+    #[command(
+        disable_help_flag = true,
+        after_long_help = "\
 Examples:
   conclavectl snapshot restore backup.db --name node1 --data-dir /var/lib/conclave \\
     --initial-cluster node1=http://10.0.0.1:2380,node2=http://10.0.0.2:2380,node3=http://10.0.0.3:2380 \\
-    --initial-advertise-peer-urls http://10.0.0.1:2380")]
+    --initial-advertise-peer-urls http://10.0.0.1:2380"
+    )]
     Restore {
         /// The file, and the flags of `conclave snapshot restore`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "FILE AND FLAGS")]
@@ -189,7 +192,9 @@ fn restore(arguments: &[OsString]) -> Result<Exit> {
     let program = beside.unwrap_or_else(|| PathBuf::from("conclave"));
     let ran = std::process::Command::new(&program).args(["snapshot", "restore"]).args(arguments).status();
     let ran = ran.map_err(|error| {
-        Failure::from(error).about(program.display()).hint("install the program conclave here, where the member is to run")
+        Failure::from(error)
+            .about(program.display())
+            .hint("install the program conclave here, where the member is to run")
     })?;
     match ran.code() {
         Some(0) => Ok(Exit::Done),
