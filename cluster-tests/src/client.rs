@@ -126,6 +126,15 @@ pub async fn count(client: &Client, prefix: &str) -> Result<i64, Error> {
     Ok(client.kv().range(request).await?.count)
 }
 
+/// All keys at a revision, in their order.
+///
+/// # Errors
+/// The call fails.
+pub async fn all(client: &Client, revision: i64) -> Result<Vec<KeyValue>> {
+    let request = RangeRequest { key: bytes("\0"), range_end: bytes("\0"), revision, ..Default::default() };
+    Ok(client.kv().range(request).await?.kvs)
+}
+
 /// The store's present revision.
 ///
 /// # Errors

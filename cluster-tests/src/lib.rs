@@ -19,6 +19,7 @@ pub mod client;
 pub mod cluster;
 pub mod conclavectl;
 pub mod etcd;
+pub mod etcd_tools;
 pub mod etcdctl;
 pub mod history;
 pub mod kit;

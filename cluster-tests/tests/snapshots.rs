@@ -4,53 +4,23 @@
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
-    client::{self, bytes, present},
+    client::{self, all, bytes, present},
     cluster::{Address, Cluster, arguments, initial_cluster},
     conclavectl::Ctl,
+    etcd_tools::{run, tools},
     etcdctl::Etcdctl,
     process::Process,
-    report,
     wait::{LONG, SOON, eventually},
 };
-use conclave_client::{
-    api::{
-        etcdserverpb::{LeaseTimeToLiveRequest, RangeRequest},
-        mvccpb::KeyValue,
-    },
-    wire::Client,
-};
+use conclave_client::api::etcdserverpb::LeaseTimeToLiveRequest;
 use std::{
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 use tokio::task::JoinSet;
-
-/// Where etcd 3.7 and its tools are; `None` without Go.
-fn tools() -> Result<Option<PathBuf>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/etcd-tools");
-    let built = Command::new(script).output()?;
-    let said = String::from_utf8_lossy(&built.stderr).into_owned();
-    match built.status.code() {
-        Some(0) => Ok(Some(PathBuf::from(String::from_utf8(built.stdout)?.trim_end()))),
-        Some(3) => {
-            report(&format!("NOT TESTED: {said}"));
-            Ok(None)
-        }
-        _ => Err(anyhow::anyhow!("scripts/etcd-tools: {said}")),
-    }
-}
-
-/// What a tool printed; it must succeed.
-fn run(tool: &Path, args: &[&str]) -> Result<String> {
-    let ran = Command::new(tool).args(args).output()?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    ensure!(ran.status.success(), "{} {args:?}: {said}", tool.display());
-    Ok(String::from_utf8(ran.stdout)?.trim_end().to_owned())
-}
 
 /// Writers that go on until they are stopped.
 struct Writers {
@@ -87,12 +57,6 @@ impl Writers {
         }
         Ok(())
     }
-}
-
-/// All keys at a revision, in their order.
-async fn all(client: &Client, revision: i64) -> Result<Vec<KeyValue>> {
-    let request = RangeRequest { key: bytes("\0"), range_end: bytes("\0"), revision, ..Default::default() };
-    Ok(client.kv().range(request).await?.kvs)
 }
 
 /// Each member gives a sound snapshot, to etcdctl 3.4 and to conclavectl, while it is written to.

@@ -117,7 +117,10 @@ async fn etcds_answers_line_by_line() -> Result<()> {
             }
         };
         if !same {
-            wrong.push(format!("{} {} [{:?}]\n  etcd: {expected}\n  here: {status} {answer}", asked.path, asked.body, asked.token));
+            wrong.push(format!(
+                "{} {} [{:?}]\n  etcd: {expected}\n  here: {status} {answer}",
+                asked.path, asked.body, asked.token
+            ));
         }
     }
     ensure!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));

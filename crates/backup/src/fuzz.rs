@@ -1,7 +1,7 @@
 //! Fuzz targets of what a snapshot holds.
 
 use crate::schema::{self, Revision};
-use crate::{Facts, Maker, Snapshot, Step};
+use crate::{Facts, Maker, Raise, Snapshot, Step};
 use conclave_state::{Command, LeaseGrant, Machine, MemoryView, Position, Put};
 
 fn snapshot() -> Vec<u8> {
@@ -32,7 +32,8 @@ fn snapshot() -> Vec<u8> {
 fn fuzz_snapshot_file() {
     conclave_fuzz::target!("snapshot_file").brief(300).seed(snapshot()).run(|bytes| {
         let snapshot = Snapshot::new(bytes);
-        format!("{:?} {:?} {:?}", snapshot.check_hash().is_ok(), snapshot.status(), snapshot.verify())
+        let restored = snapshot.restore(&mut MemoryView::new(), Raise::default(), 0);
+        format!("{:?} {:?} {:?} {restored:?}", snapshot.check_hash().is_ok(), snapshot.status(), snapshot.verify())
     });
 }
 
@@ -78,6 +79,7 @@ fn fuzz_contents_of_a_snapshot() {
         let (plan, _) = fill(conclave_bolt::Writer::measure(1024), &buckets);
         let (_, file) = fill(conclave_bolt::Writer::new(Vec::new(), plan).expect("it is begun"), &buckets);
         let snapshot = Snapshot::new(&file[..]);
-        format!("{:?} {:?}", snapshot.status(), snapshot.verify())
+        let restored = snapshot.restore(&mut MemoryView::new(), Raise { revisions: 5, mark_compacted: false }, 0);
+        format!("{:?} {:?} {restored:?}", snapshot.status(), snapshot.verify())
     });
 }

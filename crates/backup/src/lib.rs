@@ -12,6 +12,7 @@
 //! | `make` | the passes over the contents |
 //! | `sort` | what a view has in the order of keys, in the order of revisions |
 //! | `read` | opening, hash, status |
+//! | `restore` | a snapshot as the rows of a new cluster |
 //! | `verify` | whether the contents can be a state |
 
 mod contents;
@@ -19,6 +20,7 @@ mod contents;
 mod fuzz;
 mod make;
 mod read;
+mod restore;
 mod schema;
 mod sort;
 mod verify;
@@ -26,5 +28,6 @@ mod verify;
 pub use contents::{Facts, Member};
 pub use make::{MakeError, Maker, Step};
 pub use read::{Hash, Snapshot, SnapshotError, Status};
+pub use restore::{DEFAULT_RAISE, Raise, Report};
 pub use schema::STORAGE_VERSION;
 pub use verify::Counts;

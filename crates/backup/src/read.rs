@@ -70,22 +70,32 @@ impl<S: Source> Snapshot<S> {
         if size % SECTOR != HASH {
             return Ok(Hash::Missing);
         }
-        let (end, mut at) = (size - HASH, 0);
-        let (mut sum, mut buffer) = (Sha256::new(), vec![0; BUFFER]);
+        let end = size - HASH;
+        let mut expected = [0; HASH as usize];
+        self.source.read_at(&mut expected, end)?;
+        let found = self.sum(end)?;
+        if found == expected {
+            return Ok(Hash::Sound);
+        }
+        let hex = |bytes: [u8; HASH as usize]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        Err(SnapshotError::Hash { expected: hex(expected), found: hex(found) })
+    }
+
+    /// The SHA-256 of the file without the hash behind it, whether there is one or not. Reads all of it.
+    pub fn contents_hash(&self) -> Result<[u8; 32], SnapshotError> {
+        let size = self.source.size()?;
+        self.sum(if size % SECTOR == HASH { size - HASH } else { size })
+    }
+
+    fn sum(&self, end: u64) -> Result<[u8; HASH as usize], SnapshotError> {
+        let (mut sum, mut buffer, mut at) = (Sha256::new(), vec![0; BUFFER], 0);
         while at < end {
             let some = usize::try_from(end - at).unwrap_or(BUFFER).min(BUFFER);
             self.source.read_at(&mut buffer[..some], at)?;
             sum.update(&buffer[..some]);
             at += some as u64;
         }
-        let mut expected = [0; HASH as usize];
-        self.source.read_at(&mut expected, end)?;
-        let found: [u8; HASH as usize] = sum.finalize().into();
-        if found == expected {
-            return Ok(Hash::Sound);
-        }
-        let hex = |bytes: [u8; HASH as usize]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        Err(SnapshotError::Hash { expected: hex(expected), found: hex(found) })
+        Ok(sum.finalize().into())
     }
 
     pub(crate) fn reader(&self) -> Result<Reader<&S>, SnapshotError> {

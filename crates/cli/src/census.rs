@@ -1,13 +1,13 @@
 //! Who answers: every member is asked at the same time, by its own addresses and by the endpoints that were given.
 
 use crate::{commands::wire, link::dial, settings::Settings};
+use conclave_client::Channel;
 use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 use tokio::time::timeout;
-use conclave_client::Channel;
 
 /// No member is waited for longer to find out why there was no answer.
 const PATIENCE: Duration = Duration::from_secs(1);

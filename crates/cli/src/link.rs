@@ -14,6 +14,7 @@ use crate::{
     output::{self, human},
     settings::Settings,
 };
+use conclave_client::Channel;
 use conclave_client::{
     Client, Error,
     api::etcdserverpb::{StatusRequest, StatusResponse, maintenance_client::MaintenanceClient},
@@ -21,7 +22,6 @@ use conclave_client::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use conclave_client::Channel;
 use tonic::{Response, Status};
 
 /// How much later the next endpoint is tried while the one before has not answered.

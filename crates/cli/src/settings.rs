@@ -276,9 +276,7 @@ fn endpoint(text: &str) -> Result<String> {
 
 /// What etcdctl can and conclavectl cannot must not look as if it had worked.
 fn refuse_not_yet(args: &Hidden, lookup: Lookup<'_>) -> Result<()> {
-    let cases = [
-        ("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS"),
-    ];
+    let cases = [("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS")];
     for (flag, name, given, what) in cases {
         let source = match variable(name, lookup) {
             _ if given => flag.to_owned(),

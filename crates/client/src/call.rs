@@ -6,13 +6,13 @@
 //!    its last failure stays an unknown outcome.
 //! 4. Each endpoint is tried once before there is a pause; pauses grow and are never longer than [`LONGEST_PAUSE`].
 
+use crate::Channel;
 use crate::{
     Client, Error, ErrorKind,
     endpoints::{Choice, Endpoints},
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use crate::Channel;
 use tonic::{Request, Response, Status};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);

@@ -301,7 +301,12 @@ impl Builder {
     }
 }
 
-fn endpoints(urls: Vec<String>, tls: Option<&Tls>, login: &Login, connecting: Connecting) -> Result<Arc<Endpoints>, Error> {
+fn endpoints(
+    urls: Vec<String>,
+    tls: Option<&Tls>,
+    login: &Login,
+    connecting: Connecting,
+) -> Result<Arc<Endpoints>, Error> {
     let dialer = Dialer::new(tls, &urls)?.with_login(login);
     Endpoints::new(urls, &dialer, connecting).map(Arc::new)
 }

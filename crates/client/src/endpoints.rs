@@ -5,12 +5,12 @@
 //! 3. If all rest, the one whose rest ends first is used: there is always an endpoint to try.
 //! 4. Connections are made when first needed and remade by themselves, so a client may be created before its cluster.
 
+use crate::Channel;
 use crate::{Dialer, Error, ErrorKind};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use crate::Channel;
 
 const FIRST_REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! Keys and values: reads, pages of reads, puts and deletions.
 
+use crate::Channel;
 pub use crate::api::{
     etcdserverpb::{
         ResponseHeader as Header,
@@ -13,7 +14,6 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
-use crate::Channel;
 
 /// A read, with its options. A key or a [`KeyRange`] converts into it.
 ///

@@ -1,5 +1,6 @@
 //! Leases as such. Whoever wants to hold something uses a [`Session`](crate::Session), which keeps its lease alive and says when it is lost.
 
+use crate::Channel;
 use crate::{
     Client, Error, ErrorKind,
     api::etcdserverpb::{self as pb, lease_client::LeaseClient},
@@ -13,7 +14,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use crate::Channel;
 use tonic::{Request, Status, Streaming};
 
 /// A lease as it was granted.

@@ -97,7 +97,8 @@ pub mod text {
     pub const AUTH_NOT_ENABLED: Text = Text::new(FailedPrecondition, "etcdserver: authentication is not enabled");
 
     pub const ROOT_USER_NOT_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: root user does not exist");
-    pub const ROOT_ROLE_NOT_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: root user does not have root role");
+    pub const ROOT_ROLE_NOT_EXIST: Text =
+        Text::new(FailedPrecondition, "etcdserver: root user does not have root role");
     pub const USER_ALREADY_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: user name already exists");
     pub const USER_EMPTY: Text = Text::new(InvalidArgument, "etcdserver: user name is empty");
     pub const USER_NOT_FOUND: Text = Text::new(FailedPrecondition, "etcdserver: user name not found");
@@ -108,8 +109,7 @@ pub mod text {
         Text::new(InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
     pub const PERMISSION_NOT_GIVEN: Text = Text::new(InvalidArgument, "etcdserver: permission not given");
     pub const PERMISSION_DENIED: Text = Text::new(PermissionDenied, "etcdserver: permission denied");
-    pub const ROLE_NOT_GRANTED: Text =
-        Text::new(FailedPrecondition, "etcdserver: role is not granted to the user");
+    pub const ROLE_NOT_GRANTED: Text = Text::new(FailedPrecondition, "etcdserver: role is not granted to the user");
     pub const PERMISSION_NOT_GRANTED: Text =
         Text::new(FailedPrecondition, "etcdserver: permission is not granted to the role");
     pub const INVALID_AUTH_TOKEN: Text = Text::new(Unauthenticated, "etcdserver: invalid auth token");
@@ -120,8 +120,7 @@ pub mod text {
         Text::new(InvalidArgument, "conclave: the password is empty; a user without one is added with no_password");
     pub const PASSWORD_TOO_LONG: Text =
         Text::new(InvalidArgument, "conclave: the password has more than the 72 bytes that bcrypt looks at");
-    pub const BAD_HASH: Text =
-        Text::new(InvalidArgument, "conclave: hashed_password is not a bcrypt hash in base64");
+    pub const BAD_HASH: Text = Text::new(InvalidArgument, "conclave: hashed_password is not a bcrypt hash in base64");
 
     pub const NO_LEADER: Text = Text::new(Unavailable, "etcdserver: no leader");
     pub const LEADER_CHANGED: Text = Text::new(Unavailable, "etcdserver: leader changed");

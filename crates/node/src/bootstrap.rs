@@ -151,9 +151,18 @@ impl Plan {
         }
     }
 
+    /// The plan of a member whose directory is about to be restored from that origin.
+    pub fn restored(config: &Config, origin: u64) -> Result<Plan, BootstrapError> {
+        Plan::of(config, Some(origin))
+    }
+
     /// The plan of a first start with all members.
     fn configured(config: &Config) -> Result<Plan, BootstrapError> {
-        let members = members(config)?;
+        Plan::of(config, None)
+    }
+
+    fn of(config: &Config, origin: Option<u64>) -> Result<Plan, BootstrapError> {
+        let members = members(config, origin)?;
         let cluster_id = cluster_id(&members, &config.initial_cluster_token);
         let member_id = own(config, &members)?;
         let identity = Identity { cluster_id, member_id, name: config.name.clone(), incarnation: rand::random() };
@@ -168,7 +177,7 @@ impl Plan {
     /// Asks the peers in the configuration which member of their cluster this one is. The transport
     /// is for calls without ids. Repeats until a member answers that has a quorum.
     pub async fn ask(config: &Config, transport: &dyn Transport) -> Result<Plan, BootstrapError> {
-        let configured = members(config)?;
+        let configured = members(config, None)?;
         let me = own(config, &configured)?;
         let urls = configured.get(&me).map(|node| node.peer_urls.clone()).unwrap_or_default();
         let others = configured.iter().filter(|(id, _)| **id != me);
@@ -221,10 +230,14 @@ impl Plan {
     /// Stores what only the first start knows. To be called before the directory gets its identity.
     pub fn store(&self, config: &Config) -> Result<(), BootstrapError> {
         if read_identity(&config.data_dir)?.is_none() {
-            let (token, members) = (self.token.clone(), self.members.clone());
-            first_start::write(&config.data_dir, &FirstStart { token, joins: self.joins, members })?;
+            first_start::write(&config.data_dir, &self.first_start())?;
         }
         Ok(())
+    }
+
+    /// What a directory must know before it has an identity.
+    pub fn first_start(&self) -> FirstStart {
+        FirstStart { token: self.token.clone(), joins: self.joins, members: self.members.clone() }
     }
 
     /// The number of other members that must know this member before it takes part: all in small
@@ -264,7 +277,7 @@ fn own(config: &Config, members: &BTreeMap<u64, MemberNode>) -> Result<u64, Boot
     Ok(member_id)
 }
 
-fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError> {
+fn members(config: &Config, origin: Option<u64>) -> Result<BTreeMap<u64, MemberNode>, BootstrapError> {
     let mut members = BTreeMap::new();
     let mut seen = std::collections::BTreeSet::new();
     for member in &config.initial_cluster {
@@ -275,7 +288,7 @@ fn members(config: &Config) -> Result<BTreeMap<u64, MemberNode>, BootstrapError>
                 return Err(BootstrapError::Twice { what: what.clone() });
             }
         }
-        let id = member_id(&identifying(&member.peer_urls), &config.initial_cluster_token);
+        let id = member_id(&identifying(&member.peer_urls), &config.initial_cluster_token, origin);
         members.insert(id, MemberNode { name: member.name.clone(), peer_urls });
     }
     Ok(members)
@@ -288,8 +301,11 @@ fn identifying(urls: &[HttpUrl]) -> Vec<String> {
     texts
 }
 
-fn member_id(peer_urls: &[String], token: &str) -> u64 {
-    hash(peer_urls.iter().map(String::as_str).chain([token]))
+/// Members that were restored have ids of their own, and with them a cluster of their own: no member of before, and none that restored
+/// something else, ever takes part in it.
+fn member_id(peer_urls: &[String], token: &str, origin: Option<u64>) -> u64 {
+    let origin = origin.map(|origin| format!("restored from {origin:016x}"));
+    hash(peer_urls.iter().map(String::as_str).chain([token]).chain(origin.as_deref()))
 }
 
 fn cluster_id(members: &BTreeMap<u64, MemberNode>, token: &str) -> u64 {
@@ -391,12 +407,19 @@ mod tests {
 
     #[test]
     fn ids_depend_on_urls_and_token_alone() {
-        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "t");
-        assert_eq!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "t"));
-        assert_ne!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "u"));
-        assert_ne!(id, member_id(&urls(&["http://a:1http://b:2"]), "t"));
+        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "t", None);
+        assert_eq!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "t", None));
+        assert_ne!(id, member_id(&urls(&["http://a:1", "http://b:2"]), "u", None));
+        assert_ne!(id, member_id(&urls(&["http://a:1http://b:2"]), "t", None));
         // Stored in data directories: this number must never change.
-        assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster"), ID_OF_THE_DEFAULT);
+        assert_eq!(member_id(&urls(&["http://127.0.0.1:2380"]), "etcd-cluster", None), ID_OF_THE_DEFAULT);
+    }
+
+    #[test]
+    fn restored_members_are_others() {
+        let ids: std::collections::BTreeSet<u64> =
+            [None, Some(1), Some(2)].map(|origin| member_id(&urls(&["http://a:1"]), "t", origin)).into();
+        assert_eq!(ids.len(), 3);
     }
 
     #[test]

@@ -24,11 +24,11 @@ pub struct Store {
 
 impl Store {
     /// Whether log and vote are empty, so that this member cannot have acknowledged or voted for
-    /// anything.
+    /// anything. A restored member has the entry with which a log begins, and no more.
     pub async fn is_fresh(&mut self) -> std::io::Result<bool> {
         let log = self.log.get_log_state().await?;
         let vote = self.log.get_log_reader().await.read_vote().await?;
-        Ok(log.last_log_id.is_none() && vote.is_none())
+        Ok(log.last_log_id.is_none_or(|last| last.index == 0) && vote.is_none())
     }
 
     /// Whether there is a membership, applied or in the log. A log begins with one.

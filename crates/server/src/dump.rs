@@ -305,8 +305,8 @@ impl Formatter for Readable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use conclave_state::auth::{AuthChange, Login};
     use conclave_state::Put;
+    use conclave_state::auth::{AuthChange, Login};
 
     #[test]
     fn bytes_are_shown_as_text_where_they_are_text() {

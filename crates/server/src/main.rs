@@ -1,6 +1,7 @@
 //! `conclave`: configuration → logs → runtime → node → signal.
 //!
-//! `conclave dump-log …` is another program under the same name ([`dump`]).
+//! `conclave dump-log …`, `conclave recover …` and `conclave snapshot …` are other programs under the same name ([`dump`], [`recover`],
+//! [`snapshot`]).
 //!
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served.
@@ -8,7 +9,9 @@
 use conclave_node::config::{Config, ConfigError};
 use conclave_node::descriptors;
 use conclave_server::dump;
+use conclave_server::recover;
 use conclave_server::server::Server;
+use conclave_server::snapshot;
 use conclave_server::telemetry;
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,8 +27,11 @@ const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == dump::WORD) {
-        return dump::main(arguments);
+    match arguments.next() {
+        Some(first) if first == dump::WORD => return dump::main(arguments),
+        Some(first) if first == recover::WORD => return recover::main(arguments),
+        Some(first) if first == snapshot::WORD => return snapshot::main(arguments),
+        _ => {}
     }
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,

@@ -124,7 +124,7 @@ impl<V: View> Batch<'_, V> {
 pub(crate) struct LeaseRow {
     pub(crate) ttl_ms: u64,
     /// The log index of the entry that granted it.
-    granted_at: u64,
+    pub(crate) granted_at: u64,
     /// The attempts under this lease that were cancelled last, the oldest first.
     pub(crate) cancelled: Vec<u64>,
 }

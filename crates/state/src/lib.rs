@@ -69,6 +69,7 @@ pub mod export;
 #[cfg(test)]
 mod fuzz;
 mod heads;
+pub mod import;
 mod keys;
 mod kv;
 mod lease;

@@ -123,3 +123,45 @@ pub trait View {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault>;
 }
+
+impl<V: View> View for &V {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        (**self).get(table, key)
+    }
+
+    fn version<T>(
+        &self,
+        prefix: &[u8],
+        from: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        (**self).version(prefix, from, read)
+    }
+
+    fn newest<T>(
+        &self,
+        prefix: &[u8],
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        (**self).newest(prefix, read)
+    }
+
+    fn scan_present(
+        &self,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        (**self).scan_present(from, below, visit)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<(), Fault> {
+        (**self).scan(table, from, below, visit)
+    }
+}

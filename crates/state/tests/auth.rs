@@ -39,9 +39,8 @@ fn range() -> impl Strategy<Value = KeyRange> {
 fn op() -> impl Strategy<Value = Op> {
     let leaf = prop_oneof![
         range().prop_map(|range| Op::Range(RangeQuery { range, ..RangeQuery::default() })),
-        ("[a-c]{1,2}", any::<bool>(), 0..3i64).prop_map(|(key, prev_kv, lease)| {
-            Op::Put(Put { key: key.into(), prev_kv, lease, ..Put::default() })
-        }),
+        ("[a-c]{1,2}", any::<bool>(), 0..3i64)
+            .prop_map(|(key, prev_kv, lease)| { Op::Put(Put { key: key.into(), prev_kv, lease, ..Put::default() }) }),
         (range(), any::<bool>()).prop_map(|(range, prev_kv)| Op::DeleteRange(DeleteRange { range, prev_kv })),
     ];
     leaf.prop_recursive(2, 6, 2, |inner| txn_of(inner.boxed()).prop_map(Op::Txn))
@@ -50,8 +49,11 @@ fn op() -> impl Strategy<Value = Op> {
 fn txn_of(op: BoxedStrategy<Op>) -> impl Strategy<Value = Txn> {
     let compare = range().prop_map(|range| Compare { range, relation: Relation::Equal, target: Target::Version(0) });
     let ops = || prop::collection::vec(op.clone(), 0..2);
-    (prop::collection::vec(compare, 0..2), ops(), ops())
-        .prop_map(|(compares, success, failure)| Txn { compares, success, failure })
+    (prop::collection::vec(compare, 0..2), ops(), ops()).prop_map(|(compares, success, failure)| Txn {
+        compares,
+        success,
+        failure,
+    })
 }
 
 fn kind() -> impl Strategy<Value = PermissionKind> {
@@ -67,7 +69,9 @@ struct Naive<'a> {
 
 impl Naive<'_> {
     fn has(&self, key: &[u8], wanted: PermissionKind) -> bool {
-        self.granted.iter().any(|(range, kind)| within(range, key) && (*kind == wanted || *kind == PermissionKind::ReadWrite))
+        self.granted
+            .iter()
+            .any(|(range, kind)| within(range, key) && (*kind == wanted || *kind == PermissionKind::ReadWrite))
     }
 
     fn all(&self, range: &KeyRange, wanted: PermissionKind) -> bool {

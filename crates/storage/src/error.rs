@@ -19,6 +19,8 @@ pub enum OpenError {
     Obstacle { path: PathBuf, what: &'static str, reason: String, advice: &'static str },
     #[error("the data directory {path} is in use by another process; stop it first")]
     InUse { path: PathBuf },
+    #[error("{path} is not empty: what is restored needs a directory of its own; nothing was changed")]
+    NotEmpty { path: PathBuf },
     #[error("{path} is not the data directory of a member: there is no identity file in it")]
     NoMember { path: PathBuf },
     #[error(

@@ -33,6 +33,8 @@
 //! | [`snapshot`] | checkpoints: build, receive, install |
 //! | [`positions`] | the order of all log positions, checked in debug builds |
 //! | [`identity`], [`open`](mod@open) | the owner of the directory, and the checks at the start |
+//! | [`recovered`] | all that a stopped member holds, for a cluster that lost its majority |
+//! | [`restored`] | the directory of a member whose state comes from a backup |
 //! | [`stopped`] | reading the data of a stopped member |
 //! | [`location`] | detects a copied data directory |
 //! | `wal_check` | damage that RocksDB would not notice, and writes that a power cut left unfinished |
@@ -64,6 +66,8 @@ pub mod log;
 pub mod open;
 pub mod positions;
 pub mod proposal;
+pub mod recovered;
+pub mod restored;
 pub mod snapshot;
 pub mod state;
 pub mod stopped;
@@ -89,6 +93,8 @@ pub use log::{
 };
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
+pub use recovered::Recovered;
+pub use restored::Restored;
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};
 pub use state::{
     Answer, AppliedBatch, ApplySink, DIGEST_EVERY, ReplicaStatus, StateHandle, StateLimits, StateStore, StateView,

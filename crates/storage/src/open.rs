@@ -3,6 +3,7 @@
 //! ```text
 //! data dir ── IDENTITY        who (written first)
 //!          ├─ PLACE           whether it is a copy (`place`)
+//!          ├─ ORIGIN          of a directory that was restored: from what (`restored`)
 //!          ├─ STORES          both databases were complete once
 //!          ├─ log/            Raft log, vote, registry
 //!          ├─ state/          CURRENT-STATE names db-<n>
@@ -33,7 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const MARKER: &str = "STORES";
+pub(crate) const MARKER: &str = "STORES";
 
 /// How to open a data directory.
 #[derive(Clone)]

@@ -81,14 +81,19 @@ impl Stopped {
     }
 
     pub fn state(&self) -> Result<StoredState, OpenError> {
+        let (status, membership) = stored_state(&self.state_path()?)?;
+        Ok(StoredState { status, membership })
+    }
+
+    /// Where the state's database is.
+    pub(crate) fn state_path(&self) -> Result<PathBuf, OpenError> {
         let current = pointed_to(&state_dir(&self.dir)).map_err(|e| self.unreadable("the state", &e))?;
         let missing = || OpenError::Missing { path: self.dir.clone(), missing: "the state" };
         let current = current.ok_or_else(missing)?;
         if !files::is_there(&current.join("CURRENT"))? {
             return Err(missing());
         }
-        let (status, membership) = stored_state(&current)?;
-        Ok(StoredState { status, membership })
+        Ok(current)
     }
 
     /// The entries from index `from` on, read lazily. Purged entries that are still on disk are not

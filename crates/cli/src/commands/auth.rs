@@ -130,8 +130,7 @@ impl UserAddArgs {
             None => new_password(&name, self.interactive)?,
         };
         let options = Some(UserAddOptions { no_password: self.no_password });
-        let request =
-            pb::AuthUserAddRequest { name: name.clone(), password, options, hashed_password: String::new() };
+        let request = pb::AuthUserAddRequest { name: name.clone(), password, options, hashed_password: String::new() };
         let answer = context.link.write(|channel| wire::user_add(channel, request.clone())).await?;
         context.out.show(&AuthChanged(format!("User {name} created"), answer.header.as_ref()))
     }

@@ -11,13 +11,13 @@ use crate::{
     },
 };
 use clap::{Args, Subcommand};
+use conclave_client::Channel;
 use conclave_client::api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, HashKvRequest, MemberListRequest,
     MoveLeaderRequest, RangeRequest, StatusRequest, alarm_request::AlarmAction,
 };
 use std::{collections::BTreeSet, time::Instant};
 use tokio::time::timeout;
-use conclave_client::Channel;
 use tonic::{Response, Status};
 
 /// Each endpoint by itself: status, health, hash

@@ -11,9 +11,9 @@ use crate::{
     hold::signals::Signals,
     output,
 };
+use conclave_client::Channel;
 use std::time::Duration;
 use tokio::time::sleep;
-use conclave_client::Channel;
 use tonic::{Response, Status, Streaming};
 
 /// Between attempts.

@@ -7,9 +7,9 @@ use crate::{
     failure::{Failure, Result},
     output,
 };
+use conclave_client::Channel;
 use std::{cell::Cell, time::Duration};
 use tokio::time::sleep;
-use conclave_client::Channel;
 use tonic::{Response, Status, Streaming};
 
 /// Between attempts after a connection was lost.

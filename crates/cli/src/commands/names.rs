@@ -7,11 +7,11 @@ use crate::{
     parse,
 };
 use clap::{Args, builder::NonEmptyStringValueParser};
+use conclave_client::Channel;
 use conclave_client::api::{
     conclave::v1::{Caller, Expect, ListRequest, LockRequestState, Name},
     etcdserverpb::ResponseHeader,
 };
-use conclave_client::Channel;
 use tonic::{Response, Status};
 
 /// This process, as a name that no other has: host name and process id.

@@ -1,4 +1,4 @@
-//! `snapshot save`, `status`, `verify`.
+//! `snapshot save`, `status`, `verify`, `restore`.
 
 use super::Context;
 use crate::{
@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
 use conclave_backup::{Hash, Snapshot, SnapshotError};
 use conclave_client::api::etcdserverpb::{SnapshotRequest, SnapshotResponse, maintenance_client::MaintenanceClient};
 use std::{
+    ffi::OsString,
     fs::File,
     io::{IsTerminal, Write},
     os::unix::fs::OpenOptionsExt,
@@ -58,6 +59,23 @@ Examples:
         #[arg(long)]
         skip_hash_check: bool,
     },
+    /// Make the data directory of one member of a new cluster from a snapshot of Conclave or of etcd
+    ///
+    /// `conclave snapshot restore` does it, with etcdutl's flags: the program conclave must be beside this one or on the PATH, as it is
+    /// where a member is to run. `--help` shows the flags.
+    #[command(
+        disable_help_flag = true,
+        after_long_help = "\
+Examples:
+  conclavectl snapshot restore backup.db --name node1 --data-dir /var/lib/conclave \\
+    --initial-cluster node1=http://10.0.0.1:2380,node2=http://10.0.0.2:2380,node3=http://10.0.0.3:2380 \\
+    --initial-advertise-peer-urls http://10.0.0.1:2380"
+    )]
+    Restore {
+        /// The file, and the flags of `conclave snapshot restore`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "FILE AND FLAGS")]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -71,6 +89,7 @@ impl SnapshotCommand {
     pub(crate) fn run_alone(&self, format: impl FnOnce() -> Result<Format>) -> Option<Result<Exit>> {
         let done = match self {
             Self::Save { .. } => return None,
+            Self::Restore { arguments } => return Some(restore(arguments)),
             Self::Status(FileArgs { file }) => format().and_then(|format| status(file, format)),
             Self::Verify { file, skip_hash_check } => {
                 format().and_then(|format| verify(&file.file, *skip_hash_check, format))
@@ -83,7 +102,7 @@ impl SnapshotCommand {
         match self {
             Self::Save { file } => save(context, &file).await,
             // Run before there was a context.
-            Self::Status(_) | Self::Verify { .. } => Ok(()),
+            Self::Status(_) | Self::Verify { .. } | Self::Restore { .. } => Ok(()),
         }
     }
 }
@@ -164,6 +183,23 @@ impl Drop for Part {
             // It is left behind if that fails, under a name that says what it is.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Has the server's program do it, which alone knows data directories.
+fn restore(arguments: &[OsString]) -> Result<Exit> {
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name("conclave")).filter(|path| path.is_file());
+    let program = beside.unwrap_or_else(|| PathBuf::from("conclave"));
+    let ran = std::process::Command::new(&program).args(["snapshot", "restore"]).args(arguments).status();
+    let ran = ran.map_err(|error| {
+        Failure::from(error)
+            .about(program.display())
+            .hint("install the program conclave here, where the member is to run")
+    })?;
+    match ran.code() {
+        Some(0) => Ok(Exit::Done),
+        Some(2) => Err(Failure::usage("conclave snapshot restore refuses the command line")),
+        _ => Err(Failure::new(Exit::Failed, "nothing was restored")),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     output, parse,
 };
 use clap::Parser;
+use conclave_client::Channel;
 use conclave_client::api::etcdserverpb::{
     WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse, watch_client::WatchClient,
     watch_request::RequestUnion,
@@ -24,7 +25,6 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     time::sleep,
 };
-use conclave_client::Channel;
 use tonic::{Request, Response, Status, metadata::MetadataValue};
 
 /// Between attempts.

@@ -2,17 +2,17 @@
 //!
 //! Generated clients keep a channel; one is made for each call, which costs nothing beside the call.
 
+use conclave_client::Channel;
 use conclave_client::api::{
     conclave::v1::{
         self, claims_client::ClaimsClient, elections_client::ElectionsClient, locks_client::LocksClient,
         sessions_client::SessionsClient,
     },
     etcdserverpb::{
-        self as pb, auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
-        maintenance_client::MaintenanceClient,
+        self as pb, auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient,
+        lease_client::LeaseClient, maintenance_client::MaintenanceClient,
     },
 };
-use conclave_client::Channel;
 use tonic::{Response, Status};
 
 macro_rules! calls {

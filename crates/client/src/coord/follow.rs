@@ -4,13 +4,13 @@
 //! 2. The first member is asked for a snapshot, which says where "now" is; from then on the position is known.
 //! 3. History that is compacted ends it with an error.
 
+use crate::Channel;
 use crate::{
     Client, Error, ErrorKind,
     call::{Opened, Pauses},
 };
 use futures::{StreamExt, stream, stream::BoxStream};
 use tokio::time::{sleep, timeout};
-use crate::Channel;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
 /// One thing that can be watched.

@@ -16,10 +16,10 @@ pub use expect::Expect;
 pub use name::Name;
 pub(crate) use pages::pages;
 
+use crate::Channel;
 use crate::{Client, Compare, Session, Token, api::conclave::v1 as pb};
 use bytes::Bytes;
 use std::time::Duration;
-use crate::Channel;
 
 /// Who asks for one operation: drawn anew for each, kept over its attempts.
 pub(crate) fn caller(session: Option<&Session>, expect: &Expect) -> Option<pb::Caller> {

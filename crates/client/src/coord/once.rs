@@ -5,13 +5,13 @@
 //! 2. A request that surely had no effect is not sent again for a caller that is gone.
 //! 3. All of it ends with the session.
 
+use crate::Channel;
 use crate::{Client, Error, Session};
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::{sync::oneshot, time::sleep};
-use crate::Channel;
 use tonic::{Request, Response, Status};
 
 const PAUSE: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! Following a lock.
 
+use crate::Channel;
 use crate::{
     Cause, Client, Error, Name,
     api::conclave::v1::{self as pb, lock_event},
@@ -9,7 +10,6 @@ use crate::{
     },
 };
 use futures::stream::BoxStream;
-use crate::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 /// What to follow of a lock. A name converts into it.

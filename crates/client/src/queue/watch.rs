@@ -1,6 +1,7 @@
 //! Following an election.
 
 use super::Term;
+use crate::Channel;
 use crate::{
     Cause, Client, Error, Name,
     api::conclave::v1::{self as pb, election_event::Type},
@@ -10,7 +11,6 @@ use crate::{
     },
 };
 use futures::stream::BoxStream;
-use crate::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 /// What to follow of an election.

@@ -1,6 +1,7 @@
 //! Leases: grant, revoke, look at, and one stream that keeps any number of them alive.
 
 use super::Client;
+use crate::Channel;
 use crate::{
     Error,
     api::etcdserverpb::{
@@ -12,7 +13,6 @@ use crate::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use crate::Channel;
 use tonic::Request;
 
 /// Requests that may wait on one keep-alive stream.

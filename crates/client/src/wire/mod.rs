@@ -18,9 +18,9 @@ pub use lease::{KeepAlives, Lease};
 pub use services::{Cluster, Kv, Maintenance};
 pub use watch::{Watch, WatchStream};
 
+use crate::Channel;
 use crate::{Error, endpoints::Endpoints};
 use std::{sync::Arc, time::Duration};
-use crate::Channel;
 use tonic::{Request, Response, Status};
 
 /// A handle on one or several members, message in, message out; cloning it shares the connections.

@@ -1,6 +1,7 @@
 //! Keys and values, members, maintenance: unary calls, one method each.
 
 use super::Client;
+use crate::Channel;
 use crate::{
     Error,
     api::etcdserverpb::{
@@ -10,7 +11,6 @@ use crate::{
         cluster_client::ClusterClient, kv_client::KvClient, maintenance_client::MaintenanceClient,
     },
 };
-use crate::Channel;
 
 /// Keys and values.
 ///

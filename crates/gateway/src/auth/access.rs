@@ -13,8 +13,9 @@ use conclave_state::{Caller, Rejection};
 use conclave_storage::{AppliedBatch, StateHandle};
 use http::HeaderMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::Status;
 
 /// With this field the JSON gateway asks: a certificate of the connection is no user then.
@@ -25,7 +26,9 @@ const NEAR: u64 = 1_000_000;
 
 /// How the caller proved who it is.
 pub(super) enum Identity {
-    Token { fingerprint: Fingerprint },
+    Token {
+        fingerprint: Fingerprint,
+    },
     Jwt(Arc<Login>),
     /// The common name of a verified certificate.
     Certificate(String),
@@ -44,6 +47,9 @@ struct Inner {
     patience: Duration,
     /// Counts changes of users, roles and tokens.
     changed: watch::Sender<u64>,
+    /// The last entry whose tokens are known here. The state may be ahead of it.
+    seen: AtomicU64,
+    saw: Notify,
 }
 
 impl Access {
@@ -55,6 +61,8 @@ impl Access {
             AuthToken::Jwt(jwt) => Some(Jwt::open(jwt)?),
         };
         Ok(Access(Arc::new(Inner {
+            seen: AtomicU64::new(state.applied_index()),
+            saw: Notify::new(),
             state,
             tokens: Tokens::new(config.auth_token_ttl),
             jwt,
@@ -129,18 +137,33 @@ impl Access {
             return Ok(Some(Identity::Jwt(Arc::new(Login { user, revision }))));
         }
         let (letters, index) = split(token).ok_or(text::INVALID_AUTH_TOKEN)?;
-        self.until_applied(index).await;
+        self.until_seen(index).await;
         Ok(Some(Identity::Token { fingerprint: fingerprint(letters) }))
     }
 
     /// A token that another member made may be ahead of what is applied here.
-    async fn until_applied(&self, index: u64) {
-        let applied = self.0.state.applied_index();
-        if index <= applied || index - applied > NEAR {
+    async fn until_seen(&self, index: u64) {
+        let seen = self.0.seen.load(Ordering::Acquire);
+        if index <= seen || index - seen > NEAR {
             return;
         }
-        let mut applied = self.0.state.applied();
-        let _ = tokio::time::timeout(self.0.patience, applied.wait_for(|applied| *applied >= index)).await;
+        let reached = async {
+            loop {
+                // Registered before the look, so that no wake-up is missed.
+                let mut saw = std::pin::pin!(self.0.saw.notified());
+                saw.as_mut().enable();
+                if index <= self.0.seen.load(Ordering::Acquire) {
+                    return;
+                }
+                saw.await;
+            }
+        };
+        let _ = tokio::time::timeout(self.0.patience, reached).await;
+    }
+
+    fn has_seen(&self, index: u64) {
+        self.0.seen.fetch_max(index, Ordering::AcqRel);
+        self.0.saw.notify_waiters();
     }
 
     /// The caller that an identity is at present.
@@ -192,17 +215,18 @@ pub(super) fn refused(refusal: AuthRefusal) -> Status {
 
 impl ApplyObserver for Access {
     fn applied(&self, batch: &mut AppliedBatch) {
-        if batch.changes.auth.is_empty() {
-            return;
+        if !batch.changes.auth.is_empty() {
+            for event in &batch.changes.auth {
+                self.0.tokens.follow(event);
+            }
+            self.0.changed.send_modify(|count| *count += 1);
         }
-        for event in &batch.changes.auth {
-            self.0.tokens.follow(event);
-        }
-        self.0.changed.send_modify(|count| *count += 1);
+        self.has_seen(batch.last.index);
     }
 
     fn reset(&self) {
         self.0.tokens.clear();
         self.0.changed.send_modify(|count| *count += 1);
+        self.has_seen(self.0.state.applied_index());
     }
 }

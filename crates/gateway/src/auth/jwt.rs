@@ -25,9 +25,8 @@ pub(super) struct Jwt {
 
 impl Jwt {
     pub(super) fn open(config: &JwtConfig) -> Result<Jwt, String> {
-        let read = |path: &std::path::PathBuf| {
-            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-        };
+        let read =
+            |path: &std::path::PathBuf| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
         let public = config.pub_key.as_ref().map(read).transpose()?;
         let private = config.priv_key.as_ref().map(read).transpose()?;
         let key = private.as_deref();
@@ -63,7 +62,8 @@ impl Jwt {
     }
 
     pub(super) fn issue(&self, user: &str, revision: u64) -> Result<String, Status> {
-        let sign = self.sign.as_ref().ok_or_else(|| Status::unknown("auth: cannot sign tokens with a public key only"))?;
+        let sign =
+            self.sign.as_ref().ok_or_else(|| Status::unknown("auth: cannot sign tokens with a public key only"))?;
         let exp = SystemTime::now() + self.ttl;
         let exp = exp.duration_since(UNIX_EPOCH).map_err(crate::status::internal)?.as_secs();
         let claims = Claims { username: user.to_owned(), revision, exp };

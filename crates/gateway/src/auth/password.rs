@@ -88,7 +88,9 @@ mod tests {
         let hashing = Hashing::new(4);
         let hash = hashing.hash("secret".into()).await.expect("it can be hashed");
         assert!(hashing.is_right("secret".into(), Some(hash.clone())).await.expect("a verdict"));
-        for (password, hash) in [("Secret", Some(hash.clone())), ("", Some(hash)), ("x", None), ("", Some(String::new()))] {
+        for (password, hash) in
+            [("Secret", Some(hash.clone())), ("", Some(hash)), ("x", None), ("", Some(String::new()))]
+        {
             assert!(!hashing.is_right(password.into(), hash).await.expect("a verdict"), "{password}");
         }
         assert!(hashing.hash(String::new()).await.is_err());

@@ -25,9 +25,9 @@ mod attempts;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::auth::{carry, sign};
 use async_trait::async_trait;
 use attempts::{Attempts, Left, Membership};
-use crate::auth::{carry, sign};
 use bytes::Bytes;
 use conclave_node::proposer::{Applied, ProposeError, Proposer};
 use conclave_state::{Caller, Command, Outcome};

@@ -45,7 +45,12 @@ impl Quota {
         let alarm = Alarm { member: self.gateway.node.identity.member_id, kind: AlarmKind::NoSpace };
         let raised = read::alarms(&self.gateway.node.state.view()).map_err(fault)?.contains(&alarm);
         if !raised && !self.raising.swap(true, Ordering::AcqRel) {
-            let raised = self.gateway.node.proposer.propose(Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server)).await;
+            let raised = self
+                .gateway
+                .node
+                .proposer
+                .propose(Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server))
+                .await;
             self.raising.store(false, Ordering::Release);
             if let Err(error) = raised {
                 tracing::warn!(%error, "the store is full, and the alarm could not be raised");

@@ -6,9 +6,9 @@
 use super::hub::{CatchUp, WatchHub};
 use super::outbox::{Outbox, Responses};
 use super::registry::Create;
-use crate::status::text;
 use crate::auth::Reading;
 use crate::follow::Span;
+use crate::status::text;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
 use conclave_api::etcdserverpb::{WatchCreateRequest, WatchRequest};

@@ -55,7 +55,9 @@ fn token(text: &str) -> Result<AuthToken, String> {
             Some(("pub-key", path)) => jwt.pub_key = Some(path.into()),
             Some(("priv-key", path)) => jwt.priv_key = Some(path.into()),
             Some(("sign-method", method)) => method.clone_into(&mut jwt.method),
-            Some(("ttl", ttl)) => jwt.ttl = seconds(ttl).ok_or_else(|| format!("ttl={ttl} is no duration such as 5m"))?,
+            Some(("ttl", ttl)) => {
+                jwt.ttl = seconds(ttl).ok_or_else(|| format!("ttl={ttl} is no duration such as 5m"))?
+            }
             _ => return Err(format!("{part:?} is no option of jwt: pub-key, priv-key, sign-method, ttl")),
         }
     }
@@ -91,7 +93,8 @@ mod tests {
             panic!("it is signed")
         };
         assert_eq!((jwt.method.as_str(), jwt.ttl), ("RS256", Duration::from_secs(600)));
-        for wrong in ["", "other", "simple,ttl=1m", "jwt", "jwt,sign-method=RS256", "jwt,priv-key=/k,sign-method=none"] {
+        for wrong in ["", "other", "simple,ttl=1m", "jwt", "jwt,sign-method=RS256", "jwt,priv-key=/k,sign-method=none"]
+        {
             assert!(token(wrong).is_err(), "{wrong}");
         }
         assert!(token("jwt,priv-key=/k,sign-method=RS256,ttl=0s").is_err());

@@ -5,7 +5,8 @@
 
 use super::settings::Settings;
 use super::{
-    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, auth, duration, tls,
+    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, auth, duration,
+    tls,
 };
 use std::collections::BTreeMap;
 use std::fmt;

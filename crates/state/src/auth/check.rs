@@ -4,8 +4,8 @@ use super::command::{AuthRefusal, Caller};
 use super::model::{Auth, Entry, ROOT};
 use super::needs::Needs;
 use super::ranges::Interval;
-use crate::{KeyRange, LeaseId, keys};
 use crate::view::{Fault, Step, Table, View};
+use crate::{KeyRange, LeaseId, keys};
 
 /// A caller whose login is good.
 pub(super) enum Who<'a> {

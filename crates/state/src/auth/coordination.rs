@@ -9,7 +9,7 @@
 use super::Needs;
 use crate::coord::{
     Coord, CoordBody, EvictEverywhere, Name, Release, RequestTransfer, Revoke, SetLimits, claim_prefix,
-    election_prefix, lock_prefix, lock_parts, pins_prefix, projected,
+    election_prefix, lock_parts, lock_prefix, pins_prefix, projected,
 };
 use crate::view::{Fault, View};
 

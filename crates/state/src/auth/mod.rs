@@ -41,9 +41,9 @@ mod needs;
 mod ranges;
 mod rows;
 
+pub use crate::keys::prefix_range;
 pub use command::*;
 pub use coordination::{admin_everywhere, admin_of, admin_prefix, listed};
 pub use model::{Auth, Permission, PermissionKind, ROOT, Role, User};
 use needs::Needs;
-pub use crate::keys::prefix_range;
 pub use rows::load;

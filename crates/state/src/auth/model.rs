@@ -34,7 +34,10 @@ pub struct User {
 /// Without the hash.
 impl fmt::Debug for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("no_password", &self.no_password).field("roles", &self.roles).finish_non_exhaustive()
+        f.debug_struct("User")
+            .field("no_password", &self.no_password)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
     }
 }
 

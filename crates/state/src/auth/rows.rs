@@ -142,7 +142,8 @@ mod tests {
     fn rows_read_back_as_written() {
         let user = User { hash: "$2b$10$x".into(), no_password: false, roles: ["a".into(), String::new()].into() };
         assert!(decode_user(&encode_user(&user)).is_ok_and(|back| back == user));
-        let permissions = [(("k".into(), "\0".into()), PermissionKind::Write), (("k".into(), Bytes::new()), PermissionKind::Read)];
+        let permissions =
+            [(("k".into(), "\0".into()), PermissionKind::Write), (("k".into(), Bytes::new()), PermissionKind::Read)];
         let role = Role { permissions: permissions.into() };
         assert!(decode_role(&encode_role(&role)).is_ok_and(|back| back == role));
         for row in [&b""[..], b"\x02", b"\x01\0\0\0\0\0\0\0", b"\0\0"] {

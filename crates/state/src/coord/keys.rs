@@ -153,6 +153,10 @@ pub(crate) fn request(fence: i64) -> Vec<u8> {
     Row::new(b'r').id(fence.cast_unsigned()).done()
 }
 
+pub(crate) fn requests() -> Row {
+    Row::new(b'r')
+}
+
 pub(crate) fn grants(name: &Name) -> Row {
     Row::new(b'g').name(name)
 }
@@ -229,6 +233,11 @@ pub(crate) fn memo_slot(lease: LeaseId, slot: u64) -> Vec<u8> {
 
 pub(crate) fn memo_next(lease: LeaseId) -> Vec<u8> {
     session(lease).byte(MEMO_NEXT).done()
+}
+
+/// Whether a row is a remembered answer of a session, or part of that memory.
+pub(crate) fn is_memory(row: &[u8]) -> bool {
+    row.first() == Some(&b's') && matches!(split_session(row), Some((MEMO | MEMO_SLOT | MEMO_NEXT, _)))
 }
 
 pub(crate) fn timers() -> Row {

@@ -51,13 +51,14 @@ mod election;
 mod field;
 #[cfg(test)]
 pub(crate) mod fuzz;
-mod keys;
+pub(crate) mod keys;
 mod lock;
 mod outcome;
 mod party;
 mod pin;
 mod project;
 pub mod read;
+pub(crate) mod renew;
 mod row;
 mod settle;
 mod shown;
@@ -66,14 +67,14 @@ pub mod token;
 
 pub use check::check_row;
 pub use command::*;
+pub(crate) use keys::projected;
 pub use keys::{
     RESERVED, candidate_key, claim_holder_key, claim_waiter_key, is_reserved, leader_key, leader_prefix, limits_key,
     lock_holder_key, lock_waiter_key, pin_key, revoked_key, tenure_key, term_key,
 };
+pub(crate) use lock::lock_parts;
 pub use outcome::*;
 pub use party::instance_of;
-pub(crate) use keys::projected;
-pub(crate) use lock::lock_parts;
 pub(crate) use project::Projected;
 pub(crate) use row::Dependent;
 pub use row::{Cause, Purpose};

@@ -32,11 +32,9 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Result<Option<Comman
         },
         "user" => user(words)?,
         "role" => role(words)?,
-        "signin" => AuthChange::SignIn {
-            user: name(words)?,
-            revision: words.number("an auth revision")?,
-            token: [7; 32],
-        },
+        "signin" => {
+            AuthChange::SignIn { user: name(words)?, revision: words.number("an auth revision")?, token: [7; 32] }
+        }
         _ => return Ok(None),
     };
     Ok(Some(Command::Auth(Box::new(change))))
@@ -89,11 +87,17 @@ pub(crate) fn ask(view: &MemoryView, verb: &str, words: &mut Words<'_>) -> Resul
         "users" => {
             let _ = writeln!(out, "auth: enabled={} revision={}", auth.enabled(), auth.revision());
             for (name, user) in auth.users() {
-                let _ = writeln!(out, "  user {name} {}roles={:?}", if user.no_password { "no_password " } else { "" }, user.roles);
+                let _ = writeln!(
+                    out,
+                    "  user {name} {}roles={:?}",
+                    if user.no_password { "no_password " } else { "" },
+                    user.roles
+                );
             }
             for (name, role) in auth.roles() {
                 let ranges = role.permissions().map(|own| {
-                    let end = if own.range.end.is_empty() { String::new() } else { format!("..{}", print(&own.range.end)) };
+                    let end =
+                        if own.range.end.is_empty() { String::new() } else { format!("..{}", print(&own.range.end)) };
                     format!("{:?} {}{end}", own.kind, print(&own.range.key))
                 });
                 let _ = writeln!(out, "  role {name} [{}]", ranges.collect::<Vec<_>>().join(", "));
@@ -103,8 +107,12 @@ pub(crate) fn ask(view: &MemoryView, verb: &str, words: &mut Words<'_>) -> Resul
             let caller = caller(words)?;
             let result = match words.next("what")? {
                 "get" => auth.check_read(caller.as_ref(), &words.range()?),
-                "renew" => auth.check_lease_write(caller.as_ref(), view, words.number("a lease")?).expect("memory can be read"),
-                "keys" => auth.check_lease_read(caller.as_ref(), view, words.number("a lease")?).expect("memory can be read"),
+                "renew" => {
+                    auth.check_lease_write(caller.as_ref(), view, words.number("a lease")?).expect("memory can be read")
+                }
+                "keys" => {
+                    auth.check_lease_read(caller.as_ref(), view, words.number("a lease")?).expect("memory can be read")
+                }
                 "login" => auth.check_login(caller.as_ref()),
                 "admin" => auth.check_admin(caller.as_ref()),
                 "see" => match words.next("user or role")? {

@@ -54,7 +54,7 @@ pub(crate) fn set_pointer(state_dir: &Path, dir: &Path) -> io::Result<()> {
 }
 
 /// Links files that RocksDB never changes and copies the few others.
-fn take_over(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn take_over(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -18,4 +18,4 @@ pub use checkpoint::{Checkpoint, CheckpointFile};
 pub use receiver::CheckpointReceiver;
 
 pub(crate) use checkpoint::{LatestSnapshot, build};
-pub(crate) use install::{install, new_state_dir, pointed_to, set_pointer};
+pub(crate) use install::{install, new_state_dir, pointed_to, set_pointer, take_over};

@@ -24,7 +24,7 @@ mod view;
 pub use handle::StateHandle;
 pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
 pub use status::{DIGEST_EVERY, ReplicaStatus};
-pub use view::StateView;
+pub use view::{Rows, StateView};
 
 pub(crate) use handle::{State, StateShared};
 pub(crate) use machine::Parts;

@@ -268,7 +268,7 @@ impl StateDb {
 
     /// Writes the rows of a batch and its log position as one. Returns the bytes that count toward
     /// the next flush.
-    pub(super) fn write_applied(
+    pub(crate) fn write_applied(
         &self,
         writes: &Writes,
         applied: &LogId,

@@ -45,7 +45,7 @@ type Iter<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 const MAX_TOMBSTONES: u64 = 256;
 
 /// The rows of a database, now or in a snapshot.
-pub(super) struct Rows<'a> {
+pub struct Rows<'a> {
     state: &'a StateDb,
     snapshot: Snapshot<'a>,
     kept: [Cell<Option<Iter<'a>>>; Table::ALL.len()],
@@ -67,7 +67,7 @@ fn fault(e: &rocksdb::Error) -> Fault {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) fn now(state: &'a StateDb) -> Rows<'a> {
+    pub(crate) fn now(state: &'a StateDb) -> Rows<'a> {
         Rows { state, snapshot: Snapshot::Now, kept: Default::default(), versions: Cell::default() }
     }
 

@@ -9,13 +9,13 @@ use crate::{
     failure::Result,
     output::human,
 };
+use conclave_client::Channel;
 use conclave_client::api::{
     conclave::v1::{GetClaimRequest, GetLockRequest, GetTermRequest, ListRequest, Name},
     etcdserverpb::{self as pb, AlarmRequest, MemberListRequest, RangeRequest, alarm_request::AlarmAction},
 };
 use std::time::Duration;
 use tokio::time::timeout;
-use conclave_client::Channel;
 use tonic::{Code, Response, Status};
 
 /// Rows of one kind.

@@ -45,8 +45,7 @@ impl Sessions for SessionsService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome =
-                self.gateway.propose(Command::LeaseGrant(grant)).await.map_err(not_proposed)?.outcome;
+            let outcome = self.gateway.propose(Command::LeaseGrant(grant)).await.map_err(not_proposed)?.outcome;
             let header = self.gateway.header(outcome.revision);
             return match outcome.result {
                 Ok(Answer::LeaseGrant { id, ttl_ms }) => Ok(Response::new(convert::opened(header, id, ttl_ms))),
@@ -66,16 +65,16 @@ impl Sessions for SessionsService {
         require_leader(&self.gateway, request.metadata())?;
         let gateway = self.gateway.clone();
         let reading = Arc::new(Reading::new(&gateway.access));
-        let answers = request.into_inner().map_err(received).map_ok(move |request| {
-            keep(gateway.clone(), reading.clone(), request.session)
-        });
+        let answers = request
+            .into_inner()
+            .map_err(received)
+            .map_ok(move |request| keep(gateway.clone(), reading.clone(), request.session));
         Ok(Response::new(until_stopped(&self.gateway, answers.try_buffered(PIPELINE).boxed())))
     }
 
     async fn close(&self, request: Request<CloseSessionRequest>) -> Result<Response<CloseSessionResponse>, Status> {
         let CloseSessionRequest { session: id } = admit(&self.gateway, request)?;
-        let outcome =
-            self.gateway.propose(Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::LeaseRevoke => Ok(Response::new(CloseSessionResponse { header: Some(header) })),

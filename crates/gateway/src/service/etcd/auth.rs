@@ -93,7 +93,6 @@ fn shown(permission: Permission) -> pb_auth::Permission {
     pb_auth::Permission { perm_type: kind.into(), key: permission.range.key, range_end: permission.range.end }
 }
 
-
 #[tonic::async_trait]
 impl Auth for AuthService {
     async fn auth_enable(&self, request: Request<pb::AuthEnableRequest>) -> Answer<pb::AuthEnableResponse> {
@@ -126,9 +125,8 @@ impl Auth for AuthService {
             return refused(AuthRefusal::UserEmpty);
         }
         // Before the costly hash, and again when it is decided.
-        let command = |hash| {
-            Command::Auth(Box::new(AuthChange::UserAdd { name: request.name.clone(), hash, no_password }))
-        };
+        let command =
+            |hash| Command::Auth(Box::new(AuthChange::UserAdd { name: request.name.clone(), hash, no_password }));
         self.0.require(|| command(String::new()))?;
         let hash = match no_password {
             true => String::new(),
@@ -203,10 +201,8 @@ impl Auth for AuthService {
         let auth = self.present().await?;
         allowed(auth.check_sees_role(current().as_ref(), &name))?;
         let Some(role) = auth.role(&name) else { return refused(AuthRefusal::RoleNotFound) };
-        let everything = || Permission {
-            kind: PermissionKind::ReadWrite,
-            range: KeyRange { key: "".into(), end: "\0".into() },
-        };
+        let everything =
+            || Permission { kind: PermissionKind::ReadWrite, range: KeyRange { key: "".into(), end: "\0".into() } };
         let perm = match name == ROOT {
             true => vec![shown(everything())],
             false => role.permissions().map(shown).collect(),

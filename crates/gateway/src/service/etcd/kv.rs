@@ -142,8 +142,7 @@ impl Kv for KvService {
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.gateway.metrics.delete_total.inc();
         let delete = convert::delete_range(admit(&self.gateway, request)?, self.limits)?;
-        let outcome =
-            self.gateway.propose(Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose(Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::DeleteRange(deleted) => {

@@ -5,8 +5,8 @@
 //! 2. Only the last piece carries the header, `more` and `count`. The header has the store's revision of the *first* piece: a client
 //!    that goes on with a watch from the next revision misses nothing that was written while the pieces were on their way.
 
-use crate::convert::etcd as convert;
 use crate::auth::Reading;
+use crate::convert::etcd as convert;
 use crate::gateway::Gateway;
 use crate::status::{Text, fault, internal, rejected, text};
 use bytes::Bytes;

@@ -71,9 +71,13 @@ impl ClaimsService {
     async fn token(&self, check: &convert::Check, serializable: bool) -> Result<(Option<Token>, i64), Status> {
         let convert::Check { claim, holder, instance, .. } = check.clone();
         let prefix = claim_prefix(&claim);
-        look_at(&self.gateway, serializable, false, move || prefix_range(&prefix), move |view| {
-            read::claim_token(view, &claim, &holder, instance.as_deref())
-        })
+        look_at(
+            &self.gateway,
+            serializable,
+            false,
+            move || prefix_range(&prefix),
+            move |view| read::claim_token(view, &claim, &holder, instance.as_deref()),
+        )
         .await
     }
 

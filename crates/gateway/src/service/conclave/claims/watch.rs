@@ -2,10 +2,10 @@
 
 use super::super::decide::look;
 use super::vacancy::ended;
+use crate::auth::Reading;
 use crate::convert::conclave::cause;
 use crate::convert::conclave::claim::Watch;
 use crate::follow::{Batch, Span, Subscription};
-use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, TenureValue};
 use crate::service::etcd::watch::WatchContext;

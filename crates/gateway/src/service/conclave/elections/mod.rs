@@ -179,8 +179,14 @@ impl Elections for ElectionsService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListElectionsResponse>, Status> {
         let conclave::ListPage { listing, size, serializable } = conclave::listing(admit(&self.gateway, request)?)?;
         let namespace = listing.namespace.clone();
-        let (found, revision) =
-            look_at(&self.gateway, serializable, size > 1_000, || listed("e", namespace.as_deref()), move |view| read::elections(view, &listing)).await?;
+        let (found, revision) = look_at(
+            &self.gateway,
+            serializable,
+            size > 1_000,
+            || listed("e", namespace.as_deref()),
+            move |view| read::elections(view, &listing),
+        )
+        .await?;
         let (names, more) = conclave::page(found, size);
         Ok(Response::new(ListElectionsResponse { header: Some(self.gateway.header(revision)), names, more }))
     }

@@ -7,8 +7,8 @@ use crate::service::conclave::decide::{Decided, look_at, not_of_it};
 use crate::service::conclave::values::{self, TermValue};
 use crate::status::fault;
 use conclave_api::conclave::v1;
-use conclave_state::coord::read::{self, CandidateState, ElectionState};
 use conclave_state::auth::prefix_range;
+use conclave_state::coord::read::{self, CandidateState, ElectionState};
 use conclave_state::coord::{election_prefix, term_key, token};
 use conclave_state::{CoordResponse, Fault, Name, Standing, read as store};
 use conclave_storage::StateView;
@@ -54,7 +54,8 @@ pub(super) async fn term(gateway: &Gateway, get: GetTerm) -> Result<v1::GetTermR
     let GetTerm { election: name, serializable, limit, skip } = get;
     let found = name.clone();
     let read = move |view: &StateView| Ok((read::election(view, &found)?, page(view, &found, skip, limit)?));
-    let ((state, candidates), revision) = look_at(gateway, serializable, skip + limit > SHORT, || prefix_range(&election_prefix(&name)), read).await?;
+    let ((state, candidates), revision) =
+        look_at(gateway, serializable, skip + limit > SHORT, || prefix_range(&election_prefix(&name)), read).await?;
     let header = Some(gateway.header(revision));
     let Some(state) = state else {
         return Ok(v1::GetTermResponse { header, term: Some(v1::Term::default()), ..Default::default() });

@@ -5,9 +5,9 @@
 //! 2. One revision is one event: it says the term after the change, and the cause.
 //! 3. What is told of candidates is read at the event's own revision, from what was projected then.
 
+use crate::auth::Reading;
 use crate::convert::conclave::{cause as wire_cause, election::Watch};
 use crate::follow::{Batch, Span, Subscription, snapshot};
-use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, CandidateValue, TermValue};
 use crate::service::etcd::watch::WatchContext;

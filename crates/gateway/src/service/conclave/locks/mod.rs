@@ -119,8 +119,14 @@ impl Locks for LocksService {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListLocksResponse>, Status> {
         let conclave::ListPage { listing, size, serializable } = conclave::listing(admit(&self.gateway, request)?)?;
         let namespace = listing.namespace.clone();
-        let (found, revision) =
-            look_at(&self.gateway, serializable, size > LONG, || listed("l", namespace.as_deref()), move |view| read::locks(view, &listing)).await?;
+        let (found, revision) = look_at(
+            &self.gateway,
+            serializable,
+            size > LONG,
+            || listed("l", namespace.as_deref()),
+            move |view| read::locks(view, &listing),
+        )
+        .await?;
         let (names, more) = conclave::page(found, size);
         Ok(Response::new(ListLocksResponse { header: Some(self.gateway.header(revision)), names, more }))
     }

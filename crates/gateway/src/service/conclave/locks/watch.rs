@@ -1,9 +1,9 @@
 //! Watch: every change of a lock's holders and line, as the projected keys tell them.
 
+use crate::auth::Reading;
 use crate::convert::conclave::cause;
 use crate::convert::conclave::lock::WatchLock;
 use crate::follow::{Batch, Ended, Span, Subscription};
-use crate::auth::Reading;
 use crate::gateway::Gateway;
 use crate::service::conclave::values::{self, LockValue};
 use crate::service::etcd::watch::WatchContext;
