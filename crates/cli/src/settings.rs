@@ -356,7 +356,7 @@ mod tests {
             ("ETCDCTL_CERT", "/no/a.pem", "--cert needs its private key"),
             ("ETCDCTL_KEY", "/no/a.key", "--key needs its certificate"),
             ("ETCDCTL_INSECURE_TRANSPORT", "perhaps", "ETCDCTL_INSECURE_TRANSPORT"),
-            ("ETCDCTL_USER", "root:x", "ETCDCTL_USER: authentication is not implemented yet"),
+            ("ETCDCTL_USER", ":x", "--user: the name is empty"),
             ("ETCDCTL_ENDPOINTS", "a", "port is missing"),
             ("ETCDCTL_ENDPOINTS", "a:x", "number from 1"),
             ("ETCDCTL_ENDPOINTS", "a:0", "number from 1"),

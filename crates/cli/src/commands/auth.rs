@@ -21,8 +21,10 @@ pub(crate) enum AuthCommand {
                                  conclavectl auth enable")]
     Enable,
     /// Check users no more
+    #[command(after_long_help = "Example:\n  conclavectl auth disable")]
     Disable,
     /// Whether users are checked, and the revision of users and roles
+    #[command(after_long_help = "Example:\n  conclavectl auth status")]
     Status,
 }
 
@@ -53,11 +55,13 @@ pub(crate) enum UserCommand {
     #[command(after_long_help = "Examples:\n  conclavectl user add alice\n  conclavectl user add bot --no-password")]
     Add(UserAddArgs),
     /// Delete a user
+    #[command(after_long_help = "Example:\n  conclavectl user delete alice")]
     Delete {
         /// Its name
         user: String,
     },
     /// The roles of a user
+    #[command(after_long_help = "Example:\n  conclavectl user get alice --detail")]
     Get {
         /// Its name
         user: String,
@@ -66,8 +70,10 @@ pub(crate) enum UserCommand {
         detail: bool,
     },
     /// All users
+    #[command(after_long_help = "Example:\n  conclavectl user list")]
     List,
     /// Change the password of a user; asks for it
+    #[command(after_long_help = "Example:\n  conclavectl user passwd alice")]
     Passwd {
         /// Its name
         user: String,
@@ -76,6 +82,7 @@ pub(crate) enum UserCommand {
         interactive: bool,
     },
     /// Give a role to a user
+    #[command(after_long_help = "Example:\n  conclavectl user grant-role alice app")]
     GrantRole {
         /// The user
         user: String,
@@ -83,6 +90,7 @@ pub(crate) enum UserCommand {
         role: String,
     },
     /// Take a role from a user
+    #[command(after_long_help = "Example:\n  conclavectl user revoke-role alice app")]
     RevokeRole {
         /// The user
         user: String,
@@ -187,21 +195,25 @@ impl UserCommand {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RoleCommand {
     /// Add a role
+    #[command(after_long_help = "Example:\n  conclavectl role add app")]
     Add {
         /// Its name
         role: String,
     },
     /// Delete a role, also from its users
+    #[command(after_long_help = "Example:\n  conclavectl role delete app")]
     Delete {
         /// Its name
         role: String,
     },
     /// What a role may do
+    #[command(after_long_help = "Example:\n  conclavectl role get app")]
     Get {
         /// Its name
         role: String,
     },
     /// All roles
+    #[command(after_long_help = "Example:\n  conclavectl role list")]
     List,
     /// Let a role read, write, or do both, with keys
     #[command(after_long_help = "Examples:\n  conclavectl role grant-permission app readwrite /app/ --prefix\n  \
@@ -216,6 +228,7 @@ pub(crate) enum RoleCommand {
         keys: Range,
     },
     /// Take a permission from a role: the same keys as when it was given
+    #[command(after_long_help = "Example:\n  conclavectl role revoke-permission app /app/ --prefix")]
     RevokePermission {
         /// The role
         role: String,
