@@ -27,10 +27,10 @@ use crate::leadership::Leadership;
 use crate::peer::Peers;
 use conclave_storage::{Acknowledged, LogPosition, StateHandle, Witness, location};
 use futures::future::join_all;
-use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,6 +39,9 @@ use tokio::time::{Instant, sleep, timeout};
 const ANSWERS: Duration = Duration::from_secs(1);
 /// Interval between questions after this member refused its leader's log.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// How often a leader is asked that does not answer, and the pause between.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Interval at which acknowledgements are stored.
 const STORED_EVERY: Duration = Duration::from_secs(1);
 /// Interval between questions to peers that did not answer at the start.
@@ -53,6 +56,7 @@ struct Inner {
     peers: Peers,
     witness: Witness,
     fatal: Fatal,
+    /// When a leader was asked last; locked while it is being asked.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -146,22 +150,28 @@ impl Rollback {
         }
     }
 
-    /// Called when this member refused its leader's entries because it lacks the ones before. That
-    /// is normal after an absence or under a new leader, and a sign of loss if it had them.
-    pub(crate) fn refused(&self, leader: u64) {
-        let mut asked = self.0.asked.lock();
+    /// Awaited before this member tells its leader that it lacks the entries before those it was sent.
+    /// That is normal after an absence or under a new leader, and a sign of loss if it had them. Once
+    /// the leader knows, it sends what is missing, and the loss cannot be seen any more: so the leader
+    /// is asked first, and whatever else would tell it waits for the answer, too.
+    pub(crate) async fn refuses(&self, leader: u64) {
+        let mut asked = self.0.asked.lock().await;
         if asked.is_some_and(|at| at.elapsed() < BETWEEN) {
             return;
         }
-        *asked = Some(Instant::now());
-        let this = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = this.ask(leader).await
-                && error.is_final()
-            {
-                this.0.fatal.report(error);
+        for _ in 0..ATTEMPTS {
+            match timeout(ANSWERS, self.ask(leader)).await {
+                Ok(Ok(false)) | Err(_) => sleep(PAUSE).await,
+                Ok(Ok(true)) => break,
+                Ok(Err(error)) => {
+                    if error.is_final() {
+                        self.0.fatal.report(error);
+                    }
+                    break;
+                }
             }
-        });
+        }
+        *asked = Some(Instant::now());
     }
 
     /// Stops this member when it was removed: its own state says so, or a peer when this member has

@@ -270,23 +270,24 @@ async fn maintenance_and_cluster() {
     let list = cluster.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap().into_inner();
     assert_eq!(list.members.iter().map(|member| member.id).collect::<Vec<_>>(), [me]);
     let remove = cluster.member_remove(pb::MemberRemoveRequest { id: me }).await;
-    assert_eq!(remove.unwrap_err().code(), Code::Unimplemented);
+    let last = "etcdserver: re-configuration failed due to not enough started members";
+    refused(remove, Code::Unknown, last);
 
     let mut auth = AuthClient::new(server.channel.clone());
     let login = pb::AuthenticateRequest { name: "root".into(), password: "x".into() };
     let not_enabled = "etcdserver: authentication is not enabled";
     refused(auth.authenticate(login).await, Code::FailedPrecondition, not_enabled);
-    let no_users = "conclave: users and roles are not available yet; restrict access to the client port";
-    let user = pb::AuthUserAddRequest { name: "root".into(), ..Default::default() };
-    refused(auth.user_add(user).await, Code::Unimplemented, no_users);
+    let user = pb::AuthUserAddRequest { name: String::new(), ..Default::default() };
+    refused(auth.user_add(user).await, Code::InvalidArgument, "etcdserver: user name is empty");
     let role = pb::AuthRoleGetRequest { role: "root".into() };
-    refused(auth.role_get(role).await, Code::Unimplemented, no_users);
+    refused(auth.role_get(role).await, Code::FailedPrecondition, "etcdserver: role name not found");
     assert!(auth.user_list(pb::AuthUserListRequest {}).await.unwrap().into_inner().users.is_empty());
     assert!(auth.role_list(pb::AuthRoleListRequest {}).await.unwrap().into_inner().roles.is_empty());
     let disabled = auth.auth_disable(pb::AuthDisableRequest {}).await.unwrap().into_inner();
     assert_eq!(disabled.header.unwrap().revision, revision);
     assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
-    assert_eq!(auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap_err().code(), Code::Unimplemented);
+    let no_root = "etcdserver: root user does not exist";
+    refused(auth.auth_enable(pb::AuthEnableRequest {}).await, Code::FailedPrecondition, no_root);
     server.node.stop().await.unwrap();
 }
 

@@ -68,7 +68,7 @@ Examples:
         after_long_help = "\
 Examples:
   conclavectl snapshot restore backup.db --name node1 --data-dir /var/lib/conclave \\
-    --initial-cluster node1=http://10.0.0.1:2380,node2=http://10.0.0.2:2380,node3=http://10.0.0.3:2380 \\
+    --initial-cluster node1=http://10.0.0.1:2380,node2=http://10.0.0.2:2380 \\
     --initial-advertise-peer-urls http://10.0.0.1:2380"
     )]
     Restore {

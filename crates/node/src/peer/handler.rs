@@ -134,11 +134,17 @@ impl Handler {
             std::future::ready(request.map_err(|error| *note.lock() = Some(error)).ok())
         });
         let rollback = self.parts().rollback.clone();
-        let replies = raft.stream_append(requests).filter_map(move |reply| {
-            let accepted = matches!(reply, Ok(Ok(_)));
-            if matches!(reply, Ok(Err(StreamAppendError::Conflict(_)))) {
-                rollback.refused(from);
+        let replies = raft.stream_append(requests).then(move |reply| {
+            let rollback = rollback.clone();
+            async move {
+                if matches!(reply, Ok(Err(StreamAppendError::Conflict(_)))) {
+                    rollback.refuses(from).await;
+                }
+                reply
             }
+        });
+        let replies = replies.filter_map(move |reply| {
+            let accepted = matches!(reply, Ok(Ok(_)));
             let told = !(quiet.answered() && accepted);
             std::future::ready(told.then(|| reply.map(convert::append_reply).map_err(stopped)))
         });
@@ -155,6 +161,9 @@ impl Handler {
         let reply: AppendEntriesResponse<_> = self.raft()?.append_entries(request).await.map_err(stopped)?;
         if reply.is_conflict() && previous.is_none() {
             return Err(PeerError::Refused("a conflict without a previous entry".into()));
+        }
+        if reply.is_conflict() {
+            self.parts().rollback.refuses(from).await;
         }
         Ok(convert::append_reply(reply.into_stream_result(previous, last)))
     }
