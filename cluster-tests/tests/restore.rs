@@ -8,7 +8,7 @@ use cluster_tests::{
     cluster::Cluster,
     conclavectl::{Ctl, Ended},
     etcd::Server,
-    etcd_tools::tools,
+    etcd_tools::{enable_users, run, tools, users_are_checked},
     etcdctl::Etcdctl,
     wait::{SOON, eventually},
 };
@@ -106,6 +106,33 @@ async fn a_snapshot_of_etcd_3_7() -> Result<()> {
     etcd.ready_all().await?;
     let save = async |file: &str| Ctl::new(&etcd.endpoints()).ok(&["snapshot", "save", file]).await.map(drop);
     reads_are_the_same(&etcd, save).await
+}
+
+/// Users of etcd 3.7 are checked after the restore as before; so are they after a restore of what was restored.
+#[tokio::test]
+async fn users_of_etcd_3_7() -> Result<()> {
+    let Some(tools) = tools()? else { return Ok(()) };
+    let mut etcd = Cluster::plan(1, &[])?;
+    etcd.node(0).set_binary(tools.join("etcd"));
+    etcd.spawn_all()?;
+    etcd.ready_all().await?;
+    enable_users(&tools, &etcd.endpoints())?;
+    users_are_checked(&tools, &etcd.endpoint(0))?;
+    let save = |from: &Cluster, name: &str| {
+        let file = from.dir().join(name);
+        let to = file.to_str().context("a path")?.to_owned();
+        run(&tools.join("etcdctl"), &["--endpoints", &from.endpoint(0), "--user=root:r", "snapshot", "save", &to])?;
+        anyhow::Ok(file)
+    };
+    let file = save(&etcd, "etcd.db")?;
+    let said = restore(&mut Cluster::plan(1, &[])?, 0, &file, &[]).await?;
+    let told = "3 users and 2 roles were restored; authentication is ON";
+    ensure!(said.code == Some(0) && said.stdout.contains(told), "{said:?}");
+    let first = restored(1, &file, &AS_IT_IS).await?;
+    users_are_checked(&tools, &first.endpoint(0))?;
+    let second = restored(1, &save(&first, "conclave.db")?, &[]).await?;
+    users_are_checked(&tools, &second.endpoint(0))?;
+    Ok(())
 }
 
 /// The database of a stopped etcd, which has no hash behind it.

@@ -7,7 +7,7 @@ use cluster_tests::{
     client::{self, all, bytes, present},
     cluster::{Address, Cluster, arguments, initial_cluster},
     conclavectl::Ctl,
-    etcd_tools::{run, tools},
+    etcd_tools::{enable_users, run, tools, users_are_checked},
     etcdctl::Etcdctl,
     process::Process,
     wait::{LONG, SOON, eventually},
@@ -90,6 +90,39 @@ async fn every_member_gives_one_under_load() -> Result<()> {
     Ok(())
 }
 
+/// A member of etcd 3.7 that runs on a restored file, and its endpoint.
+async fn etcd_on(tools: &Path, cluster: &Cluster, file: &str) -> Result<(Process, String)> {
+    let address = [Address::new("m1")?];
+    let (members, data) = (initial_cluster(&address), cluster.dir().join("restored").display().to_string());
+    let peer = address[0].peer_url();
+    let restore = ["snapshot", "restore", file, "--name", "m1", "--data-dir", &data];
+    let bootstrap = ["--initial-cluster", &members, "--initial-advertise-peer-urls", &peer];
+    let token = ["--initial-cluster-token", "t"];
+    run(&tools.join("etcdutl"), &[&restore[..], &bootstrap, &token].concat())?;
+    let mut etcd =
+        Process::new(arguments(&address[0], Path::new(&data), &members, "t", &[]), cluster.dir().join("etcd.log"));
+    etcd.set_binary(tools.join("etcd"));
+    etcd.spawn()?;
+    etcd.ready(LONG).await?;
+    Ok((etcd, address[0].endpoint()))
+}
+
+/// etcd 3.7 restores the file, and then checks the users of the cluster by their passwords and roles.
+#[tokio::test]
+async fn etcd_checks_the_same_users() -> Result<()> {
+    let Some(tools) = tools()? else { return Ok(()) };
+    let cluster = Cluster::start_with(1, &["--bcrypt-cost=4"]).await?;
+    enable_users(&tools, &cluster.endpoints())?;
+    users_are_checked(&tools, &cluster.endpoint(0))?;
+    let file = cluster.dir().join("snapshot.db").display().to_string();
+    let from = cluster.endpoint(0);
+    run(&tools.join("etcdctl"), &["--endpoints", &from, "--user=root:r", "snapshot", "save", &file])?;
+    let (mut etcd, endpoint) = etcd_on(&tools, &cluster, &file).await?;
+    users_are_checked(&tools, &endpoint)?;
+    etcd.kill()?;
+    Ok(())
+}
+
 /// etcd 3.7 restores the file and answers each read as the cluster does: key by key, revision by revision, with its leases.
 #[tokio::test]
 async fn etcd_runs_on_it() -> Result<()> {
@@ -117,19 +150,8 @@ async fn etcd_runs_on_it() -> Result<()> {
     assert_eq!(status, Ctl::new(&cluster.endpoints()).json(&["snapshot", "status", &file]).await?);
     let revision = status["revision"].as_i64().context("a revision")?;
 
-    let address = [Address::new("m1")?];
-    let (members, data) = (initial_cluster(&address), path("restored"));
-    let peer = address[0].peer_url();
-    let restore = ["snapshot", "restore", &file, "--name", "m1", "--data-dir", &data];
-    let bootstrap = ["--initial-cluster", &members, "--initial-advertise-peer-urls", &peer];
-    let token = ["--initial-cluster-token", "t"];
-    run(&tools.join("etcdutl"), &[&restore[..], &bootstrap, &token].concat())?;
-    let mut etcd =
-        Process::new(arguments(&address[0], Path::new(&data), &members, "t", &[]), cluster.dir().join("etcd.log"));
-    etcd.set_binary(tools.join("etcd"));
-    etcd.spawn()?;
-    etcd.ready(LONG).await?;
-    let restored = client::connect(&[address[0].endpoint()])?;
+    let (mut etcd, endpoint) = etcd_on(&tools, &cluster, &file).await?;
+    let restored = client::connect(&[endpoint])?;
     assert_eq!(present(&restored).await?, revision, "exactly one revision's state");
     for at in compacted..=revision {
         assert_eq!(all(&restored, at).await?, all(&client, at).await?, "revision {at}");

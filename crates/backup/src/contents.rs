@@ -6,6 +6,7 @@
 use crate::make::MakeError;
 use crate::schema::{self, Lease, Revision, Version};
 use crate::sort::{Entries, Sorted};
+use crate::users;
 use bytes::Bytes;
 use conclave_bolt::Writer;
 use conclave_state::View;
@@ -65,6 +66,8 @@ pub(crate) struct Contents {
 /// What comes next.
 enum Stage {
     Start,
+    Roles(Cursor),
+    Users(Cursor),
     Coordination(Cursor),
     LeaseTtls(Cursor),
     Locks(Cursor, u64),
@@ -87,8 +90,23 @@ impl Contents {
         self.stage = match stage {
             Stage::Start => {
                 start(view, to)?;
-                Stage::Coordination(Cursor::new())
+                Stage::Roles(Cursor::new())
             }
+            Stage::Roles(from) => match roles(view, &from, to)? {
+                Some(next) => Stage::Roles(next),
+                None => {
+                    to.bucket(schema::AUTH_USERS)?;
+                    Stage::Users(Cursor::new())
+                }
+            },
+            Stage::Users(from) => match users(view, &from, to)? {
+                Some(next) => Stage::Users(next),
+                None => {
+                    to.bucket(schema::CLUSTER)?;
+                    to.bucket(schema::CONCLAVE)?;
+                    Stage::Coordination(Cursor::new())
+                }
+            },
             Stage::Coordination(from) => match coordination(view, &from, to)? {
                 Some(next) => Stage::Coordination(next),
                 None => {
@@ -163,7 +181,7 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>, MakeError> {
     serde_json::to_vec(value).map_err(|e| MakeError::Io(e.into()))
 }
 
-/// The buckets before those of Conclave's own, which it begins.
+/// The buckets before those of roles, which it begins.
 fn start<V: View, W: Write>(view: &V, to: &mut Writer<W>) -> Result<(), MakeError> {
     to.bucket(schema::ALARM)?;
     let mut alarms: Vec<Vec<u8>> = read::alarms(view)?.into_iter().map(schema::alarm).collect();
@@ -171,9 +189,11 @@ fn start<V: View, W: Write>(view: &V, to: &mut Writer<W>) -> Result<(), MakeErro
     for alarm in alarms {
         to.pair(&alarm, b"")?;
     }
-    for empty in [schema::AUTH, schema::AUTH_ROLES, schema::AUTH_USERS, schema::CLUSTER, schema::CONCLAVE] {
-        to.bucket(empty)?;
-    }
+    let (enabled, revision) = export::auth(view)?;
+    to.bucket(schema::AUTH)?;
+    to.pair(schema::AUTH_ENABLED, &users::encode_enabled(enabled))?;
+    to.pair(schema::AUTH_REVISION, &revision.to_be_bytes())?;
+    to.bucket(schema::AUTH_ROLES)?;
     Ok(())
 }
 
@@ -188,6 +208,24 @@ fn visiting<T>(
         }
     })?;
     failed.map_or(Ok(done), Err)
+}
+
+fn roles<V: View, W: Write>(view: &V, from: &Cursor, to: &mut Writer<W>) -> Result<Option<Cursor>, MakeError> {
+    visiting(|note| {
+        export::roles(view, from, PAIRS, |name, role| {
+            note(to.pair(name.as_bytes(), &users::encode_role(name, &role)).map_err(MakeError::from));
+            Ok(())
+        })
+    })
+}
+
+fn users<V: View, W: Write>(view: &V, from: &Cursor, to: &mut Writer<W>) -> Result<Option<Cursor>, MakeError> {
+    visiting(|note| {
+        export::users(view, from, PAIRS, |name, user| {
+            note(to.pair(name.as_bytes(), &users::encode_user(name, &user)).map_err(MakeError::from));
+            Ok(())
+        })
+    })
 }
 
 fn coordination<V: View, W: Write>(view: &V, from: &Cursor, to: &mut Writer<W>) -> Result<Option<Cursor>, MakeError> {

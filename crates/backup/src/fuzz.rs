@@ -48,6 +48,12 @@ fn fuzz_contents_of_a_snapshot() {
         pair(schema::KEY, &revision(2), &[10, 1, b'k', 16, 2, 24, 2, 32, 1, 42, 1, b'v']),
         pair(schema::LEASE, &7_i64.to_be_bytes(), &[8, 7, 16, 60]),
         pair(schema::META, schema::FINISHED_COMPACTION, &revision(5)),
+        [
+            pair(schema::AUTH, schema::AUTH_ENABLED, &[1]),
+            pair(schema::AUTH_ROLES, b"r", b"\x0a\x01r\x12\x08\x08\x02\x12\x01k\x1a\x01l"),
+            pair(schema::AUTH_USERS, b"root", b"\x0a\x04root\x1a\x04root\x1a\x01r"),
+        ]
+        .concat(),
         [pair(schema::CONCLAVE, schema::FORMAT, b"1"), pair(schema::CONCLAVE, b"coord/x", &[1, 5])].concat(),
     ];
     conclave_fuzz::target!("contents_of_a_snapshot").seeds(seeds).run(|mut bytes| {

@@ -13,6 +13,7 @@
 //! | `sort` | what a view has in the order of keys, in the order of revisions |
 //! | `read` | opening, hash, status |
 //! | `restore` | a snapshot as the rows of a new cluster |
+//! | `users` | users and roles as etcd stores them |
 //! | `verify` | whether the contents can be a state |
 
 mod contents;
@@ -23,6 +24,7 @@ mod read;
 mod restore;
 mod schema;
 mod sort;
+mod users;
 mod verify;
 
 pub use contents::{Facts, Member};

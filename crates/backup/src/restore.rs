@@ -4,13 +4,16 @@
 //! restores it, or when.
 //!
 //! 1. A revision that was given out after the snapshot was made is not given out again, if the raise is larger than what is lost.
-//! 2. With marked history no revision up to the raised one can be read or watched: a client that saw a lost change notices.
+//! 2. Users are checked if they were. The auth revision increases, so that no signed token (JWT) of before is accepted.
+//! 3. With marked history no revision up to the raised one can be read or watched: a client that saw a lost change notices.
 
 use crate::read::{Snapshot, SnapshotError, decode};
 use crate::schema::{self, Lease, Revision};
+use crate::users;
 use crate::verify::Counts;
 use bytes::Bytes;
 use conclave_bolt::Source;
+use conclave_state::auth::{Role, User};
 use conclave_state::import::{self, Import, Meta, Renewed, Rows};
 use conclave_state::{Fault, KeyValue};
 use prost::Message;
@@ -47,8 +50,8 @@ pub struct Report {
     pub raised_to: i64,
     pub compacted: i64,
     pub renewed: Renewed,
-    /// Users of etcd, which are not restored.
-    pub users: u64,
+    /// What the auth revision of the file was raised to.
+    pub auth_revision: u64,
     pub alarms: u64,
 }
 
@@ -57,6 +60,8 @@ enum Item {
     Version { kv: KeyValue, sub: u32, is_lock: bool },
     Deletion { key: Bytes, revision: i64, sub: u32 },
     Row { row: Vec<u8>, value: Vec<u8> },
+    Role { name: String, role: Role, size: usize },
+    User { name: String, user: User, size: usize },
 }
 
 impl Item {
@@ -66,6 +71,7 @@ impl Item {
             Item::Version { kv, .. } => kv.key.len() + kv.value.len(),
             Item::Deletion { key, .. } => key.len(),
             Item::Row { row, value } => row.len() + value.len(),
+            Item::Role { size, .. } | Item::User { size, .. } => *size,
         }
     }
 }
@@ -78,6 +84,13 @@ impl From<Fault> for SnapshotError {
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, SnapshotError> {
     Err(SnapshotError::Contents(text.into()))
+}
+
+/// Above the revision of every token that was given out: also of those after the snapshot was made, if the raise is larger than what is
+/// lost, and of those that the snapshot itself knows.
+fn raised_auth(revision: u64, raise: Raise) -> Result<u64, SnapshotError> {
+    let raised = revision.checked_add(raise.revisions.max(1)).filter(|raised| *raised <= HIGHEST.cast_unsigned());
+    raised.map_or_else(|| wrong(format!("the auth revision {revision} cannot be raised")), Ok)
 }
 
 /// Items on their way into rows.
@@ -108,6 +121,8 @@ impl<'a, R: Rows> Filling<'a, R> {
                     Item::Version { kv, sub, is_lock } => piece.version(&kv, sub, is_lock)?,
                     Item::Deletion { key, revision, sub } => piece.deletion(&key, revision, sub)?,
                     Item::Row { row, value } => piece.coordination(&row, &value)?,
+                    Item::Role { name, role, .. } => piece.role(&name, &role),
+                    Item::User { name, user, .. } => piece.user(&name, &user),
                 }
             }
             piece.finish()
@@ -124,7 +139,6 @@ struct Known {
     /// Keys that a Lock made.
     locks: HashSet<Vec<u8>>,
     digest: u64,
-    users: u64,
     alarms: u64,
 }
 
@@ -143,6 +157,7 @@ impl<S: Source> Snapshot<S> {
         let Some(raised_to) = raised_to.filter(|to| *to <= HIGHEST) else {
             return wrong(format!("revision {} cannot be raised by {}", counts.revision, raise.revisions));
         };
+        let auth_revision = raised_auth(counts.auth_revision, raise)?;
         let compacted = if raise.mark_compacted { raised_to } else { counts.compacted };
         let known = self.small_buckets(to, counts.conclave)?;
         self.leases(to, &known)?;
@@ -156,8 +171,29 @@ impl<S: Source> Snapshot<S> {
         };
         to.write(&writes)?;
         let renewed = import::renew(to, counts.conclave)?;
-        let Known { users, alarms, .. } = known;
-        Ok(Report { counts, raised_to, compacted, renewed, users, alarms })
+        self.users(to, counts.auth_enabled, auth_revision)?;
+        Ok(Report { counts, raised_to, compacted, renewed, auth_revision, alarms: known.alarms })
+    }
+
+    /// Users and roles. Last, so that what was done before needed no caller.
+    fn users<R: Rows>(&self, to: &mut R, enabled: bool, revision: u64) -> Result<(), SnapshotError> {
+        let mut filling = Filling::new(to);
+        self.bucket(schema::AUTH_ROLES, &mut |key, value| {
+            let (name, role) = users::decode_role(key, value)?;
+            filling.push(Item::Role { name, role, size: key.len() + value.len() })
+        })?;
+        self.bucket(schema::AUTH_USERS, &mut |key, value| {
+            let (name, user) = users::decode_user(key, value)?;
+            filling.push(Item::User { name, user, size: key.len() + value.len() })
+        })?;
+        filling.flush()?;
+        let writes = {
+            let view = to.view();
+            let mut last = Import::new(&view);
+            last.auth(enabled, revision);
+            last.finish()
+        };
+        Ok(to.write(&writes)?)
     }
 
     /// Shows the pairs of one bucket; of none if it is not there.
@@ -175,10 +211,6 @@ impl<S: Source> Snapshot<S> {
 
     fn small_buckets<R: Rows>(&self, to: &mut R, conclave: bool) -> Result<Known, SnapshotError> {
         let mut known = Known::default();
-        self.bucket(schema::AUTH_USERS, &mut |_, _| {
-            known.users += 1;
-            Ok(())
-        })?;
         self.bucket(schema::ALARM, &mut |_, _| {
             known.alarms += 1;
             Ok(())

@@ -3,7 +3,10 @@
 //! | Bucket | Key | Value |
 //! |---|---|---|
 //! | `alarm` | the alarm as a message | nothing |
-//! | `auth`, `authRoles`, `authUsers` | | empty: Conclave has no users yet |
+//! | `auth` | `authEnabled` | 1 if users are checked, otherwise 0 (1 byte) |
+//! | `auth` | `authRevision` | 8 bytes |
+//! | `authRoles` | name | `authpb.Role`, its permissions by key and end |
+//! | `authUsers` | name | `authpb.User` with the hash of bcrypt, its roles sorted |
 //! | `cluster` | | empty: the server that runs on the file sets its version |
 //! | `conclave` | see below | |
 //! | `key` | revision (8 bytes), `_`, sub-revision (8), and `t` for a deletion | the version as `mvccpb.KeyValue`; of a deletion only the key |
@@ -32,6 +35,8 @@ pub const STORAGE_VERSION: &str = "3.6.0";
 
 pub(crate) const ALARM: &[u8] = b"alarm";
 pub(crate) const AUTH: &[u8] = b"auth";
+pub(crate) const AUTH_ENABLED: &[u8] = b"authEnabled";
+pub(crate) const AUTH_REVISION: &[u8] = b"authRevision";
 pub(crate) const AUTH_ROLES: &[u8] = b"authRoles";
 pub(crate) const AUTH_USERS: &[u8] = b"authUsers";
 pub(crate) const CLUSTER: &[u8] = b"cluster";

@@ -2,10 +2,12 @@
 
 use crate::read::{Snapshot, SnapshotError, decode, fingerprint};
 use crate::schema::{self, Lease, Revision, Version};
+use crate::users;
 use conclave_bolt::Source;
+use conclave_state::auth::ROOT;
 use conclave_state::coord;
 use prost::Message;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,12 @@ pub struct Counts {
     pub coordination: u64,
     /// Conclave made it.
     pub conclave: bool,
+    pub users: u64,
+    pub roles: u64,
+    /// Users are checked.
+    pub auth_enabled: bool,
+    /// 0: the file has none.
+    pub auth_revision: u64,
 }
 
 /// What is known of a living key.
@@ -39,6 +47,10 @@ struct Check {
     locks: Vec<[u8; 16]>,
     /// TTLs in seconds.
     leases: BTreeMap<u64, i64>,
+    /// Names of roles; their bucket stands before that of the users.
+    roles: HashSet<[u8; 16]>,
+    /// The user root, if it has the role root.
+    has_root: bool,
 }
 
 fn wrong<T>(text: impl Into<String>) -> Result<T, SnapshotError> {
@@ -78,6 +90,9 @@ impl Check {
             schema::KEY => self.version(key, value),
             schema::LEASE => self.lease(key, value),
             schema::CONCLAVE => self.conclave(key, value),
+            schema::AUTH => self.auth(key, value),
+            schema::AUTH_ROLES => self.role(key, value),
+            schema::AUTH_USERS => self.user(key, value),
             _ => Ok(()),
         }
     }
@@ -154,10 +169,41 @@ impl Check {
         Ok(())
     }
 
+    fn auth(&mut self, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        match key {
+            schema::AUTH_ENABLED => self.counts.auth_enabled = users::decode_enabled(value)?,
+            schema::AUTH_REVISION => self.counts.auth_revision = users::decode_revision(value)?,
+            _ => return wrong(format!("{key:02x?} in the bucket auth is not known")),
+        }
+        Ok(())
+    }
+
+    fn role(&mut self, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        let (name, _) = users::decode_role(key, value)?;
+        self.counts.roles += 1;
+        self.roles.insert(fingerprint(name.as_bytes()));
+        Ok(())
+    }
+
+    /// The role root need not exist: etcd grants it without.
+    fn user(&mut self, key: &[u8], value: &[u8]) -> Result<(), SnapshotError> {
+        let (name, user) = users::decode_user(key, value)?;
+        self.counts.users += 1;
+        let unknown = |role: &&String| *role != ROOT && !self.roles.contains(&fingerprint(role.as_bytes()));
+        if let Some(role) = user.roles.iter().find(unknown) {
+            return wrong(format!("user {name:?} has the role {role:?}, which there is not"));
+        }
+        self.has_root |= name == ROOT && user.roles.contains(ROOT);
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<Counts, SnapshotError> {
         self.counts.revision = self.counts.revision.max(self.counts.compacted).max(1);
         self.counts.living_keys = self.living.len();
         self.counts.leases = self.leases.len();
+        if self.counts.auth_enabled && !self.has_root {
+            return wrong("users are checked, and there is no user root with the role root");
+        }
         if !self.counts.conclave {
             return Ok(self.counts);
         }

@@ -145,7 +145,10 @@ fn what_etcd_does_not_know_has_a_bucket_of_its_own() {
     assert_eq!(meta[&b"confState"[..]], br#"{"voters":[255],"learners":[1],"auto_leave":false}"#);
     assert_eq!(meta[&b"consistent_index"[..]], 77_u64.to_be_bytes());
     assert_eq!(meta[&b"storageVersion"[..]], b"3.6.0");
-    for empty in ["auth", "authRoles", "authUsers", "cluster", "members_removed"] {
+    let auth: Pairs =
+        vec![(b"authEnabled".to_vec(), vec![0]), (b"authRevision".to_vec(), vec![0, 0, 0, 0, 0, 0, 0, 1])];
+    assert_eq!(bucket(&bytes, "auth"), auth);
+    for empty in ["authRoles", "authUsers", "cluster", "members_removed"] {
         assert!(bucket(&bytes, empty).is_empty());
     }
 }

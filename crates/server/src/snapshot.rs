@@ -174,7 +174,7 @@ fn restore(arguments: &Restore) -> anyhow::Result<String> {
 }
 
 pub(crate) fn told(report: &Report) -> String {
-    let Report { counts, raised_to, compacted, renewed, users, alarms } = report;
+    let Report { counts, raised_to, compacted, renewed, alarms, .. } = report;
     let mut lines = vec![
         contents(counts),
         format!("revision {} was raised by {} to {raised_to}", counts.revision, raised_to - counts.revision),
@@ -188,6 +188,7 @@ pub(crate) fn told(report: &Report) -> String {
         "ended, so that no earlier token holds: {} leaders, {} requests for locks, {} claims; {} places in queues were made again",
         renewed.elections, renewed.locks, renewed.claims, renewed.places
     ));
+    lines.push(users(counts));
     let mut note = |count: u64, text: &str| {
         if count > 0 {
             lines.push(format!("{count} {text}"));
@@ -198,7 +199,16 @@ pub(crate) fn told(report: &Report) -> String {
         "keys were attached to leases that the snapshot lacks; they are kept without a lease",
     );
     note(renewed.foreign as u64, "keys below /_conclave/ were dropped: only Conclave writes there");
-    note(*users, "users were NOT restored");
     note(*alarms, "alarms of members of the old cluster were dropped");
     lines.join("\n")
+}
+
+fn users(counts: &Counts) -> String {
+    let Counts { users, roles, auth_enabled, .. } = counts;
+    let state = if *auth_enabled {
+        "authentication is ON: clients have to log in again"
+    } else {
+        "authentication is OFF: everybody who reaches the cluster may do everything"
+    };
+    format!("{users} users and {roles} roles were restored; {state}")
 }

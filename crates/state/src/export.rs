@@ -7,6 +7,7 @@
 //! What is left of the time before the compacted revision stands in the order of the keys: its rows in the table rev are gone. Cursor
 //! the compacted revision on the table rev has every change.
 
+use crate::auth::{self, Role, User};
 use crate::bounds::Budget;
 use crate::keys;
 use crate::record::{LOCK, Version};
@@ -120,10 +121,45 @@ pub fn coordination<V: View>(
     rows(view, Table::Coord, (from, &[0xff]), limit, visit)
 }
 
-/// The users and roles, each in the order of their names, as etcd's buckets `auth`, `authUsers` and `authRoles` have them: whether they
-/// are checked, the auth revision, bcrypt's hashes, roles sorted, permissions by key and end.
-pub fn auth<V: View>(view: &V) -> Result<crate::Auth, Fault> {
-    crate::auth::load(view)
+/// Whether users are checked, and the auth revision.
+pub fn auth<V: View>(view: &V) -> Result<(bool, u64), Fault> {
+    auth::meta(view)
+}
+
+/// Shows the users in the order of their names.
+pub fn users<V: View>(
+    view: &V,
+    from: &Cursor,
+    limit: usize,
+    mut visit: impl FnMut(&str, User) -> Result<(), Fault>,
+) -> Result<Option<Cursor>, Fault> {
+    named(view, auth::USERS, from, limit, |name, row| visit(name, auth::decode_user(row)?))
+}
+
+/// Shows the roles in the order of their names.
+pub fn roles<V: View>(
+    view: &V,
+    from: &Cursor,
+    limit: usize,
+    mut visit: impl FnMut(&str, Role) -> Result<(), Fault>,
+) -> Result<Option<Cursor>, Fault> {
+    named(view, auth::ROLES, from, limit, |name, row| visit(name, auth::decode_role(row)?))
+}
+
+/// Rows of the table meta whose keys are a prefix and a name.
+fn named<V: View>(
+    view: &V,
+    prefix: &[u8],
+    from: &Cursor,
+    limit: usize,
+    mut visit: impl FnMut(&str, &[u8]) -> Result<(), Fault>,
+) -> Result<Option<Cursor>, Fault> {
+    let below = keys::successor(prefix).expect("the prefixes of the meta table are text");
+    let from = if from.is_empty() { prefix } else { from };
+    rows(view, Table::Meta, (from, &below), limit, |key, row| {
+        let name = std::str::from_utf8(&key[prefix.len()..]);
+        visit(name.map_err(|_| Fault::Corrupt("a name of a user or role cannot be read".into()))?, row)
+    })
 }
 
 /// Shows the leases with their TTLs in milliseconds, in the order of their ids as unsigned numbers.

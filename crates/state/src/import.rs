@@ -10,7 +10,9 @@
 //!
 //! 1. The result depends on what was given alone: the same backup gives the same rows and the same digest on every member.
 //! 2. Everything that [`renew`] grants has a fence above the revision that [`Import::numbers`] set.
+//! 3. Users are checked only from the end on: the commands of [`renew`] have no caller, and must not be refused.
 
+use crate::auth::{self, Role, User};
 use crate::coord::renew::{self, Tenures};
 use crate::coord::{self, keys as coord_keys};
 use crate::keys::{self, Before, KeyRows};
@@ -117,6 +119,20 @@ impl<'a, V: View> Import<'a, V> {
             self.rows.put(Table::Coord, row, value);
         }
         Ok(())
+    }
+
+    /// Whether users are checked, and the auth revision. After [`renew`], whose commands name no caller.
+    pub fn auth(&mut self, enabled: bool, revision: u64) {
+        let (row, value) = auth::meta_row(enabled, revision);
+        self.rows.put(Table::Meta, row, value);
+    }
+
+    pub fn user(&mut self, name: &str, user: &User) {
+        self.rows.put(Table::Meta, auth::user_row(name), auth::encode_user(user));
+    }
+
+    pub fn role(&mut self, name: &str, role: &Role) {
+        self.rows.put(Table::Meta, auth::role_row(name), auth::encode_role(role));
     }
 
     fn living(&self, rows: &KeyRows) -> Result<Option<Head>, Fault> {

@@ -17,11 +17,6 @@ fn refused<T>(refusal: AuthRefusal) -> Result<T, Stop> {
     Err(Stop::Rejected(refusal.into()))
 }
 
-/// A key, and an end behind it if there is one.
-fn is_valid(range: &KeyRange) -> bool {
-    !range.key.is_empty() && (range.end.is_empty() || range.end[..] == *b"\0" || range.key < range.end)
-}
-
 impl<V: View> Batch<'_, V> {
     pub(crate) fn auth_change(&mut self, at: Position, change: &AuthChange) -> Done {
         match change {
@@ -155,7 +150,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     fn role_grant(&mut self, name: &str, permission: &Permission) -> Done {
-        if !is_valid(&permission.range) {
+        if !permission.is_valid() {
             return refused(AuthRefusal::InvalidManagement);
         }
         let mut role = self.known_role(name)?;

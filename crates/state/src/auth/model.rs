@@ -23,6 +23,15 @@ pub struct Permission {
     pub range: KeyRange,
 }
 
+impl Permission {
+    /// A key, and an end behind it if there is one.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let KeyRange { key, end } = &self.range;
+        !key.is_empty() && (end.is_empty() || end[..] == *b"\0" || key < end)
+    }
+}
+
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct User {
     /// Of bcrypt; empty if there is none.
@@ -53,6 +62,22 @@ impl Role {
             let range = KeyRange { key: key.clone(), end: end.clone() };
             Permission { kind: *kind, range }
         })
+    }
+}
+
+/// Of several permissions on one range, which files of etcd may have, all count.
+impl FromIterator<Permission> for Role {
+    fn from_iter<I: IntoIterator<Item = Permission>>(all: I) -> Role {
+        let mut permissions = BTreeMap::new();
+        for Permission { kind, range } in all {
+            // Copies, because the parts may be slices of something larger.
+            let range = (bytes::Bytes::copy_from_slice(&range.key), bytes::Bytes::copy_from_slice(&range.end));
+            let granted = permissions.entry(range).or_insert(kind);
+            if *granted != kind {
+                *granted = PermissionKind::ReadWrite;
+            }
+        }
+        Role { permissions }
     }
 }
 

@@ -8,23 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) const META: &[u8] = b"auth/meta";
-const USERS: &[u8] = b"auth/user/";
-const ROLES: &[u8] = b"auth/role/";
+pub(crate) const USERS: &[u8] = b"auth/user/";
+pub(crate) const ROLES: &[u8] = b"auth/role/";
 
-pub(super) fn user_row(name: &str) -> Vec<u8> {
+pub(crate) fn user_row(name: &str) -> Vec<u8> {
     [USERS, name.as_bytes()].concat()
 }
 
-pub(super) fn role_row(name: &str) -> Vec<u8> {
+pub(crate) fn role_row(name: &str) -> Vec<u8> {
     [ROLES, name.as_bytes()].concat()
 }
 
 /// The users and roles of a view.
 pub fn load<V: View>(view: &V) -> Result<Auth, Fault> {
     let mut auth = Auth::default();
-    if let Some(row) = view.get(Table::Meta, META)? {
-        (auth.enabled, auth.revision) = decode_meta(&row)?;
-    }
+    (auth.enabled, auth.revision) = meta(view)?;
     each(view, USERS, |name, row| {
         auth.users.insert(name, Entry::new(decode_user(row)?));
         Ok(())
@@ -34,6 +32,11 @@ pub fn load<V: View>(view: &V) -> Result<Auth, Fault> {
         Ok(())
     })?;
     Ok(auth)
+}
+
+/// Whether checks are on, and the auth revision.
+pub(crate) fn meta<V: View>(view: &V) -> Result<(bool, u64), Fault> {
+    view.get(Table::Meta, META)?.map_or(Ok((false, 1)), |row| decode_meta(&row))
 }
 
 fn each<V: View>(
@@ -53,9 +56,14 @@ fn unreadable() -> Fault {
 }
 
 pub(super) fn encode_meta(auth: &Auth) -> Vec<u8> {
-    let mut row = vec![u8::from(auth.enabled)];
-    row.extend_from_slice(&auth.revision.to_be_bytes());
-    row
+    meta_row(auth.enabled, auth.revision).1
+}
+
+/// The row of whether checks are on and of the auth revision: its key and its value.
+pub(crate) fn meta_row(enabled: bool, revision: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut row = vec![u8::from(enabled)];
+    row.extend_from_slice(&revision.to_be_bytes());
+    (META.to_vec(), row)
 }
 
 fn decode_meta(row: &[u8]) -> Result<(bool, u64), Fault> {
@@ -85,7 +93,7 @@ fn take_text(row: &mut &[u8]) -> Result<String, Fault> {
     String::from_utf8(take(row)?.to_vec()).map_err(|_| unreadable())
 }
 
-pub(super) fn encode_user(user: &User) -> Vec<u8> {
+pub(crate) fn encode_user(user: &User) -> Vec<u8> {
     let mut row = vec![u8::from(user.no_password)];
     push(&mut row, user.hash.as_bytes());
     for role in &user.roles {
@@ -94,7 +102,7 @@ pub(super) fn encode_user(user: &User) -> Vec<u8> {
     row
 }
 
-fn decode_user(row: &[u8]) -> Result<User, Fault> {
+pub(crate) fn decode_user(row: &[u8]) -> Result<User, Fault> {
     let Some((no_password @ (0 | 1), mut row)) = row.split_first() else { return Err(unreadable()) };
     let hash = take_text(&mut row)?;
     let mut roles = BTreeSet::new();
@@ -104,7 +112,7 @@ fn decode_user(row: &[u8]) -> Result<User, Fault> {
     Ok(User { hash, no_password: *no_password == 1, roles })
 }
 
-pub(super) fn encode_role(role: &Role) -> Vec<u8> {
+pub(crate) fn encode_role(role: &Role) -> Vec<u8> {
     let mut row = Vec::new();
     for ((key, end), kind) in &role.permissions {
         row.push(match kind {
@@ -118,7 +126,7 @@ pub(super) fn encode_role(role: &Role) -> Vec<u8> {
     row
 }
 
-fn decode_role(mut row: &[u8]) -> Result<Role, Fault> {
+pub(crate) fn decode_role(mut row: &[u8]) -> Result<Role, Fault> {
     let mut permissions = BTreeMap::new();
     while let Some((kind, rest)) = row.split_first() {
         let kind = match kind {

@@ -72,7 +72,8 @@ impl Show for SnapshotStatus<'_> {
 
 impl Show for SnapshotVerified<'_> {
     fn simple(&self, text: &mut Text) {
-        let Counts { revision, compacted, living_keys, versions, leases, coordination, conclave } = self.0;
+        let Counts { revision, compacted, living_keys, versions, leases, coordination, conclave, .. } = self.0;
+        let Counts { users, roles, auth_enabled, .. } = self.0;
         let history = if *compacted < 0 { "nothing compacted".to_owned() } else { format!("compacted at {compacted}") };
         text.line(format!("revision {revision}, {history}"));
         text.line(format!("{living_keys} keys, {versions} versions, {leases} leases"));
@@ -81,10 +82,13 @@ impl Show for SnapshotVerified<'_> {
         } else {
             text.line("made by etcd: no elections, locks and claims of Conclave");
         }
+        let state = if *auth_enabled { "on" } else { "off" };
+        text.line(format!("{users} users, {roles} roles, authentication {state}"));
     }
 
     fn json(&self) -> Json {
-        let Counts { revision, compacted, living_keys, versions, leases, coordination, conclave } = self.0;
+        let Counts { revision, compacted, living_keys, versions, leases, coordination, conclave, .. } = self.0;
+        let Counts { users, roles, auth_enabled, .. } = self.0;
         Json::object()
             .with("revision", *revision)
             .with("compactRevision", *compacted)
@@ -93,6 +97,9 @@ impl Show for SnapshotVerified<'_> {
             .with("leases", *leases as u64)
             .with("coordinationRows", *coordination)
             .with("conclave", *conclave)
+            .with("users", *users)
+            .with("roles", *roles)
+            .with("authEnabled", *auth_enabled)
             .done()
     }
 }
