@@ -22,9 +22,6 @@ use conclave_tls::Tls;
 use std::sync::Arc;
 use tonic::Status;
 
-/// Connections are set aside for as many peers, because the cluster may grow.
-const PEERS: usize = 6;
-
 pub struct Gateway {
     pub node: Arc<Node>,
     /// The queues of etcd's Lock and Election.
@@ -92,7 +89,7 @@ impl Gateway {
             access,
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(snapshot::AT_A_TIME),
-            connections: Connections::new(node.peers.ids().len().max(PEERS)),
+            connections: Connections::new(node.peers.ids().len()),
             tls,
             node,
         }

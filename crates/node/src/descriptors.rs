@@ -16,6 +16,10 @@ const LEAST: u64 = 128;
 const OTHERS: usize = 24;
 /// Connections from one member to another: commands, small calls, snapshots, log.
 const A_PEER: usize = 4;
+/// Connections are set aside for as many peers, because the cluster may grow.
+const PEERS: usize = 6;
+/// With fewer descriptors there is only room for the peers that there are.
+const ROOM_TO_GROW: usize = 256;
 /// The least number of connections on each kind of port.
 const AT_LEAST: usize = 8;
 
@@ -65,6 +69,7 @@ pub struct Budget {
 impl Budget {
     /// The budget of a member with this number of peers.
     pub fn new(limit: usize, peers: usize) -> Budget {
+        let peers = if limit < ROOM_TO_GROW { peers } else { peers.max(PEERS) };
         let own = OTHERS + open_files(limit).total() + A_PEER * peers;
         let left = limit.saturating_sub(own);
         // Doubled, because broken connections may linger.
@@ -86,6 +91,11 @@ mod tests {
                 let all = OTHERS + open_files(limit).total() + A_PEER * peers + clients + incoming;
                 assert!(limit < 256 || all <= limit, "{all} of {limit}");
             }
+        }
+        // What is refused below `LEAST` aside, the databases always have theirs.
+        for peers in [0, 2] {
+            let Budget { clients, peers: incoming } = Budget::new(128, peers);
+            assert!(OTHERS + open_files(128).total() + A_PEER * peers + clients + incoming <= 128);
         }
         // Most are for clients.
         assert!(Budget::new(1_024, 2).clients > 400);
