@@ -148,7 +148,7 @@ async fn three_grow_to_five_and_shrink_to_three() -> Result<()> {
     let id = id_of(&etcdctl, &world.first.address(leader).peer_url()).await?;
     let through = Etcdctl::new(&[world.more[four].0.endpoint()]);
     let said = through.ok(&["member", "remove", &id]).await?;
-    ensure!(said.contains(&format!("Member {id} removed from cluster")), "{said}");
+    ensure!(said.contains(&format!("Member {id:>16} removed from cluster")), "{said}");
     ensure!(!world.first.node(leader).exit(LONG).await?.success(), "it was removed");
     ensure!(world.first.node(leader).life()?.contains("was removed from the cluster"), "without a reason");
     let other = (0..3).find(|i| *i != leader).context("three members")?;

@@ -153,10 +153,19 @@ impl Session {
     }
 }
 
+/// Ports that are taken for a page at once.
+const ROW: u16 = 13;
+
 /// The port from which `scripts/cluster` counts: member N takes it plus N, plus 100 + N, plus 200 + N.
+///
+/// Pages run at the same time. Ports are handed out in a row, so the others of a page's row are taken, too: with rows of 13, no
+/// two pages have a port in common.
 fn port() -> Result<u16> {
     loop {
         let port = ports::free()?;
+        for _ in 1..ROW {
+            ports::free()?;
+        }
         let taken = |offset: u16| TcpListener::bind(("127.0.0.1", port + offset)).is_err();
         if !(1..=MEMBERS).any(|member| taken(member) || taken(100 + member) || taken(200 + member)) {
             return Ok(port);

@@ -54,8 +54,11 @@ pub(crate) fn commands(tenures: &Tenures) -> impl Iterator<Item = Command> + '_ 
     requests.chain(leaders).chain(claims).map(coord)
 }
 
+/// A key and a value.
+type Row = (Vec<u8>, Vec<u8>);
+
 /// The row of the last id given to a timer or a place in line, raised.
-pub(crate) fn raised_ids<V: View>(view: &V, raise: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>, Fault> {
+pub(crate) fn raised_ids<V: View>(view: &V, raise: u64) -> Result<Option<Row>, Fault> {
     let Some(last) = row::get::<_, u64>(view, keys::LAST_ID)? else { return Ok(None) };
     let raised = last.checked_add(raise).ok_or_else(|| Fault::Corrupt("the ids are used up".into()))?;
     Ok(Some((keys::LAST_ID.to_vec(), field::encode(&raised))))
