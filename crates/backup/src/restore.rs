@@ -19,6 +19,9 @@ use conclave_state::{Fault, KeyValue};
 use prost::Message;
 use std::collections::{BTreeMap, HashSet};
 
+/// Called with each row.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), SnapshotError> + 'a;
+
 /// What etcd's documentation advises: more revisions than can have been given out since a daily snapshot.
 pub const DEFAULT_RAISE: u64 = 1_000_000_000;
 /// Revisions above this are refused, so that none can overflow.
@@ -197,11 +200,7 @@ impl<S: Source> Snapshot<S> {
     }
 
     /// Shows the pairs of one bucket; of none if it is not there.
-    fn bucket(
-        &self,
-        name: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), SnapshotError>,
-    ) -> Result<(), SnapshotError> {
+    fn bucket(&self, name: &[u8], visit: &mut Visit<'_>) -> Result<(), SnapshotError> {
         let reader = self.reader()?;
         for bucket in reader.buckets()?.iter().filter(|bucket| bucket.name == name) {
             reader.pairs(bucket, visit)?;
