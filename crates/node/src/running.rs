@@ -17,6 +17,7 @@ use crate::peer::client::Network;
 use crate::peer::follow;
 use crate::peer::handler::Handler;
 use crate::peer::listen::{self, Security};
+use crate::peer::schemes::Schemes;
 use crate::peer::sending::Sending;
 use crate::peer::transport::Transport;
 use crate::peer::validate::Rules;
@@ -71,7 +72,7 @@ impl RunningNode {
         let context = NodeContext {
             raft: raft.clone(),
             leadership: Leadership::new(me, raft),
-            peers: Peers::new(me, &plan.members, Box::new(transport)),
+            peers: Peers::new(me, &plan.members, Box::new(Schemes::new(&config, transport))),
             state: opened.state,
             fatal: fatal.clone(),
             handover: Handover::default(),

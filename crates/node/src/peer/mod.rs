@@ -25,6 +25,7 @@ pub mod listen;
 pub(crate) mod log;
 pub mod memory;
 mod pace;
+pub(crate) mod schemes;
 pub mod sending;
 pub mod service;
 mod session;
