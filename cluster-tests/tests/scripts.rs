@@ -75,7 +75,7 @@ struct Tried {
 
 impl Tried {
     fn new() -> Result<Self> {
-        Ok(Self { dir: tempfile::tempdir()?, port: ports::free()? })
+        Ok(Self { dir: tempfile::tempdir()?, port: ports::of_a_script()? })
     }
 
     fn command(&self, args: &[&str]) -> Result<Command> {

@@ -14,7 +14,6 @@ use std::{
     fmt::Write as _,
     fs,
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -22,8 +21,6 @@ use std::{
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// Members of the cluster that a page finds.
-const MEMBERS: u16 = 3;
 /// A page of commands takes seconds; one with a program fetches packages first.
 const BOUND: Duration = Duration::from_secs(180);
 const BOUND_OF_A_PROGRAM: Duration = Duration::from_secs(900);
@@ -73,7 +70,7 @@ impl Session {
         let folder = if has_files { dir.path().join("work") } else { repository() };
         fs::create_dir_all(&folder)?;
         let bound = if has_files { BOUND_OF_A_PROGRAM } else { BOUND };
-        Ok(Self { name: name.to_owned(), dir, folder, port: port()?, bound })
+        Ok(Self { name: name.to_owned(), dir, folder, port: ports::of_a_script()?, bound })
     }
 
     async fn run(&self, page: &Page) -> Result<()> {
@@ -106,7 +103,7 @@ impl Session {
         let mut script = String::from("set -eo pipefail\n");
         if !page.own_cluster {
             let _ = writeln!(script, "cd '{}'", repository().display());
-            let _ = writeln!(script, "scripts/cluster start {MEMBERS}\neval \"$(scripts/cluster env)\"");
+            let _ = writeln!(script, "scripts/cluster start 3\neval \"$(scripts/cluster env)\"");
         }
         let _ = writeln!(script, "cd '{}'", self.folder.display());
         for block in page.blocks.iter().filter(|block| block.action == Action::Run) {
@@ -150,25 +147,5 @@ impl Session {
             let _ = kill_process_group(group, Signal::KILL);
         }
         Ok(ended??)
-    }
-}
-
-/// Ports that are taken for a page at once.
-const ROW: u16 = 13;
-
-/// The port from which `scripts/cluster` counts: member N takes it plus N, plus 100 + N, plus 200 + N.
-///
-/// Pages run at the same time. Ports are handed out in a row, so the others of a page's row are taken, too: with rows of 13, no
-/// two pages have a port in common.
-fn port() -> Result<u16> {
-    loop {
-        let port = ports::free()?;
-        for _ in 1..ROW {
-            ports::free()?;
-        }
-        let taken = |offset: u16| TcpListener::bind(("127.0.0.1", port + offset)).is_err();
-        if !(1..=MEMBERS).any(|member| taken(member) || taken(100 + member) || taken(200 + member)) {
-            return Ok(port);
-        }
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! Exit codes: 0 all of it could be read; 1 something could not; 2 the command line is wrong.
 
+use crate::offline;
 use clap::Parser;
 use conclave_state::{Caller, Command};
 use conclave_storage::types::{LogId, MemberNode, Membership, Vote};
@@ -42,21 +43,15 @@ struct Arguments {
 /// Runs the command with the arguments behind its word.
 #[must_use]
 pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
-    let name = std::iter::once(OsString::from(WORD));
-    let arguments = match Arguments::try_parse_from(name.chain(arguments.into_iter().map(Into::into))) {
+    let arguments: Arguments = match offline::parse(WORD, arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // Nobody may be there to read it.
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
+        Err(code) => return code,
     };
     let mut out = io::BufWriter::new(io::stdout().lock());
     match dump(&arguments, &mut out).and_then(|whole| out.flush().map(|()| whole).map_err(Into::into)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // Whoever was reading has seen enough.
+        // The reader has seen enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // What was read before the error is worth seeing.

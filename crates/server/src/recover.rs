@@ -6,6 +6,7 @@
 //!
 //! Exit codes: 0 done; 1 failed, and nothing was written; 2 the command line is wrong.
 
+use crate::offline;
 use crate::snapshot::{Settings, told};
 use anyhow::Context;
 use clap::Parser;
@@ -15,7 +16,7 @@ use conclave_storage::types::{MemberNode, Membership};
 use conclave_storage::{DumpedContent, DumpedPayload, Recovered, Restored, Stopped, StoredLog};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -53,26 +54,11 @@ struct Arguments {
 /// Runs the command with the arguments behind its word.
 #[must_use]
 pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
-    let name = std::iter::once(OsString::from(WORD));
-    let arguments = match Arguments::try_parse_from(name.chain(arguments.into_iter().map(Into::into))) {
+    let arguments: Arguments = match offline::parse(WORD, arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // Nobody may be there to read it.
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
+        Err(code) => return code,
     };
-    match recover(&arguments) {
-        Ok(text) => {
-            let _ = writeln!(io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "conclave recover: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    offline::end(WORD, recover(&arguments))
 }
 
 /// A directory that is left.

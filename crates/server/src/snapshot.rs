@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 failed, and nothing was written; 2 the command line is wrong.
 
+use crate::offline;
 use anyhow::Context;
 use clap::{ArgAction, Args, Parser};
 use conclave_backup::{Counts, DEFAULT_RAISE, Hash, Raise, Report, Snapshot};
@@ -10,7 +11,6 @@ use conclave_node::config::Config;
 use conclave_storage::Restored;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -78,31 +78,16 @@ pub(crate) struct Settings {
 /// Runs the command with the arguments behind its word.
 #[must_use]
 pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -> ExitCode {
-    let name = std::iter::once(OsString::from(WORD));
-    let arguments = match Arguments::try_parse_from(name.chain(arguments.into_iter().map(Into::into))) {
+    let arguments: Arguments = match offline::parse(WORD, arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // Nobody may be there to read it.
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
+        Err(code) => return code,
     };
     let done = match &arguments {
         Arguments::Restore(arguments) => restore(arguments),
         Arguments::Status { file } => status(file),
         Arguments::Verify { file, skip_hash_check } => verify(file, *skip_hash_check),
     };
-    match done {
-        Ok(text) => {
-            let _ = writeln!(io::stdout(), "{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "conclave snapshot: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    offline::end(WORD, done)
 }
 
 /// Opens a file, and compares it with its hash.

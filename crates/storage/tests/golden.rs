@@ -70,8 +70,7 @@ fn txn() -> Txn {
 /// One of each. The match makes a new variant ask for its line.
 fn commands() -> Vec<(&'static str, Command)> {
     let cancel = |place| Command::Cancel(Cancel { session: -7, attempt: u64::MAX - 1, place });
-    let auth = |change| Command::Auth(Box::new(change));
-    let all = vec![
+    let mut all = vec![
         Command::Put(put()),
         Command::DeleteRange(DeleteRange { range: range(), prev_kv: true }),
         Command::Txn(txn()),
@@ -105,6 +104,18 @@ fn commands() -> Vec<(&'static str, Command)> {
         }),
         cancel(PlaceId::Request { fence: 12, dedupe: Some([9; 16]) }),
         Command::Join(Join { member: 7, incarnation: 300 }),
+    ];
+    all.extend(auth_changes());
+    all.extend([
+        Command::LeaseRevoke { id: 7 }.by(Caller::Server),
+        Command::LeaseRevoke { id: 7 }.by(Caller::User(Arc::new(Login { user: "u".into(), revision: 300 }))),
+    ]);
+    all.into_iter().map(|c| (name_of(&c), c)).collect()
+}
+
+fn auth_changes() -> Vec<Command> {
+    let auth = |change| Command::Auth(Box::new(change));
+    vec![
         auth(AuthChange::Enable),
         auth(AuthChange::Disable),
         auth(AuthChange::UserAdd { name: "u".into(), hash: "h".into(), no_password: true }),
@@ -120,10 +131,11 @@ fn commands() -> Vec<(&'static str, Command)> {
         }),
         auth(AuthChange::RoleRevoke { role: "r".into(), range: range() }),
         auth(AuthChange::SignIn { user: "u".into(), revision: 300, token: [9; 32] }),
-        Command::LeaseRevoke { id: 7 }.by(Caller::Server),
-        Command::LeaseRevoke { id: 7 }.by(Caller::User(Arc::new(Login { user: "u".into(), revision: 300 }))),
-    ];
-    let name = |c: &Command| match c {
+    ]
+}
+
+fn name_of(c: &Command) -> &'static str {
+    match c {
         Command::Put(_) => "put",
         Command::DeleteRange(_) => "delete-range",
         Command::Txn(_) => "txn",
@@ -162,8 +174,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             Caller::Server => "by the server",
             Caller::User(_) => "by a user",
         },
-    };
-    all.into_iter().map(|c| (name(&c), c)).collect()
+    }
 }
 
 fn membership() -> Membership {

@@ -29,3 +29,28 @@ pub fn free() -> Result<u16> {
     }
     bail!("no free port between {FIRST} and {LAST}")
 }
+
+/// Members that `scripts/cluster` starts at most for a test.
+const MEMBERS: u16 = 3;
+/// Ports that are taken for one cluster of the script at once.
+const ROW: u16 = 13;
+
+/// The port from which `scripts/cluster` counts: member N takes it plus N, plus 100 + N, plus 200 + N.
+///
+/// Tests run at the same time. Ports are handed out in a row, so the others of a cluster's row are taken, too: with rows of 13, no
+/// two clusters of a process have a port in common.
+///
+/// # Errors
+/// All ports are taken.
+pub fn of_a_script() -> Result<u16> {
+    loop {
+        let port = free()?;
+        for _ in 1..ROW {
+            free()?;
+        }
+        let taken = |offset: u16| TcpListener::bind(("127.0.0.1", port + offset)).is_err();
+        if !(1..=MEMBERS).any(|member| taken(member) || taken(100 + member) || taken(200 + member)) {
+            return Ok(port);
+        }
+    }
+}

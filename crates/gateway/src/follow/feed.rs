@@ -57,7 +57,7 @@ impl Feed {
         self.shared.history.source().open()
     }
 
-    /// Takes in a batch. Called from apply, in order, after the batch was written; waits for nobody.
+    /// Takes in a batch. Called in order, after the batch is in the state, which may already be newer; waits for nobody.
     pub fn observe(&self, changes: &Changes) {
         let told = self.shared.hub.lock().observe(changes);
         for topic in told {

@@ -78,8 +78,8 @@ impl WatchHub {
         WatchHub { shared: Arc::new(Shared { config, history, registry }) }
     }
 
-    /// Tells the watchers what a batch changed. Called in order, after the batch is in the state and before a newer one is; never
-    /// waits for anybody.
+    /// Tells the watchers what a batch changed. Called in order, after the batch is in the state, which may already be newer; waits
+    /// for nobody.
     pub fn observe(&self, changes: &Changes) {
         let wakers = self.registry().observe(changes, self.source());
         for waker in wakers {

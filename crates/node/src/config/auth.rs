@@ -1,6 +1,7 @@
 //! The settings of logins.
 
 use super::check::Problems;
+use super::duration;
 use super::settings::Settings;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +57,10 @@ fn token(text: &str) -> Result<AuthToken, String> {
             Some(("priv-key", path)) => jwt.priv_key = Some(path.into()),
             Some(("sign-method", method)) => method.clone_into(&mut jwt.method),
             Some(("ttl", ttl)) => {
-                jwt.ttl = seconds(ttl).ok_or_else(|| format!("ttl={ttl} is no duration such as 5m"))?
+                jwt.ttl = duration::parse(ttl)?;
+                if jwt.ttl < Duration::from_secs(1) {
+                    return Err(format!("ttl={ttl}: at least 1s"));
+                }
             }
             _ => return Err(format!("{part:?} is no option of jwt: pub-key, priv-key, sign-method, ttl")),
         }
@@ -68,18 +72,6 @@ fn token(text: &str) -> Result<AuthToken, String> {
         return Err("jwt needs pub-key or priv-key".to_owned());
     }
     Ok(AuthToken::Jwt(jwt))
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|sign: char| !sign.is_ascii_digit())?);
-    let number: u64 = number.parse().ok()?;
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        _ => return None,
-    };
-    Some(Duration::from_secs(number.checked_mul(factor)?)).filter(|ttl| !ttl.is_zero())
 }
 
 #[cfg(test)]

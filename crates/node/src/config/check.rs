@@ -101,6 +101,11 @@ impl Problems {
         self.take(name, parsed, default)
     }
 
+    pub(super) fn switch(&mut self, name: &'static str, text: Option<&String>, default: bool) -> bool {
+        let words = |value: bool| (if value { "true" } else { "false" }, value);
+        self.choice(name, text, &[words(default), words(!default)])
+    }
+
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, text: Option<&String>, choices: &[(&str, T)]) -> T {
         let (_, default) = choices[0];
         let Some(text) = text else { return default };
@@ -207,11 +212,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
             &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
         ),
         initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
-        strict_reconfig_check: p.choice(
-            "strict-reconfig-check",
-            s.strict_reconfig_check.as_ref(),
-            &[("true", true), ("false", false)],
-        ),
+        strict_reconfig_check: p.switch("strict-reconfig-check", s.strict_reconfig_check.as_ref(), true),
         max_learners: p.number("max-learners", s.max_learners.as_ref(), 1, "members"),
         heartbeat_interval_ms,
         election_timeout_ms,
@@ -225,20 +226,12 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
         cors: check_origins(&s, &mut p),
         host_whitelist: list(s.host_whitelist.as_deref()),
-        enable_grpc_gateway: p.choice(
-            "enable-grpc-gateway",
-            s.enable_grpc_gateway.as_ref(),
-            &[("true", true), ("false", false)],
-        ),
-        unsafe_no_fsync: p.choice("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), &[("false", false), ("true", true)]),
+        enable_grpc_gateway: p.switch("enable-grpc-gateway", s.enable_grpc_gateway.as_ref(), true),
+        unsafe_no_fsync: p.switch("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), false),
         client_tls: tls.client,
         peer_tls: tls.peer,
         peer_allow_plaintext: tls.peer_allow_plaintext,
-        client_cert_auth: p.choice(
-            "client-cert-auth",
-            s.client_cert_auth.as_ref(),
-            &[("false", false), ("true", true)],
-        ),
+        client_cert_auth: p.switch("client-cert-auth", s.client_cert_auth.as_ref(), false),
         auth_token: logins.token,
         auth_token_ttl: logins.ttl,
         bcrypt_cost: logins.bcrypt_cost,

@@ -156,7 +156,7 @@ impl StateStore {
 
     async fn apply_durable(&mut self, steps: Vec<(LogId, Step)>, last: LogId, in_background: bool) -> io::Result<()> {
         let (db, origin) = (self.shared.db(), self.origin);
-        let members = self.raft.membership.nodes().map(|(id, _)| *id).collect();
+        let members = self.members_before(&steps);
         let mut machine =
             self.machine.take().ok_or_else(|| io::Error::other("an earlier group was not applied to its end"))?;
         let (machine, mut applied) = if in_background {
@@ -190,6 +190,13 @@ impl StateStore {
         Ok(())
     }
 
+    /// The members before a group that changes them.
+    fn members_before(&self, steps: &[(LogId, Step)]) -> BTreeSet<u64> {
+        let changes = steps.iter().any(|(_, step)| matches!(step, Step::Membership(_)));
+        let nodes = changes.then(|| self.raft.membership.nodes());
+        nodes.into_iter().flatten().map(|(id, _)| *id).collect()
+    }
+
     /// Switches to the state in another database.
     fn installed(&mut self, db: super::StateDb, meta: &SnapshotMeta) -> io::Result<()> {
         let machine = Machine::load(&Rows::now(&db)).map_err(|e| fault_io(&e))?;
@@ -219,7 +226,8 @@ impl Applied {
     }
 }
 
-/// Applies a group to the machine, without writing to the database. `members` are those before it.
+/// Applies a group to the machine, without writing to the database. `members` are those before it, if it changes
+/// them.
 fn execute<V: View>(
     machine: &mut Machine,
     rows: &V,
