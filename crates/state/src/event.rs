@@ -37,6 +37,11 @@ impl Writes {
         tables.flat_map(|(table, rows)| rows.iter().map(move |(key, row)| (table, &key[..], row.as_deref())))
     }
 
+    /// The keys that came to life (true) or ended: changes of the table of living keys.
+    pub fn living(&self) -> impl ExactSizeIterator<Item = (Bytes, bool)> {
+        self.tables[Table::Live as usize].iter().map(|(row, value)| (row.clone(), value.is_some()))
+    }
+
     pub fn len(&self) -> usize {
         self.tables.iter().map(BTreeMap::len).sum()
     }

@@ -70,6 +70,7 @@ pub mod export;
 mod fuzz;
 mod heads;
 pub mod import;
+mod key_counts;
 mod keys;
 mod kv;
 mod lease;
@@ -96,6 +97,7 @@ pub use coord::{
     RequestTransfer, Revoke, SetLimits, Standing, Term, Token, Transfer, Twin, Unclaim, Unpin,
 };
 pub use event::*;
+pub use key_counts::{Counted, KeyCounts, KeyCountsBuilder, Mismatch};
 pub use keys::{queue_key, queue_prefix, shared_part};
 pub use kv::MOST_KEYS;
 pub use machine::{Batch, Machine, Position};

@@ -15,6 +15,7 @@
 //!    first row of a key is the newest.
 
 use crate::event::{Rows, Writes};
+use crate::key_counts::Counted;
 use crate::keys::{self, KeyRows};
 use crate::record::{Head, Record};
 use crate::view::{Fault, Step, Table, View};
@@ -116,6 +117,10 @@ impl<V: View> View for Overlay<'_, V> {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
         self.merged(Table::Kv, from, below, visit, |visit| self.base.scan_present(from, below, visit))
+    }
+
+    fn counted(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
+        if self.tables[Table::Live as usize].is_empty() { self.base.counted(from, below) } else { None }
     }
 
     fn scan(

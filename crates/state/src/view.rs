@@ -4,6 +4,7 @@
 //! simulation. A view is a point in time. `apply` sees its own writes through an
 //! [`Overlay`](crate::overlay::Overlay), never through the view.
 
+use crate::key_counts::Counted;
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -110,6 +111,12 @@ pub trait View {
         self.scan(Table::Kv, from, below, visit)
     }
 
+    /// Rows of the table of living keys in `[from, below)` that are already counted. `None` if there
+    /// are no counts, or the range is too short.
+    fn counted(&self, _from: &[u8], _below: &[u8]) -> Option<Counted> {
+        None
+    }
+
     /// Visits the rows of `[from, below)` in ascending order until the visitor stops.
     #[expect(
         clippy::type_complexity,
@@ -153,6 +160,10 @@ impl<V: View> View for &V {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
         (**self).scan_present(from, below, visit)
+    }
+
+    fn counted(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
+        (**self).counted(from, below)
     }
 
     fn scan(

@@ -81,15 +81,17 @@ macro_rules! __failpoint {
 }
 pub use __failpoint as failpoint;
 
-#[cfg(not(feature = "failpoints"))]
+/// A constant condition, not an attribute: both forms are type-checked in every build.
 #[doc(hidden)]
 #[inline(always)]
-pub fn hit(_: &'static str) {}
-
-#[cfg(feature = "failpoints")]
-#[doc(hidden)]
-#[inline(never)]
 pub fn hit(name: &'static str) {
+    if cfg!(feature = "failpoints") {
+        abort_if_armed(name);
+    }
+}
+
+#[inline(never)]
+fn abort_if_armed(name: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -11,13 +11,14 @@
 //! 3. When a snapshot is installed, the database and the numbers are replaced together, under one
 //!    lock. Views are taken under the same lock.
 
+use super::counts::{self, Changed, LivingCounts};
 use super::rocks::StateDb;
 use super::status::{ReplicaStatus, StatusHistory};
-use super::view::{PinnedSnapshot, ReadPoint, StateView, ViewCache};
+use super::view::{PinnedSnapshot, ReadPoint, Rows, StateView, ViewCache};
 use super::{StateLimits, flusher, sweeper};
 use crate::background::jittered;
 use crate::codec;
-use crate::error::{Cause, Fatal, OnFatal};
+use crate::error::{Cause, Fatal, OnFatal, fault_io};
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::LogStore;
@@ -63,6 +64,8 @@ pub(crate) struct StateShared {
     /// Whether they are checked.
     checks_users: AtomicBool,
     views: Arc<ViewCache>,
+    /// Changed together with the rows, as the numbers are.
+    pub(super) counts: LivingCounts,
     /// Locked for writing while rows and numbers do not match. Holds the pinned snapshot that views
     /// read while views are frozen. Locked after `db`.
     frozen: RwLock<Option<PinnedSnapshot>>,
@@ -86,6 +89,7 @@ pub(crate) struct StateShared {
 struct Workers {
     flush: Option<Sender<()>>,
     sweep: Option<Sender<()>>,
+    count: Option<Sender<()>>,
 }
 
 /// Wakes a worker. A worker that has ended is ignored.
@@ -115,6 +119,7 @@ impl StateShared {
             auth: RwLock::default(),
             checks_users: AtomicBool::new(false),
             views: Arc::new(ViewCache::new(Fatal(on_fatal.clone()))),
+            counts: LivingCounts::default(),
             frozen: RwLock::default(),
             unflushed: AtomicU64::new(0),
             flush_at: AtomicU64::new(jittered(limits.flush_bytes)),
@@ -231,10 +236,27 @@ impl StateShared {
         let old = std::mem::replace(&mut *current, Arc::new(db));
         old.retire();
         self.publish(machine, applied, Vec::new());
+        self.counts.forget();
         self.unflushed.store(0, Ordering::Relaxed);
         drop(current);
+        let workers = self.workers.lock();
         // The sweeper's progress was that of the old database.
-        wake(self.workers.lock().sweep.as_ref());
+        wake(workers.sweep.as_ref());
+        wake(workers.count.as_ref());
+    }
+
+    /// After a batch: divides what became too large, and counts anew what did not fit the rows. Only the
+    /// writer calls this.
+    pub(super) fn settle_counts(&self, counted: Changed, db: &StateDb) -> io::Result<()> {
+        match counted {
+            Changed::Counted(crowded) if crowded.is_empty() => Ok(()),
+            Changed::Counted(crowded) => self.counts.divide(crowded, &Rows::now(db)).map_err(|e| fault_io(&e)),
+            Changed::CountAnew => {
+                tracing::error!("the counts of keys did not fit the keys; they are counted anew");
+                wake(self.workers.lock().count.as_ref());
+                Ok(())
+            }
+        }
     }
 
     /// Writes rows and publishes their numbers; no view is taken meanwhile. Unfreezes views.
@@ -260,15 +282,23 @@ impl StateShared {
     }
 
     pub(crate) fn view(&self) -> StateView {
+        self.view_if(|_| true).expect("asked for without a condition")
+    }
+
+    /// A view, if the counts say so at the same moment.
+    pub(super) fn view_if(&self, wanted: impl FnOnce(&LivingCounts) -> bool) -> Option<StateView> {
         let db = self.db.read();
         let frozen = self.frozen.read();
+        if !wanted(&self.counts) {
+            return None;
+        }
         let point = self.read_point();
         let view = self.views.take(point).unwrap_or_else(|| match &*frozen {
             Some(snapshot) => StateView::pinned(snapshot, self.views.clone()),
             None => StateView::now(db.clone(), point, self.views.clone()),
         });
         // Published after the frozen state is over, so these are of the same moment.
-        view.checked_by(self.checked_auth())
+        Some(view.at_its_moment(self.checked_auth(), self.counts.get()))
     }
 }
 
@@ -283,10 +313,12 @@ impl State {
         };
         let (flush, flusher) = spawn("state-flusher", flusher::run)?;
         let (sweep, sweeper) = spawn("state-sweeper", sweeper::run)?;
+        let (count, counter) = spawn("state-counter", counts::run)?;
         // A compaction before the start may not have been swept.
         wake(sweep.as_ref());
-        *shared.workers.lock() = Workers { flush, sweep };
-        Ok(Arc::new(State { shared, threads: vec![flusher, sweeper] }))
+        wake(count.as_ref());
+        *shared.workers.lock() = Workers { flush, sweep, count };
+        Ok(Arc::new(State { shared, threads: vec![flusher, sweeper, counter] }))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::failpoint::failpoint;
 use crate::proposal::Segment;
 use crate::snapshot::{self, Checkpoint};
 use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
+use bytes::Bytes;
 use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -122,6 +123,8 @@ struct Applied {
     digests: Vec<(u64, u64)>,
     /// The size of the write once it is done.
     written: Option<usize>,
+    /// Keys that came to life (true) or ended, once they are written.
+    living: Vec<(Bytes, bool)>,
 }
 
 impl StateStore {
@@ -173,11 +176,12 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
-        self.shared.publish_with(|| {
+        let counted = self.shared.publish_with(|| {
             applied.write(&db, &last)?;
             self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
-            io::Result::Ok(())
+            io::Result::Ok(self.shared.counts.changed(&applied.living))
         })?;
+        self.shared.settle_counts(counted, &db)?;
         self.raft.applied = Some(last);
         let Applied { changes, answers, membership, written, .. } = applied;
         if let Some(membership) = membership {
@@ -220,6 +224,7 @@ impl Applied {
             failpoint!("membership-before-apply");
         }
         let writes = std::mem::take(&mut self.changes.writes);
+        self.living = writes.living().collect();
         self.written = Some(db.write_applied(&writes, applied, self.membership.as_ref())?);
         failpoint!("apply-after-write");
         Ok(())
@@ -255,7 +260,7 @@ fn execute<V: View>(
             digests.push((id.index, batch.digest()));
         }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None })
+    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None, living: Vec::new() })
 }
 
 fn execute_segments<V: View>(

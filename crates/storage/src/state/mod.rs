@@ -7,12 +7,14 @@
 //! * `handle` gives everyone else access
 //! * `view` is a read-only view of one point in time
 //! * `rocks` is the database
+//! * `counts` keeps the numbers of living keys, so that counting visits few rows
 //! * `sweeper` removes rows that compaction made unreadable
 //! * `flusher` bounds what a restart has to replay
 //!
 //! Each table of `conclave_state` is a column family of the same name. One more, `raft`, holds the
 //! id of the last applied entry, the last membership and the sweeper's progress.
 
+mod counts;
 mod flusher;
 mod handle;
 mod machine;

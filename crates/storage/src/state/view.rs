@@ -33,7 +33,7 @@ use super::rocks::StateDb;
 use crate::error::{Fatal, fault_io};
 use bytes::Bytes;
 use conclave_state::read::Bounds;
-use conclave_state::{Auth, Fault, Step, Table, View, first_living};
+use conclave_state::{Auth, Counted, Fault, KeyCounts, Step, Table, View, first_living};
 use parking_lot::Mutex;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, ErrorKind, ReadOptions, SnapshotWithThreadMode};
 use std::cell::Cell;
@@ -370,7 +370,7 @@ impl ViewCache {
     /// A view of exactly this point in time, if there is one.
     pub(super) fn take(self: &Arc<Self>, point: ReadPoint) -> Option<StateView> {
         let (at, rows) = self.views.lock().pop()?;
-        let view = StateView { owned: Some(rows), point: at, auth: None, cache: self.clone() };
+        let view = StateView { owned: Some(rows), point: at, auth: None, counts: None, cache: self.clone() };
         if at == point {
             return Some(view);
         }
@@ -397,6 +397,7 @@ pub struct StateView {
     owned: Option<OwnedRows>,
     point: ReadPoint,
     auth: Option<Arc<Auth>>,
+    counts: Option<Arc<KeyCounts>>,
     cache: Arc<ViewCache>,
 }
 
@@ -411,15 +412,22 @@ impl StateView {
     }
 
     fn of(source: Source, point: ReadPoint, cache: Arc<ViewCache>) -> StateView {
-        StateView { owned: Some(OwnedRows::new(source, |source| Rows::of(source))), point, auth: None, cache }
+        StateView {
+            owned: Some(OwnedRows::new(source, |source| Rows::of(source))),
+            point,
+            auth: None,
+            counts: None,
+            cache,
+        }
     }
 
     fn discard(mut self) {
         self.owned = None;
     }
 
-    pub(super) fn checked_by(mut self, auth: Option<Arc<Auth>>) -> StateView {
-        self.auth = auth;
+    /// Adds what belongs to the same moment and is not kept in rows.
+    pub(super) fn at_its_moment(mut self, auth: Option<Arc<Auth>>, counts: Option<Arc<KeyCounts>>) -> StateView {
+        (self.auth, self.counts) = (auth, counts);
         self
     }
 
@@ -492,6 +500,10 @@ impl View for StateView {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
     ) -> Result<(), Fault> {
         self.read(|rows| rows.scan_present(from, below, visit))
+    }
+
+    fn counted(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
+        self.counts.as_ref()?.within(from, below)
     }
 
     fn scan(
