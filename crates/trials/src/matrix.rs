@@ -3,7 +3,7 @@
 //! The matrix fails on a violation, on an unknown verdict, and when all its runs together did not see enough ([`FLOORS`]).
 
 use super::{
-    plan::{CLASSES, Wishes},
+    plan::{CLASSES, MEMBERS, Wishes},
     run::Figures,
     workload::WORKLOADS,
 };
@@ -31,6 +31,13 @@ pub const CELLS: [Cell; 10] = [
     Cell { name: "five-power", nodes: 5, seconds: 44, faults: &["power-loss", "partition", "wild-clock"] },
     // What one member alone acknowledges must outlive its power, too.
     Cell { name: "one", nodes: 1, seconds: 26, faults: &["kill", "power-loss", "pause"] },
+];
+
+/// Cells that are made only when they are named.
+pub const MORE: [Cell; 2] = [
+    // Members come and go, whatever breaks meanwhile.
+    Cell { name: "members", nodes: 3, seconds: 90, faults: &["members", "partition", "kill", "power-loss", "pause"] },
+    Cell { name: "members-history", nodes: 3, seconds: 90, faults: &["members", "compaction", "restart", "delay"] },
 ];
 
 /// What all runs of the matrix together must have seen.
@@ -95,6 +102,10 @@ pub fn of_a_soak(seed: u64) -> Wishes {
     if nodes == 1 {
         // Of one node there is no minority to damage.
         faults.retain(|class| class != "corruption");
+    }
+    if faults.iter().any(|class| class == "corruption") {
+        // What is damaged stays damaged: no other member may lose its directory besides.
+        faults.retain(|class| class != MEMBERS);
     }
     Wishes {
         seed,

@@ -84,7 +84,7 @@ pub(super) fn from_change(request: pb::ChangeRequest) -> Result<Change, PeerErro
 }
 
 /// The outcomes and the errors that they are.
-const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
+const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 12] = {
     use pb::change_reply::Outcome;
     [
         (Outcome::Unknown, ChangeError::TimedOut),
@@ -98,6 +98,7 @@ const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
         (Outcome::AtRisk, ChangeError::AtRisk),
         (Outcome::Unhealthy, ChangeError::Unhealthy),
         (Outcome::InvalidUrls, ChangeError::InvalidUrls),
+        (Outcome::IdExists, ChangeError::IdExists),
     ]
 };
 

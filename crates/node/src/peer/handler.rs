@@ -293,7 +293,8 @@ impl Handler {
     pub(super) async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError> {
         self.raft()?;
         self.parts().reader.barrier().await.map_err(|error| PeerError::Refused(error.to_string()))?;
-        let members = self.parts().membership.members();
+        let members = self.parts().membership.applied().await;
+        let members = members.map_err(|error| PeerError::Refused(error.to_string()))?;
         let asked: Vec<String> = request.peer_urls.into_iter().take(MAX_URLS + 1).collect();
         let Some(own) = members.iter().find(|(_, node, _)| same_addresses(&node.peer_urls, &asked)) else {
             return Ok(pb::MembersReply::default());
