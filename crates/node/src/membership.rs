@@ -16,6 +16,7 @@ use crate::config::HttpUrl;
 use crate::context::NodeContext;
 use crate::reader::ReadError;
 use conclave_state::read;
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{C, MemberNode, Membership, Payload, Raft, StoredMembership};
 use openraft::ChangeMembers;
 use openraft::Instant as _;
@@ -38,6 +39,9 @@ const IN_FLIGHT: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// After a change, this member waits so long until it has applied it too.
 const SEEN_HERE: Duration = Duration::from_secs(1);
+/// A former leader may answer for so long after another one leads: it may have given its leadership
+/// away for this change.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
 /// Timeout for a successor to take over before the leader is removed.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -173,7 +177,7 @@ impl MembershipChanges {
             let tried = match context.leadership.current().leader {
                 None => Err(ChangeError::NotLeader),
                 Some(leader) if leader == me => self.change_as_leader(change.clone()).await,
-                Some(leader) => context.peers.change(leader, &change).await,
+                Some(leader) => self.change_through(leader, &change).await,
             };
             match tried {
                 Err(ChangeError::NotLeader) if Instant::now() < deadline => sleep(AGAIN).await,
@@ -187,6 +191,22 @@ impl MembershipChanges {
                     return Ok(changed);
                 }
             }
+        }
+    }
+
+    /// Has another member make a change that leads. If it does not any more and does not answer,
+    /// nobody knows what became of it.
+    async fn change_through(&self, leader: u64, change: &Change) -> Result<Changed, ChangeError> {
+        let context = &self.0.context;
+        let mut leadership = context.leadership.subscribe();
+        let deposed = async {
+            // Without a sender this member stops, and so does the call.
+            let _ = leadership.wait_for(|now| now.leader != Some(leader)).await;
+            sleep(LATE_ANSWER).await;
+        };
+        tokio::select! {
+            answer = context.peers.change(leader, change) => answer,
+            () = deposed => Err(ChangeError::TimedOut),
         }
     }
 
@@ -207,11 +227,13 @@ impl MembershipChanges {
             if matches!(change, Change::Remove { id } if id == context.leadership.me()) {
                 return Err(hand_over(raft, context).await);
             }
+            failpoint!("change-before-append");
             let Ok(written) = timeout_at(deadline, write(raft, &effective, &next)).await else {
                 return Err(ChangeError::TimedOut);
             };
             match written {
                 Ok(index) => {
+                    failpoint!("change-before-answer");
                     if let Change::Add { peer_urls, .. } = &change {
                         *last = Some((addresses(peer_urls), Instant::now()));
                     }

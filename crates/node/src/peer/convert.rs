@@ -5,6 +5,7 @@ use super::pb;
 use super::transport::PeerError;
 use crate::keeper::{Kind, Wish, whole_millis};
 use crate::membership::{Change, ChangeError, Changed};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{
@@ -132,7 +133,10 @@ fn entry(entry: Entry) -> pb::Entry {
     let payload = match entry.payload {
         Payload::Blank => None,
         Payload::Normal(pack) => Some(pb::entry::Payload::Pack(pack.0)),
-        Payload::Membership(m) => Some(pb::entry::Payload::Membership(membership(&m))),
+        Payload::Membership(m) => {
+            failpoint!("change-before-send");
+            Some(pb::entry::Payload::Membership(membership(&m)))
+        }
     };
     pb::Entry { term: entry.log_id.committed_leader_id().term, index: entry.log_id.index(), payload }
 }

@@ -18,6 +18,7 @@ use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
 use conclave_net::throttle::Throttle;
 use conclave_state::{Admission, Command, Join, Response, read};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
@@ -310,7 +311,9 @@ impl Handler {
         self.raft()?;
         let join = Join { member: request.member, incarnation: request.incarnation };
         // A repetition has the same answer.
+        failpoint!("join-before-proposal");
         let outcome = self.parts().proposer.propose(Command::Join(join)).await;
+        failpoint!("join-after-proposal");
         let told = match outcome.map(|applied| applied.outcome.result) {
             Ok(Ok(Response::Join(Admission::Admitted))) => Told::Admitted,
             Ok(Ok(Response::Join(Admission::Taken))) => Told::Taken,

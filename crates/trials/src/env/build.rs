@@ -132,8 +132,7 @@ impl Builder {
 
     fn nodes(&self, addresses: Vec<Address>, sites: Vec<Site>) -> Result<(Vec<Node>, CommandLines)> {
         let volumes = self.has_volumes();
-        let lines =
-            CommandLines { addresses, token: self.run.id().to_owned(), flags: self.setup.flags.clone() };
+        let lines = CommandLines { addresses, token: self.run.id().to_owned(), flags: self.setup.flags.clone() };
         let first: Vec<usize> = (0..self.setup.nodes).collect();
         let node = |(i, site): (usize, Site)| {
             let dir = self.run.scratch().join(&site.name);

@@ -2,8 +2,8 @@
 
 use super::Outcome;
 use crate::{
-    env::Effect,
     check::{Case, Finding, Verdict, Violation, judge as judge_properties, unfenced_damage},
+    env::Effect,
     history::load,
     plan::{MEMBERS, Plan},
     report::{page, summary, verdict},

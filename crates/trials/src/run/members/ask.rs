@@ -11,7 +11,7 @@ use std::{
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a change is asked for.
-const TRIES: Duration = Duration::from_secs(10);
+const TRIES: Duration = Duration::from_secs(7);
 const AGAIN: Duration = Duration::from_millis(150);
 
 impl Members {
@@ -77,12 +77,8 @@ impl Members {
         Ok(None)
     }
 
-    /// Adds a member that is to run on this node, and runs it. Returns its id.
+    /// Adds a member that is to run on this node, which is ready for it, and runs it. Returns its id.
     pub(super) fn add(&self, node: usize, learner: bool) -> Result<Option<u64>> {
-        let Some(members) = self.members()? else { return Ok(None) };
-        if !self.empty(node, &members)? {
-            return Ok(None);
-        }
         let peer = self.world.peer_url(node);
         let ask = AskMember::Add { peer: peer.clone(), learner };
         let added = self.ask(&ask, |members| members.iter().find(|one| one.peer == peer).map(|one| one.id))?;

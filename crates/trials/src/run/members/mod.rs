@@ -17,10 +17,7 @@ use crate::{
 use anyhow::Result;
 use seats::Seats;
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::AtomicU64,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -142,10 +139,19 @@ impl Members {
         })
     }
 
+    /// A node that is ready for a new member.
+    fn ready(&self) -> Result<Option<usize>> {
+        let Some(node) = locked(&self.seats).free() else { return Ok(None) };
+        let Some(members) = self.members()? else { return Ok(None) };
+        Ok(self.empty(node, &members)?.then_some(node))
+    }
+
     /// Adds a member to a free seat, and runs it. Returns its node.
     fn grow(&self, learner: bool) -> Result<Option<usize>> {
-        let Some(node) = locked(&self.seats).free() else { return Ok(None) };
+        let Some(node) = self.ready()? else { return Ok(None) };
         let Some(id) = self.add(node, learner)? else { return Ok(None) };
+        // What it is before anybody asks for its promotion is looked at, too.
+        self.members()?;
         if learner && !self.promote(id)? {
             return Ok(None);
         }
@@ -157,7 +163,8 @@ impl Members {
         if self.promote(learner.id)? {
             return Ok(());
         }
-        match locked(&self.seats).of_peer(&self.world, &learner.peer) {
+        let node = locked(&self.seats).of_peer(&self.world, &learner.peer);
+        match node {
             Some(node) => {
                 self.remove(node, learner.id)?;
                 self.retire(node)
@@ -185,9 +192,10 @@ impl Members {
 
     /// Both at the same moment.
     fn both(&self, target: Target) -> Result<()> {
+        let Some(new) = self.ready()? else { return Ok(()) };
         let Some((node, id)) = self.victim(target)? else { return Ok(()) };
         std::thread::scope(|scope| {
-            let comes = scope.spawn(|| self.grow(false).map(drop));
+            let comes = scope.spawn(|| self.add(new, false).map(drop));
             let goes = scope.spawn(|| self.remove(node, id).and_then(|()| self.retire(node)));
             [comes, goes]
                 .into_iter()

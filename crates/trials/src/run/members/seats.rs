@@ -17,7 +17,7 @@ const REASONS: [&str; 3] =
 /// What a node says when it serves clients.
 const SERVES: &str = "ready to serve client";
 /// How long a removed member may take to notice, before the harness goes on.
-const NOTICES: Duration = Duration::from_secs(6);
+const NOTICES: Duration = Duration::from_secs(4);
 /// And how long when nothing is broken.
 const STOPS: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
@@ -99,7 +99,8 @@ impl Members {
     /// Brings the seats in line with who is a member.
     pub(super) fn reconcile(&self) -> Result<Option<Vec<Listed>>> {
         let Some(members) = self.members()? else { return Ok(None) };
-        for (node, seat) in locked(&self.seats).0.clone() {
+        let seats = locked(&self.seats).0.clone();
+        for (node, seat) in seats {
             let url = self.world.peer_url(node);
             match (seat, members.iter().any(|member| member.peer == url)) {
                 // It was added after all.
@@ -115,7 +116,9 @@ impl Members {
                         self.retire(node)?;
                     }
                 }
-                (Seat::Member, false) => self.blame(format!("n{} is no member any more, and nobody removed it", node + 1)),
+                (Seat::Member, false) => {
+                    self.blame(format!("n{} is no member any more, and nobody removed it", node + 1))
+                }
                 _ => {}
             }
         }
@@ -136,7 +139,8 @@ impl Members {
 
     /// Some removed member is started again.
     pub(super) fn come_back_removed(&self) -> Result<()> {
-        match locked(&self.seats).old().first().copied() {
+        let first = locked(&self.seats).old().first().copied();
+        match first {
             Some(node) => self.stays_out(node, false),
             None => Ok(()),
         }
@@ -153,7 +157,10 @@ impl Members {
         if calm && !stopped {
             let state = self.world.node_state(node);
             let last: Vec<&str> = log.lines().rev().take(5).collect();
-            self.blame(format!("n{} must not take part, and did not stop with a reason: {state:?}; {last:?}", node + 1));
+            self.blame(format!(
+                "n{} must not take part, and did not stop with a reason: {state:?}; {last:?}",
+                node + 1
+            ));
         }
         if log.contains(SERVES) {
             self.blame(format!("n{} must not take part, and serves", node + 1));
