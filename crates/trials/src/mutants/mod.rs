@@ -47,7 +47,7 @@ pub fn planted_in(server: &Path) -> Option<String> {
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 28] = [
+pub const MUTANTS: [Mutant; 27] = [
     Mutant {
         name: "follower-read",
         what: "a linearizable read is answered from a follower's own state",
@@ -254,15 +254,6 @@ pub const MUTANTS: [Mutant; 28] = [
         nodes: 3,
         seconds: 40,
         caught_by: &["outsiders", "removed-members", "no-crash"],
-    },
-    Mutant {
-        name: "change-unfinished",
-        what: "a change of the members is acknowledged before it is committed",
-        workloads: &["kv", "append", "set"],
-        faults: &[MEMBERS, "partition"],
-        nodes: 3,
-        seconds: 60,
-        caught_by: &["membership", "outsiders"],
     },
     Mutant {
         name: "stale-change",

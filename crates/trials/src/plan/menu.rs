@@ -135,13 +135,14 @@ fn change(dice: &mut StdRng) -> Change {
         5 => Hurt::CutOff,
         _ => Hurt::Wiped,
     };
-    match dice.random_range(0..10) {
+    match dice.random_range(0..11) {
         0 => Change::Grow { learner: false },
         1..3 => Change::Grow { learner: true },
         3..5 => Change::Shrink { target, hurt },
         5 => Change::ShrinkTwice { target },
         6..8 => Change::Replace { target, hurt },
-        8 => Change::Both { target },
+        // A leader hands leadership over before it goes: that is not the same moment.
+        8 | 9 => Change::Both { target: Target::Follower(dice.random_range(0..4)) },
         _ => Change::Return,
     }
 }
