@@ -41,7 +41,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 const SEEN_HERE: Duration = Duration::from_secs(1);
 /// A former leader may answer for so long after another one leads: it may have given its leadership
 /// away for this change.
-const LATE_ANSWER: Duration = Duration::from_secs(1);
+const LATE_ANSWER: Duration = Duration::from_secs(2);
 /// Timeout for a successor to take over before the leader is removed.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
