@@ -47,7 +47,7 @@ pub fn planted_in(server: &Path) -> Option<String> {
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 27] = [
+pub const MUTANTS: [Mutant; 26] = [
     Mutant {
         name: "follower-read",
         what: "a linearizable read is answered from a follower's own state",
@@ -254,15 +254,6 @@ pub const MUTANTS: [Mutant; 27] = [
         nodes: 3,
         seconds: 40,
         caught_by: &["outsiders", "removed-members", "no-crash"],
-    },
-    Mutant {
-        name: "stale-change",
-        what: "a change is made of a membership that another change has replaced meanwhile",
-        workloads: &["kv", "append", "set"],
-        faults: &[MEMBERS],
-        nodes: 3,
-        seconds: 60,
-        caught_by: &["membership", "outsiders"],
     },
     Mutant {
         name: "learner-votes",
