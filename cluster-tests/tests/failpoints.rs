@@ -5,9 +5,10 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{
-    client::{grant, list, put, put_leased},
-    cluster::Cluster,
-    process::binary,
+    client::{connect, grant, list, put, put_leased},
+    cluster::{Address, Cluster, arguments, initial_cluster},
+    etcdctl::Etcdctl,
+    process::{Process, binary},
     status::{PATIENCE, standing},
     wait::{LONG, SOON, eventually},
 };
@@ -41,6 +42,8 @@ enum By {
     Expiry,
     /// A watcher.
     Watching,
+    /// A change of the members.
+    Change,
 }
 
 /// Every point there is.
@@ -70,6 +73,12 @@ const POINTS: &[(&str, By)] = &[
     ("expiry-before-proposal", By::Expiry),
     ("expiry-after-proposal", By::Expiry),
     ("watch-before-send", By::Watching),
+    ("change-before-append", By::Change),
+    ("change-before-send", By::Change),
+    ("change-before-answer", By::Change),
+    ("join-before-asking", By::Change),
+    ("join-before-proposal", By::Change),
+    ("join-after-proposal", By::Change),
 ];
 
 /// Only a server with crash points has their names in it, all but those that its compiler took apart.
@@ -151,7 +160,7 @@ impl Trial {
                     self.compact(through).await?;
                 }
                 By::Expiry => self.lease(through).await?,
-                By::Sending | By::Election | By::Birth | By::Installing => {
+                By::Sending | By::Election | By::Birth | By::Installing | By::Change => {
                     tokio::time::sleep(Duration::from_millis(50)).await
                 }
                 By::Writes | By::Watching => self.write(through, 10).await?,
@@ -182,7 +191,7 @@ impl Trial {
         let leader = self.cluster.leader().await?;
         let (one, other) = ((leader + 1) % 3, (leader + 2) % 3);
         match by {
-            By::Birth => bail!("it was born already"),
+            By::Birth | By::Change => bail!("this point has a test of its own"),
             By::Writes | By::Compaction => {
                 self.restart_armed(one, point)?;
                 self.until_ended(&[one], by, leader).await
@@ -283,7 +292,7 @@ async fn a_member_that_ends_at_any_point_comes_back_with_all_it_had() -> Result<
     let cluster = Cluster::start_with(3, &FLAGS).await?;
     let mut trial = Trial { cluster, written: Vec::new() };
     trial.write(0, 20).await?;
-    for (point, by) in POINTS.iter().filter(|(_, by)| *by != By::Birth) {
+    for (point, by) in POINTS.iter().filter(|(_, by)| ![By::Birth, By::Change].contains(by)) {
         let began = Instant::now();
         trial.crash(point, *by).await.with_context(|| (*point).to_owned())?;
         trial.recover().await.with_context(|| format!("after {point}"))?;
@@ -308,4 +317,137 @@ async fn a_cluster_whose_members_end_while_they_are_born_comes_up() -> Result<()
         trial.recover().await.with_context(|| format!("after {point}"))?;
     }
     Ok(())
+}
+
+/// A cluster of three whose members change.
+struct Changing {
+    trial: Trial,
+    etcdctl: Etcdctl,
+}
+
+impl Changing {
+    /// Lets the member that this returns lead, armed. The point counts from now on.
+    async fn armed_leader(&mut self, point: &str) -> Result<usize> {
+        let leader = self.trial.cluster.leader().await?;
+        let one = (leader + 1) % 3;
+        self.trial.restart_armed(one, point)?;
+        self.trial.cluster.node(one).ready(LONG).await?;
+        let list = self.etcdctl.ok(&["member", "list"]).await?;
+        let url = self.trial.cluster.address(one).peer_url();
+        let line = list.lines().find(|line| line.contains(&url)).context("it is a member")?;
+        let id = line.split(',').next().unwrap_or_default().to_owned();
+        let old = Etcdctl::new(&[self.trial.cluster.endpoint(leader)]);
+        eventually("the armed member leads", SOON, async || old.ok(&["move-leader", &id]).await).await?;
+        Ok(one)
+    }
+
+    /// The id of the member with this peer URL.
+    async fn id_at(&self, url: &str) -> Result<Option<String>> {
+        let list = self.etcdctl.ok(&["member", "list"]).await?;
+        let line = list.lines().find(|line| line.contains(url));
+        Ok(line.map(|line| line.split(',').next().unwrap_or_default().to_owned()))
+    }
+
+    /// Adds a learner as an operator does who was not told what became of the first attempt: looks, and asks again.
+    async fn add(&self, url: &str) -> Result<String> {
+        eventually("the learner is added", LONG, async || {
+            if let Some(id) = self.id_at(url).await? {
+                return Ok(id);
+            }
+            self.etcdctl.ok(&["member", "add", "n4", "--learner", &format!("--peer-urls={url}")]).await?;
+            bail!("not listed yet")
+        })
+        .await
+    }
+
+    async fn remove(&self, id: &str) -> Result<()> {
+        eventually("the member is removed", LONG, async || {
+            if !self.etcdctl.ok(&["member", "list"]).await?.contains(id) {
+                return Ok(());
+            }
+            let said = self.etcdctl.run(&["member", "remove", id]).await?;
+            bail!("asked: {}", said.stderr)
+        })
+        .await
+    }
+
+    /// Starts the member again that ended.
+    async fn revive(&mut self, i: usize) -> Result<()> {
+        self.trial.arm(i, None);
+        self.trial.cluster.node(i).kill()?;
+        self.trial.cluster.node(i).spawn()?;
+        self.trial.cluster.node(i).ready(LONG).await
+    }
+}
+
+#[tokio::test]
+async fn members_end_inside_a_change_and_the_next_attempt_succeeds() -> Result<()> {
+    if !has_points()? {
+        return Ok(());
+    }
+    let cluster = Cluster::start_with(3, &FLAGS).await?;
+    let etcdctl = Etcdctl::new(&cluster.endpoints());
+    let mut world = Changing { trial: Trial { cluster, written: Vec::new() }, etcdctl };
+    world.trial.write(0, 20).await?;
+    let address = Address::new("n4")?;
+    let url = address.peer_url();
+    // The leader ends while it makes a change; the same change, asked for again, is made once.
+    for point in ["change-before-append", "change-before-send", "change-before-answer"] {
+        let armed = world.armed_leader(point).await?;
+        let add = ["member", "add", "n4", "--learner", &format!("--peer-urls={url}")];
+        let through = Etcdctl::new(&[world.trial.cluster.endpoint((armed + 1) % 3)]);
+        let said = through.run(&add).await?;
+        let named = said.success || said.stderr.contains("etcdserver: ");
+        ensure!(named, "{point}: {}", said.stderr);
+        world.trial.until_ended(&[armed], By::Change, armed).await.with_context(|| point.to_owned())?;
+        let id = world.add(&url).await.with_context(|| format!("after {point}"))?;
+        world.revive(armed).await?;
+        world.remove(&id).await?;
+    }
+    // The new member ends before it has claimed its id, and its leader before and after it has decided that.
+    let id = world.add(&url).await?;
+    let mut known: Vec<Address> = (0..3).map(|i| world.trial.cluster.address(i).clone()).collect();
+    known.push(address.clone());
+    let data = world.trial.cluster.dir().join("n4");
+    let mut args = arguments(&address, &data, &initial_cluster(&known), "joined", &FLAGS);
+    args.iter_mut().filter(|arg| *arg == "new").for_each(|arg| "existing".clone_into(arg));
+    let mut new = Process::new(args, data.with_extension("log"));
+    new.set_variable(Some((VARIABLE, "join-before-asking")));
+    new.spawn()?;
+    new.exit(LONG).await?;
+    new.set_variable(None);
+    for point in ["join-before-proposal", "join-after-proposal"] {
+        for i in 0..3 {
+            // Any of them may be asked.
+            world.trial.restart_armed(i, point)?;
+            world.trial.cluster.node(i).ready(LONG).await?;
+        }
+        new.spawn()?;
+        world.trial.until_ended(&[0, 1, 2], By::Change, 0).await.with_context(|| point.to_owned())?;
+        new.kill()?;
+        for i in 0..3 {
+            world.trial.cluster.node(i).kill()?;
+            world.trial.arm(i, None);
+            world.trial.cluster.node(i).spawn()?;
+        }
+        world.trial.cluster.ready_all().await?;
+    }
+    new.spawn()?;
+    new.ready(LONG).await.context("after join-after-proposal")?;
+    // Its leader dies between addition and promotion, which goes on with the next one.
+    let leader = world.trial.cluster.leader().await?;
+    world.trial.cluster.node(leader).kill()?;
+    let promoted = async || world.etcdctl.ok(&["member", "promote", &id]).await;
+    eventually("the learner is promoted", LONG, promoted).await?;
+    let client = connect(&[address.endpoint()])?.with_timeout(SOON);
+    put(&client, "through the new one", "1").await?;
+    // A second directory under the same id is refused, whatever the crashes left.
+    new.kill()?;
+    world.revive(leader).await?;
+    std::fs::remove_dir_all(&data)?;
+    new.spawn()?;
+    ensure!(!new.exit(LONG).await?.success(), "it came back without its directory");
+    ensure!(new.life()?.contains("has been started before"), "{}", new.life()?);
+    world.remove(&id).await?;
+    world.trial.recover().await
 }

@@ -407,3 +407,30 @@ async fn a_directory_is_started_as_what_it_is_or_not_at_all() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_change_while_the_leader_stands_still_says_so_and_the_next_attempt_succeeds() -> Result<()> {
+    let mut world = World::start(3).await?;
+    let leader = world.first.leader().await?;
+    let through = Etcdctl::new(&[world.first.endpoint((leader + 1) % 3)]);
+    let node = world.node("n4")?;
+    let url = format!("--peer-urls={}", world.more[node].0.peer_url());
+    let add = ["member", "add", "n4", "--learner", &url];
+    world.first.node(leader).pause()?;
+    // Whoever does not know yet that the leader is gone asks it, and says within etcdctl's five seconds that it has no answer.
+    let said = through.run(&add).await?;
+    ensure!(said.success || said.stderr.contains("etcdserver: "), "{}", said.stderr);
+    let added = async || {
+        let list = through.ok(&["member", "list"]).await?;
+        if list.contains("n4") || list.contains(&world.more[node].0.peer_url()) {
+            return Ok(());
+        }
+        through.ok(&add).await.map(drop)
+    };
+    eventually("the learner is added", LONG, added).await?;
+    world.first.node(leader).resume()?;
+    world.run(node).await?;
+    let id = id_of(&through, &world.more[node].0.peer_url()).await?;
+    eventually("the learner is promoted", LONG, async || through.ok(&["member", "promote", &id]).await).await?;
+    Ok(())
+}

@@ -76,6 +76,7 @@ pub mod text {
 
     // Changes of the membership.
     pub const PEER_URLS_EXIST: Text = Text::new(FailedPrecondition, "etcdserver: Peer URLs already exists");
+    pub const MEMBER_ID_EXISTS: Text = Text::new(FailedPrecondition, "etcdserver: member ID already exist");
     pub const MEMBER_URLS_INVALID: Text = Text::new(InvalidArgument, "etcdserver: given member URLs are invalid");
     pub const MEMBER_NOT_LEARNER: Text = Text::new(FailedPrecondition, "etcdserver: can only promote a learner member");
     pub const LEARNER_NOT_READY: Text =
@@ -316,6 +317,7 @@ pub fn not_changed(error: ChangeError) -> Status {
         ChangeError::TimedOut => text::TIMED_OUT,
         ChangeError::InvalidUrls => text::MEMBER_URLS_INVALID,
         ChangeError::UrlsExist => text::PEER_URLS_EXIST,
+        ChangeError::IdExists => text::MEMBER_ID_EXISTS,
         ChangeError::NotFound => text::MEMBER_NOT_FOUND,
         ChangeError::NotLearner => text::MEMBER_NOT_LEARNER,
         ChangeError::NotInSync => text::LEARNER_NOT_READY,

@@ -26,6 +26,7 @@ use crate::config::{Config, HttpUrl, InitialClusterState};
 use crate::peer::transport::Transport;
 use crate::peer::{Expected, PeerError, Peers, Registered, expected};
 use conclave_state::{Admission, read};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::MemberNode;
 use conclave_storage::{Acknowledged, FirstStart, Identity, LogPosition, StateHandle, first_start, read_identity};
 use futures::future::join_all;
@@ -373,6 +374,7 @@ pub(crate) async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<Option<Ac
 pub async fn join(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> {
     let Identity { member_id, incarnation, ref name, .. } = plan.identity;
     let mut next_word = Instant::now() + WORD_AFTER;
+    failpoint!("join-before-asking");
     loop {
         for peer in peers.ids() {
             match peers.join(peer, member_id, incarnation).await {

@@ -109,12 +109,20 @@ impl Leadership {
         self.0.learner.load(Ordering::Relaxed)
     }
 
-    /// Every member: id, name and peer URLs, and whether it votes.
+    /// Every member: id, name and peer URLs, and whether it votes. By the membership in effect, which
+    /// may not be committed yet.
     pub fn members(&self) -> Vec<(u64, MemberNode, bool)> {
-        let Some(raft) = self.0.raft.get() else { return vec![] };
+        self.members_at().1
+    }
+
+    /// The members, and the index of the entry that made them.
+    pub(crate) fn members_at(&self) -> (u64, Vec<(u64, MemberNode, bool)>) {
+        let Some(raft) = self.0.raft.get() else { return (0, vec![]) };
         let membership = raft.server_metrics().borrow_watched().membership_config.clone();
         let voters: Vec<u64> = membership.voter_ids().collect();
-        membership.membership().nodes().map(|(id, node)| (*id, node.clone(), voters.contains(id))).collect()
+        let index = membership.log_id().as_ref().map_or(0, |id| id.index());
+        let nodes = membership.membership().nodes();
+        (index, nodes.map(|(id, node)| (*id, node.clone(), voters.contains(id))).collect())
     }
 
     pub fn last_log_index(&self) -> u64 {

@@ -14,7 +14,9 @@
 
 use crate::config::HttpUrl;
 use crate::context::NodeContext;
+use crate::reader::ReadError;
 use conclave_state::read;
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{C, MemberNode, Membership, Payload, Raft, StoredMembership};
 use openraft::ChangeMembers;
 use openraft::Instant as _;
@@ -30,11 +32,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// A learner that lacks more entries than this is not in sync.
 const IN_SYNC: u64 = 1_000;
+/// etcd makes ids of URLs and the second: an addition that is repeated within one meets its id.
+const SAME_SECOND: Duration = Duration::from_secs(1);
 /// A change waits so long for another one.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(20);
 /// After a change, this member waits so long until it has applied it too.
 const SEEN_HERE: Duration = Duration::from_secs(1);
+/// A former leader may answer for so long after another one leads: it may have given its leadership
+/// away for this change.
+const LATE_ANSWER: Duration = Duration::from_secs(2);
 /// Timeout for a successor to take over before the leader is removed.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -59,6 +66,8 @@ pub enum ChangeError {
     InvalidUrls,
     #[error("another member has one of these peer URLs")]
     UrlsExist,
+    #[error("another member was added with the same peer URLs just now")]
+    IdExists,
     #[error("no such member")]
     NotFound,
     #[error("the member is no learner")]
@@ -125,16 +134,38 @@ pub struct MembershipChanges(Arc<Inner>);
 struct Inner {
     context: NodeContext,
     policy: Policy,
-    turn: Mutex<()>,
+    /// Held by the change that is under way; inside is the addition that this leader made last.
+    turn: Mutex<Option<Addition>>,
 }
+
+/// The peer URLs of a member, and when it was added.
+type Addition = (BTreeSet<String>, Instant);
 
 impl MembershipChanges {
     pub fn new(context: NodeContext, policy: Policy) -> MembershipChanges {
-        MembershipChanges(Arc::new(Inner { context, policy, turn: Mutex::new(()) }))
+        MembershipChanges(Arc::new(Inner { context, policy, turn: Mutex::new(None) }))
     }
 
     pub fn members(&self) -> Members {
         self.0.context.leadership.members()
+    }
+
+    /// The members by an entry that is applied here. Before that the entry may yet be lost with its
+    /// leader: nobody may be told that it is a member, and then not be one.
+    pub async fn applied(&self) -> Result<Members, ReadError> {
+        let Inner { context, policy, .. } = &*self.0;
+        let mut applied = context.state.applied();
+        let settled = async {
+            loop {
+                let (index, members) = context.leadership.members_at();
+                if *applied.borrow_and_update() >= index {
+                    return members;
+                }
+                // Either the entry is applied, or another one comes in its place.
+                let _ = tokio::time::timeout(AGAIN, applied.changed()).await;
+            }
+        };
+        tokio::time::timeout(policy.timeout, settled).await.map_err(|_| ReadError::TimedOut)
     }
 
     /// Makes a change, through the leader.
@@ -146,7 +177,7 @@ impl MembershipChanges {
             let tried = match context.leadership.current().leader {
                 None => Err(ChangeError::NotLeader),
                 Some(leader) if leader == me => self.change_as_leader(change.clone()).await,
-                Some(leader) => context.peers.change(leader, &change).await,
+                Some(leader) => self.change_through(leader, &change).await,
             };
             match tried {
                 Err(ChangeError::NotLeader) if Instant::now() < deadline => sleep(AGAIN).await,
@@ -163,11 +194,27 @@ impl MembershipChanges {
         }
     }
 
+    /// Has another member make a change that leads. If it does not any more and does not answer,
+    /// nobody knows what became of it.
+    async fn change_through(&self, leader: u64, change: &Change) -> Result<Changed, ChangeError> {
+        let context = &self.0.context;
+        let mut leadership = context.leadership.subscribe();
+        let deposed = async {
+            // Without a sender this member stops, and so does the call.
+            let _ = leadership.wait_for(|now| now.leader != Some(leader)).await;
+            sleep(LATE_ANSWER).await;
+        };
+        tokio::select! {
+            answer = context.peers.change(leader, change) => answer,
+            () = deposed => Err(ChangeError::TimedOut),
+        }
+    }
+
     /// Makes a change if this member leads.
     pub(crate) async fn change_as_leader(&self, change: Change) -> Result<Changed, ChangeError> {
         let Inner { context, policy, turn } = &*self.0;
         let deadline = Instant::now() + policy.timeout;
-        let Ok(_turn) = timeout_at(deadline, turn.lock()).await else { return Err(ChangeError::Unhealthy) };
+        let Ok(mut last) = timeout_at(deadline, turn.lock()).await else { return Err(ChangeError::Unhealthy) };
         let busy_until = Instant::now() + IN_FLIGHT;
         loop {
             let Some(raft) = context.raft.get() else { return Err(ChangeError::NotLeader) };
@@ -175,15 +222,23 @@ impl MembershipChanges {
                 return Err(ChangeError::NotLeader);
             }
             let effective = raft.server_metrics().borrow_watched().membership_config.clone();
-            let next = self.now(raft, &effective)?.judge(&change, policy)?;
+            let judged = self.now(raft, &effective)?.judge(&change, policy);
+            let next = judged.map_err(|error| repeated(error, &change, last.as_ref()))?;
             if matches!(change, Change::Remove { id } if id == context.leadership.me()) {
                 return Err(hand_over(raft, context).await);
             }
+            failpoint!("change-before-append");
             let Ok(written) = timeout_at(deadline, write(raft, &effective, &next)).await else {
                 return Err(ChangeError::TimedOut);
             };
             match written {
-                Ok(index) => return Ok(Changed { id: next.id, index, membership: next.membership()? }),
+                Ok(index) => {
+                    failpoint!("change-before-answer");
+                    if let Change::Add { peer_urls, .. } = &change {
+                        *last = Some((addresses(peer_urls), Instant::now()));
+                    }
+                    return Ok(Changed { id: next.id, index, membership: next.membership()? });
+                }
                 Err(Failed::Busy) if Instant::now() < busy_until => sleep(AGAIN).await,
                 Err(Failed::Busy) => return Err(ChangeError::Unhealthy),
                 Err(Failed::Other(error)) => return Err(error),
@@ -219,6 +274,18 @@ impl MembershipChanges {
                 }
             },
         })
+    }
+}
+
+/// The error of an addition that was made a moment ago, in etcd's words.
+fn repeated(error: ChangeError, change: &Change, last: Option<&Addition>) -> ChangeError {
+    match (error, change, last) {
+        (ChangeError::UrlsExist, Change::Add { peer_urls, .. }, Some((urls, at)))
+            if at.elapsed() < SAME_SECOND && *urls == addresses(peer_urls) =>
+        {
+            ChangeError::IdExists
+        }
+        (error, ..) => error,
     }
 }
 
@@ -482,6 +549,21 @@ mod tests {
             assert_eq!(error(urls(bad)), ChangeError::InvalidUrls, "{bad:?}");
         }
         assert_eq!(error(urls(&["http://a:1", "https://M2:2380"])), ChangeError::UrlsExist);
+    }
+
+    #[test]
+    fn an_addition_that_is_repeated_at_once_is_told_so() {
+        let again = |urls: Vec<String>| Change::Add { peer_urls: urls, learner: true };
+        let last = (addresses(&url(4)), Instant::now());
+        let told = |error, change: &Change, last| repeated(error, change, last);
+        assert_eq!(told(ChangeError::UrlsExist, &again(url(4)), Some(&last)), ChangeError::IdExists);
+        let https = vec!["https://M4:2380".to_owned()];
+        assert_eq!(told(ChangeError::UrlsExist, &again(https), Some(&last)), ChangeError::IdExists);
+        assert_eq!(told(ChangeError::UrlsExist, &again(url(3)), Some(&last)), ChangeError::UrlsExist);
+        assert_eq!(told(ChangeError::UrlsExist, &again(url(4)), None), ChangeError::UrlsExist);
+        assert_eq!(told(ChangeError::TooManyLearners, &again(url(4)), Some(&last)), ChangeError::TooManyLearners);
+        let update = Change::Update { id: 1, peer_urls: url(4) };
+        assert_eq!(told(ChangeError::UrlsExist, &update, Some(&last)), ChangeError::UrlsExist);
     }
 
     #[test]

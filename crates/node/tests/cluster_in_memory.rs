@@ -4,7 +4,8 @@
 
 mod cluster;
 
-use cluster::{Cluster, PATIENCE, get, put};
+use cluster::{Cluster, PATIENCE, eventually, get, put};
+use conclave_node::membership::Change;
 use conclave_node::peer::pb;
 use conclave_node::peer::transport::{PeerError, Transport};
 use conclave_storage::types::MemberNode;
@@ -49,6 +50,27 @@ async fn a_quiet_request_is_answered_only_if_it_is_refused() {
     let replies: Vec<_> = tokio::time::timeout(PATIENCE, replies.take(3).collect()).await.unwrap();
     assert_eq!(replies[..2], [Ok(accepted.clone()), Ok(accepted)]);
     assert!(replies[2].as_ref().is_ok_and(|reply| reply.conflict.is_some()), "{replies:?}");
+    cluster.stop().await;
+}
+
+/// It may be lost with its leader: a process that learned its id from it would be nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_addition_that_is_not_committed_is_no_member_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(dir.path(), 3).await;
+    let leader = cluster.leader(&[0, 1, 2]).await;
+    let node = cluster.node(leader);
+    assert_eq!(node.membership.applied().await.unwrap().len(), 3);
+    for other in (0..3).filter(|other| *other != leader) {
+        cluster.network.unlisten(cluster.node(other).identity.member_id);
+    }
+    let change = Change::Add { peer_urls: vec!["http://member9:2380".into()], learner: true };
+    let changing = node.clone();
+    let asked = tokio::spawn(async move { changing.membership.change(change).await });
+    eventually(|| (node.membership.members().len() == 4).then_some(())).await;
+    let told = tokio::time::timeout(Duration::from_millis(200), node.membership.applied()).await;
+    assert!(!matches!(&told, Ok(Ok(members)) if members.len() == 4), "{told:?}");
+    asked.abort();
     cluster.stop().await;
 }
 

@@ -45,6 +45,12 @@ pub const OF_SERVER: &[&str] = &[
     "expiry-before-proposal",
     "expiry-after-proposal",
     "watch-before-send",
+    "change-before-append",
+    "change-before-send",
+    "change-before-answer",
+    "join-before-asking",
+    "join-before-proposal",
+    "join-after-proposal",
 ];
 
 /// Whether a point of that name is listed.

@@ -7,7 +7,7 @@
 use super::{
     control::{PARTS, known_bug},
     env::{Capabilities, Capability, Mode, doctor, sweep},
-    matrix::{CELLS, below_floors, of_a_soak},
+    matrix::{CELLS, MORE, below_floors, of_a_soak},
     mutants::{
         MUTANTS, Mutant,
         build::{Workshop, own_source},
@@ -51,7 +51,7 @@ enum Do {
         #[command(flatten)]
         means: MeansArgs,
     },
-    /// The bounded set of runs for every change.
+    /// The bounded set of runs for every change; other cells if they are named.
     Matrix {
         /// With the floors of CI.
         #[arg(long)]
@@ -312,7 +312,8 @@ fn matrix(ci: bool, seed: u64, only: Option<&str>, means: &Means) -> Result<u8> 
         "{}",
         row(&["cell", "secs", "ops", "unknown", "faults", "leaders", "power", "grants", "expiries", "verdict"])
     );
-    for (number, cell) in CELLS.iter().enumerate() {
+    let more = MORE.iter().filter(|_| only.is_some());
+    for (number, cell) in CELLS.iter().chain(more).enumerate() {
         if only.is_some_and(|only| !cell.name.contains(only)) {
             continue;
         }

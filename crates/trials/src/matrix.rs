@@ -3,7 +3,7 @@
 //! The matrix fails on a violation, on an unknown verdict, and when all its runs together did not see enough ([`FLOORS`]).
 
 use super::{
-    plan::{CLASSES, Wishes},
+    plan::{CLASSES, MEMBERS, Wishes},
     run::Figures,
     workload::WORKLOADS,
 };
@@ -19,18 +19,31 @@ pub struct Cell {
 }
 
 /// The cells of CI. Together a little more than six minutes of load.
-pub const CELLS: [Cell; 10] = [
+pub const CELLS: [Cell; 11] = [
     Cell { name: "partitions", nodes: 3, seconds: 40, faults: &["partition", "client-partition", "kill"] },
-    Cell { name: "kills", nodes: 3, seconds: 40, faults: &["kill", "restart", "reset"] },
+    Cell { name: "kills", nodes: 3, seconds: 28, faults: &["kill", "restart", "reset"] },
     Cell { name: "power", nodes: 3, seconds: 44, faults: &["power-loss", "delay"] },
     Cell { name: "pauses", nodes: 3, seconds: 42, faults: &["pause", "client"] },
     Cell { name: "disks", nodes: 3, seconds: 40, faults: &["disk-error", "power-loss", "disk-full", "slow-disk"] },
     Cell { name: "clocks", nodes: 3, seconds: 40, faults: &["clock", "pause", "loss"] },
-    Cell { name: "history", nodes: 3, seconds: 40, faults: &["compaction", "corruption", "cpu"] },
+    Cell { name: "history", nodes: 3, seconds: 28, faults: &["compaction", "corruption", "cpu"] },
     Cell { name: "five", nodes: 5, seconds: 44, faults: &["partition", "kill", "pause", "loss"] },
     Cell { name: "five-power", nodes: 5, seconds: 44, faults: &["power-loss", "partition", "wild-clock"] },
     // What one member alone acknowledges must outlive its power, too.
     Cell { name: "one", nodes: 1, seconds: 26, faults: &["kill", "power-loss", "pause"] },
+    Cell { name: "members", nodes: 3, seconds: 24, faults: &["members", "kill"] },
+];
+
+/// Cells that are made only when they are named.
+pub const MORE: [Cell; 2] = [
+    // Members come and go, whatever breaks meanwhile.
+    Cell {
+        name: "members-power",
+        nodes: 3,
+        seconds: 90,
+        faults: &["members", "partition", "kill", "power-loss", "pause"],
+    },
+    Cell { name: "members-history", nodes: 3, seconds: 90, faults: &["members", "compaction", "restart", "delay"] },
 ];
 
 /// What all runs of the matrix together must have seen.
@@ -95,6 +108,10 @@ pub fn of_a_soak(seed: u64) -> Wishes {
     if nodes == 1 {
         // Of one node there is no minority to damage.
         faults.retain(|class| class != "corruption");
+    }
+    if faults.iter().any(|class| class == "corruption") {
+        // What is damaged stays damaged: no other member may lose its directory besides.
+        faults.retain(|class| class != MEMBERS);
     }
     Wishes {
         seed,

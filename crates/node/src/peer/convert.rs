@@ -5,6 +5,7 @@ use super::pb;
 use super::transport::PeerError;
 use crate::keeper::{Kind, Wish, whole_millis};
 use crate::membership::{Change, ChangeError, Changed};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
 use openraft::raft::{
@@ -84,7 +85,7 @@ pub(super) fn from_change(request: pb::ChangeRequest) -> Result<Change, PeerErro
 }
 
 /// The outcomes and the errors that they are.
-const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
+const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 12] = {
     use pb::change_reply::Outcome;
     [
         (Outcome::Unknown, ChangeError::TimedOut),
@@ -98,6 +99,7 @@ const OUTCOMES: [(pb::change_reply::Outcome, ChangeError); 11] = {
         (Outcome::AtRisk, ChangeError::AtRisk),
         (Outcome::Unhealthy, ChangeError::Unhealthy),
         (Outcome::InvalidUrls, ChangeError::InvalidUrls),
+        (Outcome::IdExists, ChangeError::IdExists),
     ]
 };
 
@@ -131,7 +133,10 @@ fn entry(entry: Entry) -> pb::Entry {
     let payload = match entry.payload {
         Payload::Blank => None,
         Payload::Normal(pack) => Some(pb::entry::Payload::Pack(pack.0)),
-        Payload::Membership(m) => Some(pb::entry::Payload::Membership(membership(&m))),
+        Payload::Membership(m) => {
+            failpoint!("change-before-send");
+            Some(pb::entry::Payload::Membership(membership(&m)))
+        }
     };
     pb::Entry { term: entry.log_id.committed_leader_id().term, index: entry.log_id.index(), payload }
 }

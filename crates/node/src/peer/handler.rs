@@ -18,6 +18,7 @@ use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
 use conclave_net::throttle::Throttle;
 use conclave_state::{Admission, Command, Join, Response, read};
+use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::{C, Raft};
 use conclave_storage::{Identity, Registry, StateHandle};
 use futures::stream::{BoxStream, StreamExt};
@@ -293,7 +294,8 @@ impl Handler {
     pub(super) async fn members(&self, request: pb::MembersRequest) -> Result<pb::MembersReply, PeerError> {
         self.raft()?;
         self.parts().reader.barrier().await.map_err(|error| PeerError::Refused(error.to_string()))?;
-        let members = self.parts().membership.members();
+        let members = self.parts().membership.applied().await;
+        let members = members.map_err(|error| PeerError::Refused(error.to_string()))?;
         let asked: Vec<String> = request.peer_urls.into_iter().take(MAX_URLS + 1).collect();
         let Some(own) = members.iter().find(|(_, node, _)| same_addresses(&node.peer_urls, &asked)) else {
             return Ok(pb::MembersReply::default());
@@ -309,7 +311,9 @@ impl Handler {
         self.raft()?;
         let join = Join { member: request.member, incarnation: request.incarnation };
         // A repetition has the same answer.
+        failpoint!("join-before-proposal");
         let outcome = self.parts().proposer.propose(Command::Join(join)).await;
+        failpoint!("join-after-proposal");
         let told = match outcome.map(|applied| applied.outcome.result) {
             Ok(Ok(Response::Join(Admission::Admitted))) => Told::Admitted,
             Ok(Ok(Response::Join(Admission::Taken))) => Told::Taken,

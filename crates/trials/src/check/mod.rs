@@ -46,6 +46,8 @@ pub const PROPERTIES: &[Property] = &[
     kv::digests::PROPERTY,
     kv::log_matching::PROPERTY,
     order::one_leader::PROPERTY,
+    order::membership::PROPERTY,
+    order::removed::PROPERTY,
     watch::ordered::PROPERTY,
     watch::unique::PROPERTY,
     watch::reliable::PROPERTY,

@@ -11,7 +11,7 @@ use super::{
     node::{Node, Pids, name},
     proxy::{Proxies, owner_of},
     run::Run,
-    setup::{Address, Mode, Setup, arguments},
+    setup::{Address, CommandLines, Mode, Setup, Start},
     shim::Page,
     volume::Volume,
     world::{NotPossible, Parts},
@@ -33,7 +33,7 @@ struct Builder {
 }
 
 pub(crate) fn build(mut setup: Setup) -> Result<Parts> {
-    ensure!(setup.nodes >= 1 && setup.nodes + setup.clients <= 100, "that many nodes and clients are not meant");
+    ensure!(setup.nodes >= 1 && setup.seats() + setup.clients <= 100, "that many nodes and clients are not meant");
     let found = Capabilities::find();
     let mode = match setup.mode {
         Mode::Auto if found.has(Capability::Namespaces) => Mode::Namespaces,
@@ -57,7 +57,7 @@ pub(crate) fn build(mut setup: Setup) -> Result<Parts> {
 impl Builder {
     fn namespaces(self) -> Result<Parts> {
         let native = self.native.clone().context("there is no helper")?;
-        let count = self.setup.nodes + self.setup.clients + 1;
+        let count = self.setup.seats() + self.setup.clients + 1;
         let (mut sites, mut devices) = (Vec::new(), Vec::new());
         for i in 0..count {
             let label = self.label(i);
@@ -66,7 +66,7 @@ impl Builder {
             sites.push(self.site(i, Some(netns))?);
         }
         let net = Net::Fabric(Fabric::start(devices, self.setup.seed)?);
-        let addresses: Vec<Address> = (0..self.setup.nodes)
+        let addresses: Vec<Address> = (0..self.setup.seats())
             .map(|i| {
                 let (ip, client, peer) = (netns::address(i), CLIENT_PORT, PEER_PORT);
                 let (client, peer) = (format!("http://{ip}:{client}"), format!("http://{ip}:{peer}"));
@@ -75,15 +75,15 @@ impl Builder {
             .collect();
         let runner = sites.pop().and_then(|host| host.netns);
         let endpoints: Vec<String> = addresses.iter().map(|address| address.client.clone()).collect();
-        let nodes = self.nodes(&addresses, sites.drain(..self.setup.nodes).collect())?;
+        let (nodes, lines) = self.nodes(addresses, sites.drain(..self.setup.seats()).collect())?;
         let endpoints = vec![endpoints; self.setup.clients + 1];
-        Ok(self.parts(Mode::Namespaces, net, nodes, sites, endpoints, runner))
+        Ok(self.parts(Mode::Namespaces, net, (nodes, lines), sites, endpoints, runner))
     }
 
     fn loopback(self) -> Result<Parts> {
         let proxies = Proxies::new(self.setup.seed);
         let (mut addresses, mut endpoints) = (Vec::new(), vec![Vec::new(); self.setup.clients + 1]);
-        for node in 0..self.setup.nodes {
+        for node in 0..self.setup.seats() {
             let (client, peer) = (crate::ports::free()?, crate::ports::free()?);
             let url = |port: u16| format!("http://127.0.0.1:{port}");
             let of = Arc::clone(&self.pids);
@@ -91,7 +91,7 @@ impl Builder {
             let before_peer = proxies.open(node, peer, who)?;
             for (i, list) in endpoints.iter_mut().enumerate() {
                 // The last is the harness, which goes straight.
-                let host = self.setup.nodes + i;
+                let host = self.setup.seats() + i;
                 let direct = i == self.setup.clients;
                 list.push(url(if direct { client } else { proxies.open(node, client, move |_| Some(host))? }));
             }
@@ -103,14 +103,14 @@ impl Builder {
                 peer: url(before_peer),
             });
         }
-        let sites = (0..self.setup.nodes + self.setup.clients).map(|i| self.site(i, None));
+        let sites = (0..self.setup.seats() + self.setup.clients).map(|i| self.site(i, None));
         let mut sites = sites.collect::<Result<Vec<_>>>()?;
-        let nodes = self.nodes(&addresses, sites.drain(..self.setup.nodes).collect())?;
-        Ok(self.parts(Mode::Loopback, Net::Proxies(proxies), nodes, sites, endpoints, None))
+        let (nodes, lines) = self.nodes(addresses, sites.drain(..self.setup.seats()).collect())?;
+        Ok(self.parts(Mode::Loopback, Net::Proxies(proxies), (nodes, lines), sites, endpoints, None))
     }
 
     fn label(&self, host: usize) -> String {
-        let Setup { nodes, clients, .. } = self.setup;
+        let (nodes, clients) = (self.setup.seats(), self.setup.clients);
         match host {
             node if node < nodes => name(node),
             client if client < nodes + clients => format!("client{}", client - nodes + 1),
@@ -124,24 +124,27 @@ impl Builder {
         std::fs::create_dir_all(&dir)?;
         let page = if self.setup.shim && self.native.is_some() { Some(Page::create(dir.join("page"))?) } else { None };
         let group = match &self.groups {
-            Some(groups) if i < self.setup.nodes => Some(groups.create(&format!("{}-{label}", self.run.id()))?),
+            Some(groups) if i < self.setup.seats() => Some(groups.create(&format!("{}-{label}", self.run.id()))?),
             _ => None,
         };
         Ok(Site { name: label, netns, page, group })
     }
 
-    fn nodes(&self, addresses: &[Address], sites: Vec<Site>) -> Result<Vec<Node>> {
+    fn nodes(&self, addresses: Vec<Address>, sites: Vec<Site>) -> Result<(Vec<Node>, CommandLines)> {
         let volumes = self.has_volumes();
+        let lines = CommandLines { addresses, token: self.run.id().to_owned(), flags: self.setup.flags.clone() };
+        let first: Vec<usize> = (0..self.setup.nodes).collect();
         let node = |(i, site): (usize, Site)| {
             let dir = self.run.scratch().join(&site.name);
             let volume = volumes.then(|| Volume::create(&dir, self.setup.volume_mb)).transpose()?;
             let data = volume.as_ref().map_or(dir.as_path(), Volume::root).join("data");
-            let args = arguments(i, addresses, &data, self.run.id(), &self.setup.flags);
+            let args = lines.of(i, &first, &data, Start::New);
             let log = self.setup.out.join(format!("{}.log", site.name));
             let (binary, native) = (self.binary.clone(), self.native.clone());
             Ok(Node::new(i, site, log, (data, volume), (binary, args), self.run.id(), native, Arc::clone(&self.pids)))
         };
-        sites.into_iter().enumerate().map(node).collect()
+        let nodes = sites.into_iter().enumerate().map(node).collect::<Result<_>>()?;
+        Ok((nodes, lines))
     }
 
     fn has_volumes(&self) -> bool {
@@ -152,12 +155,12 @@ impl Builder {
         self,
         mode: Mode,
         net: Net,
-        nodes: Vec<Node>,
+        (nodes, lines): (Vec<Node>, CommandLines),
         clients: Vec<Site>,
         endpoints: Vec<Vec<String>>,
         runner: Option<PathBuf>,
     ) -> Parts {
         let Self { setup, native, run, .. } = self;
-        Parts { setup, mode, net, nodes, client_sites: clients, endpoints, native, runner, run }
+        Parts { setup, mode, net, nodes, lines, client_sites: clients, endpoints, native, runner, run }
     }
 }

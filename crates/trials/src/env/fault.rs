@@ -3,6 +3,7 @@
 //! A target is resolved when the fault is installed, because nobody knows beforehand who will lead. How long a fault is held is the
 //! schedule's business.
 
+use super::change::Change;
 use super::fabric::rules::Packets;
 use super::volume::Loss;
 use crate::history::Compaction;
@@ -208,6 +209,11 @@ pub enum Fault {
     SnapshotLag {
         target: Target,
     },
+
+    /// The members of the cluster change. Made by the runner, which knows who is a member.
+    Members {
+        change: Change,
+    },
 }
 
 impl Fault {
@@ -234,6 +240,7 @@ impl Fault {
             Self::CpuStarve { .. } => "cpu",
             Self::CompactionStorm { .. } => "compaction",
             Self::SnapshotLag { .. } => "snapshot",
+            Self::Members { .. } => "members",
         }
     }
 
@@ -370,6 +377,14 @@ pub enum Effect {
         node: usize,
         received: u64,
         behind: u64,
+    },
+    /// Changes of the members that were acknowledged.
+    Changed {
+        added: u64,
+        promoted: u64,
+        removed: u64,
+        /// Times that a member that must not take part was started, and stopped with a reason.
+        stopped: u64,
     },
 }
 

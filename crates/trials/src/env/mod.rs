@@ -3,6 +3,7 @@
 //! * [`setup`], [`build`], [`world`]: what is started, how, and what can be asked of it.
 //! * [`fabric`] carries packets between TUN devices; [`proxy`] does what it can on loopback; [`net`] is either.
 //! * [`node`], [`client`], [`host`]: processes; [`volume`]: a disk whose power can be cut; [`shim`]: clocks and syncs.
+//! * [`change`]: changes of the members, as values.
 //! * [`fault`]: faults and their evidence, as values; [`inject`], [`holding`]: how they are installed and mended.
 //! * [`run`]: names, register, guard and sweep; [`doctor`]: what is possible here.
 //!
@@ -13,6 +14,7 @@
 
 mod build;
 mod cgroup;
+mod change;
 mod client;
 mod clock;
 mod doctor;
@@ -37,13 +39,16 @@ mod torn;
 mod volume;
 mod world;
 
+pub use change::{Change, Hurt};
 pub use client::ClientProcess;
 pub use clock::now_ns;
 pub use doctor::{Capabilities, Capability, Diagnosis, doctor};
 pub use fabric::rules::{HostNo, Packets, Rule};
 pub use fault::{Effect, Evidence, Fault, Scope, Target, Who};
 pub use holding::Installed;
+pub(crate) use inject::resolve;
 pub use node::{Exit, NodeState};
+pub(crate) use probe::AskMember;
 pub use probe::NodeStatus;
 pub use proxy::Proxies;
 pub use run::{remains, sweep};

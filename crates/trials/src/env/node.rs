@@ -61,7 +61,7 @@ pub(crate) struct Node {
     pub(crate) data: PathBuf,
     pub(crate) volume: Option<Volume>,
     pub(crate) binary: PathBuf,
-    pub(crate) args: Vec<String>,
+    args: Mutex<Vec<String>>,
     pub(crate) run: String,
     pub(crate) native: Option<Native>,
     pids: Pids,
@@ -95,6 +95,7 @@ impl Node {
         native: Option<Native>,
         pids: Pids,
     ) -> Self {
+        let args = Mutex::new(args);
         Self { index, site, log, data, volume, binary, args, run: run.into(), native, pids, life: Mutex::default() }
     }
 
@@ -133,7 +134,7 @@ impl Node {
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         life.mark = log.metadata()?.len();
-        let mut command = self.site.command(&self.run, self.native.as_ref(), &self.binary, &self.args);
+        let mut command = self.site.command(&self.run, self.native.as_ref(), &self.binary, &lock(&self.args));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("start {}", self.binary.display()))?;
         let pid = child.id();
@@ -258,6 +259,24 @@ impl Node {
             life.down = life.down.saturating_sub(1);
         }
         Ok((loss, self.start_in(&mut life)?))
+    }
+
+    /// Empties the directory of a node that is down, for its next life with these arguments. False if it cannot be done now.
+    pub(crate) fn renew(&self, args: Vec<String>) -> Result<bool> {
+        let mut life = lock(&self.life);
+        self.reap(&mut life);
+        if life.child.is_some() || life.dark.is_some() {
+            return Ok(false);
+        }
+        if self.data.exists() {
+            std::fs::remove_dir_all(&self.data)?;
+            // A power cut must not bring it back.
+            if let Some(parent) = self.data.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
+        *lock(&self.args) = args;
+        Ok(true)
     }
 
     pub(crate) fn is_dark(&self) -> bool {

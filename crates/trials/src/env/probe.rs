@@ -5,7 +5,9 @@
 use super::netns::inside;
 use anyhow::{Context, Result, anyhow, bail};
 use conclave_api::etcdserverpb::{
-    CompactionRequest, RangeRequest, StatusRequest, kv_client::KvClient, maintenance_client::MaintenanceClient,
+    CompactionRequest, Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    RangeRequest, StatusRequest, cluster_client::ClusterClient, kv_client::KvClient,
+    maintenance_client::MaintenanceClient,
 };
 use serde::{Deserialize, Serialize};
 use std::{path::Path, sync::mpsc, time::Duration};
@@ -27,6 +29,14 @@ pub struct NodeStatus {
     pub applied: u64,
     pub db_size: i64,
     pub errors: Vec<String>,
+}
+
+/// A change of the members.
+#[derive(Clone, Debug)]
+pub(crate) enum AskMember {
+    Add { peer: String, learner: bool },
+    Promote { id: u64 },
+    Remove { id: u64 },
 }
 
 #[derive(Debug)]
@@ -88,6 +98,52 @@ impl Probe {
         let answer = self.ask(PATIENCE, async move {
             client.compact(CompactionRequest { revision, ..Default::default() }).await?;
             Ok(())
+        });
+        answer.recv()?
+    }
+
+    /// A linearizable read of nothing; returns the id of the member that answered it.
+    pub(crate) fn who_answers(&self, node: usize, bound: Duration) -> Result<u64> {
+        let mut client = KvClient::new(self.channels.get(node).context("no such node")?.clone());
+        let answer = self.ask(bound, async move {
+            let request = RangeRequest { key: "nothing".into(), ..Default::default() };
+            let response = client.range(request).await?.into_inner();
+            Ok(response.header.context("a response without header")?.member_id)
+        });
+        answer.recv()?
+    }
+
+    /// The members by a linearizable read through a node.
+    pub(crate) fn members(&self, node: usize, bound: Duration) -> Result<Vec<Member>> {
+        let mut client = ClusterClient::new(self.channels.get(node).context("no such node")?.clone());
+        let answer = self.ask(bound, async move {
+            let response = client.member_list(MemberListRequest { linearizable: true }).await?;
+            Ok(response.into_inner().members)
+        });
+        answer.recv()?
+    }
+
+    /// Asks a node for a change of the members, once; returns the id of the member that it is about.
+    pub(crate) fn change(&self, node: usize, ask: &AskMember, bound: Duration) -> Result<u64> {
+        let mut client = ClusterClient::new(self.channels.get(node).context("no such node")?.clone());
+        let ask = ask.clone();
+        let answer = self.ask(bound, async move {
+            match ask {
+                AskMember::Add { peer, learner } => {
+                    let request =
+                        MemberAddRequest { peer_ur_ls: vec![peer], is_learner: learner, ..Default::default() };
+                    let response = client.member_add(request).await?.into_inner();
+                    Ok(response.member.context("an addition without a member")?.id)
+                }
+                AskMember::Promote { id } => {
+                    client.member_promote(MemberPromoteRequest { id }).await?;
+                    Ok(id)
+                }
+                AskMember::Remove { id } => {
+                    client.member_remove(MemberRemoveRequest { id }).await?;
+                    Ok(id)
+                }
+            }
         });
         answer.recv()?
     }

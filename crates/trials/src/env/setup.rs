@@ -20,6 +20,8 @@ pub enum Mode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Setup {
     pub nodes: usize,
+    /// Further hosts for nodes, which nobody starts at first: members come to them later.
+    pub spares: usize,
     /// Hosts for client processes.
     pub clients: usize,
     /// The server under test: `conclave`, or stock `etcd`.
@@ -40,11 +42,17 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Hosts for nodes.
+    pub(crate) fn seats(&self) -> usize {
+        self.nodes + self.spares
+    }
+
     /// Three nodes and three clients.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>, out: impl Into<PathBuf>, seed: u64) -> Self {
         Self {
             nodes: 3,
+            spares: 0,
             clients: 3,
             binary: binary.into(),
             flags: Vec::new(),
@@ -67,28 +75,42 @@ pub(crate) struct Address {
     pub(crate) peer: String,
 }
 
-/// The command line of node `index`.
-pub(crate) fn arguments(
-    index: usize,
-    all: &[Address],
-    data: &std::path::Path,
-    token: &str,
-    flags: &[String],
-) -> Vec<String> {
-    let own = &all[index];
-    let named = |(i, address): (usize, &Address)| format!("{}={}", super::node::name(i), address.peer);
-    let cluster = all.iter().enumerate().map(named).collect::<Vec<_>>().join(",");
-    let pairs = [
-        ("--name", super::node::name(index)),
-        ("--data-dir", data.display().to_string()),
-        ("--listen-client-urls", own.listen_client.clone()),
-        ("--advertise-client-urls", own.client.clone()),
-        ("--listen-peer-urls", own.listen_peer.clone()),
-        ("--initial-advertise-peer-urls", own.peer.clone()),
-        ("--initial-cluster", cluster),
-        ("--initial-cluster-state", "new".to_owned()),
-        ("--initial-cluster-token", token.to_owned()),
-    ];
-    let own = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-    own.chain(flags.iter().cloned()).collect()
+/// How a node is to start in an empty directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With all of the first members.
+    New,
+    /// As a member that was added to the running cluster.
+    Existing,
+}
+
+/// What the command lines of all nodes are made of.
+#[derive(Debug)]
+pub(crate) struct CommandLines {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) token: String,
+    pub(crate) flags: Vec<String>,
+}
+
+impl CommandLines {
+    /// The command line of node `index` in a cluster of these nodes.
+    pub(crate) fn of(&self, index: usize, cluster: &[usize], data: &std::path::Path, start: Start) -> Vec<String> {
+        let own = &self.addresses[index];
+        let named = |i: &usize| format!("{}={}", super::node::name(*i), self.addresses[*i].peer);
+        let cluster = cluster.iter().map(named).collect::<Vec<_>>().join(",");
+        let state = if start == Start::New { "new" } else { "existing" };
+        let pairs = [
+            ("--name", super::node::name(index)),
+            ("--data-dir", data.display().to_string()),
+            ("--listen-client-urls", own.listen_client.clone()),
+            ("--advertise-client-urls", own.client.clone()),
+            ("--listen-peer-urls", own.listen_peer.clone()),
+            ("--initial-advertise-peer-urls", own.peer.clone()),
+            ("--initial-cluster", cluster),
+            ("--initial-cluster-state", state.to_owned()),
+            ("--initial-cluster-token", self.token.clone()),
+        ];
+        let own = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        own.chain(self.flags.iter().cloned()).collect()
+    }
 }

@@ -14,12 +14,12 @@ use super::{
     node::{Exit, Node, NodeState},
     probe::{NodeStatus, Probe},
     run::Run,
-    setup::{Mode, Setup},
+    setup::{CommandLines, Mode, Setup, Start},
     tools::{ask_every, lock},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::OpenOptions,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -72,6 +72,9 @@ pub struct World {
     guests: Mutex<Vec<(usize, Arc<Guest>)>>,
     pub(crate) installed: Mutex<(u64, BTreeMap<u64, Active>)>,
     members: Mutex<BTreeMap<u64, usize>>,
+    lines: CommandLines,
+    /// The nodes that are members now, as far as the harness knows.
+    seated: Mutex<BTreeSet<usize>>,
     run: Mutex<Option<Run>>,
 }
 
@@ -101,6 +104,71 @@ impl World {
     #[must_use]
     pub fn capabilities(&self) -> &'static Capabilities {
         Capabilities::find()
+    }
+
+    /// The nodes that are members now: faults are aimed at these, and these must serve.
+    #[must_use]
+    pub fn seated(&self) -> Vec<usize> {
+        lock(&self.seated).iter().copied().collect()
+    }
+
+    /// Where members reach a node.
+    #[must_use]
+    pub fn peer_url(&self, node: usize) -> String {
+        self.lines.addresses[node].peer.clone()
+    }
+
+    /// Makes a node ready for its life as a member that was added: with an empty directory, among these members. It is started with
+    /// [`Self::seat`]. False if it cannot be done now.
+    ///
+    /// # Errors
+    /// Its directory cannot be emptied.
+    pub fn prepare(&self, node: usize, cluster: &[usize]) -> Result<bool> {
+        let args = self.lines.of(node, cluster, &self.nodes[node].data, Start::Existing);
+        self.nodes[node].renew(args)
+    }
+
+    /// Lets a node run as a member.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn seat(&self, node: usize) -> Result<()> {
+        lock(&self.seated).insert(node);
+        self.nodes[node].let_up().map(drop)
+    }
+
+    /// From now on this node is no member, and may end by itself. It may still run.
+    pub fn unseat(&self, node: usize) {
+        lock(&self.seated).remove(&node);
+    }
+
+    /// Excuses the ends of a node, or takes that back.
+    pub fn excuse(&self, node: usize, excused: bool) {
+        if excused { self.nodes[node].excuse() } else { self.nodes[node].blame() }
+    }
+
+    /// Ends a node and keeps it down until it is let up again.
+    ///
+    /// # Errors
+    /// The signal could not be sent.
+    pub fn hold_down(&self, node: usize) -> Result<()> {
+        self.nodes[node].hold_down().map(drop)
+    }
+
+    /// Lets go of what [`Self::hold_down`] holds.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn let_up(&self, node: usize) -> Result<()> {
+        self.nodes[node].let_up().map(drop)
+    }
+
+    /// What a node has logged in its present or last life.
+    ///
+    /// # Errors
+    /// There is no log.
+    pub fn life_log(&self, node: usize) -> Result<String> {
+        self.nodes[node].life_log()
     }
 
     /// Where this host reaches a node.
@@ -265,7 +333,7 @@ impl World {
     /// # Errors
     /// One does not.
     pub fn wait_all_serve(&self, bound: Duration) -> Result<()> {
-        for node in 0..self.nodes() {
+        for node in self.seated() {
             let mut last = None;
             let served = ask_every(REQUESTS, bound, || {
                 last = self.probe.read(node, Duration::from_secs(2)).err();
@@ -325,6 +393,7 @@ pub(crate) struct Parts {
     pub(crate) mode: Mode,
     pub(crate) net: Net,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) lines: CommandLines,
     pub(crate) client_sites: Vec<Site>,
     pub(crate) endpoints: Vec<Vec<String>>,
     pub(crate) native: Option<Native>,
@@ -335,16 +404,18 @@ pub(crate) struct Parts {
 impl Parts {
     /// Starts the nodes and waits until all are ready.
     pub(crate) fn wake(self) -> Result<Arc<World>> {
-        let Self { setup, mode, net, nodes, client_sites, endpoints, native, runner, run } = self;
+        let Self { setup, mode, net, nodes, lines, client_sites, endpoints, native, runner, run } = self;
         let own = endpoints.last().ok_or_else(|| anyhow!("the harness has no endpoints"))?.clone();
         let world = Arc::new(World {
-            plan: Plan { nodes: setup.nodes, clients: setup.clients },
+            plan: Plan { nodes: setup.seats(), clients: setup.clients },
+            seated: Mutex::new((0..setup.nodes).collect()),
             probe: Probe::start(runner.as_deref(), own)?,
             run_id: run.id().to_owned(),
             setup,
             mode,
             net,
             nodes,
+            lines,
             client_sites,
             native,
             endpoints,
@@ -365,11 +436,13 @@ impl Parts {
 
 impl World {
     fn start_all(&self) -> Result<()> {
-        for node in &self.nodes {
-            node.start()?;
+        let seated = self.seated();
+        for (i, node) in self.nodes.iter().enumerate() {
+            // Whatever is mended later starts no node that is no member.
+            if seated.contains(&i) { node.start().map(drop) } else { node.hold_down().map(drop) }?;
         }
-        for node in &self.nodes {
-            node.must_be_ready(LONG)?;
+        for node in seated {
+            self.nodes[node].must_be_ready(LONG)?;
         }
         self.wait_all_serve(LONG)
     }

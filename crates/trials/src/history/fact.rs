@@ -54,6 +54,12 @@ pub enum Fact {
     State(State),
     /// The digest that a member's state had right after an entry of its log.
     Mark(Mark),
+    /// The harness asked for a change of the members, or was told that it is made.
+    Change(MemberChange),
+    /// The members, by a linearizable read.
+    Members(Members),
+    /// A member answered a linearizable read.
+    Answered(Answered),
     /// How far the log and the state of a member reach, which was stopped.
     Log(Log),
     /// One entry of a stopped member's log; facts of one member stand in the log's order, behind its [`Fact::Log`].
@@ -100,6 +106,52 @@ pub struct Digest {
 pub struct Mark {
     pub index: u64,
     pub digest: String,
+}
+
+/// One record when it is asked for, and another one with the same number when it is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberChange {
+    pub number: u64,
+    pub what: ChangeKind,
+    /// The member's id; 0 in the question for a new one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub member: u64,
+    /// The peer URL of a new one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub peer: String,
+    pub done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    Add,
+    AddLearner,
+    Promote,
+    Remove,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// Host time before the question was sent.
+    pub asked: u64,
+    pub members: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    pub id: u64,
+    pub peer: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learner: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Host time before the question was sent.
+    pub asked: u64,
+    /// The member's id, as it says itself.
+    pub member: u64,
 }
 
 /// A member's log and state, as they stand on its disk.

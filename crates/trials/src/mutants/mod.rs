@@ -9,7 +9,10 @@ mod patch;
 
 pub use patch::Patch;
 
-use super::{plan::Wishes, run::Figures};
+use super::{
+    plan::{MEMBERS, Wishes},
+    run::Figures,
+};
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
@@ -44,7 +47,7 @@ pub fn planted_in(server: &Path) -> Option<String> {
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 22] = [
+pub const MUTANTS: [Mutant; 26] = [
     Mutant {
         name: "follower-read",
         what: "a linearizable read is answered from a follower's own state",
@@ -243,6 +246,42 @@ pub const MUTANTS: [Mutant; 22] = [
         seconds: 15,
         caught_by: &["one-holder"],
     },
+    Mutant {
+        name: "removed-forgotten",
+        what: "a removed member is not remembered",
+        workloads: &["kv", "append", "set"],
+        faults: &[MEMBERS],
+        nodes: 3,
+        seconds: 40,
+        caught_by: &["outsiders", "removed-members", "no-crash"],
+    },
+    Mutant {
+        name: "learner-votes",
+        what: "a learner has a vote from the beginning",
+        workloads: &["kv", "append", "set"],
+        faults: &[MEMBERS],
+        nodes: 3,
+        seconds: 40,
+        caught_by: &["membership"],
+    },
+    Mutant {
+        name: "id-given-again",
+        what: "a new member gets the id of a removed one",
+        workloads: &["kv", "append", "set"],
+        faults: &[MEMBERS],
+        nodes: 3,
+        seconds: 40,
+        caught_by: &["membership", "outsiders", "no-crash", "recovery"],
+    },
+    Mutant {
+        name: "joined-twice",
+        what: "a second directory is let in under the id of a member",
+        workloads: &["kv", "append", "set"],
+        faults: &[MEMBERS],
+        nodes: 3,
+        seconds: 90,
+        caught_by: &["outsiders", "durability", "no-crash", "log-matching", "digests"],
+    },
 ];
 
 impl Mutant {
@@ -286,12 +325,14 @@ mod tests {
 
     #[test]
     fn every_mutant_names_a_property_that_its_workloads_are_judged_by() {
-        let own = ["recovery", "no-crash", "caught-up"];
+        let own = ["recovery", "no-crash", "caught-up", "outsiders"];
         for mutant in MUTANTS {
             for name in mutant.caught_by {
                 let property = PROPERTIES.iter().find(|property| property.name == *name);
                 let judged = property.is_some_and(|property| {
-                    property.workloads.is_empty() || property.workloads.iter().any(|one| mutant.workloads.contains(one))
+                    let does =
+                        |one: &&str| mutant.workloads.contains(one) || (*one == MEMBERS && mutant.faults.contains(one));
+                    property.workloads.is_empty() || property.workloads.iter().any(|one| does(one))
                 });
                 assert!(judged || own.contains(name), "{}: {name} is not judged", mutant.name);
             }

@@ -1,28 +1,37 @@
 //! Faults to draw from, by class, each with how long it is held.
 
-use crate::env::{Fault, Scope, Target, Who};
+use crate::env::{Change, Fault, Hurt, Scope, Target, Who};
 use rand::{RngExt, rngs::StdRng};
 
-/// Name; whether it goes on the track of what stops nodes or takes history away (two such never overlap); what it is.
-pub const CLASSES: [(&str, bool, &str); 18] = [
-    ("partition", false, "isolated nodes, halves, majority rings, one-way and partial cuts"),
-    ("client-partition", false, "clients that reach nobody, nodes that no client reaches"),
-    ("delay", false, "slow and narrow links"),
-    ("loss", false, "lost, doubled and reordered packets"),
-    ("reset", false, "connections torn down"),
-    ("kill", true, "killed nodes: one, a minority, all; crash loops"),
-    ("restart", true, "one node after the other stopped and started"),
-    ("pause", true, "stopped nodes, for less than an election and for longer than a lease"),
-    ("client", false, "stopped and killed clients"),
-    ("power-loss", true, "what was not synced is gone: of one, a minority, all"),
-    ("disk-error", true, "disks and syncs that fail"),
-    ("slow-disk", false, "slow syncs"),
-    ("disk-full", true, "no space"),
-    ("corruption", true, "torn and flipped bytes in a stopped minority"),
-    ("clock", false, "clocks that jump or run wrong, within what is promised"),
-    ("wild-clock", false, "clocks wrong beyond what is promised"),
-    ("cpu", false, "nodes without a processor"),
-    ("compaction", true, "compactions again and again, and followers that need a snapshot"),
+const REST: u8 = 0;
+const STOPS: u8 = 1;
+pub(super) const CHANGES: u8 = 2;
+
+/// The class of changes of the members, which need spare nodes.
+pub const MEMBERS: &str = "members";
+
+/// Name, track, what it is. Faults of one track never overlap: there is one for what stops nodes or takes history away, one for changes of
+/// the members, and one for the rest.
+pub const CLASSES: [(&str, u8, &str); 19] = [
+    ("partition", REST, "isolated nodes, halves, majority rings, one-way and partial cuts"),
+    ("client-partition", REST, "clients that reach nobody, nodes that no client reaches"),
+    ("delay", REST, "slow and narrow links"),
+    ("loss", REST, "lost, doubled and reordered packets"),
+    ("reset", REST, "connections torn down"),
+    ("kill", STOPS, "killed nodes: one, a minority, all; crash loops"),
+    ("restart", STOPS, "one node after the other stopped and started"),
+    ("pause", STOPS, "stopped nodes, for less than an election and for longer than a lease"),
+    ("client", REST, "stopped and killed clients"),
+    ("power-loss", STOPS, "what was not synced is gone: of one, a minority, all"),
+    ("disk-error", STOPS, "disks and syncs that fail"),
+    ("slow-disk", REST, "slow syncs"),
+    ("disk-full", STOPS, "no space"),
+    ("corruption", STOPS, "torn and flipped bytes in a stopped minority"),
+    ("clock", REST, "clocks that jump or run wrong, within what is promised"),
+    ("wild-clock", REST, "clocks wrong beyond what is promised"),
+    ("cpu", REST, "nodes without a processor"),
+    ("compaction", STOPS, "compactions again and again, and followers that need a snapshot"),
+    (MEMBERS, CHANGES, "members that come, go and are replaced, whatever is wrong with them"),
 ];
 
 fn some(dice: &mut StdRng) -> Target {
@@ -105,6 +114,7 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
         }
         "clock" => (clock(dice, clients), medium),
         "wild-clock" => (wild(dice, clients), medium),
+        MEMBERS => (Fault::Members { change: change(dice) }, dice.random_range(50..600)),
         "cpu" => (Fault::CpuStarve { target: some(dice), percent: dice.random_range(3..15) }, medium),
         _ => {
             if dice.random_bool(0.6) {
@@ -113,6 +123,27 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
                 (Fault::SnapshotLag { target: Target::Follower(dice.random_range(0..4)) }, medium + 2000)
             }
         }
+    }
+}
+
+fn change(dice: &mut StdRng) -> Change {
+    let target = few(dice);
+    let hurt = match dice.random_range(0..7) {
+        0..3 => Hurt::Nothing,
+        3 => Hurt::Killed,
+        4 => Hurt::Paused,
+        5 => Hurt::CutOff,
+        _ => Hurt::Wiped,
+    };
+    match dice.random_range(0..11) {
+        0 => Change::Grow { learner: false },
+        1..3 => Change::Grow { learner: true },
+        3..5 => Change::Shrink { target, hurt },
+        5 => Change::ShrinkTwice { target },
+        6..8 => Change::Replace { target, hurt },
+        // A leader hands leadership over before it goes: that is not the same moment.
+        8 | 9 => Change::Both { target: Target::Follower(dice.random_range(0..4)) },
+        _ => Change::Return,
     }
 }
 

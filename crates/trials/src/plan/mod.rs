@@ -2,18 +2,21 @@
 //! beside the history, so that [`replay`](super::command) makes the same run again and [`shrink`](super::shrink) leaves faults out of it.
 //!
 //! 1. The same options and seed give the same plan, on every machine. Whether a fault is possible is found out when it is installed.
-//! 2. Faults come on two tracks that overlap: one for what stops nodes or takes history away, one for the rest. On one track a fault
-//!    begins when the one before is mended, if that takes longer than planned.
+//! 2. Faults come on tracks that overlap: one for what stops nodes or takes history away, one for changes of the members, one for the
+//!    rest. On one track a fault begins when the one before is mended, if that takes longer than planned.
 
 mod menu;
 
-pub use menu::CLASSES;
+pub use menu::{CLASSES, MEMBERS};
 
 use super::{env::Fault, workload::WORKLOADS};
 use anyhow::{Context, Result, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
+
+/// Nodes that wait to become members, where members change.
+const SPARES: usize = 3;
 
 /// One fault, in milliseconds from the beginning of the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub struct Step {
 pub struct Plan {
     pub seed: u64,
     pub nodes: usize,
+    /// Nodes that are no members at first.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub spares: usize,
     pub clients: usize,
     pub duration_ms: u64,
     pub workloads: Vec<String>,
@@ -48,6 +54,10 @@ pub struct Plan {
     /// The name of a bug planted in the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mutant: Option<String>,
+}
+
+fn is_none(number: &usize) -> bool {
+    *number == 0
 }
 
 /// What a plan is drawn from.
@@ -82,6 +92,7 @@ impl Plan {
             // It keeps thousands of entries for who is behind: nobody would need a snapshot.
             steps.retain(|step| !matches!(step.fault, Fault::SnapshotLag { .. }));
         }
+        let members = faults.iter().any(|class| class == MEMBERS);
         let history = faults.iter().any(|class| class == "compaction");
         let election = [300, 500, 800][dice.random_range(0..3)];
         let flags = [
@@ -95,6 +106,7 @@ impl Plan {
         Ok(Self {
             seed,
             nodes,
+            spares: if members { SPARES } else { 0 },
             clients,
             duration_ms,
             workloads,
@@ -133,6 +145,11 @@ impl Plan {
     }
 
     #[must_use]
+    pub fn changes_members(&self) -> bool {
+        self.spares > 0
+    }
+
+    #[must_use]
     pub fn has(&self, workload: &str) -> bool {
         self.workloads.iter().any(|one| one == workload)
     }
@@ -140,7 +157,7 @@ impl Plan {
 
 /// Both tracks, one after the other in time.
 fn steps(dice: &mut StdRng, classes: &[String], nodes: usize, clients: usize, duration_ms: u64) -> Result<Vec<Step>> {
-    let mut tracks: BTreeMap<bool, Vec<&str>> = BTreeMap::new();
+    let mut tracks: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
     for class in classes {
         let class = CLASSES
             .iter()
@@ -149,6 +166,7 @@ fn steps(dice: &mut StdRng, classes: &[String], nodes: usize, clients: usize, du
         tracks.entry(class.1).or_default().push(class.0);
     }
     let mut steps = Vec::new();
+    let changing = tracks.contains_key(&menu::CHANGES);
     for (track, classes) in tracks {
         // A little of the run goes by before anything is broken.
         let mut at_ms = dice.random_range(800..2000);
@@ -163,8 +181,12 @@ fn steps(dice: &mut StdRng, classes: &[String], nodes: usize, clients: usize, du
             if at_ms + hold_ms > duration_ms {
                 break;
             }
-            steps.push(Step { at_ms, hold_ms, track: track.into(), fault });
+            steps.push(Step { at_ms, hold_ms, track, fault });
             at_ms += hold_ms + dice.random_range(700..1500);
+            if changing && track != menu::CHANGES {
+                // Now and then a change shall be made from its beginning to its end.
+                at_ms += dice.random_range(500..3500);
+            }
         }
     }
     steps.sort_by_key(|step| step.at_ms);

@@ -3,8 +3,9 @@
 use super::Outcome;
 use crate::{
     check::{Case, Finding, Verdict, Violation, judge as judge_properties, unfenced_damage},
+    env::Effect,
     history::load,
-    plan::Plan,
+    plan::{MEMBERS, Plan},
     report::{page, summary, verdict},
 };
 use anyhow::{Context, Result};
@@ -27,6 +28,9 @@ pub struct Figures {
     pub power_losses: u64,
     pub grants: u64,
     pub lease_expiries: u64,
+    /// Acknowledged changes of the members.
+    #[serde(default)]
+    pub member_changes: u64,
     /// Updates lost where nothing guarded them: what shows that the faults are strong enough.
     pub unfenced_damage: u64,
     /// `valid`, `violation`, `unknown`: the worst.
@@ -67,6 +71,7 @@ impl AddAssign<&Figures> for Figures {
         self.power_losses += other.power_losses;
         self.grants += other.grants;
         self.lease_expiries += other.lease_expiries;
+        self.member_changes += other.member_changes;
         self.unfenced_damage += other.unfenced_damage;
         let rank = |verdict: &str| ["", "valid", "unknown", "violation"].iter().position(|one| *one == verdict);
         if rank(&other.verdict) > rank(&self.verdict) {
@@ -91,6 +96,9 @@ impl fmt::Display for Figures {
             self.lease_expiries,
             self.unfenced_damage
         )?;
+        if self.member_changes > 0 {
+            write!(f, ", {} changes of members", self.member_changes)?;
+        }
         for (property, sentence) in &self.flaws {
             write!(f, "\n    {property}: {sentence}")?;
         }
@@ -116,7 +124,10 @@ pub fn judge_dir(dir: &Path) -> Result<Figures> {
 pub fn judge(plan: &Plan, outcome: &Outcome, dir: &Path) -> Result<Figures> {
     let run = load(dir)?;
     let case = Case::new(&run);
-    let workloads: Vec<&str> = plan.workloads.iter().map(String::as_str).collect();
+    let mut workloads: Vec<&str> = plan.workloads.iter().map(String::as_str).collect();
+    if plan.changes_members() {
+        workloads.push(MEMBERS);
+    }
     let mut findings = judge_properties(&case, &workloads);
     findings.extend(of_the_environment(outcome));
     let nodes = if plan.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", plan.nodes) };
@@ -142,6 +153,7 @@ pub fn judge(plan: &Plan, outcome: &Outcome, dir: &Path) -> Result<Figures> {
             .as_object()
             .map_or(0, |kinds| kinds.values().filter_map(serde_json::Value::as_u64).sum()),
         lease_expiries: figure("lease_expiries"),
+        member_changes: changes_of_members(outcome),
         unfenced_damage: unfenced_damage(&run) as u64,
         verdict: verdict(&findings).to_owned(),
         flaws: findings.iter().filter_map(flaw).collect(),
@@ -156,6 +168,15 @@ pub fn judge(plan: &Plan, outcome: &Outcome, dir: &Path) -> Result<Figures> {
     Ok(figures)
 }
 
+fn changes_of_members(outcome: &Outcome) -> u64 {
+    let effects = outcome.evidence.iter().flat_map(|evidence| &evidence.effects);
+    let made = |effect: &Effect| match effect {
+        Effect::Changed { added, promoted, removed, .. } => added + promoted + removed,
+        _ => 0,
+    };
+    effects.map(made).sum()
+}
+
 /// A finding that is not valid, in words; those that are only unknown begin with a question mark.
 fn flaw(finding: &Finding) -> Option<(String, String)> {
     let said = match &finding.verdict {
@@ -167,11 +188,12 @@ fn flaw(finding: &Finding) -> Option<(String, String)> {
 }
 
 /// What needs no history to be judged: the names, and what they say.
-pub const OF_THE_ENVIRONMENT: [(&str, &str); 4] = [
+pub const OF_THE_ENVIRONMENT: [(&str, &str); 5] = [
     ("no-crash", "No node ends unless a fault ends it."),
     ("failed-sync", "A node whose disk fails to sync stops."),
     ("recovery", "When everything is healed every node serves again."),
     ("caught-up", "When everything is healed every member's watch brings everything."),
+    ("outsiders", "Who was removed, or lost its directory, stops with a reason and never serves."),
 ];
 
 /// Those, in that order.
@@ -179,7 +201,9 @@ fn of_the_environment(outcome: &Outcome) -> Vec<Finding> {
     let exits = (!outcome.exits.is_empty()).then(|| outcome.exits.join("; "));
     let after_failed_sync = outcome.evidence.iter().find(|evidence| evidence.note.contains("went on after a sync"));
     let behind = outcome.behind.then(|| "a watch of the whole store does not bring the newest revision".to_owned());
-    let wrong = [exits, after_failed_sync.map(|evidence| evidence.note.clone()), outcome.unserved.clone(), behind];
+    let outsiders = (!outcome.outsiders.is_empty()).then(|| outcome.outsiders.join("; "));
+    let after_failed_sync = after_failed_sync.map(|evidence| evidence.note.clone());
+    let wrong = [exits, after_failed_sync, outcome.unserved.clone(), behind, outsiders];
     let verdict = |wrong: Option<String>| {
         wrong.map_or(Verdict::Valid, |sentence| Verdict::Violation(Violation { sentence, window: Vec::new() }))
     };

@@ -41,6 +41,9 @@ pub(super) fn stop(env: &Env, lost: &[usize]) -> Result<Vec<String>> {
 pub(super) fn read(env: &Env, binary: &Path, journal: &Journal, lost: &[usize]) -> Result<Option<String>> {
     for node in (0..env.nodes()).filter(|node| !lost.contains(node)) {
         let name = format!("n{}", node + 1);
+        if !env.data_dir(node).exists() {
+            continue;
+        }
         if !read_one(&env.data_dir(node), binary, node, journal).with_context(|| format!("the log of {name}"))? {
             return Ok(Some("logs: this server has no dump-log".into()));
         }

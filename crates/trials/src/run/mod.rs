@@ -14,6 +14,7 @@
 mod crew;
 mod judge;
 mod logs;
+mod members;
 mod nemesis;
 mod observer;
 mod standing;
@@ -65,6 +66,9 @@ pub struct Outcome {
     pub unserved: Option<String>,
     /// Members that never brought everything.
     pub behind: bool,
+    /// Of members that must not take part, and did or did not say why not.
+    #[serde(default)]
+    pub outsiders: Vec<String>,
     pub evidence: Vec<Evidence>,
     pub skipped: Vec<String>,
     pub packets: u64,
@@ -86,6 +90,7 @@ pub fn run(plan: &Plan, means: &Means) -> Result<Outcome> {
     }
     let env = Env::start(Setup {
         nodes: plan.nodes,
+        spares: plan.spares,
         clients: plan.clients,
         flags: plan.flags.clone(),
         mode: means.mode,
@@ -114,7 +119,7 @@ fn drive(plan: &Plan, means: &Means, env: &Env, journal: &Journal, observer: &Ar
     fact(journal, Fact::Phase("load".into()))?;
     let began = now_ns();
     let crew = Arc::new(Crew::start(env, plan, &means.program, journal, began)?);
-    let nemesis = Nemesis::new(env, journal, &crew, observer, began);
+    let nemesis = Nemesis::new(env, journal, &crew, observer, (began, plan.duration_ms));
     nemesis.run(plan)?;
     let end = began + plan.duration_ms * 1_000_000;
     while now_ns() < end {
@@ -124,6 +129,9 @@ fn drive(plan: &Plan, means: &Means, env: &Env, journal: &Journal, observer: &Ar
     let evidence = std::mem::take(&mut *nemesis.evidence.lock().unwrap_or_else(PoisonError::into_inner));
     let lost: Vec<usize> = damaged(&evidence);
     fact(journal, Fact::Phase("healed".into()))?;
+    if plan.changes_members() {
+        nemesis.members.settle()?;
+    }
     let unserved = env.wait_all_serve(RECOVERY).err().filter(|_| lost.is_empty()).map(|error| format!("{error:#}"));
     let calm = Instant::now();
     while calm.elapsed() < CALM {
@@ -138,7 +146,7 @@ fn drive(plan: &Plan, means: &Means, env: &Env, journal: &Journal, observer: &Ar
         behind = !observer.has_seen(newest, Duration::from_secs(10)) && lost.is_empty();
     }
     if !plan.etcd {
-        observer::leaders_of_logs(&means.out, plan.nodes, journal)?;
+        observer::leaders_of_logs(&means.out, env.nodes(), journal)?;
     }
     fact(journal, Fact::Phase("end".into()))?;
     let skipped = std::mem::take(&mut *nemesis.skipped.lock().unwrap_or_else(PoisonError::into_inner));
@@ -152,6 +160,7 @@ fn drive(plan: &Plan, means: &Means, env: &Env, journal: &Journal, observer: &Ar
             .collect(),
         unserved,
         behind,
+        outsiders: nemesis.members.wrong(),
         evidence,
         skipped,
         packets: env.carried(),

@@ -4,9 +4,9 @@
 //! 2. What is not possible here or now is written as skipped, and does not count. Any other failure is one of the harness.
 //! 3. After a power loss that is healed while nothing else is broken, every member is asked for its state.
 
-use super::{crew::Crew, observer::Observer};
+use super::{crew::Crew, members::Members, observer::Observer};
 use crate::{
-    env::{Effect, Env, Evidence, Fault, NotPossible, World},
+    env::{Change, Effect, Env, Evidence, Fault, NotPossible, World},
     history::{Entry, Fact, FaultEvent, Journal, Process, Stage, now},
     plan::{Plan, Step},
 };
@@ -25,7 +25,10 @@ pub(super) struct Nemesis {
     pub(super) journal: Journal,
     pub(super) crew: Arc<Crew>,
     pub(super) observer: Arc<Observer>,
+    pub(super) members: Members,
     pub(super) began: u64,
+    /// When no more changes of the members are begun: they take as long as they take.
+    end: u64,
     pub(super) evidence: Mutex<Vec<Evidence>>,
     pub(super) skipped: Mutex<Vec<String>>,
     holding: AtomicUsize,
@@ -37,14 +40,16 @@ impl Nemesis {
         journal: &Journal,
         crew: &Arc<Crew>,
         observer: &Arc<Observer>,
-        began: u64,
+        (began, duration_ms): (u64, u64),
     ) -> Arc<Self> {
         Arc::new(Self {
             world: Arc::clone(env),
             journal: journal.clone(),
             crew: Arc::clone(crew),
             observer: Arc::clone(observer),
+            members: Members::new(env, journal),
             began,
+            end: began + duration_ms * 1_000_000,
             evidence: Mutex::default(),
             skipped: Mutex::default(),
             holding: AtomicUsize::new(0),
@@ -82,6 +87,9 @@ impl Nemesis {
     fn step(&self, id: u64, step: &Step) -> Result<()> {
         let due = self.began + step.at_ms * 1_000_000;
         std::thread::sleep(Duration::from_nanos(due.saturating_sub(now())));
+        if let Fault::Members { change } = step.fault {
+            return self.change(id, step, change);
+        }
         let installed = match self.world.install(&step.fault) {
             Ok(installed) => installed,
             Err(error) => {
@@ -119,6 +127,40 @@ impl Nemesis {
             // Something else may break meanwhile: then there is nothing to compare.
             let _ = self.observer.states(&[]);
         }
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).push(evidence);
+        Ok(())
+    }
+
+    /// A change of the members. It is under way for as long as it takes, and then what follows from it may take a moment.
+    fn change(&self, id: u64, step: &Step, change: Change) -> Result<()> {
+        let began = now();
+        if began >= self.end {
+            return Ok(());
+        }
+        let nodes: Vec<usize> = (0..self.world.nodes()).collect();
+        let targets = targets(&nodes, &[]);
+        self.write(self.event(id, &step.fault, Stage::Installed, targets.clone(), change.name().to_owned()))?;
+        let leader_was = self.world.leader_now();
+        self.holding.fetch_add(1, Ordering::AcqRel);
+        let made = self.members.make(change);
+        std::thread::sleep(Duration::from_millis(step.hold_ms));
+        self.holding.fetch_sub(1, Ordering::AcqRel);
+        let effects: Vec<Effect> = made?.into_iter().collect();
+        self.write(self.event(id, &step.fault, Stage::Healed, targets.clone(), String::new()))?;
+        let evidence = Evidence {
+            fault: step.fault.clone(),
+            class: step.fault.class().to_owned(),
+            nodes,
+            clients: Vec::new(),
+            leader_was,
+            installed_ns: began,
+            healed_ns: now(),
+            effective: !effects.is_empty(),
+            effects,
+            note: String::new(),
+        };
+        let effect = if evidence.effective { effect(&evidence) } else { BTreeMap::new() };
+        self.write(FaultEvent { effect, ..self.event(id, &step.fault, Stage::Evidence, targets, String::new()) })?;
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner).push(evidence);
         Ok(())
     }
@@ -190,6 +232,10 @@ fn effect(evidence: &Evidence) -> BTreeMap<String, f64> {
             Effect::Throttled { periods, .. } => add("periods throttled", *periods as f64),
             Effect::Compacted { times, .. } => add("compactions", *times as f64),
             Effect::Snapshots { received, .. } => add("snapshots received", *received as f64),
+            Effect::Changed { added, promoted, removed, stopped } => {
+                let all = [("added", added), ("promoted", promoted), ("removed", removed), ("stopped", stopped)];
+                all.into_iter().for_each(|(what, count)| add(&format!("members {what}"), *count as f64));
+            }
         }
     }
     // Effective without a figure of its own.

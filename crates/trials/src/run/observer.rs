@@ -87,7 +87,7 @@ impl Observer {
     pub(super) fn has_seen(&self, revision: i64, bound: Duration) -> bool {
         let until = Instant::now() + bound;
         while Instant::now() < until {
-            if self.seen.iter().all(|seen| seen.load(Ordering::Acquire) >= revision) {
+            if self.world.seated().into_iter().all(|node| self.seen[node].load(Ordering::Acquire) >= revision) {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -98,7 +98,9 @@ impl Observer {
     /// Reads what each member holds and its digest, at one revision. Returns the revision.
     pub(super) fn states(&self, lost: &[usize]) -> Result<i64> {
         let urls = self.world.endpoints(Host::Runner);
-        let (journal, lost) = (self.journal.clone(), lost.to_vec());
+        let seated = self.world.seated();
+        let strangers = (0..self.world.nodes()).filter(|node| !seated.contains(node));
+        let (journal, lost) = (self.journal.clone(), lost.iter().copied().chain(strangers).collect::<Vec<_>>());
         let job = move || -> Result<i64> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(states(&urls, &journal, &lost))
@@ -141,6 +143,10 @@ fn poll(world: &Arc<World>, journal: &Journal, stop: &AtomicBool, etcd: bool) {
 pub(super) fn leaders_of_logs(out: &Path, nodes: usize, journal: &Journal) -> Result<()> {
     for node in 0..nodes {
         let path = out.join(format!("n{}.log", node + 1));
+        if !path.exists() {
+            // It never was a member.
+            continue;
+        }
         let log = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         for leader in log.lines().filter_map(leader_of_line) {
             write(journal, node, Fact::Leader(leader));

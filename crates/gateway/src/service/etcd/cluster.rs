@@ -61,10 +61,13 @@ impl ClusterService {
 impl Cluster for ClusterService {
     async fn member_list(&self, request: Request<MemberListRequest>) -> Result<Response<MemberListResponse>, Status> {
         let gateway = &self.0;
-        if admit(gateway, request)?.linearizable {
+        let members = if admit(gateway, request)?.linearizable {
             gateway.node.reader.barrier().await.map_err(not_read)?;
-        }
-        let members = self.list(gateway.node.leadership.members())?;
+            gateway.node.membership.applied().await.map_err(not_read)?
+        } else {
+            gateway.node.leadership.members()
+        };
+        let members = self.list(members)?;
         Ok(Response::new(MemberListResponse { header: Some(self.header()), members }))
     }
 

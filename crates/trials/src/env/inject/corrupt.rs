@@ -30,7 +30,7 @@ use std::{
 const ALONE: Duration = Duration::from_secs(2);
 
 pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Result<Undo> {
-    if nodes.len() > (world.nodes() - 1) / 2 {
+    if nodes.len() > (world.seated().len() - 1) / 2 {
         return Err(no("damage to a majority is not to be survived").into());
     }
     if nodes.iter().any(|node| !matches!(world.nodes[*node].state(), NodeState::Running { .. })) {

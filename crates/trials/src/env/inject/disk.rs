@@ -30,7 +30,7 @@ pub(super) enum Trouble {
 /// Whether the nodes' system calls go through the shim: every node has synced something by the time it serves.
 pub(super) fn shim_works(world: &World) -> bool {
     let through = |page: &super::super::shim::Page| page.seen().is_ok_and(|seen| seen.attached != 0 && seen.syncs > 0);
-    world.nodes.iter().all(|node| node.site.page.as_ref().is_some_and(through))
+    world.seated().into_iter().all(|node| world.nodes[node].site.page.as_ref().is_some_and(through))
 }
 
 /// Cuts the power of the nodes' disks; ends the nodes with it, or leaves them alive to see that their disk fails.

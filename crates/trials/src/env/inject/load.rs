@@ -101,7 +101,7 @@ pub(super) fn compaction(world: &Arc<World>, every_ms: u64) -> Result<Undo> {
 pub(super) fn snapshot_lag(world: &Arc<World>, nodes: &[usize]) -> Result<Undo> {
     let plan = world.plan;
     let links = between(nodes, &plan.everybody());
-    if nodes.len() > (plan.nodes - 1) / 2 {
+    if nodes.len() > (world.seated().len() - 1) / 2 {
         return Err(no("a majority cannot be left behind").into());
     }
     let received =

@@ -116,6 +116,7 @@ pub(crate) fn possible(world: &World, fault: &Fault) -> Result<(), NotPossible> 
         }
         Fault::PowerLoss { .. } | Fault::DiskError { .. } => volumes().and(needs(Capability::PowerCut)),
         Fault::DiskFull { .. } => volumes(),
+        Fault::Members { .. } => Err(no("the runner changes the members")),
         Fault::SlowSync { .. } | Fault::FailingSync { .. } | Fault::LyingSync { .. } if !disk::shim_works(world) => {
             needs(Capability::Strace)
         }
@@ -153,9 +154,9 @@ pub(crate) fn targets(world: &World, fault: &Fault, leader: Option<usize>) -> Re
 
 /// The nodes that a target is now.
 pub(crate) fn resolve(world: &World, target: Target, leader: Option<usize>) -> Result<Vec<usize>> {
-    let count = world.nodes();
-    let spare = (count - 1) / 2;
-    let all: Vec<usize> = (0..count).collect();
+    let all = world.seated();
+    let count = all.len();
+    let spare = count.saturating_sub(1) / 2;
     let drawn = |of: &[usize], size: usize, seed: u64| {
         let mut drawn = of.to_vec();
         drawn.shuffle(&mut StdRng::seed_from_u64(seed));

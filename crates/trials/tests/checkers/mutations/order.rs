@@ -14,6 +14,33 @@ pub(super) fn second_leader(run: &Run) -> Option<Vec<Record>> {
     }))
 }
 
+/// The last list, changed.
+fn last_list(run: &Run, change: impl FnOnce(&mut Members)) -> Option<Vec<Record>> {
+    let index = run.records.iter().rposition(|record| matches!(record.entry, Entry::Fact(Fact::Members(_))))?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::Members(list)) = entry {
+            change(list);
+        }
+    }))
+}
+
+pub(super) fn lost_addition(run: &Run) -> Option<Vec<Record>> {
+    last_list(run, |list| list.members.retain(|member| member.id != 4))
+}
+
+pub(super) fn listed_again(run: &Run) -> Option<Vec<Record>> {
+    last_list(run, |list| list.members.push(Listed { id: 1, peer: "http://n1".into(), learner: false }))
+}
+
+pub(super) fn answers_after_removal(run: &Run) -> Option<Vec<Record>> {
+    let index = run.records.iter().rposition(|record| matches!(record.entry, Entry::Fact(Fact::Answered(_))))?;
+    Some(changed(run, index, |entry| {
+        if let Entry::Fact(Fact::Answered(answer)) = entry {
+            answer.member = 1;
+        }
+    }))
+}
+
 pub(super) fn passed_waiter(run: &Run) -> Option<Vec<Record>> {
     // Nobody leaves the line any more when it is granted: whoever comes later passes.
     let mut records = run.records.clone();

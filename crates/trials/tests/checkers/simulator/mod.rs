@@ -7,6 +7,7 @@ mod claims;
 mod kv;
 mod leases;
 mod locks;
+mod members;
 mod queue;
 mod store;
 mod watches;
@@ -65,6 +66,7 @@ pub(crate) fn history(seed: u64) -> Vec<Record> {
     locks::start(&mut sim);
     queue::start(&mut sim);
     claims::start(&mut sim);
+    members::start(&mut sim);
     for i in 0..20_u64 {
         let term = 3 + i / 10;
         sim.after(i * 300 * MS, move |sim| sim.fact(Some(1), Fact::Leader(Leader { leader: term % 3 + 1, term })));
