@@ -34,6 +34,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Receives what was applied, in order. Called on the task that applies, so it must not block.
 pub trait ApplySink: Send + Sync + 'static {
@@ -173,11 +174,13 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
+        let begun = Instant::now();
         self.shared.publish_with(|| {
             applied.write(&db, &last)?;
             self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
             io::Result::Ok(())
         })?;
+        self.shared.commits.count(begun.elapsed());
         self.raft.applied = Some(last);
         let Applied { changes, answers, membership, written, .. } = applied;
         if let Some(membership) = membership {
