@@ -24,8 +24,8 @@ const STEP: Duration = Duration::from_millis(5);
 pub struct Process {
     binary: PathBuf,
     args: Vec<String>,
-    /// A variable of the next start's environment.
-    variable: Option<(String, String)>,
+    /// The next start's environment, beside what the test itself has.
+    variables: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
     /// Where in the log the present life begins.
@@ -36,7 +36,7 @@ impl Process {
     /// A process that is not running yet.
     #[must_use]
     pub fn new(args: Vec<String>, log: PathBuf) -> Self {
-        Self { binary: binary(), args, variable: None, log, child: None, mark: 0 }
+        Self { binary: binary(), args, variables: Vec::new(), log, child: None, mark: 0 }
     }
 
     /// Another server than that under test, from the next start on.
@@ -46,7 +46,18 @@ impl Process {
 
     /// Sets a variable in the environment of every start from now on; none takes it away.
     pub fn set_variable(&mut self, variable: Option<(&str, &str)>) {
-        self.variable = variable.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.set_variables(variable.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Sets the environment of every start from now on.
+    pub fn set_variables(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        self.variables = variables.into_iter().collect();
+    }
+
+    /// The environment of the next start.
+    #[must_use]
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
     }
 
     /// Changes the arguments of the next start.
@@ -75,7 +86,7 @@ impl Process {
         {
             command.env_remove(name);
         }
-        command.envs(self.variable.clone());
+        command.envs(self.variables.clone());
         self.child = Some(command.spawn().with_context(|| format!("start {}", self.binary.display()))?);
         Ok(())
     }

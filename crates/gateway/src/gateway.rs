@@ -85,7 +85,7 @@ impl Gateway {
             calls,
             watches: WatchHub::new(history, watch_config(&node.config)),
             feed,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(node.config.extensive_metrics)),
             access,
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(snapshot::AT_A_TIME),
@@ -103,6 +103,22 @@ impl Gateway {
     /// Proposes a command in the name of who makes this call.
     pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
         self.node.proposer.propose(sign(command)).await
+    }
+
+    /// The same for a client that may not want to wait without a leader: then the wait ends, and what it waits for may still come.
+    pub(crate) async fn propose_led(&self, only_led: bool, command: Command) -> Result<Applied, ProposeError> {
+        let mut contact = self.node.leadership.contact();
+        let lost = async {
+            match only_led {
+                true => drop(contact.wait_for(|contact| !contact).await),
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            applied = self.propose(command) => applied,
+            () = lost => Err(ProposeError::ConnectionLost),
+        }
     }
 
     /// Refuses what who makes this call could not have done by a command. For what is decided without one.

@@ -1,10 +1,13 @@
-//! A watch stream that requires a leader ends when its node is cut off, on the leader's side and on a follower's, and on no other.
+//! A watch stream that requires a leader, or a write that does, ends when its node is cut off, on the leader's side and on a
+//! follower's, and on no other.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use conclave_api::etcdserverpb::StatusRequest;
+use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::maintenance_server::Maintenance;
+use conclave_api::etcdserverpb::{PutRequest, StatusRequest};
 use conclave_gateway::gateway::Gateway;
+use conclave_gateway::service::etcd::kv::KvService;
 use conclave_gateway::service::etcd::maintenance::MaintenanceService;
 use conclave_gateway::service::etcd::watch::WatchContext;
 use conclave_node::bootstrap::Plan;
@@ -14,6 +17,7 @@ use conclave_node::running::RunningNode;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tonic::{Request, Status};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,8 +43,15 @@ fn assemble(network: &MemoryNetwork, dir: &std::path::Path, n: usize) -> Member 
 }
 
 async fn leader(member: &Member) -> u64 {
-    let status = MaintenanceService(member.gateway.clone()).status(tonic::Request::new(StatusRequest {})).await;
+    let status = MaintenanceService(member.gateway.clone()).status(Request::new(StatusRequest {})).await;
     status.unwrap().into_inner().leader
+}
+
+/// A write that requires a leader.
+async fn put(gateway: Arc<Gateway>) -> Result<(), Status> {
+    let mut request = Request::new(PutRequest { key: "k".into(), value: "v".into(), ..Default::default() });
+    request.metadata_mut().insert("hasleader", "true".parse().unwrap());
+    KvService::new(gateway).put(request).await.map(drop)
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -67,7 +78,12 @@ async fn streams_that_require_a_leader_end_where_there_is_none() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(ends.iter().flatten().all(|end| !end.is_finished()));
         network.isolate(nodes[cut].gateway.node.identity.member_id);
+        // Admitted while the contact seems to be there.
+        let pending = tokio::spawn(put(nodes[cut].gateway.clone()));
         eventually("the end", || ends[cut][0].is_finished()).await;
+        let pending = tokio::time::timeout(Duration::from_secs(2), pending).await.expect("long before its own end");
+        let lost = pending.unwrap().unwrap_err();
+        assert_eq!(lost.message(), "etcdserver: request timed out, possibly due to connection lost");
         // From then on none begins there, and it names no leader: not the old one, not itself.
         let refused = nodes[cut].gateway.stream_end(true).err().unwrap();
         assert_eq!(refused.message(), "etcdserver: no leader");

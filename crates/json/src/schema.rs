@@ -135,6 +135,17 @@ impl Schema {
         schema
     }
 
+    /// The method of a gRPC path, such as `/etcdserverpb.KV/Put`.
+    #[must_use]
+    pub fn method(&self, path: &str) -> Option<&Method> {
+        self.methods.get(path)
+    }
+
+    /// Every method, in no order.
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.methods.values()
+    }
+
     #[cfg(test)]
     pub(crate) fn message(&self, name: &str) -> usize {
         self.messages.iter().position(|message| message.name == name).expect("there is such a message")

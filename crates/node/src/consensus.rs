@@ -75,6 +75,7 @@ pub fn open(
 ) -> Result<Opened, OpenError> {
     let fatal = fatal.clone();
     let options = Options {
+        wal_dir: config.wal_dir.clone(),
         sync: !config.unsafe_no_fsync,
         snapshot_every_entries: config.snapshot_count,
         on_fatal: Arc::new(move |reason| fatal.report(reason)),

@@ -127,6 +127,7 @@ impl Node {
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
             rollback,
             membership: self.membership.clone(),
+            traffic: self.peers.traffic().clone(),
         })
     }
 

@@ -4,11 +4,13 @@
 //! [`snapshot`]).
 //!
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
-//! configuration is wrong. Standard output gets one line, when clients are served.
+//! configuration is wrong. Standard output gets one line, when clients are served; under the name `etcd` it gets none, and the log says so.
 
-use conclave_node::config::{Config, ConfigError};
+use conclave_gateway::http::ETCD_VERSION;
+use conclave_node::config::{self, Config, ConfigError};
 use conclave_node::descriptors;
 use conclave_server::dump;
+use conclave_server::notify;
 use conclave_server::recover;
 use conclave_server::server::Server;
 use conclave_server::snapshot;
@@ -37,10 +39,11 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return answer(&error),
     };
-    telemetry::init(&config.log);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+    if let Err(error) = telemetry::init(&config.log) {
+        write_to(std::io::stderr(), &format!("conclave: {error}"));
+        return ExitCode::from(FAILED);
     }
+    tell(&config);
     // Before anything is opened: databases and ports are given their shares of it.
     let outcome =
         descriptors::raise().map_err(anyhow::Error::from).and_then(|()| runtime(&config)?.block_on(run(config)));
@@ -53,14 +56,56 @@ fn main() -> ExitCode {
     }
 }
 
+/// What the settings make of the start.
+fn tell(config: &Config) {
+    if config.as_etcd {
+        tracing::info!(
+            etcd_version = ETCD_VERSION,
+            conclave_version = env!("CARGO_PKG_VERSION"),
+            "starting an etcd server"
+        );
+    }
+    if !config.variables.is_empty() {
+        tracing::info!("set by the environment: {}", config.variables.join(", "));
+    }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for note in &config.notes {
+        tracing::debug!("{note}");
+    }
+}
+
 /// Help and version, or what is wrong with the configuration.
 fn answer(error: &ConfigError) -> ExitCode {
     if error.is_answer() {
-        write_to(std::io::stdout(), error.to_string().trim_end());
+        let text = match error.is_version() && called_etcd() {
+            true => version_as_etcd(),
+            false => error.to_string(),
+        };
+        write_to(std::io::stdout(), text.trim_end());
         return ExitCode::SUCCESS;
     }
     write_to(std::io::stderr(), &format!("conclave: {error}\n(conclave --help explains every setting)"));
     ExitCode::from(MISCONFIGURED)
+}
+
+fn called_etcd() -> bool {
+    std::env::args_os().next().is_some_and(|program| config::is_etcd(&program))
+}
+
+/// The lines that scripts cut versions out of; there is no Go in it to tell of.
+fn version_as_etcd() -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let arch = match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!(
+        "etcd Version: {ETCD_VERSION}\nGit SHA: conclave-{}\nGo Version: none\nGo OS/Arch: {os}/{arch}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn runtime(config: &Config) -> std::io::Result<Runtime> {
@@ -96,6 +141,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         }
         fault = serve(&node) => Some(fault),
     };
+    telemetry::stopping();
     let stopped = node.stop().await;
     match fault {
         Some(fault) => Err(fault),
@@ -107,7 +153,13 @@ async fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(node: &Server) -> anyhow::Error {
     let announce = async {
         node.ready().await;
-        write_to(std::io::stdout(), &format!("conclave {}", node.ready_line()));
+        match node.node.config.as_etcd {
+            true => tracing::info!("ready to serve client requests"),
+            false => write_to(std::io::stdout(), &format!("conclave {}", node.ready_line())),
+        }
+        if let Err(error) = notify::ready() {
+            tracing::warn!(%error, "systemd does not hear that this member is ready");
+        }
     };
     let mut failed = std::pin::pin!(node.failed());
     tokio::select! {

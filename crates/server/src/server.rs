@@ -8,6 +8,7 @@
 
 use crate::consensus_thread::ConsensusThread;
 use conclave_gateway::gateway::Gateway;
+use conclave_gateway::service::quota;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
 use conclave_node::bootstrap::Plan;
@@ -158,6 +159,7 @@ impl Server {
             let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
             clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
         }
+        clients.spawn(quota::watch(gateway.clone()));
         for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
             tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));

@@ -201,7 +201,14 @@ proptest! {
         let (mut node, mut swept, mut model) = (Node::new(), Node::new(), Naive::new());
         let mut machines = [node.machine(), swept.machine()];
         let commands: Vec<Command> = commands.into_iter().chain([Command::Compact { revision: last }]).collect();
+        let of_state = |node: &Node, revision| {
+            read::hash_kv(&node.view, revision, node.bounds()).expect("memory can be read").map(|hash| hash.hash)
+        };
+        let mut before = Vec::new();
         for (number, command) in commands.iter().enumerate() {
+            if number + 1 == commands.len() {
+                before = (0..=node.bounds().current).map(|revision| of_state(&node, revision)).collect();
+            }
             node.apply(&mut machines[0], std::slice::from_ref(command), |_| true);
             swept.apply(&mut machines[1], std::slice::from_ref(command), |_| true);
             model.apply(TERM, command);
@@ -213,8 +220,13 @@ proptest! {
         compare_reads(&swept, &model, &queries)?;
         let bounds = node.bounds();
         for revision in bounds.compacted..=bounds.current {
-            let hash = |node: &Node| read::hash_kv(&node.view, revision, bounds).expect("memory can be read");
+            let hash = |node: &Node| read::hash_history(&node.view, revision, bounds).expect("memory can be read");
             prop_assert_eq!(hash(&node), hash(&swept));
+            // What can be read is hashed as before the compaction.
+            prop_assert_eq!(of_state(&node, revision), of_state(&swept, revision));
+            if let (Ok(at), true) = (usize::try_from(revision), revision > 0) {
+                prop_assert_eq!(&of_state(&swept, revision), &before[at]);
+            }
         }
         node.sweep(1000);
         swept.sweep(1);

@@ -21,6 +21,10 @@ pub enum OpenError {
     InUse { path: PathBuf },
     #[error("{path} is not empty: what is restored needs a directory of its own; nothing was changed")]
     NotEmpty { path: PathBuf },
+    #[error(
+        "the log is in {path}, not in {asked} (--wal-dir): stop the member, move it there, and put a link to it in its place"
+    )]
+    OtherLog { path: PathBuf, asked: PathBuf },
     #[error("{path} is not the data directory of a member: there is no identity file in it")]
     NoMember { path: PathBuf },
     #[error(

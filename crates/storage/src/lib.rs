@@ -80,6 +80,7 @@ mod files;
 #[cfg(test)]
 mod fuzz;
 mod wal_check;
+mod wal_dir;
 
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};

@@ -29,6 +29,7 @@ use crate::log::{Found, LogLimits, LogStore, Registry, RocksLog, Witness, entry_
 use crate::snapshot::{LatestSnapshot, new_state_dir, pointed_to, set_pointer};
 use crate::state::{ApplySink, Parts, State, StateDb, StateHandle, StateLimits, StateShared, StateStore};
 use crate::types::{LogId, shown};
+use crate::wal_dir;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,8 @@ pub(crate) const MARKER: &str = "STORES";
 #[derive(Clone)]
 pub struct Options {
     pub data_dir: PathBuf,
+    /// Where the log is, if not in the data directory.
+    pub wal_dir: Option<PathBuf>,
     /// `false` gives up durability of the log: for measurements only.
     pub sync: bool,
     pub log: LogLimits,
@@ -54,6 +57,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Options {
         Options {
             data_dir: data_dir.into(),
+            wal_dir: None,
             sync: true,
             log: LogLimits::default(),
             state: StateLimits::default(),
@@ -87,6 +91,9 @@ pub fn open(options: Options, identity: Identity, origin: u64, sink: Arc<dyn App
     let used = begin_or_recognize(&dir, &identity)?;
     if used && !files::is_there(&log_dir(&dir).join("CURRENT"))? {
         return Err(OpenError::Missing { path: dir, missing: "the log" });
+    }
+    if let Some(wal_dir) = &options.wal_dir {
+        wal_dir::place(&log_dir(&dir), wal_dir)?;
     }
     files::create_dir(&log_dir(&dir)).map_err(OpenError::io("create", log_dir(&dir)))?;
     let disk = RocksLog::open(&log_dir(&dir))?;

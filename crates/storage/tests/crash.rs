@@ -313,8 +313,8 @@ async fn verify(dir: &Path, reports: &Reports, model: &mut Model) -> u64 {
         assert_eq!(opened.state.digest(), model.digest(next - 1));
         if model.digests.len() as u64 == next {
             let view = opened.state.view();
-            let found = read::hash_kv(&view, 0, view.bounds()).unwrap().unwrap();
-            let wanted = read::hash_kv(&model.rows, 0, view.bounds()).unwrap().unwrap();
+            let found = read::hash_history(&view, 0, view.bounds()).unwrap().unwrap();
+            let wanted = read::hash_history(&model.rows, 0, view.bounds()).unwrap().unwrap();
             assert_eq!(found, wanted, "the rows differ at {}", next - 1);
         }
         assert!(opened.state.swept(Duration::from_secs(20)), "sweeping does not go on");

@@ -60,7 +60,7 @@ async fn a_snapshot_makes_the_follower_equal_and_survives_a_restart() {
         assert_eq!((follower.state.revision(), follower.state.applied_index()), (leader.state.revision(), 99));
         let hash = |o: &Opened| {
             let view = o.state.view();
-            read::hash_kv(&view, 0, view.bounds()).unwrap().unwrap()
+            read::hash_history(&view, 0, view.bounds()).unwrap().unwrap()
         };
         assert_eq!(hash(follower), hash(&leader));
     };

@@ -59,7 +59,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(stream: 
         let (pages, busy) = (pages.clone(), activity.begin());
         async move {
             let _busy = busy;
-            Ok::<_, Infallible>(pages.respond(request.method(), request.uri()).await)
+            Ok::<_, Infallible>(pages.respond(request.method(), request.uri(), request.headers()).await)
         }
     });
     let stream = TokioIo::new(Opening::new(stream, place.spoken()));

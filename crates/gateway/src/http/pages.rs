@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `/health` | can a client work with this member (JSON, as etcd's) | a leader, no alarm, a read |
 //! | `/livez` | is the process alive: restart it if not | a local read |
-//! | `/readyz` | should clients be sent here | a local read, a linearizable read |
-//! | `/metrics` | OpenMetrics text | |
+//! | `/readyz` | should clients be sent here | a local read, a linearizable read, a vote |
+//! | `/metrics` | text, or OpenMetrics if it is asked for | |
 //! | `/version` | JSON | |
 //! | `/status` | how far this member has come, with the digest of its state, at one moment (JSON) | |
 //!
@@ -13,11 +13,11 @@
 //! `?verbose` lists every check; `/readyz/linearizable_read` asks one.
 
 use super::PageBody;
-use crate::metrics::{CONTENT_TYPE, Live, Metrics};
+use crate::metrics::{Exposition, Live, Metrics};
 use bytes::Bytes;
 use conclave_storage::{DIGEST_EVERY, ReplicaStatus};
 use futures::future::BoxFuture;
-use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -63,10 +63,11 @@ enum Check {
     DataCorruption,
     SerializableRead,
     LinearizableRead,
+    NonLearner,
 }
 
 const LIVE: &[Check] = &[Check::SerializableRead];
-const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead];
+const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
 
 impl Check {
     fn name(self) -> &'static str {
@@ -74,6 +75,7 @@ impl Check {
             Check::DataCorruption => "data_corruption",
             Check::SerializableRead => "serializable_read",
             Check::LinearizableRead => "linearizable_read",
+            Check::NonLearner => "non_learner",
         }
     }
 }
@@ -83,7 +85,7 @@ impl Pages {
         Pages { probe }
     }
 
-    pub async fn respond(&self, method: &Method, uri: &Uri) -> Response<PageBody> {
+    pub async fn respond(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<PageBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return match is_page(uri.path()) {
                 true => text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n"),
@@ -92,7 +94,7 @@ impl Pages {
         }
         let query = Query::parse(uri.query().unwrap_or_default());
         match uri.path() {
-            "/metrics" => page(StatusCode::OK, CONTENT_TYPE, self.probe.metrics().render(self.probe.live())),
+            "/metrics" => self.metrics(headers),
             "/version" => version(),
             "/status" => status_page(&self.probe.status()),
             "/health" => self.health(&query).await,
@@ -105,9 +107,19 @@ impl Pages {
         }
     }
 
+    fn metrics(&self, headers: &HeaderMap) -> Response<PageBody> {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let exposition = Exposition::asked_for(accept);
+        let text = self.probe.metrics().render(self.probe.live(), exposition);
+        page(StatusCode::OK, exposition.content_type(), text)
+    }
+
     async fn health(&self, query: &Query<'_>) -> Response<PageBody> {
         let reason = self.unhealthy(query).await.err();
         let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let metrics = self.probe.metrics();
+        let answers = if reason.is_none() { &metrics.health_success } else { &metrics.health_failures };
+        answers.inc();
         let health = if reason.is_none() { "true" } else { "false" };
         let body = json!({ "health": health, "reason": reason.unwrap_or_default() });
         page(status, "application/json", body.to_string())
@@ -155,6 +167,10 @@ impl Pages {
             },
             Check::SerializableRead => self.probe.read(false).await,
             Check::LinearizableRead => self.probe.read(true).await,
+            Check::NonLearner => match self.probe.live().is_learner {
+                true => Err("learner".to_owned()),
+                false => Ok(()),
+            },
         }
     }
 }

@@ -35,7 +35,7 @@ impl Probe for Fake {
 }
 
 async fn get(pages: &Pages, uri: &'static str) -> (u16, String) {
-    let response = pages.respond(&Method::GET, &Uri::from_static(uri)).await;
+    let response = pages.respond(&Method::GET, &Uri::from_static(uri), &HeaderMap::new()).await;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("infallible").to_bytes();
     (status, String::from_utf8(body.to_vec()).expect("text"))
@@ -48,12 +48,15 @@ async fn a_healthy_member() {
     assert_eq!(get(&pages, "/livez").await, (200, "ok\n".to_owned()));
     let (status, body) = get(&pages, "/readyz?verbose").await;
     assert_eq!(status, 200);
-    assert_eq!(body, "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\nok\n");
+    assert_eq!(
+        body,
+        "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n"
+    );
     assert!(get(&pages, "/version").await.1.contains("\"etcdserver\":\"3.6"));
     assert!(get(&pages, "/metrics").await.1.contains("etcd_server_has_leader 1"));
     assert_eq!(get(&pages, "/v3/nothing").await.0, 404);
-    assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/health")).await.status(), 405);
-    assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/v3/kv/put")).await.status(), 404);
+    assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/health"), &HeaderMap::new()).await.status(), 405);
+    assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/v3/kv/put"), &HeaderMap::new()).await.status(), 404);
 }
 
 #[tokio::test]

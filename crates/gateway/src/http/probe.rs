@@ -2,7 +2,8 @@
 
 use super::{MemberStatus, Probe};
 use crate::gateway::Gateway;
-use crate::metrics::{Durations, Live, Metrics};
+use crate::metrics::{Durations, Live, Metrics, PeerFigures};
+use conclave_node::peer::traffic::Figures;
 use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
 use conclave_storage::SyncTimes;
 use conclave_tls::Tls;
@@ -25,6 +26,9 @@ impl Probe for Gateway {
             has_leader: self.node.leadership.is_led(),
             is_learner: self.node.leadership.is_learner(),
             is_leader: leadership.leader == Some(self.node.identity.member_id),
+            peers: self.node.peers.ids().into_iter().map(|id| peer(id, &self.node.peers.traffic().of(id))).collect(),
+            proposals_failed: self.node.proposer.failed(),
+            auth_revision: self.node.state.view().auth().map_or(0, |auth| auth.revision()),
             leader_changes: self.node.leadership.leaders_seen(),
             committed_index: self.node.leadership.committed_index(),
             applied_index: self.node.state.applied_index(),
@@ -46,6 +50,7 @@ impl Probe for Gateway {
             connections_refused: self.connections.clients.refused() + self.connections.peers.refused(),
             disk_free_bytes: self.node.disk_space.free(),
             log_syncs: durations(&self.node.log_syncs),
+            commits: durations(self.node.state.commits()),
             tls: self.tls.iter().map(Tls::figures).collect(),
         }
     }
@@ -85,6 +90,16 @@ impl Probe for Gateway {
                 Err(_) => Err(format!("no answer in {} s", READ_TIMEOUT.as_secs())),
             }
         })
+    }
+}
+
+fn peer(id: u64, figures: &Figures) -> PeerFigures {
+    PeerFigures {
+        id,
+        sent_bytes: figures.sent_bytes(),
+        received_bytes: figures.received_bytes(),
+        failures: figures.failures(),
+        round_trips: durations(&figures.round_trips),
     }
 }
 

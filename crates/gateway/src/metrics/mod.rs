@@ -5,11 +5,17 @@
 //! owner at each scrape and handed in as [`Live`].
 
 mod grpc;
+mod peers;
 mod process;
+mod text;
 mod tls;
+
+pub use peers::PeerFigures;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
+use crate::http::ETCD_VERSION;
+use crate::serve::metered::Bytes;
 use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -19,8 +25,38 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-/// The content type of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the page is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposition {
+    /// Prometheus' text format, which everybody reads.
+    Text,
+    OpenMetrics,
+}
+
+impl Exposition {
+    /// What a client asks for; without a word, as etcd, the text format.
+    #[must_use]
+    pub fn asked_for(accept: Option<&str>) -> Exposition {
+        let takes = |kind: &str| {
+            let mut parts = kind.split(';').map(str::trim);
+            let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+            parts.next() == Some("application/openmetrics-text") && !parts.any(refused)
+        };
+        match accept.is_some_and(|accept| accept.split(',').any(takes)) {
+            true => Exposition::OpenMetrics,
+            false => Exposition::Text,
+        }
+    }
+
+    /// The content type of [`Metrics::render`].
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Exposition::Text => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Exposition::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// The counters. Requests count by their kind; the operations inside a transaction are not counted again.
 #[derive(Debug)]
@@ -32,6 +68,13 @@ pub struct Metrics {
     /// Snapshots sent to their end.
     pub snapshots: Counter,
     pub snapshot_bytes: Counter,
+    /// Answers of `/health`.
+    pub health_success: Counter,
+    pub health_failures: Counter,
+    /// Asked for by clients of this member.
+    pub leases_granted: Counter,
+    pub leases_revoked: Counter,
+    pub(crate) client_bytes: Bytes,
     pub grpc: GrpcMetrics,
     process: process::ProcessMetrics,
     registry: Registry,
@@ -45,6 +88,11 @@ pub struct Live {
     pub is_leader: bool,
     pub is_learner: bool,
     pub leader_changes: u64,
+    /// The other members.
+    pub peers: Vec<PeerFigures>,
+    /// Commands of this node's clients that ended without an outcome.
+    pub proposals_failed: u64,
+    pub auth_revision: u64,
     pub committed_index: u64,
     pub applied_index: u64,
     /// Commands of this node's clients that have no outcome yet.
@@ -71,6 +119,8 @@ pub struct Live {
     /// Of the data directory's disk.
     pub disk_free_bytes: u64,
     pub log_syncs: Durations,
+    /// Of what was applied.
+    pub commits: Durations,
     /// One for each kind of port that has TLS.
     pub tls: Vec<Figures>,
 }
@@ -96,12 +146,13 @@ impl EncodeMetric for Durations {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Metrics::new()
+        Metrics::new(false)
     }
 }
 
 impl Metrics {
-    pub fn new() -> Metrics {
+    /// With the histograms of `--metrics extensive` if `extensive`.
+    pub fn new(extensive: bool) -> Metrics {
         let mut metrics = Metrics {
             range_total: Counter::default(),
             put_total: Counter::default(),
@@ -109,7 +160,12 @@ impl Metrics {
             txn_total: Counter::default(),
             snapshots: Counter::default(),
             snapshot_bytes: Counter::default(),
-            grpc: GrpcMetrics::default(),
+            grpc: GrpcMetrics::new(extensive),
+            health_success: Counter::default(),
+            health_failures: Counter::default(),
+            leases_granted: Counter::default(),
+            leases_revoked: Counter::default(),
+            client_bytes: Bytes::default(),
             process: process::ProcessMetrics::default(),
             registry: Registry::default(),
         };
@@ -121,22 +177,46 @@ impl Metrics {
         counter("etcd_mvcc_txn", "Txn requests received", &metrics.txn_total);
         counter("conclave_snapshots", "Snapshots sent to their end", &metrics.snapshots);
         counter("conclave_snapshot_sent_bytes", "Bytes of snapshots sent", &metrics.snapshot_bytes);
+        let bytes = &metrics.client_bytes;
+        counter("etcd_network_client_grpc_received_bytes", "Bytes from clients, HTTP among them", &bytes.received);
+        counter("etcd_network_client_grpc_sent_bytes", "Bytes to clients, HTTP among them", &bytes.sent);
+        counter("etcd_server_health_success", "Answers of /health that all is well", &metrics.health_success);
+        counter("etcd_server_health_failures", "Answers of /health that something is wrong", &metrics.health_failures);
+        counter("etcd_debugging_lease_granted", "Leases granted to clients of this member", &metrics.leases_granted);
+        counter("etcd_debugging_lease_revoked", "Leases revoked by clients of this member", &metrics.leases_revoked);
         metrics.grpc.register(&mut registry);
+        register_versions(&mut registry);
         metrics.process.register(&mut registry);
         metrics.registry = registry;
         metrics
     }
 
-    /// The whole page, in the OpenMetrics text format.
-    pub fn render(&self, live: Live) -> String {
+    /// The whole page.
+    pub fn render(&self, live: Live, exposition: Exposition) -> String {
         self.process.refresh();
         let mut page = String::new();
         encode_registry(&mut page, &self.registry)
             .and_then(|()| encode_registry(&mut page, &live.registry()))
             .and_then(|()| encode_eof(&mut page))
             .expect("writing to a String does not fail");
-        page
+        match exposition {
+            Exposition::OpenMetrics => page,
+            Exposition::Text => text::of_openmetrics(&page),
+        }
     }
+}
+
+/// What dashboards tell versions by.
+fn register_versions(registry: &mut Registry) {
+    let mut version = |name: &str, help: &str, label: &'static str, value: &str| {
+        let family = Family::<Vec<(&str, String)>, Gauge>::default();
+        family.get_or_create(&vec![(label, value.to_owned())]).set(1);
+        registry.register(name, help, family);
+    };
+    let minor = ETCD_VERSION.rsplit_once('.').map_or(ETCD_VERSION, |(minor, _)| minor);
+    version("etcd_server_version", "The version of etcd whose API is served", "server_version", ETCD_VERSION);
+    version("etcd_cluster_version", "The version of etcd that the cluster is", "cluster_version", minor);
+    version("conclave_build_info", "The version of Conclave", "version", env!("CARGO_PKG_VERSION"));
 }
 
 impl Live {
@@ -145,6 +225,7 @@ impl Live {
         let mut registry = Registry::default();
         let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
         counter("etcd_server_leader_changes_seen", "Leaders of the cluster seen by this member", self.leader_changes);
+        counter("etcd_server_proposals_failed", "Commands that ended without an outcome", self.proposals_failed);
         let refused = "Connections closed or not taken because there were too many";
         counter("conclave_connections_refused", refused, self.connections_refused);
         counter("etcd_debugging_mvcc_events", "Events handed to watchers", self.watch_events);
@@ -162,6 +243,7 @@ impl Live {
         gauge("etcd_debugging_mvcc_watch_stream_total", "Open watch streams", self.watch_streams);
         gauge("etcd_debugging_mvcc_watcher_total", "Watchers", self.watchers);
         gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read history", self.slow_watchers);
+        gauge("etcd_debugging_auth_revision", "Revision of users and roles", self.auth_revision);
         gauge("conclave_leases", "Leases", self.leases);
         gauge("conclave_log_bytes", "Bytes of the entries in the log, about", self.log_bytes);
         gauge("conclave_client_connections", "Open connections of clients", self.client_connections);
@@ -176,6 +258,9 @@ impl Live {
         let member = Family::<Vec<(&str, String)>, Gauge>::default();
         member.get_or_create(&vec![("server_id", format!("{:x}", self.member_id))]).set(1);
         registry.register("etcd_server_id", "This member", member);
+        peers::register(&mut registry, self.member_id, self.peers);
+        let commits = "Seconds that one write of the state took";
+        registry.register("etcd_disk_backend_commit_duration_seconds", commits, self.commits);
         let syncs = "Seconds that one sync of the log took";
         registry.register("etcd_disk_wal_fsync_duration_seconds", syncs, self.log_syncs);
         tls::register(&mut registry, &self.tls);
@@ -189,11 +274,19 @@ mod tests {
 
     #[test]
     fn etcds_names() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::default();
         metrics.put_total.inc();
         let log_syncs = Durations { sum_seconds: 0.5, buckets: vec![(0.001, 2), (f64::INFINITY, 1)] };
-        let live = Live { member_id: 0xab, has_leader: true, applied_index: 7, log_syncs, ..Live::default() };
-        let page = metrics.render(live);
+        let peer = PeerFigures { id: 0xcd, sent_bytes: 5, round_trips: log_syncs.clone(), ..PeerFigures::default() };
+        let live = Live {
+            member_id: 0xab,
+            has_leader: true,
+            applied_index: 7,
+            log_syncs,
+            peers: vec![peer],
+            ..Live::default()
+        };
+        let page = metrics.render(live.clone(), Exposition::OpenMetrics);
         for line in [
             "etcd_server_has_leader 1",
             "etcd_server_is_leader 0",
@@ -203,6 +296,17 @@ mod tests {
             "etcd_server_leader_changes_seen_total 0",
             "etcd_server_proposals_applied_total 7",
             "etcd_server_id{server_id=\"ab\"} 1",
+            "etcd_network_known_peers{Local=\"ab\",Remote=\"cd\"} 1",
+            "etcd_network_peer_sent_bytes_total{To=\"cd\"} 5",
+            "etcd_network_peer_received_bytes_total{From=\"cd\"} 0",
+            "etcd_network_peer_sent_failures_total{To=\"cd\"} 0",
+            "etcd_network_peer_round_trip_time_seconds_bucket{le=\"0.001\",To=\"cd\"} 2",
+            "etcd_network_peer_round_trip_time_seconds_count{To=\"cd\"} 3",
+            "etcd_disk_backend_commit_duration_seconds_count 0",
+            "etcd_server_version{server_version=\"3.6.0\"} 1",
+            "etcd_cluster_version{cluster_version=\"3.6\"} 1",
+            "etcd_server_health_failures_total 0",
+            "etcd_server_proposals_failed_total 0",
             "etcd_disk_wal_fsync_duration_seconds_count 3",
             "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} 2",
             "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 3",
@@ -211,5 +315,32 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "{line:?} is missing in\n{page}");
         }
         assert_eq!(page.matches("# EOF").count(), 1);
+        let text = metrics.render(live, Exposition::Text);
+        for line in [
+            "# TYPE etcd_mvcc_put_total counter",
+            "# TYPE etcd_server_has_leader gauge",
+            "# TYPE etcd_server_proposals_applied_total gauge",
+            "# TYPE etcd_disk_wal_fsync_duration_seconds histogram",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "etcd_server_health_failures 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line:?} is missing in\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn the_form_is_what_was_asked_for() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        for (accept, form) in [
+            (None, Exposition::Text),
+            (Some("*/*"), Exposition::Text),
+            (Some("text/plain"), Exposition::Text),
+            (Some("application/openmetrics-text; q=0, text/plain"), Exposition::Text),
+            (Some("application/openmetrics-text"), Exposition::OpenMetrics),
+            (Some(prometheus), Exposition::OpenMetrics),
+        ] {
+            assert_eq!(Exposition::asked_for(accept), form, "{accept:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The process itself, as `/proc` tells it. Elsewhere than on Linux these series stand at 0.
 
+use conclave_node::descriptors;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -13,6 +14,7 @@ pub(super) struct ProcessMetrics {
     resident_bytes: Gauge,
     virtual_bytes: Gauge,
     open_fds: Gauge,
+    max_fds: Gauge,
     start_time_seconds: Gauge,
     ticks_per_second: f64,
 }
@@ -27,6 +29,7 @@ impl Default for ProcessMetrics {
             resident_bytes: Gauge::default(),
             virtual_bytes: Gauge::default(),
             open_fds: Gauge::default(),
+            max_fds: Gauge::default(),
             start_time_seconds,
             ticks_per_second: ticks_per_second().unwrap_or(100) as f64,
         }
@@ -40,6 +43,9 @@ impl ProcessMetrics {
         gauge("process_resident_memory_bytes", "Resident memory", &self.resident_bytes);
         gauge("process_virtual_memory_bytes", "Virtual memory", &self.virtual_bytes);
         gauge("process_open_fds", "Open file descriptors", &self.open_fds);
+        gauge("process_max_fds", "File descriptors that may be open", &self.max_fds);
+        gauge("os_fd_used", "Open file descriptors", &self.open_fds);
+        gauge("os_fd_limit", "File descriptors that may be open", &self.max_fds);
         gauge("process_start_time_seconds", "Start of the process, seconds since the epoch", &self.start_time_seconds);
     }
 
@@ -53,6 +59,7 @@ impl ProcessMetrics {
         self.virtual_bytes.set(status_bytes(&status, "VmSize:"));
         let fds = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         self.open_fds.set(i64::try_from(fds).unwrap_or(i64::MAX));
+        self.max_fds.set(i64::try_from(descriptors::limit()).unwrap_or(i64::MAX));
     }
 }
 
@@ -90,7 +97,7 @@ mod tests {
         process.refresh();
         assert!(process.resident_bytes.get() > 1 << 20);
         assert!(process.virtual_bytes.get() >= process.resident_bytes.get());
-        assert!(process.open_fds.get() > 2);
+        assert!(process.open_fds.get() > 2 && process.max_fds.get() > process.open_fds.get());
         assert!((1.0..=1_000_000.0).contains(&process.ticks_per_second));
     }
 }

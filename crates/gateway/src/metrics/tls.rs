@@ -45,7 +45,7 @@ pub(super) fn register(registry: &mut Registry, ports: &[Figures]) {
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::{Live, Metrics};
+    use crate::metrics::{Exposition, Live, Metrics};
     use conclave_tls::{Expiry, Figures};
 
     #[test]
@@ -58,7 +58,8 @@ mod tests {
             expiries: vec![expiry.clone()],
             ..Figures::default()
         };
-        let page = Metrics::new().render(Live { tls: vec![port("client"), port("peer")], ..Live::default() });
+        let page = Metrics::default()
+            .render(Live { tls: vec![port("client"), port("peer")], ..Live::default() }, Exposition::OpenMetrics);
         for line in [
             "conclave_tls_reload_failures_total{port=\"peer\"} 2",
             "conclave_tls_files_rejected{port=\"client\"} 1",
@@ -66,6 +67,6 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line:?} is missing in\n{page}");
         }
-        assert!(!Metrics::new().render(Live::default()).contains("conclave_tls"));
+        assert!(!Metrics::default().render(Live::default(), Exposition::Text).contains("conclave_tls"));
     }
 }

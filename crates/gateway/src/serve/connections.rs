@@ -4,12 +4,14 @@ use super::authority::LenientAuthority;
 use super::front::Front;
 use super::json::Takeover;
 use super::metadata;
+use super::metered::Metered;
 use super::plain::On;
 use super::requests::{Requests, Running};
 use super::security::Security;
 use conclave_net::admission::{Place, Pool};
-use conclave_net::http2::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
+use conclave_net::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use conclave_net::opening::Opening;
+use conclave_node::config::KeepAlive;
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +27,13 @@ use tokio_util::task::TaskTracker;
 
 /// Requests of one connection that were taken back before they were looked at: beyond, somebody means harm.
 const RESETS: usize = 10_000;
+
+/// What the settings say of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) streams: u32,
+    pub(super) keep_alive: KeepAlive,
+}
 
 /// When connections end: `stopping` lets the requests under way be answered, `closing` does not.
 #[derive(Clone)]
@@ -57,17 +66,17 @@ pub(super) async fn serve(listener: TcpListener, security: Option<Security>, poo
     connections.wait().await;
 }
 
-fn builder(requests: Requests) -> Builder<Requests> {
+fn builder(requests: Requests, bounds: Bounds) -> Builder<Requests> {
     let mut builder = Builder::new(requests);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(u32::MAX)
+        .max_concurrent_streams(bounds.streams)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(metadata::MOST)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_interval(bounds.keep_alive.interval)
+        .keep_alive_timeout(bounds.keep_alive.timeout)
         // The count is over a connection's life, which for a client of ours may be months.
         .max_local_error_reset_streams(None::<usize>)
         // A client whose calls time out together resets them together, and may not lose its connection for that.
@@ -98,10 +107,11 @@ where
 {
     let takeover = Takeover::default();
     let on = On { activity: place.activity().clone(), takeover: takeover.clone(), certificate };
+    let (bounds, bytes) = (front.bounds(), front.bytes());
     let service = service_fn(move |request| front.answer(request, &on).map(Ok::<_, Infallible>));
     let requests = Requests::new(place.activity().clone());
-    let builder = builder(requests.clone());
-    let stream = LenientAuthority::new(Opening::new(stream, place.spoken()));
+    let builder = builder(requests.clone(), bounds);
+    let stream = LenientAuthority::new(Opening::new(Metered::new(stream, bytes), place.spoken()));
     let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut over = pin!(place.over());
     let mut running = Running::new();

@@ -4,8 +4,10 @@
 //! router, and what is not gRPC by its content type to the JSON gateway and the pages ([`Plain`]). A call through the router costs some
 //! ten boxes and copies of services more; nothing else differs.
 
+use super::connections::Bounds;
 use super::gate::Gate;
 use super::json::Json;
+use super::metered::Bytes;
 use super::plain::{On, Plain};
 use super::reply::Reply;
 use super::routes::Services;
@@ -102,6 +104,16 @@ direct! {
 }
 
 impl Front {
+    /// What the settings say of each connection.
+    pub(super) fn bounds(&self) -> Bounds {
+        let config = &self.gateway.node.config;
+        Bounds { streams: config.max_concurrent_streams, keep_alive: config.keep_alive }
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        self.gateway.metrics.client_bytes.clone()
+    }
+
     pub(super) fn new(gateway: &Arc<Gateway>) -> Front {
         let services = Services::new(gateway);
         let routes = gateway.metrics.grpc.layer().layer(services.routes(gateway));

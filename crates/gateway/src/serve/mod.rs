@@ -11,6 +11,7 @@ mod gate;
 mod json;
 mod large;
 mod metadata;
+pub(crate) mod metered;
 mod pieces;
 mod plain;
 mod reply;

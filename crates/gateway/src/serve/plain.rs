@@ -71,7 +71,7 @@ impl Plain {
         {
             return json.answer(found, request).await;
         }
-        self.pages.respond(request.method(), request.uri()).await.map(Reply::page)
+        self.pages.respond(request.method(), request.uri(), request.headers()).await.map(Reply::page)
     }
 }
 

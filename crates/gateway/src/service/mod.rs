@@ -16,10 +16,14 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 /// A client that sets `hasleader` would rather fail at once than wait on a node that is cut off.
+pub(crate) fn requires_leader(metadata: &MetadataMap) -> bool {
+    metadata.get("hasleader").is_some_and(|value| value == "true")
+}
+
 pub(crate) fn require_leader(gateway: &Gateway, metadata: &MetadataMap) -> Result<(), Status> {
-    match metadata.get("hasleader") {
-        Some(value) if value == "true" && !gateway.node.leadership.is_led() => Err(text::NO_LEADER.into()),
-        _ => Ok(()),
+    match requires_leader(metadata) && !gateway.node.leadership.is_led() {
+        true => Err(text::NO_LEADER.into()),
+        false => Ok(()),
     }
 }
 

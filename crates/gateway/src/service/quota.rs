@@ -2,17 +2,22 @@
 //!
 //! Measuring the store asks RocksDB, which is too dear for every put. So the bytes admitted since the last measurement are counted,
 //! and the store is measured again after a fraction of the quota. The estimate is this node's own; the other nodes count theirs, and
-//! whoever finds the store full raises the alarm for all. From then on the state machine itself refuses.
+//! whoever finds the store full raises the alarm for all. From then on the state machine itself refuses. A node whose clients write
+//! elsewhere looks too ([`watch`]): its quota may be smaller than that of others, and its store larger.
 
 use crate::gateway::Gateway;
 use crate::status::{fault, text};
-use conclave_state::{Alarm, AlarmChange, AlarmKind, Caller, Command, read};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Caller, Command, Fault, read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 use tonic::Status;
 
 /// At least one measurement in so many admitted bytes.
 const MEASURE_EVERY: u64 = 4 << 20;
+/// How soon a node notices that others have filled its store.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub struct Quota {
     gateway: Arc<Gateway>,
@@ -42,23 +47,57 @@ impl Quota {
 
     #[cold]
     async fn refuse(&self, limit: u64) -> Result<(), Status> {
-        let alarm = Alarm { member: self.gateway.node.identity.member_id, kind: AlarmKind::NoSpace };
-        let raised = read::alarms(&self.gateway.node.state.view()).map_err(fault)?.contains(&alarm);
-        if !raised && !self.raising.swap(true, Ordering::AcqRel) {
-            let raised = self
-                .gateway
-                .node
-                .proposer
-                .propose(Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server))
-                .await;
+        if !self.raising.swap(true, Ordering::AcqRel) {
+            let raised = raise(&self.gateway, limit).await;
             self.raising.store(false, Ordering::Release);
-            if let Err(error) = raised {
-                tracing::warn!(%error, "the store is full, and the alarm could not be raised");
-            } else {
-                tracing::warn!(limit, "the store is full: writes are refused until the alarm is disarmed");
-            }
+            raised.map_err(fault)?;
         }
         Err(text::NO_SPACE.into())
+    }
+}
+
+/// Raises this node's alarm if it is not.
+async fn raise(gateway: &Gateway, limit: u64) -> Result<(), Fault> {
+    let alarm = Alarm { member: gateway.node.identity.member_id, kind: AlarmKind::NoSpace };
+    if read::alarms(&gateway.node.state.view())?.contains(&alarm) {
+        return Ok(());
+    }
+    let command = Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server);
+    match gateway.node.proposer.propose(command).await {
+        Err(error) => tracing::warn!(%error, "the store is full, and the alarm could not be raised"),
+        Ok(_) => tracing::warn!(limit, "the store is full: writes are refused until the alarm is disarmed"),
+    }
+    Ok(())
+}
+
+/// Looks at this node's store while revisions are made, whoever wrote them, until the node stops.
+pub async fn watch(gateway: Arc<Gateway>) {
+    let Some(limit) = gateway.node.config.quota_backend_bytes else { return };
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked = Looked::default();
+    loop {
+        tokio::select! {
+            _ = look.tick() => {}
+            () = gateway.node.stopping.cancelled() => return,
+        }
+        let state = &gateway.node.state;
+        if looked.is_full(state.revision(), limit, || state.size_bytes())
+            && let Err(error) = raise(&gateway, limit).await
+        {
+            tracing::warn!(?error, "the alarms cannot be read");
+        }
+    }
+}
+
+/// Up to which revision the store was found to fit.
+#[derive(Default)]
+struct Looked(i64);
+
+impl Looked {
+    /// A store to which nothing was written is not looked at again: an alarm that was disarmed stays so until then.
+    fn is_full(&mut self, revision: i64, limit: u64, measure: impl FnOnce() -> u64) -> bool {
+        std::mem::replace(&mut self.0, revision) != revision && measure() > limit
     }
 }
 
@@ -110,6 +149,15 @@ mod tests {
         assert!(!meter.fits(1, || 1600));
         // Compacted meanwhile.
         assert!(meter.fits(1, || 100));
+    }
+
+    #[test]
+    fn a_store_is_looked_at_once_for_each_revision() {
+        let mut looked = Looked::default();
+        assert!(!looked.is_full(1, 100, || 100));
+        assert!(!looked.is_full(1, 100, || panic!("nothing was written")));
+        assert!(looked.is_full(2, 100, || 101));
+        assert!(!looked.is_full(2, 100, || panic!("nothing was written since")));
     }
 
     #[test]

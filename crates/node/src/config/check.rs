@@ -5,9 +5,11 @@
 
 use super::settings::Settings;
 use super::{
-    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, Listen, LogConfig, LogFormat, auth, duration,
-    tls,
+    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen, LogConfig, LogFormat,
+    LogOutput, auth, duration, etcd, tls,
 };
+
+use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ const DEFAULT_LOG_BYTES: u64 = 1 << 30;
 const LEAST_LOG_BYTES: u64 = 16 << 20;
 /// Half of the largest log record (`storage::codec::MAX_RECORD`).
 const MAX_REQUEST_BYTES_LIMIT: usize = 32 << 20;
+const DEFAULT_HEARTBEAT_MS: u64 = 50;
 const MAX_ELECTION_TIMEOUT_MS: u64 = 50_000;
 
 /// Why a node cannot be configured.
@@ -44,6 +47,13 @@ impl ConfigError {
     /// Whether the user asked for help or the version: printed to standard output, and no error.
     pub fn is_answer(&self) -> bool {
         matches!(self, ConfigError::Usage { error, .. } if !error.use_stderr())
+    }
+}
+
+impl ConfigError {
+    /// Whether the user asked for the version.
+    pub fn is_version(&self) -> bool {
+        matches!(self, ConfigError::Usage { error, .. } if error.kind() == clap::error::ErrorKind::DisplayVersion)
     }
 }
 
@@ -101,9 +111,14 @@ impl Problems {
         self.take(name, parsed, default)
     }
 
+    pub(super) fn duration(&mut self, name: &'static str, text: Option<&String>, default: Duration) -> Duration {
+        let parsed = text.map_or(Ok(default), |text| duration::parse(text));
+        self.take(name, parsed, default)
+    }
+
     pub(super) fn switch(&mut self, name: &'static str, text: Option<&String>, default: bool) -> bool {
-        let words = |value: bool| (if value { "true" } else { "false" }, value);
-        self.choice(name, text, &[words(default), words(!default)])
+        let Some(text) = text else { return default };
+        self.take(name, etcd::truth(text).ok_or_else(|| format!("{text:?} is neither true nor false")), default)
     }
 
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, text: Option<&String>, choices: &[(&str, T)]) -> T {
@@ -167,31 +182,38 @@ fn check_sizes(s: &Settings, p: &mut Problems) -> Sizes {
     }
 }
 
-pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
+pub(super) fn check(settings: Settings, as_etcd: bool) -> Result<Config, ConfigError> {
+    check_with(settings, as_etcd, Vec::new())
+}
+
+/// `problems`: what is known to be wrong already.
+pub(super) fn check_with(
+    settings: Settings,
+    as_etcd: bool,
+    problems: Vec<(&'static str, String)>,
+) -> Result<Config, ConfigError> {
     let s = settings.or(Settings::default());
-    let mut p = Problems::default();
+    let mut p = Problems(problems);
     let mut warnings = Vec::new();
 
     let name = s.name.clone().unwrap_or_else(|| "default".to_owned());
     p.require(!name.contains(['=', ',']) && !name.chars().any(char::is_control), "name", || {
         format!("{name:?} may not hold '=', ',' or control characters")
     });
-    let urls = check_urls(&s, &mut p);
+    let urls = check_urls(&s, &mut p, &mut warnings);
     let initial_cluster = check_cluster(&s, &name, &urls.advertise_peer, &mut p);
     if initial_cluster.len().is_multiple_of(2) {
         let (members, faults) = (initial_cluster.len(), (initial_cluster.len().max(1) - 1) / 2);
         warnings.push(format!("{members} members bear the loss of {faults}, as {} would", members.saturating_sub(1)));
     }
 
-    let data_dir = s.data_dir.clone().map_or_else(|| PathBuf::from(format!("{name}.conclave")), PathBuf::from);
+    let data_dir = s.data_dir.clone().map_or_else(|| PathBuf::from(default_directory(&name, as_etcd)), PathBuf::from);
     let tls = tls::check(&s, &urls.uses(&initial_cluster), &data_dir, &mut p, &mut warnings);
 
-    let heartbeat_interval_ms = p.number("heartbeat-interval", s.heartbeat_interval.as_ref(), 50, "milliseconds");
-    let election_timeout_ms = p.number("election-timeout", s.election_timeout.as_ref(), 150, "milliseconds");
-    check_timing(heartbeat_interval_ms, election_timeout_ms, &mut p);
+    let (heartbeat_interval_ms, election_timeout_ms) = check_timing(&s, &mut p, &mut warnings);
     let (progress, least) = ("watch-progress-notify-interval", Duration::from_millis(100));
-    let interval = s.watch_progress_notify_interval.as_deref().map_or(Ok(Duration::from_secs(600)), duration::parse);
-    let watch_progress_notify_interval = p.take(progress, interval, least);
+    let interval = s.watch_progress_notify_interval.as_ref();
+    let watch_progress_notify_interval = p.duration(progress, interval, Duration::from_secs(600));
     p.require(watch_progress_notify_interval >= least, progress, || "at least 100ms".to_owned());
 
     let sizes = check_sizes(&s, &mut p);
@@ -199,6 +221,7 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
     let logins = auth::check(&s, &mut p);
     let config = Config {
         data_dir,
+        wal_dir: s.wal_dir.clone().map(PathBuf::from),
         name,
         listen_client: urls.listen_client,
         advertise_client_urls: urls.advertise_client,
@@ -221,6 +244,13 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         quota_backend_bytes: sizes.quota_backend_bytes,
         max_request_bytes: sizes.max_request_bytes,
         max_txn_ops: sizes.max_txn_ops,
+        max_concurrent_streams: p.number(
+            "max-concurrent-streams",
+            s.max_concurrent_streams.as_ref(),
+            u32::MAX,
+            "calls",
+        ),
+        keep_alive: check_keep_alive(&s, &mut p),
         auto_compaction: check_compaction(&s, &mut p),
         watch_progress_notify_interval,
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
@@ -235,9 +265,14 @@ pub(super) fn check(settings: Settings) -> Result<Config, ConfigError> {
         auth_token: logins.token,
         auth_token_ttl: logins.ttl,
         bcrypt_cost: logins.bcrypt_cost,
-        log: check_log(&s, &mut p),
+        extensive_metrics: p.choice("metrics", s.metrics.as_ref(), &[("basic", false), ("extensive", true)]),
+        log: check_log(&s, as_etcd, &mut p),
+        as_etcd,
         warnings,
+        notes: Vec::new(),
+        variables: Vec::new(),
     };
+    p.require(config.max_concurrent_streams > 0, "max-concurrent-streams", || "at least 1".to_owned());
     p.require(config.worker_threads <= 1024, "worker-threads", || "at most 1024".to_owned());
     if p.0.is_empty() { Ok(config) } else { Err(ConfigError::Settings(p.0)) }
 }
@@ -269,16 +304,21 @@ impl Urls {
     }
 }
 
-fn check_urls(s: &Settings, p: &mut Problems) -> Urls {
+fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Urls {
     let listen_client_urls =
         url_list("listen-client-urls", s.listen_client_urls.as_deref().unwrap_or("http://localhost:2379"), p);
     let listen_peer_urls =
         url_list("listen-peer-urls", s.listen_peer_urls.as_deref().unwrap_or("http://localhost:2380"), p);
     let listen_metrics_urls = url_list("listen-metrics-urls", s.listen_metrics_urls.as_deref().unwrap_or_default(), p);
     let advertise_client =
-        advertised("advertise-client-urls", s.advertise_client_urls.as_ref(), &listen_client_urls, p);
-    let advertise_peer =
-        advertised("initial-advertise-peer-urls", s.initial_advertise_peer_urls.as_ref(), &listen_peer_urls, p);
+        advertised("advertise-client-urls", s.advertise_client_urls.as_ref(), &listen_client_urls, p, warnings);
+    // Nobody connects to a member that is alone, so etcd's default will do.
+    let alone = s.initial_cluster.is_none() && s.initial_advertise_peer_urls.is_none();
+    let loopback = listen_peer_urls.iter().find(|url| alone && url.is_wildcard() && url.port() != 0);
+    let loopback =
+        loopback.map(|url| format!("{}://localhost:{}", if url.is_secure() { "https" } else { "http" }, url.port()));
+    let advertise_peer = s.initial_advertise_peer_urls.as_ref().or(loopback.as_ref());
+    let advertise_peer = advertised("initial-advertise-peer-urls", advertise_peer, &listen_peer_urls, p, warnings);
     p.require(advertise_peer.len() <= 1, "initial-advertise-peer-urls", || {
         format!("{} URLs: a member has one peer URL", advertise_peer.len())
     });
@@ -326,7 +366,13 @@ fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<List
 }
 
 /// The advertised URLs: as configured, or the listening address if others can connect to it.
-fn advertised(name: &'static str, text: Option<&String>, listen: &[HttpUrl], p: &mut Problems) -> Vec<HttpUrl> {
+fn advertised(
+    name: &'static str,
+    text: Option<&String>,
+    listen: &[HttpUrl],
+    p: &mut Problems,
+    warnings: &mut Vec<String>,
+) -> Vec<HttpUrl> {
     let urls = match text {
         Some(text) => url_list(name, text, p),
         None => listen.to_vec(),
@@ -337,10 +383,13 @@ fn advertised(name: &'static str, text: Option<&String>, listen: &[HttpUrl], p: 
             (_, true) => "stands for every interface",
             _ => continue,
         };
-        p.add(
-            name,
-            format!("{url} {why}, so nobody can connect to it: name the address that others reach this member by"),
-        );
+        let why =
+            format!("{url} {why}, so nobody can connect to it: name the address that others reach this member by");
+        match text.is_some() && url.port() != 0 {
+            // As etcd: clients that have an address of their own get by. Members among several are looked at below.
+            true => warnings.push(format!("--{name}: {why}")),
+            false => p.add(name, why),
+        }
     }
     urls
 }
@@ -389,14 +438,45 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
     members.into_iter().map(|(name, url)| InitialMember { name, peer_urls: vec![url] }).collect()
 }
 
-fn check_timing(heartbeat_ms: u64, election_ms: u64, p: &mut Problems) {
-    p.require(heartbeat_ms > 0, "heartbeat-interval", || "at least 1 millisecond".to_owned());
-    p.require(election_ms >= heartbeat_ms.saturating_mul(2), "election-timeout", || {
+/// Heartbeat interval and election timeout. If one is given, the other one follows it where its default does not fit.
+fn check_timing(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> (u64, u64) {
+    const HEARTBEAT: &str = "heartbeat-interval";
+    const ELECTION: &str = "election-timeout";
+    let mut heartbeat_ms = p.number(HEARTBEAT, s.heartbeat_interval.as_ref(), DEFAULT_HEARTBEAT_MS, "milliseconds");
+    let mut election_ms = p.number(ELECTION, s.election_timeout.as_ref(), 3 * DEFAULT_HEARTBEAT_MS, "milliseconds");
+    match (&s.heartbeat_interval, &s.election_timeout) {
+        (Some(_), None) if election_ms < heartbeat_ms.saturating_mul(3) => {
+            election_ms = heartbeat_ms.saturating_mul(3).min(MAX_ELECTION_TIMEOUT_MS);
+            warnings.push(format!("--{ELECTION} is {election_ms} ms, because --{HEARTBEAT} is {heartbeat_ms} ms"));
+        }
+        (None, Some(_)) if election_ms < heartbeat_ms.saturating_mul(3) => {
+            heartbeat_ms = (election_ms / 3).max(1);
+            warnings.push(format!("--{HEARTBEAT} is {heartbeat_ms} ms, because --{ELECTION} is {election_ms} ms"));
+        }
+        _ => {}
+    }
+    p.require(heartbeat_ms > 0, HEARTBEAT, || "at least 1 millisecond".to_owned());
+    p.require(election_ms >= heartbeat_ms.saturating_mul(2), ELECTION, || {
         format!("{election_ms} ms is less than twice the heartbeat interval of {heartbeat_ms} ms: followers would stand for election while their leader is alive")
     });
-    p.require(election_ms <= MAX_ELECTION_TIMEOUT_MS, "election-timeout", || {
+    p.require(election_ms <= MAX_ELECTION_TIMEOUT_MS, ELECTION, || {
         format!("at most {MAX_ELECTION_TIMEOUT_MS} milliseconds")
     });
+    (heartbeat_ms, election_ms)
+}
+
+fn check_keep_alive(s: &Settings, p: &mut Problems) -> KeepAlive {
+    /// As gRPC in Go: pings more often than that are noise.
+    const LEAST: Duration = Duration::from_secs(1);
+    let interval = p.duration("grpc-keepalive-interval", s.grpc_keepalive_interval.as_ref(), PING_EVERY);
+    let timeout = p.duration("grpc-keepalive-timeout", s.grpc_keepalive_timeout.as_ref(), PING_TIMEOUT);
+    let off = interval.is_zero() || timeout.is_zero();
+    KeepAlive { interval: (!off).then_some(interval.max(LEAST)), timeout }
+}
+
+/// A start under etcd's name is at home where scripts look for etcd's data.
+fn default_directory(name: &str, as_etcd: bool) -> String {
+    format!("{name}.{}", if as_etcd { "etcd" } else { "conclave" })
 }
 
 fn check_compaction(s: &Settings, p: &mut Problems) -> AutoCompaction {
@@ -424,7 +504,7 @@ fn check_compaction(s: &Settings, p: &mut Problems) -> AutoCompaction {
     p.take(FLAG, policy, AutoCompaction::Off)
 }
 
-fn check_log(s: &Settings, p: &mut Problems) -> LogConfig {
+fn check_log(s: &Settings, as_etcd: bool, p: &mut Problems) -> LogConfig {
     let text = s.log_level.as_deref().unwrap_or("info");
     let filter = match text {
         "trace" | "debug" | "info" | "warn" | "error" | "off" => Ok(text.to_owned()),
@@ -433,11 +513,39 @@ fn check_log(s: &Settings, p: &mut Problems) -> LogConfig {
         _ if text.contains('=') => EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string()),
         _ => Err(format!("{text:?} is none of: debug, info, warn, error, nor a list of target=level")),
     };
-    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let json = if as_etcd { LogFormat::Etcd } else { LogFormat::Json };
+    let others = [("text", LogFormat::Text), ("console", LogFormat::Text)];
+    let formats = match as_etcd {
+        true => [("json", json), others[0], others[1]],
+        false => [others[0], ("json", json), others[1]],
+    };
     LogConfig {
         filter: p.take("log-level", filter, "info".to_owned()),
         format: p.choice("log-format", s.log_format.as_ref(), &formats),
+        outputs: check_outputs(s, p),
     }
+}
+
+fn check_outputs(s: &Settings, p: &mut Problems) -> Vec<LogOutput> {
+    let mut outputs = Vec::new();
+    for part in list(s.log_outputs.as_deref()) {
+        let output = match part.as_str() {
+            "default" | "stderr" => LogOutput::Stderr,
+            "stdout" => LogOutput::Stdout,
+            "systemd/journal" => {
+                p.add("log-outputs", "journald takes what a unit writes to standard error: write stderr");
+                continue;
+            }
+            path => LogOutput::File(path.into()),
+        };
+        if !outputs.contains(&output) {
+            outputs.push(output);
+        }
+    }
+    if outputs.is_empty() {
+        outputs.push(LogOutput::Stderr);
+    }
+    outputs
 }
 
 #[cfg(test)]

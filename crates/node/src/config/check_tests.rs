@@ -91,6 +91,13 @@ fn urls() {
 fn numbers_and_choices() {
     refused(&["--heartbeat-interval=100", "--election-timeout=100"], "--election-timeout", "twice the heartbeat");
     refused(&["--heartbeat-interval=0"], "--heartbeat-interval", "at least 1");
+    refused(&["--election-timeout=1"], "--election-timeout", "twice the heartbeat");
+    let slow = valid(&["--heartbeat-interval=100"]);
+    assert_eq!((slow.heartbeat_interval_ms, slow.election_timeout_ms), (100, 300));
+    assert_eq!(slow.warnings, ["--election-timeout is 300 ms, because --heartbeat-interval is 100 ms"]);
+    let fast = valid(&["--election-timeout=60"]);
+    assert_eq!((fast.heartbeat_interval_ms, fast.election_timeout_ms, fast.warnings.len()), (20, 60, 1));
+    assert_eq!(valid(&["--election-timeout=1000"]).heartbeat_interval_ms, 50);
     refused(&["--heartbeat-interval=50ms"], "--heartbeat-interval", "milliseconds");
     refused(&["--election-timeout=60000"], "--election-timeout", "at most");
     refused(&["--snapshot-count=-1"], "--snapshot-count", "entries");
@@ -100,7 +107,7 @@ fn numbers_and_choices() {
     refused(&["--quota-backend-bytes=2GiB"], "--quota-backend-bytes", "bytes");
     refused(&["--initial-cluster-state=old"], "--initial-cluster-state", "new, existing");
     refused(&["--log-level=loud"], "--log-level", "debug, info");
-    refused(&["--log-format=xml"], "--log-format", "text, json");
+    refused(&["--log-format=xml"], "--log-format", "text, json, console");
     refused(&["--watch-progress-notify-interval=10ms"], "--watch-progress-notify-interval", "at least 100ms");
     assert_eq!(valid(&["--snapshot-count=0"]).snapshot_count, 100_000);
     assert_eq!(valid(&["--max-log-bytes=0"]).max_log_bytes, 1 << 30);
@@ -139,8 +146,12 @@ fn all_problems_at_once() {
 fn unknown_flags() {
     let unknown = load(&["--nmae=a"]).expect_err("unknown");
     assert!(unknown.to_string().contains("--name") && !unknown.is_answer(), "{unknown}");
-    let foreign = load(&["--wal-dir=/x"]).expect_err("etcd's").to_string();
-    assert!(foreign.contains("take care of themselves"), "{foreign}");
+    let foreign = load(&["--discovery-srv=x"]).expect_err("etcd's").to_string();
+    assert!(foreign.contains("no discovery") && !foreign.contains("similar"), "{foreign}");
+    let slip = load(&["-listen-peer-url"]).expect_err("a slip").to_string();
+    assert!(slip.contains("--listen-peer-urls"), "{slip}");
+    assert!(load(&["help"]).expect_err("help").is_answer());
+    assert!(load(&["grpc-proxy", "start"]).expect_err("etcd's").to_string().contains("own binary"));
     let unsigned = load(&["--auth-token=jwt"]).expect_err("no keys").to_string();
     assert!(unsigned.contains("sign-method"), "{unsigned}");
     for answer in ["--help", "--version"] {
@@ -167,7 +178,7 @@ fn a_flag_wins_over_the_file() {
 #[test]
 fn misspelt_variables_are_told() {
     let variables = ["CONCLAVE_NMAE", "CONCLAVE_NAME", "CONCLAVE_BIN", "CONCLAVE_CLUSTER_PORT", "OTHER"];
-    let warnings = super::super::flags::unknown_variables(variables.iter().map(|name| (name.into(), "x".into())));
+    let warnings = super::super::flags::unknown_variables(variables.map(str::to_owned).iter());
     assert_eq!(warnings.len(), 1);
     assert!(warnings[0].contains("CONCLAVE_NMAE"));
 }

@@ -1,9 +1,10 @@
-//! The command line, the environment, and hints for etcd settings that do not exist here.
+//! The command line and the environment as clap reads them.
 
 use super::ConfigError;
 use super::settings::{Settings, variable};
-use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ Commands:
   help      This text
 
 Every flag can be given as an environment variable (shown with it) or as a key of the file named by --config-file, \
-without its dashes. A flag wins over the environment, the environment over the file.
+without its dashes. A flag wins over the environment, the environment over the file. Flags of etcd's and its ETCD_* variables \
+mean the same here; those that only etcd has pass if nothing depends on them, and are refused with a reason if something does.
 
 Examples:
   One member, for a try:
@@ -44,13 +46,13 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    pub(super) fn parse_from_args<A: Into<OsString> + Clone>(
-        args: impl IntoIterator<Item = A>,
-    ) -> Result<Flags, ConfigError> {
+    /// `arguments` have each flag once, with two dashes ([`super::etcd::arguments`]).
+    pub(super) fn parse_from_args(arguments: Vec<OsString>) -> Result<Flags, ConfigError> {
         // Accepts `conclave help`.
-        let args = args.into_iter().map(Into::<OsString>::into).enumerate();
-        let args = args.map(|(i, arg)| if i == 1 && arg == "help" { "--help".into() } else { arg });
-        Flags::try_parse_from(args).map_err(|mut error| {
+        let arguments = arguments.into_iter().enumerate();
+        let arguments =
+            arguments.map(|(i, argument)| if i == 1 && argument == "help" { "--help".into() } else { argument });
+        Flags::try_parse_from(arguments).map_err(|mut error| {
             let hint = hint(&error);
             if hint.is_some() {
                 // A suggestion of another flag that merely looks similar does not help.
@@ -58,6 +60,14 @@ impl Flags {
             }
             ConfigError::Usage { hint, error }
         })
+    }
+
+    /// The settings that may stand without a value.
+    pub(super) fn switches() -> BTreeSet<String> {
+        let mut command = Flags::command();
+        command.build();
+        let may = |argument: &&clap::Arg| argument.get_num_args().is_some_and(|count| count.min_values() == 0);
+        command.get_arguments().filter(may).filter_map(|argument| argument.get_long()).map(str::to_owned).collect()
     }
 
     pub(super) fn config_file(&self) -> Option<&Path> {
@@ -69,56 +79,23 @@ impl Flags {
     }
 }
 
-/// Explains why Conclave does not have a flag of etcd.
+/// What etcd's other programs under the same name are here.
 fn hint(error: &clap::Error) -> Option<String> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return None };
-    let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
-    foreign(name).map(|why| format!("--{name} is etcd's: {why}"))
-}
-
-/// Why an etcd setting has no counterpart, if `name` is such a setting.
-pub(super) fn foreign(name: &str) -> Option<&'static str> {
-    const DISCOVERY: &str = "there is no discovery: name the members in initial-cluster";
-    const LAYOUT: &str = "the log and the state live in data-dir and take care of themselves";
-    let trimmed = name.strip_prefix("experimental-").unwrap_or(name);
-    Some(match trimmed {
-        "client-cert-file" | "client-key-file" => "a member does not connect to its own client address",
-        "skip-client-san-verification" | "peer-skip-client-san-verification" => {
-            "the addresses of members are never looked up: name their certificates by peer-cert-allowed-hostname"
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else { return None };
+    match word.as_str() {
+        "gateway" | "grpc-proxy" => {
+            Some(format!("{word} is a program of etcd's: its own binary works in front of Conclave"))
         }
-        "discovery" | "discovery-fallback" | "discovery-proxy" | "discovery-srv" | "discovery-srv-name" => DISCOVERY,
-        "wal-dir"
-        | "max-snapshots"
-        | "max-wals"
-        | "backend-batch-interval"
-        | "backend-batch-limit"
-        | "backend-bbolt-freelist-type"
-        | "snapshot-catchup-entries" => LAYOUT,
-        "pre-vote" => "a member always asks before it stands for election",
-        "enable-v2" | "v2-deprecation" | "proxy" => "only the v3 API exists",
-        "force-new-cluster" => "a lost majority cannot be recovered yet",
-        "enable-pprof"
-        | "metrics"
-        | "logger"
-        | "log-outputs"
-        | "log-package-levels"
-        | "debug"
-        | "initial-election-tick-advance"
-        | "max-concurrent-streams"
-        | "grpc-keepalive-min-time"
-        | "grpc-keepalive-interval"
-        | "grpc-keepalive-timeout" => "it has no counterpart here",
-        "watch-progress-notify-interval" => "the name here is watch-progress-notify-interval",
-        _ => return None,
-    })
+        _ => None,
+    }
 }
 
 /// Warnings for unknown `CONCLAVE_*` variables. They are mostly misspellings, but other programs
 /// may use them.
-pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
+pub(super) fn unknown_variables<'a>(variables: impl Iterator<Item = &'a String>) -> Vec<String> {
     /// Variables of the scripts and tests, which may be set when they start a node. The last two
     /// are prefixes.
     const OTHERS: [&str; 6] = [
@@ -131,7 +108,6 @@ pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsStr
     ];
     let known: Vec<String> = Settings::keys().iter().map(|key| variable(key)).collect();
     variables
-        .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| {
             name.starts_with("CONCLAVE_")
                 && !known.contains(name)
@@ -139,18 +115,4 @@ pub(super) fn unknown_variables(variables: impl Iterator<Item = (OsString, OsStr
         })
         .map(|name| format!("the environment variable {name} is no setting of Conclave's"))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn help_is_also_a_word_and_etcds_flags_get_no_stray_advice() {
-        assert!(Flags::parse_from_args(["conclave", "help"]).expect_err("help").is_answer());
-        let error = Flags::parse_from_args(["conclave", "--wal-dir=/x"]).expect_err("etcd's").to_string();
-        assert!(error.contains("take care of themselves") && !error.contains("similar"), "{error}");
-        let error = Flags::parse_from_args(["conclave", "--listen-peer-url"]).expect_err("a slip").to_string();
-        assert!(error.contains("--listen-peer-urls"), "{error}");
-    }
 }

@@ -1,7 +1,7 @@
 //! Fuzz targets of the configuration: flags, the file, and the texts in both.
 
 use super::url::HttpUrl;
-use super::{check, duration, file, flags};
+use super::{check, duration, etcd, file, flags};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -36,7 +36,11 @@ fn fuzz_config_file() {
         "a: &x [1, *x]\n",
     ];
     conclave_fuzz::target!("config_file").seeds(seeds).run(|bytes| match file::parse(&text(bytes)) {
-        Ok(settings) => format!("{:?}", check::check(settings).map_err(|error| error.to_string())),
+        Ok(read) => format!(
+            "{:?} {:?}",
+            read.foreign.judge(),
+            check::check(read.settings, false).map_err(|error| error.to_string())
+        ),
         Err(error) => error,
     });
 }
@@ -47,13 +51,20 @@ fn fuzz_config_flags() {
     let seeds = [
         "--name\na\n--data-dir\n/tmp/x\n--listen-client-urls=http://127.0.0.1:0",
         "--initial-cluster=a=http://a:1\n--name=a\n--heartbeat-interval=100\n--election-timeout=1000",
+        "-wal-dir\n/x\n--debug\n--pre-vote=f\n-feature-gates=AllBeta=1,X=0\n--proxy\non\n--version=false",
         "--auto-compaction-mode=revision\n--auto-compaction-retention=5\n--max-request-bytes=100",
     ];
     conclave_fuzz::target!("config_flags").seeds(seeds).run(|bytes| {
         let all = text(bytes);
-        let arguments = std::iter::once("conclave").chain(all.lines()).map(str::to_owned);
-        match flags::Flags::parse_from_args(arguments.collect::<Vec<_>>()) {
-            Ok(flags) => format!("{:?}", check::check(flags.into_settings()).map_err(|error| error.to_string())),
+        let arguments = std::iter::once("conclave").chain(all.lines()).map(Into::into);
+        let switches = flags::Flags::switches();
+        let read = etcd::arguments::Arguments::read(arguments, |name| switches.contains(name));
+        let verdicts = format!("{:?}", read.foreign.judge());
+        match flags::Flags::parse_from_args(read.own) {
+            Ok(flags) => format!(
+                "{verdicts} {:?}",
+                check::check(flags.into_settings(), false).map_err(|error| error.to_string())
+            ),
             Err(error) => error.to_string(),
         }
     });

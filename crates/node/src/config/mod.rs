@@ -1,11 +1,12 @@
 //! The node's configuration: parsed, with defaults, checked, with units in the names.
 //!
-//! The same settings come from command line flags, from `CONCLAVE_*` environment variables and from
-//! a YAML file (`--config-file`), under etcd's names. They are merged as text (`settings`) and
+//! The same settings come from command line flags, from `CONCLAVE_*` and `ETCD_*` environment variables
+//! and from a YAML file (`--config-file`), under etcd's names. They are merged as text (`settings`) and
 //! parsed afterwards, so a setting has the same meaning and the same errors wherever it was
 //! written.
 //!
-//! 1. A flag wins over the environment, the environment over the file, the file over the default.
+//! 1. A flag wins over the environment, the environment over the file, the file over the default. A
+//!    variable of Conclave's wins over etcd's.
 //!    (etcd ignores flags if there is a file. Here a file can hold what all members share, and
 //!    flags what differs.)
 //! 2. An unknown setting is an error, never skipped. An empty environment variable counts as unset.
@@ -14,6 +15,7 @@
 mod auth;
 mod check;
 mod duration;
+mod etcd;
 mod file;
 mod flags;
 #[cfg(test)]
@@ -24,10 +26,12 @@ mod url;
 
 pub use auth::{AuthToken, JwtConfig};
 pub use check::ConfigError;
+pub use etcd::is_etcd;
 pub use tls::TlsConfig;
 
 pub use url::HttpUrl;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,6 +43,8 @@ pub struct Config {
     /// This member's name, one of `initial_cluster`.
     pub name: String,
     pub data_dir: PathBuf,
+    /// Where the log is, if not in the data directory.
+    pub wal_dir: Option<PathBuf>,
     /// Where clients connect. Port 0 takes a free one.
     pub listen_client: Vec<Listen>,
     /// The client URLs in member lists.
@@ -70,6 +76,9 @@ pub struct Config {
     pub quota_backend_bytes: Option<u64>,
     pub max_request_bytes: usize,
     pub max_txn_ops: usize,
+    /// Calls under way on one connection of a client.
+    pub max_concurrent_streams: u32,
+    pub keep_alive: KeepAlive,
     pub auto_compaction: AutoCompaction,
     pub watch_progress_notify_interval: Duration,
     /// 0: one current-thread runtime for the whole node; n: a multi-thread runtime with n workers.
@@ -95,9 +104,25 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// Serve the services as JSON.
     pub enable_grpc_gateway: bool,
+    /// Histograms of how long each method took.
+    pub extensive_metrics: bool,
     pub log: LogConfig,
+    /// Started under etcd's name: version, ready line and logs are as scripts for etcd expect them.
+    pub as_etcd: bool,
     /// Warnings to log at the start. They never stop the node.
     pub warnings: Vec<String>,
+    /// What passed without a word, for the log at debug.
+    pub notes: Vec<String>,
+    /// The environment variables that set something.
+    pub variables: Vec<String>,
+}
+
+/// How a connection of a client is tried that has been silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// `None`: it is not tried.
+    pub interval: Option<Duration>,
+    pub timeout: Duration,
 }
 
 /// An address to listen on.
@@ -136,25 +161,55 @@ pub struct LogConfig {
     /// A level, or a list of `target=level` as `tracing` filters have it.
     pub filter: String,
     pub format: LogFormat,
+    /// Where it goes, not empty.
+    pub outputs: Vec<LogOutput>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    Stderr,
+    Stdout,
+    /// Added to.
+    File(PathBuf),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
     Json,
+    /// JSON with etcd's keys.
+    Etcd,
 }
 
 impl Config {
     /// Reads flags, environment and file. `--help` and `--version` come out as
     /// [`ConfigError::Usage`] with exit code 0.
     pub fn load<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Config, ConfigError> {
-        let flags = flags::Flags::parse_from_args(args)?;
-        let file = match flags.config_file() {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::read(args.into_iter().map(Into::into).collect(), &variables.collect())
+    }
+
+    /// `variables` are etcd's; clap reads Conclave's by itself, and only their names matter.
+    fn read(args: Vec<OsString>, variables: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+        let as_etcd = etcd::is_etcd(etcd::arguments::program(&args));
+        let switches = flags::Flags::switches();
+        let arguments = etcd::arguments::Arguments::read(args.into_iter(), |name| switches.contains(name));
+        let flags = flags::Flags::parse_from_args(arguments.own.clone())?;
+        let environment = etcd::environment::Environment::read(variables, |name| arguments.value(name, variables));
+        let file = match flags.config_file().or(environment.config_file.as_deref()) {
             Some(path) => file::read(path)?,
-            None => settings::Settings::default(),
+            None => file::Read::default(),
         };
-        let mut config = check::check(flags.into_settings().or(file))?;
-        config.warnings.extend(flags::unknown_variables(std::env::vars_os()));
+        let in_force = environment.in_force(variables);
+        let verdicts = arguments.foreign.or(environment.foreign).or(file.foreign).judge();
+        let settings = flags.into_settings().or(environment.settings).or(file.settings);
+        let mut config = check::check_with(settings, as_etcd, verdicts.problems)?;
+        config.warnings.extend(environment.warnings);
+        config.warnings.extend(verdicts.warnings);
+        config.warnings.extend(flags::unknown_variables(variables.keys()));
+        config.notes = verdicts.notes;
+        config.variables = in_force;
         Ok(config)
     }
 
@@ -186,6 +241,6 @@ impl Config {
             initial_advertise_peer_urls: Some(format!("http://127.0.0.1:{}", peer.port().max(1))),
             ..Default::default()
         };
-        check::check(settings).expect("constant settings are valid")
+        check::check(settings, false).expect("constant settings are valid")
     }
 }

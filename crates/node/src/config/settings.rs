@@ -4,19 +4,16 @@
 //! wherever the value came from. Doc comments of the fields *are* the help text.
 
 use clap::Args;
-use serde::{Deserialize, Deserializer};
 
 macro_rules! settings {
     ($($(#[doc = $help:literal])+ $field:ident : $value:literal, $heading:ident $(, $extra:meta)*;)+) => {
         /// The settings as they were written, before any check.
-        #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
         pub(super) struct Settings {
             $(
                 $(#[doc = $help])+
                 #[arg(long, env = variable(stringify!($field)), value_name = $value, help_heading = $heading)]
                 $(#[$extra])*
-                #[serde(deserialize_with = "scalar")]
                 pub(super) $field: Option<String>,
             )+
         }
@@ -26,6 +23,22 @@ macro_rules! settings {
             pub(super) fn or(self, other: Settings) -> Settings {
                 let filled = |value: &String| !value.is_empty();
                 Settings { $($field: self.$field.filter(filled).or(other.$field.filter(filled)),)+ }
+            }
+
+            /// Sets the setting of this key; `false` if there is none.
+            pub(super) fn set(&mut self, key: &str, value: String) -> bool {
+                let field = match key.replace('-', "_").as_str() {
+                    _ if key.contains('_') => return false,
+                    $(stringify!($field) => &mut self.$field,)+
+                    _ => return false,
+                };
+                *field = Some(value);
+                true
+            }
+
+            /// Whether there is a setting of this key.
+            pub(super) fn is_key(key: &str) -> bool {
+                Settings::default().set(key, String::new())
             }
 
             /// The keys of the configuration file, which are the flags without their dashes.
@@ -56,6 +69,9 @@ settings! {
     /// Where to accept clients, comma-separated. The host is an IP address or localhost; 0.0.0.0 is every interface
     /// [default: http://localhost:2379]
     listen_client_urls: "URLS", MEMBER;
+    /// Where the log is, if not below --data-dir: another disk, for one member alone. The data directory gets a link to it at its first
+    /// start [default: DATA-DIR/log]
+    wal_dir: "PATH", MEMBER;
     /// What member lists tell clients to connect to, comma-separated [default: --listen-client-urls, if others can connect to it]
     advertise_client_urls: "URLS", MEMBER;
     /// Where to accept the other members, comma-separated [default: http://localhost:2380]
@@ -147,6 +163,11 @@ settings! {
     /// [default: 10m]
     watch_progress_notify_interval: "DURATION", TIMING;
 
+    /// After how long without a word from a client its connection is tried with a ping, for example 20s; 0 never [default: 20s]
+    grpc_keepalive_interval: "DURATION", TIMING;
+    /// After how long without an answer to that ping the connection ends; 0: it is not tried [default: 10s]
+    grpc_keepalive_timeout: "DURATION", TIMING;
+
     /// Log entries between two snapshots; the log behind a snapshot is deleted. 0 is the default [default: 100000]
     snapshot_count: "ENTRIES", LIMITS;
     /// Bytes that the log's entries may take: beyond, the log is cut to half of that, with a snapshot before if it takes one. 0 is the
@@ -157,6 +178,8 @@ settings! {
     quota_backend_bytes: "BYTES", LIMITS, arg(allow_negative_numbers = true);
     /// The largest request accepted from a client, in bytes [default: 1572864]
     max_request_bytes: "BYTES", LIMITS;
+    /// The most calls that one connection of a client may have under way [default: 4294967295]
+    max_concurrent_streams: "COUNT", LIMITS;
     /// The most operations in one branch of a transaction [default: 128]
     max_txn_ops: "COUNT", LIMITS;
 
@@ -168,8 +191,12 @@ settings! {
 
     /// debug, info, warn, error, or a list such as info,conclave_node=debug [default: info]
     log_level: "LEVEL", SEEN;
-    /// text or json, one record a line, on standard error [default: text]
+    /// text (or console) or json, one record a line [default: text]
     log_format: "FORMAT", SEEN;
+    /// Where the log goes, comma-separated: stderr, stdout, or files, which are added to; default is stderr [default: default]
+    log_outputs: "OUTPUTS", SEEN;
+    /// basic, or extensive: with histograms of how long each method took [default: basic]
+    metrics: "DETAIL", SEEN;
     /// Origins whose web pages may read what plain HTTP answers, JSON among it; comma-separated; * is all [default: *]
     cors: "ORIGINS", SEEN;
     /// Names under which the server may be asked over plain HTTP, comma-separated; * is any [default: *]
@@ -184,22 +211,4 @@ settings! {
 /// `initial_cluster` → `CONCLAVE_INITIAL_CLUSTER`.
 pub(super) fn variable(field: &str) -> String {
     format!("CONCLAVE_{}", field.to_ascii_uppercase().replace('-', "_"))
-}
-
-/// Text, a number, a truth value or nothing: YAML writes `3`, `true` and `a` alike without quotes.
-fn scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Bool(bool),
-        Integer(i64),
-        Float(f64),
-        Text(String),
-    }
-    Ok(Option::<Scalar>::deserialize(deserializer)?.map(|scalar| match scalar {
-        Scalar::Bool(value) => value.to_string(),
-        Scalar::Integer(value) => value.to_string(),
-        Scalar::Float(value) => value.to_string(),
-        Scalar::Text(value) => value,
-    }))
 }

@@ -99,7 +99,7 @@ pub(super) fn check(
     p: &mut Problems,
     warnings: &mut Vec<String>,
 ) -> Checked {
-    let mut flag = |name, text| p.choice(name, text, &[("false", false), ("true", true)]);
+    let mut flag = |name, text| p.switch(name, text, false);
     let client_auth = flag("client-cert-auth", s.client_cert_auth.as_ref());
     let peer_auth = flag("peer-client-cert-auth", s.peer_client_cert_auth.as_ref());
     let auto = flag("auto-tls", s.auto_tls.as_ref());

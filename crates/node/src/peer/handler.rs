@@ -7,6 +7,7 @@
 use super::identity::Ids;
 use super::snapshot::{self, Receiving};
 use super::suspicion::Suspicion;
+use super::traffic::Traffic;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use super::validate::{At, Known, MAX_URLS, Refusal, Rules};
 use super::{convert, pb};
@@ -54,6 +55,7 @@ pub struct Parts {
     pub suspicion: Suspicion,
     pub rollback: Rollback,
     pub membership: MembershipChanges,
+    pub traffic: Traffic,
 }
 
 /// This member's own log says why it stopped.
@@ -125,11 +127,13 @@ impl Handler {
         let (note, handler) = (broken.clone(), self.clone());
         let quiet = Arc::new(Quiet::default());
         let asked = quiet.clone();
+        let figures = self.parts().traffic.of(from);
         let requests = requests.scan((), move |(), request| {
             // A broken connection, and nothing else, suggests that the sender is gone.
             let request = request.inspect_err(|_| handler.parts().suspicion.broken(from));
             let request = request.and_then(|request| {
                 asked.asked(request.quiet);
+                figures.receives(&request);
                 handler.accept(from, request)
             });
             std::future::ready(request.map_err(|error| *note.lock() = Some(error)).ok())

@@ -33,6 +33,7 @@ mod snapshot;
 pub mod suspicion;
 pub mod target;
 mod terms;
+pub mod traffic;
 pub mod transport;
 pub mod validate;
 
@@ -47,6 +48,7 @@ use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use traffic::{Counted, Traffic};
 use transport::{Link, Transport};
 
 pub use transport::PeerError;
@@ -69,6 +71,7 @@ pub struct Peers(Arc<Inner>);
 struct Inner {
     me: u64,
     transport: Box<dyn Transport>,
+    traffic: Traffic,
     links: RwLock<BTreeMap<u64, Peer>>,
 }
 
@@ -80,13 +83,18 @@ struct Peer {
 impl Peers {
     /// Creates links to every member but `me`, without connecting.
     pub fn new(me: u64, members: &BTreeMap<u64, MemberNode>, transport: Box<dyn Transport>) -> Peers {
-        let peers = Peers(Arc::new(Inner { me, transport, links: RwLock::default() }));
+        let peers = Peers(Arc::new(Inner { me, transport, traffic: Traffic::default(), links: RwLock::default() }));
         members.iter().for_each(|(id, node)| peers.learn(*id, node));
         peers
     }
 
     pub fn ids(&self) -> Vec<u64> {
         self.0.links.read().keys().copied().collect()
+    }
+
+    /// What passes between this member and the others, for metrics.
+    pub fn traffic(&self) -> &Traffic {
+        &self.0.traffic
     }
 
     pub(crate) fn link(&self, to: u64) -> Result<Arc<dyn Link>, PeerError> {
@@ -103,7 +111,7 @@ impl Peers {
         if id == self.0.me || self.0.links.read().get(&id).is_some_and(|peer| peer.node.peer_urls == node.peer_urls) {
             return;
         }
-        let link = self.0.transport.link(id, node);
+        let link = Arc::new(Counted::new(self.0.transport.link(id, node), self.0.traffic.of(id)));
         self.0.links.write().insert(id, Peer { node: node.clone(), link });
     }
 

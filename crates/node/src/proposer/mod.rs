@@ -38,7 +38,7 @@ use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
 use state::ProposerState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
@@ -119,12 +119,20 @@ struct Inner {
     /// Apply was too far behind when the proposer's task looked last: callers do not ask consensus, whose
     /// figures stand under a lock of its own.
     lagging: AtomicBool,
+    failed: AtomicU64,
 }
 
 impl Proposer {
     pub fn new(origin: u64, limits: Limits, context: NodeContext) -> Proposer {
         let state = Mutex::new(ProposerState::new(origin, limits.pack_bytes, limits.timeout));
-        Proposer(Arc::new(Inner { limits, context, state, wake: Notify::new(), lagging: AtomicBool::new(false) }))
+        Proposer(Arc::new(Inner {
+            limits,
+            context,
+            state,
+            wake: Notify::new(),
+            lagging: AtomicBool::new(false),
+            failed: AtomicU64::new(0),
+        }))
     }
 
     /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
@@ -132,7 +140,16 @@ impl Proposer {
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
         let outcome = self.enqueue(&command)?;
         // The sender is dropped only when the node stops.
-        outcome.await.unwrap_or(Err(ProposeError::Stopped))
+        let outcome = outcome.await.unwrap_or(Err(ProposeError::Stopped));
+        if outcome.is_err() {
+            self.0.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Commands that were taken and ended without an outcome, for metrics.
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Ordering::Relaxed)
     }
 
     fn enqueue(&self, command: &Command) -> Result<oneshot::Receiver<Result<Applied, ProposeError>>, ProposeError> {

@@ -15,7 +15,7 @@ mod range;
 mod txn;
 mod write;
 
-pub use hash::{KvHash, hash_kv};
+pub use hash::{KvHash, hash_history, hash_kv};
 pub use history::{Portion, history, history_portion};
 pub use limit::MOST_KEYS;
 pub use page::{Page, page};

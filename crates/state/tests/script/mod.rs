@@ -167,7 +167,7 @@ impl Session {
 
     fn hash(&mut self, revision: i64) {
         let hash: Result<read::KvHash, Rejection> =
-            read::hash_kv(&self.view, revision, self.bounds()).expect("memory can be read");
+            read::hash_history(&self.view, revision, self.bounds()).expect("memory can be read");
         let _ = match hash {
             Ok(hash) => {
                 writeln!(self.out, "hash: {:08x} rev={} compacted={}", hash.hash, hash.revision, hash.compacted)

@@ -1,4 +1,4 @@
-//! Histogram of the durations of log syncs, for metrics.
+//! Histogram of durations, for metrics: of log syncs, of writes of the state, of round trips.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct SyncTimes {
 }
 
 impl SyncTimes {
-    pub(super) fn count(&self, took: Duration) {
+    pub fn count(&self, took: Duration) {
         let bucket = (0..BOUNDS).find(|&i| took <= bound(i)).unwrap_or(BOUNDS);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -21,8 +21,8 @@ use crate::codec;
 use crate::error::{Cause, Fatal, OnFatal, fault_io};
 use crate::failpoint::failpoint;
 use crate::files;
-use crate::log::LogStore;
 use crate::log::disk::Slot;
+use crate::log::{LogStore, SyncTimes};
 use crate::snapshot::LatestSnapshot;
 use crate::types::LogId;
 use conclave_state::read::Bounds;
@@ -75,6 +75,8 @@ pub(crate) struct StateShared {
     flush_at: AtomicU64,
     /// One flush or checkpoint at a time.
     flushing: Mutex<()>,
+    /// How long groups took to write.
+    pub(super) commits: SyncTimes,
     pub(super) log: LogStore,
     pub(crate) fatal: Fatal,
     pub(crate) limits: StateLimits,
@@ -124,6 +126,7 @@ impl StateShared {
             unflushed: AtomicU64::new(0),
             flush_at: AtomicU64::new(jittered(limits.flush_bytes)),
             flushing: Mutex::new(()),
+            commits: SyncTimes::default(),
             log,
             fatal: Fatal(on_fatal),
             limits,
@@ -350,6 +353,11 @@ impl StateHandle {
     /// A view of the current state.
     pub fn view(&self) -> StateView {
         self.shared.view()
+    }
+
+    /// How long the writes of what was applied took.
+    pub fn commits(&self) -> &SyncTimes {
+        &self.shared.commits
     }
 
     /// The users and roles as of what is applied.

@@ -35,6 +35,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Receives what was applied, in order. Called on the task that applies, so it must not block.
 pub trait ApplySink: Send + Sync + 'static {
@@ -176,11 +177,13 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
+        let begun = Instant::now();
         let counted = self.shared.publish_with(|| {
             applied.write(&db, &last)?;
             self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
             io::Result::Ok(self.shared.counts.changed(&applied.living))
         })?;
+        self.shared.commits.count(begun.elapsed());
         self.shared.settle_counts(counted, &db)?;
         self.raft.applied = Some(last);
         let Applied { changes, answers, membership, written, .. } = applied;

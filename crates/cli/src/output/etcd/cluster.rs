@@ -84,7 +84,7 @@ pub(crate) struct MemberChange {
 }
 
 impl MemberChange {
-    /// What the new member is started with, as environment variables of `conclave`.
+    /// What the new member is started with: variables that `conclave` and etcd read, as etcdctl prints them.
     pub(crate) fn settings(&self, name: &str) -> String {
         let named = |member: &Member| if member.id == self.id { name.to_owned() } else { member.name.clone() };
         let pairs = self.members.iter().flat_map(|member| {
@@ -94,8 +94,8 @@ impl MemberChange {
         let cluster = pairs.collect::<Vec<_>>().join(",");
         let urls = self.member.iter().flat_map(|member| member.peer_ur_ls.clone()).collect::<Vec<_>>().join(",");
         format!(
-            "CONCLAVE_NAME=\"{name}\"\nCONCLAVE_INITIAL_CLUSTER=\"{cluster}\"\nCONCLAVE_INITIAL_ADVERTISE_PEER_URLS=\"{urls}\"\n\
-             CONCLAVE_INITIAL_CLUSTER_STATE=\"existing\"\n"
+            "ETCD_NAME=\"{name}\"\nETCD_INITIAL_CLUSTER=\"{cluster}\"\nETCD_INITIAL_ADVERTISE_PEER_URLS=\"{urls}\"\n\
+             ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n"
         )
     }
 }

@@ -6,7 +6,7 @@ use crate::convert::etcd::{self as convert, ConvertedTxn, Limits, Load, TxnRoute
 use crate::gateway::Gateway;
 use crate::outflow::{Beside, Measured};
 use crate::service::quota::Quota;
-use crate::service::{admit, response, unexpected};
+use crate::service::{admit, requires_leader, response, unexpected};
 use crate::status::{not_proposed, not_read, read_failed, text, written};
 use conclave_api::etcdserverpb::kv_server::Kv;
 use conclave_api::etcdserverpb::{
@@ -38,8 +38,8 @@ impl KvService {
         KvService { gateway, limits, quota }
     }
 
-    async fn write_txn(&self, txn: Txn) -> Result<(TxnResult, i64), Status> {
-        let outcome = self.gateway.propose(Command::Txn(txn)).await.map_err(not_proposed)?.outcome;
+    async fn write_txn(&self, txn: Txn, only_led: bool) -> Result<(TxnResult, i64), Status> {
+        let outcome = self.gateway.propose_led(only_led, Command::Txn(txn)).await.map_err(not_proposed)?.outcome;
         let revision = outcome.revision;
         match response(outcome)? {
             Answer::Txn(result) => Ok((result, revision)),
@@ -126,9 +126,10 @@ impl Kv for KvService {
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         self.gateway.metrics.put_total.inc();
+        let only_led = requires_leader(request.metadata());
         let put = convert::put(admit(&self.gateway, request)?, self.limits)?;
         self.quota.admit(put.key.len() + put.value.len()).await?;
-        let outcome = self.gateway.propose(Command::Put(put)).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose_led(only_led, Command::Put(put)).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Put { prev } => Ok(Response::new(convert::put_response(header, prev))),
@@ -141,8 +142,10 @@ impl Kv for KvService {
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.gateway.metrics.delete_total.inc();
+        let only_led = requires_leader(request.metadata());
         let delete = convert::delete_range(admit(&self.gateway, request)?, self.limits)?;
-        let outcome = self.gateway.propose(Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
+        let outcome =
+            self.gateway.propose_led(only_led, Command::DeleteRange(delete)).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::DeleteRange(deleted) => {
@@ -154,6 +157,7 @@ impl Kv for KvService {
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         self.gateway.metrics.txn_total.inc();
+        let only_led = requires_leader(request.metadata());
         let request = admit(&self.gateway, request)?;
         let size = request.encoded_len();
         let ConvertedTxn { txn, route, puts } = convert::txn(request, self.limits)?;
@@ -163,7 +167,7 @@ impl Kv for KvService {
                 if puts {
                     self.quota.admit(size).await?;
                 }
-                let (result, revision) = self.write_txn(txn).await?;
+                let (result, revision) = self.write_txn(txn, only_led).await?;
                 let header = self.gateway.header(revision);
                 self.respond(result, move |result| convert::txn_response(header, result)).await
             }
@@ -171,9 +175,10 @@ impl Kv for KvService {
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Result<Response<CompactionResponse>, Status> {
+        let only_led = requires_leader(request.metadata());
         let request = admit(&self.gateway, request)?;
         let command = Command::Compact { revision: request.revision };
-        let outcome = self.gateway.propose(command).await.map_err(not_proposed)?.outcome;
+        let outcome = self.gateway.propose_led(only_led, command).await.map_err(not_proposed)?.outcome;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
             Answer::Compact if request.physical => {

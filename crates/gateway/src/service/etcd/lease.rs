@@ -4,7 +4,7 @@ use crate::auth::{Reading, current};
 use crate::convert::etcd::{self as convert, LeaseLife};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
-use crate::service::{admit, require_leader, response, unexpected, until_stopped};
+use crate::service::{admit, require_leader, requires_leader, response, unexpected, until_stopped};
 use crate::status::{fault, not_proposed, not_read, received, rejected};
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
@@ -36,8 +36,8 @@ impl LeaseService {
         LeaseService { shortest_ttl: convert::shortest_ttl(election_timeout), quota, gateway }
     }
 
-    async fn propose(&self, command: Command) -> Result<Outcome, Status> {
-        Ok(self.gateway.propose(command).await.map_err(not_proposed)?.outcome)
+    async fn propose(&self, only_led: bool, command: Command) -> Result<Outcome, Status> {
+        Ok(self.gateway.propose_led(only_led, command).await.map_err(not_proposed)?.outcome)
     }
 
     /// The lease, with the revision at which its keys are attached: what the header tells, however long the leader takes to answer.
@@ -73,6 +73,7 @@ impl LeaseService {
 #[tonic::async_trait]
 impl Lease for LeaseService {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Result<Response<LeaseGrantResponse>, Status> {
+        let only_led = requires_leader(request.metadata());
         let mut grant = convert::lease_grant(&admit(&self.gateway, request)?, self.shortest_ttl)?;
         self.quota.admit(0).await?;
         let chosen_here = grant.id == 0;
@@ -80,13 +81,16 @@ impl Lease for LeaseService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
-            let outcome = self.propose(Command::LeaseGrant(grant)).await?;
+            let outcome = self.propose(only_led, Command::LeaseGrant(grant)).await?;
             if chosen_here && outcome.result == Err(Rejection::LeaseExists) {
                 continue;
             }
             let header = self.gateway.header(outcome.revision);
             return match response(outcome)? {
-                Answer::LeaseGrant { id, ttl_ms } => Ok(Response::new(convert::lease_granted(header, id, ttl_ms))),
+                Answer::LeaseGrant { id, ttl_ms } => {
+                    self.gateway.metrics.leases_granted.inc();
+                    Ok(Response::new(convert::lease_granted(header, id, ttl_ms)))
+                }
                 other => Err(unexpected(&other)),
             };
         }
@@ -96,10 +100,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
-        let outcome = self.propose(convert::lease_revoke(&admit(&self.gateway, request)?)).await?;
+        let only_led = requires_leader(request.metadata());
+        let outcome = self.propose(only_led, convert::lease_revoke(&admit(&self.gateway, request)?)).await?;
         let header = self.gateway.header(outcome.revision);
         match response(outcome)? {
-            Answer::LeaseRevoke => Ok(Response::new(LeaseRevokeResponse { header: Some(header) })),
+            Answer::LeaseRevoke => {
+                self.gateway.metrics.leases_revoked.inc();
+                Ok(Response::new(LeaseRevokeResponse { header: Some(header) }))
+            }
             other => Err(unexpected(&other)),
         }
     }
