@@ -118,6 +118,21 @@ impl<V: View> View for Overlay<'_, V> {
         self.merged(Table::Kv, from, below, visit, |visit| self.base.scan_present(from, below, visit))
     }
 
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        let mut whole = true;
+        self.merged(table, from, below, visit, |visit| {
+            whole = self.base.scan_briefly(table, from, below, visit)?;
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
     fn scan(
         &self,
         table: Table,

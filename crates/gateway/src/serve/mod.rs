@@ -17,6 +17,7 @@ mod reply;
 mod requests;
 mod routes;
 mod security;
+mod timed;
 mod unary;
 
 use crate::gateway::Gateway;
