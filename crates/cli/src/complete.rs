@@ -89,10 +89,11 @@ pub(crate) fn names(command: Command) -> Command {
     NAMED.iter().fold(command, |command, (path, arg, kind)| at(command, path, arg, *kind))
 }
 
-fn at(command: Command, path: &[&str], arg: &'static str, kind: Kind) -> Command {
-    let completer = ArgValueCompleter::new(move |word: &OsStr| candidates(kind, word));
+fn at(command: Command, path: &[&str], arg: &str, kind: Kind) -> Command {
+    let completer = || ArgValueCompleter::new(move |word: &OsStr| candidates(kind, word));
     match path {
-        [] => command.mut_arg(arg, |arg| arg.add(completer)),
+        // All are looked at, since `mut_arg` would move the argument behind the others.
+        [] => command.mut_args(|other| if other.get_id() == arg { other.add(completer()) } else { other }),
         [first, rest @ ..] => command.mut_subcommand(first, |sub| at(sub, rest, arg, kind)),
     }
 }
