@@ -194,7 +194,7 @@ async fn an_interrupted_run_cleans_up() -> Result<()> {
     })
     .await?;
     running.signal(Signal::INT)?;
-    ensure!(running.ended(LONG).await?.code() == Some(5), "interrupted");
+    ensure!(running.ended(LONG).await?.code() == Some(130), "interrupted");
     nothing_is_left(&ctl).await
 }
 

@@ -25,7 +25,7 @@ on_both!(
     a_session_that_nobody_waits_for_leaves_no_lease,
     a_place_is_found_though_the_answer_to_taking_it_is_lost,
     a_request_that_arrives_after_the_release_leaves_no_place,
-    whoever_waits_does_not_mind_compaction,
+    waiting_does_not_mind_compaction,
     a_transaction_whose_revision_is_compacted_is_repeated,
     a_watch_leaves_a_paused_member,
     a_resumed_leadership_is_no_longer_that_of_the_session_before,
@@ -161,7 +161,7 @@ async fn a_request_that_arrives_after_the_release_leaves_no_place(server: Server
     Ok(())
 }
 
-async fn whoever_waits_does_not_mind_compaction(server: Server) -> Result<()> {
+async fn waiting_does_not_mind_compaction(server: Server) -> Result<()> {
     let mut cluster = server.start(3).await?;
     let client = application(&cluster)?;
     let other = Client::new([cluster.endpoint(1), cluster.endpoint(2)])?;

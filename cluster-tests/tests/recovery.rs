@@ -377,7 +377,7 @@ async fn writes_go_on_soon_after_the_leaders_death() -> Result<()> {
     Ok(())
 }
 
-/// A lease lives at least its time from the last keep-alive that was answered, whoever leads; and it does end.
+/// A lease lives at least its TTL from the last keep-alive that was answered, also across changes of the leader; and it does end.
 #[tokio::test]
 async fn leases_outlive_leaders_and_restarts() -> Result<()> {
     const TTL: i64 = 3;

@@ -264,7 +264,7 @@ async fn the_clusters_leader_dies_while_a_hundred_wait() -> Result<()> {
     Ok(())
 }
 
-/// Whoever campaigns just when the leader goes is served all the same: a place asked for twice is one place.
+/// A client that campaigns at the moment when the leader goes is served: a place that is asked for twice is one place.
 #[tokio::test]
 async fn a_campaign_outlives_the_clusters_leader() -> Result<()> {
     let (mut cluster, _) = three().await?;

@@ -106,7 +106,13 @@ async fn conclavectl_prints_what_etcdctl_prints() -> Result<()> {
         let ours = ctl.ok(&words).await.with_context(|| command.to_owned())?;
         ensure!(ours.trim_end() == theirs.trim_end(), "{command}\n  etcdctl: {theirs:?}\n  conclavectl: {ours:?}");
     }
-    ensure!(ctl.run(&["--user=al:b", "get", "/a/1"]).await?.stderr.contains("invalid user ID or password"));
+    let wrong = ctl.run(&["--user=al:b", "get", "/a/1"]).await?;
+    ensure!(
+        wrong.code == Some(1) && wrong.stderr.starts_with("Error: etcdserver: authentication failed"),
+        "{}",
+        wrong.stderr
+    );
+    ensure!(wrong.stderr.contains("--password"), "it says what to look at: {}", wrong.stderr);
     Ok(())
 }
 

@@ -85,6 +85,7 @@ impl Page {
 
 /// What to do with a block of this language after this mark.
 fn action(language: &str, mark: Option<Action>) -> Result<Option<Action>> {
+    ensure!(!matches!(language, "bash" | "shell" | "zsh"), "call a block of commands `sh`, so that it runs");
     let runs = language == "sh";
     match mark {
         None => Ok(runs.then_some(Action::Run)),
@@ -125,6 +126,7 @@ mod tests {
             "<!-- not run: reason -->\ntext\n```sh\nx\n```",
             "<!-- not run: reason -->\n```console\nx\n```",
             "<!-- not run: reason -->\n",
+            "```bash\nit would look as if it ran\n```",
         ] {
             assert!(Page::parse(wrong).is_err(), "{wrong}");
         }

@@ -4,7 +4,7 @@ use super::kit::{FORMATS, comparable, three};
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     conclavectl::{Ctl, Ended},
-    wait::SOON,
+    wait::{SOON, eventually},
 };
 use rustix::process::Signal;
 
@@ -186,6 +186,22 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
         (Some("job"), Some("etcd")),
         "{shown}"
     );
+    // A wait that is interrupted leaves the line at once, with the exit code that shells have for the signal.
+    let places = |count: i64| {
+        let ctl = &ctl;
+        async move {
+            let found = ctl.json(&["get", "job/", "--prefix", "--count-only"]).await?["count"].as_i64();
+            ensure!(found == Some(count), "{found:?} places");
+            Ok(())
+        }
+    };
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut waits = ctl.start(&["lock", "job", "--ttl", "1m", "--", "true"])?;
+        eventually("it stands in the line", SOON, || places(2)).await?;
+        waits.signal(signal)?;
+        assert_eq!(waits.ended(SOON).await?.code(), Some(code));
+        places(1).await?;
+    }
     ours.signal(Signal::INT)?;
     assert_eq!(ours.ended(SOON).await?.code(), Some(0));
     // Elections: they lead, we follow; both observers see both.

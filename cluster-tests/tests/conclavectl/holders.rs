@@ -2,7 +2,10 @@
 
 use super::kit::three;
 use anyhow::{Context, Result, ensure};
-use cluster_tests::wait::{LONG, SOON, eventually};
+use cluster_tests::{
+    conclavectl::Ctl,
+    wait::{LONG, SOON, eventually},
+};
 use rustix::process::Signal;
 use std::process::Stdio;
 
@@ -201,14 +204,22 @@ async fn a_process_whose_place_was_taken_over_does_not_take_out_its_successor() 
 
 #[tokio::test]
 async fn refusals_say_how_things_stand() -> Result<()> {
-    let (_cluster, ctl) = three().await?;
+    let (cluster, ctl) = three().await?;
     let session = ctl.ok(&["session", "open", "--ttl", "5m"]).await?;
     ctl.ok(&["election", "enter", "pool", "--candidate", "a", "--session", &session]).await?;
+    // What a shell asks after TAB, as the script of `completion bash` does.
+    let tab = async |index: &str, words: &[&str]| {
+        let asking = Ctl::new(&cluster.endpoints()).with("CONCLAVECTL_COMPLETE", "bash").with("_CLAP_IFS", "\n");
+        asking.with("_CLAP_COMPLETE_INDEX", index).ok(&[&["--", "conclavectl"], words].concat()).await
+    };
+    assert_eq!(tab("3", &["election", "leave", "po"]).await?, "pool");
+    assert_eq!(tab("3", &["claim", "show", "po"]).await?, "");
+    ensure!(tab("3", &["session", "close", ""]).await?.lines().any(|line| line == session));
     let cases: [(&[&str], i32, &str); 9] = [
-        (&["election", "anoint", "pool", "z"], 8, "\"z\" is not a candidate of \"pool\": a leads in term"),
+        (&["election", "anoint", "pool", "z"], 8, "\"z\" is not a candidate of \"pool\": a leads with fence"),
         (&["election", "evict", "none", "z"], 8, "there is no election \"none\""),
         (&["election", "delete", "none"], 8, "there is no election \"none\""),
-        (&["election", "anoint", "pool", "a", "--expect-holder", "z"], 8, "not as expected: a leads in term"),
+        (&["election", "anoint", "pool", "a", "--expect-holder", "z"], 8, "not as expected: a leads with fence"),
         (&["election", "anoint", "", "a"], 128, "<NAME>"),
         (&["snapshot", "diff", "x"], 4, "is not implemented yet"),
         (&["member", "add", "n4"], 128, "--peer-urls"),

@@ -112,7 +112,7 @@ async fn what_changes_nothing_says_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn anoint_whoever_waits_wherever() -> Result<()> {
+async fn a_waiting_candidate_is_anointed_through_any_member() -> Result<()> {
     let cluster = Cluster::start(1).await?;
     let (client, mut at) = (cluster.client(0)?, elections(&cluster, 0).await?);
     let session = grant(&client, LASTING).await?;

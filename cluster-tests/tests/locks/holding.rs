@@ -137,7 +137,7 @@ async fn a_try_takes_what_is_free_and_leaves_no_trace() -> Result<()> {
         ensure!(node.attempt(session, vec![alone("free"), shared(L)]).await? == 0);
     }
     let after = node.look(L).await?;
-    ensure!(before.header.map(|h| h.revision) == after.header.map(|h| h.revision), "a try in vain left something");
+    ensure!(before.header.map(|h| h.revision) == after.header.map(|h| h.revision), "a failed try left something");
     ensure!(node.look("free").await?.holder_count == 0);
     Ok(())
 }

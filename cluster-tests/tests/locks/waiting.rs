@@ -52,7 +52,7 @@ async fn nobody_is_granted_whose_session_is_over() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_cancels_gives_its_place_up() -> Result<()> {
+async fn a_call_that_is_cancelled_gives_its_place_up() -> Result<()> {
     let (_cluster, nodes) = start(3).await?;
     let session = nodes[0].lasting().await?;
     let held = nodes[0].take(session, vec![alone(L)]).await?;
@@ -66,7 +66,7 @@ async fn whoever_cancels_gives_its_place_up() -> Result<()> {
         ensure!(left.holders[0].fence == held.fence);
     }
     // Cancelled at any moment, also before the command is decided and just after the grant. An answer that was on its way when the call was
-    // cancelled is lost: whoever asks again with the same id hears it again, or that the request was given up.
+    // cancelled is lost. The next call with the same id gets it again, or learns that the request was given up.
     for round in 0..60_u8 {
         let node = nodes[usize::from(round) % 3].clone();
         let request = AcquireRequest { caller: retried(session, round), ..asking(session, vec![alone("quick")]) };
@@ -213,7 +213,7 @@ async fn a_stream_tells_of_the_place_and_then_of_the_grant() -> Result<()> {
     node.release(session, fences[0]).await?;
     let got = held(&mut stream).await?;
     ensure!(got.fence == own && node.guarded(&got.token).await?, "{got:?}");
-    // Free: nothing but the grant. In vain: nothing but that.
+    // A free lock: only the grant is told. A failed try: only the failure.
     let mut free = node.stream(asking(session, vec![alone("free")])).await?;
     ensure!(held(&mut free).await?.fence > own);
     let mut vain = node.stream(AcquireRequest { try_only: true, ..asking(session, vec![alone(L)]) }).await?;

@@ -119,7 +119,7 @@ pub(super) async fn drive_counting<C: Operate>(
         measured = measure(lab, workload, &shared, tasks, C::WAITS) => measured,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
-            Err(Failure::interrupted())
+            Err(Failure::interrupted(2))
         }
     };
     if let Some(pace) = &shared.pace {

@@ -24,7 +24,8 @@ const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 16;
 #[derive(Debug, Error)]
 pub enum ReadError {
     #[error("reading failed: {0}")]
-    Io(#[from] io::Error),
+    // Not a source: the text has its words, and reports of a whole chain would repeat them.
+    Io(io::Error),
     #[error("this is not a bbolt file, or both of its meta pages are damaged")]
     NotBolt,
     #[error("pages of {0} bytes are not supported")]
@@ -37,6 +38,12 @@ pub enum ReadError {
     Buckets,
     #[error("a bucket in a bucket is not supported")]
     Nested,
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Io(error)
+    }
 }
 
 /// What is wrong with a page.

@@ -176,3 +176,11 @@ fn a_file_that_is_none_says_so() {
         assert!(read(&bytes).is_ok());
     }
 }
+
+#[test]
+fn a_cause_is_named_once() {
+    let error = ReadError::from(std::io::Error::other("the disk is gone"));
+    assert_eq!(error.to_string(), "reading failed: the disk is gone");
+    // What `{:#}` of a report appends.
+    assert!(std::error::Error::source(&error).is_none());
+}

@@ -25,7 +25,7 @@ pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Durat
     let one = |address: String| async move {
         let outcome = match timeout(patience, dial(&address, 0, settings)).await {
             Ok(Ok(node)) => node.status.map(|status| (node.channel, status)).ok_or_else(|| "it does not say".into()),
-            Ok(Err(reason)) => Err(reason),
+            Ok(Err(reason)) => Err(reason.to_string()),
             Err(_) => Err("no answer".to_owned()),
         };
         Answer { address, outcome }

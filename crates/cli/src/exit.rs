@@ -13,8 +13,8 @@ pub enum Exit {
     BadInput,
     /// This server cannot do it.
     Unsupported,
-    /// Interrupted before it was done.
-    Interrupted,
+    /// Interrupted before it was done, by this signal: as shells number it, 128 and the signal.
+    Interrupted(u8),
     /// Reading or writing failed on this side.
     Io,
     /// The operation may have taken effect, or not.
@@ -50,7 +50,6 @@ impl Exit {
             Self::NoConnection => 2,
             Self::BadInput => 3,
             Self::Unsupported => 4,
-            Self::Interrupted => 5,
             Self::Io => 6,
             Self::Unknown => 7,
             Self::Busy | Self::Otherwise => 8,
@@ -61,6 +60,7 @@ impl Exit {
             Self::CommandUnusable => 126,
             Self::CommandMissing => 127,
             Self::Usage => 128,
+            Self::Interrupted(signal) => 128 + i32::from(signal),
             Self::Command(code) => code.into(),
         }
     }
@@ -76,7 +76,6 @@ impl Exit {
             | Self::NoConnection
             | Self::BadInput
             | Self::Unsupported
-            | Self::Interrupted
             | Self::Io
             | Self::Unknown => Self::CommandFailed,
             other => other,
@@ -92,12 +91,12 @@ Exit codes:
     2  no endpoint could be used, or none answered
     3  standard input makes no sense (txn, watch -i)
     4  this server cannot do it
-    5  interrupted before it was done
     6  reading or writing failed on this side
     7  outcome unknown: it may have taken effect; read before doing it again
     8  not now: somebody else holds or leads it, the one named does not, or not in time
     9  lost while it was held
   128  the command line is wrong
+  130  interrupted by Ctrl-C before it was done; 143 by SIGTERM, 129 by SIGHUP
   With -- COMMAND it is the command's code, or 128 plus its signal. If conclavectl failed:
   123  not started: somebody else holds or leads it now (--try, --wait); it may pass later
   124  stopped: the lock or leadership was lost
@@ -117,12 +116,12 @@ mod tests {
             Exit::NoConnection,
             Exit::BadInput,
             Exit::Unsupported,
-            Exit::Interrupted,
             Exit::Io,
             Exit::Unknown,
             Exit::Busy,
             Exit::Lost,
             Exit::Usage,
+            Exit::Interrupted(2),
             Exit::CommandBusy,
             Exit::CommandLost,
             Exit::CommandFailed,
@@ -131,5 +130,13 @@ mod tests {
         ];
         let listed: Vec<i32> = TABLE.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
         assert_eq!(listed, own.map(Exit::code));
+    }
+
+    #[test]
+    fn an_interrupted_wait_ends_as_shells_number_it_with_and_without_a_command() {
+        for (signal, code) in [(1, 129), (2, 130), (15, 143)] {
+            let exit = Exit::Interrupted(signal);
+            assert_eq!((exit.code(), exit.before_command().code()), (code, code));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What went wrong, and what to do about it.
 //!
-//! 1. A failure says what happened in the words of whoever noticed (the server's text is kept), then what to do next.
+//! 1. A failure says what happened in the words of the part that noticed it (the server's text is kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
 use crate::{
@@ -104,9 +104,10 @@ impl Failure {
             .hint("is the endpoint a member of this cluster, and of a version that this conclavectl knows?")
     }
 
+    /// By this signal.
     #[must_use]
-    pub fn interrupted() -> Self {
-        Self::new(Exit::Interrupted, "interrupted")
+    pub fn interrupted(signal: u8) -> Self {
+        Self::new(Exit::Interrupted(signal), "interrupted")
     }
 
     /// The server's words; for what the transport says, words that tell something.
@@ -184,6 +185,10 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         (
             "database space exceeded",
             "`conclavectl alarm list` shows the alarm; free space, then `conclavectl alarm disarm`",
+        ),
+        (
+            "authentication failed, invalid user ID or password",
+            "check --user and --password (or CONCLAVECTL_USER and CONCLAVECTL_PASSWORD)",
         ),
         ("too large lease TTL", "the longest is 9000000000 seconds"),
         ("duplicate key given", "one transaction may write a key once"),

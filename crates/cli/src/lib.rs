@@ -6,6 +6,7 @@
 mod census;
 mod cli;
 mod commands;
+mod complete;
 pub mod exit;
 pub mod failure;
 mod hold;
@@ -33,6 +34,7 @@ pub fn main() -> ! {
 }
 
 fn run() -> Result<Exit> {
+    complete::answer();
     let (cli, hidden) = match program::parse::<Cli>(cli::command()) {
         Ok(parsed) => parsed,
         Err(error) => return not_yet::explain(&error).map_or_else(|| program::refuse(&error), Err),

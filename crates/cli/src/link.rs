@@ -20,7 +20,7 @@ use conclave_client::{
     api::etcdserverpb::{StatusRequest, StatusResponse, maintenance_client::MaintenanceClient},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, fmt, time::Duration};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Response, Status};
 
@@ -214,7 +214,9 @@ impl Link {
             match dialled {
                 Ok(node) if node.status.as_ref().is_none_or(|status| status.leader != 0) => return Ok(node),
                 Ok(node) => leaderless = leaderless.or(Some(node)),
-                Err(reason) => reasons.push((index, reason)),
+                // No other member knows another password.
+                Err(Unusable::Login(refusal)) => return Err(refusal),
+                Err(Unusable::Endpoint(reason)) => reasons.push((index, reason)),
             }
         }
         if let Some(node) = leaderless {
@@ -228,8 +230,8 @@ impl Link {
 /// Connects to one endpoint and asks it about itself.
 ///
 /// # Errors
-/// Why it cannot be used, in words.
-pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> Result<Node, String> {
+/// It cannot be used.
+pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> Result<Node, Unusable> {
     let bound = settings.dial_timeout;
     let connecting = async {
         let target = settings.dialer.endpoint(endpoint).map_err(|error| error.message().to_owned())?;
@@ -239,7 +241,7 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
             .http2_keep_alive_interval(settings.keepalive_time)
             .keep_alive_timeout(settings.keepalive_timeout);
         let channel = settings.dialer.connect(&target).await.map_err(|error| unconnected(&error))?;
-        settings.login.ensure(channel.clone()).await.map_err(|status| status.message().to_owned())?;
+        settings.login.ensure(channel.clone()).await.map_err(|status| Unusable::by_login(&status))?;
         let status = match ask(channel.clone()).await {
             Ok(response) => Some(response.into_inner()),
             Err(status) => {
@@ -249,7 +251,43 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
         };
         Ok(Node { index, endpoint: endpoint.to_owned(), channel, status })
     };
-    timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}")))
+    timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}").into()))
+}
+
+/// Why an endpoint cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It does not answer as a member does.
+    Endpoint(String),
+    /// It is a member, and does not let the user in.
+    Login(Failure),
+}
+
+impl Unusable {
+    fn by_login(status: &Status) -> Self {
+        use tonic::Code;
+        match status.code() {
+            Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
+                Self::Login(Failure::of(status, Effect::Reads))
+            }
+            _ => Self::Endpoint(status.message().to_owned()),
+        }
+    }
+}
+
+impl From<String> for Unusable {
+    fn from(reason: String) -> Self {
+        Self::Endpoint(reason)
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(reason) => f.write_str(reason),
+            Self::Login(refusal) => f.write_str(refusal.message()),
+        }
+    }
 }
 
 async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
@@ -334,5 +372,21 @@ impl Settings {
         if self.debug {
             output::note(&text());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_password_is_a_refusal_and_no_unusable_endpoint() {
+        let wrong = Status::invalid_argument("etcdserver: authentication failed, invalid user ID or password");
+        let Unusable::Login(refusal) = Unusable::by_login(&wrong) else { panic!("{wrong}") };
+        assert_eq!(refusal.exit, Exit::Failed);
+        let words = refusal.to_string();
+        assert!(words.contains("invalid user ID or password") && words.contains("--password"), "{words}");
+        let gone = Status::unavailable("etcdserver: no leader");
+        assert!(matches!(Unusable::by_login(&gone), Unusable::Endpoint(_)), "another member may answer");
     }
 }

@@ -148,11 +148,22 @@ fn flag(text: &str) -> Result<bool, String> {
 }
 
 impl GlobalArgs {
-    /// Who makes the calls.
-    fn credentials(&self, lookup: Lookup<'_>) -> Result<Option<Credentials>> {
+    /// The user and the password as they were given.
+    fn login(&self, lookup: Lookup<'_>) -> Result<(Option<String>, Option<String>)> {
         let text = |text: &str| Ok(Some(text.to_owned()));
         let user = choose(self.user.clone().map(Some), "USER", lookup, text, None)?;
         let password = choose(self.password.clone().map(Some), "PASSWORD", lookup, text, None)?;
+        Ok((user, password))
+    }
+
+    /// Whether the password has to be asked for.
+    pub(crate) fn asks_for_password(&self, lookup: Lookup<'_>) -> bool {
+        matches!(self.login(lookup), Ok((Some(user), None)) if !user.contains(':'))
+    }
+
+    /// Who makes the calls.
+    fn credentials(&self, lookup: Lookup<'_>) -> Result<Option<Credentials>> {
+        let (user, password) = self.login(lookup)?;
         let Some(user) = user else { return Ok(None) };
         let (user, password) = match (user.split_once(':'), password) {
             (_, Some(password)) => (user, password),

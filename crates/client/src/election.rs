@@ -227,7 +227,7 @@ impl Election {
 
     /// Takes up a leadership again that is known by its key and revision ([`Leadership::key`], [`Leadership::rev`]), for example from
     /// this program's last life. If the session is another one than then, the key goes over to its lease, and a guard that the session
-    /// before still has is soon [lost](Held::lost). The tenure is the same, with the same fence: whoever held it before must have stopped.
+    /// before still has is soon [lost](Held::lost). The tenure is the same, with the same fence: the earlier holder must have stopped.
     ///
     /// # Errors
     /// Final: [`ErrorKind::NotLeader`], it leads no longer; [`ErrorKind::SessionLost`]. Outcome unknown: the key may have gone over to the

@@ -1,4 +1,4 @@
-//! Leases as such. Whoever wants to hold something uses a [`Session`](crate::Session), which keeps its lease alive and says when it is lost.
+//! Leases as such. Programs that hold something use a [`Session`](crate::Session), which keeps its lease alive and says when it is lost.
 
 use crate::Channel;
 use crate::{

@@ -3,7 +3,7 @@
 //! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see [`Rule`](crate::rule::Rule).
 //!
 //! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds the place that was taken.
-//! 2. Whoever waits looks only at those before it, and at its own key: if that is deleted, waiting ends with an error.
+//! 2. A waiting client looks only at the keys before its own, and at its own key: if that is deleted, waiting ends with an error.
 //! 3. That the turn has come is read together with the own key, at one revision: nobody is told to hold what is gone.
 //! 4. A request whose answer was lost may arrive after the place is given back, and take it again: then it is looked for and removed.
 //! 5. A dropped future gives back the place in the background, also if it is being taken at that moment.

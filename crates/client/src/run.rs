@@ -91,7 +91,7 @@ impl Leading {
     /// [asks for a hand-over](Leading::asked_to_transfer).
     ///
     /// In jeopardy, the work is dropped when half of what is left then has passed, unless a keep-alive, or a claim's extension, is
-    /// answered before. Asked for a hand-over, the work may take its time; whoever asked may have set a deadline.
+    /// answered before. Asked for a hand-over, the work may take its time; the operator may have set a deadline.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.

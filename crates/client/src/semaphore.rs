@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A number of permits, by name; first come, first served, also for those who want many.
 ///
-/// A holder is a key `name/<lease in hex>-<number>` whose value says how many permits it takes. Whoever waits first is served first: nobody
+/// A holder is a key `name/<lease in hex>-<number>` whose value says how many permits it takes. The first to wait is served first: nobody
 /// passes, even if there are enough permits for them. All users of a name must give the same capacity.
 ///
 /// # Source

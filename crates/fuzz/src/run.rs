@@ -137,7 +137,7 @@ impl Run<'_> {
         let outcome = catch_unwind(AssertUnwindSafe(|| target(input)));
         let took = begun.elapsed();
         if let Some(pending) = pending {
-            // It stays if the process ends in `target`: for want of stack or memory.
+            // It stays if the process ends in `target`: because stack or memory ran out.
             let _ = fs::remove_file(pending);
         }
         match outcome {
@@ -181,7 +181,7 @@ impl Run<'_> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a test program tells whoever runs it")]
+#[expect(clippy::print_stderr, reason = "a test program reports to the person who runs it")]
 fn tell(text: &str) {
     eprintln!("{text}");
 }

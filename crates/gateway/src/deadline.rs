@@ -1,4 +1,5 @@
-//! How long a client waits for an answer, as it says in `grpc-timeout`.
+//! How long a client waits for an answer, as it says in `grpc-timeout`. It counts for the head of the response, and for what follows it
+//! (`serve/timed.rs`).
 
 use crate::status::text;
 use http::HeaderMap;

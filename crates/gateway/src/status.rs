@@ -237,6 +237,7 @@ pub fn rejected(rejection: Rejection) -> Status {
         Rejection::NotACandidate
         | Rejection::NotHolder
         | Rejection::CoolingDown
+        | Rejection::OfOtherLease { .. }
         | Rejection::Unexpected { .. }
         | Rejection::CapacityDiffers { .. } => coordination(Code::FailedPrecondition, rejection),
         Rejection::TooManyPins { .. } | Rejection::TooManyKeys { .. } => {
@@ -536,6 +537,11 @@ mod tests {
             (rejected(Rejection::NoElection), NotFound, "conclave: no such election"),
             (rejected(Rejection::AlreadyExists { session: 42 }), AlreadyExists, second),
             (dedupe_id_reused(), InvalidArgument, reused),
+            (
+                rejected(Rejection::OfOtherLease { lease: 42 }),
+                FailedPrecondition,
+                "conclave: the key of this place is attached to another lease, 2a",
+            ),
             (rejected(Rejection::NotACandidate), FailedPrecondition, "conclave: not a candidate"),
             (rejected(Rejection::Cancelled), Code::Cancelled, "conclave: the call was given up"),
             (Problem::Empty.of("election.name").into(), InvalidArgument, "conclave: election.name is empty"),

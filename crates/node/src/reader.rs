@@ -180,7 +180,7 @@ struct Want {
 }
 
 enum Asked {
-    /// Waits until everything committed is applied here, whoever leads.
+    /// Waits until everything committed is applied here, under any leader.
     Applied(oneshot::Sender<Result<(), ReadError>>),
     /// Waits for a round that this node leads, or fails.
     Own(oneshot::Sender<Result<Round, ReadError>>),

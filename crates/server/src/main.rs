@@ -168,7 +168,7 @@ async fn serve(node: &Server) -> anyhow::Error {
     }
 }
 
-/// Writes a line at once. Whoever read it may be gone: that is no reason to fail.
+/// Writes a line at once. Its reader may be gone: that is no reason to fail.
 fn write_to(mut stream: impl Write, line: &str) {
     let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
 }

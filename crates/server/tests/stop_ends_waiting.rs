@@ -29,7 +29,7 @@ fn stopped<T: std::fmt::Debug>(answer: Result<T, Error>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_waits_is_told_and_keeps_the_place() {
+async fn a_waiter_is_told_and_keeps_its_place() {
     let dir = tempfile::tempdir().expect("a directory");
     let (node, mut client) = start(dir.path()).await;
     let mut ids = Vec::new();

@@ -56,6 +56,10 @@ impl Budget {
         Budget(Cell::new(most))
     }
 
+    pub(crate) fn is_limited(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Charges a row with a value of `bytes` to the budget; false if nothing is left. The last row
     /// may cost more than is left, because it has been read already.
     pub(crate) fn spend(&self, bytes: usize) -> bool {

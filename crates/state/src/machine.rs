@@ -93,6 +93,7 @@ impl Machine {
             reads: Budget::unlimited(),
             sub: 0,
             answer: true,
+            repeats: None,
             keys_left: Cell::new(MOST_KEYS),
         }
     }
@@ -149,6 +150,8 @@ pub struct Batch<'a, V> {
     pub(crate) reads: Budget,
     pub(crate) sub: u32,
     pub(crate) answer: bool,
+    /// The revision of the remembered answer that the current command repeats.
+    pub(crate) repeats: Option<i64>,
     /// The number of keys that ranges of the current command may still cover.
     pub(crate) keys_left: Cell<usize>,
 }
@@ -190,6 +193,7 @@ impl<'a, V: View> Batch<'a, V> {
         self.sub = 0;
         self.answer = answer;
         self.keys_left.set(MOST_KEYS);
+        self.repeats = None;
         let result = self.admit(at, command);
         self.machine.revision = self.seen();
         self.sub = 0;
@@ -199,7 +203,7 @@ impl<'a, V: View> Batch<'a, V> {
             Err(Stop::OverBudget) => return Err(unlimited_exceeded()),
             Err(Stop::Fault(fault)) => return Err(fault),
         };
-        Ok(Outcome { revision: self.machine.revision, result })
+        Ok(Outcome { revision: self.machine.revision, repeats: self.repeats.take(), result })
     }
 
     /// Executes a command if its caller may send it and no alarm refuses it.

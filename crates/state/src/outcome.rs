@@ -22,6 +22,9 @@ pub struct KeyValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub revision: i64,
+    /// The answer was given before, at this revision, and is repeated: it describes that moment, not
+    /// the present.
+    pub repeats: Option<i64>,
     pub result: Result<Response, Rejection>,
 }
 
@@ -188,4 +191,7 @@ pub enum Rejection {
     /// A command that conversion should have refused.
     #[error("the operation contradicts itself")]
     Malformed,
+    /// Somebody put the key of a place by hand under another lease.
+    #[error("the key of this place is attached to another lease, {lease:x}")]
+    OfOtherLease { lease: LeaseId },
 }

@@ -123,6 +123,21 @@ impl<V: View> View for Overlay<'_, V> {
         if self.tables[Table::Live as usize].is_empty() { self.base.counted(from, below) } else { None }
     }
 
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        let mut whole = true;
+        self.merged(table, from, below, visit, |visit| {
+            whole = self.base.scan_briefly(table, from, below, visit)?;
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+
     fn scan(
         &self,
         table: Table,

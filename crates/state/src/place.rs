@@ -13,6 +13,8 @@
 //!    Resign, Proclaim or cancellation does not affect a successor's key. Unlock, which names no
 //!    revision on the wire, touches only keys that a Lock made.
 //! 4. A cancelled call ends only its own place ([`crate::attempt`]).
+//! 5. A key in the place of one lease that is attached to another one is that session's. The place does not pass from it with its
+//!    fence: the request is rejected as long as that session lives.
 
 use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};
@@ -31,17 +33,23 @@ impl<V: View> Batch<'_, V> {
         }
         let key = queue_key(&enqueue.name, enqueue.lease);
         self.check_raw(&key)?;
-        if enqueue.grant_ttl_ms > 0 {
-            self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
-        }
-        let create_revision = self.take_place(enqueue, &key)?;
+        let create_revision = self.take_place(at, enqueue, &key)?;
         let first = self.answer && self.is_first(&enqueue.name, &key)?;
         Ok(Response::Enqueue(Place { key, lease: enqueue.lease, create_revision, first }))
     }
 
     /// Creates the key or updates the existing one; returns its create revision.
-    fn take_place(&mut self, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Fault> {
+    fn take_place(&mut self, at: Position, enqueue: &Enqueue, key: &Bytes) -> Result<i64, Stop> {
         let target = self.target(key)?;
+        if let Some(lease) = target.current.as_ref().map(|old| old.lease)
+            && lease != 0
+            && lease != enqueue.lease
+        {
+            return Err(Rejection::OfOtherLease { lease }.into());
+        }
+        if enqueue.grant_ttl_ms > 0 {
+            self.execute_grant(at, enqueue.lease, enqueue.grant_ttl_ms);
+        }
         let mark = match enqueue.kind {
             QueueKind::Lock => LOCK,
             QueueKind::Election => 0,

@@ -117,6 +117,19 @@ pub trait View {
         None
     }
 
+    /// [`View::scan`], which stops where very many removed rows would have to be passed over. `Ok(false)`: it
+    /// stopped there. For reads of older revisions that must not take long.
+    #[expect(clippy::type_complexity, reason = "see scan")]
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        self.scan(table, from, below, visit).map(|()| true)
+    }
+
     /// Visits the rows of `[from, below)` in ascending order until the visitor stops.
     #[expect(
         clippy::type_complexity,
@@ -164,6 +177,16 @@ impl<V: View> View for &V {
 
     fn counted(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
         (**self).counted(from, below)
+    }
+
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        (**self).scan_briefly(table, from, below, visit)
     }
 
     fn scan(

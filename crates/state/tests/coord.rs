@@ -354,7 +354,7 @@ proptest! {
             let (outcomes, _) = node.apply(std::slice::from_ref(&command), true);
             let after = |error: TestCaseError| TestCaseError::fail(format!("after {command:?}: {error}"));
             owners.look(&node.view).map_err(after)?;
-            owners.told(&node.view, &command, &outcomes[0]).map_err(after)?;
+            owners.told(&command, &outcomes[0]).map_err(after)?;
             owners.look(&node.view).map_err(after)?;
         }
     }

@@ -252,6 +252,40 @@ fn written(node: &mut Node, command: &Command) -> (usize, usize, usize) {
     cost
 }
 
+/// What keeps reads from passing over what was deleted costs a small row when a key comes to life and
+/// one when it ends. A put of a key that exists, which most puts are, costs none.
+#[test]
+fn births_and_deaths_cost_a_row_more_and_other_puts_none() {
+    fn rows(node: &mut Node, command: &Command) -> Vec<(&'static str, usize)> {
+        let mut batch = node.machine.begin(&node.view);
+        batch.apply(Position { index: 1, term: 1 }, command, true).expect("memory can be read");
+        let changes = batch.finish();
+        node.view.write(&changes);
+        let mut rows: Vec<(&str, usize)> = Vec::new();
+        for (table, key, value) in changes.writes.iter().filter(|(table, ..)| *table != Table::Meta) {
+            match rows.last_mut() {
+                Some((name, count)) if *name == table.name() => *count += 1,
+                _ => rows.push((table.name(), 1)),
+            }
+            let small = key.len() <= 24 && value.is_none_or(<[u8]>::is_empty);
+            assert!(small || !matches!(table, Table::Live | Table::Queue), "{table:?}: {} bytes", key.len());
+        }
+        rows
+    }
+    let put = |key: &'static str| Command::Put(Put { key: key.into(), value: "value".into(), ..Put::default() });
+    let delete = |key: &'static str| {
+        let range = KeyRange { key: key.into(), end: Bytes::new() };
+        Command::DeleteRange(DeleteRange { range, prev_kv: false })
+    };
+    let mut node = Node::new(0);
+    assert_eq!(rows(&mut node, &put("key")), [("kv", 1), ("rev", 1), ("live", 1)]);
+    assert_eq!(rows(&mut node, &put("key")), [("kv", 1), ("rev", 1)]);
+    assert_eq!(rows(&mut node, &delete("key")), [("kv", 1), ("rev", 1), ("live", 1)]);
+    assert_eq!(rows(&mut node, &put("lock/1f")), [("kv", 1), ("rev", 1), ("live", 1), ("queue", 1)]);
+    assert_eq!(rows(&mut node, &put("lock/1f")), [("kv", 1), ("rev", 1)]);
+    assert_eq!(rows(&mut node, &delete("lock/1f")), [("kv", 1), ("rev", 1), ("live", 1), ("queue", 1)]);
+}
+
 /// To know who asked costs no row and no read, but for the row that finds a request for locks
 /// without a dedupe id.
 #[test]

@@ -13,8 +13,9 @@ use thiserror::Error;
 /// Why the data directory cannot be served. Each text says what is wrong and what to do.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    #[error("cannot {doing} {path}: {source}; {}", Cause::of(source).advice())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    // Not a source: the text has its words, and reports of a whole chain would repeat them.
+    #[error("cannot {doing} {path}: {cause}; {}", Cause::of(cause).advice())]
+    Io { doing: &'static str, path: PathBuf, cause: io::Error },
     #[error("cannot use {what} in {path}: {reason}; {advice}")]
     Obstacle { path: PathBuf, what: &'static str, reason: String, advice: &'static str },
     #[error("the data directory {path} is in use by another process; stop it first")]
@@ -64,13 +65,13 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
         let path = path.into();
-        move |source| OpenError::Io { doing, path, source }
+        move |cause| OpenError::Io { doing, path, cause }
     }
 
     /// Converts to an I/O error of the same kind.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
-            OpenError::Io { source, .. } => source,
+            OpenError::Io { cause, .. } => cause,
             OpenError::Corrupt { what, reason, .. } => damaged(format!("{what}: {reason}")),
             OpenError::Obstacle { what, reason, .. } => io::Error::other(format!("{what}: {reason}")),
             other => io::Error::other(other),
@@ -271,6 +272,14 @@ mod tests {
         assert!(text.contains("does not read or write") && !text.contains("acknowledged"), "{text}");
         assert!(says(damaged("a checksum")).contains("lost or changed data that was acknowledged"));
         assert!(says(CodecError::Short(3).into()).contains("lost or changed data that was acknowledged"));
+    }
+
+    #[test]
+    fn a_cause_is_named_once() {
+        let error = OpenError::io("create", "/proc/x")(io::Error::from_raw_os_error(2));
+        assert!(error.to_string().contains("cannot create /proc/x: No such file or directory"), "{error}");
+        // What `{:#}` of a report appends.
+        assert!(std::error::Error::source(&error).is_none(), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::*;
 use conclave_state::{
     Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, KeyRange, LeaseGrant, Put, QueueKind, RangeQuery,
-    Relation, Target, Txn, queue, queue_key, read,
+    Relation, Target, Txn, queue, queue_key, read, read::ReadStop,
 };
 use conclave_storage::{Opened, Options, StateView, open};
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
@@ -226,4 +226,28 @@ async fn the_keys_of_a_lease_do_not_pass_over_those_it_had() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("never: the keys of the lease are found at once");
+}
+
+/// A revision that is not the newest: one key costs a search, and a range with a budget stops where much was swept, so that it
+/// goes on beside the event loop.
+#[tokio::test]
+async fn older_revisions_do_not_pass_over_what_was_swept_on_the_event_loop() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing is flushed, so every deletion stands in the write buffer.
+    let mut member = Member::new(options_with(dir.path(), 1 << 30));
+    member.rounds(ROUNDS).await;
+    member.compact().await;
+    let revision = member.opened.state.revision();
+    member.apply(&[put("a", "2")]).await;
+    let view = member.opened.state.view();
+    let one = RangeQuery { revision, ..query("one/key", "") };
+    let cost = passed(|| assert_eq!(count(&view, &one), 0));
+    assert!(cost < FLAT, "one key: {cost}");
+    let many = RangeQuery { revision, ..query("many/", "many0") };
+    let mut found = None;
+    let cost = passed(|| found = Some(read::range(&view, &many, view.bounds(), Some(1_000)).unwrap()));
+    assert!(cost < FLAT, "a range with a budget: {cost}");
+    assert_eq!(found, Some(Err(ReadStop::OverBudget)));
+    let cost = passed(|| assert_eq!(count(&view, &many), 0));
+    assert!(cost > FLAT, "without a budget it is answered, and passes over what was swept: {cost}");
 }

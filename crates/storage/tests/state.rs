@@ -477,7 +477,7 @@ async fn views_are_of_one_moment_while_much_is_written() {
 }
 
 #[tokio::test]
-async fn a_read_of_damaged_rows_stops_the_node_whoever_reads() {
+async fn any_read_of_damaged_rows_stops_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_at(dir.path());
     commit(&mut opened, (0..500).map(|i| numbered(1, i, 400)).collect()).await;

@@ -9,7 +9,7 @@
 //!
 //! 1. A set is validated as a whole before it replaces the one in force. An invalid one changes nothing, is logged once, and shows in
 //!    [`Figures`].
-//! 2. Whoever was let in by a certificate is judged again after each replacement: a connection whose certificate is not accepted any more
+//! 2. A peer that was let in by a certificate is judged again after each replacement: a connection whose certificate is not accepted any more
 //!    ends. The passing of its expiry date alone ends no connection.
 //! 3. Where certificates are demanded no session is resumed: a resumed session is not judged.
 //! 4. A handshake has a deadline, the number of them is bounded, and their arithmetic runs on a thread of its own.

@@ -42,7 +42,7 @@ async fn finished(lab: &Lab, run: impl Future<Output = Result<Verdict>>) -> Resu
     let verdict = tokio::select! {
         verdict = run => verdict,
         interrupted = tokio::signal::ctrl_c() => match interrupted {
-            Ok(()) => Err(conclave_cli::failure::Failure::interrupted()),
+            Ok(()) => Err(conclave_cli::failure::Failure::interrupted(2)),
             Err(error) => Err(error.into()),
         },
     };

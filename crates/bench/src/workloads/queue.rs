@@ -17,7 +17,7 @@ use tonic::Status;
 
 /// Many clients wait for one lock: how fast it goes from hand to hand
 ///
-/// Whoever gets the lock gives it back at once and queues again, so that all other clients wait at any time. Throughput is hand-overs
+/// The holder gives the lock back at once and queues again, so all other clients wait at any time. Throughput is hand-overs
 /// a second; latency is that of one hand-over: from when its holder begins to give it back until the next one knows that it
 /// holds it.
 #[derive(Args, Clone, Debug)]

@@ -85,7 +85,7 @@ where
     let one = |(index, endpoint): (usize, &String)| {
         let endpoint = endpoint.clone();
         async move {
-            let Node { channel, .. } = link::dial(&endpoint, index, settings).await?;
+            let Node { channel, .. } = link::dial(&endpoint, index, settings).await.map_err(|why| why.to_string())?;
             match timeout(settings.command_timeout, ask(channel)).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
                 Ok(Err(status)) => Err(status.message().to_owned()),

@@ -23,7 +23,7 @@ use futures::StreamExt as _;
 use std::{ffi::OsString, time::Duration};
 use tokio::time::timeout;
 
-/// Stand for election, run a command while it is won; or observe who leads
+/// Campaign, and run a command while leading; or observe who leads
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -38,8 +38,8 @@ The command finds CONCLAVE_FENCE, CONCLAVE_KEY, CONCLAVE_LEASE, CONCLAVE_NAME an
 CONCLAVE_VALUE in its environment, and is stopped when the leadership is lost, as with
 `conclavectl lock --help`. When it ends, the leadership is given up.
 
-Everybody who uses etcd's elections stands in the same line: etcdctl elect, the v3election
-service, clients' elections. For elections whose order can be changed by hand, see
+All users of etcd's elections join the same queue: etcdctl elect, the v3election service,
+clients' elections. For elections whose order can be changed by hand, see
 `conclavectl election`.")]
 pub(crate) struct ElectArgs {
     /// Which election
@@ -104,7 +104,7 @@ impl ElectArgs {
         let bound = context.link.settings().command_timeout;
         let won = tokio::select! {
             biased;
-            _ = signals.next() => Err(Failure::interrupted()),
+            interrupted = signals.interrupt() => Err(interrupted),
             won = self.campaign(context, &client, &session, &value) => won,
         };
         let mut leadership = match won {

@@ -39,8 +39,8 @@ have the lock. Ctrl-C and SIGTERM go to the command; the lock is given back when
 If conclavectl itself is killed, so is the command; the lock is free when the session has run
 out (--ttl).
 
-Without a mode it is etcd's lock: everybody who uses that stands in the same line: etcdctl
-lock, the v3lock service, clients' mutexes. With --exclusive, --shared or --permits it is one
+Without a mode it is etcd's lock: all its users join the same queue: etcdctl lock, the
+v3lock service, clients' mutexes. With --exclusive, --shared or --permits it is one
 of Conclave's own locks; all who share a name must use these, because etcd's lock of the same
 name is another one.")]
 pub(crate) struct LockArgs {
@@ -120,7 +120,7 @@ impl LockArgs {
         let bound = context.link.settings().command_timeout;
         let acquired = tokio::select! {
             biased;
-            _ = signals.next() => Err(Failure::interrupted()),
+            interrupted = signals.interrupt() => Err(interrupted),
             guard = self.acquire(context, &client, &session, &name) => guard,
         };
         let mut guard = match acquired {

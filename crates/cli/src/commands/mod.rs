@@ -9,6 +9,7 @@ mod election;
 mod follow;
 mod get;
 mod in_line;
+mod known;
 mod lease;
 mod lock;
 mod lock_admin;
@@ -35,6 +36,8 @@ use crate::{
     output::{Format, Output},
 };
 use clap::Subcommand;
+
+pub(crate) use known::known;
 
 /// What every command works with.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl NameArgs {
 /// Who asks, and on which condition.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CallerArgs {
-    /// Only if this is the fence (the term's id) at that moment; else nothing is done, and the exit code is 8
+    /// Only if this is the fence at that moment; else nothing is done, and the exit code is 8
     #[arg(long, value_name = "FENCE")]
     expect_fence: Option<i64>,
     /// Only if nothing has changed since this revision
@@ -121,7 +121,7 @@ where
     }
 }
 
-/// What came of an order that has no more to say than whether something changed.
+/// The answer to an order that only says whether something changed.
 pub(crate) struct Done {
     pub(crate) header: Option<ResponseHeader>,
     pub(crate) changed: bool,
@@ -138,10 +138,10 @@ impl Show for Done {
     }
 }
 
-/// A session that is somebody else's to keep.
+/// A session that another process keeps alive.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SessionArg {
-    /// Under this session (in hexadecimal), which somebody else keeps alive; see `conclavectl session`
+    /// Under this session (in hexadecimal), which another process keeps alive; see `conclavectl session`
     #[arg(long, value_parser = parse::lease, value_name = "SESSION")]
     pub(crate) session: Option<i64>,
 }

@@ -26,6 +26,10 @@ use conclave_client::{
 use futures::StreamExt as _;
 use std::time::Duration;
 
+/// The time to live of a session that this process keeps, as with all other commands, and of one that is left to others.
+const KEPT: Duration = Duration::from_secs(10);
+const UNKEPT: Duration = Duration::from_secs(60);
+
 /// Sessions: who is alive, and what goes with whom
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum SessionCommand {
@@ -39,10 +43,10 @@ Examples:
   conclavectl election enter printing --candidate a --session $s
   conclavectl session open --ttl 5s --keep     keep it alive until Ctrl-C, then close it")]
     Open {
-        /// How long it lives without a sign of life; seconds, or a time with its unit. Longer than elsewhere, since nothing keeps it
-        /// alive without --keep
-        #[arg(long, default_value = "60", value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
-        ttl: Duration,
+        /// How long it lives without a sign of life; seconds, or a time with its unit [default: 10; 60 without --keep, because then
+        /// nothing keeps it alive]
+        #[arg(long, value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
+        ttl: Option<Duration>,
         /// Keep it alive until Ctrl-C, then close it
         #[arg(long)]
         keep: bool,
@@ -60,8 +64,8 @@ impl SessionCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Ls => list(context).await,
-            Self::Open { ttl, keep: true } => keep(context, ttl).await,
-            Self::Open { ttl, keep: false } => open(context, ttl).await,
+            Self::Open { ttl, keep: true } => keep(context, ttl.unwrap_or(KEPT)).await,
+            Self::Open { ttl, keep: false } => open(context, ttl.unwrap_or(UNKEPT)).await,
             Self::Close { session } => {
                 let request = LeaseRevokeRequest { id: session };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await?;

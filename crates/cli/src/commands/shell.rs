@@ -2,7 +2,7 @@
 
 use super::pages;
 use crate::{
-    cli,
+    cli, complete,
     exit::Exit,
     failure::{Failure, Result},
     output::{self, Format, Json, Output, Show, Text},
@@ -15,7 +15,7 @@ const NAME: &str = "conclavectl";
 /// Of etcd, as `etcdctl version` has it.
 const API: &str = "3.6";
 
-/// Print the completion script of a shell
+/// Print the completion script of a shell: commands, options, and the names that the cluster knows
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -30,9 +30,7 @@ pub(crate) struct CompletionArgs {
 
 impl CompletionArgs {
     pub(crate) fn run(&self) -> Result<Exit> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::command(), NAME, &mut script);
-        output::raw(&String::from_utf8_lossy(&script))?;
+        output::raw(&complete::script(self.shell)?)?;
         Ok(Exit::Done)
     }
 }

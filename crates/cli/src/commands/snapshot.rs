@@ -112,7 +112,7 @@ async fn save(context: &Context, file: &Path) -> Result<()> {
     let part = Part::create(file)?;
     let version = tokio::select! {
         version = download(context, &part) => version?,
-        _ = signals.next() => return Err(Failure::interrupted()),
+        interrupted = signals.interrupt() => return Err(interrupted),
     };
     // Read again from the disk: what counts is what stands there.
     if of_file(&part.path, open(&part.path)?.check_hash())? == Hash::Missing {

@@ -1,6 +1,6 @@
 //! The signals that ask conclavectl to end.
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 
@@ -19,6 +19,11 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// What a wait comes to that the next signal ends; can be dropped and asked for again.
+    pub(crate) async fn interrupt(&mut self) -> Failure {
+        Failure::interrupted(u8::try_from(self.next().await.as_raw()).unwrap_or(0))
     }
 
     /// The next one; can be dropped and asked for again.

@@ -134,7 +134,7 @@ pub(crate) fn term_text(term: &Term) -> String {
     let leader = match term.leader.as_str() {
         "" if term.delayed => "nobody leads (a lock-delay runs)".to_owned(),
         "" => "nobody leads".to_owned(),
-        leader => format!("{leader} leads in term {}", term.id),
+        leader => format!("{leader} leads with fence {}", term.id),
     };
     let transfer = match term.transfer_to.as_str() {
         "" => String::new(),

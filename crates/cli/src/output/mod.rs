@@ -138,7 +138,7 @@ pub(crate) fn complain(text: &str) {
     let _ = write!(std::io::stderr().lock(), "{text}");
 }
 
-/// Never ends the process: whoever prints may hold something that is to be given back first.
+/// Never ends the process: the caller may hold something that it has to give back first.
 fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());

@@ -10,7 +10,7 @@ use crate::{
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
-/// The cluster, to whoever keeps one claim.
+/// The cluster, as the keeper of one claim sees it.
 pub(super) trait Claimer: Send + Sync + 'static {
     /// Takes the claim, or extends the tenure of `fence` and nothing else. Denied: with who holds it.
     fn claim(&self, fence: Option<i64>) -> BoxFuture<'_, Result<Outcome, Error>>;

@@ -1,4 +1,4 @@
-//! Claims: a name held for a duration at least, whatever happens to the servers meanwhile. Juju's leadership.
+//! Claims: a name held for at least a given duration, whatever happens to the servers meanwhile. Juju's leadership.
 //!
 //! Everything here needs a Conclave cluster (`conclave.v1`).
 
@@ -303,7 +303,7 @@ impl Claims {
         self.await_vacant(name).await.map(drop)
     }
 
-    /// Waits until the tenure of this fence has ended: for whoever was denied by it.
+    /// Waits until the tenure of this fence has ended: for clients that it denied.
     ///
     /// # Errors
     /// As [`Claims::await_vacant`].
@@ -348,7 +348,7 @@ impl Claims {
         }
     }
 
-    /// Ends a tenure now: of `holder`, or (`None`, an operator's) of whoever holds it. Pins do not prevent it. Returns whether it was held.
+    /// Ends a tenure now: that of `holder`, or of any holder (`None`, an operator's). Pins do not prevent it. Returns whether it was held.
     ///
     /// # Errors
     /// Final: [`ErrorKind::NotHeld`], another holds it. Outcome unknown: no member confirmed it in time.

@@ -1,4 +1,4 @@
-//! Operations that something is left by (a candidacy), in a task of their own: whoever asked may be gone before the answer comes.
+//! Operations that leave something in the cluster (a candidacy), in a task of their own: the caller may be gone before the answer comes.
 //!
 //! 1. The task learns what became of the request as long as it may have had an effect. What it is answered, and nobody takes, is
 //!    dropped there, which undoes it.

@@ -116,7 +116,7 @@ impl Acquiring {
         let late = || Err(Error::unsent("no member answered in time; what it may give is given back"));
         match timeout(patience, self.held()).await.unwrap_or_else(|_| late()) {
             Ok(hold) => Ok(Some(hold)),
-            Err(error) if error.kind() == ErrorKind::Refused && error.message() == IN_VAIN => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Refused && error.message() == NOT_AT_ONCE => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -133,7 +133,7 @@ impl Acquiring {
                     client.praise(&open.choice);
                     match progress.now {
                         Some(Now::Held(answer)) if answer.fence == 0 => {
-                            return Err(Error::new(ErrorKind::Refused, IN_VAIN));
+                            return Err(Error::new(ErrorKind::Refused, NOT_AT_ONCE));
                         }
                         Some(Now::Held(answer)) => return Ok(Progress::Held(LockHold::new(&self.session, answer))),
                         Some(Now::Before(before)) => {
@@ -201,7 +201,7 @@ impl Acquiring {
 
 type Open = Opened<Streaming<pb::AcquireProgress>>;
 
-const IN_VAIN: &str = "the locks cannot be had at once";
+const NOT_AT_ONCE: &str = "the locks cannot be had at once";
 
 impl fmt::Debug for Acquiring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

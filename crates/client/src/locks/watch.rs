@@ -77,7 +77,7 @@ impl LockWatch {
         Self { name: name.into(), from: 0 }
     }
 
-    /// From a revision on, for whoever has seen all before it.
+    /// From a revision on, for a client that has seen everything before it.
     pub fn from_revision(mut self, revision: i64) -> Self {
         self.from = revision;
         self

@@ -1,6 +1,6 @@
 //! Leading a queue election.
 //!
-//! 1. Whoever is deposed (anointed over, demoted, handed over) stands in line still. Its guard is lost, and owes leaving the line as before
+//! 1. A deposed leader (anointed over, demoted, handed over) is still in line. Its guard is lost, and owes leaving the line as before
 //!    it owed leaving office: dropping it does so, unless it goes on to wait again.
 //! 2. The election is followed from the revision of the win on, so no change of leader is missed.
 

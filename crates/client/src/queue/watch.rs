@@ -88,7 +88,7 @@ impl ElectionWatch {
         Self::default()
     }
 
-    /// From a revision on, without a snapshot, for whoever has seen all before it.
+    /// From a revision on, without a snapshot, for a client that has seen everything before it.
     pub fn from_revision(mut self, revision: i64) -> Self {
         self.from = revision;
         self

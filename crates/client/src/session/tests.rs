@@ -1,5 +1,6 @@
-use super::*;
-use crate::clock::fake::FakeClock;
+use super::{wire::Wire, *};
+use crate::clock::{Clock, fake::FakeClock};
+use bytes::Bytes;
 use std::task::Poll;
 
 const TTL: Duration = Duration::from_secs(9);

@@ -1,4 +1,4 @@
-//! From a key to whoever is interested in it: single keys by hash, ranges by [`Intervals`].
+//! From a key to its followers: those of single keys by hash, those of ranges by [`Intervals`].
 
 use super::intervals::Intervals;
 use super::span::Span;

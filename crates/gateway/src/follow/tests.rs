@@ -283,7 +283,7 @@ async fn a_snapshot_shows_as_history() {
 }
 
 #[tokio::test]
-async fn whoever_had_seen_everything_survives_a_compacted_snapshot() {
+async fn a_follower_that_saw_everything_survives_a_compacted_snapshot() {
     let world = World::new();
     world.acquire("a");
     let mut idle = world.feed.subscribe(lock("a"), None);

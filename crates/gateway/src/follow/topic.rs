@@ -77,7 +77,7 @@ impl Topic {
         *cursor = next.max(*cursor);
     }
 
-    /// Adds what one batch of commands did in the span. Whoever waits is notified apart from it.
+    /// Adds what one batch of commands did in the span. The waiters are notified apart from it.
     pub(super) fn add<'e>(&self, events: impl Iterator<Item = &'e Event>) {
         let mut state = self.state.lock();
         state.drop_seen();
@@ -94,7 +94,7 @@ impl Topic {
         let State { recent, from, cursors, bytes } = &mut *state;
         let newest = recent.back().map_or(i64::MIN, |batch| batch.revision);
         for (_, cursor) in cursors.iter_mut() {
-            // Whoever has seen all there was need not read it again.
+            // A follower that has seen everything need not read it again.
             if *cursor >= *from && *cursor > newest {
                 *cursor = (before + 1).max(*cursor);
             }

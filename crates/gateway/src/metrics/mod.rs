@@ -114,7 +114,7 @@ pub struct Live {
     pub log_bytes: u64,
     pub client_connections: u64,
     pub peer_connections: u64,
-    /// Closed, or not taken, for want of file descriptors.
+    /// Closed, or not taken, because file descriptors ran out.
     pub connections_refused: u64,
     /// Of the data directory's disk.
     pub disk_free_bytes: u64,

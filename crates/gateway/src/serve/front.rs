@@ -149,7 +149,10 @@ impl Front {
             true => self.checked(request, deadline, on.certificate.clone()),
         };
         let Some(deadline) = deadline else { return answer };
-        Box::pin(async move { deadline::within(deadline, answer).await.unwrap_or_else(Status::into_http) })
+        Box::pin(async move {
+            let answer = deadline::within(deadline, answer).await;
+            answer.map_or_else(Status::into_http, |answer| answer.map(|reply| reply.until(deadline)))
+        })
     }
 
     /// The same in the name of who asks, if that may be.

@@ -4,7 +4,7 @@
 //! the event loop is held up by one piece at a time.
 //!
 //! 1. While anything of it is in memory, it has its share of the budget for large responses.
-//! 2. A client that takes nothing for [`STALL`] loses it: others may wait for the share.
+//! 2. A client that takes nothing for [`STALL`] loses it, and so does one whose deadline passes: others may wait for the share.
 
 use super::pieces::{InPieces, Pieces};
 use crate::outflow::{Beside, Share};
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 /// How long a client may take nothing.
@@ -48,6 +49,17 @@ impl Large {
         let rest = Arc::new(Mutex::new(Some(Rest { pieces, taken: false, _share: share })));
         let watch = tokio::spawn(watch(rest.clone())).abort_handle();
         Ok(Large { rest, watch })
+    }
+
+    /// Lets go of the rest at this moment at the latest.
+    pub(super) fn end_at(&mut self, deadline: Instant) {
+        let (rest, stalls) = (self.rest.clone(), watch(self.rest.clone()));
+        let either = async move {
+            if timeout_at(deadline, stalls).await.is_err() {
+                drop(rest.lock().take());
+            }
+        };
+        std::mem::replace(&mut self.watch, tokio::spawn(either).abort_handle()).abort();
     }
 
     /// The next piece; `None` at the end.

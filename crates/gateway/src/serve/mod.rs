@@ -18,6 +18,7 @@ mod reply;
 mod requests;
 mod routes;
 mod security;
+mod timed;
 mod unary;
 
 use crate::gateway::Gateway;

@@ -2,6 +2,7 @@
 
 use super::json::Lines;
 use super::large::Large;
+use super::timed::{Last, Timed};
 use crate::gateway::Gateway;
 use crate::http::PageBody;
 use crate::metrics::CountedBody;
@@ -12,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::time::Instant;
 use tonic::Status;
 
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ enum Part {
     /// A large page in pieces, and that its connection is in use.
     LargePage(Box<Large>, Option<Busy>),
     Lines(Box<Lines>),
+    /// Any of those that take time, up to its client's deadline.
+    Timed(Box<Timed>),
 }
 
 impl Reply {
@@ -64,11 +68,33 @@ impl Reply {
         Reply(Part::Lines(Box::new(body)))
     }
 
+    /// The same, which ends at the moment up to which its client waits.
+    pub(super) fn until(mut self, deadline: Instant) -> Reply {
+        if matches!(self.0, Part::Message(_) | Part::Trailers | Part::Nothing | Part::Page(_)) {
+            // It is there as a whole.
+            return self;
+        }
+        if let Part::Large(_, rest) | Part::LargePage(rest, _) = &mut self.0 {
+            rest.end_at(deadline);
+        }
+        Reply(Part::Timed(Box::new(Timed::new(self, deadline))))
+    }
+
+    /// How it says that it is cut off.
+    pub(super) fn last(&self) -> Last {
+        match &self.0 {
+            Part::Lines(_) => Last::Line,
+            Part::Page(_) | Part::LargePage(..) => Last::Broken,
+            _ => Last::Trailers,
+        }
+    }
+
     /// The same, with a connection that is in use until it is sent.
     pub(super) fn holding(mut self, busy: Busy) -> Reply {
         match &mut self.0 {
             Part::LargePage(_, slot) => *slot = Some(busy),
             Part::Lines(lines) => lines.hold(busy),
+            Part::Timed(timed) => timed.rest = std::mem::take(&mut timed.rest).holding(busy),
             // What is in memory as a whole.
             _ => {}
         }
@@ -121,6 +147,14 @@ impl Body for Reply {
                 }
             },
             Part::Lines(lines) => Poll::Ready(ready!(lines.poll_line(cx)).map(|line| Ok(Frame::data(line)))),
+            Part::Timed(timed) => match timed.poll(cx) {
+                Some(polled) => polled,
+                None => {
+                    let last = timed.last();
+                    *part = Part::Nothing;
+                    Poll::Ready(Some(last))
+                }
+            },
         }
     }
 
@@ -128,6 +162,7 @@ impl Body for Reply {
         match &self.0 {
             Part::Message(_) | Part::Large(..) | Part::Trailers | Part::LargePage(..) | Part::Lines(_) => false,
             Part::Nothing => true,
+            Part::Timed(timed) => timed.rest.is_end_stream(),
             Part::Watch(body) => body.is_end_stream(),
             Part::Routed(body) => body.is_end_stream(),
             Part::Page(body) => body.is_end_stream(),
@@ -137,7 +172,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Part::Message(_) | Part::Large(..) | Part::Trailers | Part::Watch(_) => SizeHint::default(),
-            Part::LargePage(..) | Part::Lines(_) => SizeHint::default(),
+            Part::LargePage(..) | Part::Lines(_) | Part::Timed(_) => SizeHint::default(),
             Part::Nothing => SizeHint::with_exact(0),
             Part::Routed(body) => body.size_hint(),
             Part::Page(body) => body.size_hint(),

@@ -52,7 +52,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
         };
         if self.one_thread {
             // hyper tells of no panic, as a task of its own would not: the request's stream is reset.
-            // And the runtime's budget is the connection's: whoever has used it up would ask again and again in the same turn.
+            // And the runtime's budget is the connection's: a request that has used it up would ask again and again in the same turn.
             self.new.lock().push(Box::pin(unconstrained(AssertUnwindSafe(request).catch_unwind().map(drop))));
         } else {
             tokio::spawn(request);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_does_not_hold_up_the_others() {
+    async fn a_request_that_waits_does_not_hold_up_the_others() {
         let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
         let done = Arc::new(AtomicUsize::new(0));
         requests.execute(pending());

@@ -2,7 +2,7 @@
 //!
 //! Measuring the store asks RocksDB, which is too dear for every put. So the bytes admitted since the last measurement are counted,
 //! and the store is measured again after a fraction of the quota. The estimate is this node's own; the other nodes count theirs, and
-//! whoever finds the store full raises the alarm for all. From then on the state machine itself refuses. A node whose clients write
+//! the first that finds the store full raises the alarm for all. From then on the state machine itself refuses. A node whose clients write
 //! elsewhere looks too ([`watch`]): its quota may be smaller than that of others, and its store larger.
 
 use crate::gateway::Gateway;

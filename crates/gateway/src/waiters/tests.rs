@@ -63,7 +63,7 @@ async fn lost_at_once_however_the_place_goes_and_the_next_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_went_in_the_same_batch_as_the_holder_does_not_win() {
+async fn a_waiter_that_goes_in_the_holders_batch_does_not_win() {
     let (world, waiters) = World::new();
     let holder = world.enqueue("n", 1);
     let (second, third) = (world.enqueue("n", 2), world.enqueue("n", 3));

@@ -1,4 +1,4 @@
-//! The queue of one stream's responses, between whoever makes them and the connection that sends them.
+//! The queue of one stream's responses, between the code that makes them and the connection that sends them.
 //!
 //! Bounded in bytes: over the bound nothing that can wait is queued. What refuses to be queued asks for room; when the connection has
 //! sent most of what there was, the stream's task is called to go on. Answers to requests have a bound of their own, so that they need

@@ -30,7 +30,7 @@ struct Asked {
     answer: oneshot::Sender<Result<Kept, ReadError>>,
 }
 
-/// Held by who answers. Whoever still waits when it is dropped is told at once, and so is whoever comes later.
+/// Held by the task that answers. When it is dropped, the callers that wait are told at once, and so are later ones.
 struct Answering<'a>(&'a Renewals);
 
 impl Drop for Answering<'_> {

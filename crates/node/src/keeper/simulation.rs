@@ -6,7 +6,7 @@
 //! confirmations succeeds. A leader begins to count when it has applied its own first entry.
 //!
 //! Kept are leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
-//! it, and is extended in between for shorter times by whoever read its timer from a state that may be old. The ids of leases are chosen
+//! it, and is extended in between for shorter times by clients that read its timer from a state that may be old. The ids of leases are chosen
 //! by clients out of few, and are granted again after an end by time as well as after a revocation; most of all while an end of the
 //! former lease is on its way.
 //!
@@ -338,7 +338,7 @@ impl World {
         }
     }
 
-    /// A client renews, by the state of some member, with whoever believes to lead.
+    /// A client renews, by the state of some member, at a member that believes to lead.
     fn renew(&mut self) {
         let at = self.random.random_range(0..MEMBERS);
         let state = &self.members[at].state;

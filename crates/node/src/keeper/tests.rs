@@ -99,12 +99,12 @@ impl KeeperHost for Host {
             }
         };
         if !expires {
-            return Ok(Outcome { revision: 1, result: Err(Rejection::StaleTerm) });
+            return Ok(Outcome { revision: 1, repeats: None, result: Err(Rejection::StaleTerm) });
         }
         self.0.observe(&self.0.keeper(), ids.iter().map(|id| Deadline::Gone { id: *id }));
         let expired = ids.len();
         self.0.expired.lock().push((ids, term));
-        Ok(Outcome { revision: 1, result: Ok(Response::Expire { expired }) })
+        Ok(Outcome { revision: 1, repeats: None, result: Ok(Response::Expire { expired }) })
     }
 
     async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
@@ -224,7 +224,7 @@ async fn twenty_thousand_that_lapse_together_go_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_does_not_lead_expires_nothing_and_a_new_leader_begins_anew() {
+async fn a_follower_expires_nothing_and_a_new_leader_begins_anew() {
     let (test, _keeper) = start(&[(7, 10)]);
     test.follows(1);
     sleep(60 * SECOND).await;
@@ -403,7 +403,7 @@ async fn standing_still_for_an_hour_expires_nobody_who_renews() {
     assert_eq!(test.expired(), 0);
     assert_eq!(renewed(&keeper, 7).await, 5);
     sleep(Duration::from_millis(5_400)).await;
-    assert_eq!(test.expired(), 1, "and whoever does not is not kept for ever");
+    assert_eq!(test.expired(), 1, "and a lease that is not renewed ends");
 }
 
 #[tokio::test(start_paused = true)]

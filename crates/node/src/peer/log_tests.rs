@@ -84,7 +84,7 @@ async fn a_request_leaves_while_others_are_waited_for() {
 }
 
 #[tokio::test]
-async fn whoever_is_refused_learns_why() {
+async fn a_refused_peer_learns_why() {
     let refuse: Append = Box::new(|ids, _| Err(PeerError::Refused(format!("{ids:?} is a stranger"))));
     let (address, _ended) = follower(refuse).await;
     let mut replies = open(&Target::plain(address.clone()), IDS, stream::pending().boxed()).await.unwrap();

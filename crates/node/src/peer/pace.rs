@@ -17,28 +17,28 @@ const FEW: u32 = 4;
 
 pub(super) struct Pace {
     pause: Duration,
-    in_vain: Arc<AtomicU32>,
+    fruitless: Arc<AtomicU32>,
 }
 
 /// One session.
 pub(super) struct Turn {
-    in_vain: Arc<AtomicU32>,
+    fruitless: Arc<AtomicU32>,
     before: u32,
     brings: AtomicBool,
 }
 
 impl Pace {
     pub(super) fn new(pause: Duration) -> Pace {
-        Pace { pause, in_vain: Arc::default() }
+        Pace { pause, fruitless: Arc::default() }
     }
 
     /// Waits until a session may begin.
     pub(super) async fn turn(&self) -> Turn {
-        if self.in_vain.load(Ordering::Relaxed) >= FEW {
+        if self.fruitless.load(Ordering::Relaxed) >= FEW {
             tokio::time::sleep(self.pause).await;
         }
-        let before = self.in_vain.swap(FEW, Ordering::Relaxed);
-        Turn { in_vain: self.in_vain.clone(), before, brings: AtomicBool::new(false) }
+        let before = self.fruitless.swap(FEW, Ordering::Relaxed);
+        Turn { fruitless: self.fruitless.clone(), before, brings: AtomicBool::new(false) }
     }
 }
 
@@ -51,7 +51,7 @@ impl Turn {
     /// The peer replied; `news` if the reply carries more than that it is alive.
     pub(super) fn replied(&self, news: bool) {
         let brought = news || self.brings.load(Ordering::Relaxed);
-        self.in_vain.store(if brought { 0 } else { self.before.saturating_add(1) }, Ordering::Relaxed);
+        self.fruitless.store(if brought { 0 } else { self.before.saturating_add(1) }, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! openraft trusts its peers: a gap in the log, an absurd term or an entry that cannot be decoded
 //! ends the process, sometimes at every start. Input from a network must not be able to do that,
-//! whoever sent it.
+//! regardless of its sender.
 //!
 //! 1. The rules are functions of the message, its sender, and what this member knows ([`Known`]).
 //!    They change only the memory of [`Terms`].

@@ -428,7 +428,7 @@ mod tests {
     }
 
     fn answer(seq: u64, outcomes: usize) -> Answer {
-        let outcome = Outcome { revision: 2, result: Ok(Response::Put { prev: None }) };
+        let outcome = Outcome { revision: 2, repeats: None, result: Ok(Response::Put { prev: None }) };
         Answer { seq, outcomes: vec![outcome; outcomes], index: 5, term: 1 }
     }
 

@@ -20,6 +20,8 @@
 //! 8. A tenure has one holder: a session and an instance in it. Several share it only if each of
 //!    them, including the first, asked to share. Without a session only the instance distinguishes
 //!    processes, so it must be named.
+//! 9. A tenure outlives its session, because it was promised for a duration. An instance that was left out does not: it was the
+//!    session's own. Afterwards nobody extends the tenure under it, also if the same id is granted again.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};
@@ -70,7 +72,7 @@ impl<V: View> Batch<'_, V> {
             return self.take_claim(&mut head, bid, Cause::Claimed);
         };
         if tenure.holder == item.holder {
-            let own = self.is_own(&tenure, session, &bid.instance)?;
+            let own = self.is_own(&tenure, session, &item.instance)?;
             if own || (tenure.shared && item.twin == Twin::Share) {
                 self.leave_line_of_claim(bid, &mut head)?;
                 return self.extend_claim(&mut head, bid, own);
@@ -104,8 +106,11 @@ impl<V: View> Batch<'_, V> {
         let Bid { item, session, .. } = *bid;
         let tenure = must(head.tenure.as_mut(), "a tenure")?;
         if own {
-            tenure.session = session;
             tenure.shared |= item.twin == Twin::Share;
+            if tenure.session != session {
+                tenure.session = session;
+                self.depend_if_own(&item.claim, tenure);
+            }
         }
         tenure.longest_ms = tenure.longest_ms.max(item.duration_ms);
         self.disarm(tenure.timer)?;
@@ -214,10 +219,14 @@ impl<V: View> Batch<'_, V> {
         let Some(mut head) = self.claim_head(claim)? else { return Ok(()) };
         let was_pinned = head.pins > 0;
         let before = (head.waiting, head.pins);
-        if due.over
-            && let Some(tenure) = &mut head.tenure
-        {
-            tenure.timer = 0;
+        if let Some(tenure) = &mut head.tenure {
+            if due.over {
+                tenure.timer = 0;
+            }
+            if due.orphaned {
+                // No session: nobody is taken for the one that left its instance out.
+                tenure.session = 0;
+            }
         }
         for ticket in due.waiters {
             self.stop_waiting(claim, &mut head, ticket)?;
@@ -252,6 +261,9 @@ impl<V: View> Batch<'_, V> {
     fn vacate(&mut self, claim: &Name, head: &mut ClaimHead) -> Result<(), Fault> {
         if let Some(tenure) = head.tenure.take() {
             self.disarm(tenure.timer)?;
+            if tenure.is_of_its_session() {
+                self.free(tenure.session, &Dependent::Tenure { claim: claim.clone() });
+            }
             self.hide(keys::tenure_key(claim, tenure.fence));
             self.hide(keys::claim_holder_key(claim));
             head.previous = tenure.holder;
@@ -271,8 +283,17 @@ impl<V: View> Batch<'_, V> {
             .done();
         self.show(keys::tenure_key(claim, fence), value, 0);
         self.show(keys::claim_holder_key(claim), holder.as_bytes().to_vec(), 0);
-        head.tenure = Some(Tenure { holder, instance, fence, longest_ms: duration_ms, timer, session, shared });
+        let tenure = Tenure { holder, instance, fence, longest_ms: duration_ms, timer, session, shared };
+        self.depend_if_own(claim, &tenure);
+        head.tenure = Some(tenure);
         Ok(())
+    }
+
+    /// The end of the session ends its own instance, though not the tenure.
+    fn depend_if_own(&mut self, claim: &Name, tenure: &Tenure) {
+        if tenure.is_of_its_session() {
+            self.depend(tenure.session, &Dependent::Tenure { claim: claim.clone() }, 0);
+        }
     }
 
     /// The first waiter. Tickets rise, so the search starts at the previous one and skips the

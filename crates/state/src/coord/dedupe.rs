@@ -8,7 +8,7 @@
 //!    was asked. If two operations use one id, the second is rejected, so that no caller gets the
 //!    grant of another one.
 
-use super::field::fields;
+use super::field::Field;
 use super::row::Dependent;
 use super::{
     Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
@@ -30,10 +30,25 @@ const SHARED: u64 = 1024;
 pub(super) struct Memo {
     /// What was asked ([`about`]).
     about: u64,
-    answer: CoordResponse,
+    pub(super) answer: CoordResponse,
+    /// Of the store when it was given: a client that goes on from there misses nothing. 0 in a row of
+    /// before it was remembered.
+    pub(super) revision: i64,
 }
 
-fields!(Memo { about, answer });
+impl Field for Memo {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.about.put(out);
+        self.answer.put(out);
+        self.revision.put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Memo> {
+        let (about, answer) = (u64::take(from)?, CoordResponse::take(from)?);
+        let revision = if from.is_empty() { 0 } else { i64::take(from)? };
+        Some(Memo { about, answer, revision })
+    }
+}
 
 impl<V: View> Batch<'_, V> {
     /// Whether the command is a retry of an answered one and will only repeat that answer.
@@ -87,15 +102,10 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// The earlier answer to the operation under this id.
-    pub(super) fn recall(
-        &self,
-        session: LeaseId,
-        id: &[u8; 16],
-        body: &CoordBody,
-    ) -> Result<Option<CoordResponse>, Stop> {
+    pub(super) fn recall(&self, session: LeaseId, id: &[u8; 16], body: &CoordBody) -> Result<Option<Memo>, Stop> {
         match self.memo(session, id)? {
             None => Ok(None),
-            Some(memo) if memo.about == about(body) => Ok(Some(memo.answer)),
+            Some(memo) if memo.about == about(body) => Ok(Some(memo)),
             Some(_) => Err(Rejection::DedupeReused.into()),
         }
     }
@@ -117,7 +127,8 @@ impl<V: View> Batch<'_, V> {
         }
         self.put_row(slot, &Bytes::copy_from_slice(id));
         self.put_row(next, &(number + 1));
-        self.put_row(keys::memo(session, id), &Memo { about: about(body), answer: answer.clone() });
+        let memo = Memo { about: about(body), answer: answer.clone(), revision: self.seen() };
+        self.put_row(keys::memo(session, id), &memo);
         Ok(())
     }
 }
@@ -177,4 +188,22 @@ fn all(operation: i64, of: impl Iterator<Item = u64>) -> u64 {
     digest.number(operation);
     of.for_each(|one| digest.number(one.cast_signed()));
     digest.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::field;
+    use super::*;
+
+    #[test]
+    fn a_row_of_before_revisions_were_remembered_is_read() {
+        let memo = Memo { about: 7, answer: CoordResponse::Revoked { changed: true }, revision: 300 };
+        let row = field::encode(&memo);
+        let read = field::decode::<Memo>(&row).unwrap();
+        assert_eq!((read.about, read.answer, read.revision), (7, memo.answer.clone(), 300));
+        // Its last two bytes are the revision.
+        let before = field::decode::<Memo>(&row[..row.len() - 2]).unwrap();
+        assert_eq!((before.about, before.answer, before.revision), (7, memo.answer, 0));
+        assert!(field::decode::<Memo>(&row[..row.len() - 1]).is_err());
+    }
 }

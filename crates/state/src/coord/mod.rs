@@ -144,19 +144,21 @@ impl<V: View> Batch<'_, V> {
             self.lease(*session)?.ok_or(Rejection::LeaseNotFound)?.check_attempt(body.attempt())?;
         }
         if let Some(id) = dedupe
-            && let Some(answer) = self.recall(*session, id, body)?
+            && let Some(dedupe::Memo { answer, revision, .. }) = self.recall(*session, id, body)?
         {
             self.found_by_dedupe(*session, body, &answer)?;
+            self.repeats = (revision > 0).then_some(revision);
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {
             self.check_expect(expect, body)?;
         }
         let answer = self.coord_body(*session, body, dedupe.is_some())?;
+        // Projecting makes the revision of the answer.
+        self.project()?;
         if let Some(id) = dedupe {
             self.remember(*session, id, body, &answer)?;
         }
-        self.project()?;
         Ok(Response::Coord(answer))
     }
 

@@ -7,7 +7,7 @@
 //! 2. A place belongs to one session. Another session takes it over with a new term, or is
 //!    rejected.
 //! 3. A claim outlives its session. Then only the instance identifies the holder, and a returning
-//!    process must name it.
+//!    process must name it. An instance that was omitted ends with the session.
 
 use super::row::{Candidate, Tenure};
 use crate::LeaseId;
@@ -34,13 +34,21 @@ impl Candidate {
     }
 }
 
+impl Tenure {
+    /// Whether the holder is the session's own instance.
+    pub(super) fn is_of_its_session(&self) -> bool {
+        self.session != 0 && self.instance == instance_of(self.session, "")
+    }
+}
+
 impl<V: View> Batch<'_, V> {
-    /// Whether the tenure belongs to this instance (from [`instance_of`]) in this session.
-    pub(super) fn is_own(&self, tenure: &Tenure, session: LeaseId, instance: &str) -> Result<bool, Fault> {
-        if tenure.instance != instance {
+    /// Whether the tenure belongs to this session's instance.
+    pub(super) fn is_own(&self, tenure: &Tenure, session: LeaseId, named: &str) -> Result<bool, Fault> {
+        if tenure.instance != instance_of(session, named) {
             return Ok(false);
         }
-        Ok(tenure.session == session || (tenure.session != 0 && !self.lease_exists(tenure.session)?))
+        let returns = !named.is_empty() && tenure.session != 0;
+        Ok(tenure.session == session || (returns && !self.lease_exists(tenure.session)?))
     }
 }
 

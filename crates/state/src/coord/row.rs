@@ -254,10 +254,25 @@ pub(crate) struct PinRow {
 /// Things that end with a session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dependent {
-    Candidate { election: Name, id: String },
-    Lock { fence: i64 },
-    Waiter { claim: Name, ticket: u64 },
-    Pin { claim: Name, entity: String },
+    Candidate {
+        election: Name,
+        id: String,
+    },
+    Lock {
+        fence: i64,
+    },
+    Waiter {
+        claim: Name,
+        ticket: u64,
+    },
+    Pin {
+        claim: Name,
+        entity: String,
+    },
+    /// A tenure under the session's own instance; the tenure goes on without a session.
+    Tenure {
+        claim: Name,
+    },
 }
 
 impl Dependent {
@@ -323,6 +338,7 @@ choices!(Dependent {
     2 => Lock { fence },
     3 => Waiter { claim, ticket },
     4 => Pin { claim, entity },
+    5 => Tenure { claim },
 });
 choices!(Purpose {
     1 => ElectionDelay { election },

@@ -34,6 +34,8 @@ pub(super) struct ElectionDue {
 #[derive(Debug, Default)]
 pub(super) struct ClaimDue {
     pub(super) over: bool,
+    /// The session ended whose own instance the holder is.
+    pub(super) orphaned: bool,
     pub(super) waiters: BTreeSet<u64>,
     pub(super) pins: BTreeSet<String>,
 }
@@ -70,6 +72,7 @@ impl<V: View> Batch<'_, V> {
                 Some(Dependent::Lock { fence }) => drop(due.requests.insert(fence, cause)),
                 Some(Dependent::Waiter { claim, ticket }) => drop(due.claim(claim).waiters.insert(ticket)),
                 Some(Dependent::Pin { claim, entity }) => drop(due.claim(claim).pins.insert(entity)),
+                Some(Dependent::Tenure { claim }) => due.claim(claim).orphaned = true,
             }
         }
         Ok(())

@@ -33,6 +33,13 @@ pub(crate) struct Waiter {
     shared: bool,
 }
 
+impl Holder {
+    /// Whether it holds under its session's own instance, which ends with the session.
+    pub(crate) fn is_of_its_session(&self) -> bool {
+        self.session != 0 && self.who.1 == own(self.session, "")
+    }
+}
+
 impl Claimed {
     fn take(&mut self, wish: Waiter, fence: i64) {
         let Waiter { who, duration: longest, lease: session, shared, .. } = wish;
@@ -106,7 +113,8 @@ impl World {
             return "taken";
         };
         let gone = holder.session != 0 && !self.leases.contains(&holder.session);
-        let same = holder.who == wish.who && (holder.session == session || gone);
+        let returns = gone && !item.instance.is_empty();
+        let same = holder.who == wish.who && (holder.session == session || returns);
         if same || (holder.who.0 == wish.who.0 && holder.shared && shared) {
             holder.longest = holder.longest.max(item.duration_ms);
             holder.timed = true;
@@ -172,6 +180,12 @@ impl World {
     pub(crate) fn claims_settle(&mut self, leases: &BTreeSet<i64>, fired: &[Purpose], revision: i64) {
         for (name, claim) in &mut self.claims {
             let pinned = !claim.pins.is_empty();
+            if let Some(holder) = &mut claim.holder
+                && leases.contains(&holder.session)
+                && holder.is_of_its_session()
+            {
+                holder.session = 0;
+            }
             let mut over = false;
             let mut ended: Vec<String> =
                 claim.pins.iter().filter(|(_, (lease, _))| leases.contains(lease)).map(|(id, _)| id.clone()).collect();

@@ -252,12 +252,14 @@ impl World {
         timers
     }
 
-    /// How many candidacies, requests, places and pins depend on a session.
+    /// How many candidacies, requests, places, pins and instances depend on a session.
     pub(crate) fn dependents(&self) -> usize {
         let candidates: usize = self.elections.values().map(|election| election.all.len()).sum();
         let waiters = self.claims.values().flat_map(|claim| claim.line.iter().map(|waiter| waiter.lease));
         let pins = self.claims.values().flat_map(|claim| claim.pins.values().map(|(lease, _)| *lease));
-        candidates + self.requests.len() + waiters.chain(pins).filter(|lease| *lease != 0).count()
+        let instances = self.claims.values().filter_map(|claim| claim.holder.as_ref());
+        let instances = instances.filter(|holder| holder.is_of_its_session()).count();
+        candidates + self.requests.len() + instances + waiters.chain(pins).filter(|lease| *lease != 0).count()
     }
 
     /// All keys that should be projected, but for the terms', with their leases.

@@ -24,9 +24,16 @@ enum Owned {
     Tenure(Name, i64),
 }
 
+/// An owner, and whether its session has ended since. The same id, granted again, is another session.
+#[derive(Clone, Debug)]
+struct Owner {
+    party: Party,
+    ended: bool,
+}
+
 #[derive(Default)]
 pub(crate) struct Owners {
-    owners: BTreeMap<Owned, Party>,
+    owners: BTreeMap<Owned, Owner>,
     /// Tenures that all of their holders asked to share.
     shared: BTreeSet<Owned>,
     /// Tokens that parties were told.
@@ -64,12 +71,13 @@ fn lives(view: &MemoryView, session: LeaseId) -> bool {
 }
 
 impl Owners {
-    fn belongs(&mut self, view: &MemoryView, what: Owned, party: Party) -> Result<(), TestCaseError> {
-        let before = self.owners.insert(what.clone(), party.clone());
-        let Some(before) = before.filter(|before| *before != party) else { return Ok(()) };
-        // A tenure outlives its session: a caller with the same instance can extend it.
-        let inherited =
-            matches!(what, Owned::Tenure(..)) && before.0 != 0 && before.1 == party.1 && !lives(view, before.0);
+    fn belongs(&mut self, what: Owned, party: Party) -> Result<(), TestCaseError> {
+        let before = self.owners.insert(what.clone(), Owner { party: party.clone(), ended: false });
+        let Some(before) = before.filter(|before| before.ended || before.party != party) else { return Ok(()) };
+        // A tenure outlives its session: a caller that names the same instance can extend it, with a session of
+        // its own or none. The session's own instance has ended with it, and belongs to no session any more.
+        let nobodys = own(before.party.0, "") == party.1 && party.0 != 0;
+        let inherited = matches!(what, Owned::Tenure(..)) && before.ended && before.party.1 == party.1 && !nobodys;
         prop_assert!(inherited, "{:?} was of {:?} and is of {:?}", what, before, party);
         Ok(())
     }
@@ -77,6 +85,9 @@ impl Owners {
     /// Writes down whose everything is after a command.
     pub(crate) fn look(&mut self, view: &MemoryView) -> Result<(), TestCaseError> {
         // The memory of a session ends with it, also if its id is granted again.
+        for owner in self.owners.values_mut() {
+            owner.ended |= owner.party.0 != 0 && !lives(view, owner.party.0);
+        }
         for told in self.tokens.values_mut() {
             told.retain(|((session, _), _)| *session == 0 || lives(view, *session));
         }
@@ -87,28 +98,28 @@ impl Owners {
                 let party = (one.lease, one.instance.clone());
                 if leader.as_ref() == Some(&one.id) {
                     let term = state.as_ref().map_or(0, |state| state.term.id);
-                    self.belongs(view, Owned::Term(name.clone(), term), party.clone())?;
+                    self.belongs(Owned::Term(name.clone(), term), party.clone())?;
                 }
-                self.belongs(view, Owned::Candidacy(one.id, one.joined), party)?;
+                self.belongs(Owned::Candidacy(one.id, one.joined), party)?;
             }
         }
         for name in ["x", "y", "z"].map(generate::name) {
             let held = read::lock_holders(view, &name, 0, 99).expect("memory can be read");
             let waiting = read::lock_waiting(view, &name, 0, 99).expect("memory can be read");
             for request in held.into_iter().chain(waiting) {
-                self.belongs(view, Owned::Request(request.fence), (request.lease, String::new()))?;
+                self.belongs(Owned::Request(request.fence), (request.lease, String::new()))?;
             }
         }
         for name in ["c", "d"].map(generate::name) {
             for waiter in read::claim_waiting(view, &name, 0, 99).expect("memory can be read") {
-                self.belongs(view, Owned::Ticket(waiter.ticket), (waiter.lease, waiter.instance))?;
+                self.belongs(Owned::Ticket(waiter.ticket), (waiter.lease, waiter.instance))?;
             }
             let holder = read::claim(view, &name).expect("memory can be read").and_then(|state| state.holder);
             if let Some(holder) = holder {
                 if holder.shared {
                     self.shared.insert(Owned::Tenure(name.clone(), holder.fence));
                 }
-                self.belongs(view, Owned::Tenure(name, holder.fence), (holder.session, holder.instance))?;
+                self.belongs(Owned::Tenure(name, holder.fence), (holder.session, holder.instance))?;
             }
         }
         self.no_two_pass(view)
@@ -125,23 +136,18 @@ impl Owners {
     }
 
     /// Records what the answer to an operation says that it holds.
-    pub(crate) fn told(
-        &mut self,
-        view: &MemoryView,
-        command: &Command,
-        outcome: &Outcome,
-    ) -> Result<(), TestCaseError> {
+    pub(crate) fn told(&mut self, command: &Command, outcome: &Outcome) -> Result<(), TestCaseError> {
         let (Command::Coord(coord), Ok(Response::Coord(answer))) = (command, &outcome.result) else { return Ok(()) };
         let session = coord.session;
         match (&coord.body, answer) {
             (CoordBody::Enter(enter), CoordResponse::Election { term, standing: Standing::Leads {}, .. }) => {
                 let party = (session, own(session, &enter.instance));
                 let token = coord::token::leadership(&enter.election, term.id);
-                self.note(view, Owned::Term(enter.election.clone(), term.id), party, &token)
+                self.note(Owned::Term(enter.election.clone(), term.id), party, &token)
             }
             (CoordBody::Acquire(acquire), CoordResponse::Lock { fence, held_since }) if *held_since > 0 => {
                 let token = coord::token::locks(&acquire.parts, *fence, *held_since);
-                self.note(view, Owned::Request(*fence), (session, String::new()), &token)
+                self.note(Owned::Request(*fence), (session, String::new()), &token)
             }
             (CoordBody::Claim(items), CoordResponse::Claims { items: answers }) => {
                 for (item, answer) in items.iter().zip(answers) {
@@ -150,7 +156,7 @@ impl Owners {
                     };
                     let party = (session, own(session, &item.instance));
                     let token = coord::token::tenure(&item.claim, *fence);
-                    self.note(view, Owned::Tenure(item.claim.clone(), *fence), party, &token)?;
+                    self.note(Owned::Tenure(item.claim.clone(), *fence), party, &token)?;
                 }
                 Ok(())
             }
@@ -158,9 +164,9 @@ impl Owners {
         }
     }
 
-    fn note(&mut self, view: &MemoryView, what: Owned, party: Party, token: &Token) -> Result<(), TestCaseError> {
+    fn note(&mut self, what: Owned, party: Party, token: &Token) -> Result<(), TestCaseError> {
         if !self.shared.contains(&what) {
-            self.belongs(view, what.clone(), party.clone())?;
+            self.belongs(what.clone(), party.clone())?;
         }
         self.tokens.entry(what).or_default().insert((party, guards(token)));
         Ok(())

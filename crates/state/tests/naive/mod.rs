@@ -64,7 +64,7 @@ impl Naive {
             self.revision += 1;
         }
         self.commands += 1;
-        Outcome { revision: self.revision, result }
+        Outcome { revision: self.revision, repeats: None, result }
     }
 
     fn alarmed(&self, command: &Command) -> Option<Rejection> {

@@ -8,14 +8,21 @@ impl Naive {
     pub(super) fn enqueue(&mut self, enqueue: &Enqueue) -> Answer {
         let Enqueue { kind, name, lease, grant_ttl_ms, value, attempt } = enqueue;
         let attempt = *attempt;
+        let key = queue_key(name, *lease);
+        let other = self.now().get(&key).map_or(0, |kv| kv.lease);
+        let of_other = other != 0 && other != *lease;
         if *grant_ttl_ms > 0 {
+            if of_other && *lease != 0 && !self.leases.contains_key(lease) {
+                return Err(Rejection::OfOtherLease { lease: other });
+            }
             self.grant(*lease, *grant_ttl_ms)?;
         } else if !self.leases.contains_key(lease) {
             return Err(Rejection::LeaseNotFound);
         } else if self.cancelled.contains(&(*lease, attempt)) {
             return Err(Rejection::Cancelled);
+        } else if of_other {
+            return Err(Rejection::OfOtherLease { lease: other });
         }
-        let key = queue_key(name, *lease);
         let found = self.now().contains_key(&key);
         match self.now().get(&key) {
             None => self.store(&key, value.clone(), *lease),

@@ -118,7 +118,8 @@ impl Session {
             Ok(response) => print::response(response),
             Err(rejection) => format!("refused: {rejection}"),
         };
-        let _ = writeln!(self.out, "{verb}: rev={} {result}", outcome.revision);
+        let repeats = outcome.repeats.map_or(String::new(), |of| format!(" (the answer of rev={of})"));
+        let _ = writeln!(self.out, "{verb}: rev={} {result}{repeats}", outcome.revision);
         self.events(&changes.events);
         for change in &changes.leases {
             let _ = writeln!(self.out, "  {change:?}");

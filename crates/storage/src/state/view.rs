@@ -7,7 +7,8 @@
 //! A deleted or swept row leaves a tombstone until the next compaction, and a seek or step into a
 //! long run of tombstones would walk all of it. So kept iterators give up after a few hundred
 //! tombstones. A scan of the present then asks the table of living keys where to continue. Any
-//! other scan continues with an iterator that is bounded to its range.
+//! other scan continues with an iterator that is bounded to its range, or stops if its caller must
+//! not take long.
 //!
 //! Reads of one key have their own iterator, which asks the Bloom filters first. A key that does
 //! not exist, or that is not in the newer files, costs no seek there.
@@ -150,16 +151,9 @@ impl View for Rows<'_> {
         match self.one_version(prefix, from, read)? {
             Seek::Found(found) => Ok(Some(found)),
             Seek::Nothing => Ok(None),
-            // A read of an old version of a key with many swept versions.
-            Seek::GaveUp(read) => {
-                let mut rows = self.iterate(Table::Kv, self.one_key());
-                rows.seek(from);
-                rows.status().map_err(|e| fault(&e))?;
-                rows.item()
-                    .filter(|(row, _)| row.starts_with(prefix))
-                    .map(|(row, record)| read(row, record))
-                    .transpose()
-            }
+            // The sweeper removes the versions of a key from the oldest on. So nothing is left behind a
+            // version that was removed: at that revision the key was deleted.
+            Seek::GaveUp => Ok(None),
         }
     }
 
@@ -171,8 +165,8 @@ impl View for Rows<'_> {
         match self.one_version(prefix, prefix, read)? {
             Seek::Found(found) => Ok(Some(found)),
             Seek::Nothing => Ok(None),
-            Seek::GaveUp(_) if self.get(Table::Live, prefix)?.is_none() => Ok(None),
-            Seek::GaveUp(_) => Err(living_without_rows()),
+            Seek::GaveUp if self.get(Table::Live, prefix)?.is_none() => Ok(None),
+            Seek::GaveUp => Err(living_without_rows()),
         }
     }
 
@@ -194,6 +188,23 @@ impl View for Rows<'_> {
         }
         self.keep(table, std::mem::replace(&mut walk.rows, self.bounded(table, &walk.next, below)));
         walk.until_it_gives_up(below, visit).map(|_| ())
+    }
+
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        if from >= below {
+            return Ok(true);
+        }
+        let mut walk = Walk { rows: self.kept(table), next: from.to_vec() };
+        walk.rows.seek(from);
+        let gave_up = walk.until_it_gives_up(below, visit)?;
+        self.keep(table, walk.rows);
+        Ok(!gave_up)
     }
 
     fn scan_present(
@@ -222,20 +233,20 @@ impl View for Rows<'_> {
 }
 
 /// The result of one seek to the rows of a key.
-enum Seek<T, R> {
+enum Seek<T> {
     Found(T),
     Nothing,
-    /// Too many versions were swept. Returns the closure that reads a row.
-    GaveUp(R),
+    /// Too many versions were swept.
+    GaveUp,
 }
 
 impl Rows<'_> {
-    fn one_version<T, R: FnOnce(&[u8], &[u8]) -> Result<T, Fault>>(
+    fn one_version<T>(
         &self,
         prefix: &[u8],
         from: &[u8],
-        read: R,
-    ) -> Result<Seek<T, R>, Fault> {
+        read: impl FnOnce(&[u8], &[u8]) -> Result<T, Fault>,
+    ) -> Result<Seek<T>, Fault> {
         let mut rows = self.versions.take().unwrap_or_else(|| {
             let mut options = self.one_key();
             options.set_max_skippable_internal_keys(MAX_TOMBSTONES);
@@ -245,7 +256,7 @@ impl Rows<'_> {
         let found = match rows.item() {
             Some((row, record)) if row.starts_with(prefix) => Seek::Found(read(row, record)?),
             Some(_) => Seek::Nothing,
-            None if gave_up(&rows)? => Seek::GaveUp(read),
+            None if gave_up(&rows)? => Seek::GaveUp,
             None => Seek::Nothing,
         };
         self.versions.set(Some(rows));
@@ -504,6 +515,16 @@ impl View for StateView {
 
     fn counted(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
         self.counts.as_ref()?.within(from, below)
+    }
+
+    fn scan_briefly(
+        &self,
+        table: Table,
+        from: &[u8],
+        below: &[u8],
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<Step, Fault>,
+    ) -> Result<bool, Fault> {
+        self.read(|rows| rows.scan_briefly(table, from, below, visit))
     }
 
     fn scan(

@@ -90,7 +90,7 @@ impl Deref for Env {
 
 impl Drop for Env {
     fn drop(&mut self) {
-        // Whoever wants to know calls `finish`; the next sweep tries again.
+        // A caller that wants the outcome calls `finish`; the next sweep tries again.
         let _ = self.0.end();
     }
 }

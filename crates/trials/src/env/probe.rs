@@ -160,7 +160,7 @@ impl Probe {
                 Ok(result) => result,
                 Err(_) => (|| bail!("no answer within {bound:?}"))(),
             };
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = answer.send(result);
         });
         receiver

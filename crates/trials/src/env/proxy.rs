@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_known_is_let_through_also_if_that_takes_a_while() {
+    fn a_known_client_is_let_through_even_if_that_takes_a_while() {
         let (proxies, began) = (Proxies::new(1), Instant::now());
         let known = move || match began.elapsed() > Duration::from_millis(100) {
             true => BTreeMap::from([(1, std::process::id())]),

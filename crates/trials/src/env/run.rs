@@ -71,7 +71,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Whoever wants to know calls `close`.
+        // A caller that wants the outcome calls `close`.
         let _ = self.close();
     }
 }

@@ -97,7 +97,7 @@ pub enum LockAnswer {
         #[serde(default, skip_serializing_if = "is_zero")]
         since: i64,
     },
-    /// Tried in vain.
+    /// Tried without success.
     NotGranted {
         revision: i64,
     },

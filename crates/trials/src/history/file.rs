@@ -55,7 +55,7 @@ impl Journal {
         self.write_line(time, clock.map(|clock| clock.saturating_sub(now.saturating_sub(time))), process, node, entry)
     }
 
-    /// Both clocks at one moment. Whoever was interrupted between the two looks again.
+    /// Both clocks at one moment. A process that was interrupted between the two looks again.
     fn read_clocks(&self) -> (u64, Option<u64>) {
         let Some(began) = self.own else { return (now(), None) };
         let mut best = (u64::MAX, (0, None));

@@ -1,7 +1,7 @@
 //! One client: a connection, dice, and its lines in the history.
 //!
 //! 1. Its process number has one call under way; after an answer that is not certain it takes the next number of its worker.
-//! 2. Whoever cannot write the history ends the worker: nothing may happen that is not written.
+//! 2. A history that cannot be written ends the worker: nothing may happen that is not written.
 
 use super::{
     Spec,

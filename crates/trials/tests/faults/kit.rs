@@ -49,7 +49,7 @@ pub(crate) fn setup(out: &TempDir) -> Setup {
 pub(crate) fn start(needs: &[Capability], change: impl FnOnce(&mut Setup)) -> Option<Trial> {
     for need in [&[Capability::Namespaces], needs].concat() {
         if let Some(reason) = Capabilities::find().why_not(need) {
-            figure(&format!("left out, for want of {need:?}: {reason}"));
+            figure(&format!("left out, because {need:?} is missing: {reason}"));
             return None;
         }
     }

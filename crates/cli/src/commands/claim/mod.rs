@@ -1,4 +1,4 @@
-//! `claim`: names that are held for a duration at least.
+//! `claim`: names that are held for at least a given duration.
 
 mod limits;
 mod orders;
@@ -10,7 +10,7 @@ use super::{Context, names::ListArgs};
 use crate::{exit::Exit, failure::Result};
 use clap::Subcommand;
 
-/// Claims: a name held for a duration at least, by a holder that extends it in time
+/// Claims: names held for at least a given duration, by a holder that extends it in time
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_long_help = "\
 A claim does not depend on a session: it stands for its duration, counted from when it was

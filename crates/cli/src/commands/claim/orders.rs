@@ -122,7 +122,7 @@ impl AwaitArgs {
         };
         let response = tokio::select! {
             biased;
-            _ = signals.next() => return Err(Failure::interrupted()),
+            interrupted = signals.interrupt() => return Err(interrupted),
             vacant = bounded => vacant?,
         };
         context.out.show(&Vacant(&response))?;

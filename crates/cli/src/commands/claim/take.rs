@@ -184,7 +184,7 @@ impl TakeArgs {
         };
         let outcome = tokio::select! {
             biased;
-            _ = signals.next() => Err(Failure::interrupted()),
+            interrupted = signals.interrupt() => Err(interrupted),
             outcome = bounded => outcome,
         };
         if outcome.is_err() {

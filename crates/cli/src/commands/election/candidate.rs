@@ -67,7 +67,7 @@ impl Candidate<'_> {
             output::note(&format!("standing for {:?} again", self.args.name.name));
             let lost = if self.args.command.is_empty() { Exit::Lost } else { Exit::CommandLost };
             won = self.win(signals, false).await.map_err(|failure| match failure.exit {
-                Exit::Interrupted => failure,
+                Exit::Interrupted(_) => failure,
                 _ => failure.about(format!("cannot stand for {:?} again", self.args.name.name)).exit(lost),
             })?;
         }
@@ -89,7 +89,7 @@ impl Candidate<'_> {
         };
         tokio::select! {
             biased;
-            _ = signals.next() => Err(Failure::interrupted()),
+            interrupted = signals.interrupt() => Err(interrupted),
             reason = self.session.lost() => Err(hold::session_lost(reason)),
             won = bounded => won,
         }

@@ -1,4 +1,4 @@
-//! `election enter`: stand for election, and run a command while leading. What it then does is `candidate`.
+//! `election enter`: campaign, and run a command while leading. What it then does is `candidate`.
 
 use super::{
     super::{
@@ -24,7 +24,7 @@ use conclave_client::{
 use std::{ffi::OsString, time::Duration};
 use tokio::time::timeout;
 
-/// Stand for election; run a command while leading
+/// Campaign, and run a command while leading
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -34,11 +34,11 @@ Examples:
       as a service: takes the place of the process before it, and stands again if deposed
   conclavectl election enter printing              stand, and lead until Ctrl-C
   conclavectl election enter printing --candidate a --session 694d77aa9e38260f
-      only enter; the session is somebody else's to keep
+      only enter; you keep that session alive yourself
   conclavectl election enter printing --candidate host-7 --takeover -- ./spooler
       replace the process that stands as host-7, and stop what it runs
 
-The command finds CONCLAVE_FENCE (the term), CONCLAVE_LEASE, CONCLAVE_NAME and
+The command finds CONCLAVE_FENCE, CONCLAVE_LEASE, CONCLAVE_NAME and
 CONCLAVE_CANDIDATE in its environment, and is stopped when the leadership is lost, as with
 `conclavectl lock --help`. When it ends, the candidate leaves. Asked for a transfer, conclavectl
 stops the command, then hands over and leaves. With --again a candidate that handed over, or
@@ -50,16 +50,16 @@ pub(crate) struct EnterArgs {
     /// What to run while it leads
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
     pub(super) command: Vec<OsString>,
-    /// As whom; unique in the election, so refused while another process stands so [default: host name and process id]
+    /// Its id, unique in the election: refused while another process has it [default: host name and process id]
     #[arg(long)]
     candidate: Option<String>,
     /// Which process in the session this is [default: the session]
     #[arg(long, default_value = "", hide_default_value = true)]
     instance: String,
-    /// Higher stands further ahead among those who wait
+    /// Candidates with a higher priority wait further ahead
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     priority: i64,
-    /// NAME=VALUE, shown to those who look; may be repeated
+    /// NAME=VALUE, shown in listings; may be repeated
     #[arg(long = "label", value_parser = label, value_name = "NAME=VALUE")]
     labels: Vec<(String, String)>,
     /// What the leader's key holds
@@ -68,7 +68,7 @@ pub(crate) struct EnterArgs {
     /// Enter only if that means to lead at once
     #[arg(long = "try")]
     pub(super) try_only: bool,
-    /// Replace the candidate that stands under this id, at its place; it is fenced out and told so
+    /// Take the place of the process that has this id; that one is fenced out and told so
     #[arg(long)]
     takeover: bool,
     /// Deposed or asked to hand over, stop the command, stay in line, and run it again when leading
@@ -77,7 +77,7 @@ pub(crate) struct EnterArgs {
     /// With a priority above the leader's, lead at once
     #[arg(long)]
     preempt: bool,
-    /// For so long nobody leads after this candidate was lost as the leader
+    /// How long nobody leads after this candidate was lost as the leader
     #[arg(long, value_parser = parse::duration, value_name = "TIME")]
     lock_delay: Option<Duration>,
     /// Lead no longer than this in one term

@@ -13,9 +13,9 @@ use clap::Subcommand;
 /// Elections with a visible line of candidates, whose order can be changed
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_long_help = "\
-A candidate stands under a session and goes with it; the first in line leads. TERM is the
-fencing number: it rises with every leader, also across deletions; give it to services of your
-own, and let them refuse smaller ones.
+A candidate stands under a session and goes with it; the first in line leads. FENCE rises with
+every leader, also across deletions; give it to services of your own, and let them refuse
+smaller ones.
 
 Examples:
   conclavectl election enter printing -- ./spooler     stand, and run it while leading

@@ -33,11 +33,29 @@ pub(crate) fn millis(time: Option<Duration>) -> u64 {
 pub(crate) struct Subject {
     #[command(flatten)]
     name: NameArgs,
-    /// Which candidate
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
-    candidate: String,
+    #[command(flatten)]
+    candidate: CandidateArgs,
     #[command(flatten)]
     caller: CallerArgs,
+}
+
+/// Which candidate: after the election's name, or by the flag that `enter` has.
+#[derive(Args, Clone, Debug)]
+struct CandidateArgs {
+    /// Which candidate
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    #[arg(required_unless_present = "candidate_flag", conflicts_with = "candidate_flag")]
+    candidate: Option<String>,
+    /// The same, as `enter` has it
+    #[arg(id = "candidate_flag", long = "candidate", value_name = "CANDIDATE")]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    flag: Option<String>,
+}
+
+impl Subject {
+    fn parts(self) -> (NameArgs, String, CallerArgs) {
+        (self.name, self.candidate.candidate.or(self.candidate.flag).unwrap_or_default(), self.caller)
+    }
 }
 
 /// Shows what an order did, or why it did nothing.
@@ -77,6 +95,7 @@ async fn explained(context: &Context, name: &NameArgs, subject: &str, failure: F
 #[command(after_long_help = "\
 Examples:
   conclavectl election leave printing host-7/4711
+  conclavectl election leave printing --candidate host-7            the same flag as `enter`
   conclavectl election leave printing host-7 --instance 4711        only that process of it")]
 pub(crate) struct LeaveArgs {
     #[command(flatten)]
@@ -88,7 +107,7 @@ pub(crate) struct LeaveArgs {
 
 impl LeaveArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let Subject { name, candidate, caller } = self.subject;
+        let (name, candidate, caller) = self.subject.parts();
         let request = LeaveRequest {
             caller: caller.caller(),
             election: name.name(),
@@ -125,7 +144,7 @@ pub(crate) struct PromoteArgs {
 
 impl PromoteArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let Subject { name, candidate, caller } = self.subject;
+        let (name, candidate, caller) = self.subject.parts();
         let to = match (self.front, self.lead) {
             (true, _) => To::FrontOfQueue(true),
             (_, true) => To::Lead(true),
@@ -164,7 +183,7 @@ pub(crate) struct DemoteArgs {
 
 impl DemoteArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let Subject { name, candidate, caller } = self.subject;
+        let (name, candidate, caller) = self.subject.parts();
         let request = DemoteRequest {
             caller: caller.caller(),
             election: name.name(),
@@ -192,7 +211,7 @@ pub(crate) struct AnointArgs {
 
 impl AnointArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let Subject { name, candidate, caller } = self.subject;
+        let (name, candidate, caller) = self.subject.parts();
         let request = AnointRequest {
             caller: caller.caller(),
             election: name.name(),
@@ -213,8 +232,12 @@ pub(crate) struct EvictArgs {
     /// Which election; with --everywhere: which candidate
     name: String,
     /// Which candidate
-    #[arg(required_unless_present = "everywhere", conflicts_with = "everywhere")]
+    #[arg(required_unless_present_any = ["everywhere", "candidate_flag"])]
+    #[arg(conflicts_with_all = ["everywhere", "candidate_flag"])]
     candidate: Option<String>,
+    /// The same, as `enter` has it
+    #[arg(id = "candidate_flag", long = "candidate", value_name = "CANDIDATE", conflicts_with = "everywhere")]
+    candidate_flag: Option<String>,
     /// The namespace of the name [default: "default"; with --everywhere: all]
     #[arg(short, long, default_value = "", hide_default_value = true)]
     namespace: String,
@@ -237,7 +260,7 @@ pub(crate) struct EvictArgs {
 impl EvictArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
         let cooldown_ms = millis(self.cooldown);
-        let Some(candidate) = self.candidate else {
+        let Some(candidate) = self.candidate.or(self.candidate_flag) else {
             let request = EvictEverywhereRequest {
                 caller: self.caller.caller(),
                 namespace: self.namespace,

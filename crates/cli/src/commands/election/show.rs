@@ -28,7 +28,7 @@ impl From<ListElectionsResponse> for Page {
 
 pub(super) async fn list(context: &Context, args: &ListArgs) -> Result<()> {
     let (header, found) = names::all_names(context, args, wire::list_elections).await?;
-    let mut table = Table::new(["NAME", "NAMESPACE", "LEADER", "TERM", "WAITING", "TRANSFER TO"]);
+    let mut table = Table::new(["NAME", "NAMESPACE", "LEADER", "FENCE", "WAITING", "TRANSFER TO"]);
     let mut rows = Vec::new();
     for name in found {
         let request = GetTermRequest {

@@ -1,6 +1,6 @@
 //! What has happened from one look to the next, a line each.
 
-use super::view::{Election, Member, State, View};
+use super::view::{Election, Member, State, View, kind_text};
 use crate::output::human;
 
 /// The lines; none if nothing that people care about has changed. `known`: what was last known of elections, which may be of an earlier look.
@@ -53,7 +53,7 @@ fn election_changes(before: &[Election], now: &[Election], lines: &mut Vec<Strin
         if old.is_some_and(|old| old.fence == row.fence && old.leader == row.leader) {
             continue;
         }
-        let kind = if row.kind == "etcd" { "lock or election" } else { row.kind };
+        let kind = kind_text(row.kind);
         match (row.leader.as_str(), old) {
             ("", _) => lines.push(format!("{kind} {:?}: nobody", row.name)),
             (leader, Some(old)) if !old.leader.is_empty() => {
@@ -63,7 +63,7 @@ fn election_changes(before: &[Election], now: &[Election], lines: &mut Vec<Strin
         }
     }
     for old in before.iter().filter(|old| now.iter().all(|row| !same(old, row))) {
-        let kind = if old.kind == "etcd" { "lock or election" } else { old.kind };
+        let kind = kind_text(old.kind);
         lines.push(format!("{kind} {:?} is gone", old.name));
     }
 }

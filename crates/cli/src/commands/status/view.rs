@@ -133,7 +133,13 @@ impl View {
         let mut table = Table::new(["KIND", "NAME", "LEADER OR HOLDER", "FENCE", "WAITING"]);
         for row in self.elections.rows.iter().filter(|row| !row.is_idle()) {
             let fence = human::number(row.fence);
-            table.row([row.kind.into(), row.name.clone(), human::or_dash(&row.leader), fence, row.waiting.to_string()]);
+            table.row([
+                kind_text(row.kind).into(),
+                row.name.clone(),
+                human::or_dash(&row.leader),
+                fence,
+                row.waiting.to_string(),
+            ]);
         }
         table
     }
@@ -169,6 +175,11 @@ impl View {
             text.line(format!("({note})"));
         }
     }
+}
+
+/// A kind in words: a key of etcd's recipes does not say whether it is a lock's or an election's.
+pub(super) fn kind_text(kind: &str) -> &str {
+    if kind == "etcd" { "lock or election" } else { kind }
 }
 
 impl Election {

@@ -121,7 +121,7 @@ pub fn held(header: ResponseHeader, parts: &[LockPart], fence: i64, held_since: 
 
 /// Tried, and not to be had at once.
 #[must_use]
-pub fn in_vain(header: ResponseHeader) -> v1::AcquireResponse {
+pub fn not_at_once(header: ResponseHeader) -> v1::AcquireResponse {
     v1::AcquireResponse { header: Some(header), ..v1::AcquireResponse::default() }
 }
 

@@ -85,7 +85,10 @@ impl Json {
         let answer = self.call(method, request);
         let answered = match deadline {
             None => answer.await,
-            Some(deadline) => deadline::within(deadline, answer).await.unwrap_or_else(|status| Err(failure(status))),
+            Some(deadline) => match deadline::within(deadline, answer).await {
+                Ok(answer) => answer.map(|answer| answer.map(|reply| reply.until(deadline))),
+                Err(status) => Err(failure(status)),
+            },
         };
         answered.unwrap_or_else(|failure| refused(&failure))
     }
@@ -166,7 +169,7 @@ fn ended(headers: &HeaderMap) -> Option<Result<(), Failure>> {
     Some(if status.code() == Code::Ok { Ok(()) } else { Err(failure(received(status))) })
 }
 
-fn failure(status: Status) -> Failure {
+pub(super) fn failure(status: Status) -> Failure {
     Failure::new(status.code() as i32, status.message())
 }
 

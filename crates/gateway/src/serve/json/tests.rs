@@ -234,6 +234,19 @@ async fn a_stream_rests_between_its_requests() {
     assert!(response.body_mut().frame().now_or_never().is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_at_its_deadline_and_its_last_line_says_so() {
+    let first = stream::iter([Ok(Frame::data(Bytes::from_static(b"{\"ID\":7}")))]);
+    let mut request = post("/v3/lease/keepalive", first.chain(stream::pending()).boxed());
+    request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("250m"));
+    let began = tokio::time::Instant::now();
+    let answer = json_over(&Fake::default()).answer(found("/v3/lease/keepalive"), request).await;
+    let (status, body) = read(answer).await;
+    let last = parsed(body.lines().last().expect("lines"));
+    assert_eq!((status, body.lines().count(), &last["error"]["grpc_code"]), (200, 2, &json!(4)), "{body}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn a_long_answer_is_written_elsewhere() {
     let (status, body) = ask("/v3/lease/leases", "{}").await;

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
-    /// Of the store, right after it.
+    /// Of the store, right after it; of a remembered answer, when it was first given.
     pub(crate) revision: i64,
     pub(crate) answer: CoordResponse,
 }
@@ -34,7 +34,8 @@ pub(crate) async fn decide(gateway: &Gateway, caller: Caller, body: CoordBody) -
     loop {
         let error = match gateway.propose(command.clone()).await {
             Ok(applied) => {
-                let revision = applied.outcome.revision;
+                // The answer's: a client that watches from there on misses nothing of what followed.
+                let revision = applied.outcome.repeats.unwrap_or(applied.outcome.revision);
                 return match response(applied.outcome)? {
                     Answer::Coord(answer) => Ok(Decided { revision, answer }),
                     other => Err(unexpected(&other)),

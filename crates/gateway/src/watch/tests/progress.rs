@@ -71,7 +71,7 @@ async fn asked_for_follows_every_earlier_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asked_for_in_vain_while_a_watcher_is_behind() {
+async fn no_progress_while_a_watcher_is_behind() {
     let world = world();
     let mut client = world.client();
     client.created(watch("a")).await;

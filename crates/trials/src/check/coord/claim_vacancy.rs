@@ -12,7 +12,7 @@ use crate::history::{Answer, Call, ClaimAnswer, ClaimCall};
 pub(crate) const PROPERTY: Property = Property {
     name: "claim-vacancy",
     workloads: &["claim"],
-    says: "Whoever waits for a claim to be vacant is told of the first release, and of nothing else.",
+    says: "A client that waits for a vacant claim is told of the first release, and of nothing else.",
     judge,
 };
 
@@ -48,7 +48,7 @@ fn judge(case: &Case<'_>) -> Judged {
         let first = tenures.iter().filter(|tenure| tenure.until >= *min_revision).min_by_key(|tenure| tenure.until);
         if let Some(first) = first.filter(|first| !vacant_then && first.until < *at) {
             let sentence = format!(
-                "whoever waited for {claim} from revision {min_revision} on was told of revision {at} and missed the release at {}",
+                "a client that waited for {claim} from revision {min_revision} on was told of revision {at} and missed the release at {}",
                 first.until
             );
             return wrong(sentence, Some(first));

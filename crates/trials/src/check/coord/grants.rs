@@ -1,5 +1,5 @@
-//! Whoever is told that it holds does hold, at the revision of the answer: nobody whose lease lapsed while it waited (the phantom grant),
-//! nobody who is not first.
+//! A client that is told that it holds does hold, at the revision of the answer: no client whose lease lapsed while it waited (the phantom grant),
+//! no client that is not first.
 //!
 //! * etcd's locks and elections: the key exists, and of all keys of that name none that exists is older.
 //!   Where the answer's revision is not the grant's (`dated_grants`), the key was so at some revision of its life.
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 pub(crate) const PROPERTY: Property = Property {
     name: "grants",
     workloads: &["lock", "election", "queue", "claim", "semaphore"],
-    says: "Whoever is told that it holds does hold at that revision.",
+    says: "A client that is told that it holds does hold at that revision.",
     judge,
 };
 

@@ -1,4 +1,4 @@
-//! Whoever gives up waiting leaves the line, and nobody holds without knowing it.
+//! A client that gives up waiting leaves the line, and no client holds without knowing it.
 //!
 //! 1. A call that its client cancelled, or whose client died, has no place any more within the bound of the run, if nothing disturbed the
 //!    servers, its turn had not come by then, and nobody asked for the place again.
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 pub(crate) const PROPERTY: Property = Property {
     name: "abandoned",
     workloads: &["lock", "election", "queue"],
-    says: "Whoever gives up waiting, or dies, leaves the line.",
+    says: "A client that gives up waiting, or dies, leaves the line.",
     judge,
 };
 

@@ -13,7 +13,7 @@ use crate::history::{Answer, Call, ElectionAnswer, ElectionCall};
 pub(crate) const PROPERTY: Property = Property {
     name: "leader-reads",
     workloads: &["election"],
-    says: "Whoever asks for the leader is told who leads at that revision, never who led before.",
+    says: "A client that asks for the leader is told who leads at that revision, never who led before.",
     judge,
 };
 

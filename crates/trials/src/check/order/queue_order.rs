@@ -8,8 +8,8 @@
 //! | promoted, demoted | the candidate so many places further, as the call asked for, the others as they were |
 //! | any other | the same |
 //!
-//! And the first of the line leads, unless nobody does (a lock-delay). Whoever stood in a line that was changed by hand counts for its place,
-//! not for its priority: of those who enter behind or before it nothing is required.
+//! And the first of the line leads, unless nobody does (a lock-delay). A candidate in a line that was changed by hand counts for its place,
+//! not for its priority: nothing is required of those that enter behind or before it.
 
 use super::{
     super::{

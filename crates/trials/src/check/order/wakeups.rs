@@ -13,7 +13,7 @@ use super::{
 pub(crate) const PROPERTY: Property = Property {
     name: "wakeups",
     workloads: &["lock", "election", "queue"],
-    says: "Whoever's turn it is learns of it soon.",
+    says: "A client whose turn has come learns of it soon.",
     judge,
 };
 

@@ -42,7 +42,7 @@ pub(super) fn answers_after_removal(run: &Run) -> Option<Vec<Record>> {
 }
 
 pub(super) fn passed_waiter(run: &Run) -> Option<Vec<Record>> {
-    // Nobody leaves the line any more when it is granted: whoever comes later passes.
+    // Nobody leaves the line any more when it is granted: later candidates pass.
     let mut records = run.records.clone();
     for record in &mut records {
         if let Entry::Fact(Fact::Revision(told)) = &mut record.entry

@@ -9,7 +9,7 @@
 //! 1. What is answered as taken or extended holds for the guaranteed time from when the call was made: the deadline was set after that,
 //!    by a leader that was confirmed after that, or by one that began later still.
 //! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended for this call; if it is over, the
-//!    claim is denied, in the name of whoever holds it now.
+//!    claim is denied, in the name of its present holder.
 //! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
 
 use super::super::decide::{Decided, decide, look};

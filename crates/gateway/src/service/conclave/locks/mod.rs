@@ -59,7 +59,7 @@ fn grows_by(acquire: &Acquire) -> usize {
 
 fn answer(header: ResponseHeader, place: &Place, granted: Granted) -> AcquireResponse {
     match granted.fence {
-        0 => convert::in_vain(header),
+        0 => convert::not_at_once(header),
         fence => convert::held(header, place.parts(), fence, granted.since),
     }
 }
