@@ -17,6 +17,8 @@ const FILES: [&str; 9] = [
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Asked for when it runs: one target folder serves more than one checkout.
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    // Cargo watches only the files of this package by itself.
+    println!("cargo:rerun-if-changed=../../proto");
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let files: Vec<PathBuf> = FILES.iter().map(|file| root.join(file)).collect();
     tonic_prost_build::configure()

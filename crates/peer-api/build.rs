@@ -2,6 +2,8 @@
 
 fn main() -> std::io::Result<()> {
     let root = "../../proto";
+    // Cargo watches only the files of this package by itself.
+    println!("cargo:rerun-if-changed={root}");
     tonic_prost_build::configure()
         .bytes(".")
         .codec_path("conclave_api::codec::SmallCodec")
