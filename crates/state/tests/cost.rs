@@ -509,6 +509,120 @@ fn a_command_looks_at_a_bounded_number_of_keys() {
     assert_eq!(refusal(&mut node, &Command::DeleteRange(delete), false).0, None);
 }
 
+/// Leases with so many keys each, from id 1.
+fn node_with_leases(keys: &[usize]) -> Node {
+    let mut node = Node::new(keys.len() as i64);
+    for (lease, keys) in (1..).zip(keys) {
+        for i in 0..*keys {
+            node.apply(Command::Put(Put { key: format!("k{lease}/{i}").into(), lease, ..Put::default() }));
+        }
+    }
+    node
+}
+
+#[test]
+fn a_lease_with_very_many_keys_ends_in_parts() {
+    let mut node = node_with_leases(&[MOST_KEYS + 500, 10]);
+    let revoke = Command::LeaseRevoke { id: 1 };
+    let (writes, gets, scanned) = written(&mut node, &revoke);
+    assert!(writes <= 4 * MOST_KEYS + 3, "{writes} rows written");
+    assert!(gets <= 10 && scanned <= 3 * MOST_KEYS + 10, "{gets} rows read, {scanned} scanned");
+    let left = |node: &Node| conclave_state::read::lease_keys(&node.view, 1).expect("memory can be read").len();
+    assert_eq!(left(&node), 500);
+
+    // Nobody finds it, attaches anything to it, or gets its id.
+    let view = &node.view;
+    assert_eq!(conclave_state::read::lease_ttl(view, 1).expect("memory can be read"), None);
+    assert_eq!(conclave_state::read::leases(view).expect("memory can be read"), [(2, 60_000)]);
+    assert_eq!(conclave_state::read::lease_ids_within(view, 9).expect("memory can be read"), Some(vec![2]));
+    let spans = conclave_state::read::lease_spans(view).expect("memory can be read");
+    assert_eq!(spans, [(1, 0), (2, 60_000)], "the keeper of deadlines ends the rest");
+    let put = Command::Put(Put { key: "new".into(), lease: 1, ..Put::default() });
+    assert_eq!(refusal(&mut node, &put, true).0, Some(Rejection::LeaseNotFound));
+    let (kind, name, value) = (QueueKind::Lock, "q".into(), Bytes::new());
+    let enqueue = Enqueue { kind, name, lease: 1, grant_ttl_ms: 0, value, attempt: 0 };
+    assert_eq!(refusal(&mut node, &Command::Enqueue(enqueue), true).0, Some(Rejection::LeaseNotFound));
+    let grant = Command::LeaseGrant(LeaseGrant { id: 1, ttl_ms: 60_000 });
+    assert_eq!(refusal(&mut node, &grant, true).0, Some(Rejection::LeaseExists));
+
+    assert_eq!(node.apply(revoke), Response::LeaseRevoke { left: false });
+    assert_eq!(left(&node), 0);
+    assert_eq!(node.apply(grant), Response::LeaseGrant { id: 1, ttl_ms: 60_000 });
+}
+
+/// What does not fit stays whole, and is not ended a little.
+#[test]
+fn an_expiry_ends_as_many_leases_as_one_entry_may() {
+    let half = MOST_KEYS / 2 + 1;
+    let mut node = node_with_leases(&[half, half, 3, MOST_KEYS + 1]);
+    let expire = Command::Expire(Expire { leases: vec![1, 2, 3, 4], term: 1, told: 1 });
+    let sizes = |node: &Node| [1, 2, 3, 4].map(|lease| conclave_state::read::lease_keys(&node.view, lease).expect("memory can be read").len());
+    let steps = [
+        (1, [0, half, 3, MOST_KEYS + 1]),
+        (2, [0, 0, 0, MOST_KEYS + 1]),
+        (0, [0, 0, 0, 1]),
+        (1, [0, 0, 0, 0]),
+        (0, [0, 0, 0, 0]),
+    ];
+    for (expired, left) in steps {
+        let untouched: Vec<i64> = (1..5).filter(|lease| left[*lease as usize - 1] > 1).collect();
+        assert_eq!(node.apply(expire.clone()), Response::Expire { expired });
+        assert_eq!(sizes(&node), left);
+        let living = conclave_state::read::leases(&node.view).expect("memory can be read");
+        assert_eq!(living.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), untouched);
+    }
+}
+
+/// The elections, locks and claims of a session count, too, and come first.
+#[test]
+fn the_end_of_a_session_with_very_many_places_is_bounded() {
+    let mut node = Node::new(2);
+    let lock = |number: usize| Name { namespace: "n".into(), name: format!("l{number}") };
+    let acquire = |node: &mut Node, session, number| {
+        let parts = vec![LockPart { lock: lock(number), mode: LockMode::Exclusive }];
+        node.coord(session, CoordBody::Acquire(Acquire { parts, ..Acquire::default() }));
+    };
+    let places = MOST_KEYS / 2;
+    (0..places).for_each(|number| acquire(&mut node, 1, number));
+    // Each has a row for the session and a projected key.
+    acquire(&mut node, 1, places);
+    acquire(&mut node, 2, 0);
+    let holder = |node: &Node, number| {
+        let holders = read::lock_holders(&node.view, &lock(number), 0, 1).expect("memory can be read");
+        holders.first().map(|held| held.lease)
+    };
+    assert_eq!((holder(&node, 0), holder(&node, places)), (Some(1), Some(1)));
+    assert_eq!(node.apply(Command::LeaseRevoke { id: 1 }), Response::LeaseRevoke { left: true });
+    assert_eq!((holder(&node, 0), holder(&node, places)), (Some(2), None), "all that is decided ends at once");
+    assert_eq!(node.apply(Command::LeaseRevoke { id: 1 }), Response::LeaseRevoke { left: false });
+}
+
+/// Whoever moves far in a long line is refused, and so is its deletion.
+#[test]
+fn changes_of_a_long_line_are_bounded() {
+    let mut node = Node::new(1);
+    for who in 0..=(MOST_KEYS as i64 + 2) {
+        node.coord(1, CoordBody::Enter(Enter { election: name(), candidate: format!("c{who:06}"), ..Enter::default() }));
+    }
+    let coord = |body| Command::Coord(Box::new(Coord { session: 0, dedupe: None, expect: None, body }));
+    let too_many = Some(Rejection::TooManyKeys { limit: MOST_KEYS });
+    let last = format!("c{:06}", MOST_KEYS + 2);
+    let promote = |to| Promote { election: name(), candidate: last.clone(), to, ignore_missing: false };
+    let demote = Demote { election: name(), candidate: "c000001".into(), places: u32::MAX, ..Demote::default() };
+    let commands = [
+        coord(CoordBody::Promote(promote(PromoteTo::Places(1)))),
+        coord(CoordBody::Demote(demote)),
+        coord(CoordBody::DeleteElection(name())),
+    ];
+    for command in &commands {
+        let (refused, scanned) = refusal(&mut node, command, true);
+        assert_eq!(refused, too_many, "{command:?}");
+        assert!(scanned <= 2 * (MOST_KEYS + 10), "{scanned} rows: {command:?}");
+    }
+    assert_eq!(refusal(&mut node, &coord(CoordBody::Promote(promote(PromoteTo::Front))), true).0, None);
+    assert_eq!(read::line_within(&node.view, &name(), MOST_KEYS).expect("memory can be read"), None);
+}
+
 #[test]
 fn what_is_attached_to_a_lease_is_read_up_to_a_bound() {
     let mut node = Node::new(1);

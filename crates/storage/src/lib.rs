@@ -67,6 +67,7 @@ pub mod open;
 pub mod positions;
 pub mod proposal;
 pub mod recovered;
+mod reserve;
 pub mod restored;
 pub mod snapshot;
 pub mod state;
@@ -83,7 +84,8 @@ mod wal_check;
 
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
-pub use files::free_bytes;
+pub use files::{DiskRoom, disk_room};
+pub use reserve::Reserve;
 pub use first_start::FirstStart;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};

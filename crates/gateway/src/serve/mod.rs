@@ -17,7 +17,9 @@ mod reply;
 mod requests;
 mod routes;
 mod security;
+mod turn;
 mod unary;
+mod unsent;
 
 use crate::gateway::Gateway;
 use conclave_net::admission::Pool;

@@ -14,7 +14,7 @@ mod txn;
 pub use alarm::{alarm, alarm_member, alarm_text};
 pub use kv::{delete_range, put, range};
 pub use lease::{
-    LeaseLife, lease_grant, lease_granted, lease_kept_alive, lease_leases, lease_revoke, lease_time_to_live,
+    LeaseLife, lease_grant, lease_granted, lease_kept_alive, lease_leases, lease_time_to_live,
     shortest_ttl, whole_seconds,
 };
 pub use load::Load;
