@@ -597,6 +597,26 @@ fn the_end_of_a_session_with_very_many_places_is_bounded() {
     assert_eq!(node.apply(Command::LeaseRevoke { id: 1 }), Response::LeaseRevoke { left: false });
 }
 
+/// From the front of the line on, up to a bound.
+#[test]
+fn a_place_far_back_is_counted_up_to_a_bound() {
+    let mut node = Node::new(LINE);
+    let parts = vec![LockPart { lock: name(), mode: LockMode::Exclusive }];
+    let fence = (1..=LINE).map(|who| {
+        match node.coord(who, CoordBody::Acquire(Acquire { parts: parts.clone(), ..Acquire::default() })) {
+            Response::Coord(CoordResponse::Lock { fence, .. }) => fence,
+            other => panic!("{other:?}"),
+        }
+    });
+    let last = fence.last().expect("there are some");
+    let position = |node: &Node, most| {
+        read::lock_position_within(&node.view, &name(), last, most).expect("memory can be read")
+    };
+    assert_eq!(position(&node, 2_000), Some(Some(998)), "one holds, and it is the last");
+    let (_, scanned) = node.cost(|node| assert_eq!(position(node, 100), None));
+    assert!(scanned <= 102, "{scanned}");
+}
+
 /// Whoever moves far in a long line is refused, and so is its deletion.
 #[test]
 fn changes_of_a_long_line_are_bounded() {

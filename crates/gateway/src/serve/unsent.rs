@@ -7,7 +7,7 @@
 //! 1. While [`OF_ONE`] bytes of a connection are unsent, its requests that have no answer yet are not polled: they are as small as they
 //!    came. Those that have an answer go on, so the client gets out of this by reading.
 //! 2. If more than [`OF_ALL`] bytes are unsent together, the connection with the most is closed.
-//! 3. Together they are at most [`OF_ALL`] and one answer for each request that was polled in the same turn.
+//! 3. Together they are at most [`OF_ALL`], and what connections hold that are being closed.
 
 use super::reply::Reply;
 use bytes::Bytes;

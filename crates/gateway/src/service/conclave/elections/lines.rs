@@ -150,6 +150,69 @@ impl Drop for Call {
 mod tests {
     use super::*;
 
+    /// An election with so many, whose order is read when the test says so.
+    struct Long {
+        len: usize,
+        later: Mutex<Vec<super::super::state::Then>>,
+    }
+
+    impl Long {
+        fn all(&self) -> Order {
+            let waiting = (0..self.len).map(|number| format!("c{number}")).collect();
+            Order { leader: Some("leader".into()), waiting, revision: 7 }
+        }
+    }
+
+    impl State for Long {
+        fn candidate(&self, _: &Name, _: &str) -> Result<super::super::state::Seen, Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn leader(&self, _: &Name) -> Result<(Option<String>, i64), Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn order(&self, _: &Name, most: usize) -> Result<Option<Order>, Fault> {
+            Ok((self.len <= most).then(|| self.all()))
+        }
+
+        fn order_later(&self, _: &Name, then: super::super::state::Then) {
+            self.later.lock().push(then);
+        }
+
+        fn session_lives(&self, _: i64) -> Result<bool, Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn header(&self, _: i64) -> conclave_api::etcdserverpb::ResponseHeader {
+            unreachable!("nobody asks")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_read_beside_the_event_loop_once_for_all() {
+        let election = Name { namespace: "n".into(), name: "x".into() };
+        let short = Arc::new(Long { len: LONG, later: Mutex::default() });
+        let line = Arc::<Lines>::default().call(short.clone(), &election).line(7).unwrap();
+        assert_eq!((line.revision, line.before("c9"), short.later.lock().len()), (7, Some(10), 0));
+
+        let long = Arc::new(Long { len: LONG + 1, later: Mutex::default() });
+        let lines = Arc::<Lines>::default();
+        let calls: Vec<Call> = (0..100).map(|_| lines.call(long.clone(), &election)).collect();
+        for call in &calls {
+            let line = call.line(7).unwrap();
+            assert_eq!((line.revision, line.before("c9")), (0, None), "it is not known yet");
+        }
+        let then: Vec<_> = std::mem::take(&mut *long.later.lock());
+        assert_eq!(then.len(), 1, "one reads for all");
+        then.into_iter().for_each(|then| then(Some(Ok(long.all()))));
+        for call in &calls {
+            let line = call.line(7).unwrap();
+            assert_eq!((line.revision, line.before("c9")), (7, Some(10)));
+        }
+        assert!(long.later.lock().is_empty());
+    }
+
     #[test]
     fn short_lines_are_told_at_once_and_long_ones_in_steps() {
         assert_eq!(step(0), Duration::ZERO);
