@@ -32,7 +32,7 @@ const HARDLY_ANY: u64 = 256 << 20;
 /// Less than a few files of the log.
 const NOTHING: u64 = 64 << 20;
 /// What the reserve holds.
-const RESERVE: u64 = 64 << 20;
+const RESERVE: u64 = 32 << 20;
 /// On a small disk each of these is so small a part of it at most.
 const PARTS: [u64; 4] = [8, 16, 32, 64];
 
@@ -100,7 +100,9 @@ impl Remedy {
         }
         let raise = Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server);
         match self.proposer.propose_own(raise).await {
-            Ok(_) => tracing::error!("the disk is almost full: writes are refused until there is room and the alarm is disarmed"),
+            Ok(_) => tracing::error!(
+                "the disk is almost full: writes are refused until there is room and the alarm is disarmed"
+            ),
             Err(error) => tracing::warn!(%error, "the disk is almost full, and the alarm could not be raised"),
         }
     }

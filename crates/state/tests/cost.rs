@@ -109,8 +109,19 @@ impl Node {
         outcome.result.expect("nothing in these tests is refused")
     }
 
+    /// Many at once, which is faster.
+    fn apply_all(&mut self, commands: impl Iterator<Item = Command>) {
+        let mut batch = self.machine.begin(&self.view);
+        for command in commands {
+            let outcome = batch.apply(Position { index: 1, term: 1 }, &command, false).expect("memory can be read");
+            outcome.result.expect("nothing in these tests is refused");
+        }
+        let changes = batch.finish();
+        self.view.write(&changes);
+    }
+
     fn coord(&mut self, session: i64, body: CoordBody) -> Response {
-        self.apply(Command::Coord(Box::new(Coord { session, dedupe: None, expect: None, body })))
+        self.apply(coord(session, body))
     }
 
     /// Point reads and rows scanned by what is done.
@@ -119,6 +130,10 @@ impl Node {
         work(self);
         (self.view.gets.get() - before.0, self.view.scanned.get() - before.1)
     }
+}
+
+fn coord(session: i64, body: CoordBody) -> Command {
+    Command::Coord(Box::new(Coord { session, dedupe: None, expect: None, body }))
 }
 
 const LINE: i64 = 1_000;
@@ -513,9 +528,9 @@ fn a_command_looks_at_a_bounded_number_of_keys() {
 fn node_with_leases(keys: &[usize]) -> Node {
     let mut node = Node::new(keys.len() as i64);
     for (lease, keys) in (1..).zip(keys) {
-        for i in 0..*keys {
-            node.apply(Command::Put(Put { key: format!("k{lease}/{i}").into(), lease, ..Put::default() }));
-        }
+        node.apply_all(
+            (0..*keys).map(|i| Command::Put(Put { key: format!("k{lease}-{i}").into(), lease, ..Put::default() })),
+        );
     }
     node
 }
@@ -556,7 +571,9 @@ fn an_expiry_ends_as_many_leases_as_one_entry_may() {
     let half = MOST_KEYS / 2 + 1;
     let mut node = node_with_leases(&[half, half, 3, MOST_KEYS + 1]);
     let expire = Command::Expire(Expire { leases: vec![1, 2, 3, 4], term: 1, told: 1 });
-    let sizes = |node: &Node| [1, 2, 3, 4].map(|lease| conclave_state::read::lease_keys(&node.view, lease).expect("memory can be read").len());
+    let sizes = |node: &Node| {
+        [1, 2, 3, 4].map(|lease| conclave_state::read::lease_keys(&node.view, lease).expect("memory can be read").len())
+    };
     let steps = [
         (1, [0, half, 3, MOST_KEYS + 1]),
         (2, [0, 0, 0, MOST_KEYS + 1]),
@@ -578,15 +595,14 @@ fn an_expiry_ends_as_many_leases_as_one_entry_may() {
 fn the_end_of_a_session_with_very_many_places_is_bounded() {
     let mut node = Node::new(2);
     let lock = |number: usize| Name { namespace: "n".into(), name: format!("l{number}") };
-    let acquire = |node: &mut Node, session, number| {
+    let acquire = |session, number| {
         let parts = vec![LockPart { lock: lock(number), mode: LockMode::Exclusive }];
-        node.coord(session, CoordBody::Acquire(Acquire { parts, ..Acquire::default() }));
+        coord(session, CoordBody::Acquire(Acquire { parts, ..Acquire::default() }))
     };
     let places = MOST_KEYS / 2;
-    (0..places).for_each(|number| acquire(&mut node, 1, number));
     // Each has a row for the session and a projected key.
-    acquire(&mut node, 1, places);
-    acquire(&mut node, 2, 0);
+    node.apply_all((0..=places).map(|number| acquire(1, number)));
+    node.apply(acquire(2, 0));
     let holder = |node: &Node, number| {
         let holders = read::lock_holders(&node.view, &lock(number), 0, 1).expect("memory can be read");
         holders.first().map(|held| held.lease)
@@ -609,9 +625,8 @@ fn a_place_far_back_is_counted_up_to_a_bound() {
         }
     });
     let last = fence.last().expect("there are some");
-    let position = |node: &Node, most| {
-        read::lock_position_within(&node.view, &name(), last, most).expect("memory can be read")
-    };
+    let position =
+        |node: &Node, most| read::lock_position_within(&node.view, &name(), last, most).expect("memory can be read");
     assert_eq!(position(&node, 2_000), Some(Some(998)), "one holds, and it is the last");
     let (_, scanned) = node.cost(|node| assert_eq!(position(node, 100), None));
     assert!(scanned <= 102, "{scanned}");
@@ -621,25 +636,23 @@ fn a_place_far_back_is_counted_up_to_a_bound() {
 #[test]
 fn changes_of_a_long_line_are_bounded() {
     let mut node = Node::new(1);
-    for who in 0..=(MOST_KEYS as i64 + 2) {
-        node.coord(1, CoordBody::Enter(Enter { election: name(), candidate: format!("c{who:06}"), ..Enter::default() }));
-    }
-    let coord = |body| Command::Coord(Box::new(Coord { session: 0, dedupe: None, expect: None, body }));
+    let enter = |who| Enter { election: name(), candidate: format!("c{who:06}"), ..Enter::default() };
+    node.apply_all((0..MOST_KEYS + 3).map(|who| coord(1, CoordBody::Enter(enter(who)))));
     let too_many = Some(Rejection::TooManyKeys { limit: MOST_KEYS });
     let last = format!("c{:06}", MOST_KEYS + 2);
     let promote = |to| Promote { election: name(), candidate: last.clone(), to, ignore_missing: false };
     let demote = Demote { election: name(), candidate: "c000001".into(), places: u32::MAX, ..Demote::default() };
     let commands = [
-        coord(CoordBody::Promote(promote(PromoteTo::Places(1)))),
-        coord(CoordBody::Demote(demote)),
-        coord(CoordBody::DeleteElection(name())),
+        coord(0, CoordBody::Promote(promote(PromoteTo::Places(1)))),
+        coord(0, CoordBody::Demote(demote)),
+        coord(0, CoordBody::DeleteElection(name())),
     ];
     for command in &commands {
         let (refused, scanned) = refusal(&mut node, command, true);
         assert_eq!(refused, too_many, "{command:?}");
         assert!(scanned <= 2 * (MOST_KEYS + 10), "{scanned} rows: {command:?}");
     }
-    assert_eq!(refusal(&mut node, &coord(CoordBody::Promote(promote(PromoteTo::Front))), true).0, None);
+    assert_eq!(refusal(&mut node, &coord(0, CoordBody::Promote(promote(PromoteTo::Front))), true).0, None);
     assert_eq!(read::line_within(&node.view, &name(), MOST_KEYS).expect("memory can be read"), None);
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn lock(path: &Path, alone: bool) -> io::Result<Option<File>> {
 }
 
 /// The free bytes that this process can use on the disk of this directory.
-pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(disk_room(dir)?.free)
 }
 

@@ -85,7 +85,6 @@ mod wal_check;
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
 pub use files::{DiskRoom, disk_room};
-pub use reserve::Reserve;
 pub use first_start::FirstStart;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
@@ -96,6 +95,7 @@ pub use log::{
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
 pub use recovered::Recovered;
+pub use reserve::Reserve;
 pub use restored::Restored;
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};
 pub use state::{

@@ -23,7 +23,7 @@ const REQUESTS: usize = 256;
 const BYTES: usize = 64 << 10;
 
 /// After this no further request is polled in a turn, but for the first.
-const TIME: Duration = Duration::from_millis(2);
+pub(super) const TIME: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2 });
 
 #[derive(Debug)]
 pub(super) struct Turn {

@@ -22,10 +22,10 @@ use std::task::{Context, Poll, Waker};
 use tokio_util::sync::CancellationToken;
 
 /// A connection with so many bytes gets no further answers.
-pub(super) const OF_ONE: usize = 16 << 20;
+pub(super) const OF_ONE: usize = if cfg!(test) { 1 << 20 } else { 16 << 20 };
 
 /// Of all connections together.
-pub(super) const OF_ALL: usize = 256 << 20;
+pub(super) const OF_ALL: usize = 16 * OF_ONE;
 
 /// Smaller answers are not counted: streams are bounded, and so are they.
 const COUNTED: usize = 512;
@@ -58,7 +58,8 @@ pub(super) struct Connection {
 
 impl Unsent {
     pub(super) fn connection(&self) -> Arc<Connection> {
-        let one = Arc::new(One { bytes: AtomicUsize::new(0), parked: Mutex::default(), closed: CancellationToken::new() });
+        let one =
+            Arc::new(One { bytes: AtomicUsize::new(0), parked: Mutex::default(), closed: CancellationToken::new() });
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         self.0.connections.lock().insert(number, one.clone());
         Arc::new(Connection { all: self.clone(), number, one })
@@ -72,7 +73,11 @@ impl Unsent {
         most.closed.cancel();
         if let Some(suppressed) = self.0.log.admit() {
             let bytes = most.bytes.load(Ordering::Relaxed);
-            tracing::warn!(bytes, suppressed, "clients do not take their answers; the connection with the most is closed");
+            tracing::warn!(
+                bytes,
+                suppressed,
+                "clients do not take their answers; the connection with the most is closed"
+            );
         }
     }
 }
@@ -155,7 +160,9 @@ impl<A: Future<Output = Response<Reply>> + Unpin> Future for Answered<A> {
             }
         }
         let connection = &this.connection;
-        Pin::new(&mut this.answer).poll(cx).map(|answer| answer.map(|reply| reply.counted(|bytes| connection.count(bytes))))
+        Pin::new(&mut this.answer)
+            .poll(cx)
+            .map(|answer| answer.map(|reply| reply.counted(|bytes| connection.count(bytes))))
     }
 }
 
@@ -178,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_with_too_much_unsent_gets_no_further_answers() {
-        let (all, size) = (Unsent::default(), 1 << 20);
+        let (all, size) = (Unsent::default(), OF_ONE / 16);
         let (one, other) = (all.connection(), all.connection());
         let mut unsent: Vec<Bytes> = Vec::new();
         for _ in 0..OF_ONE / size {
@@ -197,13 +204,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_one_with_the_most_is_closed_when_all_have_too_much() {
-        let (all, size) = (Unsent::default(), 1 << 20);
+        let (all, size) = (Unsent::default(), OF_ONE / 16);
         let crowd: Vec<_> = (0..OF_ALL / OF_ONE).map(|_| all.connection()).collect();
         let mut unsent = Vec::new();
         let small = all.connection();
         unsent.push(small.count(vec![7; size].into()));
         for (at, one) in crowd.iter().enumerate() {
-            let bytes = if at == 3 { OF_ONE } else { OF_ONE - size };
+            let bytes = if at == 3 { OF_ONE + 4 * size } else { OF_ONE - size };
             unsent.extend((0..bytes / size).map(|_| one.count(vec![7; size].into())));
         }
         assert!(crowd[3].over().now_or_never().is_none());

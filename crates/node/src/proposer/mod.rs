@@ -130,12 +130,12 @@ impl Proposer {
     /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
     /// command.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        self.propose_for(command, Whose::Clients).await
+        self.propose_as(command, Whose::Clients).await
     }
 
     /// The same for the node itself: the outcome does not wait for the clients' runtime.
     pub(crate) async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
-        self.propose_for(command, Whose::Node).await
+        self.propose_as(command, Whose::Node).await
     }
 
     /// Answers what the node itself proposed; the observer of the rest is the proposer.
@@ -143,7 +143,7 @@ impl Proposer {
         OwnAnswers(self.clone())
     }
 
-    async fn propose_for(&self, command: Command, whose: Whose) -> Result<Applied, ProposeError> {
+    async fn propose_as(&self, command: Command, whose: Whose) -> Result<Applied, ProposeError> {
         let outcome = self.enqueue(&command, whose)?;
         // The sender is dropped only when the node stops.
         outcome.await.unwrap_or(Err(ProposeError::Stopped))

@@ -590,7 +590,11 @@ mod tests {
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
         let (mut state, now) = (state(), Instant::now());
-        let _receivers = [state.push(&put(600), now, Whose::Clients), state.push(&put(600), now, Whose::Clients), state.push(&put(5_000), now, Whose::Clients)];
+        let _receivers = [
+            state.push(&put(600), now, Whose::Clients),
+            state.push(&put(600), now, Whose::Clients),
+            state.push(&put(5_000), now, Whose::Clients),
+        ];
         assert_eq!(state.take(1, now).seqs, [1], "closed when it had enough");
         assert_eq!(state.take(1, now).seqs, [2]);
         assert_eq!(state.take(1, now).seqs, [] as [u64; 0]);

@@ -3,7 +3,8 @@
 use crate::status::Invalid;
 use bytes::Bytes;
 use conclave_api::etcdserverpb::{
-    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseStatus, LeaseTimeToLiveResponse, ResponseHeader,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseStatus,
+    LeaseTimeToLiveResponse, ResponseHeader,
 };
 use conclave_node::keeper::{Kept, whole_millis};
 use conclave_state::{LeaseGrant, LeaseId};
@@ -35,8 +36,6 @@ pub fn lease_grant(request: &LeaseGrantRequest, shortest_ttl: i64) -> Result<Lea
 #[must_use]
 pub fn whole_seconds(ttl_ms: u64) -> i64 {
     i64::try_from(ttl_ms.div_ceil(1000)).unwrap_or(i64::MAX)
-}
-
 }
 
 #[must_use]

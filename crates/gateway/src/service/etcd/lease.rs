@@ -11,7 +11,7 @@ use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
-use conclave_state::{Command, LeaseId, Outcome, Rejection, Response as Answer, read};
+use conclave_state::{AuthRefusal, Command, Fault, LeaseId, Outcome, Rejection, Response as Answer, read};
 use conclave_storage::StateView;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -72,7 +72,7 @@ impl LeaseService {
     /// To list leases, their keys must be readable: all of them, as in etcd.
     async fn leases_if_readable(&self, view: StateView) -> Result<Vec<LeaseId>, Status> {
         let caller = current();
-        let checked = move || {
+        let checked = move || -> Result<Result<Vec<LeaseId>, AuthRefusal>, Fault> {
             let leases = read::lease_ids_within(&view, usize::MAX)?.unwrap_or_default();
             let Some(auth) = view.auth() else { return Ok(Ok(leases)) };
             for id in &leases {

@@ -11,10 +11,10 @@
 //! not grow with the number of earlier ones.
 
 use super::Edit;
+use crate::MOST_KEYS;
 use crate::coord::Name;
 use crate::coord::keys;
 use crate::coord::row::{self, Candidate, Place, must};
-use crate::MOST_KEYS;
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, View};
 

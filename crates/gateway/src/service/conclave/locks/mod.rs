@@ -13,6 +13,7 @@ use crate::follow::snapshot;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader};
+use crate::status::{fault, not_read};
 use conclave_api::conclave::v1::locks_server::Locks;
 use conclave_api::conclave::v1::{
     AcquireProgress, AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ListLocksResponse, ListRequest,
@@ -22,7 +23,7 @@ use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::auth::{listed, prefix_range};
 use conclave_state::coord::{lock_prefix, read};
 use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
-use crate::status::{fault, not_read};
+use conclave_storage::StateView;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -147,8 +148,8 @@ impl Requests for Applied {
         let look = async move {
             let (view, revision) = snapshot(&self.0.node.state).map_err(fault)?;
             let part = part.clone();
-            let count = move |view: &_, most| before(view, &part, fence, most);
-            Ok((self.0.node.reader.within(view, count).await.map_err(not_read)?, revision))
+            let count = move |view: &StateView, most: usize| before(view, &part, fence, most);
+            Ok::<_, Status>((self.0.node.reader.within(view, count).await.map_err(not_read)?, revision))
         };
         look.boxed()
     }
