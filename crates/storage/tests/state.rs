@@ -521,7 +521,11 @@ async fn a_row_that_does_not_decode_stops_the_node_on_every_path() {
     let db = dir.path().join("state/db-1");
     let tables = rocksdb::DB::list_cf(&rocksdb::Options::default(), &db).unwrap();
     let raw = rocksdb::DB::open_cf(&rocksdb::Options::default(), &db, tables).unwrap();
-    let write = |table: &str, key: &[u8]| raw.put_cf(raw.cf_handle(table).unwrap(), key, b"short").unwrap();
+    let write = |table: &str, key: &[u8]| {
+        let table = raw.cf_handle(table).unwrap();
+        raw.put_cf(table, key, b"short").unwrap();
+        raw.flush_cf(table).unwrap();
+    };
     write("lease", &lease(7));
     write("kv", &version(b"bad", 3));
     write("live", &[b"k", &b"bad"[..], b"\0\x01"].concat());

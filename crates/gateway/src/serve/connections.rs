@@ -109,8 +109,8 @@ where
     let mut crowded = pin!(unsent.over());
     let service = service_fn(move |request| unsent.answer(front.answer(request, &on)).map(Ok::<_, Infallible>));
     let requests = Requests::new(place.activity().clone());
-    let builder = builder(requests.clone());
-    let stream = InTurns::new(Opening::new(stream, place.spoken()), requests.turn().clone());
+    let (builder, turn) = (builder(requests.clone()), requests.turn().clone());
+    let stream = InTurns::new(Opening::new(stream, place.spoken()), turn.clone());
     let stream = LenientAuthority::new(stream);
     let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut over = pin!(place.over());
@@ -138,6 +138,7 @@ where
     }
     // What goes on without HTTP.
     if let Some(rest) = takeover.take() {
+        turn.end();
         tokio::select! {
             () = rest => {}
             () = &mut closing => {}

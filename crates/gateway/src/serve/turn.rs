@@ -30,6 +30,8 @@ pub(super) struct Turn {
     requests: AtomicUsize,
     bytes: AtomicUsize,
     over: AtomicBool,
+    /// The connection goes on in a task of its own, without turns.
+    free: AtomicBool,
     made: Instant,
     /// In nanoseconds after it was made.
     began: AtomicU64,
@@ -38,7 +40,8 @@ pub(super) struct Turn {
 impl Default for Turn {
     fn default() -> Turn {
         let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Turn { requests, bytes, over: AtomicBool::new(false), made: Instant::now(), began: AtomicU64::new(0) }
+        let (over, free) = (AtomicBool::new(false), AtomicBool::new(false));
+        Turn { requests, bytes, over, free, made: Instant::now(), began: AtomicU64::new(0) }
     }
 }
 
@@ -48,6 +51,11 @@ impl Turn {
         self.bytes.store(BYTES, Ordering::Relaxed);
         self.over.store(false, Ordering::Relaxed);
         self.began.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Ends the turns: what follows reads as much as the runtime lets it.
+    pub(super) fn end(&self) {
+        self.free.store(true, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -90,6 +98,9 @@ impl<S> InTurns<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for InTurns<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.turn.free.load(Ordering::Relaxed) {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
         let left = this.turn.bytes.load(Ordering::Relaxed);
         if left == 0 || this.turn.is_over() {
             this.turn.over.store(true, Ordering::Relaxed);
@@ -144,6 +155,17 @@ mod tests {
             }
             assert_eq!(all, sent.len().min(number * BYTES), "after {number} turns");
         }
+    }
+
+    #[tokio::test]
+    async fn after_the_turns_everything_is_read() {
+        let turn = Arc::<Turn>::default();
+        let mut stream = InTurns::new(&b"a frame of a websocket"[..], turn.clone());
+        let mut read = Vec::new();
+        assert!(stream.read_buf(&mut read).now_or_never().is_none(), "no turn has begun");
+        turn.end();
+        stream.read_to_end(&mut read).await.expect("memory can be read");
+        assert_eq!(read, b"a frame of a websocket");
     }
 
     #[test]
