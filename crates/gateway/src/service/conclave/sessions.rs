@@ -5,7 +5,7 @@ use crate::convert::conclave::session as convert;
 use crate::gateway::Gateway;
 use crate::service::etcd::lease::revoke;
 use crate::service::quota::Quota;
-use crate::service::{admit, require_leader, response, unexpected, until_stopped};
+use crate::service::{admit, require_leader, unexpected, until_stopped};
 use crate::status::{not_proposed, not_read, opening_refused, received};
 use conclave_api::conclave::v1::sessions_server::Sessions;
 use conclave_api::conclave::v1::{
