@@ -45,6 +45,15 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_grpc_timeout() {
+        conclave_fuzz::target!("grpc_timeout").seeds(["5S", "99999999H", "250m"]).run(|bytes| {
+            let Ok(value) = http::HeaderValue::from_bytes(bytes) else { return "no header".to_owned() };
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-timeout"), value)]);
+            format!("{}", timeout(&headers).is_some())
+        });
+    }
+
+    #[test]
     fn timeouts() {
         assert_eq!(read("5S"), Some(Duration::from_secs(5)));
         assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));

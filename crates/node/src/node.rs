@@ -106,7 +106,12 @@ impl Node {
     /// All apply observers; `followers` serve clients.
     pub(crate) fn observers(&self, followers: Vec<Box<dyn ApplyObserver>>) -> Observers {
         Observers {
-            own: vec![Box::new(self.leases.clone()), Box::new(self.timers.clone()), Box::new(self.leadership.clone())],
+            own: vec![
+                Box::new(self.leases.clone()),
+                Box::new(self.timers.clone()),
+                Box::new(self.leadership.clone()),
+                Box::new(self.proposer.own_answers()),
+            ],
             clients: ForClients::new(self.handover.clone(), followers, Box::new(self.proposer.clone())),
         }
     }

@@ -7,6 +7,7 @@ use crate::bootstrap::{self, BootstrapError, Plan};
 use crate::config::Config;
 use crate::consensus;
 use crate::context::NodeContext;
+use crate::disk_space::Remedy;
 use crate::disk_stall::DiskStallDetector;
 use crate::fatal::{self, Fatal};
 use crate::handover::Handover;
@@ -154,7 +155,8 @@ impl RunningNode {
         self.spawn(node.leases.clone().run());
         self.spawn(node.timers.clone().run());
         self.spawn(stall.run(node.clone()));
-        self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone()));
+        let remedy = Remedy { member: me, state: node.state.clone(), proposer: node.proposer.clone() };
+        self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone(), remedy));
         self.spawn(node.clone().announce());
         let bounds =
             log_retention::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };

@@ -3,6 +3,7 @@
 use conclave_node::config::Config;
 use conclave_node::node::Node;
 use conclave_server::server::Server;
+use conclave_state::{Command, LeaseGrant};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +11,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// A machine may be loaded.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A member whose clients' runtime is one thread.
 struct Member {
     node: Arc<Node>,
-    /// Occupies the clients' runtime for as long as the time says.
-    occupy: Sender<Duration>,
+    /// Occupies the clients' runtime until the other end of what is sent here is dropped.
+    occupy: Sender<Receiver<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -24,7 +28,7 @@ impl Member {
     fn start(dir: &Path, at: usize, cluster: &[(u16, u16); 3]) -> Receiver<Member> {
         let config = config(dir, at, cluster);
         let (started, member) = channel();
-        let (occupy, wishes) = channel::<Duration>();
+        let (occupy, wishes) = channel::<Receiver<()>>();
         let (give, thread) = channel::<JoinHandle<()>>();
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -37,7 +41,7 @@ impl Member {
                 loop {
                     match wishes.try_recv() {
                         // As a long request would: nothing else runs here meanwhile.
-                        Ok(time) => std::thread::sleep(time),
+                        Ok(until) => drop(until.recv()),
                         Err(std::sync::mpsc::TryRecvError::Empty) => tokio::time::sleep(Duration::from_millis(5)).await,
                         Err(std::sync::mpsc::TryRecvError::Disconnected) => break,
                     }
@@ -91,9 +95,19 @@ fn a_leader_that_is_busy_with_clients_keeps_its_leadership() {
     let (Some(leader), term) = members[0].leader() else { panic!("there is no leader") };
     let lead = members.iter().find(|member| member.node.identity.member_id == leader).expect("one of them leads");
 
-    let busy = 6 * ELECTION_TIMEOUT;
-    lead.occupy.send(busy).expect("it runs");
-    std::thread::sleep(busy);
+    let other = members.iter().find(|member| member.node.identity.member_id != leader).expect("and others do not");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let grant = Command::LeaseGrant(LeaseGrant { id: 7, ttl_ms: 600 });
+    runtime.block_on(other.node.proposer.propose(grant)).expect("it is decided");
+
+    let (release, until) = channel();
+    lead.occupy.send(until).expect("it runs");
+    std::thread::sleep(6 * ELECTION_TIMEOUT);
+    // Its time was over meanwhile. That is decided without the runtime that stands still, and so is what waits for it.
+    let renewed = async { tokio::time::timeout(PATIENCE, other.node.leases.renew(7)).await };
+    let renewed = runtime.block_on(renewed).expect("the leader decides").expect("it answers");
+    assert_eq!(renewed.span, Duration::ZERO, "it was renewed after its end");
+    drop(release);
 
     for member in &members {
         assert_eq!(member.leader(), (Some(leader), term), "another election took place");

@@ -104,9 +104,10 @@ pub fn changes<V: View>(
 
 /// The version that a key got at a revision.
 pub fn version<V: View>(view: &V, key: &[u8], revision: i64) -> Result<Past, Fault> {
-    let row = view.get(Table::Kv, &keys::version_row(key, revision))?;
-    let row = row.ok_or_else(|| Fault::Corrupt(format!("revision {revision} has a change without a version")))?;
-    let version = Version::decode(row, revision)?;
+    let row = keys::version_row(key, revision);
+    let version = view.decoded(Table::Kv, &row, |row| Version::decode(row.clone(), revision))?;
+    let version =
+        version.ok_or_else(|| view.contradiction(format!("revision {revision} has a change without a version")))?;
     let deleted = version.is_tombstone();
     Ok(Past { kv: version.into_kv(key), deleted })
 }
@@ -163,6 +164,7 @@ fn named<V: View>(
 }
 
 /// Shows the leases with their TTLs in milliseconds, in the order of their ids as unsigned numbers.
+/// One that is ending has the shortest TTL: where it is restored, it ends again.
 pub fn leases<V: View>(
     view: &V,
     from: &Cursor,
@@ -176,7 +178,7 @@ pub fn leases<V: View>(
     let first = if from.is_empty() { &positive } else { from };
     let below = if signed { &positive[..] } else { &past[..] };
     let next = rows(view, Table::Lease, (first, below), limit, |row, value| {
-        visit(keys::split_lease_row(row)?, crate::lease::LeaseRow::decode(value)?.ttl_ms)
+        visit(keys::split_lease_row(row)?, crate::lease::LeaseRow::decode(value)?.ttl_ms.max(1))
     })?;
     Ok(next.or_else(|| (!signed).then(|| all.to_vec())))
 }

@@ -55,11 +55,14 @@ fn fuzz_small_row() {
         [keys::ALARMS, &[1, 0, 0, 0, 0, 0, 0, 0, 7]].concat(),
         [keys::MEMBERS, &[0, 0, 0, 0, 0, 0, 0, 7]].concat(),
         [&2u64.to_be_bytes()[..], b"ab"].concat(),
+        crate::auth::encode_user(&crate::auth::User::default()),
+        crate::auth::encode_role(&crate::auth::Role::default()),
     ];
     conclave_fuzz::target!("small_row").seeds(seeds).run(|row| {
         let numbers = (LeaseRow::decode(row), Attempts::decode(row), member::decode_meta(row));
         let member_key = [keys::MEMBERS, &[0; 8]].concat();
         let member = (member::decode_member(row, b""), member::decode_member(&member_key, row));
-        format!("{numbers:?} {:?} {member:?}", member::decode_alarm(row))
+        let auth = (crate::auth::decode_user(row).is_ok(), crate::auth::decode_role(row).is_ok());
+        format!("{numbers:?} {:?} {member:?} {auth:?}", member::decode_alarm(row))
     });
 }

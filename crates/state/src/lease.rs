@@ -11,6 +11,12 @@
 //! 3. All leases of one `Expire` end in one revision, by lease id, then by key.
 //! 4. An `Expire` ends the leases that its proposer knew, not newer ones under the same ids: the
 //!    row of a lease contains the log index of its grant.
+//! 5. One command ends at most [`MOST_KEYS`] keys and places. What does not fit into an `Expire` is left
+//!    as it is, and comes due again. A lease that has more than a command may end is *ending*: its first
+//!    command takes its name (nobody finds it, renews it, or attaches anything to it) and a part, and each
+//!    further one takes the next part. Its row goes with the last, so nothing ever depends on a lease
+//!    without a row, and its id is not given again before. To the keeper of deadlines it is a lease
+//!    with a span of 0.
 
 use crate::attempt::MOST_CANCELLED;
 use crate::coord::{self, Cause, Due};
@@ -18,16 +24,17 @@ use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
 use crate::view::{Fault, Step, Table, View};
-use crate::{Expire, LeaseGrant, LeaseId, Rejection, Response};
+use crate::{Expire, LeaseGrant, LeaseId, MOST_KEYS, Rejection, Response};
 use bytes::Bytes;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn lease_exists(&self, id: LeaseId) -> Result<bool, Fault> {
-        Ok(self.rows.get(Table::Lease, &keys::lease_row(id))?.is_some())
+        Ok(self.lease(id)?.is_some())
     }
 
+    /// A lease that is not ending.
     pub(crate) fn lease(&self, id: LeaseId) -> Result<Option<LeaseRow>, Fault> {
-        self.rows.get(Table::Lease, &keys::lease_row(id))?.map(|row| LeaseRow::decode(&row)).transpose()
+        Ok(lease_row(&self.rows, id)?.filter(|row| !row.is_ending()))
     }
 
     pub(crate) fn lease_grant(&mut self, at: Position, grant: LeaseGrant) -> Result<Response, Stop> {
@@ -39,7 +46,7 @@ impl<V: View> Batch<'_, V> {
 
     /// Id 0 means no lease everywhere, so it counts as taken.
     pub(crate) fn check_grant(&self, id: LeaseId) -> Result<(), Stop> {
-        if id == 0 || self.lease_exists(id)? {
+        if id == 0 || lease_row(&self.rows, id)?.is_some() {
             return Err(Rejection::LeaseExists.into());
         }
         Ok(())
@@ -51,15 +58,14 @@ impl<V: View> Batch<'_, V> {
         self.lease_changed(LeaseChange::Armed { id, ms: ttl_ms });
     }
 
+    /// Also continues what ends in parts.
     pub(crate) fn lease_revoke(&mut self, id: LeaseId) -> Result<Response, Stop> {
-        if !self.lease_exists(id)? {
-            return Err(Rejection::LeaseNotFound.into());
-        }
-        let mut due = Due::default();
-        self.end_lease(id, Cause::SessionClosed, &mut due)?;
-        self.settle(due)?;
+        let row = lease_row(&self.rows, id)?.ok_or(Rejection::LeaseNotFound)?;
+        let mut ending = Ending::new(Cause::SessionClosed);
+        let left = self.end_lease(id, row, &mut ending)? != Ended::Whole;
+        self.settle(ending.due)?;
         self.project()?;
-        Ok(Response::LeaseRevoke)
+        Ok(Response::LeaseRevoke { left })
     }
 
     pub(crate) fn expire(&mut self, at: Position, expire: &Expire) -> Result<Response, Stop> {
@@ -69,24 +75,50 @@ impl<V: View> Batch<'_, V> {
         let mut leases = expire.leases.clone();
         leases.sort_unstable();
         leases.dedup();
-        let (mut expired, mut due) = (0, Due::default());
+        let (mut expired, mut ending) = (0, Ending::new(Cause::Expired));
         for id in leases {
             // The lease may have been revoked since, and its id granted again.
-            let Some(row) = self.lease(id)? else { continue };
-            if row.granted_at <= expire.told {
-                self.end_lease(id, Cause::Expired, &mut due)?;
-                expired += 1;
+            let Some(row) = lease_row(&self.rows, id)?.filter(|row| row.granted_at <= expire.told) else { continue };
+            if self.end_lease(id, row, &mut ending)? != Ended::Whole {
+                break;
             }
+            expired += 1;
         }
-        self.settle(due)?;
+        self.settle(ending.due)?;
         self.project()?;
         Ok(Response::Expire { expired })
     }
 
+    /// Ends a lease if it fits into the rest of the command, or a part of it if it fits into none.
+    fn end_lease(&mut self, id: LeaseId, mut row: LeaseRow, ending: &mut Ending) -> Result<Ended, Fault> {
+        let whole = self.fits(id, ending.left)?;
+        if !whole && ending.left < MOST_KEYS {
+            return Ok(Ended::Nothing);
+        }
+        ending.left -= self.session_ends(id, ending.cause, &mut ending.due, ending.left)?;
+        self.end_keys(id, ending)?;
+        if whole {
+            self.rows.delete(Table::Lease, keys::lease_row(id).to_vec());
+            self.lease_changed(LeaseChange::Gone { id });
+            return Ok(Ended::Whole);
+        }
+        if !row.is_ending() {
+            row.ttl_ms = ENDING;
+            self.rows.put(Table::Lease, keys::lease_row(id).to_vec(), row.encode());
+            self.lease_changed(LeaseChange::Armed { id, ms: ENDING });
+        }
+        Ok(Ended::Part)
+    }
+
+    /// Whether no more than `most` keys and places are to end with a lease.
+    fn fits(&self, id: LeaseId, most: usize) -> Result<bool, Fault> {
+        let Some(keys) = lease_keys_within(&self.rows, id, most)? else { return Ok(false) };
+        self.session_fits(id, most - keys.len())
+    }
+
     /// Projected keys are removed with the election, lock or claim that they show.
-    fn end_lease(&mut self, id: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
-        self.session_ends(id, cause, due)?;
-        for key in lease_keys(&self.rows, id)? {
+    fn end_keys(&mut self, id: LeaseId, ending: &mut Ending) -> Result<(), Fault> {
+        for key in first_lease_keys(&self.rows, id, ending.left)? {
             if coord::is_reserved(&key) {
                 continue;
             }
@@ -95,9 +127,8 @@ impl<V: View> Batch<'_, V> {
                 return Err(Fault::Corrupt(format!("a key is attached to lease {id:x} that does not carry it")));
             }
             self.remove(target);
+            ending.left -= 1;
         }
-        self.rows.delete(Table::Lease, keys::lease_row(id).to_vec());
-        self.lease_changed(LeaseChange::Gone { id });
         Ok(())
     }
 
@@ -119,6 +150,29 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
+/// The TTL in the row of a lease that is ending.
+const ENDING: u64 = 0;
+
+/// What a command ends, and how much it still may.
+struct Ending {
+    cause: Cause,
+    due: Due,
+    left: usize,
+}
+
+impl Ending {
+    fn new(cause: Cause) -> Ending {
+        Ending { cause, due: Due::default(), left: MOST_KEYS }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Whole,
+    Part,
+    Nothing,
+}
+
 /// What the row of a lease holds: numbers of eight bytes, big-endian.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
@@ -130,6 +184,10 @@ pub(crate) struct LeaseRow {
 }
 
 impl LeaseRow {
+    fn is_ending(&self) -> bool {
+        self.ttl_ms == ENDING
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let numbers = [self.ttl_ms, self.granted_at].into_iter().chain(self.cancelled.iter().copied());
         numbers.flat_map(u64::to_be_bytes).collect()
@@ -150,13 +208,17 @@ impl LeaseRow {
     }
 }
 
-/// The TTL that a lease was granted, in milliseconds; `None` if there is no such lease.
-pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
-    view.get(Table::Lease, &keys::lease_row(id))?.map(|row| Ok(LeaseRow::decode(&row)?.ttl_ms)).transpose()
+fn lease_row<V: View>(view: &V, id: LeaseId) -> Result<Option<LeaseRow>, Fault> {
+    view.decoded(Table::Lease, &keys::lease_row(id), |row| LeaseRow::decode(row))
 }
 
-/// All leases with their TTLs in milliseconds, by id.
-pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
+/// The TTL that a lease was granted, in milliseconds; `None` if there is no such lease.
+pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
+    Ok(lease_row(view, id)?.filter(|row| !row.is_ending()).map(|row| row.ttl_ms))
+}
+
+/// All leases with their TTLs in milliseconds, by id; 0 for one that is ending.
+pub fn lease_spans<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
     let mut leases = Vec::new();
     let (from, below) = keys::lease_rows();
     view.scan(Table::Lease, &from, &below, &mut |key, row| {
@@ -166,11 +228,23 @@ pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
     Ok(leases)
 }
 
+/// All leases with their TTLs in milliseconds, by id.
+pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
+    let mut leases = lease_spans(view)?;
+    leases.retain(|(_, ttl_ms)| *ttl_ms != ENDING);
+    Ok(leases)
+}
+
 /// All leases by id, or `None` if there are more than `most`.
 pub fn lease_ids_within<V: View>(view: &V, most: usize) -> Result<Option<Vec<LeaseId>>, Fault> {
     let mut ids = Some(Vec::new());
     let (from, below) = keys::lease_rows();
-    view.scan(Table::Lease, &from, &below, &mut |key, _| Ok(push_within(&mut ids, keys::split_lease_row(key)?, most)))?;
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        if LeaseRow::decode(row)?.is_ending() {
+            return Ok(Step::Next);
+        }
+        Ok(push_within(&mut ids, keys::split_lease_row(key)?, most))
+    })?;
     Ok(ids)
 }
 
@@ -187,6 +261,19 @@ pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<
         let key = Bytes::copy_from_slice(keys::split_attached_row(row)?);
         Ok(push_within(&mut found, key, most))
     })?;
+    Ok(found)
+}
+
+/// The first keys attached to a lease, at most `most`.
+fn first_lease_keys<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Vec<Bytes>, Fault> {
+    let (from, below) = keys::attached_rows(id);
+    let mut found = Vec::new();
+    if most > 0 {
+        view.scan(Table::Lease, &from, &below, &mut |row, _| {
+            found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
+            Ok(if found.len() < most { Step::Next } else { Step::Stop })
+        })?;
+    }
     Ok(found)
 }
 

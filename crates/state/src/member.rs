@@ -82,7 +82,7 @@ impl<V: View> Batch<'_, V> {
 
 /// The numbers of the store.
 pub fn meta<V: View>(view: &V) -> Result<Meta, Fault> {
-    view.get(Table::Meta, keys::STORE)?.map_or(Ok(Meta::EMPTY), |row| decode_meta(&row))
+    Ok(view.decoded(Table::Meta, keys::STORE, |row| decode_meta(row))?.unwrap_or(Meta::EMPTY))
 }
 
 /// The published members, by id.

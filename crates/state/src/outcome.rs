@@ -40,8 +40,11 @@ pub enum Response {
         id: LeaseId,
         ttl_ms: u64,
     },
-    LeaseRevoke,
-    /// The number of named leases that existed and expired.
+    /// `left`: the lease has more than one command may end; the next one continues.
+    LeaseRevoke {
+        left: bool,
+    },
+    /// The number of named leases that existed and expired whole.
     Expire {
         expired: usize,
     },

@@ -83,6 +83,22 @@ impl<V: View> View for Overlay<'_, V> {
         }
     }
 
+    fn decoded<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        decode: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        match self.tables[table as usize].get(key) {
+            Some(value) => value.as_ref().map(decode).transpose(),
+            None => self.base.decoded(table, key, decode),
+        }
+    }
+
+    fn contradiction(&self, what: String) -> Fault {
+        self.base.contradiction(what)
+    }
+
     fn version<T>(
         &self,
         prefix: &[u8],

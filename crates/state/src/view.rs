@@ -77,6 +77,22 @@ pub trait View {
     /// The value of exactly this row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
+    /// Decodes exactly this row, if it is there. Every read of one row goes through this, a scan, or a
+    /// version, so that a view of a disk sees each row that does not decode and can stop the node.
+    fn decoded<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        decode: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.get(table, key)?.map(|row| decode(&row)).transpose()
+    }
+
+    /// The fault of rows that decode and contradict each other. A view of a disk stops the node.
+    fn contradiction(&self, what: String) -> Fault {
+        Fault::Corrupt(what)
+    }
+
     /// Reads the first row of the kv table at or after `from` that begins with `prefix`, if there
     /// is one.
     ///
@@ -147,6 +163,19 @@ pub trait View {
 impl<V: View> View for &V {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
         (**self).get(table, key)
+    }
+
+    fn decoded<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        decode: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        (**self).decoded(table, key, decode)
+    }
+
+    fn contradiction(&self, what: String) -> Fault {
+        (**self).contradiction(what)
     }
 
     fn version<T>(

@@ -50,6 +50,12 @@ pub enum OpenError {
     )]
     Corrupt { path: PathBuf, what: &'static str, reason: String },
     #[error(
+        "the list of the files of {what} in {path} is not whole: {reason}; a power failure while a file was begun or removed leaves it so, and \
+         so does a disk that changes data. Whether anything acknowledged is lost cannot be told without the list: leave this member out, or \
+         replace it: the others serve without it; never start it from an older copy"
+    )]
+    FileList { path: PathBuf, what: &'static str, reason: String },
+    #[error(
         "the state in {path} was written by an older version, which this one cannot read: go on with that version, or start this \
          member with an empty data directory"
     )]

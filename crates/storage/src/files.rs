@@ -89,9 +89,23 @@ pub(crate) fn lock(path: &Path, alone: bool) -> io::Result<Option<File>> {
 }
 
 /// The free bytes that this process can use on the disk of this directory.
-pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    Ok(disk_room(dir)?.free)
+}
+
+/// The bytes of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// That this process can use.
+    pub free: u64,
+    pub total: u64,
+}
+
+/// The room on the disk of this directory.
+pub fn disk_room(dir: &Path) -> io::Result<DiskRoom> {
     let room = rustix::fs::statvfs(dir)?;
-    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+    Ok(DiskRoom { free: bytes(room.f_bavail), total: bytes(room.f_blocks) })
 }
 
 /// Whether files in this directory can bypass the page cache. Some file systems cannot do that.

@@ -67,6 +67,7 @@ pub mod open;
 pub mod positions;
 pub mod proposal;
 pub mod recovered;
+mod reserve;
 pub mod restored;
 pub mod snapshot;
 pub mod state;
@@ -84,7 +85,7 @@ mod wal_dir;
 
 pub use descriptors::{OpenFiles, open_files};
 pub use error::{OnFatal, OpenError};
-pub use files::free_bytes;
+pub use files::{DiskRoom, disk_room};
 pub use first_start::FirstStart;
 pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
@@ -95,6 +96,7 @@ pub use log::{
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};
 pub use recovered::Recovered;
+pub use reserve::Reserve;
 pub use restored::Restored;
 pub use snapshot::{Checkpoint, CheckpointFile, CheckpointReceiver};
 pub use state::{

@@ -507,6 +507,55 @@ async fn any_read_of_damaged_rows_stops_the_node() {
     );
 }
 
+/// Rows with a good checksum that do not decode, as an error of software would leave them.
+#[tokio::test]
+async fn a_row_that_does_not_decode_stops_the_node_on_every_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_at(dir.path());
+    commit(&mut opened, (0..5).map(|i| numbered(1, i, 40)).collect()).await;
+    opened.state.flush().unwrap();
+    drop(opened);
+    let lease = |id: i64| [&b"l"[..], &(id ^ i64::MIN).to_be_bytes()].concat();
+    let version = |key: &[u8], revision: i64| [b"k", key, b"\0\x01", &(revision ^ -1).to_be_bytes()[..]].concat();
+    let change = |revision: i64| [&revision.to_be_bytes()[..], &[0; 4]].concat();
+    let db = dir.path().join("state/db-1");
+    let tables = rocksdb::DB::list_cf(&rocksdb::Options::default(), &db).unwrap();
+    let raw = rocksdb::DB::open_cf(&rocksdb::Options::default(), &db, tables).unwrap();
+    let write = |table: &str, key: &[u8]| {
+        let table = raw.cf_handle(table).unwrap();
+        raw.put_cf(table, key, b"short").unwrap();
+        raw.flush_cf(table).unwrap();
+    };
+    write("lease", &lease(7));
+    write("kv", &version(b"bad", 3));
+    write("live", &[b"k", &b"bad"[..], b"\0\x01"].concat());
+    write("rev", &change(900));
+    drop(raw);
+
+    type Read = fn(&conclave_storage::StateView) -> bool;
+    fn range(end: &'static str) -> RangeQuery {
+        RangeQuery { range: KeyRange { key: "bad".into(), end: end.into() }, ..RangeQuery::default() }
+    }
+    let one: Read = |view| read::range(view, &range(""), view.bounds(), None).is_err();
+    let many: Read = |view| read::range(view, &range("bae"), view.bounds(), None).is_err();
+    let lease: Read = |view| read::lease_ttl(view, 7).is_err();
+    let leases: Read = |view| read::leases(view).is_err();
+    let history: Read = |view| read::history(view, 900, 900).is_err();
+    for (at, fails) in [one, many, lease, leases, history].into_iter().enumerate() {
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(dir.path(), copy.path());
+        let stopped = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut options = options(copy.path());
+        let told = stopped.clone();
+        options.on_fatal = Arc::new(move |reason| told.lock().unwrap().push(reason));
+        let opened = open(options, identity(), ORIGIN, Arc::new(Sink::default())).unwrap();
+        assert!(stopped.lock().unwrap().is_empty(), "a start reads none of these");
+        assert!(fails(&opened.state.view()), "read {at}");
+        let reasons = stopped.lock().unwrap();
+        assert!(reasons.iter().any(|reason| reason.contains("reading the state")), "read {at}: {reasons:?}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_but_its_owner_can_read_a_directory() {
     use std::os::unix::fs::PermissionsExt;

@@ -91,6 +91,20 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_token() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let jwt = Jwt::open(&config(&dir, "HS256", Duration::from_secs(3_600))).expect("it opens");
+        let token = jwt.issue("al", 7).expect("it is made");
+        let seeds = [token.clone(), "aBcDeFgHiJkLmNoP.41".to_owned(), "eyJhbGciOiJub25lIn0.e30.".to_owned()];
+        conclave_fuzz::target!("token").seeds(seeds).run(|bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let user = jwt.user(&text);
+            assert!(user.is_none() || text == token, "a token that nobody signed");
+            format!("{:?} {}", crate::auth::tokens::split(&text).is_some(), user.is_some())
+        });
+    }
+
+    #[test]
     fn a_token_comes_back_only_unchanged_and_in_time() {
         let dir = tempfile::tempdir().expect("a directory");
         let jwt = Jwt::open(&config(&dir, "HS256", Duration::from_secs(60))).expect("it opens");

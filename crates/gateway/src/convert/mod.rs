@@ -8,3 +8,5 @@
 
 pub mod conclave;
 pub mod etcd;
+#[cfg(test)]
+mod fuzz;

@@ -8,6 +8,7 @@ use super::metered::Metered;
 use super::plain::On;
 use super::requests::{Requests, Running};
 use super::security::Security;
+use super::turn::InTurns;
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use conclave_net::opening::Opening;
@@ -34,6 +35,13 @@ pub(super) struct Bounds {
     pub(super) streams: u32,
     pub(super) keep_alive: KeepAlive,
 }
+
+/// Streams that the server had to reset for what the client sent on them, over the life of a connection. A client of ours does that to
+/// none; one that does it to so many is let go, and may connect again.
+const ERRORS: usize = 10_000;
+
+/// Requests of one connection that are under way together, those that wait for a lock among them. Beyond it, they wait at the client.
+const STREAMS: u32 = 1 << 16;
 
 /// When connections end: `stopping` lets the requests under way be answered, `closing` does not.
 #[derive(Clone)]
@@ -71,14 +79,13 @@ fn builder(requests: Requests, bounds: Bounds) -> Builder<Requests> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(bounds.streams)
+        .max_concurrent_streams(bounds.streams.min(STREAMS))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(metadata::MOST)
         .keep_alive_interval(bounds.keep_alive.interval)
         .keep_alive_timeout(bounds.keep_alive.timeout)
-        // The count is over a connection's life, which for a client of ours may be months.
-        .max_local_error_reset_streams(None::<usize>)
+        .max_local_error_reset_streams(ERRORS)
         // A client whose calls time out together resets them together, and may not lose its connection for that.
         .max_pending_accept_reset_streams(RESETS)
         // Nobody asks a gRPC server for the date.
@@ -108,10 +115,13 @@ where
     let takeover = Takeover::default();
     let on = On { activity: place.activity().clone(), takeover: takeover.clone(), certificate };
     let (bounds, bytes) = (front.bounds(), front.bytes());
-    let service = service_fn(move |request| front.answer(request, &on).map(Ok::<_, Infallible>));
+    let unsent = front.unsent.connection();
+    let mut crowded = pin!(unsent.over());
+    let service = service_fn(move |request| unsent.answer(front.answer(request, &on)).map(Ok::<_, Infallible>));
     let requests = Requests::new(place.activity().clone());
-    let builder = builder(requests.clone(), bounds);
-    let stream = LenientAuthority::new(Opening::new(Metered::new(stream, bytes), place.spoken()));
+    let (builder, turn) = (builder(requests.clone(), bounds), requests.turn().clone());
+    let stream = InTurns::new(Opening::new(Metered::new(stream, bytes), place.spoken()), turn.clone());
+    let stream = LenientAuthority::new(stream);
     let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut over = pin!(place.over());
     let mut running = Running::new();
@@ -133,10 +143,12 @@ where
             }
             () = &mut closing => return,
             () = &mut over => return,
+            () = &mut crowded => return,
         }
     }
     // What goes on without HTTP.
     if let Some(rest) = takeover.take() {
+        turn.end();
         tokio::select! {
             () = rest => {}
             () = &mut closing => {}

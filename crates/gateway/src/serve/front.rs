@@ -11,6 +11,7 @@ use super::metered::Bytes;
 use super::plain::{On, Plain};
 use super::reply::Reply;
 use super::routes::Services;
+use super::unsent::Unsent;
 use super::{metadata, unary};
 use crate::deadline;
 use crate::gateway::Gateway;
@@ -41,6 +42,8 @@ pub(super) struct Front {
     routes: GrpcMetricsService<Routes>,
     plain: Arc<Plain>,
     gate: Gate,
+    /// What clients have not taken.
+    pub(super) unsent: Unsent,
 }
 
 /// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it had better be small.
@@ -131,6 +134,7 @@ impl Front {
             plain: Arc::new(Plain::new(access, json, Pages::new(gateway.clone()))),
             gateway: gateway.clone(),
             gate,
+            unsent: Unsent::default(),
         }
     }
 

@@ -19,7 +19,9 @@ mod requests;
 mod routes;
 mod security;
 mod timed;
+mod turn;
 mod unary;
+mod unsent;
 
 use crate::gateway::Gateway;
 use conclave_net::admission::Pool;

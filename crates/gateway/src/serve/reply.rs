@@ -89,6 +89,14 @@ impl Reply {
         }
     }
 
+    /// The same, with the message of a usual answer as `count` gives it back.
+    pub(super) fn counted(mut self, count: impl FnOnce(Bytes) -> Bytes) -> Reply {
+        if let Part::Message(data) = &mut self.0 {
+            *data = count(std::mem::take(data));
+        }
+        self
+    }
+
     /// The same, with a connection that is in use until it is sent.
     pub(super) fn holding(mut self, busy: Busy) -> Reply {
         match &mut self.0 {

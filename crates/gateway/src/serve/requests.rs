@@ -7,8 +7,10 @@
 //! 1. The requests are polled before the connection, all that are ready, so that what they answer is part of its next write. Most of them wake
 //!    themselves while they are polled (h2 tells a stream of the room that it has just asked for); that is no reason to write what there is.
 //! 2. A request that panics ends alone.
-//! 3. Where several threads run tasks, each request has a task of its own: one connection's requests are not to wait for each other there.
+//! 3. A connection has its turn and then lets others have theirs ([`Turn`]).
+//! 4. Where several threads run tasks, each request has a task of its own: one connection's requests are not to wait for each other there.
 
+use super::turn::Turn;
 use conclave_net::admission::Activity;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -31,6 +33,7 @@ pub(super) struct Requests {
     /// Those that nobody has polled yet.
     new: Arc<Mutex<Vec<Request>>>,
     one_thread: bool,
+    turn: Arc<Turn>,
     /// Knows how many are under way.
     activity: Activity,
 }
@@ -39,7 +42,11 @@ impl Requests {
     /// For a connection of the runtime that this is called in.
     pub(super) fn new(activity: Activity) -> Requests {
         let one_thread = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-        Requests { new: Arc::default(), one_thread, activity }
+        Requests { new: Arc::default(), one_thread, turn: Arc::default(), activity }
+    }
+
+    pub(super) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
     }
 }
 
@@ -57,6 +64,24 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
         } else {
             tokio::spawn(request);
         }
+    }
+}
+
+/// A request that is polled as long as its connection has its turn.
+struct InTurn {
+    request: Request,
+    turn: Arc<Turn>,
+}
+
+impl Future for InTurn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.turn.request() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.request.as_mut().poll(cx)
     }
 }
 
@@ -83,7 +108,7 @@ impl Wake for Relay {
 
 /// Those that are under way.
 pub(super) struct Running {
-    requests: FuturesUnordered<Request>,
+    requests: FuturesUnordered<InTurn>,
     relay: Arc<Relay>,
     waker: Waker,
 }
@@ -101,21 +126,29 @@ impl Running {
         requests: &Requests,
         mut connection: Pin<&mut C>,
     ) -> Poll<C::Output> {
+        requests.turn.begin();
         loop {
-            self.poll_requests(cx.waker());
+            self.poll_requests(cx.waker(), &requests.turn);
             if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
                 return Poll::Ready(outcome);
             }
             let new = std::mem::take(&mut *requests.new.lock());
             if new.is_empty() {
+                if requests.turn.is_over() {
+                    cx.waker().wake_by_ref();
+                }
                 return Poll::Pending;
             }
-            self.requests.extend(new);
+            self.requests.extend(new.into_iter().map(|request| InTurn { request, turn: requests.turn.clone() }));
+            if requests.turn.is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 
     /// Until none is ready, or each has had its turns.
-    fn poll_requests(&mut self, task: &Waker) {
+    fn poll_requests(&mut self, task: &Waker, turn: &Turn) {
         let relay = &*self.relay;
         relay.task.register(task);
         relay.polling.store(true, Ordering::SeqCst);
@@ -124,7 +157,7 @@ impl Running {
         for _ in 0..=self.requests.len() {
             relay.woken.store(false, Ordering::SeqCst);
             while let Poll::Ready(Some(())) = self.requests.poll_next_unpin(&mut cx) {}
-            if !relay.woken.load(Ordering::SeqCst) {
+            if turn.is_over() || !relay.woken.load(Ordering::SeqCst) {
                 break;
             }
         }
@@ -139,7 +172,9 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::turn::TIME;
     use std::future::{pending, poll_fn};
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -219,6 +254,58 @@ mod tests {
             if turns > 10 { Poll::Ready(()) } else { Poll::Pending }
         }));
         poll_fn(|cx| running.poll(cx, &requests, connection.as_mut())).await;
+    }
+
+    /// Thousands of requests at once, beside somebody else's task: it has its turn after each of theirs.
+    #[tokio::test]
+    async fn a_crowd_of_requests_lets_others_have_their_turn() {
+        const CROWD: usize = 10_000;
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
+        let answered = Arc::new(AtomicUsize::new(0));
+        let count = answered.clone();
+        let others = tokio::spawn(async move {
+            let (mut before, mut most) = (0, 0);
+            while before < CROWD {
+                tokio::task::yield_now().await;
+                let now = count.load(Ordering::SeqCst);
+                (before, most) = (now, most.max(now - before));
+            }
+            most
+        });
+        for _ in 0..CROWD {
+            let answered = answered.clone();
+            requests.execute(async move {
+                answered.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let count = answered.clone();
+        let mut connection =
+            pin!(poll_fn(|_| if count.load(Ordering::SeqCst) == CROWD { Poll::Ready(()) } else { Poll::Pending }));
+        poll_fn(|cx| running.poll(cx, &requests, connection.as_mut())).await;
+        let most = others.await.expect("it ends");
+        assert!(most <= 256, "{most} requests in one turn");
+    }
+
+    /// Requests that take half the time of a turn each.
+    #[tokio::test]
+    async fn a_turn_ends_when_its_time_is_over() {
+        let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
+        let answered = Arc::new(AtomicUsize::new(0));
+        for _ in 0..5 {
+            let answered = answered.clone();
+            requests.execute(async move {
+                std::thread::sleep(TIME / 2);
+                answered.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+        let mut connection = pin!(std::future::pending::<()>());
+        let mut before = 0;
+        while answered.load(Ordering::SeqCst) < 5 {
+            let _ = futures::poll!(poll_fn(|cx| running.poll(cx, &requests, connection.as_mut())));
+            let now = answered.load(Ordering::SeqCst);
+            assert!(now - before <= 2, "{} requests in one turn", now - before);
+            before = now;
+        }
     }
 
     #[tokio::test]

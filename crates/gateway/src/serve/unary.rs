@@ -15,11 +15,16 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use prost::Message;
+use std::time::Duration;
+use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 /// Before every message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
+
+/// How long a client may take to send the one message of a call: a stream that it opens and abandons ends.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -42,7 +47,8 @@ where
     let (head, mut body) = request.into_parts();
     let (headers, extensions) = (head.headers, head.extensions);
     async move {
-        let message = receive(&mut body, limit).await.and_then(decode);
+        let received = timeout(PATIENCE, receive(&mut body, limit)).await;
+        let message = received.unwrap_or_else(|_| Err(abandoned())).and_then(decode);
         let called = match message {
             Ok(message) => {
                 let metadata = MetadataMap::from_headers(headers);
@@ -65,6 +71,11 @@ where
             }
         }
     }
+}
+
+#[cold]
+fn abandoned() -> Status {
+    Status::deadline_exceeded("conclave: the message of the request did not arrive within a minute")
 }
 
 fn decode<T: Message + Default>(message: Bytes) -> Result<T, Status> {

@@ -52,6 +52,20 @@ fn refusal(answer: &Response<Reply>) -> (&str, &str) {
     (text("grpc-status"), text("grpc-message"))
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_opened_and_abandoned_ends() {
+    let begin = framed(&put(200))[..20].to_vec();
+    for sent in [vec![], vec![begin]] {
+        let frames = sent.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
+        let body =
+            StreamBody::new(futures::StreamExt::chain(futures::stream::iter(frames), futures::stream::pending()));
+        let metrics = GrpcMetrics::default();
+        let call = |_: tonic::Request<PutRequest>| async { Ok(tonic::Response::new(PutResponse::default())) };
+        let answer = answer(Request::new(body), LIMIT, metrics.method("/a/b").begin(None), call).await;
+        assert_eq!(refusal(&answer).0, "4", "the deadline is exceeded");
+    }
+}
+
 #[tokio::test]
 async fn a_message_in_any_number_of_pieces() {
     let bytes = framed(&put(200));

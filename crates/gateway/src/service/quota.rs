@@ -70,7 +70,7 @@ async fn raise(gateway: &Gateway, limit: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Looks at this node's store while revisions are made, whoever wrote them, until the node stops.
+/// Looks at this node's store while revisions are made, by any member's clients, until the node stops.
 pub async fn watch(gateway: Arc<Gateway>) {
     let Some(limit) = gateway.node.config.quota_backend_bytes else { return };
     let mut look = tokio::time::interval(LOOK_EVERY);

@@ -47,7 +47,7 @@ pub trait KeeperHost: Send + Sync + 'static {
 pub struct Loaded {
     /// The log index up to which the state speaks; it may speak of a little more.
     pub applied: u64,
-    /// With their full spans.
+    /// With their full spans; zero for what is ending and cannot be renewed.
     pub spans: Vec<(Id, Duration)>,
 }
 
@@ -100,7 +100,7 @@ impl KeeperHost for NodeHost {
         let view = self.state.view();
         let spans = match self.kind {
             Kind::Leases => {
-                let leases = read::leases(&view)?.into_iter();
+                let leases = read::lease_spans(&view)?.into_iter();
                 leases.map(|(id, millis)| (id, Duration::from_millis(millis))).collect()
             }
             Kind::Timers => {
@@ -128,7 +128,7 @@ impl KeeperHost for NodeHost {
                 Command::CoordTimer(CoordTimer { ids: ids.into_iter().map(i64::cast_unsigned).collect(), term })
             }
         };
-        Ok(self.proposer.propose(command).await?.outcome)
+        Ok(self.proposer.propose_own(command).await?.outcome)
     }
 
     async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {

@@ -10,7 +10,8 @@
 //! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
 //! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
 //! 5. A deadline only moves forward.
-//! 6. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
+//! 6. A life with a span of zero is ending: it is due at once and again until it is gone, and never renewed.
+//! 7. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
 
 use super::{Id, Loaded, Wish};
 use conclave_state::Deadline;
@@ -130,6 +131,7 @@ impl Table {
         let now = self.kept_time(clock);
         match self.lives.get_mut(&wish.id) {
             None => Renewal::Unknown,
+            Some(life) if life.full.is_zero() => Renewal::Unknown,
             Some(life) if life.expiring => Renewal::Expiring,
             Some(life) => {
                 let span = wish.span.map_or(life.full, |span| span.min(life.full));
@@ -141,14 +143,14 @@ impl Table {
 
     /// The full span of what is there, be it due or not.
     pub(super) fn alive(&self, id: Id) -> Option<Duration> {
-        self.lives.get(&id).map(|life| life.full)
+        self.lives.get(&id).map(|life| life.full).filter(|full| !full.is_zero())
     }
 
     /// For how long it lives on by any member's clock, or `None` if there is no such id. It begins with what was promised and ends with
     /// the life: the slack is spread over all of it.
     pub(super) fn remaining(&mut self, id: Id, clock: Duration) -> Option<Duration> {
         let now = self.kept_time(clock);
-        let life = self.lives.get(&id)?;
+        let life = self.lives.get(&id).filter(|life| !life.full.is_zero())?;
         Some(without_slack(life.deadline.saturating_sub(now)).min(life.full))
     }
 
@@ -310,6 +312,27 @@ mod tests {
         }
         pass(&mut table, &mut clock, SECOND);
         assert_eq!(table.remaining(7, clock), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_is_ending_is_due_until_it_is_gone_and_not_renewed() {
+        let (mut table, mut clock) = (Table::default(), Duration::ZERO);
+        table.assume(1, clock);
+        granted(&mut table, 7, 10, clock);
+        granted(&mut table, 7, 0, clock);
+        for _ in 0..3 {
+            assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown);
+            assert_eq!((table.alive(7), table.remaining(7, clock)), (None, None));
+            let taken = table.take_due(clock, 10);
+            assert_eq!(taken.len(), 1, "due");
+            assert_eq!(renew(&mut table, 7, clock), Renewal::Unknown, "nobody waits for the outcome");
+            table.release(&taken);
+            pass(&mut table, &mut clock, SECOND);
+        }
+        table.load(Loaded { applied: 9, spans: vec![(7, Duration::ZERO)] }, clock);
+        assert_eq!(take_due(&mut table, clock), [7], "as a new leader reads it");
+        observe(&mut table, Deadline::Gone { id: 7 }, clock);
+        assert!(take_due(&mut table, clock).is_empty());
     }
 
     #[test]

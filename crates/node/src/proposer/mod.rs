@@ -36,7 +36,7 @@ use crate::sink::ApplyObserver;
 use conclave_state::{Command, Outcome, Size};
 use conclave_storage::{Answer, AppliedBatch};
 use parking_lot::Mutex;
-use state::ProposerState;
+use state::{ProposerState, Whose};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -138,7 +138,21 @@ impl Proposer {
     /// Proposes a command and returns its outcome. Dropping the future stops the wait, not the
     /// command.
     pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        let outcome = self.enqueue(&command)?;
+        self.propose_as(command, Whose::Clients).await
+    }
+
+    /// The same for the node itself: the outcome does not wait for the clients' runtime.
+    pub(crate) async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
+        self.propose_as(command, Whose::Node).await
+    }
+
+    /// Answers what the node itself proposed; the observer of the rest is the proposer.
+    pub(crate) fn own_answers(&self) -> OwnAnswers {
+        OwnAnswers(self.clone())
+    }
+
+    async fn propose_as(&self, command: Command, whose: Whose) -> Result<Applied, ProposeError> {
+        let outcome = self.enqueue(&command, whose)?;
         // The sender is dropped only when the node stops.
         let outcome = outcome.await.unwrap_or(Err(ProposeError::Stopped));
         if outcome.is_err() {
@@ -152,7 +166,11 @@ impl Proposer {
         self.0.failed.load(Ordering::Relaxed)
     }
 
-    fn enqueue(&self, command: &Command) -> Result<oneshot::Receiver<Result<Applied, ProposeError>>, ProposeError> {
+    fn enqueue(
+        &self,
+        command: &Command,
+        whose: Whose,
+    ) -> Result<oneshot::Receiver<Result<Applied, ProposeError>>, ProposeError> {
         let inner = &*self.0;
         let weight = weight(command);
         if weight > inner.limits.command_bytes {
@@ -168,7 +186,7 @@ impl Proposer {
         if state.waiting_bytes() + weight > inner.limits.waiting_bytes {
             return Err(ProposeError::TooManyRequests);
         }
-        let (outcome, wake) = state.push(command, Instant::now());
+        let (outcome, wake) = state.push(command, Instant::now(), whose);
         drop(state);
         if wake {
             inner.wake.notify_one();
@@ -208,6 +226,21 @@ impl ApplyObserver for Proposer {
 
     fn reset(&self) {
         Proposer::reset(self);
+    }
+}
+
+/// See [`Proposer::own_answers`]. Called where commands are applied, after the other observers of the node.
+pub(crate) struct OwnAnswers(Proposer);
+
+impl ApplyObserver for OwnAnswers {
+    fn applied(&self, batch: &mut AppliedBatch) {
+        if !batch.answers.is_empty() {
+            self.0.0.state.lock().observe_own(&mut batch.answers);
+        }
+    }
+
+    fn reset(&self) {
+        self.0.0.state.lock().fail_own_in_flight();
     }
 }
 

@@ -52,12 +52,22 @@ impl Batch {
     }
 }
 
+/// Who waits for the outcome of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A client. It is told on the clients' runtime.
+    Clients,
+    /// The node itself. It is told where the command is applied, and shares no segment with clients.
+    Node,
+}
+
 /// The segment that is being filled.
 struct Filling {
     writer: SegmentWriter,
     waiters: Vec<Waiter>,
     bytes: usize,
     since: Instant,
+    whose: Whose,
 }
 
 /// A closed segment that is not answered yet.
@@ -65,6 +75,7 @@ struct Segment {
     bytes: Bytes,
     waiters: Vec<Waiter>,
     deadline: Instant,
+    whose: Whose,
     /// Set while the segment is in flight.
     sent: Option<Sent>,
 }
@@ -89,6 +100,8 @@ pub(super) struct ProposerState {
     forwarded: VecDeque<ForwardedBatch>,
     forwarded_bytes: usize,
     forwarded_commands: usize,
+    /// Segments of the node itself that are not answered yet.
+    own: usize,
     batching: BatchPolicy,
     waiting_bytes: usize,
     waiting_commands: usize,
@@ -113,6 +126,7 @@ impl ProposerState {
             forwarded: VecDeque::new(),
             forwarded_bytes: 0,
             forwarded_commands: 0,
+            own: 0,
             batching: BatchPolicy::default(),
             waiting_bytes: 0,
             waiting_commands: 0,
@@ -140,10 +154,14 @@ impl ProposerState {
         &mut self,
         command: &Command,
         now: Instant,
+        whose: Whose,
     ) -> (oneshot::Receiver<Result<Applied, ProposeError>>, bool) {
         let (tx, rx) = oneshot::channel();
         let before = self.to_send();
-        let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now };
+        if self.filling.as_ref().is_some_and(|filling| filling.whose != whose) {
+            self.close_filling();
+        }
+        let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now, whose };
         let filling = self.filling.get_or_insert_with(new);
         let bytes = filling.writer.push(command);
         filling.bytes += bytes;
@@ -212,10 +230,12 @@ impl ProposerState {
         let seq = self.next_seq;
         self.next_seq += 1;
         let deadline = filling.since + self.timeout;
-        let bytes = filling.writer.finish(self.origin, seq);
+        let Filling { writer, waiters, bytes: pushed, whose, .. } = filling;
+        let bytes = writer.finish(self.origin, seq);
         // Count the encoded bytes, which are also subtracted later.
-        self.waiting_bytes = self.waiting_bytes - filling.bytes + bytes.len();
-        self.segments.insert(seq, Segment { bytes, waiters: filling.waiters, deadline, sent: None });
+        self.waiting_bytes = self.waiting_bytes - pushed + bytes.len();
+        self.own += usize::from(whose == Whose::Node);
+        self.segments.insert(seq, Segment { bytes, waiters, deadline, whose, sent: None });
         self.ready.push_back(seq);
     }
 
@@ -316,21 +336,33 @@ impl ProposerState {
         }
     }
 
+    /// Answers the segments of the node itself, and takes them out of `answers`.
+    pub(super) fn observe_own(&mut self, answers: &mut Vec<Answer>) {
+        if self.own == 0 {
+            return;
+        }
+        let own = |answer: &mut Answer| self.segments.get(&answer.seq).is_some_and(|of| of.whose == Whose::Node);
+        let own: Vec<Answer> = answers.extract_if(.., own).collect();
+        own.into_iter().for_each(|answer| self.answer(answer));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        // A peer that knows this origin could forge a segment with this number. A wrong number
+        // of outcomes is ignored.
+        let asked = self.segments.get(&answer.seq).map(|segment| segment.waiters.len());
+        if asked != Some(answer.outcomes.len()) {
+            return;
+        }
+        let Some(segment) = self.remove(answer.seq) else { return };
+        for (waiter, outcome) in segment.waiters.into_iter().zip(answer.outcomes) {
+            // The caller may be gone.
+            let _ = waiter.send(Ok(Applied { outcome, index: answer.index, term: answer.term }));
+        }
+    }
+
     /// Answers applied segments; returns whether there are segments to send again.
     pub(super) fn observe(&mut self, answers: Vec<Answer>, last_term: u64) -> bool {
-        for answer in answers {
-            // A peer that knows this origin could forge a segment with this number. A wrong number
-            // of outcomes is ignored.
-            let asked = self.segments.get(&answer.seq).map(|segment| segment.waiters.len());
-            if asked != Some(answer.outcomes.len()) {
-                continue;
-            }
-            let Some(segment) = self.remove(answer.seq) else { continue };
-            for (waiter, outcome) in segment.waiters.into_iter().zip(answer.outcomes) {
-                // The caller may be gone.
-                let _ = waiter.send(Ok(Applied { outcome, index: answer.index, term: answer.term }));
-            }
-        }
+        answers.into_iter().for_each(|answer| self.answer(answer));
         if last_term <= self.applied_term {
             return false;
         }
@@ -368,8 +400,17 @@ impl ProposerState {
     /// Fails every in-flight segment with an unknown outcome: a snapshot replaced the log that they
     /// were matched against.
     pub(super) fn fail_in_flight(&mut self) {
-        let sent: Vec<u64> = self.segments.iter().filter(|(_, s)| s.sent.is_some()).map(|(seq, _)| *seq).collect();
-        for seq in sent {
+        self.fail_sent(|_| true);
+    }
+
+    /// The same for those of the node itself.
+    pub(super) fn fail_own_in_flight(&mut self) {
+        self.fail_sent(|whose| whose == Whose::Node);
+    }
+
+    fn fail_sent(&mut self, of: impl Fn(Whose) -> bool) {
+        let sent = self.segments.iter().filter(|(_, segment)| segment.sent.is_some() && of(segment.whose));
+        for seq in sent.map(|(seq, _)| *seq).collect::<Vec<_>>() {
             if let Some(segment) = self.remove(seq) {
                 fail(segment.waiters, ProposeError::LeaderFailed);
             }
@@ -386,6 +427,7 @@ impl ProposerState {
         self.ready.clear();
         self.waiting_bytes = 0;
         self.waiting_commands = 0;
+        self.own = 0;
         for forwarded in self.forwarded.drain(..) {
             let _ = forwarded.reply.send(crate::peer::Forwarded::NotLeader);
         }
@@ -395,6 +437,7 @@ impl ProposerState {
 
     fn remove(&mut self, seq: u64) -> Option<Segment> {
         let segment = self.segments.remove(&seq)?;
+        self.own -= usize::from(segment.whose == Whose::Node);
         self.waiting_bytes -= segment.bytes.len();
         self.waiting_commands -= segment.waiters.len();
         Some(segment)
@@ -435,8 +478,8 @@ mod tests {
     #[tokio::test]
     async fn commands_of_one_segment_are_answered_together() {
         let (mut state, now) = (state(), Instant::now());
-        let (a, wake) = state.push(&put(1), now);
-        let (b, again) = state.push(&put(1), now);
+        let (a, wake) = state.push(&put(1), now, Whose::Clients);
+        let (b, again) = state.push(&put(1), now, Whose::Clients);
         assert!(wake && !again, "only the first command finds it idle");
         let batch = state.take(1, now);
         assert_eq!((batch.seqs.as_slice(), batch.local.len()), ([1].as_slice(), 1));
@@ -447,11 +490,33 @@ mod tests {
         assert_eq!((state.waiting_bytes(), state.waiting_commands()), (0, 0));
     }
 
+    /// What the node asks itself shares no segment with clients, and is answered without their runtime.
+    #[tokio::test]
+    async fn own_commands_are_answered_apart() {
+        let (mut state, now) = (state(), Instant::now());
+        let (client, _) = state.push(&put(1), now, Whose::Clients);
+        let (own, _) = state.push(&put(1), now, Whose::Node);
+        let (mut other, _) = state.push(&put(1), now, Whose::Clients);
+        assert_eq!(state.take(1, now).seqs, [1, 2, 3]);
+        let mut answers = vec![answer(1, 1), answer(2, 1), answer(3, 1)];
+        state.observe_own(&mut answers);
+        assert_eq!(own.await.unwrap().unwrap().index, 5);
+        assert_eq!(answers.iter().map(|answer| answer.seq).collect::<Vec<_>>(), [1, 3]);
+        assert!(other.try_recv().is_err());
+        let (mut lost, _) = state.push(&put(1), now, Whose::Node);
+        state.take(1, now);
+        state.fail_own_in_flight();
+        assert_eq!(lost.try_recv().unwrap(), Err(ProposeError::LeaderFailed));
+        state.observe(answers, 1);
+        assert!(client.await.unwrap().is_ok() && other.await.unwrap().is_ok());
+        assert_eq!((state.waiting_bytes(), state.waiting_commands(), state.own), (0, 0, 0));
+    }
+
     /// A forged segment under the name of one of ours, with another number of commands.
     #[tokio::test]
     async fn outcomes_that_do_not_pair_answer_nobody() {
         let (mut state, now) = (state(), Instant::now());
-        let (mut rx, _) = state.push(&put(1), now);
+        let (mut rx, _) = state.push(&put(1), now, Whose::Clients);
         state.take(1, now);
         for outcomes in [0, 2] {
             state.observe(vec![answer(1, outcomes)], 1);
@@ -465,7 +530,7 @@ mod tests {
     async fn packs_hold_a_bounded_number_of_commands() {
         let (mut state, now) = (ProposerState::new(7, 1 << 30, TIMEOUT), Instant::now());
         let small = Command::LeaseRevoke { id: 1 };
-        let _waiting: Vec<_> = (0..2 * MAX_COMMANDS).map(|_| state.push(&small, now).0).collect();
+        let _waiting: Vec<_> = (0..2 * MAX_COMMANDS).map(|_| state.push(&small, now, Whose::Clients).0).collect();
         let batch = state.take(1, now);
         assert!(batch.commands > 0 && batch.commands <= MAX_COMMANDS);
         assert!(!state.is_idle(), "the rest is for the next one");
@@ -474,7 +539,7 @@ mod tests {
     #[tokio::test]
     async fn a_later_term_proves_that_a_segment_was_lost() {
         let (mut state, now) = (state(), Instant::now());
-        let (rx, _) = state.push(&put(1), now);
+        let (rx, _) = state.push(&put(1), now, Whose::Clients);
         state.take(3, now);
         assert!(!state.observe(vec![], 3), "its local term proves nothing");
         assert!(state.is_idle());
@@ -489,9 +554,9 @@ mod tests {
     #[tokio::test]
     async fn what_timed_out_says_whether_it_was_sent() {
         let (mut state, now) = (state(), Instant::now());
-        let (sent, _) = state.push(&put(1), now);
+        let (sent, _) = state.push(&put(1), now, Whose::Clients);
         state.take(1, now);
-        let (unsent, _) = state.push(&put(1), now);
+        let (unsent, _) = state.push(&put(1), now, Whose::Clients);
         state.expire(now + TIMEOUT / 2, TIMEOUT / 4);
         state.expire(now + TIMEOUT, TIMEOUT / 4);
         assert_eq!(sent.await.unwrap(), Err(ProposeError::TimedOut));
@@ -502,7 +567,7 @@ mod tests {
     #[tokio::test]
     async fn at_the_deadline_a_refusal_still_counts() {
         let (mut state, now) = (state(), Instant::now());
-        let (rx, _) = state.push(&put(1), now);
+        let (rx, _) = state.push(&put(1), now, Whose::Clients);
         let late = now + TIMEOUT - PAUSE;
         assert_eq!(state.take(1, late).seqs, [1]);
         state.expire(now + TIMEOUT, 2 * PAUSE);
@@ -514,9 +579,9 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_makes_what_was_sent_unknown_and_leaves_the_rest() {
         let (mut state, now) = (state(), Instant::now());
-        let (sent, _) = state.push(&put(1), now);
+        let (sent, _) = state.push(&put(1), now, Whose::Clients);
         state.take(1, now);
-        let (_unsent, _) = state.push(&put(1), now);
+        let (_unsent, _) = state.push(&put(1), now, Whose::Clients);
         state.fail_in_flight();
         assert_eq!(sent.await.unwrap(), Err(ProposeError::LeaderFailed));
         assert_eq!(state.take(2, now).seqs, [2]);
@@ -525,7 +590,11 @@ mod tests {
     #[tokio::test]
     async fn packs_are_bounded_and_a_large_command_goes_alone() {
         let (mut state, now) = (state(), Instant::now());
-        let _receivers = [state.push(&put(600), now), state.push(&put(600), now), state.push(&put(5_000), now)];
+        let _receivers = [
+            state.push(&put(600), now, Whose::Clients),
+            state.push(&put(600), now, Whose::Clients),
+            state.push(&put(5_000), now, Whose::Clients),
+        ];
         assert_eq!(state.take(1, now).seqs, [1], "closed when it had enough");
         assert_eq!(state.take(1, now).seqs, [2]);
         assert_eq!(state.take(1, now).seqs, [] as [u64; 0]);
@@ -534,7 +603,7 @@ mod tests {
     #[tokio::test]
     async fn given_back_only_if_sent_for_that_term() {
         let (mut state, now) = (state(), Instant::now());
-        let _rx = state.push(&put(1), now);
+        let _rx = state.push(&put(1), now, Whose::Clients);
         state.take(1, now);
         state.observe(vec![], 2);
         state.take(2, now);
@@ -576,7 +645,7 @@ mod tests {
         let (mut local, mut forwarded) = (0, 0);
         for _ in 0..20 {
             // There is always more of both kinds than one entry takes.
-            let _receivers = [state.push(&put(700), now), state.push(&put(700), now)];
+            let _receivers = [state.push(&put(700), now, Whose::Clients), state.push(&put(700), now, Whose::Clients)];
             assert!((0..2).all(|_| state.push_forwarded(batch(), 1 << 20).is_ok()));
             let (mine, theirs) = next_entry(&mut state, now);
             assert!(mine + theirs > 0);
@@ -589,7 +658,7 @@ mod tests {
     async fn who_has_the_turn_leaves_the_room_that_is_left() {
         let (mut state, now) = (state(), Instant::now());
         for _ in 0..4 {
-            let _receiver = state.push(&put(100), now);
+            let _receiver = state.push(&put(100), now, Whose::Clients);
             let (reply, _) = oneshot::channel();
             let forwarded = ForwardedBatch { term: 1, segments: vec![vec![0; 100].into()], commands: 1, reply };
             assert!(state.push_forwarded(forwarded, 1 << 20).is_ok());

@@ -36,7 +36,7 @@ pub fn load<V: View>(view: &V) -> Result<Auth, Fault> {
 
 /// Whether checks are on, and the auth revision.
 pub(crate) fn meta<V: View>(view: &V) -> Result<(bool, u64), Fault> {
-    view.get(Table::Meta, META)?.map_or(Ok((false, 1)), |row| decode_meta(&row))
+    Ok(view.decoded(Table::Meta, META, |row| decode_meta(row))?.unwrap_or((false, 1)))
 }
 
 fn each<V: View>(

@@ -147,18 +147,27 @@ pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> 
             Ok(if add(id) { Step::Next } else { Step::Stop })
         })?;
     }
-    ids.into_iter().map(|id| must(candidate(view, name, &id)?, "a candidate")).collect()
+    let missing = || view.contradiction("a candidate in line has no row".into());
+    ids.into_iter().map(|id| candidate(view, name, &id)?.ok_or_else(missing)).collect()
 }
 
 /// All waiting candidates, in order.
 pub fn line<V: View>(view: &V, name: &Name) -> Result<Vec<String>, Fault> {
+    Ok(line_within(view, name, usize::MAX)?.unwrap_or_default())
+}
+
+/// The same, or `None`, after a look at one row, if more than `most` wait.
+pub fn line_within<V: View>(view: &V, name: &Name, most: usize) -> Result<Option<Vec<String>>, Fault> {
     let mut ids = Vec::new();
-    let Some(head) = election::head_of(view, name)?.filter(|head| head.waiting > 0) else { return Ok(ids) };
+    let Some(head) = election::head_of(view, name)?.filter(|head| head.waiting > 0) else { return Ok(Some(ids)) };
+    if head.waiting as usize > most {
+        return Ok(None);
+    }
     row::each(view, keys::line_from(name, head.first.class, head.first.rank), |_, id| {
         ids.push(id);
         Ok(Step::Next)
     })?;
-    Ok(ids)
+    Ok(Some(ids))
 }
 
 /// The number of candidates before this one. 0 leads, or is next if there is no leader.
@@ -245,20 +254,32 @@ fn requests<V: View>(view: &V, bounds: (Vec<u8>, Vec<u8>), limit: usize) -> Resu
         fences.push(must(keys::split_id(key), "a fence")?.cast_signed());
         Ok(Step::Next)
     })?;
-    fences.into_iter().map(|fence| must(request(view, fence)?, "a request")).collect()
+    let missing = || view.contradiction("a request in line has no row".into());
+    fences.into_iter().map(|fence| request(view, fence)?.ok_or_else(missing)).collect()
 }
 
 /// The number of waiters before a fence; `None` if the fence does not wait for the lock.
 pub fn lock_position<V: View>(view: &V, name: &Name, fence: i64) -> Result<Option<u64>, Fault> {
-    let (mut before, mut found) = (0, false);
-    let Some(head) = row::get::<_, LockHead>(view, &keys::head(Kind::Lock, name))? else { return Ok(None) };
+    Ok(lock_position_within(view, name, fence, usize::MAX)?.flatten())
+}
+
+/// The same, or `None` if more than `most` had to be counted.
+pub fn lock_position_within<V: View>(
+    view: &V,
+    name: &Name,
+    fence: i64,
+    most: usize,
+) -> Result<Option<Option<u64>>, Fault> {
+    let (mut before, mut found, mut within) = (0, false, true);
+    let Some(head) = row::get::<_, LockHead>(view, &keys::head(Kind::Lock, name))? else { return Ok(Some(None)) };
     let from = keys::turn(Kind::Lock, name, head.first.cast_unsigned());
     row::each(view, (from, keys::line(Kind::Lock, name).all().1), |key, ()| {
         found = keys::split_id(key) == Some(fence.cast_unsigned());
+        within = found || before < most as u64;
         before += u64::from(!found);
-        Ok(if found { Step::Stop } else { Step::Next })
+        Ok(if found || !within { Step::Stop } else { Step::Next })
     })?;
-    Ok(found.then_some(before))
+    Ok(within.then(|| found.then_some(before)))
 }
 
 pub fn claim<V: View>(view: &V, name: &Name) -> Result<Option<ClaimState>, Fault> {

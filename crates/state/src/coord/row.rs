@@ -378,7 +378,7 @@ impl Field for LockMode {
 }
 
 pub(crate) fn get<V: View, T: Field>(view: &V, key: &[u8]) -> Result<Option<T>, Fault> {
-    view.get(Table::Coord, key)?.map(|row| field::decode(&row)).transpose()
+    view.decoded(Table::Coord, key, |row| field::decode(row))
 }
 
 /// Visits the rows of a range until the visitor stops.

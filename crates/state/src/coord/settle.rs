@@ -51,19 +51,17 @@ impl Due {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Collects everything that depends on an ended lease, and deletes the memory of its session.
-    pub(crate) fn session_ends(&mut self, lease: LeaseId, cause: Cause, due: &mut Due) -> Result<(), Fault> {
-        let (from, below) = keys::session(lease).all();
-        let mut rows = Vec::new();
-        self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {
-            let dependent = match keys::split_session(key) {
-                Some((keys::DEPENDENT, what)) => Some(field::decode::<Dependent>(what)?),
-                Some(_) => None,
-                None => return Err(field::unreadable()),
-            };
-            rows.push((key.to_vec(), dependent));
-            Ok(Step::Next)
-        })?;
+    /// Collects what depends on an ended lease, at most `most`, and deletes that much of the memory of its
+    /// session. Returns how much it was.
+    pub(crate) fn session_ends(
+        &mut self,
+        lease: LeaseId,
+        cause: Cause,
+        due: &mut Due,
+        most: usize,
+    ) -> Result<usize, Fault> {
+        let rows = self.session_rows(lease, most)?;
+        let count = rows.len();
         for (key, dependent) in rows {
             self.delete_row(key);
             match dependent {
@@ -75,7 +73,29 @@ impl<V: View> Batch<'_, V> {
                 Some(Dependent::Tenure { claim }) => due.claim(claim).orphaned = true,
             }
         }
-        Ok(())
+        Ok(count)
+    }
+
+    /// Whether no more than `most` rows depend on a lease.
+    pub(crate) fn session_fits(&self, lease: LeaseId, most: usize) -> Result<bool, Fault> {
+        Ok(self.session_rows(lease, most.saturating_add(1))?.len() <= most)
+    }
+
+    /// The first rows of a session, each with what it says to depend on it.
+    fn session_rows(&self, lease: LeaseId, most: usize) -> Result<Vec<(Vec<u8>, Option<Dependent>)>, Fault> {
+        let (from, below) = keys::session(lease).all();
+        let mut rows = Vec::new();
+        self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {
+            let dependent = match keys::split_session(key) {
+                Some((keys::DEPENDENT, what)) => Some(field::decode::<Dependent>(what)?),
+                Some(_) => None,
+                None => return Err(field::unreadable()),
+            };
+            rows.push((key.to_vec(), dependent));
+            Ok(if rows.len() < most { Step::Next } else { Step::Stop })
+        })?;
+        rows.truncate(most);
+        Ok(rows)
     }
 
     pub(crate) fn settle(&mut self, due: Due) -> Result<(), Fault> {

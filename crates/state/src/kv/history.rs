@@ -37,16 +37,16 @@ pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) 
             next = revision;
             break;
         }
-        match view.get(Table::Kv, &keys::version_row(&key, revision))? {
-            Some(record) => {
-                let event = event(key, revision, &record)?;
+        let row = keys::version_row(&key, revision);
+        match view.decoded(Table::Kv, &row, |record| event(key, revision, record))? {
+            Some(event) => {
                 bytes += event.kv.key.len() + event.kv.value.len();
                 events.push(event);
             }
             // Compacted after the caller's check, and already swept: the caller is not entitled to
             // this event any more.
             None if revision < member::meta(view)?.compacted => {}
-            None => return Err(Fault::Corrupt(format!("revision {revision} has a change without a version"))),
+            None => return Err(view.contradiction(format!("revision {revision} has a change without a version"))),
         }
     }
     events.truncate(events.partition_point(|event| event.kv.mod_revision < next));

@@ -107,7 +107,7 @@ impl Naive {
             Command::LeaseRevoke { id } => {
                 self.leases.get(id).ok_or(Rejection::LeaseNotFound)?;
                 self.end_lease(*id);
-                Ok(Response::LeaseRevoke)
+                Ok(Response::LeaseRevoke { left: false })
             }
             Command::Expire(expire) if expire.term != term => Err(Rejection::StaleTerm),
             Command::Expire(expire) => {

@@ -33,7 +33,7 @@ pub(crate) fn response(response: &Response) -> String {
         Response::Put { prev } => put(prev.as_ref()),
         Response::DeleteRange(result) => deleted(result),
         Response::Txn(result) => txn(result, 1),
-        Response::Compact | Response::LeaseRevoke | Response::Proclaim | Response::Announce => "ok".into(),
+        Response::Compact | Response::LeaseRevoke { .. } | Response::Proclaim | Response::Announce => "ok".into(),
         Response::LeaseGrant { id, ttl_ms } => format!("id={id} ttl={ttl_ms}ms"),
         Response::Expire { expired } => format!("expired={expired}"),
         Response::Enqueue(place) => {

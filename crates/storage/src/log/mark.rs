@@ -79,6 +79,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz_synced_mark() {
+        conclave_fuzz::target!("synced_mark").seeds([encode(77).to_vec(), vec![0; 12]]).run(|bytes| {
+            let sequence = decode(bytes);
+            assert!(sequence.is_none_or(|sequence| encode(sequence) == bytes));
+            format!("{}", sequence.is_some())
+        });
+    }
+
+    #[test]
     fn its_bytes() {
         assert_eq!(encode(0x0102), [2, 1, 0, 0, 0, 0, 0, 0, 0x0c, 0x64, 0x53, 0x76]);
         assert_eq!(decode(&encode(77)), Some(77));

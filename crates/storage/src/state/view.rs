@@ -487,6 +487,21 @@ impl View for StateView {
         self.read(|rows| rows.get(table, key))
     }
 
+    fn decoded<T>(
+        &self,
+        table: Table,
+        key: &[u8],
+        decode: impl FnOnce(&Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        self.read(|rows| rows.decoded(table, key, decode))
+    }
+
+    fn contradiction(&self, what: String) -> Fault {
+        let fault = Fault::Corrupt(what);
+        self.cache.fatal.raise("reading the state", fault_io(&fault));
+        fault
+    }
+
     fn version<T>(
         &self,
         prefix: &[u8],

@@ -55,6 +55,8 @@ struct Torn {
     path: PathBuf,
     from: u64,
     length: u64,
+    /// Others come behind it.
+    followed: bool,
 }
 
 /// Prepares the journals of a database for RocksDB.
@@ -91,7 +93,7 @@ pub(crate) fn check(of: Of, dir: &Path) -> Result<(), OpenError> {
 
 impl Torn {
     fn cut(&self) -> io::Result<()> {
-        let Torn { path, from, length } = self;
+        let Torn { path, from, length, .. } = self;
         tracing::warn!(
             file = %path.display(),
             from,
@@ -109,9 +111,12 @@ fn inspect(of: Of, dir: &Path) -> Result<Vec<Torn>, OpenError> {
     let logs = logs(dir).map_err(OpenError::io("list the journals in", dir))?;
     let mut torn = Vec::from_iter(inspect_row(of, dir, &logs, false)?);
     if let Some(manifest) = manifest(dir).map_err(OpenError::io("read", dir.join("CURRENT")))? {
-        let found = inspect_row(of, dir, std::slice::from_ref(&manifest), matches!(of, Of::State))?;
-        if found.as_ref().is_some_and(|torn| torn.from == 0) {
-            return Err(damage(of, dir, &manifest, 0, "it has no whole record"));
+        // All that is torn is found, and judged here: no record of the log's manifest may be missing.
+        let found = inspect_row(of, dir, std::slice::from_ref(&manifest), true)?;
+        if let Some(torn) = &found
+            && (torn.from == 0 || (torn.followed && !matches!(of, Of::State)))
+        {
+            return Err(not_whole(of, dir, torn));
         }
         torn.extend(found);
     }
@@ -136,7 +141,7 @@ fn inspect_row(of: Of, dir: &Path, journals: &[PathBuf], lose_more: bool) -> Res
         match end {
             End::Whole => {}
             End::Torn { from, followed: true } if !lose_more => return Err(damage(of, dir, path, from, FOLLOWED)),
-            End::Torn { from, .. } => torn = Some(Torn { path: path.clone(), from, length }),
+            End::Torn { from, followed } => torn = Some(Torn { path: path.clone(), from, length, followed }),
             End::Damaged(at, reason) => return Err(damage(of, dir, path, at, reason)),
         }
     }
@@ -152,6 +157,13 @@ fn inspect_row(of: Of, dir: &Path, journals: &[PathBuf], lose_more: bool) -> Res
 fn damage(of: Of, dir: &Path, journal: &Path, at: u64, reason: &str) -> OpenError {
     let name = journal.file_name().unwrap_or_default().display();
     OpenError::Corrupt { path: dir.into(), what: of.name(), reason: format!("{name} at byte {at}: {reason}") }
+}
+
+/// A manifest whose records were not all finished.
+fn not_whole(of: Of, dir: &Path, torn: &Torn) -> OpenError {
+    let name = torn.path.file_name().unwrap_or_default().display();
+    let reason = format!("{name} at byte {}: a record that was not finished", torn.from);
+    OpenError::FileList { path: dir.into(), what: of.name(), reason }
 }
 
 /// The write-ahead logs, oldest first.
@@ -180,5 +192,33 @@ fn manifest(dir: &Path) -> io::Result<Option<PathBuf>> {
         // RocksDB will report the error.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A manifest of three records, the second of which lost a sector, as if the power had failed during a write of two.
+    #[test]
+    fn a_torn_manifest_is_not_called_lost_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = Vec::new();
+        for length in [100, 1_400, 50] {
+            scan::tests::append(&mut manifest, &vec![0xb5; length]);
+        }
+        manifest[512..1024].fill(0);
+        std::fs::write(dir.path().join("CURRENT"), "MANIFEST-000001\n").unwrap();
+        std::fs::write(dir.path().join("MANIFEST-000001"), &manifest).unwrap();
+        let refused = inspect(Of::Log { synced: None }, dir.path()).err().map(|error| error.to_string());
+        let refused = refused.expect("the log cannot be read without it");
+        assert!(refused.contains("is not whole") && !refused.contains("lost or changed data"), "{refused}");
+        let state = inspect(Of::State, dir.path()).expect("the log says what the state must hold");
+        assert_eq!(state.len(), 1);
+        manifest[..512].fill(0);
+        std::fs::write(dir.path().join("MANIFEST-000001"), &manifest).unwrap();
+        for of in [Of::Log { synced: None }, Of::State] {
+            assert!(matches!(inspect(of, dir.path()), Err(OpenError::FileList { .. })));
+        }
     }
 }

@@ -309,7 +309,7 @@ fn begins_within(block: &[u8], from: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
@@ -323,7 +323,7 @@ mod tests {
     }
 
     /// As RocksDB writes it.
-    fn append(journal: &mut Vec<u8>, mut record: &[u8]) {
+    pub(in crate::wal_check) fn append(journal: &mut Vec<u8>, mut record: &[u8]) {
         let mut first = true;
         loop {
             let mut room = BLOCK - journal.len() % BLOCK;

@@ -3,11 +3,11 @@
 use crate::status::Invalid;
 use bytes::Bytes;
 use conclave_api::etcdserverpb::{
-    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeRequest,
-    LeaseStatus, LeaseTimeToLiveResponse, ResponseHeader,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseStatus,
+    LeaseTimeToLiveResponse, ResponseHeader,
 };
 use conclave_node::keeper::{Kept, whole_millis};
-use conclave_state::{Command, LeaseGrant, LeaseId};
+use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
 /// Clients know this bound by etcd's.
@@ -36,11 +36,6 @@ pub fn lease_grant(request: &LeaseGrantRequest, shortest_ttl: i64) -> Result<Lea
 #[must_use]
 pub fn whole_seconds(ttl_ms: u64) -> i64 {
     i64::try_from(ttl_ms.div_ceil(1000)).unwrap_or(i64::MAX)
-}
-
-#[must_use]
-pub fn lease_revoke(request: &LeaseRevokeRequest) -> Command {
-    Command::LeaseRevoke { id: request.id }
 }
 
 #[must_use]

@@ -14,8 +14,8 @@ mod txn;
 pub use alarm::{alarm, alarm_member, alarm_text};
 pub use kv::{delete_range, put, range};
 pub use lease::{
-    LeaseLife, lease_grant, lease_granted, lease_kept_alive, lease_leases, lease_revoke, lease_time_to_live,
-    shortest_ttl, whole_seconds,
+    LeaseLife, lease_grant, lease_granted, lease_kept_alive, lease_leases, lease_time_to_live, shortest_ttl,
+    whole_seconds,
 };
 pub use load::Load;
 pub use queue::{campaign, elected, leader, lock, locked, proclaim, resign, unlock};

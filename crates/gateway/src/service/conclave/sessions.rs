@@ -3,8 +3,9 @@
 use crate::auth::Reading;
 use crate::convert::conclave::session as convert;
 use crate::gateway::Gateway;
+use crate::service::etcd::lease::revoke;
 use crate::service::quota::Quota;
-use crate::service::{admit, require_leader, response, unexpected, until_stopped};
+use crate::service::{admit, require_leader, unexpected, until_stopped};
 use crate::status::{not_proposed, not_read, opening_refused, received};
 use conclave_api::conclave::v1::sessions_server::Sessions;
 use conclave_api::conclave::v1::{
@@ -74,12 +75,8 @@ impl Sessions for SessionsService {
 
     async fn close(&self, request: Request<CloseSessionRequest>) -> Result<Response<CloseSessionResponse>, Status> {
         let CloseSessionRequest { session: id } = admit(&self.gateway, request)?;
-        let outcome = self.gateway.propose(Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
-        let header = self.gateway.header(outcome.revision);
-        match response(outcome)? {
-            Answer::LeaseRevoke => Ok(Response::new(CloseSessionResponse { header: Some(header) })),
-            other => Err(unexpected(&other)),
-        }
+        let revision = revoke(&self.gateway, false, id).await?;
+        Ok(Response::new(CloseSessionResponse { header: Some(self.gateway.header(revision)) }))
     }
 }
 

@@ -5,13 +5,13 @@ use crate::convert::etcd::{self as convert, LeaseLife};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader, requires_leader, response, unexpected, until_stopped};
-use crate::status::{fault, not_proposed, not_read, received, rejected};
+use crate::status::{fault, internal, not_proposed, not_read, received, rejected};
 use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
-use conclave_state::{Command, LeaseId, Outcome, Rejection, Response as Answer, read};
+use conclave_state::{AuthRefusal, Command, Fault, LeaseId, Outcome, Rejection, Response as Answer, read};
 use conclave_storage::StateView;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -68,6 +68,23 @@ impl LeaseService {
         let life = remaining.map(|remaining| LeaseLife { remaining, granted_seconds, keys });
         Ok((revision, life))
     }
+
+    /// To list leases, their keys must be readable: all of them, as in etcd.
+    async fn leases_if_readable(&self, view: StateView) -> Result<Vec<LeaseId>, Status> {
+        let caller = current();
+        let checked = move || -> Result<Result<Vec<LeaseId>, AuthRefusal>, Fault> {
+            let leases = read::lease_ids_within(&view, usize::MAX)?.unwrap_or_default();
+            let Some(auth) = view.auth() else { return Ok(Ok(leases)) };
+            for id in &leases {
+                if let Err(refusal) = auth.check_lease_read(caller.as_ref(), &view, *id)? {
+                    return Ok(Err(refusal));
+                }
+            }
+            Ok(Ok(leases))
+        };
+        let leases = self.gateway.node.reader.long(checked).await.map_err(internal)?.map_err(fault)?;
+        leases.map_err(|refusal| rejected(Rejection::Auth(refusal)))
+    }
 }
 
 #[tonic::async_trait]
@@ -101,15 +118,10 @@ impl Lease for LeaseService {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         let only_led = requires_leader(request.metadata());
-        let outcome = self.propose(only_led, convert::lease_revoke(&admit(&self.gateway, request)?)).await?;
-        let header = self.gateway.header(outcome.revision);
-        match response(outcome)? {
-            Answer::LeaseRevoke => {
-                self.gateway.metrics.leases_revoked.inc();
-                Ok(Response::new(LeaseRevokeResponse { header: Some(header) }))
-            }
-            other => Err(unexpected(&other)),
-        }
+        let LeaseRevokeRequest { id } = admit(&self.gateway, request)?;
+        let revision = revoke(&self.gateway, only_led, id).await?;
+        self.gateway.metrics.leases_revoked.inc();
+        Ok(Response::new(LeaseRevokeResponse { header: Some(self.gateway.header(revision)) }))
     }
 
     type LeaseKeepAliveStream = BoxStream<'static, Result<LeaseKeepAliveResponse, Status>>;
@@ -146,25 +158,32 @@ impl Lease for LeaseService {
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
         let view = self.gateway.node.state.view();
         let revision = view.bounds().current;
-        check_all(&self.gateway, &view)?;
-        let mut leases = self.gateway.node.reader.within(view, read::lease_ids_within).await.map_err(not_read)?;
+        let mut leases = match self.gateway.access.is_on() && view.auth().is_some() {
+            false => self.gateway.node.reader.within(view, read::lease_ids_within).await.map_err(not_read)?,
+            true => self.leases_if_readable(view).await?,
+        };
         // As in etcd: the leader, who knows, tells those first that end first.
         self.gateway.node.leases.soonest_first(&mut leases);
         Ok(Response::new(convert::lease_leases(self.gateway.header(revision), leases)))
     }
 }
 
-/// To list leases, their keys must be readable: all of them, as in etcd.
-fn check_all(gateway: &Gateway, view: &StateView) -> Result<(), Status> {
-    if !gateway.access.is_on() {
-        return Ok(());
+/// Revokes a lease, in several commands if more is attached to it than one command may end. Returns the revision of the last.
+pub(crate) async fn revoke(gateway: &Gateway, only_led: bool, id: LeaseId) -> Result<i64, Status> {
+    let mut begun = false;
+    loop {
+        let outcome = gateway.propose_led(only_led, Command::LeaseRevoke { id }).await.map_err(not_proposed)?.outcome;
+        let revision = outcome.revision;
+        if begun && outcome.result == Err(Rejection::LeaseNotFound) {
+            // The leader ended the rest.
+            return Ok(revision);
+        }
+        match response(outcome)? {
+            Answer::LeaseRevoke { left: false } => return Ok(revision),
+            Answer::LeaseRevoke { left: true } => begun = true,
+            other => return Err(unexpected(&other)),
+        }
     }
-    let Some(auth) = view.auth() else { return Ok(()) };
-    for (id, _) in read::leases(view).map_err(fault)? {
-        let checked = auth.check_lease_read(current().as_ref(), view, id).map_err(fault)?;
-        checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))?;
-    }
-    Ok(())
 }
 
 async fn renew(gateway: Arc<Gateway>, reading: Arc<Reading>, id: LeaseId) -> Result<LeaseKeepAliveResponse, Status> {

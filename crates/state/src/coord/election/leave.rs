@@ -6,7 +6,7 @@ use crate::coord::row::{self, Cause, must};
 use crate::coord::{CoordResponse, Evict, EvictEverywhere, Kind, Leave, Name, keys};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, Table, View};
-use crate::{LeaseId, Rejection};
+use crate::{LeaseId, MOST_KEYS, Rejection};
 
 impl<V: View> Batch<'_, V> {
     pub(in crate::coord) fn leave(&mut self, session: LeaseId, leave: &Leave) -> Result<CoordResponse, Stop> {
@@ -68,8 +68,9 @@ impl<V: View> Batch<'_, V> {
             let (namespace, name) = (keys::take_text(&mut rest), keys::take_text(&mut rest));
             let (namespace, name) = (must(namespace, "a candidacy")?, must(name, "a candidacy")?);
             names.push(Name { namespace, name });
-            Ok(Step::Next)
+            Ok(if names.len() <= MOST_KEYS { Step::Next } else { Step::Stop })
         })?;
+        self.looked_at(names.len())?;
         for name in &names {
             self.evict_from(name, id, *cooldown_ms, reason)?;
         }
@@ -85,18 +86,19 @@ impl<V: View> Batch<'_, V> {
         row::each(&self.rows, keys::line(Kind::Election, name).all(), |key, id: String| {
             lines.push(key.to_vec());
             ids.push(id);
-            Ok(Step::Next)
+            Ok(if lines.len() <= MOST_KEYS { Step::Next } else { Step::Stop })
         })?;
+        let mut bans = Vec::new();
+        row::each(&self.rows, keys::cooldowns(Kind::Election, name).all(), |key, timer: u64| {
+            bans.push((key.to_vec(), timer));
+            Ok(if bans.len() <= MOST_KEYS { Step::Next } else { Step::Stop })
+        })?;
+        self.looked_at(ids.len() + bans.len())?;
         for id in ids {
             let row = must(self.candidate(name, &id)?, "a candidate")?;
             self.forget_candidate(name, &id, &row);
         }
         lines.into_iter().for_each(|line| self.delete_row(line));
-        let mut bans = Vec::new();
-        row::each(&self.rows, keys::cooldowns(Kind::Election, name).all(), |key, timer: u64| {
-            bans.push((key.to_vec(), timer));
-            Ok(Step::Next)
-        })?;
         for (row, timer) in bans {
             self.delete_row(row);
             self.disarm(timer)?;

@@ -11,10 +11,11 @@
 //! not grow with the number of earlier ones.
 
 use super::Edit;
+use crate::MOST_KEYS;
 use crate::coord::Name;
 use crate::coord::keys;
 use crate::coord::row::{self, Candidate, Place, must};
-use crate::machine::Batch;
+use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Step, View};
 
 /// A place and its candidate.
@@ -40,9 +41,11 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// All candidates up to a place, inclusive.
-    fn waiting_to(&self, edit: &Edit<'_>, place: Place) -> Result<Vec<Standing>, Fault> {
+    fn waiting_to(&self, edit: &Edit<'_>, place: Place) -> Result<Vec<Standing>, Stop> {
         let Place { class, rank } = edit.head.first;
-        take(self.rows(), keys::line_from(edit.name, class, rank), usize::MAX, |at| at == place)
+        let found = take(self.rows(), keys::line_from(edit.name, class, rank), MOST_KEYS + 1, |at| at == place)?;
+        self.looked_at(found.len())?;
+        Ok(found)
     }
 
     pub(super) fn first_in_line(&self, edit: &mut Edit<'_>) -> Result<Option<Standing>, Fault> {
@@ -102,7 +105,7 @@ impl<V: View> Batch<'_, V> {
 
     /// Moves a waiting candidate `places` ahead. Returns whether that takes it past the first in
     /// line.
-    pub(super) fn ahead(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
+    pub(super) fn ahead(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Stop> {
         let before = self.waiting_to(edit, row.place)?;
         let at = before.len() - 1;
         let places = usize::try_from(places).unwrap_or(usize::MAX);
@@ -112,16 +115,17 @@ impl<V: View> Batch<'_, V> {
         let part = &before[at.saturating_sub(places)..];
         let mut ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
         ids.rotate_right(1);
-        self.rearrange(edit.name, part, &ids)
+        Ok(self.rearrange(edit.name, part, &ids)?)
     }
 
     /// Moves a waiting candidate `places` back, or to the end.
-    pub(super) fn back(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Fault> {
+    pub(super) fn back(&mut self, edit: &Edit<'_>, row: &Candidate, places: u32) -> Result<Ahead, Stop> {
         let limit = usize::try_from(places).unwrap_or(usize::MAX).saturating_add(1);
-        let part = self.waiting_from(edit.name, row.place, limit)?;
+        let part = self.waiting_from(edit.name, row.place, limit.min(MOST_KEYS + 1))?;
+        self.looked_at(part.len())?;
         let mut ids: Vec<String> = part.iter().map(|(_, id)| id.clone()).collect();
         ids.rotate_left(1);
-        self.rearrange(edit.name, &part, &ids)
+        Ok(self.rearrange(edit.name, &part, &ids)?)
     }
 
     /// Assigns places to candidates again.

@@ -2,7 +2,7 @@
 //! acknowledged.
 //!
 //! 1. Who is a member is what a linearizable read says, never what was asked for: a change whose outcome is not known is found made, or not.
-//! 2. A node has one directory a membership. The directory of a removed member stays until the node becomes a new member, and whoever is started
+//! 2. A node has one directory a membership. The directory of a removed member stays until the node becomes a new member, and a process that is started
 //!    with it must stop with a reason: some meanwhile, all of those that are left at the end.
 //! 3. A member that has lost its directory must not come back under its id.
 //! 4. What others broke may keep a change from being made. Then it is given up after a while, and does not count.

@@ -1,7 +1,7 @@
 //! Campaigns over the state machine alone, with calls cancelled at every moment and answers lost.
 
 use super::campaign::Campaigns;
-use super::state::{self, Order, Seen, State};
+use super::state::{self, Order, Seen, State, Then};
 use crate::convert::conclave::{Caller, election::Campaign};
 use crate::follow::tests::{World, name};
 use crate::pending::Calls;
@@ -31,8 +31,12 @@ impl State for Node {
         state::leader(&self.world.store.lock().view, election)
     }
 
-    fn order(&self, election: &Name) -> Result<Order, Fault> {
-        state::order(&self.world.store.lock().view, election)
+    fn order(&self, election: &Name, most: usize) -> Result<Option<Order>, Fault> {
+        state::order(&self.world.store.lock().view, election, most)
+    }
+
+    fn order_later(&self, election: &Name, then: Then) {
+        then(self.order(election, usize::MAX).transpose());
     }
 
     fn session_lives(&self, session: LeaseId) -> Result<bool, Fault> {
@@ -48,7 +52,7 @@ impl Node {
     /// The leader and those who wait.
     fn line(&self) -> (Option<String>, Vec<String>) {
         let view = &self.world.store.lock().view;
-        let order = state::order(view, &name("e")).unwrap();
+        let order = state::order(view, &name("e"), usize::MAX).unwrap().unwrap();
         (order.leader, order.waiting)
     }
 

@@ -6,10 +6,11 @@
 //!
 //! 1. An order is kept while a campaign of this node waits in it. The first campaign that needs a
 //!    later one reads it again, at most once in a [`step`].
-//! 2. The leader that a campaign is told is never older than the revision it asks for. Its position
+//! 2. An order of more than [`LONG`] is read beside the event loop. Until it is there, campaigns go by the one before, or know no position.
+//! 3. The leader that a campaign is told is never older than the revision it asks for. Its position
 //!    may be, until the step is over.
 
-use super::state::State;
+use super::state::{Order, State};
 use conclave_state::{Fault, Name};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +28,8 @@ struct Waiting {
     calls: usize,
     lead: Option<Arc<Lead>>,
     line: Option<Arc<Line>>,
+    /// The order is being read beside the event loop.
+    reading: bool,
 }
 
 /// Who leads at one point in time.
@@ -40,7 +43,7 @@ pub(super) struct Line {
     pub(super) revision: i64,
     /// When it may be read again.
     pub(super) until: Instant,
-    places: HashMap<String, u64>,
+    places: Arc<HashMap<String, u64>>,
 }
 
 /// How long a line of so many is not read again: telling each of its place takes about a twentieth of a processor then.
@@ -51,11 +54,23 @@ fn step(len: usize) -> Duration {
 }
 
 impl Line {
+    fn of(order: Order, now: Instant) -> Line {
+        let first = u64::from(order.leader.is_some());
+        let places: HashMap<String, u64> = order.waiting.into_iter().zip(first..).collect();
+        Line { revision: order.revision, until: now + step(places.len()), places: Arc::new(places) }
+    }
+
     /// How many stand before a candidate that waits, the leader included.
     pub(super) fn before(&self, id: &str) -> Option<u64> {
         self.places.get(id).copied()
     }
 }
+
+/// From here on an order is read beside the event loop.
+const LONG: usize = 1_000;
+
+/// How long a call waits for an order that is being read.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// One call that waits in an election.
 pub(super) struct Call {
@@ -68,6 +83,15 @@ impl Lines {
     pub(super) fn call(self: &Arc<Lines>, state: Arc<dyn State>, election: &Name) -> Call {
         self.waiting.lock().entry(election.clone()).or_default().calls += 1;
         Call { lines: self.clone(), state, election: election.clone() }
+    }
+
+    /// An order was read beside the event loop. A failure comes to light when the next call reads.
+    fn read(&self, election: &Name, order: Option<Result<Order, Fault>>) {
+        let line = order.and_then(Result::ok).map(|order| Arc::new(Line::of(order, Instant::now())));
+        if let Some(waiting) = self.waiting.lock().get_mut(election) {
+            waiting.reading = false;
+            waiting.line = line.or(waiting.line.take());
+        }
     }
 }
 
@@ -93,12 +117,20 @@ impl Call {
         if let Some(line) = waiting.line.as_ref().filter(|line| line.revision >= revision || now < line.until) {
             return Ok(line.clone());
         }
-        let order = self.state.order(&self.election)?;
-        let first = u64::from(order.leader.is_some());
-        let places: HashMap<String, u64> = order.waiting.into_iter().zip(first..).collect();
-        let line = Arc::new(Line { revision: order.revision, until: now + step(places.len()), places });
-        waiting.line = Some(line.clone());
-        Ok(line)
+        let reads = if waiting.reading { None } else { Some(self.state.order(&self.election, LONG)?) };
+        if let Some(Some(order)) = reads {
+            let line = Arc::new(Line::of(order, now));
+            waiting.line = Some(line.clone());
+            return Ok(line);
+        }
+        let begins = !std::mem::replace(&mut waiting.reading, true);
+        let places = waiting.line.as_ref().map(|line| line.places.clone()).unwrap_or_default();
+        drop(lines);
+        if begins {
+            let (lines, election) = (self.lines.clone(), self.election.clone());
+            self.state.order_later(&self.election, Box::new(move |order| lines.read(&election, order)));
+        }
+        Ok(Arc::new(Line { revision: 0, until: now + A_MOMENT, places }))
     }
 }
 
@@ -117,6 +149,69 @@ impl Drop for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An election with so many, whose order is read when the test says so.
+    struct Long {
+        len: usize,
+        later: Mutex<Vec<super::super::state::Then>>,
+    }
+
+    impl Long {
+        fn all(&self) -> Order {
+            let waiting = (0..self.len).map(|number| format!("c{number}")).collect();
+            Order { leader: Some("leader".into()), waiting, revision: 7 }
+        }
+    }
+
+    impl State for Long {
+        fn candidate(&self, _: &Name, _: &str) -> Result<super::super::state::Seen, Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn leader(&self, _: &Name) -> Result<(Option<String>, i64), Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn order(&self, _: &Name, most: usize) -> Result<Option<Order>, Fault> {
+            Ok((self.len <= most).then(|| self.all()))
+        }
+
+        fn order_later(&self, _: &Name, then: super::super::state::Then) {
+            self.later.lock().push(then);
+        }
+
+        fn session_lives(&self, _: i64) -> Result<bool, Fault> {
+            unreachable!("nobody asks")
+        }
+
+        fn header(&self, _: i64) -> conclave_api::etcdserverpb::ResponseHeader {
+            unreachable!("nobody asks")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_read_beside_the_event_loop_once_for_all() {
+        let election = Name { namespace: "n".into(), name: "x".into() };
+        let short = Arc::new(Long { len: LONG, later: Mutex::default() });
+        let line = Arc::<Lines>::default().call(short.clone(), &election).line(7).unwrap();
+        assert_eq!((line.revision, line.before("c9"), short.later.lock().len()), (7, Some(10), 0));
+
+        let long = Arc::new(Long { len: LONG + 1, later: Mutex::default() });
+        let lines = Arc::<Lines>::default();
+        let calls: Vec<Call> = (0..100).map(|_| lines.call(long.clone(), &election)).collect();
+        for call in &calls {
+            let line = call.line(7).unwrap();
+            assert_eq!((line.revision, line.before("c9")), (0, None), "it is not known yet");
+        }
+        let then: Vec<_> = std::mem::take(&mut *long.later.lock());
+        assert_eq!(then.len(), 1, "one reads for all");
+        then.into_iter().for_each(|then| then(Some(Ok(long.all()))));
+        for call in &calls {
+            let line = call.line(7).unwrap();
+            assert_eq!((line.revision, line.before("c9")), (7, Some(10)));
+        }
+        assert!(long.later.lock().is_empty());
+    }
 
     #[test]
     fn short_lines_are_told_at_once_and_long_ones_in_steps() {

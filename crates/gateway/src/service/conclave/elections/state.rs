@@ -12,12 +12,19 @@ pub(super) trait State: Send + Sync + 'static {
     /// Who leads, and the revision at which that is so.
     fn leader(&self, election: &Name) -> Result<(Option<String>, i64), Fault>;
 
-    fn order(&self, election: &Name) -> Result<Order, Fault>;
+    /// `None`, after a look at one row, if more than `most` wait.
+    fn order(&self, election: &Name, most: usize) -> Result<Option<Order>, Fault>;
+
+    /// Reads an order of any length beside the event loop, and hands it to `then`.
+    fn order_later(&self, election: &Name, then: Then);
 
     fn session_lives(&self, session: LeaseId) -> Result<bool, Fault>;
 
     fn header(&self, revision: i64) -> ResponseHeader;
 }
+
+/// What is done with an order; `None`: the node stops.
+pub(super) type Then = Box<dyn FnOnce(Option<Result<Order, Fault>>) + Send>;
 
 /// A candidate and its election, at one revision.
 pub(super) struct Seen {
@@ -47,9 +54,10 @@ pub(super) fn leader<V: View>(view: &V, election: &Name) -> Result<(Option<Strin
     Ok((leader, store::meta(view)?.revision))
 }
 
-pub(super) fn order<V: View>(view: &V, election: &Name) -> Result<Order, Fault> {
+pub(super) fn order<V: View>(view: &V, election: &Name, most: usize) -> Result<Option<Order>, Fault> {
     let (leader, revision) = leader(view, election)?;
-    Ok(Order { leader, waiting: read::line(view, election)?, revision })
+    let waiting = read::line_within(view, election, most)?;
+    Ok(waiting.map(|waiting| Order { leader, waiting, revision }))
 }
 
 pub(super) fn session_lives<V: View>(view: &V, session: LeaseId) -> Result<bool, Fault> {
@@ -68,8 +76,17 @@ impl State for Applied {
         leader(&self.0.node.state.view(), election)
     }
 
-    fn order(&self, election: &Name) -> Result<Order, Fault> {
-        order(&self.0.node.state.view(), election)
+    fn order(&self, election: &Name, most: usize) -> Result<Option<Order>, Fault> {
+        order(&self.0.node.state.view(), election, most)
+    }
+
+    fn order_later(&self, election: &Name, then: Then) {
+        let (gateway, election) = (self.0.clone(), election.clone());
+        tokio::spawn(async move {
+            let state = gateway.node.state.clone();
+            let read = move || order(&state.view(), &election, usize::MAX);
+            then(gateway.node.reader.long(read).await.ok().and_then(Result::transpose));
+        });
     }
 
     fn session_lives(&self, session: LeaseId) -> Result<bool, Fault> {

@@ -21,6 +21,7 @@ use conclave_state::{
     Acquire, Cancel, Command, CoordBody, CoordResponse, Fault, LeaseId, LockPart, Outcome, PlaceId, Response as Answer,
     View,
 };
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ pub(super) trait Requests: Send + Sync + 'static {
     fn standing(&self, fence: i64, session: LeaseId) -> Result<Standing, Fault>;
 
     /// How many wait before a fence for a lock, and the revision of which that is so.
-    fn before(&self, part: &LockPart, fence: i64) -> Result<(u64, i64), Fault>;
+    fn before<'a>(&'a self, part: &'a LockPart, fence: i64) -> BoxFuture<'a, Result<(u64, i64), Status>>;
 }
 
 /// The state of a request.

@@ -7,6 +7,8 @@ use crate::pending::Calls;
 use crate::pending::tests::{Fate, MOST_POLLS, TestLog, cancel_after, courses};
 use conclave_state::coord::read;
 use conclave_state::{Acquire, Command, Fault, LeaseId, LockMode, LockPart};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -52,9 +54,11 @@ impl Requests for Node {
         standing(&self.world.store.lock().view, fence, session)
     }
 
-    fn before(&self, part: &LockPart, fence: i64) -> Result<(u64, i64), Fault> {
+    fn before<'a>(&'a self, part: &'a LockPart, fence: i64) -> BoxFuture<'a, Result<(u64, i64), Status>> {
         let view = &self.world.store.lock().view;
-        Ok((super::before(view, part, fence)?, conclave_state::read::meta(view)?.revision))
+        let before = super::before(view, part, fence, usize::MAX).unwrap().unwrap();
+        let revision = conclave_state::read::meta(view).unwrap().revision;
+        async move { Ok((before, revision)) }.boxed()
     }
 }
 

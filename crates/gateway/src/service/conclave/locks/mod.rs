@@ -13,6 +13,7 @@ use crate::follow::snapshot;
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, require_leader};
+use crate::status::{fault, not_read};
 use conclave_api::conclave::v1::locks_server::Locks;
 use conclave_api::conclave::v1::{
     AcquireProgress, AcquireRequest, AcquireResponse, GetLockRequest, GetLockResponse, ListLocksResponse, ListRequest,
@@ -22,6 +23,9 @@ use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::auth::{listed, prefix_range};
 use conclave_state::coord::{lock_prefix, read};
 use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
+use conclave_storage::StateView;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -140,19 +144,26 @@ impl Requests for Applied {
         acquire::standing(&self.0.node.state.view(), fence, session)
     }
 
-    fn before(&self, part: &LockPart, fence: i64) -> Result<(u64, i64), Fault> {
-        let (view, revision) = snapshot(&self.0.node.state)?;
-        Ok((before(&view, part, fence)?, revision))
+    fn before<'a>(&'a self, part: &'a LockPart, fence: i64) -> BoxFuture<'a, Result<(u64, i64), Status>> {
+        let look = async move {
+            let (view, revision) = snapshot(&self.0.node.state).map_err(fault)?;
+            let part = part.clone();
+            let count = move |view: &StateView, most: usize| before(view, &part, fence, most);
+            Ok::<_, Status>((self.0.node.reader.within(view, count).await.map_err(not_read)?, revision))
+        };
+        look.boxed()
     }
 }
 
-/// How many wait before a fence; 0 if it does not wait. A request is mostly asked about when it has just come: those behind it are fewer.
-fn before<V: View>(view: &V, part: &LockPart, fence: i64) -> Result<u64, Fault> {
+/// How many wait before a fence; 0 if it does not wait; `None` if it takes more than `most` steps to know. A request is mostly asked
+/// about when it has just come: those behind it are fewer.
+fn before<V: View>(view: &V, part: &LockPart, fence: i64, most: usize) -> Result<Option<u64>, Fault> {
     const FEW: usize = 64;
-    let Some(state) = read::lock(view, &part.lock)? else { return Ok(0) };
+    let Some(state) = read::lock(view, &part.lock)? else { return Ok(Some(0)) };
     let from_here = read::lock_waiting(view, &part.lock, fence.saturating_sub(1), FEW)?;
     if from_here.first().is_some_and(|own| own.fence == fence) && from_here.len() < FEW {
-        return Ok(u64::from(state.waiting).saturating_sub(from_here.len() as u64));
+        return Ok(Some(u64::from(state.waiting).saturating_sub(from_here.len() as u64)));
     }
-    Ok(read::lock_position(view, &part.lock, fence)?.unwrap_or(0))
+    let position = read::lock_position_within(view, &part.lock, fence, most)?;
+    Ok(position.map(Option::unwrap_or_default))
 }

@@ -6,7 +6,7 @@
 use super::acquire::{Granted, Place, reached};
 use crate::follow::{Batch, Ended, Span, Subscription};
 use crate::gateway::Gateway;
-use crate::status::{fault, internal, text};
+use crate::status::{internal, text};
 use conclave_api::conclave::v1::{AcquireProgress, acquire_progress::Now};
 use conclave_state::coord::{self, Shown};
 use conclave_state::{EventKind, LockPart};
@@ -55,7 +55,7 @@ impl Run {
     async fn next(&mut self) -> Result<(AcquireProgress, bool), Status> {
         loop {
             if self.lines.is_empty() && self.place.granted().is_none() {
-                self.open_lines()?;
+                self.open_lines().await?;
             }
             if let Some(granted) = self.place.granted() {
                 self.place.keep();
@@ -96,12 +96,11 @@ impl Run {
         }
     }
 
-    fn open_lines(&mut self) -> Result<(), Status> {
+    async fn open_lines(&mut self) -> Result<(), Status> {
         for part in self.place.parts().to_vec() {
             let mut changes =
                 self.place.acquiring().feed.subscribe(Span::prefix(coord::lock_waiters_prefix(&part.lock)), None);
-            let (before, revision) =
-                self.place.acquiring().requests.before(&part, self.place.fence()).map_err(fault)?;
+            let (before, revision) = self.place.acquiring().requests.before(&part, self.place.fence()).await?;
             changes.skip(revision);
             self.revision = self.revision.max(revision);
             self.lines.push(Line { part, changes, before });
