@@ -540,7 +540,7 @@ async fn a_row_that_does_not_decode_stops_the_node_on_every_path() {
     let many: Read = |view| read::range(view, &range("bae"), view.bounds(), None).is_err();
     let lease: Read = |view| read::lease_ttl(view, 7).is_err();
     let leases: Read = |view| read::leases(view).is_err();
-    let history: Read = |view| read::history(view, 900, 900).is_err();
+    let history: Read = |view| read::history(view, 900, 900, 10).is_err();
     for (at, fails) in [one, many, lease, leases, history].into_iter().enumerate() {
         let copy = tempfile::tempdir().unwrap();
         copy_dir(dir.path(), copy.path());
