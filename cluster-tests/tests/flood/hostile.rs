@@ -134,7 +134,6 @@ fn every_key(prefix: &str) -> Compare {
         result: compare::CompareResult::Greater.into(),
         target: compare::CompareTarget::Version.into(),
         target_union: Some(compare::TargetUnion::Version(0)),
-        ..Default::default()
     }
 }
 

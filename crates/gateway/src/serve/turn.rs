@@ -6,7 +6,7 @@
 //!
 //! 1. A turn ends after [`REQUESTS`] requests, [`BYTES`] bytes, or [`TIME`] and the request that is polled just then.
 //!    One request at least is polled in each.
-//! 2. Whoever is refused because the turn is over has woken itself: nothing waits for an event that has happened already.
+//! 2. A poll that is refused because the turn is over has woken its task: nothing waits for an event that has happened already.
 
 use std::io;
 use std::pin::Pin;

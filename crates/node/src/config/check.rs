@@ -186,6 +186,28 @@ pub(super) fn check(settings: Settings, as_etcd: bool) -> Result<Config, ConfigE
     check_with(settings, as_etcd, Vec::new())
 }
 
+fn check_name(s: &Settings, p: &mut Problems) -> String {
+    let name = s.name.clone().unwrap_or_else(|| "default".to_owned());
+    p.require(!name.contains(['=', ',']) && !name.chars().any(char::is_control), "name", || {
+        format!("{name:?} may not hold '=', ',' or control characters")
+    });
+    name
+}
+
+fn check_progress(s: &Settings, p: &mut Problems) -> Duration {
+    let setting = "watch-progress-notify-interval";
+    let interval = p.duration(setting, s.watch_progress_notify_interval.as_ref(), Duration::from_secs(600));
+    p.require(interval >= Duration::from_millis(100), setting, || "at least 100ms".to_owned());
+    interval
+}
+
+/// A warning about a number of members that bears no more than one member fewer.
+fn even(members: usize) -> Option<String> {
+    let faults = (members.max(1) - 1) / 2;
+    let text = format!("{members} members bear the loss of {faults}, as {} would", members.saturating_sub(1));
+    members.is_multiple_of(2).then_some(text)
+}
+
 /// `problems`: what is known to be wrong already.
 pub(super) fn check_with(
     settings: Settings,
@@ -196,26 +218,14 @@ pub(super) fn check_with(
     let mut p = Problems(problems);
     let mut warnings = Vec::new();
 
-    let name = s.name.clone().unwrap_or_else(|| "default".to_owned());
-    p.require(!name.contains(['=', ',']) && !name.chars().any(char::is_control), "name", || {
-        format!("{name:?} may not hold '=', ',' or control characters")
-    });
+    let name = check_name(&s, &mut p);
     let urls = check_urls(&s, &mut p, &mut warnings);
     let initial_cluster = check_cluster(&s, &name, &urls.advertise_peer, &mut p);
-    if initial_cluster.len().is_multiple_of(2) {
-        let (members, faults) = (initial_cluster.len(), (initial_cluster.len().max(1) - 1) / 2);
-        warnings.push(format!("{members} members bear the loss of {faults}, as {} would", members.saturating_sub(1)));
-    }
-
+    warnings.extend(even(initial_cluster.len()));
     let data_dir = s.data_dir.clone().map_or_else(|| PathBuf::from(default_directory(&name, as_etcd)), PathBuf::from);
     let tls = tls::check(&s, &urls.uses(&initial_cluster), &data_dir, &mut p, &mut warnings);
 
     let (heartbeat_interval_ms, election_timeout_ms) = check_timing(&s, &mut p, &mut warnings);
-    let (progress, least) = ("watch-progress-notify-interval", Duration::from_millis(100));
-    let interval = s.watch_progress_notify_interval.as_ref();
-    let watch_progress_notify_interval = p.duration(progress, interval, Duration::from_secs(600));
-    p.require(watch_progress_notify_interval >= least, progress, || "at least 100ms".to_owned());
-
     let sizes = check_sizes(&s, &mut p);
 
     let logins = auth::check(&s, &mut p);
@@ -252,7 +262,7 @@ pub(super) fn check_with(
         ),
         keep_alive: check_keep_alive(&s, &mut p),
         auto_compaction: check_compaction(&s, &mut p),
-        watch_progress_notify_interval,
+        watch_progress_notify_interval: check_progress(&s, &mut p),
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
         cors: check_origins(&s, &mut p),
         host_whitelist: list(s.host_whitelist.as_deref()),

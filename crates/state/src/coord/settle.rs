@@ -14,6 +14,9 @@ use crate::machine::Batch;
 use crate::view::{Fault, Step, Table, View};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The key of a row that belongs to a session, and what the row says to depend on it.
+type SessionRow = (Vec<u8>, Option<Dependent>);
+
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     elections: BTreeMap<Name, ElectionDue>,
@@ -82,7 +85,7 @@ impl<V: View> Batch<'_, V> {
     }
 
     /// The first rows of a session, each with what it says to depend on it.
-    fn session_rows(&self, lease: LeaseId, most: usize) -> Result<Vec<(Vec<u8>, Option<Dependent>)>, Fault> {
+    fn session_rows(&self, lease: LeaseId, most: usize) -> Result<Vec<SessionRow>, Fault> {
         let (from, below) = keys::session(lease).all();
         let mut rows = Vec::new();
         self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {

@@ -130,8 +130,7 @@ impl Probe {
         let answer = self.ask(bound, async move {
             match ask {
                 AskMember::Add { peer, learner } => {
-                    let request =
-                        MemberAddRequest { peer_ur_ls: vec![peer], is_learner: learner, ..Default::default() };
+                    let request = MemberAddRequest { peer_ur_ls: vec![peer], is_learner: learner };
                     let response = client.member_add(request).await?.into_inner();
                     Ok(response.member.context("an addition without a member")?.id)
                 }

@@ -332,7 +332,7 @@ mod tests {
                 let judged = property.is_some_and(|property| {
                     let does =
                         |one: &&str| mutant.workloads.contains(one) || (*one == MEMBERS && mutant.faults.contains(one));
-                    property.workloads.is_empty() || property.workloads.iter().any(|one| does(one))
+                    property.workloads.is_empty() || property.workloads.iter().any(does)
                 });
                 assert!(judged || own.contains(name), "{}: {name} is not judged", mutant.name);
             }

@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
         "files of logs are not rotated: leave that to logrotate or to journald",
     )),
     switch(idle("enable-pprof", &["false"], "there are no profiles of Go")),
-    switch(only("enable-v2", &["false"], PROXY)),
+    switch(idle("enable-v2", &["false"], "there is no API of etcd 2, as in etcd 3.6 and later")),
     only("enable-v2v3", &[], PROXY),
     only(FEATURE_GATES, &[], ""),
     switch(idle("force", &[], IGNORED)),
