@@ -417,7 +417,7 @@ async fn a_change_while_the_leader_stands_still_says_so_and_the_next_attempt_suc
     let url = format!("--peer-urls={}", world.more[node].0.peer_url());
     let add = ["member", "add", "n4", "--learner", &url];
     world.first.node(leader).pause()?;
-    // Whoever does not know yet that the leader is gone asks it, and says within etcdctl's five seconds that it has no answer.
+    // A member that does not know yet that the leader is gone asks it, and says within five seconds (etcdctl waits so long) that it has no answer.
     let said = through.run(&add).await?;
     ensure!(said.success || said.stderr.contains("etcdserver: "), "{}", said.stderr);
     let added = async || {

@@ -666,7 +666,7 @@ fn a_place_far_back_is_counted_up_to_a_bound() {
     assert!(scanned <= 102, "{scanned}");
 }
 
-/// Whoever moves far in a long line is refused, and so is its deletion.
+/// A move far along a long line is refused, and so is its deletion.
 #[test]
 fn changes_of_a_long_line_are_bounded() {
     let mut node = Node::new(1);
