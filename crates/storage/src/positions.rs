@@ -35,7 +35,7 @@
 //! the snapshot at once, and slot `Installing` records that on disk. The log is purged up to there
 //! right afterwards, which moves `last` too. The record `Flushed` follows with the next flush.
 //!
-//! [`crate::open`] refuses a data directory whose stored positions contradict this order.
+//! [`crate::open()`] refuses a data directory whose stored positions contradict this order.
 //! [`Positions::check`] checks the positions of a running member.
 
 use std::fmt;

@@ -4,7 +4,7 @@
 //!
 //! A command carries who sent it ([`Caller`]). `apply` checks the right and executes in one step, against the users and roles of
 //! that position in the log, so no change of rights can come between the two. Reads outside `apply` are checked with the same
-//! code ([`Auth::check`] and its neighbours) against the [`Auth`] that belongs to their view.
+//! code ([`Auth::check_read`] and its neighbours) against the [`Auth`] that belongs to their view.
 //!
 //! - A *user* has a password hash (the state never hashes), or none, and *roles*. A role has *permissions*: read, write or both
 //!   on one key, on `[key, end)`, or on everything from a key. The role `root` has every right.
