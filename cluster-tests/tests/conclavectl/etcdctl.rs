@@ -197,7 +197,7 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
     };
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut waits = ctl.start(&["lock", "job", "--ttl", "1m", "--", "true"])?;
-        eventually("it stands in the line", SOON, || places(2)).await?;
+        eventually("it waits in the queue", SOON, || places(2)).await?;
         waits.signal(signal)?;
         assert_eq!(waits.ended(SOON).await?.code(), Some(code));
         places(1).await?;

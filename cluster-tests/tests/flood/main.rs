@@ -1,7 +1,7 @@
 //! Hostile clients of each kind beside normal ones: no election, no failed call, memory within its bounds, and a turn for everybody.
 //!
-//! `CONCLAVE_FLOOD_SECONDS` is how long each part lasts (6 in the test suite, 30 to be sure). The comparison of latencies is for a quiet
-//! machine, and runs when it is asked for: `cargo test --profile checked -p cluster-tests --test flood -- --ignored --nocapture`.
+//! `CONCLAVE_FLOOD_SECONDS` is how long each part lasts (6 in the test suite, 30 to be sure). Latencies without and with hostile clients
+//! are reported (`--nocapture`); on a quiet machine the 99th percentile should at most double.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
 
@@ -203,7 +203,9 @@ async fn withstand(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_clients_of_every_kind_beside_normal_ones() -> Result<()> {
     let (mut cluster, target, leader) = start().await?;
-    withstand(&mut cluster, &target, leader, &KINDS, length()).await?;
+    let alone = normal(&cluster, length() / 3).await?.p99();
+    let beside = withstand(&mut cluster, &target, leader, &KINDS, length()).await?.p99();
+    report(&format!("p99 {alone:.1?} alone, {beside:.1?} beside hostile clients of all kinds"));
     cluster.serves_everywhere().await
 }
 
@@ -215,21 +217,4 @@ async fn requests_that_burn_a_core_move_no_leadership() -> Result<()> {
         withstand(&mut cluster, &target, leader, std::slice::from_ref(burner), length() / 5).await?;
     }
     cluster.serves_everywhere().await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it compares times, for which the machine must be quiet"]
-async fn latency_beside_each_kind_is_at_most_doubled() -> Result<()> {
-    let (mut cluster, target, leader) = start().await?;
-    let mut slow = Vec::new();
-    for kind in &KINDS {
-        let alone = normal(&cluster, length()).await?.p99();
-        let beside = withstand(&mut cluster, &target, leader, std::slice::from_ref(kind), length()).await?.p99();
-        report(&format!("{}: p99 {alone:.1?} alone, {beside:.1?} beside it", kind.0));
-        if beside > 2 * alone {
-            slow.push((kind.0, alone, beside));
-        }
-    }
-    ensure!(slow.is_empty(), "more than twice: {slow:?}");
-    Ok(())
 }

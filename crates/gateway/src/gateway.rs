@@ -107,17 +107,14 @@ impl Gateway {
 
     /// The same for a client that may not want to wait without a leader: then the wait ends, and what it waits for may still come.
     pub(crate) async fn propose_led(&self, only_led: bool, command: Command) -> Result<Applied, ProposeError> {
+        if !only_led {
+            return self.propose(command).await;
+        }
         let mut contact = self.node.leadership.contact();
-        let lost = async {
-            match only_led {
-                true => drop(contact.wait_for(|contact| !contact).await),
-                false => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             applied = self.propose(command) => applied,
-            () = lost => Err(ProposeError::ConnectionLost),
+            _ = contact.wait_for(|contact| !contact) => Err(ProposeError::ConnectionLost),
         }
     }
 

@@ -6,8 +6,8 @@ use crate::fatal::Fatal;
 use crate::peer::client::Network;
 use conclave_storage::types::{MemberNode, Raft};
 use conclave_storage::{
-    ApplySink, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore, SyncTimes, Witness,
-    WriterStep,
+    ApplySink, DurationHistogram, Identity, LogSize, LogStore, OpenError, Options, Registry, StateHandle, StateStore,
+    Witness, WriterStep,
 };
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
@@ -54,7 +54,7 @@ impl Store {
     }
 
     /// The durations of log syncs.
-    pub fn sync_times(&self) -> Arc<SyncTimes> {
+    pub fn sync_times(&self) -> Arc<DurationHistogram> {
         self.log.sync_times()
     }
 }

@@ -19,7 +19,7 @@ use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, ForClients, Observers};
 use conclave_state::{Command, Member, read};
-use conclave_storage::{Identity, LogSize, Registry, StateHandle, SyncTimes};
+use conclave_storage::{DurationHistogram, Identity, LogSize, Registry, StateHandle};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ pub struct Node {
     pub leadership: Leadership,
     pub peers: Peers,
     pub membership: MembershipChanges,
-    pub log_syncs: Arc<SyncTimes>,
+    pub log_syncs: Arc<DurationHistogram>,
     pub log_size: LogSize,
     pub defragment: Defragment,
     pub stopping: CancellationToken,

@@ -91,12 +91,18 @@ impl<V: View> Batch<'_, V> {
 
     /// Ends a lease if it fits into the rest of the command, or a part of it if it fits into none.
     fn end_lease(&mut self, id: LeaseId, mut row: LeaseRow, ending: &mut Ending) -> Result<Ended, Fault> {
-        let whole = self.fits(id, ending.left)?;
+        // One more than may end shows whether there is more.
+        let mut rows = self.session_rows(id, ending.left + 1)?;
+        let mut keys = first_lease_keys(&self.rows, id, (ending.left + 1).saturating_sub(rows.len()))?;
+        let whole = rows.len() + keys.len() <= ending.left;
         if !whole && ending.left < MOST_KEYS {
             return Ok(Ended::Nothing);
         }
-        ending.left -= self.session_ends(id, ending.cause, &mut ending.due, ending.left)?;
-        self.end_keys(id, ending)?;
+        rows.truncate(ending.left);
+        ending.left -= rows.len();
+        keys.truncate(ending.left);
+        self.session_ends(rows, ending.cause, &mut ending.due);
+        self.end_keys(id, keys, ending)?;
         if whole {
             self.rows.delete(Table::Lease, keys::lease_row(id).to_vec());
             self.lease_changed(LeaseChange::Gone { id });
@@ -110,15 +116,9 @@ impl<V: View> Batch<'_, V> {
         Ok(Ended::Part)
     }
 
-    /// Whether no more than `most` keys and places are to end with a lease.
-    fn fits(&self, id: LeaseId, most: usize) -> Result<bool, Fault> {
-        let Some(keys) = lease_keys_within(&self.rows, id, most)? else { return Ok(false) };
-        self.session_fits(id, most - keys.len())
-    }
-
     /// Projected keys are removed with the election, lock or claim that they show.
-    fn end_keys(&mut self, id: LeaseId, ending: &mut Ending) -> Result<(), Fault> {
-        for key in first_lease_keys(&self.rows, id, ending.left)? {
+    fn end_keys(&mut self, id: LeaseId, keys: Vec<Bytes>, ending: &mut Ending) -> Result<(), Fault> {
+        for key in keys {
             if coord::is_reserved(&key) {
                 continue;
             }

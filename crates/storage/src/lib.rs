@@ -76,6 +76,7 @@ pub mod types;
 
 mod background;
 mod descriptors;
+mod duration_histogram;
 mod error;
 mod files;
 #[cfg(test)]
@@ -84,6 +85,7 @@ mod wal_check;
 mod wal_dir;
 
 pub use descriptors::{OpenFiles, open_files};
+pub use duration_histogram::DurationHistogram;
 pub use error::{OnFatal, OpenError};
 pub use files::{DiskRoom, disk_room};
 pub use first_start::FirstStart;
@@ -91,7 +93,7 @@ pub use identity::{Identity, read_identity, write_identity};
 pub use log::disk::{LogDisk, MemoryDisk};
 pub use log::{
     Acknowledged, DumpedContent, DumpedEntry, DumpedPayload, LogLimits, LogPosition, LogSize, LogStats, LogStore,
-    Registry, SyncTimes, Witness, WriterStep,
+    Registry, Witness, WriterStep,
 };
 pub use open::{Opened, Options, open, open_on};
 pub use proposal::{Pack, Segment, SegmentWriter};

@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::metrics::{Durations, Live, Metrics, PeerFigures};
 use conclave_node::peer::traffic::Figures;
 use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
-use conclave_storage::SyncTimes;
+use conclave_storage::DurationHistogram;
 use conclave_tls::Tls;
 use futures::future::BoxFuture;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Probe for Gateway {
             is_leader: leadership.leader == Some(self.node.identity.member_id),
             peers: self.node.peers.ids().into_iter().map(|id| peer(id, &self.node.peers.traffic().of(id))).collect(),
             proposals_failed: self.node.proposer.failed(),
-            auth_revision: self.node.state.view().auth().map_or(0, |auth| auth.revision()),
+            auth_revision: self.node.state.auth().revision(),
             leader_changes: self.node.leadership.leaders_seen(),
             committed_index: self.node.leadership.committed_index(),
             applied_index: self.node.state.applied_index(),
@@ -103,7 +103,7 @@ fn peer(id: u64, figures: &Figures) -> PeerFigures {
     }
 }
 
-fn durations(times: &SyncTimes) -> Durations {
+fn durations(times: &DurationHistogram) -> Durations {
     let seconds = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
     Durations {
         sum_seconds: times.total().as_secs_f64(),

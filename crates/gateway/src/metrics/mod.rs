@@ -15,7 +15,6 @@ pub use peers::PeerFigures;
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
 use crate::http::ETCD_VERSION;
-use crate::serve::metered::Bytes;
 use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -34,7 +33,7 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// What a client asks for; without a word, as etcd, the text format.
+    /// What a client asks for. The default is the text format, as in etcd.
     #[must_use]
     pub fn asked_for(accept: Option<&str>) -> Exposition {
         let takes = |kind: &str| {
@@ -58,6 +57,13 @@ impl Exposition {
     }
 }
 
+/// Bytes of all connections of clients.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientBytes {
+    pub(crate) received: Counter,
+    pub(crate) sent: Counter,
+}
+
 /// The counters. Requests count by their kind; the operations inside a transaction are not counted again.
 #[derive(Debug)]
 pub struct Metrics {
@@ -74,7 +80,7 @@ pub struct Metrics {
     /// Asked for by clients of this member.
     pub leases_granted: Counter,
     pub leases_revoked: Counter,
-    pub(crate) client_bytes: Bytes,
+    pub(crate) client_bytes: ClientBytes,
     pub grpc: GrpcMetrics,
     process: process::ProcessMetrics,
     registry: Registry,
@@ -165,7 +171,7 @@ impl Metrics {
             health_failures: Counter::default(),
             leases_granted: Counter::default(),
             leases_revoked: Counter::default(),
-            client_bytes: Bytes::default(),
+            client_bytes: ClientBytes::default(),
             process: process::ProcessMetrics::default(),
             registry: Registry::default(),
         };

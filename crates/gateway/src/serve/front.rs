@@ -7,7 +7,6 @@
 use super::connections::Bounds;
 use super::gate::Gate;
 use super::json::Json;
-use super::metered::Bytes;
 use super::plain::{On, Plain};
 use super::reply::Reply;
 use super::routes::Services;
@@ -16,7 +15,7 @@ use super::{metadata, unary};
 use crate::deadline;
 use crate::gateway::Gateway;
 use crate::http::Pages;
-use crate::metrics::{GrpcMetrics, GrpcMetricsService, MethodMetrics};
+use crate::metrics::{ClientBytes, GrpcMetrics, GrpcMetricsService, MethodMetrics};
 use crate::service::etcd::watch;
 use crate::status::received;
 use conclave_api::conclave::v1::elections_server::Elections;
@@ -113,7 +112,7 @@ impl Front {
         Bounds { streams: config.max_concurrent_streams, keep_alive: config.keep_alive }
     }
 
-    pub(super) fn bytes(&self) -> Bytes {
+    pub(super) fn bytes(&self) -> ClientBytes {
         self.gateway.metrics.client_bytes.clone()
     }
 

@@ -1,25 +1,19 @@
 //! A client's connection whose bytes are counted, one addition for each read and write of the socket.
+//! Writes are not vectored: the layer above gathers them ([`super::authority`]).
 
-use prometheus_client::metrics::counter::Counter;
+use crate::metrics::ClientBytes;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes of all connections of clients.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bytes {
-    pub(crate) received: Counter,
-    pub(crate) sent: Counter,
-}
-
 pub(super) struct Metered<S> {
     stream: S,
-    bytes: Bytes,
+    bytes: ClientBytes,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(stream: S, bytes: Bytes) -> Metered<S> {
+    pub(super) fn new(stream: S, bytes: ClientBytes) -> Metered<S> {
         Metered { stream, bytes }
     }
 }
@@ -42,21 +36,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         Poll::Ready(Ok(written))
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
-        this.bytes.sent.inc_by(written as u64);
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
@@ -74,7 +53,7 @@ mod tests {
     #[tokio::test]
     async fn both_ways_are_counted() {
         let (near, mut far) = tokio::io::duplex(64);
-        let bytes = Bytes::default();
+        let bytes = ClientBytes::default();
         let mut near = Metered::new(near, bytes.clone());
         near.write_all(b"four").await.expect("room");
         far.write_all(b"seven77").await.expect("room");

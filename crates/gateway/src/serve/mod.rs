@@ -11,7 +11,7 @@ mod gate;
 mod json;
 mod large;
 mod metadata;
-pub(crate) mod metered;
+mod metered;
 mod pieces;
 mod plain;
 mod reply;

@@ -111,7 +111,7 @@ pub struct Config {
     pub as_etcd: bool,
     /// Warnings to log at the start. They never stop the node.
     pub warnings: Vec<String>,
-    /// What passed without a word, for the log at debug.
+    /// Settings of etcd's that ask for what is the case anyway, for the log at debug.
     pub notes: Vec<String>,
     /// The environment variables that set something.
     pub variables: Vec<String>,

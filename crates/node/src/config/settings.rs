@@ -163,7 +163,7 @@ settings! {
     /// [default: 10m]
     watch_progress_notify_interval: "DURATION", TIMING;
 
-    /// After how long without a word from a client its connection is tried with a ping, for example 20s; 0 never [default: 20s]
+    /// Interval after which the connection of a silent client is tried with a ping, for example 20s; 0 never [default: 20s]
     grpc_keepalive_interval: "DURATION", TIMING;
     /// After how long without an answer to that ping the connection ends; 0: it is not tried [default: 10s]
     grpc_keepalive_timeout: "DURATION", TIMING;

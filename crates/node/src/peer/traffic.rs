@@ -3,7 +3,7 @@
 
 use super::pb;
 use super::transport::{AppendReplies, Link, PeerError};
-use conclave_storage::SyncTimes;
+use conclave_storage::DurationHistogram;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use parking_lot::RwLock;
@@ -15,7 +15,7 @@ use std::time::Instant;
 /// The figures of one other member.
 #[derive(Debug, Default)]
 pub struct Figures {
-    pub round_trips: SyncTimes,
+    pub round_trips: DurationHistogram,
     sent: AtomicU64,
     received: AtomicU64,
     failures: AtomicU64,

@@ -8,7 +8,7 @@
 //!    was asked. If two operations use one id, the second is rejected, so that no caller gets the
 //!    grant of another one.
 
-use super::field::Field;
+use super::field::fields;
 use super::row::Dependent;
 use super::{
     Acquire, Anoint, Claim, CoordBody, CoordResponse, Demote, Enter, Evict, EvictEverywhere, Leave, Name, Pin,
@@ -31,24 +31,11 @@ pub(super) struct Memo {
     /// What was asked ([`about`]).
     about: u64,
     pub(super) answer: CoordResponse,
-    /// Of the store when it was given: a client that goes on from there misses nothing. 0 in a row of
-    /// before it was remembered.
+    /// Of the store when it was given: a client that goes on from there misses nothing.
     pub(super) revision: i64,
 }
 
-impl Field for Memo {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.about.put(out);
-        self.answer.put(out);
-        self.revision.put(out);
-    }
-
-    fn take(from: &mut &[u8]) -> Option<Memo> {
-        let (about, answer) = (u64::take(from)?, CoordResponse::take(from)?);
-        let revision = if from.is_empty() { 0 } else { i64::take(from)? };
-        Some(Memo { about, answer, revision })
-    }
-}
+fields!(Memo { about, answer, revision });
 
 impl<V: View> Batch<'_, V> {
     /// Whether the command is a retry of an answered one and will only repeat that answer.
@@ -188,22 +175,4 @@ fn all(operation: i64, of: impl Iterator<Item = u64>) -> u64 {
     digest.number(operation);
     of.for_each(|one| digest.number(one.cast_signed()));
     digest.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::field;
-    use super::*;
-
-    #[test]
-    fn a_row_of_before_revisions_were_remembered_is_read() {
-        let memo = Memo { about: 7, answer: CoordResponse::Revoked { changed: true }, revision: 300 };
-        let row = field::encode(&memo);
-        let read = field::decode::<Memo>(&row).unwrap();
-        assert_eq!((read.about, read.answer, read.revision), (7, memo.answer.clone(), 300));
-        // Its last two bytes are the revision.
-        let before = field::decode::<Memo>(&row[..row.len() - 2]).unwrap();
-        assert_eq!((before.about, before.answer, before.revision), (7, memo.answer, 0));
-        assert!(field::decode::<Memo>(&row[..row.len() - 1]).is_err());
-    }
 }

@@ -147,7 +147,7 @@ impl<V: View> Batch<'_, V> {
             && let Some(dedupe::Memo { answer, revision, .. }) = self.recall(*session, id, body)?
         {
             self.found_by_dedupe(*session, body, &answer)?;
-            self.repeats = (revision > 0).then_some(revision);
+            self.repeats = Some(revision);
             return Ok(Response::Coord(answer));
         }
         if let Some(expect) = expect {

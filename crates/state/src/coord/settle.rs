@@ -15,7 +15,7 @@ use crate::view::{Fault, Step, Table, View};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of a row that belongs to a session, and what the row says to depend on it.
-type SessionRow = (Vec<u8>, Option<Dependent>);
+pub(crate) type SessionRow = (Vec<u8>, Option<Dependent>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -54,17 +54,8 @@ impl Due {
 }
 
 impl<V: View> Batch<'_, V> {
-    /// Collects what depends on an ended lease, at most `most`, and deletes that much of the memory of its
-    /// session. Returns how much it was.
-    pub(crate) fn session_ends(
-        &mut self,
-        lease: LeaseId,
-        cause: Cause,
-        due: &mut Due,
-        most: usize,
-    ) -> Result<usize, Fault> {
-        let rows = self.session_rows(lease, most)?;
-        let count = rows.len();
+    /// Collects what depends on an ended lease by these rows of its session, and deletes them.
+    pub(crate) fn session_ends(&mut self, rows: Vec<SessionRow>, cause: Cause, due: &mut Due) {
         for (key, dependent) in rows {
             self.delete_row(key);
             match dependent {
@@ -76,16 +67,10 @@ impl<V: View> Batch<'_, V> {
                 Some(Dependent::Tenure { claim }) => due.claim(claim).orphaned = true,
             }
         }
-        Ok(count)
     }
 
-    /// Whether no more than `most` rows depend on a lease.
-    pub(crate) fn session_fits(&self, lease: LeaseId, most: usize) -> Result<bool, Fault> {
-        Ok(self.session_rows(lease, most.saturating_add(1))?.len() <= most)
-    }
-
-    /// The first rows of a session, each with what it says to depend on it.
-    fn session_rows(&self, lease: LeaseId, most: usize) -> Result<Vec<SessionRow>, Fault> {
+    /// The first rows of a session, at most `most` and at least one if there is any.
+    pub(crate) fn session_rows(&self, lease: LeaseId, most: usize) -> Result<Vec<SessionRow>, Fault> {
         let (from, below) = keys::session(lease).all();
         let mut rows = Vec::new();
         self.rows.scan(Table::Coord, &from, &below, &mut |key, _| {
@@ -97,7 +82,6 @@ impl<V: View> Batch<'_, V> {
             rows.push((key.to_vec(), dependent));
             Ok(if rows.len() < most { Step::Next } else { Step::Stop })
         })?;
-        rows.truncate(most);
         Ok(rows)
     }
 

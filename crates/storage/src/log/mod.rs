@@ -21,7 +21,6 @@ mod rocks;
 mod sizes;
 mod step;
 mod store;
-mod sync_times;
 mod witness;
 mod writer;
 
@@ -29,7 +28,6 @@ pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
 pub use registry::Registry;
 pub use step::WriterStep;
 pub use store::{LogLimits, LogSize, LogStats, LogStore};
-pub use sync_times::SyncTimes;
 pub use witness::{Acknowledged, LogPosition, Witness};
 
 pub(crate) use dump::entries;

@@ -12,10 +12,10 @@
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
 use super::step::WriterStep;
-use super::sync_times::SyncTimes;
 use super::witness::LogPosition;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
+use crate::duration_histogram::DurationHistogram;
 use crate::error::Fatal;
 use crate::failpoint::failpoint;
 use crate::types::{C, Entry, LogId, Vote};
@@ -68,7 +68,7 @@ pub(super) struct Shared {
     failed: AtomicBool,
     fatal: Fatal,
     entries: AtomicU64,
-    sync_times: Arc<SyncTimes>,
+    sync_times: Arc<DurationHistogram>,
     pub(super) step: Arc<WriterStep>,
 }
 
@@ -245,7 +245,7 @@ impl LogStore {
     }
 
     /// Sync durations for metrics. Does not keep the log open.
-    pub fn sync_times(&self) -> Arc<SyncTimes> {
+    pub fn sync_times(&self) -> Arc<DurationHistogram> {
         self.shared.sync_times.clone()
     }
 

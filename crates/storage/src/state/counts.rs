@@ -137,7 +137,10 @@ pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
 }
 
 fn count(state: &StateShared) {
-    let Some(view) = state.view_if(|counts| counts.begin()) else { return };
+    let (view, begun) = state.view_and(LivingCounts::begin);
+    if !begun {
+        return;
+    }
     let mut builder = KeyCountsBuilder::default();
     let mut from = Vec::new();
     loop {

@@ -18,11 +18,12 @@ use super::view::{PinnedSnapshot, ReadPoint, Rows, StateView, ViewCache};
 use super::{StateLimits, flusher, sweeper};
 use crate::background::jittered;
 use crate::codec;
+use crate::duration_histogram::DurationHistogram;
 use crate::error::{Cause, Fatal, OnFatal, fault_io};
 use crate::failpoint::failpoint;
 use crate::files;
+use crate::log::LogStore;
 use crate::log::disk::Slot;
-use crate::log::{LogStore, SyncTimes};
 use crate::snapshot::LatestSnapshot;
 use crate::types::LogId;
 use conclave_state::read::Bounds;
@@ -76,7 +77,7 @@ pub(crate) struct StateShared {
     /// One flush or checkpoint at a time.
     flushing: Mutex<()>,
     /// How long groups took to write.
-    pub(super) commits: SyncTimes,
+    pub(super) commits: DurationHistogram,
     pub(super) log: LogStore,
     pub(crate) fatal: Fatal,
     pub(crate) limits: StateLimits,
@@ -126,7 +127,7 @@ impl StateShared {
             unflushed: AtomicU64::new(0),
             flush_at: AtomicU64::new(jittered(limits.flush_bytes)),
             flushing: Mutex::new(()),
-            commits: SyncTimes::default(),
+            commits: DurationHistogram::default(),
             log,
             fatal: Fatal(on_fatal),
             limits,
@@ -285,23 +286,21 @@ impl StateShared {
     }
 
     pub(crate) fn view(&self) -> StateView {
-        self.view_if(|_| true).expect("asked for without a condition")
+        self.view_and(|_| ()).0
     }
 
-    /// A view, if the counts say so at the same moment.
-    pub(super) fn view_if(&self, wanted: impl FnOnce(&LivingCounts) -> bool) -> Option<StateView> {
+    /// A view, and something that is done to the counts at the same moment.
+    pub(super) fn view_and<T>(&self, counts: impl FnOnce(&LivingCounts) -> T) -> (StateView, T) {
         let db = self.db.read();
         let frozen = self.frozen.read();
-        if !wanted(&self.counts) {
-            return None;
-        }
+        let done = counts(&self.counts);
         let point = self.read_point();
         let view = self.views.take(point).unwrap_or_else(|| match &*frozen {
             Some(snapshot) => StateView::pinned(snapshot, self.views.clone()),
             None => StateView::now(db.clone(), point, self.views.clone()),
         });
         // Published after the frozen state is over, so these are of the same moment.
-        Some(view.at_its_moment(self.checked_auth(), self.counts.get()))
+        (view.at_its_moment(self.checked_auth(), self.counts.get()), done)
     }
 }
 
@@ -356,7 +355,7 @@ impl StateHandle {
     }
 
     /// How long the writes of what was applied took.
-    pub fn commits(&self) -> &SyncTimes {
+    pub fn commits(&self) -> &DurationHistogram {
         &self.shared.commits
     }
 

@@ -35,7 +35,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Receives what was applied, in order. Called on the task that applies, so it must not block.
 pub trait ApplySink: Send + Sync + 'static {
@@ -124,6 +124,8 @@ struct Applied {
     digests: Vec<(u64, u64)>,
     /// The size of the write once it is done.
     written: Option<usize>,
+    /// How long the write took.
+    took: Duration,
     /// Keys that came to life (true) or ended, once they are written.
     living: Vec<(Bytes, bool)>,
 }
@@ -177,13 +179,12 @@ impl StateStore {
             (machine, applied)
         };
         let machine = &*self.machine.insert(machine);
-        let begun = Instant::now();
         let counted = self.shared.publish_with(|| {
             applied.write(&db, &last)?;
             self.shared.publish(machine, Some(&last), std::mem::take(&mut applied.digests));
             io::Result::Ok(self.shared.counts.changed(&applied.living))
         })?;
-        self.shared.commits.count(begun.elapsed());
+        self.shared.commits.count(applied.took);
         self.shared.settle_counts(counted, &db)?;
         self.raft.applied = Some(last);
         let Applied { changes, answers, membership, written, .. } = applied;
@@ -228,7 +229,9 @@ impl Applied {
         }
         let writes = std::mem::take(&mut self.changes.writes);
         self.living = writes.living().collect();
+        let begun = Instant::now();
         self.written = Some(db.write_applied(&writes, applied, self.membership.as_ref())?);
+        self.took = begun.elapsed();
         failpoint!("apply-after-write");
         Ok(())
     }
@@ -263,7 +266,8 @@ fn execute<V: View>(
             digests.push((id.index, batch.digest()));
         }
     }
-    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None, living: Vec::new() })
+    let (took, living) = (Duration::ZERO, Vec::new());
+    Ok(Applied { changes: batch.finish(), answers, membership, digests, written: None, took, living })
 }
 
 fn execute_segments<V: View>(

@@ -12,7 +12,7 @@ use crate::history::{Answer, Call, ClaimAnswer, ClaimCall};
 pub(crate) const PROPERTY: Property = Property {
     name: "claim-vacancy",
     workloads: &["claim"],
-    says: "A client that waits for a vacant claim is told of the first release, and of nothing else.",
+    says: "A client that waits for a vacant claim is told of the first release only.",
     judge,
 };
 

@@ -8,12 +8,12 @@ const FIRST: Duration = Duration::from_micros(125);
 const BOUNDS: usize = 16;
 
 #[derive(Debug, Default)]
-pub struct SyncTimes {
+pub struct DurationHistogram {
     buckets: [AtomicU64; BOUNDS + 1],
     nanos: AtomicU64,
 }
 
-impl SyncTimes {
+impl DurationHistogram {
     pub fn count(&self, took: Duration) {
         let bucket = (0..BOUNDS).find(|&i| took <= bound(i)).unwrap_or(BOUNDS);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn every_length_has_its_bucket() {
-        let times = SyncTimes::default();
+        let times = DurationHistogram::default();
         for micros in [0, 125, 126, 1_000, 100_000_000] {
             times.count(Duration::from_micros(micros));
         }
