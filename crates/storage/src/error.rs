@@ -26,6 +26,12 @@ pub enum OpenError {
         "the log is in {path}, not in {asked} (--wal-dir): stop the member, move it there, and put a link to it in its place"
     )]
     OtherLog { path: PathBuf, asked: PathBuf },
+    #[error(
+        "{path} is a data directory of etcd, and this member would begin empty beside it; nothing was changed. To keep the data, stop \
+         etcd and restore it into another directory (conclave snapshot restore {path}/member/snap/db --data-dir NEW, with the name and \
+         the initial-* options of this member); otherwise start with an empty data directory"
+    )]
+    OfEtcd { path: PathBuf },
     #[error("{path} is not the data directory of a member: there is no identity file in it")]
     NoMember { path: PathBuf },
     #[error(

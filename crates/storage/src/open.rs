@@ -37,6 +37,9 @@ use std::sync::Arc;
 
 pub(crate) const MARKER: &str = "STORES";
 
+/// The folder that holds everything in a data directory of etcd's.
+const ETCD: &str = "member";
+
 /// How to open a data directory.
 #[derive(Clone)]
 pub struct Options {
@@ -147,6 +150,9 @@ fn begin_or_recognize(dir: &Path, identity: &Identity) -> Result<bool, OpenError
     }
     if leftover && identity::read_identity(dir)?.is_none() {
         return Err(OpenError::Missing { path: dir.to_owned(), missing: "the identity file" });
+    }
+    if identity::read_identity(dir)?.is_none() && files::is_there(&dir.join(ETCD))? {
+        return Err(OpenError::OfEtcd { path: dir.to_owned() });
     }
     identity::write_identity(dir, identity)?;
     files::is_there(&dir.join(MARKER))

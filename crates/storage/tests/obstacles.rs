@@ -46,6 +46,18 @@ fn opened_with(limit: &str, dir: &Path) -> String {
     said.unwrap_or_else(|| format!("NOTHING: {} {}", child.status, String::from_utf8_lossy(&child.stderr)))
 }
 
+/// Otherwise a member that takes etcd's place would begin without etcd's data, and nobody would be told.
+#[test]
+fn a_directory_of_etcd_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("member/snap")).unwrap();
+    let refusal = open_with(dir.path(), Arc::new(Sink::default())).err().unwrap();
+    assert!(matches!(refusal, OpenError::OfEtcd { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("/member/snap/db --data-dir"), "{refusal}");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["member"], "nothing is written into it");
+}
+
 #[tokio::test]
 async fn too_few_open_files() {
     let dir = used().await;
