@@ -493,3 +493,42 @@ async fn certificates_of_their_own_encrypt_without_identity() -> Result<()> {
     ctl.ok(&["get", "k", "--insecure-skip-tls-verify"]).await?;
     Ok(())
 }
+
+/// The name in a client's certificate is its user, if members are told to ask for certificates. A token outranks it, as in etcd.
+#[tokio::test]
+async fn a_certificate_is_a_user() -> Result<()> {
+    let (cluster, pki) = cluster(1, &["--client-cert-auth", "--bcrypt-cost=4"]).await?;
+    for name in ["root", "al", "nobody"] {
+        pki.issue("ca", name, &format!("DNS:{name}")).await?;
+    }
+    let etcdctl = Etcdctl::new(&https(&cluster));
+    let by = |name: &str, command: &str| -> Vec<String> {
+        let words = command.split(' ').map(str::to_owned).collect();
+        [pki.etcdctl_flags(name), words].concat()
+    };
+    for command in [
+        "user add root:r",
+        "user grant-role root root",
+        "role add rw",
+        "role grant-permission rw readwrite /a/ /a0",
+        "user add al:a",
+        "user grant-role al rw",
+        "auth enable",
+    ] {
+        etcdctl.ok(&strs(&by("root", command))).await?;
+    }
+    etcdctl.ok(&strs(&by("al", "put /a/1 x"))).await?;
+    for (name, command, text) in [
+        ("al", "put /b x", "permission denied"),
+        ("al", "user list", "permission denied"),
+        ("nobody", "put /a/1 x", "permission denied"),
+        // The password's user counts, not the certificate's.
+        ("root", "put /b x --user=al:a", "permission denied"),
+    ] {
+        let said = etcdctl.fails(&strs(&by(name, command))).await?;
+        ensure!(said.contains(text), "{name} {command}: {said}");
+    }
+    etcdctl.ok(&strs(&by("al", "put /b x --user=root:r"))).await?;
+    etcdctl.ok(&strs(&by("root", "user list"))).await?;
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! What a real etcd 3.7.1 answered to a hundred requests, asked again here. `observed.txt` is its transcript.
 
+use crate::post;
 use anyhow::{Context, Result, ensure};
 use cluster_tests::cluster::Cluster;
 use serde_json::Value;
@@ -7,7 +8,6 @@ use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
-use tokio::process::Command;
 
 const TRANSCRIPT: &str = include_str!("observed.txt");
 /// What it answered about members, of which it was the only one.
@@ -37,19 +37,6 @@ fn transcript(text: &'static str) -> Result<Vec<Asked<'static>>> {
         asked.push(Asked { path, body: body.trim(), token, status: status.parse()?, answer });
     }
     Ok(asked)
-}
-
-async fn post(endpoint: &str, path: &str, body: &str, token: Option<&str>) -> Result<(u16, Value)> {
-    let mut command = Command::new("curl");
-    command.args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}", "--data-binary", body]);
-    if let Some(token) = token {
-        command.args(["--header", &format!("Authorization: {token}")]);
-    }
-    let output = command.arg(format!("{endpoint}{path}")).kill_on_drop(true).output().await?;
-    let text = String::from_utf8(output.stdout)?;
-    let (answer, status) = text.rsplit_once('\n').context("an answer and a status")?;
-    let answer = serde_json::from_str(answer.lines().next().unwrap_or_default());
-    Ok((status.parse()?, answer.with_context(|| format!("{path}: {text}"))?))
 }
 
 /// Code and text of a refusal, wherever they stand.
