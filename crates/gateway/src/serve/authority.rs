@@ -14,11 +14,13 @@
 //! entry must not be larger on this side than on the client's, or this side would evict others earlier. (Only in place of an empty value
 //! it is larger, by one byte of 4,096.)
 //!
-//! 1. A connection whose first header block has nothing to replace, or that is not HTTP/2, passes through untouched and unread from
-//!    then on: the usual client pays for one frame.
-//! 2. What cannot be understood is passed on as it is; the library decides.
-//! 3. No frame is held back for longer than until it is complete.
-//! 4. A header block in several frames is read as far as its first frame goes. The authority is one of its first fields.
+//! 1. What is not HTTP/2 passes through untouched and unread.
+//! 2. Of HTTP/2 the head of each frame is looked at, and of a request its fields up to the authority, where they were read. Bytes are
+//!    copied only from a header block that is to be changed, or that is cut in two, to the end of what was read. So requests of many
+//!    clients can share a connection, as behind a proxy.
+//! 3. What cannot be understood is passed on as it is; the library decides.
+//! 4. No frame is held back for longer than until it is complete.
+//! 5. A header block in several frames is read as far as its first frame goes. The authority is one of its first fields.
 
 use bytes::{Buf, BufMut, BytesMut};
 use http::uri::Authority;
@@ -58,14 +60,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientAuthority<S> {
                 let n = filter.out.len().min(buf.remaining());
                 buf.put_slice(&filter.out[..n]);
                 filter.out.advance(n);
-                if filter.out.is_empty() && filter.phase == Phase::Pass {
+                if filter.out.is_empty() && filter.held.is_empty() {
                     // Gives back what was held: there may be many connections.
-                    *filter = Filter { phase: Phase::Pass, ..Filter::default() };
+                    *filter = Filter { phase: filter.phase, ..Filter::default() };
                 }
                 return Poll::Ready(Ok(()));
             }
             if filter.phase == Phase::Pass {
                 return Pin::new(inner).poll_read(cx, buf);
+            }
+            if filter.reads_in_place() {
+                let start = buf.filled().len();
+                ready!(Pin::new(&mut *inner).poll_read(cx, buf))?;
+                let read = buf.filled().len() - start;
+                let passed = filter.look(&buf.filled()[start..]);
+                buf.set_filled(start + passed);
+                if passed > 0 || read == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
             }
             let mut chunk = [0; CHUNK];
             let mut chunk = ReadBuf::new(&mut chunk);
@@ -112,11 +125,37 @@ struct Filter {
     held: BytesMut,
     /// To be read by HTTP/2.
     out: BytesMut,
-    /// A header block of this connection was changed: there may be more.
-    corrected: bool,
 }
 
 impl Filter {
+    /// Whether nothing is held, and what is read next can be looked at where it is.
+    fn reads_in_place(&self) -> bool {
+        self.held.is_empty() && matches!(self.phase, Phase::Frame | Phase::Skip(_))
+    }
+
+    /// How many of these bytes need no change. The others are held, or already on their way out.
+    fn look(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self.phase {
+                Phase::Skip(skip) => {
+                    let n = skip.min(rest.len());
+                    self.phase = if n == skip { Phase::Frame } else { Phase::Skip(skip - n) };
+                    at += n;
+                }
+                _ => match Head::of(rest) {
+                    Some(head) if head.is_unchanged(rest) => self.phase = Phase::Skip(head.size),
+                    _ => {
+                        self.take(rest);
+                        return at;
+                    }
+                },
+            }
+        }
+        at
+    }
+
     /// Bytes from the socket; none of them is its end.
     fn take(&mut self, bytes: &[u8]) {
         self.held.put_slice(bytes);
@@ -156,32 +195,22 @@ impl Filter {
     }
 
     fn frame(&mut self) -> bool {
-        if self.held.len() < FRAME_HEAD {
-            return false;
-        }
-        let size = usize::from(self.held[0]) << 16 | usize::from(self.held[1]) << 8 | usize::from(self.held[2]);
-        let kind = self.held[3];
-        if kind != HEADERS {
-            self.phase = Phase::Skip(FRAME_HEAD + size);
+        let Some(head) = Head::of(&self.held) else { return false };
+        if head.kind != HEADERS {
+            self.phase = Phase::Skip(head.size);
             return true;
         }
-        if size > MAX_FRAME {
+        if head.size > FRAME_HEAD + MAX_FRAME {
             self.phase = Phase::Pass;
             return true;
         }
-        if self.held.len() < FRAME_HEAD + size {
+        if self.held.len() < head.size {
             return false;
         }
-        let frame = self.held.split_to(FRAME_HEAD + size);
+        let frame = self.held.split_to(head.size);
         match correct_frame(&frame) {
-            Some(frame) => {
-                self.corrected = true;
-                self.out.put_slice(&frame);
-            }
-            None => {
-                self.out.put_slice(&frame);
-                self.phase = if self.corrected { Phase::Frame } else { Phase::Pass };
-            }
+            Some(frame) => self.out.put_slice(&frame),
+            None => self.out.put_slice(&frame),
         }
         true
     }
@@ -189,6 +218,28 @@ impl Filter {
     fn pass_on(&mut self, n: usize) {
         let bytes = self.held.split_to(n);
         self.out.put_slice(&bytes);
+    }
+}
+
+/// The head of a frame.
+#[derive(Clone, Copy)]
+struct Head {
+    kind: u8,
+    /// Of the frame, with its head.
+    size: usize,
+}
+
+impl Head {
+    fn of(bytes: &[u8]) -> Option<Head> {
+        let &[a, b, c, kind, ..] = bytes.first_chunk::<FRAME_HEAD>()?;
+        Some(Head { kind, size: FRAME_HEAD + (usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)) })
+    }
+
+    /// Whether the frame at the front of `bytes` can stay as it is, as far as they tell.
+    fn is_unchanged(self, bytes: &[u8]) -> bool {
+        self.kind != HEADERS
+            || (self.size <= FRAME_HEAD + MAX_FRAME
+                && bytes.get(..self.size).is_some_and(|frame| correct_frame(frame).is_none()))
     }
 }
 

@@ -251,14 +251,44 @@ fn connection(coded: bool, authority: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_correct_client_is_let_through_after_one_frame() {
+fn what_needs_no_change_is_not_copied() {
     let bytes = connection(true, "127.0.0.1:2379");
-    assert_eq!(filtered(&[&bytes]), (bytes.clone(), Phase::Pass));
+    assert_eq!(filtered(&[&bytes]), (bytes.clone(), Phase::Frame));
+    let mut filter = Filter { phase: Phase::Frame, ..Filter::default() };
+    assert_eq!(filter.look(&bytes[PREFACE.len()..]), bytes.len() - PREFACE.len());
+    assert!(filter.held.is_empty() && filter.out.is_empty());
     let http1 = b"GET /health HTTP/1.1\r\n\r\n";
     assert_eq!(filtered(&[&http1[..]]), (http1.to_vec(), Phase::Pass));
     // Held back until it is clear that it is no preface, or the end.
     assert_eq!(filtered(&[&b"P"[..]]).0, b"");
     assert_eq!(filtered(&[&b"P"[..], &b""[..]]).0, b"P");
+}
+
+/// Requests of several clients on one connection, as a proxy sends them.
+fn mixed(authorities: &[&str]) -> Vec<u8> {
+    let mut bytes = PREFACE.to_vec();
+    for authority in authorities {
+        bytes.extend(frame(HEADERS, END_HEADERS, &block(false, authority)));
+        bytes.extend(frame(0, 1, &[7; 3_000]));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn each_request_of_a_connection_is_looked_at() {
+    let sent = mixed(&["localhost:2379", "#initially=[a]", "localhost:2379", "localhost", "/run/x.sock"]);
+    let expected = mixed(&["localhost:2379", "x", "localhost:2379", "localhost", "x"]);
+    for size in [1, 8, 9, 10, 100, 4_000, 100_000] {
+        let mut reader = LenientAuthority::new(sent.as_slice());
+        let (mut all, mut some) = (Vec::new(), vec![0; size]);
+        loop {
+            match reader.read(&mut some).await.expect("a slice") {
+                0 => break,
+                n => all.extend_from_slice(&some[..n]),
+            }
+        }
+        assert!(all == expected, "read {size} bytes at a time");
+    }
 }
 
 proptest! {

@@ -28,6 +28,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Body as HttpBody;
 pub(super) use lines::Lines;
 use requests::Requests;
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -178,19 +179,20 @@ async fn unary(
     method: &'static Method,
     form: Form,
     mut extensions: Extensions,
-    mut body: Routed,
+    body: Routed,
 ) -> Result<Response<Reply>, Failure> {
-    let mut frames = Frames::default();
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(failure)?.into_data() {
-            Ok(data) => frames.push(data),
-            Err(frame) => frame.trailers_ref().and_then(ended).unwrap_or(Ok(()))?,
+    let share = extensions.remove::<Share>();
+    let message = match share.is_some() {
+        false => message(body).await?,
+        // It is encoded while it is read, all at once.
+        true => {
+            let runtime = Handle::current();
+            spawn_blocking(move || runtime.block_on(message(body))).await.map_err(internal)??
         }
-    }
-    let message = frames.take().ok_or_else(|| internal("a call without an answer"))?;
+    };
     let length = message.len();
     let pieces = method.response(message, form);
-    let reply = match extensions.remove::<Share>() {
+    let reply = match share {
         Some(share) => Reply::large_page(Large::of(move || parts(pieces), share).await.map_err(failure)?),
         None => {
             let written = match length > LONG {
@@ -202,6 +204,18 @@ async fn unary(
         }
     };
     Ok(answered(StatusCode::OK, reply))
+}
+
+/// The only message of a body.
+async fn message(mut body: Routed) -> Result<Bytes, Failure> {
+    let mut frames = Frames::default();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(failure)?.into_data() {
+            Ok(data) => frames.push(data),
+            Err(frame) => frame.trailers_ref().and_then(ended).unwrap_or(Ok(()))?,
+        }
+    }
+    frames.take().ok_or_else(|| internal("a call without an answer"))
 }
 
 /// The parts of a large answer, encoded when the connection has room for them.
