@@ -306,6 +306,7 @@ impl Urls {
         let told = |urls: &[HttpUrl]| urls.iter().map(|url| url.host().to_owned()).collect::<Vec<_>>();
         tls::Uses {
             client: hosts(&[&self.listen_client, &self.listen_metrics]),
+            plain_clients: self.listen_client.iter().any(|listen| !listen.secure),
             peer: hosts(&[&self.listen_peer]),
             peers_are_secure: peers.clone().any(HttpUrl::is_secure),
             client_names: told(&self.advertise_client),

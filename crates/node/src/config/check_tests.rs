@@ -209,6 +209,9 @@ fn tls_for_clients() {
     );
     let idle = valid(&pair);
     assert!(idle.client_tls.is_none() && idle.warnings[0].contains("--cert-file"), "{:?}", idle.warnings);
+    // etcd ignores it, too, and says so.
+    let open = valid(&["--client-cert-auth", "--listen-client-urls=http://127.0.0.1:2379"]);
+    assert!(open.warnings[0].contains("--client-cert-auth has no effect on the http://"), "{:?}", open.warnings);
 }
 
 #[test]

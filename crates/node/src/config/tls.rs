@@ -58,6 +58,8 @@ impl TlsConfig {
 pub(super) struct Uses {
     /// Addresses with TLS for clients and metrics.
     pub(super) client: Vec<String>,
+    /// Whether an address for clients is without TLS.
+    pub(super) plain_clients: bool,
     /// Addresses with TLS for peers.
     pub(super) peer: Vec<String>,
     /// Whether a member is to be connected to with TLS.
@@ -106,6 +108,12 @@ pub(super) fn check(
     let peer_auto = flag("peer-auto-tls", s.peer_auto_tls.as_ref());
     let peer_allow_plaintext = flag("peer-allow-plaintext", s.peer_allow_plaintext.as_ref());
     let common = common(s, data_dir, p);
+    if client_auth && uses.plain_clients {
+        warnings.push(
+            "--client-cert-auth has no effect on the http:// addresses in --listen-client-urls: their clients show no certificate"
+                .to_owned(),
+        );
+    }
     let client = Side {
         urls: "listen-client-urls",
         cert: ("cert-file", s.cert_file.as_ref()),
