@@ -10,7 +10,7 @@ use cluster_tests::{
     etcd::Server,
     etcd_tools::{enable_users, run, tools, users_are_checked},
     etcdctl::Etcdctl,
-    wait::{SOON, eventually},
+    wait::{LONG, SOON, eventually},
 };
 use conclave_client::api::etcdserverpb::LeaseTimeToLiveRequest;
 use std::path::Path;
@@ -288,5 +288,92 @@ async fn a_lost_majority_is_recovered() -> Result<()> {
     assert_eq!((life.granted_ttl, life.keys), (600, vec![bytes("with a lease")]));
     let left: Vec<_> = std::fs::read_dir(alone.dir())?.map(|e| e.map(|e| e.file_name())).collect::<Result<_, _>>()?;
     ensure!(left.iter().all(|name| name == "n1" || name == "n1.log"), "{left:?}");
+    Ok(())
+}
+
+/// The names of finished backups in a directory, oldest first.
+fn backups_in(dir: &Path) -> Result<Vec<String>> {
+    let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<Result<Vec<_>>>()?;
+    names.retain(|name| name.ends_with(".db"));
+    names.sort();
+    Ok(names)
+}
+
+/// What a member's metric says.
+async fn metric(cluster: &Cluster, i: usize, name: &str) -> Result<f64> {
+    let url = format!("{}/metrics", cluster.endpoint(i));
+    let page = tokio::process::Command::new("curl").args(["--silent", "--fail", &url]).output().await?;
+    let page = String::from_utf8(page.stdout)?;
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(value.with_context(|| format!("{name} is missing"))?.parse()?)
+}
+
+/// Three members make backups one at a time, keep the newest, and go on without one of them; a new cluster starts from one.
+#[tokio::test]
+async fn backups_on_a_schedule_and_a_start_from_one() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let target = format!("--backup-dir=file://{}", dir.path().display());
+    let mut cluster = Cluster::start_with(3, &[&target, "--backup-interval=1s", "--backup-retention=3"]).await?;
+    let client = cluster.client_of_all()?;
+    client::put(&client, "a key", "its value").await?;
+    let revision = present(&client).await?;
+    let revision_of = |name: &str| name.split("-r").nth(1)?.split('-').next()?.parse::<i64>().ok();
+    let newer_than = async |old: i64| {
+        eventually("a backup of what was written", LONG, async || {
+            let newest = backups_in(dir.path())?.pop().context("no backup")?;
+            ensure!(revision_of(&newest).context(newest.clone())? > old, "{newest}");
+            Ok(newest)
+        })
+        .await
+    };
+    newer_than(revision - 1).await?;
+    // Enough of them that some are too old, each at a time of its own.
+    let times = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    eventually("five backups", LONG, async || {
+        let names = backups_in(dir.path())?;
+        ensure!(names.len() <= 4, "{names:?}");
+        let mut times = times.borrow_mut();
+        times.extend(names.into_iter().map(|name| name.split("-r").next().map(str::to_owned)));
+        ensure!(times.len() >= 5, "{times:?}");
+        Ok(())
+    })
+    .await?;
+    let mut made = 0.0;
+    for i in 0..3 {
+        made += metric(&cluster, i, "conclave_backups_total").await?;
+        ensure!(metric(&cluster, i, "conclave_backup_last_success_timestamp_seconds").await? > 1.7e9);
+        ensure!(metric(&cluster, i, "conclave_backup_failures_total").await? == 0.0);
+    }
+    ensure!(made >= 5.0, "{made}");
+    // Without a member, whichever it is.
+    let leader = cluster.leader().await?;
+    cluster.node(leader).kill()?;
+    let client = cluster.client((leader + 1) % 3)?;
+    eventually("a write", LONG, async || client::put(&client, "later", "value").await).await?;
+    let newest = newer_than(present(&client).await? - 1).await?;
+    let file = cluster.dir().join("kept.db");
+    // Another one may have come, and this one gone.
+    let newest = if dir.path().join(&newest).exists() { newest } else { newer_than(0).await? };
+    std::fs::copy(dir.path().join(newest), &file)?;
+    let ctl = Ctl::new(&[]);
+    ctl.ok(&["snapshot", "verify", file.to_str().context("a path")?]).await?;
+
+    let damaged = cluster.dir().join("damaged.db");
+    let mut bytes = std::fs::read(&file)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, bytes)?;
+    let refused = Cluster::start_with(1, &[&format!("--restore-from={}", damaged.display())]).await;
+    ensure!(refused.is_err(), "it started from a damaged file");
+    let mut next = Cluster::start_with(3, &[&format!("--restore-from={}", file.display())]).await?;
+    for i in 0..3 {
+        let found = client::get(&next.client(i)?, "later").await?.context("the key")?;
+        assert_eq!(found.value, "value");
+    }
+    client::put(&next.client(0)?, "after", "v").await?;
+    next.restart(1).await?;
+    ensure!(client::get(&next.client(1)?, "after").await?.is_some());
+    ensure!(next.node(1).tail(200).contains("--restore-from is ignored"), "{}", next.node(1).tail(200));
     Ok(())
 }

@@ -133,3 +133,14 @@ fn the_lines_for_a_shell_put_the_programs_on_the_path_once() -> Result<()> {
     ensure!(!shown(&again).contains("PATH="), "{}", shown(&again));
     Ok(())
 }
+
+#[test]
+fn a_disaster_is_survived() -> Result<()> {
+    let output = Command::new(script("drill"))
+        .arg("500")
+        .env("CONCLAVE_BIN", fs::canonicalize(process::binary())?)
+        .env("CONCLAVE_CLUSTER_PORT", ports::of_a_script()?.to_string())
+        .output()?;
+    ensure!(output.status.success() && shown(&output).contains("all 500 keys are back"), "{}", shown(&output));
+    Ok(())
+}

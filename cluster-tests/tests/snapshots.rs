@@ -164,3 +164,41 @@ async fn etcd_runs_on_it() -> Result<()> {
     etcd.kill()?;
     Ok(())
 }
+
+/// A snapshot and the cluster that it came from, before and after a change; and two files, offline.
+#[tokio::test]
+async fn what_changed_since_a_snapshot() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let client = cluster.client(0)?;
+    let ctl = Ctl::new(&cluster.endpoints());
+    let path = |name: &str| cluster.dir().join(name).display().to_string();
+    let (a, b) = (path("a.db"), path("b.db"));
+    client::put(&client, "stays", "1").await?;
+    client::put(&client, "changes", "1").await?;
+    ctl.ok(&["snapshot", "save", &a]).await?;
+    let same = ctl.json(&["snapshot", "diff", &a, "--live"]).await?;
+    assert_eq!((&same["equal"], &same["differences"]), (&true.into(), &serde_json::json!([])));
+    client::put(&client, "changes", "2").await?;
+    ctl.ok(&["claim", "take", "c", "--holder", "h", "--for", "60s"]).await?;
+    ctl.ok(&["snapshot", "save", &b]).await?;
+    for other in [&b[..], "--live"] {
+        let ended = ctl.run(&["snapshot", "diff", &a, other, "-w", "json"]).await?;
+        ensure!(ended.code == Some(1), "{ended:?}");
+        let found: serde_json::Value = serde_json::from_str(&ended.stdout)?;
+        let differences = found["differences"].as_array().context("a list")?;
+        let kinds: Vec<_> = differences.iter().map(|one| (&one["change"], &one["kind"])).collect();
+        assert_eq!(kinds, [(&"changed".into(), &"key".into()), (&"added".into(), &"claim".into())], "{found}");
+        assert_eq!(differences[0]["what"], serde_json::json!(["value", "revision"]));
+        assert_eq!(differences[1]["name"], "default/c");
+    }
+    let table = ctl.run(&["snapshot", "diff", &a, &b]).await?;
+    ensure!(table.stdout.contains("changed  key    changes"), "{}", table.stdout);
+    let server = |args: &[&str]| std::process::Command::new(cluster_tests::process::binary()).args(args).output();
+    let offline = server(&["snapshot", "diff", &a, &b])?;
+    ensure!(offline.status.code() == Some(1) && offline.stdout.starts_with(b"A revision"), "{offline:?}");
+    ensure!(server(&["snapshot", "diff", &a, &a])?.status.success());
+    std::fs::write(&b, "no snapshot")?;
+    let bad = ctl.run(&["snapshot", "diff", &a, &b]).await?;
+    ensure!(bad.code == Some(3), "{bad:?}");
+    Ok(())
+}

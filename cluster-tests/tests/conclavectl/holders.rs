@@ -221,7 +221,7 @@ async fn refusals_say_how_things_stand() -> Result<()> {
         (&["election", "delete", "none"], 8, "there is no election \"none\""),
         (&["election", "anoint", "pool", "a", "--expect-holder", "z"], 8, "not as expected: a leads with fence"),
         (&["election", "anoint", "", "a"], 128, "<NAME>"),
-        (&["snapshot", "diff", "x"], 4, "is not implemented yet"),
+        (&["defrag"], 4, "is not implemented yet"),
         (&["member", "add", "n4"], 128, "--peer-urls"),
         (&["move-leader", "n9"], 128, "the members are n1, n2, n3"),
         (&["get", "a", "--rev", "999999"], 1, "conclavectl status"),

@@ -6,4 +6,5 @@ mod etcdctl;
 mod following;
 mod holders;
 mod kit;
+mod mirror;
 mod surface;

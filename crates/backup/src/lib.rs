@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `schema` | names of buckets, keys and values in them |
 //! | `contents` | all pairs of a snapshot, in order, from a view |
+//! | `diff` | what differs between two snapshots |
 //! | `make` | the passes over the contents |
 //! | `sort` | what a view has in the order of keys, in the order of revisions |
 //! | `read` | opening, hash, status |
@@ -17,6 +18,7 @@
 //! | `verify` | whether the contents can be a state |
 
 mod contents;
+mod diff;
 #[cfg(test)]
 mod fuzz;
 mod make;
@@ -28,6 +30,7 @@ mod users;
 mod verify;
 
 pub use contents::{Facts, Member};
+pub use diff::{Difference, Inventory, Kind, Known, TITLES};
 pub use make::{MakeError, Maker, Step};
 pub use read::{Hash, Snapshot, SnapshotError, Status};
 pub use restore::{DEFAULT_RAISE, Raise, Report};

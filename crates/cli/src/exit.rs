@@ -7,6 +7,8 @@ pub enum Exit {
     Done,
     /// The cluster refused, or failed.
     Failed,
+    /// `snapshot diff`: the two differ.
+    Differs,
     /// No endpoint could be used, or none answered.
     NoConnection,
     /// What came on standard input, or a file, makes no sense.
@@ -46,7 +48,7 @@ impl Exit {
     pub fn code(self) -> i32 {
         match self {
             Self::Done => 0,
-            Self::Failed => 1,
+            Self::Failed | Self::Differs => 1,
             Self::NoConnection => 2,
             Self::BadInput => 3,
             Self::Unsupported => 4,
@@ -87,9 +89,9 @@ impl Exit {
 pub const TABLE: &str = "\
 Exit codes:
     0  done
-    1  the cluster refused, or failed
+    1  the cluster refused, or failed; snapshot diff: the two differ
     2  no endpoint could be used, or none answered
-    3  standard input makes no sense (txn, watch -i)
+    3  standard input makes no sense (txn, watch -i), or a file (snapshot)
     4  this server cannot do it
     6  reading or writing failed on this side
     7  outcome unknown: it may have taken effect; read before doing it again

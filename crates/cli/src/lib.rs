@@ -11,6 +11,7 @@ pub mod exit;
 pub mod failure;
 mod hold;
 pub mod link;
+mod mirror;
 mod not_yet;
 pub mod output;
 pub mod parse;

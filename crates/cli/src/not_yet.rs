@@ -4,15 +4,11 @@ use crate::{exit::Exit, failure::Failure};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Each with what it would need, and what to do meanwhile.
-const COMMANDS: [(&str, &str); 4] = [
+const COMMANDS: [(&str, &str); 3] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
-    ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
     ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
     ("downgrade", "there is no earlier release"),
 ];
-
-/// Below `snapshot`.
-const OF_SNAPSHOT: [(&str, &str); 1] = [("diff", "`conclavectl snapshot status` shows the hash of each")];
 
 /// What is said of a command that clap does not know; `None` if nobody does.
 pub(crate) fn explain(error: &Error) -> Option<Failure> {
@@ -20,11 +16,6 @@ pub(crate) fn explain(error: &Error) -> Option<Failure> {
         return None;
     }
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
-    let of_snapshot = OF_SNAPSHOT.iter().find(|(known, _)| known == name);
-    if let Some((_, instead)) = of_snapshot.filter(|_| usage.contains("conclavectl snapshot")) {
-        return Some(not_yet(&format!("snapshot {name}"), instead));
-    }
     let (_, instead) = COMMANDS.iter().find(|(known, _)| known == name)?;
     Some(not_yet(name, instead))
 }
@@ -45,7 +36,7 @@ mod tests {
                 &crate::program::parser(crate::cli::command()).try_get_matches_from(args).expect_err("there is none"),
             )
         };
-        for args in [&["snapshot", "diff", "x"][..], &["defrag"]] {
+        for args in [&["check", "perf"][..], &["defrag"]] {
             let failure = of(args).unwrap_or_else(|| panic!("{args:?}"));
             assert!(failure.message().contains("is not implemented yet"), "{failure}");
         }

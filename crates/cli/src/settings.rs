@@ -254,6 +254,58 @@ impl Settings {
     }
 }
 
+/// Another cluster than the one that the global options name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Remote {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) cacert: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) insecure_transport: Option<bool>,
+    pub(crate) insecure_skip_tls_verify: bool,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+}
+
+impl Settings {
+    /// The same settings for other endpoints.
+    pub(crate) fn elsewhere(&self, endpoints: Vec<String>) -> Result<Self> {
+        let endpoints: Vec<String> = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?;
+        let login = Login::new(self.credentials.clone());
+        let dialer = Dialer::new(self.tls.as_ref(), &endpoints)
+            .map_err(|error| Failure::usage(error.message().to_owned()))?
+            .with_login(&login);
+        Ok(Self { endpoints, login, dialer, ..self.clone() })
+    }
+
+    /// The settings for another cluster. Times and output stay; endpoints, TLS and user are the other one's alone, whatever the
+    /// environment says.
+    pub(crate) fn remote(&self, remote: Remote) -> Result<Self> {
+        let args = GlobalArgs {
+            endpoints: Some(remote.endpoints),
+            dial_timeout: Some(self.dial_timeout),
+            command_timeout: Some(self.command_timeout),
+            write_out: Some(self.output.format),
+            hex: self.output.hex,
+            debug: self.debug,
+            cacert: remote.cacert,
+            cert: remote.cert,
+            key: remote.key,
+            insecure_skip_tls_verify: remote.insecure_skip_tls_verify,
+            insecure_transport: remote.insecure_transport,
+            user: remote.user,
+            password: remote.password,
+            color: clap::ColorChoice::Auto,
+        };
+        let hidden = Hidden {
+            keepalive_time: Some(self.keepalive_time),
+            keepalive_timeout: Some(self.keepalive_timeout),
+            ..Hidden::default()
+        };
+        Self::new(&args, &hidden, &|_| None)
+    }
+}
+
 fn unknown_format(text: &str) -> String {
     format!("unsupported output format {text:?}; there are simple, table, json, fields, protobuf")
 }
@@ -339,6 +391,22 @@ mod tests {
         assert_eq!(with(&both, &flag).expect("flag").endpoints, ["http://d:4"]);
         let more = with(&[("ETCDCTL_WRITE_OUT", "json"), ("ETCDCTL_HEX", "true")], &args).expect("well-formed");
         assert_eq!((more.output.format, more.output.hex), (Format::Json, true));
+    }
+
+    #[test]
+    fn another_cluster_has_settings_of_its_own() {
+        let ours =
+            with(&[("ETCDCTL_USER", "a:b"), ("ETCDCTL_COMMAND_TIMEOUT", "9s")], &defaults()).expect("well-formed");
+        let remote = Remote { endpoints: vec!["x:1".into()], ..Remote::default() };
+        let theirs = ours.remote(remote.clone()).expect("well-formed");
+        assert_eq!((&theirs.endpoints[..], theirs.command_timeout), (&["x:1".to_owned()][..], Duration::from_secs(9)));
+        assert!(ours.credentials.is_some() && theirs.credentials.is_none() && theirs.tls.is_none());
+        let with_user = ours.remote(Remote { user: Some("c:d".into()), ..remote }).expect("well-formed");
+        assert!(with_user.credentials.is_some());
+        assert_eq!(
+            ours.remote(Remote { endpoints: vec!["x".into()], ..Remote::default() }).expect_err("no port").exit.code(),
+            128
+        );
     }
 
     #[test]

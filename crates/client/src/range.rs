@@ -76,8 +76,9 @@ impl KeyRange {
         }
     }
 
-    /// What of it lies after `key`.
-    pub(crate) fn after(&self, key: &[u8]) -> Self {
+    /// What of it lies after `key`: where the next page of a reader begins.
+    #[must_use]
+    pub fn after(&self, key: &[u8]) -> Self {
         let next = [key, b"\0"].concat();
         Self { key: next.into(), end: self.end.clone() }
     }

@@ -4,11 +4,13 @@
 //! sockets. `main` is the process around it; `dump`, `recover` and `snapshot` are other programs under the same
 //! name.
 
+mod backups;
 mod consensus_thread;
 pub mod dump;
 pub mod notify;
 mod offline;
 pub mod recover;
+pub mod restore_from;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;

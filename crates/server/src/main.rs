@@ -12,6 +12,7 @@ use conclave_node::descriptors;
 use conclave_server::dump;
 use conclave_server::notify;
 use conclave_server::recover;
+use conclave_server::restore_from;
 use conclave_server::server::Server;
 use conclave_server::snapshot;
 use conclave_server::telemetry;
@@ -45,8 +46,7 @@ fn main() -> ExitCode {
     }
     tell(&config);
     // Before anything is opened: databases and ports are given their shares of it.
-    let outcome =
-        descriptors::raise().map_err(anyhow::Error::from).and_then(|()| runtime(&config)?.block_on(run(config)));
+    let outcome = descriptors::raise().map_err(anyhow::Error::from).and_then(|()| start(config));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,6 +54,12 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Everything that comes before the runtime, and the node on it.
+fn start(config: Config) -> anyhow::Result<()> {
+    restore_from::first_start(&config)?;
+    runtime(&config)?.block_on(run(config))
 }
 
 /// What the settings make of the start.

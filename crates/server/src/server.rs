@@ -6,6 +6,7 @@
 //!
 //! The node runs on the consensus thread, the gateway on the runtime that starts the server.
 
+use crate::backups;
 use crate::consensus_thread::ConsensusThread;
 use conclave_gateway::gateway::Gateway;
 use conclave_gateway::service::quota;
@@ -160,6 +161,9 @@ impl Server {
             clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
         }
         clients.spawn(quota::watch(gateway.clone()));
+        if let Some(backups) = config.backups.clone() {
+            clients.spawn(backups::run(gateway.clone(), backups));
+        }
         for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
             tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));

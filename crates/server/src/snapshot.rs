@@ -1,11 +1,11 @@
 //! `conclave snapshot …`: what can be done with a snapshot without a cluster.
 //!
-//! Exit codes: 0 done; 1 failed, and nothing was written; 2 the command line is wrong.
+//! Exit codes: 0 done; 1 failed, and nothing was written, or what was compared differs; 2 the command line is wrong.
 
 use crate::offline;
 use anyhow::Context;
 use clap::{ArgAction, Args, Parser};
-use conclave_backup::{Counts, DEFAULT_RAISE, Hash, Raise, Report, Snapshot};
+use conclave_backup::{Counts, DEFAULT_RAISE, Difference, Hash, Raise, Report, Snapshot, TITLES};
 use conclave_node::bootstrap::Plan;
 use conclave_node::config::Config;
 use conclave_storage::Restored;
@@ -29,6 +29,10 @@ enum Arguments {
     Restore(Restore),
     /// Hash, revision, keys and size, as etcdutl shows them
     Status { file: PathBuf },
+    /// What changed from one snapshot to another: living keys, leases, users, roles, elections, locks, claims
+    ///
+    /// Exit code 0: they are the same; 1: they differ, or could not be compared.
+    Diff { a: PathBuf, b: PathBuf },
     /// Read all of it and check that it can be a state
     Verify {
         file: PathBuf,
@@ -86,6 +90,13 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
         Arguments::Restore(arguments) => restore(arguments),
         Arguments::Status { file } => status(file),
         Arguments::Verify { file, skip_hash_check } => verify(file, *skip_hash_check),
+        Arguments::Diff { a, b } => match diff(a, b) {
+            Ok((text, same)) => {
+                let told = offline::end(WORD, Ok(text));
+                return if same { told } else { ExitCode::FAILURE };
+            }
+            Err(error) => Err(error),
+        },
     };
     offline::end(WORD, done)
 }
@@ -113,6 +124,31 @@ fn status(file: &Path) -> anyhow::Result<String> {
 fn verify(file: &Path, skip_hash_check: bool) -> anyhow::Result<String> {
     let counts = open(file, skip_hash_check)?.verify().with_context(|| file.display().to_string())?;
     Ok(format!("sound: {}", contents(&counts)))
+}
+
+/// Tells what differs, and whether nothing does.
+fn diff(a: &Path, b: &Path) -> anyhow::Result<(String, bool)> {
+    let inventory = |file: &Path| open(file, false)?.inventory().with_context(|| file.display().to_string());
+    let (before, after) = (inventory(a)?, inventory(b)?);
+    let differences = before.differences(&after);
+    if differences.is_empty() {
+        return Ok((format!("the same, at revision {} and {}", before.revision, after.revision), true));
+    }
+    let (count, revisions) = (differences.len(), (before.revision, after.revision));
+    Ok((format!("A revision {}, B {}: {count} differences\n{}", revisions.0, revisions.1, rows(&differences)), false))
+}
+
+/// In columns.
+fn rows(differences: &[Difference]) -> String {
+    let all: Vec<[String; 6]> =
+        std::iter::once(TITLES.map(str::to_owned)).chain(differences.iter().map(Difference::row)).collect();
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..TITLES.len()).map(width).collect();
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn contents(counts: &Counts) -> String {
@@ -144,13 +180,21 @@ impl Settings {
 }
 
 fn restore(arguments: &Restore) -> anyhow::Result<String> {
-    let file = &arguments.file;
-    let about = || file.display().to_string();
-    let snapshot = open(file, arguments.skip_hash_check)?;
     let raise = Raise { revisions: arguments.bump_revision, mark_compacted: arguments.mark_compacted };
-    let config = arguments.settings.config()?;
+    restore_into(&arguments.settings.config()?, &arguments.file, raise, arguments.skip_hash_check)
+}
+
+/// Makes the data directory of a member; tells what was done.
+pub(crate) fn restore_into(
+    config: &Config,
+    file: &Path,
+    raise: Raise,
+    skip_hash_check: bool,
+) -> anyhow::Result<String> {
+    let about = || file.display().to_string();
+    let snapshot = open(file, skip_hash_check)?;
     let origin = snapshot.origin(raise).with_context(about)?;
-    let plan = Plan::restored(&config, origin)?;
+    let plan = Plan::restored(config, origin)?;
     let (name, cluster) = (plan.identity.name.clone(), plan.identity.cluster_id);
     let mut restored = Restored::begin(&config.data_dir, plan.identity.clone(), &plan.first_start())?;
     let report = snapshot.restore(&mut restored, raise, origin).with_context(about)?;

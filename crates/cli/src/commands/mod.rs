@@ -15,7 +15,9 @@ mod lock;
 mod lock_admin;
 mod lock_lines;
 mod lock_modes;
+mod make_mirror;
 mod member;
+mod migrate;
 mod names;
 mod pages;
 mod put;
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     Role(auth::RoleCommand),
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    MakeMirror(make_mirror::MakeMirrorArgs),
+    Migrate(migrate::MigrateArgs),
 
     Completion(shell::CompletionArgs),
     Man(shell::ManArgs),
@@ -108,6 +112,7 @@ impl Command {
             Self::Election(command) => return command.run(context).await,
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
+            Self::Snapshot(command) => return command.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,
@@ -122,7 +127,8 @@ impl Command {
             Self::Auth(command) => command.run(context).await,
             Self::User(command) => command.run(context).await,
             Self::Role(command) => command.run(context).await,
-            Self::Snapshot(command) => command.run(context).await,
+            Self::MakeMirror(args) => args.run(context).await,
+            Self::Migrate(args) => args.run(context).await,
             // Run before there was a context.
             Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
         };

@@ -1,4 +1,4 @@
-//! `snapshot save`, `status`, `verify`, `restore`.
+//! `snapshot save`, `status`, `verify`, `diff`, `restore`.
 
 use super::Context;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     hold::signals::Signals,
     output::{
         self, Format, Output,
-        etcd::{SnapshotSaved, SnapshotStatus, SnapshotVerified},
+        etcd::{SnapshotDiff, SnapshotSaved, SnapshotStatus, SnapshotVerified},
         human,
     },
 };
@@ -59,6 +59,28 @@ Examples:
         #[arg(long)]
         skip_hash_check: bool,
     },
+    /// What changed from one snapshot to another, or to the running cluster
+    ///
+    /// Living keys with their revisions and leases, leases with their TTLs, users, roles, elections, locks and claims. History is not
+    /// compared. Exit code 0: they are the same; 1: they differ; otherwise they could not be compared.
+    #[command(after_long_help = "\
+Examples:
+  conclavectl snapshot diff monday.db tuesday.db
+  conclavectl snapshot diff backup.db --live -w json
+
+A is the first file, B the second one or the cluster. --live downloads a snapshot into the
+directory for temporary files ($TMPDIR), and removes it. Both files must have their hash.")]
+    Diff {
+        /// The earlier snapshot
+        #[arg(value_name = "A")]
+        a: PathBuf,
+        /// The later snapshot
+        #[arg(value_name = "B", required_unless_present = "live", conflicts_with = "live")]
+        b: Option<PathBuf>,
+        /// Compare with what the cluster (--endpoints) holds now
+        #[arg(long)]
+        live: bool,
+    },
     /// Make the data directory of one member of a new cluster from a snapshot of Conclave or of etcd
     ///
     /// `conclave snapshot restore` does it, with etcdutl's flags: the program conclave must be beside this one or on the PATH, as it is
@@ -88,7 +110,13 @@ impl SnapshotCommand {
     /// What needs no cluster; `None` if it was something else.
     pub(crate) fn run_alone(&self, format: impl FnOnce() -> Result<Format>) -> Option<Result<Exit>> {
         let done = match self {
-            Self::Save { .. } => return None,
+            Self::Save { .. } | Self::Diff { b: None, .. } => return None,
+            Self::Diff { a, b: Some(b), .. } => {
+                let diff = |format| {
+                    diff((a.as_path(), b.as_path()), &b.display().to_string(), Output { format, ..Output::default() })
+                };
+                return Some(format().and_then(diff));
+            }
             Self::Restore { arguments } => return Some(restore(arguments)),
             Self::Status(FileArgs { file }) => format().and_then(|format| status(file, format)),
             Self::Verify { file, skip_hash_check } => {
@@ -98,13 +126,55 @@ impl SnapshotCommand {
         Some(done.map(|()| Exit::Done))
     }
 
-    pub(crate) async fn run(self, context: &Context) -> Result<()> {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
         match self {
-            Self::Save { file } => save(context, &file).await,
+            Self::Save { file } => save(context, &file).await.map(|()| Exit::Done),
+            Self::Diff { a, .. } => diff_live(context, &a).await,
             // Run before there was a context.
-            Self::Status(_) | Self::Verify { .. } | Self::Restore { .. } => Ok(()),
+            Self::Status(_) | Self::Verify { .. } | Self::Restore { .. } => Ok(Exit::Done),
         }
     }
+}
+
+/// Compares a file with a snapshot that is made for it.
+async fn diff_live(context: &Context, a: &Path) -> Result<Exit> {
+    // A file that makes no sense costs no download.
+    sound(a)?;
+    let live = std::env::temp_dir().join(format!("conclavectl-diff-{:016x}", rand::random::<u64>()));
+    let part = Part::create(&live)?;
+    let mut signals = Signals::new()?;
+    tokio::select! {
+        // Of failures, 1 is for what differs.
+        version = download(context, &part) => version.map_err(not_different)?,
+        interrupted = signals.interrupt() => return Err(interrupted),
+    };
+    diff((a, part.path.as_path()), "the cluster", context.out)
+}
+
+fn not_different(failure: Failure) -> Failure {
+    if failure.exit == Exit::Failed { failure.exit(Exit::Io) } else { failure }
+}
+
+/// Compares two files; the second one is called by a name.
+fn diff((a, b): (&Path, &Path), b_name: &str, out: Output) -> Result<Exit> {
+    let before = of_file(a, sound(a)?.inventory())?;
+    let after = of_file(b, sound(b)?.inventory())?;
+    let differences = before.differences(&after);
+    out.show(&SnapshotDiff {
+        a: (&a.display().to_string(), before.revision),
+        b: (b_name, after.revision),
+        differences: &differences,
+    })?;
+    Ok(if differences.is_empty() { Exit::Done } else { Exit::Differs })
+}
+
+/// Opens a file that has its hash.
+fn sound(file: &Path) -> Result<Snapshot<File>> {
+    let snapshot = open(file)?;
+    if of_file(file, snapshot.check_hash())? == Hash::Missing {
+        return Err(Failure::new(Exit::BadInput, "the snapshot has no hash").about(file.display()));
+    }
+    Ok(snapshot)
 }
 
 async fn save(context: &Context, file: &Path) -> Result<()> {

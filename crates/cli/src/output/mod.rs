@@ -10,6 +10,7 @@ pub(crate) mod etcd;
 mod fields;
 pub(crate) mod human;
 pub(crate) mod json;
+mod migration;
 pub(crate) mod quote;
 pub mod style;
 mod table;
@@ -20,6 +21,7 @@ pub(crate) use {
     basics::{header_fields, header_json},
     fields::Fields,
     json::Json,
+    migration::{MigrationDone, MigrationStatus},
     text::Text,
 };
 

@@ -4,12 +4,14 @@
 //! is counted here. Everything that exists anyway (revision, sizes, leadership, watchers, how long syncs took) is read from its
 //! owner at each scrape and handed in as [`Live`].
 
+mod backups;
 mod grpc;
 mod peers;
 mod process;
 mod text;
 mod tls;
 
+pub use backups::BackupMetrics;
 pub use peers::PeerFigures;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
@@ -74,6 +76,7 @@ pub struct Metrics {
     /// Snapshots sent to their end.
     pub snapshots: Counter,
     pub snapshot_bytes: Counter,
+    pub backups: BackupMetrics,
     /// Answers of `/health`.
     pub health_success: Counter,
     pub health_failures: Counter,
@@ -166,6 +169,7 @@ impl Metrics {
             txn_total: Counter::default(),
             snapshots: Counter::default(),
             snapshot_bytes: Counter::default(),
+            backups: BackupMetrics::default(),
             grpc: GrpcMetrics::new(extensive),
             health_success: Counter::default(),
             health_failures: Counter::default(),
@@ -190,6 +194,7 @@ impl Metrics {
         counter("etcd_server_health_failures", "Answers of /health that something is wrong", &metrics.health_failures);
         counter("etcd_debugging_lease_granted", "Leases granted to clients of this member", &metrics.leases_granted);
         counter("etcd_debugging_lease_revoked", "Leases revoked by clients of this member", &metrics.leases_revoked);
+        metrics.backups.register(&mut registry);
         metrics.grpc.register(&mut registry);
         register_versions(&mut registry);
         metrics.process.register(&mut registry);

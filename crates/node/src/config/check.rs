@@ -5,8 +5,8 @@
 
 use super::settings::Settings;
 use super::{
-    AutoCompaction, Config, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen, LogConfig, LogFormat,
-    LogOutput, auth, duration, etcd, tls,
+    AutoCompaction, Backups, Config, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen, LogConfig,
+    LogFormat, LogOutput, auth, duration, etcd, tls,
 };
 
 use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
@@ -24,6 +24,7 @@ const DEFAULT_LOG_BYTES: u64 = 1 << 30;
 const LEAST_LOG_BYTES: u64 = 16 << 20;
 /// Half of the largest log record (`storage::codec::MAX_RECORD`).
 const MAX_REQUEST_BYTES_LIMIT: usize = 32 << 20;
+const DEFAULT_BACKUP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_HEARTBEAT_MS: u64 = 50;
 const MAX_ELECTION_TIMEOUT_MS: u64 = 50_000;
 
@@ -262,6 +263,8 @@ pub(super) fn check_with(
         ),
         keep_alive: check_keep_alive(&s, &mut p),
         auto_compaction: check_compaction(&s, &mut p),
+        backups: check_backups(&s, &mut p),
+        restore_from: s.restore_from.as_deref().map(|text| check_path("restore-from", text, &mut p)),
         watch_progress_notify_interval: check_progress(&s, &mut p),
         worker_threads: p.number("worker-threads", s.worker_threads.as_ref(), 0, "threads"),
         cors: check_origins(&s, &mut p),
@@ -513,6 +516,35 @@ fn check_compaction(s: &Settings, p: &mut Problems) -> AutoCompaction {
         },
     };
     p.take(FLAG, policy, AutoCompaction::Off)
+}
+
+fn check_backups(s: &Settings, p: &mut Problems) -> Option<Backups> {
+    let interval = p.duration("backup-interval", s.backup_interval.as_ref(), DEFAULT_BACKUP_INTERVAL);
+    p.require(interval >= Duration::from_secs(1), "backup-interval", || "at least 1s".to_owned());
+    let retention = p.number("backup-retention", s.backup_retention.as_ref(), 7, "backups");
+    let dir = s.backup_dir.as_deref().map(|text| check_path("backup-dir", text, p));
+    if dir.is_none() {
+        for (name, given) in [("backup-interval", &s.backup_interval), ("backup-retention", &s.backup_retention)] {
+            p.require(given.is_none(), name, || "--backup-dir is missing: nobody would make backups".to_owned());
+        }
+    }
+    Some(Backups { dir: dir?, interval, retention })
+}
+
+/// A path, or a URL of one.
+fn check_path(name: &'static str, text: &str, p: &mut Problems) -> PathBuf {
+    match text.split_once("://") {
+        None => text.into(),
+        Some(("file", path)) if path.starts_with('/') => path.into(),
+        Some(("file", _)) => {
+            p.add(name, "a file:// URL has the whole path: file:///var/backups");
+            PathBuf::new()
+        }
+        Some((scheme, _)) => {
+            p.add(name, format!("{scheme}:// is not known: a path, or file:// and a path"));
+            PathBuf::new()
+        }
+    }
 }
 
 fn check_log(s: &Settings, as_etcd: bool, p: &mut Problems) -> LogConfig {

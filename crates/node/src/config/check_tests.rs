@@ -117,6 +117,21 @@ fn numbers_and_choices() {
 }
 
 #[test]
+fn backups_have_a_directory() {
+    assert_eq!((valid(&[]).backups, valid(&[]).restore_from), (None, None));
+    let backups = valid(&["--backup-dir=/b", "--backup-interval=90m", "--backup-retention=3"]).backups;
+    assert_eq!(backups, Some(Backups { dir: "/b".into(), interval: Duration::from_secs(5400), retention: 3 }));
+    let backups = valid(&["--backup-dir=file:///b/c", "--restore-from=file:///x.db"]);
+    assert_eq!(backups.restore_from, Some("/x.db".into()));
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(backups.backups, Some(Backups { dir: "/b/c".into(), interval: day, retention: 7 }));
+    refused(&["--backup-interval=1h"], "--backup-interval", "--backup-dir is missing");
+    refused(&["--backup-dir=/b", "--backup-interval=10ms"], "--backup-interval", "at least 1s");
+    refused(&["--backup-dir=s3://b"], "--backup-dir", "s3:// is not known");
+    refused(&["--restore-from=file://x"], "--restore-from", "whole path");
+}
+
+#[test]
 fn compaction_as_etcd_reads_it() {
     let policy = |mode: &str, retention: &str| {
         valid(&["--auto-compaction-mode", mode, "--auto-compaction-retention", retention]).auto_compaction

@@ -80,6 +80,10 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     pub keep_alive: KeepAlive,
     pub auto_compaction: AutoCompaction,
+    /// `None`: the cluster makes no backups by itself.
+    pub backups: Option<Backups>,
+    /// A snapshot that an empty data directory begins with.
+    pub restore_from: Option<PathBuf>,
     pub watch_progress_notify_interval: Duration,
     /// 0: one current-thread runtime for the whole node; n: a multi-thread runtime with n workers.
     pub worker_threads: usize,
@@ -123,6 +127,15 @@ pub struct KeepAlive {
     /// `None`: it is not tried.
     pub interval: Option<Duration>,
     pub timeout: Duration,
+}
+
+/// Backups that the cluster makes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backups {
+    pub dir: PathBuf,
+    pub interval: Duration,
+    /// How many stay; 0: all.
+    pub retention: usize,
 }
 
 /// An address to listen on.

@@ -59,6 +59,7 @@ const LOGIN: &str = "Users";
 const TIMING: &str = "Timing";
 const LIMITS: &str = "Limits";
 const HISTORY: &str = "History";
+const BACKUPS: &str = "Backups";
 const SEEN: &str = "Seen from outside";
 
 settings! {
@@ -92,6 +93,9 @@ settings! {
     initial_cluster_state: "STATE", CLUSTER;
     /// Any text; clusters with different tokens never talk to each other, whatever their addresses [default: conclave-cluster]
     initial_cluster_token: "TEXT", CLUSTER;
+    /// A snapshot to start from, if --data-dir is missing or empty; later starts ignore it. The same file on each member of a new cluster:
+    /// a path, or file:// and a path. It is restored as `conclave snapshot restore` does with its defaults [default: none]
+    restore_from: "PATH", CLUSTER;
 
     /// Refuse changes of the membership after which too few members would have started or could be reached [default: true]
     strict_reconfig_check: "BOOL", MEMBERSHIP, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
@@ -188,6 +192,14 @@ settings! {
     /// How much history to keep: with periodic a duration such as 30m, a bare number being hours; with revision a number of
     /// revisions; 0 never compacts [default: 0]
     auto_compaction_retention: "AMOUNT", HISTORY;
+
+    /// Where to put backups that the cluster makes by itself: a directory, or file:// and a directory, which must exist; better on
+    /// another disk. One member at a time makes one. Give it to each member, local or shared [default: none, no backups]
+    backup_dir: "PATH", BACKUPS;
+    /// How often a backup is made, for example 6h; at least 1s [default: 24h]
+    backup_interval: "DURATION", BACKUPS;
+    /// How many backups of this cluster stay in --backup-dir; 0 keeps all [default: 7]
+    backup_retention: "COUNT", BACKUPS;
 
     /// debug, info, warn, error, or a list such as info,conclave_node=debug [default: info]
     log_level: "LEVEL", SEEN;

@@ -15,7 +15,7 @@ pub(crate) use {
     cluster::{Alarms, HashOf, Hashes, Health, HealthOf, MemberChange, Members, StatusOf, Statuses},
     kv::{Deleted, Got, Put},
     lease::{Granted, KeptAlive, Leases, Revoked, TimeToLive},
-    snapshot::{SnapshotSaved, SnapshotStatus, SnapshotVerified},
+    snapshot::{SnapshotDiff, SnapshotSaved, SnapshotStatus, SnapshotVerified},
     txn::Txn,
     watch::{Watched, kind},
 };

@@ -1,7 +1,7 @@
 //! `snapshot`.
 
 use crate::output::{Fields, Json, Show, Table, Text, human};
-use conclave_backup::{Counts, Status};
+use conclave_backup::{Counts, Difference, Kind, Status, TITLES};
 
 /// The answer to `snapshot save`.
 pub(crate) struct SnapshotSaved {
@@ -15,6 +15,62 @@ pub(crate) struct SnapshotStatus<'a>(pub(crate) &'a Status);
 
 /// The answer to `snapshot verify`.
 pub(crate) struct SnapshotVerified<'a>(pub(crate) &'a Counts);
+
+/// The answer to `snapshot diff`.
+pub(crate) struct SnapshotDiff<'a> {
+    /// Name and revision.
+    pub(crate) a: (&'a str, i64),
+    pub(crate) b: (&'a str, i64),
+    pub(crate) differences: &'a [Difference],
+}
+
+impl SnapshotDiff<'_> {
+    fn rows(&self) -> Table {
+        let mut table = Table::new(TITLES);
+        self.differences.iter().for_each(|difference| table.row(difference.row()));
+        table
+    }
+}
+
+impl Show for SnapshotDiff<'_> {
+    fn simple(&self, text: &mut Text) {
+        let named = |(name, revision): (&str, i64)| format!("{name} (revision {revision})");
+        text.line(format!("A {}, B {}: {} differences", named(self.a), named(self.b), self.differences.len()));
+        if !self.differences.is_empty() {
+            text.table(&self.rows());
+        }
+    }
+
+    fn json(&self) -> Json {
+        let side = |(name, revision): (&str, i64)| Json::object().with("name", name).with("revision", revision).done();
+        let one = |difference: &Difference| {
+            let lease = difference.kind == Kind::Lease;
+            let name = match difference.kind {
+                Kind::Key => Json::bytes(&difference.name),
+                _ => difference.shown().into(),
+            };
+            let (a, b) = if lease { ("ttlMsA", "ttlMsB") } else { ("revisionA", "revisionB") };
+            Json::object()
+                .with("change", difference.change())
+                .with("kind", difference.kind.word())
+                .with(if difference.kind == Kind::Key { "key" } else { "name" }, name)
+                .with("what", Json::list(difference.parts(), |part| part.into()))
+                .some(a, difference.a.map_or(0, |known| known.number))
+                .some(b, difference.b.map_or(0, |known| known.number))
+                .done()
+        };
+        Json::object()
+            .with("equal", self.differences.is_empty())
+            .with("a", side(self.a))
+            .with("b", side(self.b))
+            .with("differences", Json::list(self.differences, one))
+            .done()
+    }
+
+    fn table(&self) -> Option<Table> {
+        Some(self.rows())
+    }
+}
 
 impl Show for SnapshotSaved {
     fn simple(&self, text: &mut Text) {

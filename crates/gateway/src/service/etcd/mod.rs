@@ -10,3 +10,5 @@ pub mod maintenance;
 mod range_stream;
 pub(crate) mod snapshot;
 pub mod watch;
+
+pub use snapshot::Making;

@@ -15,6 +15,7 @@ use crate::status::{fault, internal, text};
 use bytes::Bytes;
 use conclave_api::etcdserverpb::{ResponseHeader, SnapshotResponse};
 use conclave_backup::{Facts, MakeError, Maker, Member, STORAGE_VERSION, Step};
+use conclave_node::read_slots::ReadSlot;
 use conclave_state::read;
 use conclave_storage::StateView;
 use futures::Stream;
@@ -65,10 +66,7 @@ pub(super) fn open(gateway: Arc<Gateway>) -> SnapshotStream {
 }
 
 async fn send(gateway: &Gateway, messages: &mpsc::Sender<SnapshotResponse>) -> Result<(), Status> {
-    let _place = gateway.snapshots.slot().await;
-    let state = gateway.node.state.clone();
-    let spill = gateway.node.reader.long(move || state.scratch_file()).await.map_err(internal)?.map_err(internal)?;
-    let mut making = begin(gateway, spill)?;
+    let (mut making, _place) = Making::begin(gateway).await?;
     loop {
         let step;
         let of = making;
@@ -111,7 +109,7 @@ async fn send_piece(
 }
 
 /// A snapshot that is being made, with its moment.
-struct Making {
+pub struct Making {
     maker: Maker,
     view: StateView,
     /// Of the first message.
@@ -119,7 +117,26 @@ struct Making {
 }
 
 impl Making {
-    fn step(mut self) -> (Making, Result<Step, MakeError>) {
+    /// Of the state as it is now, once there is a place for it among the snapshots that are being made.
+    ///
+    /// # Errors
+    /// The state cannot be read, or there is no room for a temporary file.
+    pub async fn begin(gateway: &Gateway) -> Result<(Making, ReadSlot), Status> {
+        let place = gateway.snapshots.slot().await;
+        let state = gateway.node.state.clone();
+        let spill =
+            gateway.node.reader.long(move || state.scratch_file()).await.map_err(internal)?.map_err(internal)?;
+        Ok((begin(gateway, spill)?, place))
+    }
+
+    /// The revision that it shows.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.view.bounds().current
+    }
+
+    /// Takes the next step. To be called where blocking is allowed.
+    pub fn step(mut self) -> (Making, Result<Step, MakeError>) {
         let step = self.maker.step(&self.view);
         (self, step)
     }
