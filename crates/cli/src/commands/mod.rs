@@ -4,6 +4,7 @@ mod auth;
 mod claim;
 mod cluster;
 mod del;
+mod demo;
 mod elect;
 mod election;
 mod follow;
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Compaction(cluster::CompactionArgs),
 
     Status(status::StatusArgs),
+    Demo(demo::DemoArgs),
     Lock(lock::LockArgs),
     Elect(elect::ElectArgs),
     #[command(subcommand)]
@@ -108,6 +110,7 @@ impl Command {
             Self::Election(command) => return command.run(context).await,
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
+            Self::Demo(args) => args.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,
