@@ -10,7 +10,7 @@ use cluster_tests::{
     wait::{LONG, eventually, within},
 };
 use rustix::process::{Pid, Signal, kill_process};
-use std::{fs, os::unix::net::UnixDatagram, process::Stdio};
+use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -161,4 +161,16 @@ async fn systemd_hears_that_a_member_is_ready_goes_on_and_stops() -> Result<()> 
     });
     cluster.terminate_all().await?;
     listens.join().map_err(|_| anyhow::anyhow!("the listener"))?
+}
+
+/// The chart, the server and the tarball have one version.
+#[test]
+fn the_chart_has_the_version_of_the_programs() -> Result<()> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts/deploy/helm/conclave/Chart.yaml");
+    let chart = fs::read_to_string(chart)?;
+    for key in ["version", "appVersion"] {
+        let line = format!("{key}: {}", env!("CARGO_PKG_VERSION"));
+        ensure!(chart.lines().any(|other| other == line), "{line} is not in the chart");
+    }
+    Ok(())
 }
