@@ -39,6 +39,7 @@ fn programs_manual_pages_and_completions_are_installed() -> Result<()> {
         ensure!(said.contains("is not on your PATH") && said.contains("export PATH="), "{said}");
     }
     for file in [
+        "share/man/man1/conclave.1",
         "share/man/man1/conclavectl.1",
         "share/man/man1/conclavectl-lock.1",
         "share/bash-completion/completions/conclavectl",

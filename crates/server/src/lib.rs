@@ -1,11 +1,12 @@
 //! The server program: one member of a cluster, with what its clients speak to.
 //!
 //! [`server::Server`] puts a node (`conclave-node`) and a gateway (`conclave-gateway`) together on
-//! sockets. `main` is the process around it; `dump`, `recover` and `snapshot` are other programs under the same
+//! sockets. `main` is the process around it; `dev`, `dump`, `recover` and `snapshot` are other programs under the same
 //! name.
 
 mod backups;
 mod consensus_thread;
+pub mod dev;
 pub mod dump;
 pub mod notify;
 mod offline;

@@ -1,7 +1,7 @@
 //! `conclave`: configuration → logs → runtime → node → signal.
 //!
-//! `conclave dump-log …`, `conclave recover …` and `conclave snapshot …` are other programs under the same name ([`dump`], [`recover`],
-//! [`snapshot`]).
+//! `conclave dev …`, `conclave dump-log …`, `conclave recover …` and `conclave snapshot …` are other programs under the same name ([`dev`],
+//! [`dump`], [`recover`], [`snapshot`]).
 //!
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served; under the name `etcd` it gets none, and the log says so.
@@ -9,6 +9,7 @@
 use conclave_gateway::http::ETCD_VERSION;
 use conclave_node::config::{self, Config, ConfigError};
 use conclave_node::descriptors;
+use conclave_server::dev;
 use conclave_server::dump;
 use conclave_server::notify;
 use conclave_server::recover;
@@ -16,6 +17,7 @@ use conclave_server::restore_from;
 use conclave_server::server::Server;
 use conclave_server::snapshot;
 use conclave_server::telemetry;
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
@@ -31,12 +33,24 @@ const MISCONFIGURED: u8 = 2;
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
-        Some(first) if first == dump::WORD => return dump::main(arguments),
-        Some(first) if first == recover::WORD => return recover::main(arguments),
-        Some(first) if first == snapshot::WORD => return snapshot::main(arguments),
-        _ => {}
+        Some(first) if first == dump::WORD => dump::main(arguments),
+        Some(first) if first == recover::WORD => recover::main(arguments),
+        Some(first) if first == snapshot::WORD => snapshot::main(arguments),
+        Some(first) if first == dev::WORD => dev::main(arguments),
+        Some(first) if first == dev::MEMBER => match dev::bound(arguments) {
+            Ok(arguments) => member(arguments),
+            Err(error) => {
+                write_to(std::io::stderr(), &format!("conclave: {error}"));
+                ExitCode::from(FAILED)
+            }
+        },
+        _ => member(std::env::args_os().collect()),
     }
-    let config = match Config::load(std::env::args_os()) {
+}
+
+/// The server itself.
+fn member(arguments: Vec<OsString>) -> ExitCode {
+    let config = match Config::load(arguments) {
         Ok(config) => config,
         Err(error) => return answer(&error),
     };
@@ -148,6 +162,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         fault = serve(&node) => Some(fault),
     };
     telemetry::stopping();
+    heard(notify::stopping());
     let stopped = node.stop().await;
     match fault {
         Some(fault) => Err(fault),
@@ -163,14 +178,29 @@ async fn serve(node: &Server) -> anyhow::Error {
             true => tracing::info!("ready to serve client requests"),
             false => write_to(std::io::stdout(), &format!("conclave {}", node.ready_line())),
         }
-        if let Err(error) = notify::ready() {
-            tracing::warn!(%error, "systemd does not hear that this member is ready");
-        }
+        heard(notify::ready());
+        tell_that_it_works(node).await;
     };
     let mut failed = std::pin::pin!(node.failed());
     tokio::select! {
         () = announce => failed.await,
         fault = &mut failed => fault,
+    }
+}
+
+/// Tells systemd's watchdog again and again that both threads go on, for as long as they do; returns at once if it does not watch.
+async fn tell_that_it_works(node: &Server) {
+    let Some(every) = notify::watchdog() else { return };
+    loop {
+        node.goes_on().await;
+        heard(notify::works());
+        tokio::time::sleep(every).await;
+    }
+}
+
+fn heard(told: std::io::Result<()>) {
+    if let Err(error) = told {
+        tracing::warn!(%error, "systemd does not hear how this member is");
     }
 }
 

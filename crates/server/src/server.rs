@@ -192,6 +192,12 @@ impl Server {
         )
     }
 
+    /// Returns once the consensus thread, which is not the caller's, has run a task.
+    pub async fn goes_on(&self) {
+        // It fails only when that thread ends, which `failed` and `stop` are about.
+        let _ = self.consensus.handle().spawn(async {}).await;
+    }
+
     /// Returns when the node cannot go on.
     pub async fn failed(&self) -> anyhow::Error {
         self.running.failed().await

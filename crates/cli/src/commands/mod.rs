@@ -4,6 +4,7 @@ mod auth;
 mod claim;
 mod cluster;
 mod del;
+mod demo;
 mod elect;
 mod election;
 mod follow;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Compaction(cluster::CompactionArgs),
 
     Status(status::StatusArgs),
+    Demo(demo::DemoArgs),
     Lock(lock::LockArgs),
     Elect(elect::ElectArgs),
     #[command(subcommand)]
@@ -113,6 +115,7 @@ impl Command {
             Self::Claim(command) => return command.run(context).await,
             Self::Elect(args) => return args.run(context).await,
             Self::Snapshot(command) => return command.run(context).await,
+            Self::Demo(args) => args.run(context).await,
             Self::Put(args) => args.run(context).await,
             Self::Get(args) => args.run(context).await,
             Self::Del(args) => args.run(context).await,

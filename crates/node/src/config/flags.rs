@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Commands:
+  dev       A cluster on this machine, for trying things out; see conclave dev --help
   dump-log  What a stopped member has in its log; see conclave dump-log --help
   help      This text
 
@@ -18,6 +19,9 @@ without its dashes. A flag wins over the environment, the environment over the f
 mean the same here; those that only etcd has pass if nothing depends on them, and are refused with a reason if something does.
 
 Examples:
+  Three members on this machine, for a try:
+    conclave dev
+
   One member, for a try:
     conclave --data-dir /tmp/conclave
 

@@ -23,7 +23,7 @@ const ROWS: usize = 23;
 /// No member is waited for longer, so that the view stays live.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) -> Result<Exit> {
+pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration, title: &str) -> Result<Exit> {
     let mut signals = Signals::new()?;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
         if context.out.at_terminal() {
             latest.extend(lines);
             latest.drain(..latest.len().saturating_sub(LINES));
-            draw(context, &view, &latest)?;
+            draw(context, title, &view, &latest)?;
         } else if context.out.format != Format::Simple || last.is_none() {
             context.out.show(&view)?;
         } else {
@@ -65,19 +65,20 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration) 
 }
 
 /// Redraws the screen in one write, so that it does not flicker.
-fn draw(context: &Context, view: &View, latest: &VecDeque<String>) -> Result<()> {
+fn draw(context: &Context, title: &str, view: &View, latest: &VecDeque<String>) -> Result<()> {
     // Of a terminal that does not tell its size nothing is cut.
     let size = tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
     let size = size.map_or((usize::MAX, usize::MAX), |size| (size.ws_col.into(), size.ws_row.into()));
-    let lines = screen(view, latest, &format!("{}; Ctrl-C ends", clock()), size, context.out.color);
+    let foot = format!("{}; Ctrl-C ends", clock());
+    let lines = screen(view, latest, (title, &foot), size, context.out.color);
     output::raw(&format!("\u{1b}[H\u{1b}[2J{}", lines.join("\n")))
 }
 
-/// What fits on the screen, line by line: the members first, then elections and the latest changes.
+/// What fits on the screen, line by line: the title if there is one, the members, then elections and the latest changes.
 fn screen(
     view: &View,
     latest: &VecDeque<String>,
-    foot: &str,
+    (title, foot): (&str, &str),
     (width, height): (usize, usize),
     color: bool,
 ) -> Vec<String> {
@@ -86,7 +87,11 @@ fn screen(
         show(&mut text);
         String::from_utf8_lossy(&text.into_bytes()).lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    let mut lines = part(&|text| view.show_members(text));
+    let mut lines: Vec<String> = title.lines().map(str::to_owned).collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(part(&|text| view.show_members(text)));
     let elections = part(&|text| view.show_elections(text));
     // The foot has an empty line before it; the changes get a third of the rest, and what the elections leave.
     let rest = height.saturating_sub(lines.len() + 2);
@@ -137,21 +142,23 @@ mod tests {
     fn a_small_screen_shows_the_members_first_and_nothing_wraps() {
         let latest: VecDeque<String> = (0..12).map(|i| format!("change {i}")).collect();
         for (width, height) in [(100, 24), (60, 14), (30, 8), (20, 3), (1, 1)] {
-            let lines = screen(&view(), &latest, "now", (width, height), false);
+            let lines = screen(&view(), &latest, ("", "now"), (width, height), false);
             assert!(lines.len() <= height, "{width}x{height}: {lines:#?}");
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}x{height}: {lines:#?}");
         }
-        let lines = screen(&view(), &latest, "now", (60, 14), false);
+        let lines = screen(&view(), &latest, ("", "now"), (60, 14), false);
         assert!(
             lines[0].starts_with("cluster") && lines[3].starts_with("n1") && lines[5].starts_with("n3"),
             "{lines:#?}"
         );
         assert!(lines.iter().any(|line| line.trim() == "change 11"), "the latest change stays: {lines:#?}");
-        let lines = screen(&view(), &latest, "now", (100, 24), false);
+        let lines = screen(&view(), &latest, ("", "now"), (100, 24), false);
         assert!(
             lines.iter().any(|line| line.starts_with("election")) && lines.iter().any(|line| line.contains("more)"))
         );
-        let whole = screen(&view(), &VecDeque::new(), "now", (usize::MAX, usize::MAX), false);
+        let whole = screen(&view(), &VecDeque::new(), ("", "now"), (usize::MAX, usize::MAX), false);
         assert!(whole.len() > 24, "{whole:#?}");
+        let titled = screen(&view(), &latest, ("where\nhow", "now"), (100, 24), false);
+        assert!(titled[..3] == ["where", "how", ""] && titled[3] == lines[0] && titled.len() <= 24, "{titled:#?}");
     }
 }

@@ -32,13 +32,16 @@ pub(crate) struct StatusArgs {
     /// With --watch: how often
     #[arg(long, default_value = "1s", value_parser = parse::duration, value_name = "TIME")]
     interval: Duration,
+    /// With --watch at a terminal: what stays above
+    #[arg(long, hide = true, requires = "watch", default_value = "", value_name = "TEXT")]
+    title: String,
 }
 
 impl StatusArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
         let mut looker = look::Looker::new(context).await?;
         if self.watch {
-            return live::run(context, looker, self.interval.max(Duration::from_millis(100))).await;
+            return live::run(context, looker, self.interval.max(Duration::from_millis(100)), &self.title).await;
         }
         let view = looker.look(context, context.link.settings().dial_timeout).await;
         context.out.show(&view)?;
