@@ -17,6 +17,7 @@
 //! | `verify` | whether the contents can be a state |
 
 mod contents;
+mod error;
 #[cfg(test)]
 mod fuzz;
 mod make;
@@ -28,7 +29,8 @@ mod users;
 mod verify;
 
 pub use contents::{Facts, Member};
-pub use make::{MakeError, Maker, Step};
+pub use error::MakeError;
+pub use make::{Maker, Step};
 pub use read::{Hash, Snapshot, SnapshotError, Status};
 pub use restore::{DEFAULT_RAISE, Raise, Report};
 pub use schema::STORAGE_VERSION;
