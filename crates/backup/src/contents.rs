@@ -3,7 +3,7 @@
 //! They are read in steps, and the caller can yield its thread between two of them. Each walk over
 //! the same view gives the same pairs.
 
-use crate::make::MakeError;
+use crate::error::MakeError;
 use crate::schema::{self, Lease, Revision, Version};
 use crate::sort::{Entries, Sorted};
 use crate::users;

@@ -19,6 +19,7 @@
 
 mod contents;
 mod diff;
+mod error;
 #[cfg(test)]
 mod fuzz;
 mod make;
@@ -31,7 +32,8 @@ mod verify;
 
 pub use contents::{Facts, Member};
 pub use diff::{Difference, Inventory, Kind, Known, TITLES};
-pub use make::{MakeError, Maker, Step};
+pub use error::MakeError;
+pub use make::{Maker, Step};
 pub use read::{Hash, Snapshot, SnapshotError, Status};
 pub use restore::{DEFAULT_RAISE, Raise, Report};
 pub use schema::STORAGE_VERSION;

@@ -5,30 +5,20 @@
 //! one step.
 
 use crate::contents::{Contents, Facts};
+use crate::error::MakeError;
 use crate::sort::{Sorted, Sorter};
-use conclave_bolt::{PAGE_SIZE, Plan, WriteError, Writer};
+use conclave_bolt::{PAGE_SIZE, Plan, Writer};
 use conclave_state::export::{self, Cursor};
-use conclave_state::{Fault, View, read};
+use conclave_state::{View, read};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Sink};
 use std::sync::Arc;
-use thiserror::Error;
 
 /// Keys looked at in one step of the first pass.
 const KEYS: usize = 5_000;
 /// A step of the third pass ends when it has so many bytes.
 const PIECE: usize = 256 << 10;
-
-#[derive(Debug, Error)]
-pub enum MakeError {
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
 
 /// What a step gave.
 #[derive(Debug)]

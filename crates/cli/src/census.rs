@@ -1,6 +1,6 @@
 //! Who answers: every member is asked at the same time, by its own addresses and by the endpoints that were given.
 
-use crate::{commands::wire, link::dial, settings::Settings};
+use crate::{commands::wire, dial::dial, settings::Settings};
 use conclave_client::Channel;
 use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};
 use std::{

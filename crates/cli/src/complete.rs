@@ -1,58 +1,25 @@
 //! What a shell offers after TAB: commands, options, and the names that the cluster knows.
 //!
-//! The script of a shell (`conclavectl completion SHELL`) calls conclavectl with [`VARIABLE`] and the line so far. Names are asked of the
-//! cluster by the endpoints and credentials of that line and of the environment.
+//! Names are asked of the cluster by the endpoints and credentials of the line that `shells` got, and of the environment.
 //!
 //! 1. Nobody waits at a prompt: no answer within [`PATIENCE`] means no names. Nothing is printed but candidates, and no password is asked for.
 
 use crate::{
-    cli,
-    commands::{self, Context},
+    commands::{self, Context, Kind},
     link::Link,
     program,
     settings::{GlobalArgs, Hidden, Settings},
+    shells::NAME,
 };
 use clap::{Args as _, Command, FromArgMatches as _};
-use clap_complete::{
-    CompleteEnv, Shell,
-    engine::{ArgValueCompleter, CompletionCandidate},
-    env::Shells,
-};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use std::{
     ffi::{OsStr, OsString},
     time::Duration,
 };
 use tokio::time::timeout;
 
-/// Says to conclavectl which shell asks.
-const VARIABLE: &str = "CONCLAVECTL_COMPLETE";
-const NAME: &str = "conclavectl";
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Answers a shell and ends the process, if it is a shell that asks.
-pub(crate) fn answer() {
-    CompleteEnv::with_factory(cli::command).var(VARIABLE).bin(NAME).completer(NAME).complete();
-}
-
-/// The script that makes a shell ask.
-pub(crate) fn script(shell: Shell) -> std::io::Result<String> {
-    let mut script = Vec::new();
-    match Shells::builtins().completer(&shell.to_string()) {
-        Some(completer) => completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script)?,
-        None => clap_complete::generate(shell, &mut cli::command(), NAME, &mut script),
-    }
-    Ok(String::from_utf8_lossy(&script).into_owned())
-}
-
-/// What an argument names.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
-    Election,
-    Claim,
-    Lock,
-    Session,
-    Key,
-}
 
 /// Arguments by their command, and what each names.
 const NAMED: &[(&[&str], &str, Kind)] = &[
@@ -139,6 +106,7 @@ fn globals(words: impl Iterator<Item = OsString>) -> Option<GlobalArgs> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli;
     use clap_complete::engine::complete;
 
     fn offered(words: &[&str]) -> Vec<String> {
@@ -192,13 +160,5 @@ mod tests {
         let asks = globals(["x", "--", NAME, "get", "--user", "u"].into_iter().map(OsString::from)).expect("a line");
         assert!(asks.asks_for_password(&|_| None), "it would wait at the prompt");
         assert!(!asks.asks_for_password(&|name| (name == "CONCLAVECTL_PASSWORD").then(|| "p".to_owned())));
-    }
-
-    #[test]
-    fn every_shell_gets_a_script_that_asks_conclavectl() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::Elvish, Shell::PowerShell] {
-            let script = script(shell).expect("memory");
-            assert!(script.contains(VARIABLE) && script.contains(NAME), "{shell}: {script}");
-        }
     }
 }

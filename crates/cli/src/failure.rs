@@ -3,10 +3,7 @@
 //! 1. A failure says what happened in the words of the part that noticed it (the server's text is kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
-use crate::{
-    exit::Exit,
-    output::{self, style},
-};
+use crate::exit::Exit;
 use std::fmt;
 use tonic::{Code, Status};
 
@@ -38,14 +35,6 @@ impl Failure {
     /// One of which nobody is told: there is nobody left to read it.
     pub(crate) fn quiet(exit: Exit) -> Self {
         Self::new(exit, "")
-    }
-
-    /// Tells the user, on standard error.
-    pub(crate) fn tell(&self) {
-        if !self.message.is_empty() {
-            let error = style::paint(style::on_stderr(), style::ALARM, "Error:");
-            output::complain(&format!("{self}\n").replacen("Error:", &error, 1));
-        }
     }
 
     pub(crate) fn message(&self) -> &str {

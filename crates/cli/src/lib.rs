@@ -7,6 +7,7 @@ mod census;
 mod cli;
 mod commands;
 mod complete;
+mod dial;
 pub mod exit;
 pub mod failure;
 mod hold;
@@ -18,6 +19,7 @@ pub mod parse;
 mod password;
 pub mod program;
 pub mod settings;
+mod shells;
 
 use cli::Cli;
 use commands::Context;
@@ -35,13 +37,13 @@ pub fn main() -> ! {
 }
 
 fn run() -> Result<Exit> {
-    complete::answer();
+    shells::answer(cli::command);
     let (cli, hidden) = match program::parse::<Cli>(cli::command()) {
         Ok(parsed) => parsed,
         Err(error) => return not_yet::explain(&error).map_or_else(|| program::refuse(&error), Err),
     };
     style::choose(cli.global.color());
-    if let Some(outcome) = cli.command.run_alone(|| cli.global.format(&program::variable)) {
+    if let Some(outcome) = cli.command.run_alone(cli::command, || cli.global.format(&program::variable)) {
         return outcome;
     }
     let settings = Settings::new(&cli.global, &hidden, &program::variable)?;

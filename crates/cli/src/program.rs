@@ -21,7 +21,7 @@ const TEMPLATE: &str = "\
 /// Ends the process with the outcome of the program.
 pub fn end(outcome: Result<Exit>) -> ! {
     let exit = outcome.unwrap_or_else(|failure| {
-        failure.tell();
+        output::tell(&failure);
         failure.exit
     });
     std::process::exit(exit.code());

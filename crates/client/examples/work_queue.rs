@@ -23,7 +23,7 @@ use tokio::{task::JoinSet, time::sleep};
 const WORKERS: usize = 4;
 const AT_A_TIME: u32 = 2;
 
-/// What came of it.
+/// Its result.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     /// The jobs, in the order in which they were done.

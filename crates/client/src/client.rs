@@ -310,3 +310,13 @@ fn endpoints(
     let dialer = Dialer::new(tls, &urls)?.with_login(login);
     Endpoints::new(urls, &dialer, connecting).map(Arc::new)
 }
+
+impl wire::Client {
+    /// A client of the members at `endpoints` (`http://host:port`), in order of preference. Connects when first used.
+    ///
+    /// # Errors
+    /// An endpoint is not a URL, or there is none.
+    pub fn new<S: AsRef<str>>(endpoints: impl IntoIterator<Item = S>) -> Result<wire::Client, Error> {
+        Ok(Client::new(endpoints)?.wire())
+    }
+}

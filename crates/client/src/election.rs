@@ -1,10 +1,10 @@
 //! Elections over etcd's wire: candidates stand in a queue of keys, and the oldest leads.
 
 use crate::{
-    Client, Cmp, Compare, Error, ErrorKind, Found, Get, Header, Held, KeyRange, KeyValue, Put, Session, SortOrder,
-    SortTarget, Token, Txn,
+    Client, Cmp, Compare, Error, ErrorKind, Found, Get, Header, Held, KeyRange, Put, Session, SortOrder, SortTarget,
+    Txn,
     held::{Tenure, held},
-    observe::{Observed, Observer},
+    observe::{Leader, Observed, Observer},
     place::{self, Line, Place},
     rule::Rule,
 };
@@ -44,29 +44,6 @@ use futures::stream::BoxStream;
 pub struct Election {
     client: Client,
     name: String,
-}
-
-/// Who leads an election.
-///
-/// # Examples
-/// ```no_run
-/// # async fn example(election: conclave_client::Election) -> Result<(), conclave_client::Error> {
-/// let leader = election.leader().await?;
-/// println!("{:?} leads; its fence is {}", leader.value, leader.revision);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Leader {
-    /// The candidate's key.
-    pub key: Bytes,
-    /// What it proclaimed.
-    pub value: Bytes,
-    /// The revision that created the key: the leader's fence.
-    pub revision: i64,
-    /// The lease that keeps it.
-    pub lease: i64,
 }
 
 /// Being the leader. See [`Held`] for what all guards can do.
@@ -347,31 +324,5 @@ impl Leadership {
     /// ```
     pub async fn resign(&mut self) -> Result<(), Error> {
         self.tenure.release().await
-    }
-}
-
-impl From<KeyValue> for Leader {
-    fn from(kv: KeyValue) -> Self {
-        Self { key: kv.key, value: kv.value, revision: kv.create_revision, lease: kv.lease }
-    }
-}
-
-impl Leader {
-    /// The proof of this tenure, for transactions of others that are to happen only under it.
-    ///
-    /// # Examples
-    /// ```no_run
-    /// # async fn example(election: conclave_client::Election, client: conclave_client::Client) -> Result<(), conclave_client::Error> {
-    /// use conclave_client::Put;
-    ///
-    /// // By somebody else, on the leader's behalf: written only while it leads.
-    /// let leader = election.leader().await?;
-    /// client.guarded(leader.token()).then([Put::new("seen/leader", leader.value)]).commit().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn token(&self) -> Token {
-        place::token(&self.key, self.revision)
     }
 }

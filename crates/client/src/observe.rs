@@ -1,9 +1,9 @@
-//! Following an election: the whole line is mirrored from one read and one watch, and its head is told whenever it changes.
+//! Following an election: the whole line is mirrored from one read and one watch, and its head is reported whenever it changes.
 //!
-//! 1. All changes of one revision are applied before anything is told: a handover is no vacancy.
+//! 1. All changes of one revision are applied before anything is reported: a handover is no vacancy.
 //! 2. When history is compacted, the line is read again.
 
-use crate::{Client, Error, ErrorKind, EventKind, Get, KeyRange, KeyValue, Leader, Watch, WatchStream};
+use crate::{Client, Error, ErrorKind, EventKind, Get, KeyRange, KeyValue, Token, Watch, WatchStream, place};
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
 use std::{
@@ -14,6 +14,55 @@ use tokio::time::sleep;
 
 /// Rest between reads while no member answers.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Who leads an election.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(election: conclave_client::Election) -> Result<(), conclave_client::Error> {
+/// let leader = election.leader().await?;
+/// println!("{:?} leads; its fence is {}", leader.value, leader.revision);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Leader {
+    /// The candidate's key.
+    pub key: Bytes,
+    /// What it proclaimed.
+    pub value: Bytes,
+    /// The revision that created the key: the leader's fence.
+    pub revision: i64,
+    /// The lease that keeps it.
+    pub lease: i64,
+}
+
+impl From<KeyValue> for Leader {
+    fn from(kv: KeyValue) -> Self {
+        Self { key: kv.key, value: kv.value, revision: kv.create_revision, lease: kv.lease }
+    }
+}
+
+impl Leader {
+    /// The proof of this tenure, for transactions of others that are to happen only under it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn example(election: conclave_client::Election, client: conclave_client::Client) -> Result<(), conclave_client::Error> {
+    /// use conclave_client::Put;
+    ///
+    /// // By somebody else, on the leader's behalf: written only while it leads.
+    /// let leader = election.leader().await?;
+    /// client.guarded(leader.token()).then([Put::new("seen/leader", leader.value)]).commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn token(&self) -> Token {
+        place::token(&self.key, self.revision)
+    }
+}
 
 /// A state of an election.
 ///
@@ -46,13 +95,13 @@ pub(crate) struct Observer {
     range: KeyRange,
     line: BTreeMap<Bytes, KeyValue>,
     watch: Option<WatchStream>,
-    told: Option<Observed>,
-    untold: VecDeque<Observed>,
+    reported: Option<Observed>,
+    pending: VecDeque<Observed>,
 }
 
 impl Observer {
     pub(crate) fn new(client: Client, range: KeyRange) -> Self {
-        Self { client, range, line: BTreeMap::new(), watch: None, told: None, untold: VecDeque::new() }
+        Self { client, range, line: BTreeMap::new(), watch: None, reported: None, pending: VecDeque::new() }
     }
 
     pub(crate) fn stream(self) -> BoxStream<'static, Result<Observed, Error>> {
@@ -68,7 +117,7 @@ impl Observer {
 
     async fn next(&mut self) -> Result<Observed, Error> {
         loop {
-            if let Some(state) = self.untold.pop_front() {
+            if let Some(state) = self.pending.pop_front() {
                 return Ok(state);
             }
             match &mut self.watch {
@@ -111,13 +160,13 @@ impl Observer {
         }
     }
 
-    /// Tells the head of the line if it is another one than told before.
+    /// Reports the head of the line if it is another one than before.
     fn note(&mut self) {
         let head = self.line.values().min_by_key(|kv| kv.create_revision).cloned();
         let state = head.map_or(Observed::Vacant, |kv| Observed::Leader(kv.into()));
-        if self.told.as_ref() != Some(&state) {
-            self.told = Some(state.clone());
-            self.untold.push_back(state);
+        if self.reported.as_ref() != Some(&state) {
+            self.reported = Some(state.clone());
+            self.pending.push_back(state);
         }
     }
 }
@@ -145,14 +194,14 @@ mod tests {
         observer.apply(vec![put("e/a", "A", 2, 2), put("e/b", "B", 3, 3), put("e/a", "A2", 2, 4)]);
         // Two leases lapse together, and a third candidate stays.
         observer.apply(vec![put("e/c", "C", 5, 5), delete("e/a", 6), delete("e/b", 6), delete("e/c", 7)]);
-        let told: Vec<_> = observer
-            .untold
+        let reported: Vec<_> = observer
+            .pending
             .iter()
             .map(|state| match state {
                 Observed::Leader(leader) => String::from_utf8_lossy(&leader.value).into_owned(),
                 Observed::Vacant => "-".into(),
             })
             .collect();
-        assert_eq!(told, ["-", "A", "A2", "C", "-"]);
+        assert_eq!(reported, ["-", "A", "A2", "C", "-"]);
     }
 }

@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! The function may not panic, hang or run out of memory, and says what came of the input: a value, an error, what a client saw.
+//! The function may not panic, hang or run out of memory, and returns the result of the input: a value, an error, what a client saw.
 //! Further checks are assertions (what was decoded encodes to the same bytes).
 //!
 //! * In the test suite a target runs its seeds, its corpus and a few thousand mutations of them, the same ones every time.

@@ -31,13 +31,14 @@ const DECODERS: &[(&str, &[&str])] = &[
     ("state/src/coord/field.rs", &["coordination_row"]),
     ("state/src/coord/keys.rs", &["coordination_row"]),
     ("state/src/keys.rs", &["row_key"]),
-    ("state/src/lease.rs", &["small_row"]),
+    ("state/src/lease/row.rs", &["small_row"]),
     ("state/src/member.rs", &["small_row"]),
+    ("state/src/meta.rs", &["small_row"]),
     ("state/src/record.rs", &["kv_row"]),
     ("storage/src/codec/mod.rs", &["record", "raw_record"]),
     ("storage/src/codec/records.rs", &["record", "raw_record"]),
     ("storage/src/log/mark.rs", &["synced_mark"]),
-    ("storage/src/log/store.rs", &["record"]),
+    ("storage/src/log/found.rs", &["record"]),
     ("storage/src/proposal.rs", &["pack", "apply"]),
 ];
 

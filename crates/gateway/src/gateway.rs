@@ -5,7 +5,6 @@ use crate::follow::{Feed, History};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
-use crate::service::etcd::snapshot;
 use crate::status::{fault, rejected};
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
@@ -21,6 +20,9 @@ use conclave_state::{Command, Rejection};
 use conclave_tls::Tls;
 use std::sync::Arc;
 use tonic::Status;
+
+/// Snapshots that are downloaded at a time; others wait in order.
+const SNAPSHOTS_AT_A_TIME: usize = 2;
 
 pub struct Gateway {
     pub node: Arc<Node>,
@@ -88,7 +90,7 @@ impl Gateway {
             metrics: Arc::new(Metrics::new(node.config.extensive_metrics)),
             access,
             outflow: Outflow::new(),
-            snapshots: ReadSlots::new(snapshot::AT_A_TIME),
+            snapshots: ReadSlots::new(SNAPSHOTS_AT_A_TIME),
             connections: Connections::new(node.peers.ids().len()),
             tls,
             node,

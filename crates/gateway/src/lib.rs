@@ -19,3 +19,6 @@ pub mod service;
 pub mod status;
 pub mod waiters;
 pub mod watch;
+
+/// The etcd version whose API and behaviour are served; what clients that look at versions go by.
+pub const ETCD_VERSION: &str = "3.6.0";

@@ -21,6 +21,7 @@ pub mod keeper;
 pub mod leadership;
 mod log_retention;
 pub mod membership;
+mod membership_change;
 pub mod node;
 pub mod peer;
 pub mod proposer;

@@ -26,9 +26,10 @@ use openraft::raft::Precondition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
+
+pub use crate::membership_change::{Change, ChangeError, Changed, Members};
 
 /// A learner that lacks more entries than this is not in sync.
 const IN_SYNC: u64 = 1_000;
@@ -44,69 +45,6 @@ const SEEN_HERE: Duration = Duration::from_secs(1);
 const LATE_ANSWER: Duration = Duration::from_secs(2);
 /// Timeout for a successor to take over before the leader is removed.
 const HAND_OVER: Duration = Duration::from_secs(2);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    Add { peer_urls: Vec<String>, learner: bool },
-    Remove { id: u64 },
-    Update { id: u64, peer_urls: Vec<String> },
-    Promote { id: u64 },
-}
-
-/// Why a change was not made. After [`ChangeError::TimedOut`] it may have been made, or still be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ChangeError {
-    #[error("this member does not lead")]
-    NotLeader,
-    #[error("no leader")]
-    NoLeader,
-    #[error("timed out; the outcome is unknown")]
-    TimedOut,
-    #[error("the peer URLs are invalid")]
-    InvalidUrls,
-    #[error("another member has one of these peer URLs")]
-    UrlsExist,
-    #[error("another member was added with the same peer URLs just now")]
-    IdExists,
-    #[error("no such member")]
-    NotFound,
-    #[error("the member is no learner")]
-    NotLearner,
-    #[error("the learner is not in sync with the leader")]
-    NotInSync,
-    #[error("there are as many learners as --max-learners allows")]
-    TooManyLearners,
-    #[error("too few members would have started")]
-    NotEnoughStarted,
-    #[error("the new member would be needed for every write before it has started")]
-    AtRisk,
-    #[error("too few members can be reached, or another change is under way")]
-    Unhealthy,
-}
-
-/// What a change did.
-#[derive(Clone, Debug)]
-pub struct Changed {
-    /// The member that was changed.
-    pub id: u64,
-    /// Its entry.
-    pub index: u64,
-    pub membership: Membership,
-}
-
-/// Each member of a membership: id, name and URLs, and whether it votes.
-pub type Members = Vec<(u64, MemberNode, bool)>;
-
-impl Changed {
-    pub fn members(&self) -> Members {
-        listed(&self.membership)
-    }
-}
-
-fn listed(membership: &Membership) -> Members {
-    let voters: BTreeSet<u64> = membership.voter_ids().collect();
-    membership.nodes().map(|(id, node)| (*id, node.clone(), voters.contains(id))).collect()
-}
 
 /// Whether two lists of URLs name the same addresses. The scheme does not count: a cluster may be
 /// changing to TLS.

@@ -6,7 +6,7 @@
 //! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
 //! configuration is wrong. Standard output gets one line, when clients are served; under the name `etcd` it gets none, and the log says so.
 
-use conclave_gateway::http::ETCD_VERSION;
+use conclave_gateway::ETCD_VERSION;
 use conclave_node::config::{self, Config, ConfigError};
 use conclave_node::descriptors;
 use conclave_server::dev;

@@ -252,7 +252,7 @@ async fn maintenance_and_cluster() {
     let me = server.node.node.identity.member_id;
     let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.leader, status.is_learner, &status.errors[..]), (me, false, &[][..]));
-    assert_eq!(status.version, conclave_gateway::http::ETCD_VERSION);
+    assert_eq!(status.version, conclave_gateway::ETCD_VERSION);
     assert!(status.raft_index >= status.raft_applied_index && status.raft_applied_index > 0 && status.raft_term > 0);
 
     let hash = |revision| pb::HashKvRequest { revision };

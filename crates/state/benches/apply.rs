@@ -185,7 +185,7 @@ fn expire_20_000_leases(bencher: Bencher<'_, '_>) {
             world
         })
         .bench_local_values(|mut world| {
-            world.apply(&[Command::Expire(Expire { leases: (1..=LEASES).collect(), term: TERM, told: u64::MAX })]);
+            world.apply(&[Command::Expire(Expire { leases: (1..=LEASES).collect(), term: TERM, observed: u64::MAX })]);
             world
         });
 }

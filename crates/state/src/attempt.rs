@@ -32,16 +32,13 @@
 //! 5. A lease that is gone has no places, so there is nothing to remember for it.
 
 use crate::coord::Dependent;
-use crate::lease::LeaseRow;
+use crate::lease::{LeaseRow, MOST_CANCELLED};
 use crate::machine::{Batch, Stop};
 use crate::view::{Fault, Table, View};
 use crate::{Cancel, LeaseId, PlaceId, Rejection, Response, keys};
 
 /// The most attempts recorded for one place.
 const MOST_ATTEMPTS: usize = 8;
-
-/// The number of cancelled attempts that a lease remembers.
-pub(crate) const MOST_CANCELLED: usize = 32;
 
 /// The row that links a place to its lease.
 pub(crate) struct PlaceRow {

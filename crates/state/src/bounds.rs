@@ -1,9 +1,12 @@
-//! Readable revisions, the numbers of the store, and the reasons why a read stops.
+//! Readable revisions, the numbers of the store, what one command may cover, and the reasons why a read stops.
 
 use crate::Rejection;
 use crate::digest::Digest;
 use crate::view::Fault;
 use std::cell::Cell;
+
+/// Keys that the ranges of one command may cover in total: compared, read and deleted.
+pub const MOST_KEYS: usize = 100_000;
 
 /// The readable revisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

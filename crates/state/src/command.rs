@@ -7,8 +7,9 @@
 //! ever appended (`storage::codec` keeps golden bytes of every variant).
 
 use crate::LeaseId;
-use crate::auth::{AuthChange, By, Caller};
+use crate::auth::{AuthChange, Caller};
 use crate::coord::{Coord, CoordTimer, Name};
+use crate::key_range::KeyRange;
 use crate::shared;
 use bytes::Bytes;
 use serde::de::Error;
@@ -68,6 +69,13 @@ impl Command {
     }
 }
 
+/// A command with its caller. Never nested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By {
+    pub caller: Caller,
+    pub command: Command,
+}
+
 /// The first start of a member that was added to a running cluster: its data directory claims the
 /// member's id. The first claim wins for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,18 +99,6 @@ pub struct Put {
     pub ignore_value: bool,
     /// Keep the lease the key has; the key must exist.
     pub ignore_lease: bool,
-}
-
-/// Which keys: one (`end` empty), everything from `key` (`end` = `"\0"`), or the half-open interval
-/// `[key, end)`.
-///
-/// The empty interval (`end` ≤ `key`) is legal and matches nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRange {
-    #[serde(deserialize_with = "shared::bytes")]
-    pub key: Bytes,
-    #[serde(deserialize_with = "shared::bytes")]
-    pub end: Bytes,
 }
 
 /// etcd's DeleteRange.
@@ -232,13 +228,13 @@ pub struct LeaseGrant {
 /// ordered by lease id and key.
 ///
 /// A client may revoke a lease and grant the same id again while this is on its way. The new lease
-/// is not what was due: leases that an entry after `told` granted, this one included, are spared.
+/// is not what was due: leases that an entry after `observed` granted, this one included, are spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expire {
     pub leases: Vec<LeaseId>,
     pub term: u64,
-    /// The log index up to which the leader had been told of grants when it found these due.
-    pub told: u64,
+    /// The log index up to which the leader had observed grants when it found these due.
+    pub observed: u64,
 }
 
 /// Take a place in the queue `name/`, or find it again: the key `name/<lease in hex>`, attached to

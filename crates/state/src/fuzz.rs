@@ -4,7 +4,7 @@ use crate::attempt::Attempts;
 use crate::coord::fuzz::coordination_row;
 use crate::lease::LeaseRow;
 use crate::record::{Record, Version};
-use crate::{keys, member};
+use crate::{keys, member, meta};
 use bytes::Bytes;
 
 /// The first byte says which row it is; the rest is the row.
@@ -59,10 +59,10 @@ fn fuzz_small_row() {
         crate::auth::encode_role(&crate::auth::Role::default()),
     ];
     conclave_fuzz::target!("small_row").seeds(seeds).run(|row| {
-        let numbers = (LeaseRow::decode(row), Attempts::decode(row), member::decode_meta(row));
+        let numbers = (LeaseRow::decode(row), Attempts::decode(row), meta::decode_meta(row));
         let member_key = [keys::MEMBERS, &[0; 8]].concat();
         let member = (member::decode_member(row, b""), member::decode_member(&member_key, row));
         let auth = (crate::auth::decode_user(row).is_ok(), crate::auth::decode_role(row).is_ok());
-        format!("{numbers:?} {:?} {member:?} {auth:?}", member::decode_alarm(row))
+        format!("{numbers:?} {:?} {member:?} {auth:?}", meta::decode_alarm(row))
     });
 }

@@ -114,7 +114,7 @@ impl<'a, V: View> Import<'a, V> {
 
     /// Sets the numbers of the store, and raises the ids of timers and places in line by `raise`.
     pub fn numbers(&mut self, meta: &Meta, raise: u64) -> Result<(), Fault> {
-        crate::member::store_meta(&mut self.rows, meta);
+        crate::meta::store_meta(&mut self.rows, meta);
         if let Some((row, value)) = renew::raised_ids(&self.rows, raise)? {
             self.rows.put(Table::Coord, row, value);
         }
@@ -146,7 +146,7 @@ impl<'a, V: View> Import<'a, V> {
     }
 
     fn changed(&mut self, key: &Bytes, revision: i64, sub: u32) {
-        self.rows.put(Table::Rev, keys::change_row(revision, sub, Before::Untold), key.clone());
+        self.rows.put(Table::Rev, keys::change_row(revision, sub, Before::Unknown), key.clone());
     }
 }
 

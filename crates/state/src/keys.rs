@@ -16,8 +16,9 @@
 //! 4. Rows of every table begin with a tag or a fixed-width number, so each range of keys has a
 //!    finite upper bound, also `≥ key`.
 
+use crate::LeaseId;
+use crate::key_range::KeyRange;
 use crate::view::Fault;
-use crate::{KeyRange, LeaseId};
 use bytes::Bytes;
 use std::ops::Deref;
 
@@ -183,7 +184,7 @@ pub(crate) enum Before {
     /// The version that this revision made.
     Version(i64),
     /// Not recorded in the row; the rows of the key show it.
-    Untold,
+    Unknown,
 }
 
 /// The row of the rev table for change number `sub` of a revision.
@@ -194,7 +195,7 @@ pub(crate) fn change_row(main: i64, sub: u32, before: Before) -> Vec<u8> {
     match before {
         Before::Nothing => row.extend_from_slice(&revision_row(0)),
         Before::Version(revision) => row.extend_from_slice(&revision_row(revision)),
-        Before::Untold => {}
+        Before::Unknown => {}
     }
     row
 }
@@ -207,7 +208,7 @@ pub(crate) fn split_change_row(row: &[u8]) -> Result<(i64, Before), Fault> {
             0 => Before::Nothing,
             revision => Before::Version(revision),
         },
-        Some(Err(_)) if rest.len() == 4 => Before::Untold,
+        Some(Err(_)) if rest.len() == 4 => Before::Unknown,
         _ => return Err(short("rev")),
     };
     Ok((i64::from_be_bytes(*main), before))

@@ -71,12 +71,14 @@ mod fuzz;
 mod heads;
 pub mod import;
 mod key_counts;
+mod key_range;
 mod keys;
 mod kv;
 mod lease;
 mod machine;
 mod member;
 mod memory;
+mod meta;
 mod outcome;
 pub mod overlay;
 mod place;
@@ -89,7 +91,8 @@ mod shared;
 pub mod sweep;
 pub mod view;
 
-pub use auth::{Auth, AuthChange, AuthEvent, AuthRefusal, By, Caller};
+pub use auth::{Auth, AuthChange, AuthEvent, AuthRefusal, Caller};
+pub use bounds::MOST_KEYS;
 pub use command::*;
 pub use coord::{
     Acquire, Anoint, Cause, Claim, ClaimAnswer, Coord, CoordBody, CoordResponse, CoordTimer, Demote, Enter, Evict,
@@ -98,8 +101,8 @@ pub use coord::{
 };
 pub use event::*;
 pub use key_counts::{Counted, KeyCounts, KeyCountsBuilder, Mismatch};
+pub use key_range::KeyRange;
 pub use keys::{queue_key, queue_prefix, shared_part};
-pub use kv::MOST_KEYS;
 pub use machine::{Batch, Machine, Position};
 pub use memory::MemoryView;
 pub use outcome::*;

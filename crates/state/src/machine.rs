@@ -13,18 +13,17 @@
 //!    is built.
 
 use crate::auth::{self, Auth, AuthEvent};
-use crate::bounds::{Bounds, Budget, Meta, ReadStop, unlimited_exceeded};
-use crate::coord::Projected;
+use crate::bounds::{Bounds, Budget, MOST_KEYS, Meta, ReadStop, unlimited_exceeded};
 use crate::digest::Digest;
 use crate::event::{Changes, Event, LeaseChange, TimerChange};
 use crate::heads::Heads;
-use crate::member;
+use crate::meta;
 use crate::overlay::Overlay;
 use crate::queue::Firsts;
 use crate::view::{Fault, View};
-use crate::{Alarm, AlarmKind, Command, MOST_KEYS, Outcome, Rejection, Response};
+use crate::{Alarm, AlarmKind, Command, LeaseId, Outcome, Rejection, Response};
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The log position of the current command.
@@ -47,12 +46,12 @@ pub struct Machine {
 impl Machine {
     /// The machine for the state in `view`, or for the empty store if the view is empty.
     pub fn load<V: View>(view: &V) -> Result<Machine, Fault> {
-        let meta = member::meta(view)?;
+        let numbers = meta::meta(view)?;
         Ok(Machine {
-            revision: meta.revision,
-            compacted: meta.compacted,
-            digest: Digest(meta.digest),
-            alarms: member::alarms(view)?.into_iter().collect(),
+            revision: numbers.revision,
+            compacted: numbers.compacted,
+            digest: Digest(numbers.digest),
+            alarms: meta::alarms(view)?.into_iter().collect(),
             auth: Arc::new(auth::load(view)?),
             queues: Firsts::default(),
             heads: Heads::default(),
@@ -133,6 +132,9 @@ impl Machine {
         (raised(AlarmKind::NoSpace) && command.grows()).then_some(Rejection::NoSpace)
     }
 }
+
+/// The intended projected keys: a value with its lease, or deleted.
+pub(crate) type Projected = BTreeMap<Vec<u8>, Option<(Vec<u8>, LeaseId)>>;
 
 /// Commands applied together, for one write.
 pub struct Batch<'a, V> {
@@ -231,7 +233,7 @@ impl<'a, V: View> Batch<'a, V> {
     pub fn finish(mut self) -> Changes {
         let after = self.machine.meta();
         if after != self.before {
-            member::store_meta(&mut self.rows, &after);
+            meta::store_meta(&mut self.rows, &after);
         }
         Changes {
             writes: self.rows.into_writes(),

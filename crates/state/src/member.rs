@@ -1,4 +1,4 @@
-//! The meta table: the store's numbers, the alarms, and what is remembered of members.
+//! What is remembered of members, and commands about members and alarms. The rows are in the meta table.
 //!
 //! Who is a member is in the membership of consensus. The rows here follow it, in the entry that
 //! changes it:
@@ -8,12 +8,11 @@
 //!    that was started as this member claims it ([`Join`]). The members of the first start have none:
 //!    they know each other's directories by the registry in the log.
 
-use crate::bounds::Meta;
 use crate::keys;
 use crate::machine::Batch;
-use crate::overlay::Overlay;
-use crate::view::{Fault, Step, Table, View};
-use crate::{Admission, Alarm, AlarmChange, AlarmKind, Join, Member, Response};
+use crate::meta::{alarm_row, scan_meta};
+use crate::view::{Fault, Table, View};
+use crate::{Admission, AlarmChange, Join, Member, Response};
 
 impl<V: View> Batch<'_, V> {
     /// Publishes a member's name and client URLs. What a removed member still says has no effect.
@@ -80,11 +79,6 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// The numbers of the store.
-pub fn meta<V: View>(view: &V) -> Result<Meta, Fault> {
-    Ok(view.decoded(Table::Meta, keys::STORE, |row| decode_meta(row))?.unwrap_or(Meta::EMPTY))
-}
-
 /// The published members, by id.
 pub fn members<V: View>(view: &V) -> Result<Vec<Member>, Fault> {
     let mut members = Vec::new();
@@ -110,65 +104,6 @@ pub fn removed<V: View>(view: &V) -> Result<Vec<u64>, Fault> {
 /// Whether a member with this id was removed.
 pub fn was_removed<V: View>(view: &V, member: u64) -> Result<bool, Fault> {
     Ok(view.get(Table::Meta, &removed_row(member))?.is_some())
-}
-
-/// The alarms that are raised, by kind and member.
-pub fn alarms<V: View>(view: &V) -> Result<Vec<Alarm>, Fault> {
-    let mut alarms = Vec::new();
-    scan_meta(view, keys::ALARMS, |row, _| {
-        alarms.push(decode_alarm(row)?);
-        Ok(())
-    })?;
-    Ok(alarms)
-}
-
-fn scan_meta<V: View>(
-    view: &V,
-    prefix: &[u8],
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
-) -> Result<(), Fault> {
-    let below = keys::successor(prefix).expect("the prefixes of the meta table are text");
-    view.scan(Table::Meta, prefix, &below, &mut |row, value| visit(row, value).map(|()| Step::Next))
-}
-
-pub(crate) fn store_meta<V: View>(rows: &mut Overlay<'_, V>, meta: &Meta) {
-    let mut row = Vec::with_capacity(24);
-    row.extend_from_slice(&meta.revision.to_be_bytes());
-    row.extend_from_slice(&meta.compacted.to_be_bytes());
-    row.extend_from_slice(&meta.digest.to_be_bytes());
-    rows.put(Table::Meta, keys::STORE.to_vec(), row);
-}
-
-pub(crate) fn decode_meta(row: &[u8]) -> Result<Meta, Fault> {
-    let number = |at: usize| row.get(at..at + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-    match (number(0), number(8), number(16)) {
-        (Some(revision), Some(compacted), Some(digest)) => Ok(Meta {
-            revision: i64::from_be_bytes(revision),
-            compacted: i64::from_be_bytes(compacted),
-            digest: u64::from_be_bytes(digest),
-        }),
-        _ => Err(Fault::Corrupt("the row of the store's numbers is too short".into())),
-    }
-}
-
-fn alarm_row(alarm: Alarm) -> Vec<u8> {
-    let kind = match alarm.kind {
-        AlarmKind::NoSpace => 1,
-        AlarmKind::Corrupt => 2,
-    };
-    [keys::ALARMS, &[kind], &alarm.member.to_be_bytes()].concat()
-}
-
-pub(crate) fn decode_alarm(row: &[u8]) -> Result<Alarm, Fault> {
-    let unknown = || Fault::Corrupt("a row of an alarm cannot be read".into());
-    let (kind, member) = row.strip_prefix(keys::ALARMS).and_then(<[u8]>::split_first).ok_or_else(unknown)?;
-    let kind = match kind {
-        1 => AlarmKind::NoSpace,
-        2 => AlarmKind::Corrupt,
-        _ => return Err(unknown()),
-    };
-    let member = member.try_into().map_err(|_| unknown())?;
-    Ok(Alarm { member: u64::from_be_bytes(member), kind })
 }
 
 fn member_row(id: u64) -> Vec<u8> {
@@ -215,7 +150,8 @@ pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Machine, MemoryView, Position};
+    use crate::meta::decode_alarm;
+    use crate::{Alarm, AlarmKind, Command, Machine, MemoryView, Position};
 
     struct Store {
         machine: Machine,

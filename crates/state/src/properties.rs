@@ -3,7 +3,7 @@
 
 use crate::auth::Caller;
 use crate::coord::CoordBody;
-use crate::{Command, KeyRange, Op, PlaceId, Target, Txn};
+use crate::{Command, Op, PlaceId, Target, Txn};
 
 /// Bytes of a command, a compare or an operation in the log in addition to keys and values.
 const HEAD: usize = 16;
@@ -119,16 +119,6 @@ impl PlaceId {
             }
             PlaceId::Request { .. } => NUMBER + 16,
         }
-    }
-}
-
-impl KeyRange {
-    fn size(&self) -> usize {
-        self.key.len() + self.end.len()
-    }
-
-    fn is_interval(&self) -> bool {
-        !self.end.is_empty()
     }
 }
 

@@ -13,4 +13,5 @@ pub use crate::kv::{
     KvHash, Page, Portion, hash_history, hash_kv, history, history_portion, page, range, read_txn as txn, version_at,
 };
 pub use crate::lease::{lease_ids_within, lease_keys, lease_keys_within, lease_spans, lease_ttl, leases};
-pub use crate::member::{alarms, members, meta, removed, was_removed};
+pub use crate::member::{members, removed, was_removed};
+pub use crate::meta::{alarms, meta};

@@ -41,7 +41,7 @@ pub fn sweep<V: View>(view: &V, from: i64, compacted: i64, limit: usize) -> Resu
         match before {
             Before::Nothing => {}
             Before::Version(version) => rows.push((Table::Kv, keys::version_row(&key, version))),
-            Before::Untold => obsolete(view, &key, revision, compacted, &mut rows)?,
+            Before::Unknown => obsolete(view, &key, revision, compacted, &mut rows)?,
         }
         if revision < compacted {
             rows.push((Table::Rev, row));

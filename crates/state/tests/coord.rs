@@ -221,7 +221,7 @@ fn a_hand_over_does_not_grow_with_the_line() {
             assert!(rows < 32 && bytes < 4096, "{rows} rows, {bytes} bytes");
         }
     }
-    let (_, changes) = node.apply(&[Command::Expire(Expire { leases: vec![1], term: TERM, told: u64::MAX })], false);
+    let (_, changes) = node.apply(&[Command::Expire(Expire { leases: vec![1], term: TERM, observed: u64::MAX })], false);
     assert!(changes.events.iter().all(|event| event.kv.mod_revision == changes.revision), "all of it in one revision");
     // The claim that is held does not depend on the session; and the note of the last revocation.
     assert_eq!(node.keys().len(), 4);
@@ -408,7 +408,7 @@ proptest! {
         }
         let body = |body| Command::Coord(Box::new(Coord { session: 0, dedupe: None, expect: None, body }));
         let elections = ["e", "f"].map(|name| body(CoordBody::DeleteElection(generate::name(name))));
-        let mut all = vec![Command::Expire(Expire { leases: vec![1, 2, 3], term: TERM, told: u64::MAX })];
+        let mut all = vec![Command::Expire(Expire { leases: vec![1, 2, 3], term: TERM, observed: u64::MAX })];
         all.extend(elections);
         for claim in ["c", "d"].map(generate::name) {
             for entity in ["a", "b", "c", "d"] {

@@ -56,7 +56,7 @@ fn commands() -> Vec<Command> {
         Command::Compact { revision: 2 },
         Command::Alarm(AlarmChange { raise: false, alarm: Alarm { member: 1, kind: AlarmKind::NoSpace } }),
         Command::DeleteRange(DeleteRange { range: range("k"), prev_kv: true }),
-        Command::Expire(Expire { leases: vec![7], term: 1, told: 9 }),
+        Command::Expire(Expire { leases: vec![7], term: 1, observed: 9 }),
         Command::LeaseRevoke { id: 8 },
         coord(CoordBody::DeleteElection(name())),
     ]

@@ -9,11 +9,12 @@
 //! etcd's response header means by `raft_term`.
 
 use crate::proposal::Pack;
-use crate::snapshot::Checkpoint;
-use crate::state::StateStore;
 use openraft::type_config::alias;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+pub use crate::snapshot::Snapshot;
+pub use crate::state::Raft;
 
 /// The membership's record of one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +80,6 @@ pub type Payload = openraft::EntryPayload<Pack, u64, MemberNode>;
 pub type Membership = openraft::Membership<u64, MemberNode>;
 pub type StoredMembership = alias::StoredMembershipOf<C>;
 pub type SnapshotMeta = alias::SnapshotMetaOf<C>;
-pub type Snapshot = alias::SnapshotOf<C, Checkpoint>;
-pub type Raft = openraft::Raft<C, StateStore>;
 
 pub fn log_id(term: u64, index: u64) -> LogId {
     LogId::new(term.into(), index)

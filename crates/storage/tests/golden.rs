@@ -77,7 +77,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         Command::Compact { revision: 77 },
         Command::LeaseGrant(LeaseGrant { id: 5, ttl_ms: 60_000 }),
         Command::LeaseRevoke { id: i64::MIN },
-        Command::Expire(Expire { leases: vec![1, -1, 1 << 40], term: 9, told: 300 }),
+        Command::Expire(Expire { leases: vec![1, -1, 1 << 40], term: 9, observed: 300 }),
         Command::Enqueue(Enqueue {
             kind: QueueKind::Election,
             name: bytes("n"),
@@ -349,7 +349,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_txn().prop_map(Command::Txn),
         any::<i64>().prop_map(|revision| Command::Compact { revision }),
         (prop::collection::vec(any::<i64>(), 0..20), any::<u64>(), any::<u64>())
-            .prop_map(|(leases, term, told)| Command::Expire(Expire { leases, term, told })),
+            .prop_map(|(leases, term, observed)| Command::Expire(Expire { leases, term, observed })),
         (any::<u64>(), ".{0,20}", prop::collection::vec(".{0,20}", 0..3))
             .prop_map(|(id, name, client_urls)| Command::Announce(Member { id, name, client_urls })),
         (any_put(), ".{0,9}", any::<u64>()).prop_map(|(put, user, revision)| {

@@ -164,3 +164,30 @@ fn dates(path: &Path, certificate: &CertificateDer<'_>) -> Result<(i64, i64), Tl
 pub(crate) fn seconds_now() -> i64 {
     i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auto::self_signed;
+
+    #[test]
+    fn sessions_are_resumed_only_where_no_certificate_is_demanded() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = self_signed(directory.path(), &["localhost".to_owned()], 1).unwrap();
+        for demanded in [false, true] {
+            let settings = Settings {
+                own: own.clone(),
+                own_as_client: None,
+                ca: demanded.then(|| own.cert.clone()),
+                crl: None,
+                allowed: Allowed::default(),
+                protocol: Protocol::default(),
+                alpn: Vec::new(),
+            };
+            let contents = Contents::read(settings.paths()).unwrap();
+            let server = Set::build(&settings, &contents).unwrap().server;
+            assert_eq!(server.send_tls13_tickets > 0, !demanded);
+            assert_eq!(server.session_storage.can_cache(), !demanded);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! `bench report`: tables and plots of what `scripts/bench` measured.
 //!
-//! `results` (lines of JSON → figures by case, server and round) → `compare` (medians, ratios of the same round) → `plan` (which figures
+//! `results` (lines of JSON → figures by case, server and round) → `compare` (medians with their `spread`, ratios of the same round) → `plan` (which figures
 //! are told, what is aimed at) → `document` and `plot` (Markdown and SVG), `summary` (for a terminal).
 //!
 //! 1. A ratio is of two figures of the same round, taken within minutes of each other; what is told is the median of such ratios with
@@ -13,6 +13,7 @@ mod machine;
 mod plan;
 mod plot;
 mod results;
+mod spread;
 mod summary;
 
 use clap::Args;

@@ -3,7 +3,7 @@
 //! 1. Every figure that is drawn is also written beside its bar, so a plot can be read without its axis.
 //! 2. The background is drawn, so a plot looks the same on light and dark pages.
 
-use super::compare::Spread;
+use super::spread::Spread;
 use std::fmt::Write as _;
 
 const ETCD: &str = "#9aa5b1";

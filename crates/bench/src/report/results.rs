@@ -55,7 +55,7 @@ impl Results {
                 rounds.entry(line.round).or_default().push(figure);
             }
         }
-        rounds.into_iter().filter_map(|(round, figures)| Some((round, super::compare::median(&figures)?))).collect()
+        rounds.into_iter().filter_map(|(round, figures)| Some((round, super::spread::median(&figures)?))).collect()
     }
 
     /// Whether anything was measured of it.

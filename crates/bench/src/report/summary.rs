@@ -1,9 +1,10 @@
 //! The ratios for a terminal, and how figures are written.
 
 use super::{
-    compare::{Spread, compare},
+    compare::compare,
     plan::{Aim, IN_MEMORY, ON_DISK, SINGLES, Work},
     results::{Results, Server},
+    spread::Spread,
 };
 use conclave_cli::output::Table;
 

@@ -1,10 +1,10 @@
 //! `endpoint`, `alarm`, `compaction`, `move-leader`.
 
-use super::{Context, member, wire};
+use super::{Context, members, wire};
 use crate::{
+    dial::{Node, dial},
     exit::Exit,
     failure::{Failure, Result},
-    link::{self, Node},
     output::{
         self,
         etcd::{Alarms, HashOf, Hashes, Health, HealthOf, StatusOf, Statuses},
@@ -85,7 +85,7 @@ where
     let one = |(index, endpoint): (usize, &String)| {
         let endpoint = endpoint.clone();
         async move {
-            let Node { channel, .. } = link::dial(&endpoint, index, settings).await.map_err(|why| why.to_string())?;
+            let Node { channel, .. } = dial(&endpoint, index, settings).await.map_err(|why| why.to_string())?;
             match timeout(settings.command_timeout, ask(channel)).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
                 Ok(Err(status)) => Err(status.message().to_owned()),
@@ -232,11 +232,11 @@ pub(crate) struct MoveLeaderArgs {
 impl MoveLeaderArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let settings = context.link.settings();
-        let target_id = member::named(context, &self.member).await?;
+        let target_id = members::named(context, &self.member).await?;
         // Only the leader takes this order.
         let (mut old, mut leader) = (0, None);
         for (index, endpoint) in settings.endpoints.iter().enumerate() {
-            let Ok(node) = link::dial(endpoint, index, settings).await else { continue };
+            let Ok(node) = dial(endpoint, index, settings).await else { continue };
             let Some(status) = &node.status else { continue };
             if status.header.is_some_and(|header| header.member_id == status.leader) {
                 (old, leader) = (status.leader, Some(node));

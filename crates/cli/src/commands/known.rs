@@ -1,7 +1,7 @@
 //! Names that the cluster knows, for completion at a prompt: what this member has, one page.
 
 use super::{Context, lock_lines, wire};
-use crate::{complete::Kind, failure::Result, output::human, parse::Keys};
+use crate::{failure::Result, output::human, parse::Keys};
 use conclave_client::api::{
     conclave::v1::{ListRequest, Name},
     etcdserverpb::{LeaseLeasesRequest, RangeRequest, RangeResponse},
@@ -9,6 +9,16 @@ use conclave_client::api::{
 
 /// At most so many keys are read.
 const KEYS: i64 = 200;
+
+/// What an argument names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Election,
+    Claim,
+    Lock,
+    Session,
+    Key,
+}
 
 /// Those that begin with a word.
 pub(crate) async fn known(context: &Context, kind: Kind, word: &str) -> Result<Vec<String>> {

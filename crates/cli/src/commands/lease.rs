@@ -165,7 +165,7 @@ impl KeepAliveArgs {
 /// One keep-alive on a stream of its own.
 pub(crate) async fn keep_alive(context: &Context, lease: i64) -> Result<LeaseKeepAliveResponse> {
     let call = |channel| async move {
-        let requests = tokio_stream_once(LeaseKeepAliveRequest { id: lease });
+        let requests = one_request(LeaseKeepAliveRequest { id: lease });
         let mut answers = LeaseClient::new(channel).lease_keep_alive(requests).await?.into_inner();
         let answer = answers.message().await?;
         answer.map(tonic::Response::new).ok_or_else(|| tonic::Status::unavailable("the keep-alive stream ended"))
@@ -176,7 +176,7 @@ pub(crate) async fn keep_alive(context: &Context, lease: i64) -> Result<LeaseKee
 }
 
 /// A request stream of one message that stays open until the call is over.
-fn tokio_stream_once<T: Send + 'static>(item: T) -> impl futures::Stream<Item = T> + Send + 'static {
+fn one_request<T: Send + 'static>(item: T) -> impl futures::Stream<Item = T> + Send + 'static {
     use futures::StreamExt as _;
     futures::stream::iter([item]).chain(futures::stream::pending())
 }

@@ -1,19 +1,20 @@
 //! `member`: who is in the cluster, and changes of that.
 
-use super::{Context, replace::ReplaceArgs, wire};
+use super::{
+    Context,
+    members::{add, list, named, promote, remove},
+    replace::ReplaceArgs,
+    wire,
+};
 use crate::{
-    failure::{Failure, Result},
+    failure::Result,
     output::{
         self,
         etcd::{MemberChange, Members},
     },
-    parse,
 };
 use clap::Subcommand;
-use conclave_client::api::etcdserverpb::{
-    MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
-    MemberUpdateRequest,
-};
+use conclave_client::api::etcdserverpb::MemberUpdateRequest;
 
 /// The members of the cluster
 #[derive(Clone, Debug, Subcommand)]
@@ -105,43 +106,5 @@ impl MemberCommand {
             }
             Self::Replace(args) => args.run(context).await,
         }
-    }
-}
-
-pub(super) async fn list(context: &Context, linearizable: bool) -> Result<MemberListResponse> {
-    context.link.read(|channel| wire::members(channel, MemberListRequest { linearizable })).await
-}
-
-pub(super) async fn add(context: &Context, peer_urls: Vec<String>, learner: bool) -> Result<MemberChange> {
-    let request = MemberAddRequest { peer_ur_ls: peer_urls, is_learner: learner };
-    let done = context.link.write(|channel| wire::add_member(channel, request.clone())).await?;
-    let member = done.member.ok_or_else(|| Failure::odd_answer("an addition without a member"))?;
-    let what = if learner { "added as learner to" } else { "added to" };
-    Ok(MemberChange { id: member.id, what, header: done.header, member: Some(member), members: done.members })
-}
-
-pub(super) async fn remove(context: &Context, id: u64) -> Result<MemberChange> {
-    let done = context.link.write(|channel| wire::remove_member(channel, MemberRemoveRequest { id })).await?;
-    Ok(MemberChange { id, what: "removed from", header: done.header, member: None, members: done.members })
-}
-
-pub(super) async fn promote(context: &Context, id: u64) -> Result<MemberChange> {
-    let done = context.link.write(|channel| wire::promote_member(channel, MemberPromoteRequest { id })).await?;
-    Ok(MemberChange { id, what: "promoted in", header: done.header, member: None, members: done.members })
-}
-
-/// The member of that name; else it is an id.
-pub(super) async fn named(context: &Context, given: &str) -> Result<u64> {
-    let members = list(context, false).await?.members;
-    let mut named = members.iter().filter(|member| member.name == given).map(|member| member.id);
-    match (named.next(), named.next()) {
-        (Some(id), None) => Ok(id),
-        (Some(_), Some(_)) => Err(Failure::usage(format!("several members are named {given:?}; give an id"))),
-        (None, _) => parse::member(given).map_err(|_| {
-            let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-            names.sort_unstable();
-            Failure::usage(format!("there is no member {given:?}"))
-                .hint(format!("the members are {}; an id in hexadecimal will do as well", names.join(", ")))
-        }),
     }
 }

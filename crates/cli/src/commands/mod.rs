@@ -18,6 +18,7 @@ mod lock_lines;
 mod lock_modes;
 mod make_mirror;
 mod member;
+mod members;
 mod migrate;
 mod names;
 mod pages;
@@ -40,7 +41,7 @@ use crate::{
 };
 use clap::Subcommand;
 
-pub(crate) use known::known;
+pub(crate) use known::{Kind, known};
 
 /// What every command works with.
 #[derive(Debug)]
@@ -95,11 +96,15 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What needs no cluster; `None` if it was something else.
-    pub(crate) fn run_alone(&self, format: impl FnOnce() -> Result<Format>) -> Option<Result<Exit>> {
+    /// What needs no cluster; `None` if it was something else. `line` is the command line as a whole.
+    pub(crate) fn run_alone(
+        &self,
+        line: impl FnOnce() -> clap::Command,
+        format: impl FnOnce() -> Result<Format>,
+    ) -> Option<Result<Exit>> {
         match self {
-            Self::Completion(args) => Some(args.run()),
-            Self::Man(args) => Some(args.run()),
+            Self::Completion(args) => Some(args.run(line())),
+            Self::Man(args) => Some(args.run(&line())),
             Self::Version(_) => Some(format().and_then(shell::version)),
             Self::Snapshot(command) => command.run_alone(format),
             _ => None,
@@ -108,6 +113,7 @@ impl Command {
 
     pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
         let done = match self {
+            Self::Watch(args) if args.interactive => return watch_interactive::run(context).await,
             Self::Watch(args) => return args.run(context).await,
             Self::Status(args) => return args.run(context).await,
             Self::Lock(args) => return args.run(context).await,

@@ -5,10 +5,10 @@
 //! 3. The lost member goes last, so the number of members never falls below what it was. Only if the new one is to have the lost one's
 //!    URLs must it go first.
 
-use super::{Context, member, wire};
+use super::{Context, members, wire};
 use crate::{
+    dial::{Node, dial},
     failure::{Failure, Result},
-    link::{self, Node},
     output,
 };
 use clap::Args;
@@ -48,11 +48,11 @@ fn addresses(urls: &[String]) -> BTreeSet<&str> {
 
 impl ReplaceArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
-        let lost = member::named(context, &self.lost).await?;
+        let lost = members::named(context, &self.lost).await?;
         let mut name = self.name.clone();
         let mut seen = String::new();
         loop {
-            let members = member::list(context, true).await?.members;
+            let members = members::list(context, true).await?.members;
             let old = members.iter().find(|member| member.id == lost);
             let new = members
                 .iter()
@@ -65,7 +65,7 @@ impl ReplaceArgs {
                          conclavectl member replace {lost:x} --peer-urls {}",
                         self.peer_urls.join(",")
                     ));
-                    context.out.show(&member::remove(context, lost).await?)?;
+                    context.out.show(&members::remove(context, lost).await?)?;
                 }
                 (None, None) if self.lost_is_id() => {
                     output::note(&format!("{lost:x} is no member any more"));
@@ -79,13 +79,13 @@ impl ReplaceArgs {
                         output::note(&format!("{:x} {now}", new.id));
                         seen = now;
                     }
-                    match member::promote(context, new.id).await {
+                    match members::promote(context, new.id).await {
                         Ok(done) => context.out.show(&done)?,
                         Err(failure) if failure.message().contains("in sync with leader") => sleep(LOOK).await,
                         Err(failure) => return Err(failure),
                     }
                 }
-                (Some(_), Some(_)) => context.out.show(&member::remove(context, lost).await?)?,
+                (Some(_), Some(_)) => context.out.show(&members::remove(context, lost).await?)?,
                 (None, Some(new)) => {
                     return output::raw(&format!("Member {lost:x} is replaced by {:x}\n", new.id));
                 }
@@ -98,7 +98,7 @@ impl ReplaceArgs {
     }
 
     async fn add(&self, context: &Context, name: Option<&str>) -> Result<()> {
-        let added = member::add(context, self.peer_urls.clone(), true).await?;
+        let added = members::add(context, self.peer_urls.clone(), true).await?;
         context.out.show(&added)?;
         let settings = added.settings(name.unwrap_or("NAME"));
         output::note(&format!("start the new member with an empty data directory and these settings:\n{settings}"));
@@ -110,7 +110,7 @@ impl ReplaceArgs {
 async fn progress(context: &Context, learner: &Member) -> String {
     let settings = context.link.settings();
     let Some(endpoint) = learner.client_ur_ls.first() else { return "has not started yet".to_owned() };
-    let Ok(Node { channel, .. }) = link::dial(endpoint, 0, settings).await else {
+    let Ok(Node { channel, .. }) = dial(endpoint, 0, settings).await else {
         return "has started, and cannot be reached from here".to_owned();
     };
     let applied = match timeout(settings.command_timeout, wire::status(channel, StatusRequest::default())).await {

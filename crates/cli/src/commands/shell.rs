@@ -2,12 +2,12 @@
 
 use super::pages;
 use crate::{
-    cli, complete,
     exit::Exit,
     failure::{Failure, Result},
     output::{self, Format, Json, Output, Show, Text},
+    shells,
 };
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ pub(crate) struct CompletionArgs {
 }
 
 impl CompletionArgs {
-    pub(crate) fn run(&self) -> Result<Exit> {
-        output::raw(&complete::script(self.shell)?)?;
+    pub(crate) fn run(&self, command: Command) -> Result<Exit> {
+        output::raw(&shells::script(self.shell, command)?)?;
         Ok(Exit::Done)
     }
 }
@@ -48,16 +48,16 @@ pub(crate) struct ManArgs {
 }
 
 impl ManArgs {
-    pub(crate) fn run(&self) -> Result<Exit> {
+    pub(crate) fn run(&self, command: &Command) -> Result<Exit> {
         match &self.dir {
             None => {
-                let page = pages::all(cli::command()).into_iter().next();
+                let page = pages::all(command.clone()).into_iter().next();
                 output::raw(&page.map(|page| page.text).unwrap_or_default())?;
             }
             Some(dir) => {
                 let failed = |error| Failure::from(error).about(dir.display());
                 std::fs::create_dir_all(dir).map_err(failed)?;
-                for page in pages::all(cli::command()) {
+                for page in pages::all(command.clone()) {
                     std::fs::write(dir.join(page.file), page.text).map_err(failed)?;
                 }
             }

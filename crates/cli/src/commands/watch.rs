@@ -1,6 +1,6 @@
 //! `watch`: events of keys, printed or handed to a command.
 
-use super::{Context, watch_interactive};
+use super::Context;
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
@@ -59,7 +59,7 @@ pub(crate) struct WatchArgs {
     progress_notify: bool,
     /// Read from standard input what to watch
     #[arg(short, long)]
-    interactive: bool,
+    pub(super) interactive: bool,
 }
 
 /// What is watched.
@@ -90,9 +90,6 @@ impl WatchArgs {
     }
 
     pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
-        if self.interactive {
-            return watch_interactive::run(context).await;
-        }
         let target = self.target()?;
         if let Some(command) = target.command.first() {
             hold::find(command)?;

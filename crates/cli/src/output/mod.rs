@@ -135,6 +135,14 @@ pub fn note_by(program: &str, text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{program}: {text}");
 }
 
+/// Tells the user why it failed, if there is anybody left to read it.
+pub(crate) fn tell(failure: &Failure) {
+    if !failure.message().is_empty() {
+        let error = style::paint(style::on_stderr(), style::ALARM, "Error:");
+        complain(&format!("{failure}\n").replacen("Error:", &error, 1));
+    }
+}
+
 /// Tells the user text that has its own form, such as a usage error.
 pub(crate) fn complain(text: &str) {
     let _ = write!(std::io::stderr().lock(), "{text}");

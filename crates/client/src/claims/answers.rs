@@ -1,6 +1,9 @@
 //! What is answered.
 
-use super::{Bid, tenancy::worth};
+use super::{
+    Bid,
+    tenancy::{Promise, worth},
+};
 use crate::{
     Error, ErrorKind, Token,
     api::conclave::v1::{self as pb, claim_result},
@@ -38,7 +41,14 @@ pub struct Claim {
     pub valid_until: Moment,
 }
 
-/// What came of one claim among several.
+impl Claim {
+    /// What it says of its time.
+    pub(super) fn promise(&self) -> Promise {
+        Promise { fence: self.fence, until: self.valid_until, term: self.guaranteed }
+    }
+}
+
+/// The result of one claim among several.
 ///
 /// [`Claims::claim_all`](super::Claims::claim_all) has an example.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,25 +1,13 @@
 //! A claim that is kept extended.
 //!
 //! 1. One extension is under way at a time, and each counts from before it was sent.
-//! 2. The clock's task needs no network: it tells of the end when that comes.
-//! 3. Only the tenure that was taken is extended. If it has ended, it is not taken anew behind the holder's back.
+//! 2. Only the tenure that was taken is extended. If it has ended, it is not taken anew behind the holder's back.
 
-use super::{Claim, Outcome, keeper::Claimer, tenancy::Tenancy};
-use crate::{
-    Client, Error, ErrorKind, GuardedTxn, Held, LostReason, Ran, Session, Token, Validity,
-    clock::{Clock, Moment},
-    run_as_leader,
-};
+use super::{Claim, Outcome, keeper::Claimer, kept::Kept};
+use crate::{Client, Error, ErrorKind, GuardedTxn, Held, LostReason, Ran, Session, Token, Validity, run_as_leader};
 use futures::future::BoxFuture;
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{runtime::Handle as Runtime, sync::watch, task::AbortHandle};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::{runtime::Handle as Runtime, task::AbortHandle};
 
 /// A claim, kept extended in the background. Made by [`ClaimManager`](super::ClaimManager).
 ///
@@ -55,37 +43,30 @@ pub struct ClaimHold {
 
 struct Shared {
     claimer: Arc<dyn Claimer>,
-    clock: Arc<dyn Clock>,
     runtime: Runtime,
     token: Token,
     renewal: Duration,
-    tenancy: Mutex<Tenancy>,
-    over: watch::Sender<Option<LostReason>>,
-    /// It is being given up, so what the cluster says of its end is no news.
-    leaving: AtomicBool,
+    kept: Kept,
 }
 
 impl ClaimHold {
     /// Keeps `claim`, which was asked for not before `valid_until` less its duration. Needs a runtime around it.
     pub(super) fn keep(claimer: Arc<dyn Claimer>, client: &Client, claim: &Claim, renewal: Duration) -> Self {
         let shared = Arc::new(Shared {
-            clock: claimer.clock(),
+            kept: Kept::new(claimer.clock(), claim.promise()),
             claimer,
             runtime: Runtime::current(),
             token: claim.token.clone(),
             renewal,
-            tenancy: Mutex::new(Tenancy::new(claim)),
-            over: watch::Sender::new(None),
-            leaving: AtomicBool::new(false),
         });
         let spawn = |work: BoxFuture<'static, ()>| shared.runtime.spawn(work).abort_handle();
         let (clock, keeper, watcher) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
         let tasks = vec![
-            spawn(Box::pin(async move { clock.follow_clock().await })),
+            spawn(Box::pin(async move { clock.kept.follow_clock().await })),
             spawn(Box::pin(async move { keeper.extend().await })),
             spawn(Box::pin(async move {
                 let reason = watcher.claimer.taken_away(watcher.token.fence).await;
-                watcher.end(reason);
+                watcher.kept.end(reason);
             })),
         ];
         Self { shared, client: client.clone(), tasks, released: false }
@@ -110,7 +91,7 @@ impl ClaimHold {
 
     async fn give_up(&mut self) -> Result<(), Error> {
         if !self.released && self.why_lost().is_none() {
-            self.shared.leaving.store(true, Ordering::SeqCst);
+            self.shared.kept.leave();
             self.shared.claimer.give_up(self.fence()).await?;
         }
         self.end();
@@ -119,7 +100,7 @@ impl ClaimHold {
 
     fn end(&mut self) {
         self.released = true;
-        self.shared.end(LostReason::Released);
+        self.shared.kept.end(LostReason::Released);
         self.tasks.drain(..).for_each(|task| task.abort());
     }
 }
@@ -138,15 +119,15 @@ impl Held for ClaimHold {
     }
 
     fn validity(&self) -> Validity {
-        Kept(Arc::clone(&self.shared)).into()
+        self.shared.kept.clone().into()
     }
 
     fn why_lost(&self) -> Option<LostReason> {
-        self.shared.refresh()
+        self.shared.kept.refresh()
     }
 
     fn lost(&self) -> BoxFuture<'static, LostReason> {
-        self.shared.lost()
+        self.shared.kept.lost()
     }
 
     fn txn(&self) -> GuardedTxn {
@@ -171,35 +152,7 @@ impl Drop for ClaimHold {
 
 impl fmt::Debug for ClaimHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClaimHold").field("tenancy", &*self.shared.tenancy()).finish_non_exhaustive()
-    }
-}
-
-/// The time of a claim that is kept, for [`Validity`].
-#[derive(Clone)]
-pub(crate) struct Kept(Arc<Shared>);
-
-impl Kept {
-    pub(crate) fn until(&self) -> Moment {
-        self.0.tenancy().until()
-    }
-
-    pub(crate) fn remaining(&self) -> Duration {
-        if self.0.refresh().is_some() { Duration::ZERO } else { self.until().since(self.0.clock.now()) }
-    }
-
-    /// Ends when no more than this part of the duration is left, or it is over.
-    pub(crate) async fn down_to(&self, part: u32) {
-        tokio::select! {
-            _ = self.0.lost() => {}
-            () = self.0.down_to(part) => {}
-        }
-    }
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Kept").field(&*self.0.tenancy()).finish()
+        f.debug_struct("ClaimHold").field("kept", &self.shared.kept).finish_non_exhaustive()
     }
 }
 
@@ -207,82 +160,27 @@ impl fmt::Debug for Kept {
 const PAUSE: Duration = Duration::from_millis(300);
 
 impl Shared {
-    fn tenancy(&self) -> MutexGuard<'_, Tenancy> {
-        // Every change of it is complete in itself.
-        self.tenancy.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks at the clock, and tells everybody if it is over.
-    fn refresh(&self) -> Option<LostReason> {
-        let lost = self.tenancy().state(self.clock.now());
-        self.over.send_if_modified(|known| {
-            known.is_none() && {
-                *known = lost;
-                lost.is_some()
-            }
-        });
-        lost
-    }
-
-    fn end(&self, reason: LostReason) {
-        let reason = if self.leaving.load(Ordering::SeqCst) { LostReason::Released } else { reason };
-        self.tenancy().end(reason, self.clock.now());
-        self.refresh();
-    }
-
-    async fn follow_clock(&self) {
-        while self.refresh().is_none() {
-            let until = self.tenancy().until();
-            self.clock.sleep_until(until).await;
-        }
-    }
-
-    fn lost(&self) -> BoxFuture<'static, LostReason> {
-        self.refresh();
-        let mut over = self.over.subscribe();
-        Box::pin(async move {
-            match over.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(reason)) => *reason,
-                // The guard is gone without a word: it has given the claim up.
-                _ => LostReason::Released,
-            }
-        })
-    }
-
-    async fn down_to(&self, part: u32) {
-        loop {
-            let now = self.clock.now();
-            let (until, margin) = {
-                let tenancy = self.tenancy();
-                (tenancy.until(), tenancy.term() / part)
-            };
-            let left = until.since(now);
-            if left <= margin {
-                return;
-            }
-            self.clock.sleep_until(now + (left - margin)).await;
-        }
-    }
-
     /// Extends in time, until it is over.
     async fn extend(&self) {
         let fence = self.token.fence;
-        while self.refresh().is_none() {
-            self.clock.sleep_until(self.clock.now() + self.renewal).await;
+        while self.kept.refresh().is_none() {
+            self.kept.sleep(self.renewal).await;
             loop {
                 match self.claimer.claim(Some(fence)).await {
                     Ok(Outcome::Held(claim)) => {
-                        self.tenancy().extended(&claim, self.clock.now());
+                        self.kept.extended(claim.promise());
                         break;
                     }
                     Ok(outcome) => {
                         tracing::debug!(fence, ?outcome, "a claim is held no longer");
-                        return self.end(LostReason::KeyGone);
+                        return self.kept.end(LostReason::KeyGone);
                     }
-                    Err(error) if error.kind() == ErrorKind::NotAsExpected => return self.end(LostReason::KeyGone),
+                    Err(error) if error.kind() == ErrorKind::NotAsExpected => {
+                        return self.kept.end(LostReason::KeyGone);
+                    }
                     Err(error) => tracing::debug!(fence, %error, "a claim was not extended"),
                 }
-                if self.refresh().is_some() {
+                if self.kept.refresh().is_some() {
                     return;
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -298,7 +196,7 @@ impl Shared {
                 Err(error) if error.is_final() => return,
                 Err(error) => tracing::debug!(fence, %error, "giving up a claim goes on"),
             }
-            if self.clock.now() >= self.tenancy().until() {
+            if self.kept.is_over_by_time() {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -310,7 +208,9 @@ impl Shared {
 mod tests {
     use super::super::tracker::tests::Script;
     use super::*;
+    use crate::Clock;
     use std::task::Poll;
+    use tokio::sync::watch;
 
     const RENEWAL: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,6 @@
 //! 1. What is promised counts from before the request was sent, and leaves out a thousandth for clocks that run at other rates.
 //! 2. An answer never shortens a tenure, and never brings back one that is over.
 
-use super::Claim;
 use crate::{LostReason, clock::Moment};
 use std::time::Duration;
 
@@ -13,6 +12,14 @@ const DRIFT: u32 = 1000;
 /// What a promise of the cluster is worth here.
 pub(super) fn worth(guaranteed: Duration) -> Duration {
     guaranteed - guaranteed / DRIFT
+}
+
+/// What the cluster has promised.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    pub(super) fence: i64,
+    pub(super) until: Moment,
+    pub(super) term: Duration,
 }
 
 #[derive(Debug)]
@@ -25,8 +32,9 @@ pub(super) struct Tenancy {
 }
 
 impl Tenancy {
-    pub(super) fn new(claim: &Claim) -> Self {
-        Self { fence: claim.fence, until: claim.valid_until, term: claim.guaranteed, lost: None }
+    pub(super) fn new(promise: Promise) -> Self {
+        let Promise { fence, until, term } = promise;
+        Self { fence, until, term, lost: None }
     }
 
     pub(super) fn until(&self) -> Moment {
@@ -45,13 +53,13 @@ impl Tenancy {
     }
 
     /// The cluster has answered an extension.
-    pub(super) fn extended(&mut self, claim: &Claim, now: Moment) {
+    pub(super) fn extended(&mut self, promise: Promise, now: Moment) {
         if self.state(now).is_some() {
             return;
         }
-        if claim.fence == self.fence {
-            if claim.valid_until > self.until {
-                (self.until, self.term) = (claim.valid_until, claim.guaranteed);
+        if promise.fence == self.fence {
+            if promise.until > self.until {
+                (self.until, self.term) = (promise.until, promise.term);
             }
         } else {
             // Another tenure of the same holder: somebody may have held it in between.
@@ -70,15 +78,13 @@ impl Tenancy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Token;
 
     fn at(seconds: u64) -> Moment {
         Moment::at(Duration::from_secs(seconds))
     }
 
-    fn claim(fence: i64, valid_until: Moment) -> Claim {
-        let token = Token::new(fence, Vec::new());
-        Claim { fence, token, extended: true, guaranteed: Duration::from_secs(30), valid_until }
+    fn promise(fence: i64, until: Moment) -> Promise {
+        Promise { fence, until, term: Duration::from_secs(30) }
     }
 
     #[test]
@@ -88,26 +94,26 @@ mod tests {
 
     #[test]
     fn answers_move_the_end_on_and_never_back() {
-        let mut tenancy = Tenancy::new(&claim(7, at(30)));
-        tenancy.extended(&claim(7, at(40)), at(10));
-        tenancy.extended(&claim(7, at(35)), at(11));
+        let mut tenancy = Tenancy::new(promise(7, at(30)));
+        tenancy.extended(promise(7, at(40)), at(10));
+        tenancy.extended(promise(7, at(35)), at(11));
         assert_eq!((tenancy.until(), tenancy.state(at(39))), (at(40), None));
         assert_eq!(tenancy.state(at(40)), Some(LostReason::Expired));
         // An answer that comes after the end.
-        tenancy.extended(&claim(7, at(70)), at(41));
+        tenancy.extended(promise(7, at(70)), at(41));
         assert_eq!(tenancy.state(at(41)), Some(LostReason::Expired));
     }
 
     #[test]
     fn another_fence_is_another_tenure() {
-        let mut tenancy = Tenancy::new(&claim(7, at(30)));
-        tenancy.extended(&claim(8, at(60)), at(10));
+        let mut tenancy = Tenancy::new(promise(7, at(30)));
+        tenancy.extended(promise(8, at(60)), at(10));
         assert_eq!(tenancy.state(at(10)), Some(LostReason::KeyGone));
     }
 
     #[test]
     fn a_suspend_over_the_end_is_a_loss_whatever_comes_later() {
-        let mut tenancy = Tenancy::new(&claim(7, at(30)));
+        let mut tenancy = Tenancy::new(promise(7, at(30)));
         tenancy.end(LostReason::Released, at(3600));
         assert_eq!(tenancy.state(at(3600)), Some(LostReason::Expired));
     }

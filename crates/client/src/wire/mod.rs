@@ -45,14 +45,6 @@ pub struct Client {
 
 /// The services, as in the [example](Client#examples) and in those of each.
 impl Client {
-    /// A client of the members at `endpoints` (`http://host:port`), in order of preference. Connects when first used.
-    ///
-    /// # Errors
-    /// An endpoint is not a URL, or there is none.
-    pub fn new<S: AsRef<str>>(endpoints: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        Ok(crate::Client::new(endpoints)?.wire())
-    }
-
     pub(crate) fn of(endpoints: Arc<Endpoints>, timeout: Duration) -> Self {
         Self { endpoints, timeout }
     }

@@ -3,8 +3,8 @@
 use super::jwt::Jwt;
 use super::methods::{Need, need};
 use super::password::{self, Hashing};
-use super::scope::{WHO, Who};
-use super::tokens::{Fingerprint, Fresh, Tokens, fingerprint, split};
+use super::scope::{Identity, WHO, Who};
+use super::tokens::{Fresh, Tokens, fingerprint, split};
 use crate::status::{rejected, text};
 use conclave_node::config::{AuthToken, Config};
 use conclave_node::sink::ApplyObserver;
@@ -23,16 +23,6 @@ pub(crate) const ON_BEHALF_OF_JSON: &str = "grpcgateway-accept";
 
 /// How far behind the entry of its token a member may be for a call to wait for it.
 const NEAR: u64 = 1_000_000;
-
-/// How the caller proved who it is.
-pub(super) enum Identity {
-    Token {
-        fingerprint: Fingerprint,
-    },
-    Jwt(Arc<Login>),
-    /// The common name of a verified certificate.
-    Certificate(String),
-}
 
 #[derive(Clone)]
 pub(crate) struct Access(Arc<Inner>);

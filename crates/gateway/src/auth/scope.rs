@@ -1,8 +1,19 @@
 //! The caller of the current call.
 
-use super::access::Identity;
+use super::tokens::Fingerprint;
+use conclave_state::auth::Login;
 use conclave_state::{Caller, Command};
 use std::sync::Arc;
+
+/// How the caller proved who it is.
+pub(super) enum Identity {
+    Token {
+        fingerprint: Fingerprint,
+    },
+    Jwt(Arc<Login>),
+    /// The common name of a verified certificate.
+    Certificate(String),
+}
 
 /// An identity, and the caller that it was when the call began.
 #[derive(Clone)]

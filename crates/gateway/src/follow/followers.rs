@@ -21,6 +21,12 @@ pub(crate) trait Follows: Clone + Eq + Hash {
     }
 }
 
+impl Follows for Span {
+    fn span(&self) -> &Span {
+        self
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Followers<K, T> {
     entries: Slab<Entry<K, T>>,

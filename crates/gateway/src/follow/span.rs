@@ -1,6 +1,5 @@
 //! Spans of keys.
 
-use super::followers::Follows;
 use bytes::Bytes;
 
 /// The keys that somebody follows.
@@ -58,12 +57,6 @@ impl Span {
             return Err(EmptyRange);
         }
         Ok(Span::Range { start: key, end: Some(Bytes::copy_from_slice(range_end)) })
-    }
-}
-
-impl Follows for Span {
-    fn span(&self) -> &Span {
-        self
     }
 }
 

@@ -13,6 +13,7 @@
 //! `?verbose` lists every check; `/readyz/linearizable_read` asks one.
 
 use super::PageBody;
+use crate::ETCD_VERSION;
 use crate::metrics::{Exposition, Live, Metrics};
 use bytes::Bytes;
 use conclave_storage::{DIGEST_EVERY, ReplicaStatus};
@@ -20,9 +21,6 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use serde_json::json;
 use std::sync::Arc;
-
-/// The etcd version whose API and behaviour are served; what clients that look at versions go by.
-pub const ETCD_VERSION: &str = "3.6.0";
 
 /// What the pages ask of the node.
 pub trait Probe: Send + Sync + 'static {

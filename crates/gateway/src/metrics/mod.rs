@@ -16,7 +16,7 @@ pub use peers::PeerFigures;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
-use crate::http::ETCD_VERSION;
+use crate::ETCD_VERSION;
 use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};

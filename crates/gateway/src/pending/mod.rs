@@ -22,8 +22,11 @@
 //!    places again.
 
 mod attempts;
+mod error;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use error::CallError;
 
 use crate::auth::{carry, sign};
 use async_trait::async_trait;
@@ -107,16 +110,6 @@ pub enum Owed {
     Incarnation(i64),
     /// A command is undecided, or was decided without an answer.
     Unknown,
-}
-
-/// Why a call ended before its command was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallError {
-    NotProposed(ProposeError),
-    /// The node is stopping.
-    Stopped,
-    /// The caller is gone.
-    Cancelled,
 }
 
 /// Where calls are made. Cheap to clone.

@@ -1,7 +1,7 @@
 //! The connections of clients: HTTP/2, and HTTP/1 for the pages, told apart by their first bytes.
 
 use super::authority::LenientAuthority;
-use super::front::Front;
+use super::front::{Bounds, Front};
 use super::json::Takeover;
 use super::metadata;
 use super::metered::Metered;
@@ -12,7 +12,6 @@ use super::turn::InTurns;
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use conclave_net::opening::Opening;
-use conclave_node::config::KeepAlive;
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,13 +27,6 @@ use tokio_util::task::TaskTracker;
 
 /// Requests of one connection that were taken back before they were looked at: beyond, somebody means harm.
 const RESETS: usize = 10_000;
-
-/// What the settings say of a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) streams: u32,
-    pub(super) keep_alive: KeepAlive,
-}
 
 /// Streams that the server had to reset for what the client sent on them, over the life of a connection. A client of ours does that to
 /// none; one that does it to so many is let go, and may connect again.

@@ -4,7 +4,6 @@
 //! router, and what is not gRPC by its content type to the JSON gateway and the pages ([`Plain`]). A call through the router costs some
 //! ten boxes and copies of services more; nothing else differs.
 
-use super::connections::Bounds;
 use super::gate::Gate;
 use super::json::Json;
 use super::plain::{On, Plain};
@@ -25,6 +24,7 @@ use conclave_api::etcdserverpb::lease_server::Lease;
 use conclave_api::v3electionpb::election_server::Election;
 use conclave_api::v3lockpb::lock_server::Lock;
 use conclave_json::Access;
+use conclave_node::config::KeepAlive;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use std::pin::Pin;
@@ -45,7 +45,14 @@ pub(super) struct Front {
     pub(super) unsent: Unsent,
 }
 
-/// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it had better be small.
+/// What the settings say of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) streams: u32,
+    pub(super) keep_alive: KeepAlive,
+}
+
+/// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it must be small.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Reply>> + Send>>;
 
 /// The methods with a way of their own: where they are counted, their paths, and who answers them.

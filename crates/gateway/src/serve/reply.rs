@@ -36,7 +36,7 @@ enum Part {
     LargePage(Box<Large>, Option<Busy>),
     Lines(Box<Lines>),
     /// Any of those that take time, up to its client's deadline.
-    Timed(Box<Timed>),
+    Timed(Box<Timed<Reply>>),
 }
 
 impl Reply {
@@ -158,7 +158,7 @@ impl Body for Reply {
             Part::Timed(timed) => match timed.poll(cx) {
                 Some(polled) => polled,
                 None => {
-                    let last = timed.last();
+                    let last = timed.rest.last().frame();
                     *part = Part::Nothing;
                     Poll::Ready(Some(last))
                 }

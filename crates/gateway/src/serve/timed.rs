@@ -4,7 +4,7 @@
 //! stream, the pieces of a large message) is under the same deadline: the client has given up by then, and what is held for it is
 //! let go. gRPC says so in trailers, a stream of JSON in its last line; a page that is cut off has no other word than a broken stream.
 
-use super::reply::Reply;
+use super::json::failure;
 use crate::status::text;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 #[derive(Debug)]
-pub(super) struct Timed {
-    pub(super) rest: Reply,
+pub(super) struct Timed<B> {
+    pub(super) rest: B,
     end: Pin<Box<Sleep>>,
 }
 
@@ -29,8 +29,8 @@ pub(super) enum Last {
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
-impl Timed {
-    pub(super) fn new(rest: Reply, deadline: Instant) -> Timed {
+impl<B: Body<Data = Bytes, Error = Status> + Unpin> Timed<B> {
+    pub(super) fn new(rest: B, deadline: Instant) -> Self {
         Timed { rest, end: Box::pin(sleep_until(deadline)) }
     }
 
@@ -41,17 +41,19 @@ impl Timed {
             Poll::Ready(()) => None,
         }
     }
+}
 
-    /// What it ends with.
-    pub(super) fn last(&self) -> Result<Frame<Bytes>, Status> {
+impl Last {
+    /// What a response ends with whose deadline has passed.
+    pub(super) fn frame(self) -> Result<Frame<Bytes>, Status> {
         let late: Status = text::DEADLINE_EXCEEDED.into();
-        match self.rest.last() {
+        match self {
             Last::Trailers => {
                 let mut trailers = HeaderMap::with_capacity(2);
                 late.add_header(&mut trailers)?;
                 Ok(Frame::trailers(trailers))
             }
-            Last::Line => Ok(Frame::data(super::json::failure(late).line().into())),
+            Last::Line => Ok(Frame::data(failure(late).line().into())),
             Last::Broken => Err(late),
         }
     }
@@ -63,6 +65,7 @@ mod tests {
     use crate::metrics::GrpcMetrics;
     use crate::outflow::{Measured, Outflow};
     use crate::serve::large::Large;
+    use crate::serve::reply::Reply;
     use conclave_api::etcdserverpb::RangeResponse;
     use conclave_api::mvccpb::KeyValue;
     use http_body_util::{BodyExt, StreamBody};

@@ -234,7 +234,7 @@ async fn a_node_that_stops_leaves_the_places_to_the_clients() {
     assert!(world.get(&queue_key(b"n", 2)).is_some());
 }
 
-/// Its connection to one member broke, the client asked by way of another: what the first one gives up is not the client's any more.
+/// Its connection to one member broke, the client asked through another: what the first one gives up is not the client's any more.
 #[tokio::test(start_paused = true)]
 async fn what_another_member_was_asked_for_since_is_not_given_back() {
     let (world, _, queues) = start(&[1, 2, 3]);

@@ -1,24 +1,19 @@
 //! The watches of a node, to the rest of the node: apply tells it what happened, the Watch service opens streams on it.
 
 use super::catchup::Replay;
-use super::outbox::{Outbox, Responses};
+use super::outbox::Outbox;
 use super::registry::{Create, Page, Registry};
-use super::stream;
-use crate::auth::Reading;
 use crate::follow::StateSource;
 use crate::follow::history::{History, INLINE, PAGE};
-use conclave_api::etcdserverpb::WatchRequest;
 use conclave_node::read_slots::ReadSlot;
 use conclave_node::sink::ApplyObserver;
 use conclave_state::Changes;
 use conclave_state::view::Fault;
 use conclave_storage::AppliedBatch;
-use futures::{Stream, stream::BoxStream};
 use parking_lot::{Mutex, MutexGuard};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tonic::Status;
 
 #[derive(Clone, Debug)]
 pub struct WatchConfig {
@@ -51,7 +46,7 @@ pub struct WatchStats {
     pub delivered: u64,
 }
 
-/// What came of reading a page on the event loop.
+/// The result of reading a page on the event loop.
 pub(crate) enum CatchUp {
     /// Nobody is behind, or the queue has no room: then the task is called when it has.
     Nothing,
@@ -96,27 +91,6 @@ impl WatchHub {
         let registry = self.registry();
         let (streams, watchers, behind) = registry.counts();
         WatchStats { streams, watchers, behind, delivered: registry.delivered }
-    }
-
-    /// Opens a stream, and the task that serves its requests until the connection drops the responses or `end` says otherwise.
-    pub fn serve<R, E>(&self, requests: R, end: E) -> Responses
-    where
-        R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
-        E: Future<Output = Status> + Send + 'static,
-    {
-        self.serve_reader(requests, end, None)
-    }
-
-    /// The same for somebody whose right to read is looked at.
-    pub(crate) fn serve_reader<R, E>(&self, requests: R, end: E, reading: Option<Reading>) -> Responses
-    where
-        R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
-        E: Future<Output = Status> + Send + 'static,
-    {
-        let requests: BoxStream<'static, _> = Box::pin(requests);
-        let (task, responses) = stream::Task::new(self.clone(), requests, Box::pin(end), reading);
-        tokio::spawn(task.run());
-        responses
     }
 
     pub(crate) fn config(&self) -> &WatchConfig {

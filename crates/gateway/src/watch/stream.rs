@@ -17,7 +17,7 @@ use conclave_state::KeyRange;
 use conclave_state::view::Fault;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -40,7 +40,30 @@ impl Drop for Registration {
     }
 }
 
-pub(crate) struct Task {
+impl WatchHub {
+    /// Opens a stream, and the task that serves its requests until the connection drops the responses or `end` says otherwise.
+    pub fn serve<R, E>(&self, requests: R, end: E) -> Responses
+    where
+        R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
+        E: Future<Output = Status> + Send + 'static,
+    {
+        self.serve_reader(requests, end, None)
+    }
+
+    /// The same for somebody whose right to read is looked at.
+    pub(crate) fn serve_reader<R, E>(&self, requests: R, end: E, reading: Option<Reading>) -> Responses
+    where
+        R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
+        E: Future<Output = Status> + Send + 'static,
+    {
+        let requests: BoxStream<'static, _> = Box::pin(requests);
+        let (task, responses) = Task::new(self.clone(), requests, Box::pin(end), reading);
+        tokio::spawn(task.run());
+        responses
+    }
+}
+
+struct Task {
     registration: Registration,
     /// None once the client has said that no more come; the watchers go on.
     requests: Option<BoxStream<'static, Result<WatchRequest, Status>>>,
@@ -67,7 +90,7 @@ enum Wake {
 }
 
 impl Task {
-    pub(crate) fn new(
+    fn new(
         hub: WatchHub,
         requests: BoxStream<'static, Result<WatchRequest, Status>>,
         end: BoxFuture<'static, Status>,
@@ -82,7 +105,7 @@ impl Task {
         (Task { registration, requests, end, reading, next_tick, behind: false, turn: None, taken: 0 }, responses)
     }
 
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         if let Err(status) = self.serve().await {
             self.registration.outbox.finish(status);
         }

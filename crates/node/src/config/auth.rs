@@ -1,7 +1,7 @@
 //! The settings of logins.
 
-use super::check::Problems;
 use super::duration;
+use super::problems::Problems;
 use super::settings::Settings;
 use std::path::PathBuf;
 use std::time::Duration;

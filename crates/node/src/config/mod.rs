@@ -20,6 +20,7 @@ mod file;
 mod flags;
 #[cfg(test)]
 mod fuzz;
+mod problems;
 mod settings;
 pub mod tls;
 mod url;

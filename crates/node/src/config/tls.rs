@@ -1,6 +1,6 @@
 //! The settings of TLS: what etcd's flags mean, and which go together.
 
-use super::check::Problems;
+use super::problems::Problems;
 use super::settings::Settings;
 use conclave_tls::{Allowed, KeyPair, Protocol, TlsError, Version};
 use std::path::{Path, PathBuf};

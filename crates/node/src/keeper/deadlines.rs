@@ -4,7 +4,7 @@
 //! was meant for a timer that was disarmed, or armed anew, has no effect; only the timer of a claim is
 //! extended, which is how a claim lasts on without a command. All others just run.
 
-use super::{Id, Keeper, KeeperHost, Kept, Wish};
+use super::{Id, Keeper, KeeperHost, RenewRequest, Renewed};
 use crate::clock::Clock;
 use crate::reader::ReadError;
 use crate::sink::ApplyObserver;
@@ -96,8 +96,8 @@ impl<T: Timed> Deadlines<T> {
     }
 
     /// Gives one its full span from the moment of the call. Works on every member.
-    pub async fn renew(&self, id: T::Id) -> Result<Kept, ReadError> {
-        self.0.renew(Wish { id: T::id(id), span: None }).await
+    pub async fn renew(&self, id: T::Id) -> Result<Renewed, ReadError> {
+        self.0.renew(RenewRequest { id: T::id(id), span: None }).await
     }
 
     /// The time that one has left, by the leader's clock; `None` if there is no such one.
@@ -117,16 +117,16 @@ impl Deadlines<Timers> {
     /// Lets timers run for so long from the moment of the call. True, in order, for those that do; false
     /// for those that are over or disarmed. Works on every member; one call to the leader for all.
     pub async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, ReadError> {
-        let wishes: Vec<Wish> = extensions
+        let requests: Vec<RenewRequest> = extensions
             .iter()
-            .map(|of| Wish { id: Timers::id(of.timer), span: Some(Duration::from_millis(of.millis)) })
+            .map(|of| RenewRequest { id: Timers::id(of.timer), span: Some(Duration::from_millis(of.millis)) })
             .collect();
-        let spans = match wishes[..] {
+        let spans = match requests[..] {
             // Shares a batch with others that come at the same time.
             [one] => vec![self.0.renew(one).await?.span],
-            _ => self.0.renew_all(&wishes).await?,
+            _ => self.0.renew_all(&requests).await?,
         };
-        Ok(spans.iter().zip(&wishes).map(|(span, wish)| Some(*span) >= wish.span).collect())
+        Ok(spans.iter().zip(&requests).map(|(span, request)| Some(*span) >= request.span).collect())
     }
 }
 
@@ -142,10 +142,4 @@ impl<T: Timed> ApplyObserver for Deadlines<T> {
     fn reset(&self) {
         self.0.reset();
     }
-}
-
-/// Spans are given in milliseconds or more, so nothing is lost.
-#[must_use]
-pub fn whole_millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,8 +5,7 @@
 //! costs the leader its leadership, and the new leader gives all of them their full span again.
 
 use super::table::{MAX_STEP, Taken};
-use super::{Ending, Keeper};
-use crate::proposer::ProposeError;
+use super::{ExpireRequest, Keeper};
 use conclave_storage::failpoint::failpoint;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -28,7 +27,7 @@ pub(super) async fn run(keeper: &Keeper) {
     let mut under_way = FuturesUnordered::new();
     loop {
         changes.borrow_and_update();
-        let wait = match keeper.reign() {
+        let wait = match keeper.term() {
             Ok(term) => {
                 while under_way.len() < UNDER_WAY {
                     let due = keeper.take_due();
@@ -75,9 +74,9 @@ impl Keeper {
         let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
         let done = if confirmed {
             // All that was committed is applied by now; an id that began anew meanwhile is not what was due.
-            let (due, told) = self.shared.keeping.lock().table.still_due(taken);
-            tracing::debug!(term, told, due = due.len(), "time is over");
-            due.is_empty() || self.propose(due, term, told).await
+            let (due, observed) = self.shared.keeping.lock().table.still_due(taken);
+            tracing::debug!(term, observed, due = due.len(), "time is over");
+            due.is_empty() || self.propose(due, term, observed).await
         } else {
             self.release(&taken, term);
             false
@@ -87,27 +86,27 @@ impl Keeper {
     }
 
     /// The same each time, the index included: what a later look would find is not what an earlier attempt may still end.
-    async fn propose(&self, due: Vec<Taken>, term: u64, told: u64) -> bool {
-        let ending = Ending { ids: due.iter().map(|taken| taken.id).collect(), term, told };
+    async fn propose(&self, due: Vec<Taken>, term: u64, observed: u64) -> bool {
+        let ending = ExpireRequest { ids: due.iter().map(|taken| taken.id).collect(), term, observed };
         let mut open = false;
         loop {
             failpoint!("expiry-before-proposal");
-            match self.shared.host.end(ending.clone()).await {
+            match self.shared.host.expire(ending.clone()).await {
                 Ok(outcome) => {
                     failpoint!("expiry-after-proposal");
                     // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
                     self.release(&due, term);
                     return outcome.result.is_ok();
                 }
-                Err(error) if !open && surely_not_proposed(error) => {
+                Err(error) if !open && !error.outcome_unknown() => {
                     self.release(&due, term);
                     return false;
                 }
-                Err(error) => open |= !surely_not_proposed(error),
+                Err(error) => open |= error.outcome_unknown(),
             }
             let now = self.shared.host.leadership();
             if now.term != term || !now.is_me {
-                // Whatever becomes of it is in the log before the next reign begins, which starts with a clean table.
+                // Whatever becomes of it is in the log before this member leads again, which starts with a clean table.
                 return false;
             }
             tokio::time::sleep(RETRY).await;
@@ -116,15 +115,8 @@ impl Keeper {
 
     fn release(&self, taken: &[Taken], term: u64) {
         let mut keeping = self.shared.keeping.lock();
-        if keeping.table.reign() == Some(term) {
+        if keeping.table.term() == Some(term) {
             keeping.table.release(taken);
         }
-    }
-}
-
-fn surely_not_proposed(error: ProposeError) -> bool {
-    match error {
-        ProposeError::NoLeader | ProposeError::TooManyRequests | ProposeError::TooLarge | ProposeError::Stopped => true,
-        ProposeError::LeaderFailed | ProposeError::ConnectionLost | ProposeError::TimedOut => false,
     }
 }

@@ -1,6 +1,6 @@
 //! What a keeper needs of the rest of the node, so that it can be tested without one.
 
-use super::{Id, Wish};
+use super::request::{Id, Kind, RenewRequest};
 use crate::handover::Handover;
 use crate::leadership::{Leadership, LeadershipNow};
 use crate::peer::Peers;
@@ -33,10 +33,10 @@ pub trait KeeperHost: Send + Sync + 'static {
     fn hand_over(&self, job: Box<dyn FnOnce() + Send>);
 
     /// Proposes that the time of these is over.
-    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError>;
+    async fn expire(&self, request: ExpireRequest) -> Result<Outcome, ProposeError>;
 
     /// The other end of this is the leader's `Keeper::renew_here`.
-    async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError>;
+    async fn renew_at(&self, leader: u64, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError>;
 
     /// The other end of this is the leader's `Keeper::remaining_here`.
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError>;
@@ -51,23 +51,15 @@ pub struct Loaded {
     pub spans: Vec<(Id, Duration)>,
 }
 
-/// The word that the time of some is over.
+/// Says of some that their time is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ending {
+pub struct ExpireRequest {
     pub ids: Vec<Id>,
     /// In which it was found. Of no effect in an entry of another term.
     pub term: u64,
-    /// The keeper had been told of changes up to this log index when it found them due. What began later under one of these ids is not
+    /// The keeper had observed the changes up to this log index when it found them due. What began later under one of these ids is not
     /// meant.
-    pub told: u64,
-}
-
-/// What a keeper keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Leases,
-    /// Of elections, locks and claims.
-    Timers,
+    pub observed: u64,
 }
 
 /// The node's own parts.
@@ -119,10 +111,10 @@ impl KeeperHost for NodeHost {
         self.handover.run(job);
     }
 
-    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {
-        let Ending { ids, term, told } = ending;
+    async fn expire(&self, request: ExpireRequest) -> Result<Outcome, ProposeError> {
+        let ExpireRequest { ids, term, observed } = request;
         let command = match self.kind {
-            Kind::Leases => Command::Expire(Expire { leases: ids, term, told }),
+            Kind::Leases => Command::Expire(Expire { leases: ids, term, observed }),
             Kind::Timers => {
                 // A timer's id is given once.
                 Command::CoordTimer(CoordTimer { ids: ids.into_iter().map(i64::cast_unsigned).collect(), term })
@@ -131,9 +123,9 @@ impl KeeperHost for NodeHost {
         Ok(self.proposer.propose_own(command).await?.outcome)
     }
 
-    async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+    async fn renew_at(&self, leader: u64, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError> {
         // Why a peer did not answer makes no difference: the caller asks the next leader until its own time is up.
-        self.peers.renew(leader, self.kind, wishes).await.map_err(|_| ReadError::LeaderChanged)
+        self.peers.renew(leader, self.kind, requests).await.map_err(|_| ReadError::LeaderChanged)
     }
 
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError> {

@@ -14,22 +14,24 @@
 //!    until it is decided, or until this leader's term is over.
 //! 5. A leader that stood still confirms its leadership before it ends anything, and does not count the time (`table`).
 //! 6. An id may be used again at any moment, also while the end of its former life is under way. Such a command names the log index up to
-//!    which the keeper had been told when it found the ids due, and apply spares what began later. Proposed again, it names the same.
+//!    which the keeper had observed when it found the ids due, and apply spares what began later. Proposed again, it names the same.
 //!
-//! `deadlines` has the two kinds, `table` the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
+//! `request` has what is asked, `deadlines` the two kinds, `table` the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
 
 mod deadlines;
 mod expiry;
 mod host;
 mod renewal;
+mod request;
 #[cfg(test)]
 mod simulation;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use deadlines::{Deadlines, Extension, Leases, Timed, Timers, whole_millis};
-pub use host::{Ending, KeeperHost, Kind, Loaded, NodeHost};
+pub use deadlines::{Deadlines, Extension, Leases, Timed, Timers};
+pub use host::{ExpireRequest, KeeperHost, Loaded, NodeHost};
+pub use request::{Id, Kind, RenewRequest, Renewed, whole_millis};
 
 use crate::clock::Clock;
 use crate::leadership::LeadershipNow;
@@ -45,25 +47,6 @@ use tokio::time::Instant;
 
 /// How long a request looks for a leader that answers.
 const PATIENCE: Duration = Duration::from_secs(6);
-
-/// A lease id, or the id of a timer.
-pub type Id = i64;
-/// A renewal that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
-    pub id: Id,
-    /// For how long; at most the full span, which it is if there is none.
-    pub span: Option<Duration>,
-}
-
-/// What came of a renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// It lives so long at least from when it was asked for; zero: it is not there (any more).
-    pub span: Duration,
-    /// The store's revision before the renewal.
-    pub revision: i64,
-}
 
 #[derive(Clone)]
 pub struct Keeper {
@@ -83,7 +66,7 @@ struct Shared {
 
 struct Keeping {
     table: Table,
-    /// False when the state could not be read; tried again before the next reign.
+    /// False when the state could not be read; tried again when this member leads next.
     loaded: bool,
     /// When the expiry task looks next, by the clock.
     looks_at: Duration,
@@ -168,7 +151,7 @@ impl Keeper {
 
     /// The leader's side of [`Keeper::remaining`].
     pub async fn remaining_here(&self, id: Id) -> Result<Option<Duration>, ReadError> {
-        let term = self.reign()?;
+        let term = self.term()?;
         if self.shared.host.confirm().await? != term {
             return Err(ReadError::LeaderChanged);
         }
@@ -177,7 +160,7 @@ impl Keeper {
     }
 
     /// The term in which this member leads, with the deadlines of that term in place.
-    fn reign(&self) -> Result<u64, ReadError> {
+    fn term(&self) -> Result<u64, ReadError> {
         let mut keeping = self.shared.keeping.lock();
         // Read under the lock, so that a newer answer is never overwritten by an older one.
         let now = self.shared.host.leadership();

@@ -5,7 +5,7 @@
 //! next after [`SLOW`].
 
 use super::table::Renewal;
-use super::{Keeper, Kept, LeaderSearch, Wish};
+use super::{Keeper, LeaderSearch, RenewRequest, Renewed};
 use crate::reader::ReadError;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +26,8 @@ pub(super) struct Renewals {
 }
 
 struct Asked {
-    wish: Wish,
-    answer: oneshot::Sender<Result<Kept, ReadError>>,
+    request: RenewRequest,
+    answer: oneshot::Sender<Result<Renewed, ReadError>>,
 }
 
 /// Held by the task that answers. When it is dropped, the callers that wait are told at once, and so are later ones.
@@ -42,7 +42,7 @@ impl Drop for Answering<'_> {
 }
 
 impl Renewals {
-    async fn ask(&self, wish: Wish) -> Result<Kept, ReadError> {
+    async fn ask(&self, request: RenewRequest) -> Result<Renewed, ReadError> {
         let (answer, answered) = oneshot::channel();
         {
             let mut asked = self.asked.lock();
@@ -50,7 +50,7 @@ impl Renewals {
             if self.over.load(Ordering::Relaxed) {
                 return Err(ReadError::Stopped);
             }
-            asked.push(Asked { wish, answer });
+            asked.push(Asked { request, answer });
         }
         self.arrived.notify_one();
         answered.await.unwrap_or(Err(ReadError::Stopped))
@@ -89,7 +89,7 @@ fn tell(batch: Vec<Asked>, spans: Result<Vec<Duration>, ReadError>, revision: i6
     match spans {
         Ok(spans) => {
             for (asked, span) in batch.into_iter().zip(spans) {
-                let _ = asked.answer.send(Ok(Kept { span, revision }));
+                let _ = asked.answer.send(Ok(Renewed { span, revision }));
             }
         }
         Err(error) => {
@@ -102,25 +102,25 @@ fn tell(batch: Vec<Asked>, spans: Result<Vec<Duration>, ReadError>, revision: i6
 
 impl Keeper {
     /// Extends a life from the moment of the call, never shortening it. Works on every member.
-    pub async fn renew(&self, wish: Wish) -> Result<Kept, ReadError> {
-        self.shared.renewals.ask(wish).await
+    pub async fn renew(&self, request: RenewRequest) -> Result<Renewed, ReadError> {
+        self.shared.renewals.ask(request).await
     }
 
     /// The same for many at once, in order; as one call to the leader.
-    pub async fn renew_all(&self, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+    pub async fn renew_all(&self, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError> {
         let mut search = LeaderSearch::new(&*self.shared.host);
         loop {
             let now = search.leadership();
             let answer = search.attempt(now, async {
                 match now.leader {
-                    _ if now.is_me => self.renew_here(wishes).await,
-                    Some(leader) => self.shared.host.renew_at(leader, wishes).await,
+                    _ if now.is_me => self.renew_here(requests).await,
+                    Some(leader) => self.shared.host.renew_at(leader, requests).await,
                     None => Err(ReadError::NoLeader),
                 }
             });
             match answer.await? {
                 None => {}
-                Some(spans) if spans.len() == wishes.len() => return Ok(spans),
+                Some(spans) if spans.len() == requests.len() => return Ok(spans),
                 Some(_) => return Err(ReadError::Fault("the leader answered for others".into())),
             }
         }
@@ -129,24 +129,24 @@ impl Keeper {
     async fn answer(&self, batch: Vec<Asked>) {
         // Taken before the renewal: it was alive at no earlier revision than this.
         let revision = self.shared.host.revision();
-        let wishes: Vec<Wish> = batch.iter().map(|asked| asked.wish).collect();
-        let spans = self.renew_all(&wishes).await;
+        let requests: Vec<RenewRequest> = batch.iter().map(|asked| asked.request).collect();
+        let spans = self.renew_all(&requests).await;
         self.shared.host.hand_over(Box::new(move || tell(batch, spans, revision)));
     }
 
     /// The leader's side: for how long each lives on, zero for one that is gone.
-    pub async fn renew_here(&self, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+    pub async fn renew_here(&self, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError> {
         let mut decided = self.shared.decided.subscribe();
-        let mut spans = vec![Duration::ZERO; wishes.len()];
-        let mut open: Vec<usize> = (0..wishes.len()).collect();
+        let mut spans = vec![Duration::ZERO; requests.len()];
+        let mut open: Vec<usize> = (0..requests.len()).collect();
         loop {
             decided.borrow_and_update();
-            let term = self.reign()?;
-            let renewals = self.extend(wishes, &open, term)?;
+            let term = self.term()?;
+            let renewals = self.extend(requests, &open, term)?;
             if self.shared.host.confirm().await? != term {
                 return Err(ReadError::LeaderChanged);
             }
-            open = self.settle(wishes, &open, &renewals, &mut spans, term)?;
+            open = self.settle(requests, &open, &renewals, &mut spans, term)?;
             if open.is_empty() {
                 return Ok(spans);
             }
@@ -155,37 +155,37 @@ impl Keeper {
         }
     }
 
-    fn extend(&self, wishes: &[Wish], open: &[usize], term: u64) -> Result<Vec<Renewal>, ReadError> {
+    fn extend(&self, requests: &[RenewRequest], open: &[usize], term: u64) -> Result<Vec<Renewal>, ReadError> {
         let now = self.shared.clock.now();
         let mut keeping = self.shared.keeping.lock();
-        if keeping.table.reign() != Some(term) {
+        if keeping.table.term() != Some(term) {
             return Err(ReadError::LeaderChanged);
         }
-        Ok(open.iter().map(|&at| keeping.table.renew(wishes[at], now)).collect())
+        Ok(open.iter().map(|&at| keeping.table.renew(requests[at], now)).collect())
     }
 
     /// After the confirmation, with everything applied that was committed before it: fills in what is decided and returns what is not.
     fn settle(
         &self,
-        wishes: &[Wish],
+        requests: &[RenewRequest],
         open: &[usize],
         renewals: &[Renewal],
         spans: &mut [Duration],
         term: u64,
     ) -> Result<Vec<usize>, ReadError> {
         let keeping = self.shared.keeping.lock();
-        if keeping.table.reign() != Some(term) {
+        if keeping.table.term() != Some(term) {
             return Err(ReadError::LeaderChanged);
         }
         let mut undecided = Vec::new();
         for (&at, renewal) in open.iter().zip(renewals) {
-            match (renewal, keeping.table.alive(wishes[at].id)) {
+            match (renewal, keeping.table.alive(requests[at].id)) {
                 // Ended meanwhile, or never there.
                 (_, None) => spans[at] = Duration::ZERO,
                 (Renewal::Expiring, Some(_)) => undecided.push(at),
                 // Or begun so recently that it was not yet applied: its full span runs from then.
                 (Renewal::Renewed | Renewal::Unknown, Some(full)) => {
-                    spans[at] = wishes[at].span.map_or(full, |span| span.min(full));
+                    spans[at] = requests[at].span.map_or(full, |span| span.min(full));
                 }
             }
         }
@@ -201,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_a_node_that_stopped() {
         let renewals = Renewals::default();
-        let ask = || renewals.ask(Wish { id: 7, span: None });
+        let ask = || renewals.ask(RenewRequest { id: 7, span: None });
         let mut waiting = Box::pin(ask());
         assert!((&mut waiting).now_or_never().is_none());
         drop(Answering(&renewals));

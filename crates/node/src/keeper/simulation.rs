@@ -5,7 +5,7 @@
 //! apply it in order and late. The leader of a term is elected at one moment; from then on no earlier leader's proposal is committed and none of its
 //! confirmations succeeds. A leader begins to count when it has applied its own first entry.
 //!
-//! Kept are leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
+//! Renewed are leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
 //! it, and is extended in between for shorter times by clients that read its timer from a state that may be old. The ids of leases are chosen
 //! by clients out of few, and are granted again after an end by time as well as after a revocation; most of all while an end of the
 //! former lease is on its way.
@@ -16,7 +16,7 @@
 //! and while nothing disturbs the leader, it ends soon after that.
 
 use super::table::{Renewal, Table, Taken};
-use super::{Ending, Id, Loaded, Wish, whole_millis};
+use super::{ExpireRequest, Id, Loaded, RenewRequest, whole_millis};
 use conclave_state::Deadline;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -48,7 +48,7 @@ enum Entry {
     Unclaim {
         claim: u8,
     },
-    End(Ending),
+    End(ExpireRequest),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ impl State {
             Entry::End(ref ending) if ending.term == term => {
                 for &id in &ending.ids {
                     let claim = self.claims.iter().find(|(_, (timer, _))| *timer == id).map(|(claim, _)| *claim);
-                    if self.leases.get(&id).is_some_and(|(_, granted_at)| *granted_at <= ending.told) {
+                    if self.leases.get(&id).is_some_and(|(_, granted_at)| *granted_at <= ending.observed) {
                         self.leases.remove(&id);
                         ended.push(Key::Lease(id));
                         changes.push(Deadline::Gone { id });
@@ -113,7 +113,7 @@ impl State {
 
 struct Asked {
     key: Key,
-    wish: Wish,
+    request: RenewRequest,
     /// In true time.
     at: Duration,
 }
@@ -128,7 +128,7 @@ enum Stage {
     /// Waits for the confirmation.
     Due,
     /// Confirmed, and on the way to the log. `open`: some of it may have got there.
-    Proposing { ending: Ending, open: bool },
+    Proposing { ending: ExpireRequest, open: bool },
     /// In the log at that place, and the outcome is not applied here yet.
     InFlight(usize),
 }
@@ -165,7 +165,7 @@ struct World {
     /// The same, counting renewals that were never confirmed: they make it last longer, too.
     asked: BTreeMap<Key, Duration>,
     /// Proposed, and to reach the log at any later time.
-    strays: Vec<Ending>,
+    strays: Vec<ExpireRequest>,
     last_timer: Id,
     ended: BTreeMap<bool, usize>,
     renewed: BTreeMap<bool, usize>,
@@ -267,7 +267,7 @@ impl World {
         if let Entry::End(ending) = &entry {
             self.stale += usize::from(ending.term != self.term);
             let leases = ending.ids.iter().filter_map(|id| self.truth.leases.get(id));
-            let again = leases.filter(|(_, granted_at)| *granted_at > ending.told).count();
+            let again = leases.filter(|(_, granted_at)| *granted_at > ending.observed).count();
             self.spared += if ending.term == self.term { again } else { 0 };
         }
         let (_, ended) = self.truth.apply((self.log.len() as u64 + 1, self.term), &entry);
@@ -286,7 +286,7 @@ impl World {
         *promised = (*promised).max(until);
     }
 
-    /// An operation by way of the log. A revocation is outside the promise.
+    /// An operation through the log. A revocation is outside the promise.
     fn command(&mut self) {
         let span = Duration::from_millis(self.random.random_range(200..15_000));
         let claim = self.random.random_range(0..CLAIMS);
@@ -343,25 +343,25 @@ impl World {
         let at = self.random.random_range(0..MEMBERS);
         let state = &self.members[at].state;
         let part = self.random.random_range(0.1..=1.0);
-        let leases = state.leases.keys().map(|id| (Key::Lease(*id), Wish { id: *id, span: None }));
+        let leases = state.leases.keys().map(|id| (Key::Lease(*id), RenewRequest { id: *id, span: None }));
         let claims = state.claims.iter().map(|(claim, (timer, longest))| {
-            (Key::Claim(*claim), Wish { id: *timer, span: Some(longest.mul_f64(part)) })
+            (Key::Claim(*claim), RenewRequest { id: *timer, span: Some(longest.mul_f64(part)) })
         });
         let all: Vec<_> = leases.chain(claims).collect();
         if all.is_empty() {
             return;
         }
-        let (key, wish) = all[self.random.random_range(0..all.len())];
+        let (key, request) = all[self.random.random_range(0..all.len())];
         let now = self.now;
         let asked = self.asked.entry(key).or_default();
         *asked = (*asked)
-            .max(now + wish.span.unwrap_or(state.leases.get(&wish.id).map_or(Duration::ZERO, |(span, _)| *span)));
+            .max(now + request.span.unwrap_or(state.leases.get(&request.id).map_or(Duration::ZERO, |(span, _)| *span)));
         for member in &mut self.members {
             if member.asleep_until <= now
                 && member.leads.is_some()
-                && member.table.renew(wish, member.clock) == Renewal::Renewed
+                && member.table.renew(request, member.clock) == Renewal::Renewed
             {
-                member.renewals.push(Asked { key, wish, at: now });
+                member.renewals.push(Asked { key, request, at: now });
             }
         }
     }
@@ -435,11 +435,11 @@ impl World {
             return;
         }
         let confirmed = self.confirms(at) && self.members[at].applied == self.log.len();
-        for Asked { key, wish, at: asked } in std::mem::take(&mut self.members[at].renewals) {
-            let Some(full) = self.members[at].table.alive(wish.id).filter(|_| confirmed) else { continue };
+        for Asked { key, request, at: asked } in std::mem::take(&mut self.members[at].renewals) {
+            let Some(full) = self.members[at].table.alive(request.id).filter(|_| confirmed) else { continue };
             *self.renewed.entry(is_claim(key)).or_default() += 1;
             assert!(self.promised.contains_key(&key), "{key:?} was renewed and is not there");
-            self.promise(key, asked + wish.span.map_or(full, |span| span.min(full)));
+            self.promise(key, asked + request.span.map_or(full, |span| span.min(full)));
         }
     }
 
@@ -456,8 +456,8 @@ impl World {
             } else if stale && self.random.random_bool(0.5) {
                 member.table.release(&taken);
             } else {
-                let (taken, told) = member.table.still_due(taken);
-                let ending = Ending { ids: taken.iter().map(|taken| taken.id).collect(), term, told };
+                let (taken, observed) = member.table.still_due(taken);
+                let ending = ExpireRequest { ids: taken.iter().map(|taken| taken.id).collect(), term, observed };
                 member.under_way.push(UnderWay { taken, stage: Stage::Proposing { ending, open: false } });
             }
         }

@@ -5,15 +5,15 @@
 //! is corrected when its moment comes. So a renewal costs one hash lookup, and every life costs one heap entry.
 //!
 //! Invariants:
-//! 1. Deadlines exist only within a reign (one term as leader). A reign begins with the full span for everybody.
+//! 1. Deadlines exist only while this member leads, in one term. A term begins with the full span for everybody.
 //! 2. A life has an entry in the heap no later than its deadline.
 //! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
-//! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
+//! 4. Renewed time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
 //! 5. A deadline only moves forward.
 //! 6. A life with a span of zero is ending: it is due at once and again until it is gone, and never renewed.
-//! 7. Every life in the table was begun by an entry up to `told`, and no entry up to it began another one under the same id.
+//! 7. Every life in the table was begun by an entry up to `observed`, and no entry up to it began another one under the same id.
 
-use super::{Id, Loaded, Wish};
+use super::{Id, Loaded, RenewRequest};
 use conclave_state::Deadline;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -29,7 +29,7 @@ const SLACK_DIVISOR: u32 = 50;
 pub(super) struct Life {
     /// What is promised at most.
     full: Duration,
-    /// In kept time; meaningless outside a reign.
+    /// In kept time; meaningless while this member does not lead.
     deadline: Duration,
     /// Tells the heap's entries of this life from those of an earlier one with the same id.
     incarnation: u64,
@@ -58,12 +58,12 @@ pub(super) enum Renewal {
 pub(super) struct Table {
     lives: HashMap<Id, Life>,
     /// The log index of the last entries that changed anything here, or of the state that was loaded.
-    told: u64,
+    observed: u64,
     queue: BinaryHeap<Reverse<(Duration, Id, u64)>>,
     /// The term in which this member leads.
-    reign: Option<u64>,
+    term: Option<u64>,
     /// The last one that it did.
-    last_reign: u64,
+    last_term: u64,
     incarnations: u64,
     last_look: Duration,
     /// Real time that kept time left out.
@@ -71,29 +71,29 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Replaces everything by what is in a state that was loaded or installed. A running reign starts over.
+    /// Replaces everything by what is in a state that was loaded or installed. A term that runs starts over.
     ///
     /// If that state speaks of an entry after the index that comes with it, apply is about to tell of the same entry: until then what it
     /// granted is spared.
     pub(super) fn load(&mut self, loaded: Loaded, clock: Duration) {
         self.lives.clear();
-        self.told = loaded.applied;
+        self.observed = loaded.applied;
         for (id, full) in loaded.spans {
             self.insert(id, full, Duration::ZERO);
         }
-        if let Some(term) = self.reign.take() {
+        if let Some(term) = self.term.take() {
             self.assume(term, clock);
         }
     }
 
-    /// Begins the reign of `term` unless it has begun: everybody's full span from now. True if it did.
+    /// Begins `term` as leader unless it has begun: everybody's full span from now. True if it did.
     pub(super) fn assume(&mut self, term: u64, clock: Duration) -> bool {
-        if self.reign == Some(term) {
+        if self.term == Some(term) {
             return false;
         }
-        self.reign = Some(term);
+        self.term = Some(term);
         // What was proposed in an earlier term has no effect any more; in the same term it still may.
-        let over = std::mem::replace(&mut self.last_reign, term) != term;
+        let over = std::mem::replace(&mut self.last_term, term) != term;
         let now = self.kept_time(clock);
         for life in self.lives.values_mut() {
             life.expiring &= !over;
@@ -103,15 +103,15 @@ impl Table {
         true
     }
 
-    /// Ends the reign: another member counts from here on.
+    /// Leads no longer: another member counts from here on.
     pub(super) fn resign(&mut self) {
-        if self.reign.take().is_some() {
+        if self.term.take().is_some() {
             self.queue = BinaryHeap::new();
         }
     }
 
-    pub(super) fn reign(&self) -> Option<u64> {
-        self.reign
+    pub(super) fn term(&self) -> Option<u64> {
+        self.term
     }
 
     /// All that the entries up to `index` changed since the last time.
@@ -123,18 +123,18 @@ impl Table {
                 Deadline::Gone { id } => drop(self.lives.remove(&id)),
             }
         }
-        self.told = self.told.max(index);
+        self.observed = self.observed.max(index);
     }
 
-    /// Extends a life from now by what is wished for, at most its full span.
-    pub(super) fn renew(&mut self, wish: Wish, clock: Duration) -> Renewal {
+    /// Extends a life from now by what is asked for, at most its full span.
+    pub(super) fn renew(&mut self, request: RenewRequest, clock: Duration) -> Renewal {
         let now = self.kept_time(clock);
-        match self.lives.get_mut(&wish.id) {
+        match self.lives.get_mut(&request.id) {
             None => Renewal::Unknown,
             Some(life) if life.full.is_zero() => Renewal::Unknown,
             Some(life) if life.expiring => Renewal::Expiring,
             Some(life) => {
-                let span = wish.span.map_or(life.full, |span| span.min(life.full));
+                let span = request.span.map_or(life.full, |span| span.min(life.full));
                 life.deadline = life.deadline.max(now.saturating_add(with_slack(span)));
                 Renewal::Renewed
             }
@@ -156,7 +156,7 @@ impl Table {
 
     /// Sorts ids by when they are due. Only who leads knows.
     pub(super) fn soonest_first(&self, ids: &mut [Id]) {
-        if self.reign.is_some() {
+        if self.term.is_some() {
             ids.sort_by_key(|id| self.lives.get(id).map_or(Duration::MAX, |life| life.deadline));
         }
     }
@@ -195,7 +195,7 @@ impl Table {
         taken.retain(|Taken { id, incarnation }| {
             self.lives.get(id).is_some_and(|life| life.expiring && life.incarnation == *incarnation)
         });
-        (taken, self.told)
+        (taken, self.observed)
     }
 
     /// Surely nothing was proposed about these, or it was decided without effect: they can be renewed again, and are looked at again
@@ -219,7 +219,7 @@ impl Table {
         let incarnation = self.incarnations;
         let deadline = now.saturating_add(with_slack(full));
         self.lives.insert(id, Life { full, deadline, incarnation, expiring: false });
-        if self.reign.is_some() {
+        if self.term.is_some() {
             self.queue.push(Reverse((deadline, id, incarnation)));
             if self.queue.len() > 2 * self.lives.len() + 1024 {
                 self.rebuild_queue();
@@ -262,7 +262,7 @@ mod tests {
 
     /// Each in the entry after the last.
     fn observe(table: &mut Table, change: Deadline<Id>, clock: Duration) {
-        table.observe(table.told + 1, [change], clock);
+        table.observe(table.observed + 1, [change], clock);
     }
 
     fn take_due(table: &mut Table, clock: Duration) -> Vec<Id> {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn renew(table: &mut Table, id: Id, clock: Duration) -> Renewal {
-        table.renew(Wish { id, span: None }, clock)
+        table.renew(RenewRequest { id, span: None }, clock)
     }
 
     /// Moves the clock in small steps, as the keeper's looks do.
@@ -518,15 +518,15 @@ mod tests {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);
         table.assume(1, clock);
         granted(&mut table, 7, 50, clock);
-        let wish = |seconds| Wish { id: 7, span: Some(Duration::from_secs(seconds)) };
+        let request = |seconds| RenewRequest { id: 7, span: Some(Duration::from_secs(seconds)) };
         pass(&mut table, &mut clock, 10 * SECOND);
-        assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
+        assert_eq!(table.renew(request(5), clock), Renewal::Renewed);
         assert_eq!(table.remaining(7, clock), Some(without_slack(41 * SECOND)), "as before");
         pass(&mut table, &mut clock, 39 * SECOND);
-        assert_eq!(table.renew(wish(5), clock), Renewal::Renewed);
+        assert_eq!(table.renew(request(5), clock), Renewal::Renewed);
         pass(&mut table, &mut clock, 5 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
-        assert_eq!(table.renew(wish(100), clock), Renewal::Renewed);
+        assert_eq!(table.renew(request(100), clock), Renewal::Renewed);
         pass(&mut table, &mut clock, 50 * SECOND);
         assert!(table.take_due(clock, 10).is_empty());
         pass(&mut table, &mut clock, SECOND);

@@ -30,7 +30,7 @@ struct Test {
     fates: Mutex<VecDeque<Fate>>,
     expired: Mutex<Vec<(Vec<Id>, u64)>>,
     /// All attempts.
-    proposed: Mutex<Vec<Ending>>,
+    proposed: Mutex<Vec<ExpireRequest>>,
     /// Of the last entry that was applied.
     index: Mutex<u64>,
     /// The term that a confirmation gives; `None`: it fails.
@@ -84,9 +84,9 @@ impl KeeperHost for Host {
         job();
     }
 
-    async fn end(&self, ending: Ending) -> Result<Outcome, ProposeError> {
+    async fn expire(&self, ending: ExpireRequest) -> Result<Outcome, ProposeError> {
         self.0.proposed.lock().push(ending.clone());
-        let Ending { ids, term, .. } = ending;
+        let ExpireRequest { ids, term, .. } = ending;
         let fate = self.0.fates.lock().pop_front();
         sleep(MILLISECOND).await;
         let expires = match fate {
@@ -107,9 +107,9 @@ impl KeeperHost for Host {
         Ok(Outcome { revision: 1, repeats: None, result: Ok(Response::Expire { expired }) })
     }
 
-    async fn renew_at(&self, leader: u64, wishes: &[Wish]) -> Result<Vec<Duration>, ReadError> {
+    async fn renew_at(&self, leader: u64, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError> {
         let keeper = self.0.leader(leader).await;
-        keeper.ok_or(ReadError::LeaderChanged)?.renew_here(wishes).await
+        keeper.ok_or(ReadError::LeaderChanged)?.renew_here(requests).await
     }
 
     async fn remaining_at(&self, leader: u64, id: Id) -> Result<Option<Duration>, ReadError> {
@@ -159,8 +159,8 @@ fn granted(id: Id, seconds: u64) -> Deadline<Id> {
     Deadline::Armed { id, ms: seconds.saturating_mul(1000) }
 }
 
-fn full(id: Id) -> Wish {
-    Wish { id, span: None }
+fn full(id: Id) -> RenewRequest {
+    RenewRequest { id, span: None }
 }
 
 /// Seconds that it lives on after a renewal.
@@ -249,7 +249,7 @@ async fn renewals_hold_a_lease_and_cost_one_confirmation_a_round() {
         let before = *test.confirmations.lock();
         let renewals = (0..1000).map(|id| keeper.renew(full(id)));
         for kept in futures::future::join_all(renewals).await {
-            assert_eq!(kept, Ok(Kept { span: 3 * SECOND, revision: 42 }));
+            assert_eq!(kept, Ok(Renewed { span: 3 * SECOND, revision: 42 }));
         }
         assert!(*test.confirmations.lock() - before <= 2, "round {round}");
     }
@@ -332,7 +332,7 @@ async fn an_expiry_proposed_again_speaks_of_the_same_index() {
     // What may be in the log was not said of this one.
     test.observe(&keeper, [Deadline::Gone { id: 7 }, granted(7, 60)]);
     sleep(SECOND).await;
-    let expected = Ending { ids: vec![7], term: 1, told: 41 };
+    let expected = ExpireRequest { ids: vec![7], term: 1, observed: 41 };
     assert_eq!(*test.proposed.lock(), [expected.clone(), expected.clone(), expected]);
 }
 
@@ -345,7 +345,7 @@ async fn a_state_that_was_read_counts_as_told() {
     *test.lives.lock() = [(8, 2)].into();
     keeper.reset();
     sleep(3 * SECOND).await;
-    let ending = |id, told| Ending { ids: vec![id], term: 1, told };
+    let ending = |id, observed| ExpireRequest { ids: vec![id], term: 1, observed };
     assert_eq!(*test.proposed.lock(), [ending(7, 40), ending(8, 90)]);
 }
 
@@ -420,7 +420,7 @@ async fn a_follower_asks_the_leader_and_finds_the_next_one() {
     assert!(!waiting.is_finished());
     *test.leader.lock() = Some(leader);
     test.follows(3);
-    assert_eq!(waiting.await.unwrap(), Ok(Kept { span: 5 * SECOND, revision: 42 }));
+    assert_eq!(waiting.await.unwrap(), Ok(Renewed { span: 5 * SECOND, revision: 42 }));
     assert_eq!(seconds_left(&keeper, 7).await, Some(4), "a moment has passed");
 }
 
@@ -463,8 +463,8 @@ async fn many_are_renewed_for_less_than_their_span_by_one_confirmation() {
     test.leads(1);
     sleep(9 * SECOND).await;
     let before = *test.confirmations.lock();
-    let wishes = [0, 1, 99].map(|id| Wish { id, span: Some(4 * SECOND) });
-    assert_eq!(keeper.renew_all(&wishes).await, Ok(vec![4 * SECOND, 4 * SECOND, Duration::ZERO]));
+    let requests = [0, 1, 99].map(|id| RenewRequest { id, span: Some(4 * SECOND) });
+    assert_eq!(keeper.renew_all(&requests).await, Ok(vec![4 * SECOND, 4 * SECOND, Duration::ZERO]));
     assert_eq!(*test.confirmations.lock() - before, 1);
     sleep(2 * SECOND).await;
     assert_eq!(test.expired(), 8, "those that nobody asked for");

@@ -3,8 +3,8 @@
 
 use super::pb;
 use super::transport::PeerError;
-use crate::keeper::{Kind, Wish, whole_millis};
-use crate::membership::{Change, ChangeError, Changed};
+use crate::keeper::{Kind, RenewRequest, whole_millis};
+use crate::membership_change::{Change, ChangeError, Changed};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
@@ -265,18 +265,18 @@ pub(super) fn kept(kind: Kind) -> pb::Kept {
 }
 
 /// Spans are omitted if every renewal is for the full span, as for leases.
-pub(super) fn keep_alive(kind: Kind, wishes: &[Wish]) -> pb::KeepAliveRequest {
-    let millis = |wish: &Wish| wish.span.map_or(u64::MAX, whole_millis);
-    let partial = wishes.iter().any(|wish| wish.span.is_some());
+pub(super) fn keep_alive(kind: Kind, requests: &[RenewRequest]) -> pb::KeepAliveRequest {
+    let millis = |request: &RenewRequest| request.span.map_or(u64::MAX, whole_millis);
+    let partial = requests.iter().any(|request| request.span.is_some());
     pb::KeepAliveRequest {
-        ids: wishes.iter().map(|wish| wish.id).collect(),
+        ids: requests.iter().map(|request| request.id).collect(),
         kept: kept(kind).into(),
-        span_millis: if partial { wishes.iter().map(millis).collect() } else { vec![] },
+        span_millis: if partial { requests.iter().map(millis).collect() } else { vec![] },
     }
 }
 
-pub(super) fn from_keep_alive(request: pb::KeepAliveRequest) -> Vec<Wish> {
+pub(super) fn from_keep_alive(request: pb::KeepAliveRequest) -> Vec<RenewRequest> {
     let spans = request.span_millis.into_iter().map(|millis| Some(Duration::from_millis(millis)));
     let spans = spans.chain(std::iter::repeat(None));
-    request.ids.into_iter().zip(spans).map(|(id, span)| Wish { id, span }).collect()
+    request.ids.into_iter().zip(spans).map(|(id, span)| RenewRequest { id, span }).collect()
 }

@@ -120,8 +120,8 @@ fn fuzz_peer_forward() {
 fn fuzz_peer_keep_alive() {
     let request = pb::KeepAliveRequest { ids: vec![1, -2], kept: 1, span_millis: vec![5, u64::MAX] };
     conclave_fuzz::target!("peer_keep_alive").seed(request.encode_to_vec()).run(|bytes| {
-        let wishes = |m| Ok::<_, ()>(convert::from_keep_alive(m));
-        judged(bytes, |m| rules().keep_alive(m), wishes)
+        let requests = |m| Ok::<_, ()>(convert::from_keep_alive(m));
+        judged(bytes, |m| rules().keep_alive(m), requests)
     });
 }
 

@@ -8,7 +8,7 @@
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
 use super::target::{ALPN_CALLS, Target};
-use super::transport::{AppendReplies, Link, PeerError, Transport};
+use super::transport::{AppendReplies, Link, MAX_MESSAGE, PeerError, Transport};
 use conclave_storage::types::MemberNode;
 use conclave_tls::{Secured, Tls};
 use futures::future::BoxFuture;
@@ -27,10 +27,6 @@ use tonic::codegen::Service;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
-
-/// Larger than any message: an append holds at most about one MiB, or a single entry of one
-/// request.
-pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 const CONNECT: Duration = Duration::from_millis(300);
 /// With a handshake, of which both ends may have many to do after a failure.

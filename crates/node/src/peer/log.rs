@@ -16,11 +16,10 @@
 //! 3. A connection that ends without the empty frame broke. The follower reports that to
 //!    [`super::suspicion`].
 
-use super::grpc::MAX_MESSAGE;
 use super::identity::Ids;
 use super::pb;
 use super::target::{ALPN_LOG, Target};
-use super::transport::{AppendReplies, AppendRequests, PeerError};
+use super::transport::{AppendReplies, AppendRequests, MAX_MESSAGE, PeerError};
 use bytes::Bytes;
 use conclave_tls::Secured;
 use futures::stream::{self, BoxStream};

@@ -25,6 +25,7 @@ pub mod listen;
 pub(crate) mod log;
 pub mod memory;
 mod pace;
+mod refusal;
 pub(crate) mod schemes;
 pub mod sending;
 pub mod service;
@@ -39,8 +40,8 @@ pub mod validate;
 
 pub use conclave_peer_api as pb;
 
-use crate::keeper::{Id, Kind, Wish};
-use crate::membership::{Change, ChangeError, Changed};
+use crate::keeper::{Id, Kind, RenewRequest};
+use crate::membership_change::{Change, ChangeError, Changed};
 use conclave_state::Admission;
 use conclave_storage::Acknowledged;
 use conclave_storage::types::MemberNode;
@@ -140,9 +141,9 @@ impl Peers {
     }
 
     /// The remaining life of each after this renewal, in order; zero if it is gone.
-    pub async fn renew(&self, to: u64, kind: Kind, wishes: &[Wish]) -> Result<Vec<Duration>, PeerError> {
-        let reply = timed(CALL, self.link(to)?.keep_alive(convert::keep_alive(kind, wishes))).await?;
-        match reply.leader && reply.ttl_millis.len() == wishes.len() {
+    pub async fn renew(&self, to: u64, kind: Kind, requests: &[RenewRequest]) -> Result<Vec<Duration>, PeerError> {
+        let reply = timed(CALL, self.link(to)?.keep_alive(convert::keep_alive(kind, requests))).await?;
+        match reply.leader && reply.ttl_millis.len() == requests.len() {
             true => Ok(reply.ttl_millis.into_iter().map(span).collect()),
             false => Err(PeerError::NotLeader),
         }

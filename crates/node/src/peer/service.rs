@@ -34,8 +34,8 @@ impl Caller {
 /// The server with its size limits.
 pub fn server(handler: Handler) -> pb::peer_server::PeerServer<PeerService> {
     pb::peer_server::PeerServer::new(PeerService(handler))
-        .max_decoding_message_size(super::grpc::MAX_MESSAGE)
-        .max_encoding_message_size(super::grpc::MAX_MESSAGE)
+        .max_decoding_message_size(super::transport::MAX_MESSAGE)
+        .max_encoding_message_size(super::transport::MAX_MESSAGE)
 }
 
 /// `grpc.rs` converts these codes back.

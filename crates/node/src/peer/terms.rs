@@ -14,7 +14,7 @@
 //! In steps, [`HIGHEST`] is over four thousand million million messages away; in leaps, more than
 //! two thousand years.
 
-use super::validate::Refusal;
+use super::refusal::Refusal;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;

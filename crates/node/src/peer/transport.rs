@@ -6,6 +6,10 @@ use futures::stream::BoxStream;
 use std::sync::Arc;
 use thiserror::Error;
 
+/// Larger than any message: an append holds at most about one MiB, or a single entry of one
+/// request.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+
 /// Why a call to a peer has no answer. What matters is whether the peer may have acted on it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PeerError {

@@ -12,14 +12,13 @@
 //! 4. Replies are peer input too.
 
 use super::pb;
+pub(crate) use super::refusal::Refusal;
 use super::terms::Terms;
-use super::transport::PeerError;
 use crate::config::HttpUrl;
 use bytes::Bytes;
 use conclave_storage::proposal::{self, MAX_COMMANDS, MAX_PACK};
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
-use thiserror::Error;
 
 /// An index that no log reaches: a million entries a second would take more than a hundred thousand
 /// years.
@@ -35,17 +34,6 @@ const MAX_NAME: usize = 1_024;
 pub(crate) const MAX_URLS: usize = 16;
 /// Members of a membership. An operator has a few.
 const MAX_MEMBERS: usize = 1_024;
-
-/// The broken rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub(crate) struct Refusal(pub(super) &'static str);
-
-impl From<Refusal> for PeerError {
-    fn from(refusal: Refusal) -> PeerError {
-        PeerError::Refused(refusal.0.to_owned())
-    }
-}
 
 type Verdict = Result<(), Refusal>;
 

@@ -1,11 +1,25 @@
 //! Whether a caller may do something.
+//!
+//! The roles of a user give it *rights*: the keys that it may read and write, as intervals. What it
+//! wants to do is a list of [`Needs`], and its rights must contain each of them.
 
 use super::command::{AuthRefusal, Caller};
 use super::model::{Auth, Entry, ROOT};
-use super::needs::Needs;
 use super::ranges::Interval;
 use crate::view::{Fault, Step, Table, View};
 use crate::{KeyRange, LeaseId, keys};
+
+/// One right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// The role `root`.
+    Admin,
+    Read(KeyRange),
+    Write(KeyRange),
+    WritePrefix(Vec<u8>),
+    /// To write all keys that end with the lease.
+    Lease(LeaseId),
+}
 
 /// A caller whose login is good.
 pub(super) enum Who<'a> {

@@ -1,7 +1,7 @@
 //! Changes of users and roles, and who sent a command.
 
 use super::Permission;
-use crate::{Command, KeyRange};
+use crate::key_range::KeyRange;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -21,13 +21,6 @@ pub struct Login {
     pub user: String,
     /// The auth revision for which the credentials hold. Later changes make it old.
     pub revision: u64,
-}
-
-/// A command with its caller. Never nested.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
-    pub caller: Caller,
-    pub command: Command,
 }
 
 /// A change of users and roles.

@@ -6,7 +6,7 @@
 //! holds no keys: `/_conclave/admin/e/<ns>/<name>/`. A write permission on it, on `/_conclave/admin/e/<ns>/` or on all of
 //! `/_conclave/admin/` is the right to act on one thing, on those of a namespace, or on all.
 
-use super::Needs;
+use super::check::Needs;
 use crate::coord::{
     Coord, CoordBody, EvictEverywhere, Name, Release, RequestTransfer, Revoke, SetLimits, claim_prefix,
     election_prefix, lock_parts, lock_prefix, pins_prefix, projected,

@@ -45,7 +45,6 @@ pub use crate::keys::prefix_range;
 pub use command::*;
 pub use coordination::{admin_everywhere, admin_of, admin_prefix, listed};
 pub use model::{Auth, Permission, PermissionKind, ROOT, Role, User};
-use needs::Needs;
 pub use rows::load;
 pub(crate) use rows::{
     ROLES, USERS, decode_role, decode_user, encode_role, encode_user, meta, meta_row, role_row, user_row,

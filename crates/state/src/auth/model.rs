@@ -1,7 +1,7 @@
 //! Users, roles, and the keys that a user may read and write.
 
 use super::ranges::{Interval, Intervals};
-use crate::KeyRange;
+use crate::key_range::KeyRange;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,23 +1,11 @@
 //! What a command needs.
 
-use super::check::Who;
+use super::check::{Needs, Who};
 use super::command::{AuthChange, AuthRefusal, Caller};
 use super::{Auth, coordination};
 use crate::view::{Fault, View};
-use crate::{Command, Dequeue, DequeueBy, Enqueue, KeyRange, LeaseId, Op, Put, Txn, queue_key, queue_prefix};
+use crate::{Command, Dequeue, DequeueBy, Enqueue, KeyRange, Op, Put, Txn, queue_key, queue_prefix};
 use bytes::Bytes;
-
-/// One right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
-    /// The role `root`.
-    Admin,
-    Read(KeyRange),
-    Write(KeyRange),
-    WritePrefix(Vec<u8>),
-    /// To write all keys that end with the lease.
-    Lease(LeaseId),
-}
 
 fn key(key: &Bytes) -> KeyRange {
     KeyRange { key: key.clone(), end: Bytes::new() }

@@ -1,6 +1,6 @@
 //! Sets of keys as sorted, disjoint intervals.
 
-use crate::KeyRange;
+use crate::key_range::KeyRange;
 use bytes::Bytes;
 
 /// `[from, below)`; without a bound, everything from `from` on.

@@ -75,7 +75,6 @@ pub use keys::{
 pub(crate) use lock::lock_parts;
 pub use outcome::*;
 pub use party::instance_of;
-pub(crate) use project::Projected;
 pub(crate) use row::Dependent;
 pub use row::{Cause, Purpose};
 pub(crate) use settle::Due;

@@ -10,12 +10,8 @@ use crate::machine::{Batch, Stop};
 use crate::scan;
 use crate::view::{Fault, View};
 use crate::{KeyRange, LeaseId, Rejection, coord};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::ControlFlow;
-
-/// The intended projected keys: a value with its lease, or deleted.
-pub(crate) type Projected = BTreeMap<Vec<u8>, Option<(Vec<u8>, LeaseId)>>;
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn show(&mut self, key: Vec<u8>, value: Vec<u8>, lease: LeaseId) {

@@ -1,7 +1,7 @@
 //! Reads history: the events of a range of revisions, for watchers that catch up.
 
 use crate::keys;
-use crate::member;
+use crate::meta;
 use crate::record::Record;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Event, EventKind, KeyValue};
@@ -45,7 +45,7 @@ pub fn history_portion<V: View>(view: &V, from: i64, to: i64, portion: Portion) 
             }
             // Compacted after the caller's check, and already swept: the caller is not entitled to
             // this event any more.
-            None if revision < member::meta(view)?.compacted => {}
+            None if revision < meta::meta(view)?.compacted => {}
             None => return Err(view.contradiction(format!("revision {revision} has a change without a version"))),
         }
     }

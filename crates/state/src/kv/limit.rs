@@ -5,16 +5,13 @@
 //! counted and not rows, because the number of rows depends on the progress of the sweep, which
 //! differs from member to member.
 
-use crate::bounds::Budget;
+use crate::bounds::{Budget, MOST_KEYS};
 use crate::keys;
 use crate::machine::{Batch, Stop};
 use crate::scan::{self, PRESENT};
 use crate::view::{Fault, View};
 use crate::{KeyRange, Rejection};
 use std::ops::ControlFlow;
-
-/// Keys that the ranges of one command may cover in total: compared, read and deleted.
-pub const MOST_KEYS: usize = 100_000;
 
 impl<V: View> Batch<'_, V> {
     /// Charges keys to the limit of the current command; rejects it if there are too many.

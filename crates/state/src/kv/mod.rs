@@ -17,7 +17,6 @@ mod write;
 
 pub use hash::{KvHash, hash_history, hash_kv};
 pub use history::{Portion, history, history_portion};
-pub use limit::MOST_KEYS;
 pub use page::{Page, page};
 pub use range::{range, version_at};
 pub use txn::read_txn;

@@ -1,5 +1,9 @@
 //! Transactions: decide, check, execute.
 //!
+//! A transaction compares, and then runs one of two branches, whose operations may be transactions
+//! again. If one of them is rejected, none may have an effect. So nothing is written before everything
+//! that could reject the transaction has been checked.
+//!
 //! 1. *Decide*: all compares of the nested tree that are reached see the state before the
 //!    transaction.
 //! 2. *Check*: every reason to reject an operation on the decided path is checked before anything

@@ -1,13 +1,17 @@
 //! Changes of keys: Put and DeleteRange, and the two primitives that every other command uses.
 //!
+//! A version is never overwritten. A change adds a version under a new revision, and deleting adds a
+//! tombstone. The rows that go with a version are written together with it: the change by its revision,
+//! the mark that the key is alive, its place in a queue, its attachment to a lease.
+//!
 //! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv, rev, live and queue rows
 //!    and of attachments, and the only source of events, so these cannot diverge. They and
 //!    [`Batch::mark_lock`] update the cache of key metadata.
 //! 2. A key changes at most once in a revision (conversion refuses other transactions). If such a
 //!    transaction reached apply, the later change would replace the earlier one on every member.
 
-use super::limit::MOST_KEYS;
 use crate::bounds::Budget;
+use crate::bounds::MOST_KEYS;
 use crate::event::{Event, EventKind};
 use crate::keys::{self, Before, KeyRows};
 use crate::machine::{Batch, Stop};
@@ -148,7 +152,7 @@ impl<V: View> Batch<'_, V> {
         // A deletion makes two rows obsolete: the version before, and the tombstone unless a later
         // change in this revision replaces it. The change row has room for one, so the sweep reads
         // the rows of the key instead.
-        self.changed(Event { kind: EventKind::Delete, kv }, Before::Untold);
+        self.changed(Event { kind: EventKind::Delete, kv }, Before::Unknown);
     }
 
     /// Sets the flag that the key was created by a Lock. Clients do not see the flag, so this is no

@@ -197,7 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => cancel().prop_map(Step::Command),
         4 => lease().prop_map(|id| Step::Command(Command::LeaseGrant(LeaseGrant { id, ttl_ms: 900 }))),
         1 => lease().prop_map(|id| Step::Command(Command::LeaseRevoke { id })),
-        2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, told: u64::MAX }))),
+        2 => vec(lease(), 1..4).prop_map(|leases| Step::Command(Command::Expire(Expire { leases, term: 1, observed: u64::MAX }))),
         4 => vec(any::<Index>(), 1..4).prop_map(Step::Fire),
     ]
 }

@@ -111,7 +111,7 @@ impl Naive {
             }
             Command::Expire(expire) if expire.term != term => Err(Rejection::StaleTerm),
             Command::Expire(expire) => {
-                let known = |id: &LeaseId| self.granted_at.get(id).is_some_and(|at| *at <= expire.told);
+                let known = |id: &LeaseId| self.granted_at.get(id).is_some_and(|at| *at <= expire.observed);
                 let due: BTreeSet<LeaseId> = expire.leases.iter().copied().filter(known).collect();
                 due.iter().for_each(|id| self.end_lease(*id));
                 Ok(Response::Expire { expired: due.len() })

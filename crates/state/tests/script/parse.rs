@@ -185,12 +185,12 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
         "revoke" => Command::LeaseRevoke { id: words.number("a lease")? },
         "expire" => {
             let term = words.option("term")?.ok_or("the term is missing")?;
-            let told = words.option("told")?.unwrap_or(u64::MAX);
+            let observed = words.option("observed")?.unwrap_or(u64::MAX);
             let mut leases = Vec::new();
             while words.end().is_err() {
                 leases.push(words.number("a lease")?);
             }
-            Command::Expire(Expire { leases, term, told })
+            Command::Expire(Expire { leases, term, observed })
         }
         "unlock" => Command::Dequeue(Dequeue { key: words.bytes("a key")?, by: DequeueBy::Lock }),
         "lock" | "campaign" | "proclaim" | "withdraw" => place(verb, &mut words)?,

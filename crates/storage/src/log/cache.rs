@@ -23,8 +23,8 @@
 //! 4. `epoch` changes when entries are removed. A reader that was on the disk meanwhile starts
 //!    again.
 
+use super::found::Found;
 use super::sizes::Sizes;
-use super::store::Found;
 use crate::types::{Entry, LogId, Payload, Vote};
 use std::collections::VecDeque;
 use std::io;

@@ -15,9 +15,12 @@ pub mod disk;
 
 mod cache;
 mod dump;
+mod found;
 mod mark;
+mod position;
 mod registry;
 mod rocks;
+mod shared;
 mod sizes;
 mod step;
 mod store;
@@ -25,14 +28,15 @@ mod witness;
 mod writer;
 
 pub use dump::{DumpedContent, DumpedEntry, DumpedPayload};
+pub use position::{Acknowledged, LogPosition};
 pub use registry::Registry;
 pub use step::WriterStep;
 pub use store::{LogLimits, LogSize, LogStats, LogStore};
-pub use witness::{Acknowledged, LogPosition, Witness};
+pub use witness::Witness;
 
 pub(crate) use dump::entries;
+pub(crate) use found::{Found, entry_at};
 pub(crate) use rocks::{RocksLog, quiet};
-pub(crate) use store::{Found, entry_at};
 
 #[cfg(test)]
 mod power_cut_tests;

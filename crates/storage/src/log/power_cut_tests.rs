@@ -6,8 +6,9 @@
 //! number of states (default 2400), `CONCLAVE_SEED` the seed.
 
 use super::disk::{LogDisk, LogOp, Slot};
+use super::found::Found;
 use super::rocks::RocksLog;
-use super::store::{Found, LogLimits, LogStore};
+use super::store::{LogLimits, LogStore};
 use crate::codec;
 use crate::error::{Fatal, OpenError};
 use crate::types::{C, Entry, Payload, log_id, vote};

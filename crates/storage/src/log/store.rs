@@ -1,5 +1,9 @@
 //! openraft's log storage: the tail in memory, the writer's queue, and the disk for older entries.
 //!
+//! Raft appends to the end of the log, reads mostly there, and must know what is durable. So the end is
+//! in memory, where readers find it at once. A thread writes it to the disk behind them, many appends
+//! with one sync. Older entries are read from the disk.
+//!
 //! 1. When `append` returns, every reader sees its entries. When its callback is called, they are
 //!    durable.
 //! 2. `append` waits when the queue holds too many bytes, which slows Raft down on purpose. Besides
@@ -11,8 +15,10 @@
 
 use super::cache::{Plan, Tail};
 use super::disk::{LogDisk, Slot};
+use super::found::{Found, corrupt, decode};
+use super::position::LogPosition;
+use super::shared::Shared;
 use super::step::WriterStep;
-use super::witness::LogPosition;
 use super::writer::{Done, Op, Writer};
 use crate::codec;
 use crate::duration_histogram::DurationHistogram;
@@ -58,41 +64,6 @@ pub struct LogStats {
     pub entries: u64,
     pub syncs: u64,
     pub sync_time: Duration,
-}
-
-/// State that the store, its readers and the writer share.
-pub(super) struct Shared {
-    tail: Mutex<Tail>,
-    /// Number of the newest durable append.
-    durable: watch::Sender<u64>,
-    failed: AtomicBool,
-    fatal: Fatal,
-    entries: AtomicU64,
-    sync_times: Arc<DurationHistogram>,
-    pub(super) step: Arc<WriterStep>,
-}
-
-impl Shared {
-    /// The newest commit index that may be written to disk.
-    pub(super) fn durably_committed(&self) -> Option<LogId> {
-        self.tail.lock().durably_committed()
-    }
-
-    pub(super) fn durable_up_to(&self, append: u64, entries: u64) {
-        self.tail.lock().durable_up_to(append);
-        self.entries.fetch_add(entries, Ordering::Relaxed);
-        self.durable.send_replace(append);
-    }
-
-    pub(super) fn count_sync(&self, took: Duration) {
-        self.sync_times.count(took);
-    }
-
-    pub(super) fn fail(&self, e: &io::Error) -> io::Error {
-        self.failed.store(true, Ordering::SeqCst);
-        self.durable.send_modify(|_| {});
-        self.fatal.raise("writing the log", io::Error::new(e.kind(), e.to_string()))
-    }
 }
 
 /// The bytes of the log's entries, accurate to about a megabyte. Entries that were there at the
@@ -142,62 +113,6 @@ pub struct LogStore {
     disk: Arc<dyn LogDisk>,
     room: Arc<Semaphore>,
     limits: LogLimits,
-}
-
-fn corrupt(text: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, text)
-}
-
-/// The contents of a log's disk, with the checks that do not need all entries.
-pub(crate) struct Found {
-    pub(crate) first: Option<u64>,
-    pub(crate) last: Option<LogId>,
-    pub(crate) purged: Option<LogId>,
-    pub(crate) committed: Option<LogId>,
-    pub(crate) vote: Option<Vote>,
-    /// Size of the entries.
-    pub(crate) bytes: u64,
-}
-
-impl Found {
-    pub(crate) fn on(disk: &dyn LogDisk) -> io::Result<Found> {
-        let id = |slot| disk.slot(slot)?.map(|r| codec::decode_log_id(&r)).transpose().map_err(io::Error::from);
-        let purged: Option<LogId> = id(Slot::Purged)?;
-        let start = purged.map_or(0, |p| p.index + 1);
-        let ends = disk.ends(start)?;
-        let last = ends.map(|(_, last)| entry_at(disk, last)).transpose()?.map(|e| e.log_id);
-        let vote = disk.slot(Slot::Vote)?.map(|r| codec::decode_vote(&r)).transpose()?;
-        let committed = id(Slot::Committed)?;
-        // Purged entries were committed. A stored commit index beyond them counts only if the log
-        // has that very entry: another entry at its index may never have been committed. A value
-        // that is too small only shortens the replay.
-        let there = |id: &LogId| -> io::Result<bool> {
-            let within = ends.is_some_and(|(first, last)| (first..=last).contains(&id.index));
-            Ok(within && entry_at(disk, id.index)?.log_id == *id)
-        };
-        let committed = match committed {
-            Some(id) if there(&id)? => Some(id),
-            _ => purged,
-        };
-        let bytes = ends.map_or(Ok(0), |(first, last)| disk.bytes(first, last + 1))?;
-        let (first, last) = (ends.map(|(first, _)| first), last.max(purged));
-        Ok(Found { first, last, purged, committed, vote, bytes })
-    }
-}
-
-/// The entry at an index that is known to exist.
-pub(crate) fn entry_at(disk: &dyn LogDisk, index: u64) -> io::Result<Entry> {
-    let mut rows = disk.read(index, index + 1, 1)?;
-    let (_, record) = rows.pop().ok_or_else(|| corrupt(format!("entry {index} is missing")))?;
-    decode(index, &record)
-}
-
-fn decode(index: u64, record: &bytes::Bytes) -> io::Result<Entry> {
-    let entry = codec::decode_entry(record).map_err(|e| corrupt(format!("entry {index}: {e}")))?;
-    if entry.log_id.index != index {
-        return Err(corrupt(format!("the entry at {index} says it is {}", entry.log_id.index)));
-    }
-    Ok(entry)
 }
 
 impl LogStore {

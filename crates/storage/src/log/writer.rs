@@ -13,7 +13,7 @@
 //!    write. `wal_check` relies on that.
 
 use super::disk::{LogDisk, LogOp, Slot};
-use super::store::Shared;
+use super::shared::Shared;
 use crate::codec;
 use crate::failpoint::failpoint;
 use crate::types::{C, Entry, LogId};

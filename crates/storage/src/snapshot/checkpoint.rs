@@ -1,23 +1,17 @@
 //! A checkpoint: a directory with the files of a state database, complete and never changed again.
 //!
-//! Building one flushes the state and makes hard links. It is cheap, and takes extra space only as
-//! compaction replaces files. The newest checkpoint is kept for followers; an older one is removed
-//! when its last transfer ends. None survives a restart: openraft asks for a new one when it needs
-//! it.
+//! It is removed when its last user, such as a transfer to a follower, ends. None survives a restart:
+//! openraft asks for a new one when it needs it.
 //!
 //! 1. The metadata of a checkpoint is read from its own database.
-//! 2. A checkpoint is handed out only after the log has recorded, durably, that the state was
-//!    flushed that far.
-//! 3. It is verified block by block before it is sent and after it is received.
-//! 4. The checkpoint kept for followers never gets older: the log behind it may be purged already.
+//! 2. It is verified block by block before it is sent and after it is received.
 
-use crate::error::{Cause, Fatal, rocks_io};
-use crate::failpoint::failpoint;
+use crate::error::{Cause, Fatal};
 use crate::files;
-use crate::log::disk::Slot;
-use crate::state::{RaftRows, StateShared, read_machine_rows, read_raft_rows, verify};
-use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, shown};
+use crate::state::{RaftRows, read_machine_rows, verify};
+use crate::types::{C, LogId, SnapshotMeta, StoredMembership, shown};
 use bytes::Bytes;
+use openraft::type_config::alias;
 use parking_lot::Mutex;
 use std::fmt;
 use std::fs::{self, File};
@@ -26,6 +20,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A checkpoint as openraft passes it around, with its metadata.
+pub type Snapshot = alias::SnapshotOf<C, Checkpoint>;
 
 /// One file of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,87 +172,4 @@ pub(super) fn fresh_dir(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     files::create_dir(parent)?;
     Ok(parent.join(format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))))
-}
-
-/// Keeps the newest checkpoint.
-pub(crate) struct LatestSnapshot {
-    dir: PathBuf,
-    current: Mutex<Option<Snapshot>>,
-}
-
-impl LatestSnapshot {
-    /// Removes the contents of `dir`, which an earlier run left.
-    pub(crate) fn start(dir: PathBuf) -> io::Result<LatestSnapshot> {
-        files::remove_dir(&dir)?;
-        files::create_dir(&dir)?;
-        Ok(LatestSnapshot { dir, current: Mutex::new(None) })
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(crate) fn current(&self) -> Option<Snapshot> {
-        self.current.lock().clone()
-    }
-
-    /// Keeps the snapshot unless a newer one was installed while this one was being built.
-    pub(super) fn keep(&self, snapshot: Snapshot) {
-        let mut current = self.current.lock();
-        let newer = current.as_ref().is_some_and(|kept| kept.meta.last_log_id > snapshot.meta.last_log_id);
-        let gone = if newer { Some(snapshot) } else { current.replace(snapshot) };
-        drop(current);
-        // Dropped outside the lock: this may remove a directory.
-        drop(gone);
-    }
-}
-
-/// Flushes, links, records. Blocks.
-pub(crate) fn build(shared: &StateShared) -> io::Result<Snapshot> {
-    failpoint!("snapshot-before-checkpoint");
-    // Flushes most of the state now; making the checkpoint flushes the rest.
-    shared.flush()?;
-    let path = fresh_dir(shared.snapshots.dir(), "built")?;
-    let checkpoint = shared.without_flush(|db| {
-        db.checkpoint(&path).map_err(rocks_io)?;
-        Ok(Checkpoint::own_state(path, shared.fatal.clone()))
-    })?;
-    let rows = read_raft_rows(checkpoint.path())?;
-    failpoint!("snapshot-before-record");
-    if let Some(applied) = &rows.applied {
-        shared.record(Slot::Flushed, applied)?;
-    }
-    let meta = SnapshotMeta { last_log_id: rows.applied, last_membership: rows.membership };
-    let snapshot = Snapshot { meta, snapshot: checkpoint };
-    shared.snapshots.keep(snapshot.clone());
-    Ok(snapshot)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::log_id;
-
-    /// A newer snapshot is installed while one is being built. The log is purged up to the newer
-    /// one, so no follower could continue from the older one.
-    #[test]
-    fn an_older_checkpoint_does_not_replace_a_newer_one() {
-        let dir = tempfile::tempdir().expect("a directory for the test");
-        let keeper = LatestSnapshot::start(dir.path().join("snapshots")).expect("it can be created");
-        let checkpoint = |index| {
-            let path = fresh_dir(keeper.dir(), "test").expect("it has a name");
-            fs::create_dir(&path).expect("it can be created");
-            let meta =
-                SnapshotMeta { last_log_id: Some(log_id(1, index)), last_membership: StoredMembership::default() };
-            Snapshot { meta, snapshot: Checkpoint::own(path) }
-        };
-        let kept = || keeper.current().and_then(|snapshot| snapshot.meta.last_log_id);
-        keeper.keep(checkpoint(5));
-        keeper.keep(checkpoint(9));
-        keeper.keep(checkpoint(7));
-        assert_eq!(kept(), Some(log_id(1, 9)));
-        keeper.keep(checkpoint(10));
-        assert_eq!(kept(), Some(log_id(1, 10)));
-        assert_eq!(fs::read_dir(keeper.dir()).expect("it can be read").count(), 1);
-    }
 }

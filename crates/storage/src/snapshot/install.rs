@@ -9,13 +9,13 @@
 //! At the next start, the record tells a state that is rightly ahead of the log (its snapshot was
 //! installed and the log not yet purged) from a log that lost its end.
 
-use super::checkpoint::{Checkpoint, fresh_dir, require_announced};
+use super::checkpoint::{Checkpoint, Snapshot, fresh_dir, require_announced};
 use crate::error::{OpenError, damaged};
 use crate::failpoint::failpoint;
 use crate::files;
 use crate::log::disk::Slot;
 use crate::state::{StateDb, StateShared};
-use crate::types::{Snapshot, SnapshotMeta};
+use crate::types::SnapshotMeta;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,22 +1,17 @@
-//! The counts of living keys: kept beside the rows, and made anew in the background.
+//! The counts of living keys, kept beside the rows.
 //!
-//! After a start, and after a snapshot from the leader, the counts are unknown: the thread counts all rows of
-//! a view, and the changes that are applied meanwhile are noted and counted at the end. From then on each
+//! After a start, and after a snapshot from the leader, the counts are unknown: a thread (`counter`) counts
+//! all rows of a view, and the changes that are applied meanwhile are noted and counted at the end. From then on each
 //! applied batch changes the counts together with the numbers of the state, so a view has the counts
 //! of its moment.
 //!
 //! Without counts everything works the same, and counting visits each key.
 
-use super::handle::StateShared;
 use super::view::Rows;
 use bytes::Bytes;
-use conclave_state::{Fault, KeyCounts, KeyCountsBuilder, Step, Table, View};
+use conclave_state::{Fault, KeyCounts, Step, Table, View};
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-
-/// Rows that the thread counts before it looks whether it should go on.
-const PIECE: usize = 16_384;
 
 #[derive(Default)]
 pub(super) struct LivingCounts {
@@ -42,7 +37,7 @@ impl LivingCounts {
     }
 
     /// From here on changes are noted. False if the counts are known already.
-    fn begin(&self) -> bool {
+    pub(super) fn begin(&self) -> bool {
         let mut phase = self.phase.write();
         if matches!(*phase, Phase::Known(_)) {
             return false;
@@ -53,7 +48,7 @@ impl LivingCounts {
 
     /// Takes the counts of the view that was there at `begin`. False if the state was replaced, or the rows do
     /// not fit.
-    fn finish(&self, mut counts: KeyCounts) -> bool {
+    pub(super) fn finish(&self, mut counts: KeyCounts) -> bool {
         let mut phase = self.phase.write();
         let Phase::Counting(since) = &mut *phase else { return false };
         let fits = since.iter().all(|(row, born)| counts.changed(row, *born).is_ok());
@@ -122,47 +117,4 @@ pub(super) enum Changed {
 }
 
 /// Every row of the table of living keys is less.
-const END: &[u8] = &[0xff];
-
-/// Counts all rows each time it is woken and the counts are unknown. Ends when the sender is dropped, or
-/// between two pieces.
-pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
-    while wakeups.recv().is_ok() {
-        while wakeups.try_recv().is_ok() {}
-        if state.stopping() {
-            return;
-        }
-        count(state);
-    }
-}
-
-fn count(state: &StateShared) {
-    let (view, begun) = state.view_and(LivingCounts::begin);
-    if !begun {
-        return;
-    }
-    let mut builder = KeyCountsBuilder::default();
-    let mut from = Vec::new();
-    loop {
-        let mut left = PIECE;
-        let mut next = None;
-        let piece = view.scan(Table::Live, &from, END, &mut |row, _| {
-            if left == 0 {
-                next = Some(row.to_vec());
-                return Ok(Step::Stop);
-            }
-            left -= 1;
-            builder.row(row);
-            Ok(Step::Next)
-        });
-        // A failed read has stopped the node.
-        if piece.is_err() || state.stopping() {
-            return;
-        }
-        match next {
-            Some(next) => from = next,
-            None => break,
-        }
-    }
-    state.counts.finish(builder.finish());
-}
+pub(super) const END: &[u8] = &[0xff];

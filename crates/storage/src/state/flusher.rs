@@ -4,7 +4,7 @@
 //! of bytes differs from member to member, because all members write the same bytes at the same
 //! time and should not all flush at once.
 
-use super::handle::StateShared;
+use super::shared::StateShared;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 

@@ -25,8 +25,8 @@ use super::view::Rows;
 use crate::error::{damaged, fault_io};
 use crate::failpoint::failpoint;
 use crate::proposal::Segment;
-use crate::snapshot::{self, Checkpoint};
-use crate::types::{C, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, shown};
+use crate::snapshot::{self, Checkpoint, Snapshot};
+use crate::types::{C, Entry, LogId, Payload, SnapshotMeta, StoredMembership, shown};
 use bytes::Bytes;
 use conclave_state::{Batch, Changes, Command, Machine, Outcome, Position, View};
 use futures::{Stream, StreamExt};
@@ -64,6 +64,9 @@ pub struct Answer {
     pub index: u64,
     pub term: u64,
 }
+
+/// openraft with this state machine.
+pub type Raft = openraft::Raft<C, StateStore>;
 
 /// The state machine that openraft drives.
 pub struct StateStore {

@@ -4,33 +4,40 @@
 //! loses the writes since the last flush, and the next start applies those entries again.
 //!
 //! * `machine` applies entries and writes the rows
+//! * `shared` is what it shares with the threads and all readers
 //! * `handle` gives everyone else access
 //! * `view` is a read-only view of one point in time
 //! * `rocks` is the database
-//! * `counts` keeps the numbers of living keys, so that counting visits few rows
+//! * `stored` reads the state in a directory that is not in use
+//! * `counts` keeps the numbers of living keys, so that counting visits few rows; `counter` makes them anew
 //! * `sweeper` removes rows that compaction made unreadable
 //! * `flusher` bounds what a restart has to replay
 //!
 //! Each table of `conclave_state` is a column family of the same name. One more, `raft`, holds the
 //! id of the last applied entry, the last membership and the sweeper's progress.
 
+mod counter;
 mod counts;
 mod flusher;
 mod handle;
 mod machine;
 mod rocks;
+mod shared;
 mod status;
+mod stored;
 mod sweeper;
 mod view;
 
 pub use handle::StateHandle;
-pub use machine::{Answer, AppliedBatch, ApplySink, SnapshotBuilder, StateStore};
+pub use machine::{Answer, AppliedBatch, ApplySink, Raft, SnapshotBuilder, StateStore};
 pub use status::{DIGEST_EVERY, ReplicaStatus};
 pub use view::{Rows, StateView};
 
-pub(crate) use handle::{State, StateShared};
+pub(crate) use handle::State;
 pub(crate) use machine::Parts;
-pub(crate) use rocks::{RaftRows, StateDb, read_machine_rows, read_raft_rows, stored_state, verify};
+pub(crate) use rocks::{RaftRows, StateDb};
+pub(crate) use shared::StateShared;
+pub(crate) use stored::{read_machine_rows, read_raft_rows, stored_state, verify};
 
 /// Bounds of the state's memory and of the work done in one piece.
 #[derive(Clone, Debug)]

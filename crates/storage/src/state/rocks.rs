@@ -1,23 +1,26 @@
 //! The state's database: one column family for each table, and one for Raft.
 //!
+//! All tables are in one database, so that one write covers all of them. Writes are not synced, because
+//! the log can bring back what a crash loses. The options here are about reads: filters for single keys,
+//! and compaction of the tables in which rows come and go.
+//!
 //! 1. There is no write-ahead log. One write is one batch (rows, applied id, membership), and
 //!    flushes are atomic over all column families, so after a crash the database is exactly at some
 //!    applied entry.
 //! 2. The directory of a replaced database is removed when its last reader is dropped.
 
-use super::view::Rows;
-use super::{ReplicaStatus, StateLimits};
+use super::StateLimits;
 use crate::background;
 use crate::codec;
 use crate::descriptors::OpenFiles;
-use crate::error::{OpenError, damaged, fault_io, rocks_io};
+use crate::error::{OpenError, damaged, rocks_io};
 use crate::log::quiet;
 use crate::types::{LogId, StoredMembership};
 use crate::{files, wal_check};
-use conclave_state::{Machine, Table, Writes, read};
+use conclave_state::{Table, Writes};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, Options,
-    ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    SliceTransform, WriteBatch, WriteOptions,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -131,7 +134,7 @@ fn is_older(dir: &Path) -> Result<bool, rocksdb::Error> {
     Ok(db.get_cf(raft, APPLIED)?.is_some())
 }
 
-fn family_names() -> impl Iterator<Item = &'static str> {
+pub(super) fn family_names() -> impl Iterator<Item = &'static str> {
     ["default", RAFT].into_iter().chain(Table::ALL.map(Table::name))
 }
 
@@ -142,63 +145,13 @@ pub(crate) struct RaftRows {
     pub(crate) membership: StoredMembership,
 }
 
-fn raft_rows(db: &DB) -> io::Result<RaftRows> {
+pub(super) fn raft_rows(db: &DB) -> io::Result<RaftRows> {
     let raft = db.cf_handle(RAFT).ok_or_else(|| damaged("the state has no table for Raft"))?;
     let row = |key| db.get_cf(raft, key).map_err(rocks_io);
     Ok(RaftRows {
         applied: row(APPLIED)?.map(|r| codec::decode_log_id(&r)).transpose()?,
         membership: row(MEMBERSHIP)?.map(|r| codec::decode_membership(&r)).transpose()?.unwrap_or_default(),
     })
-}
-
-/// Reads the Raft metadata of a checkpoint without opening it for writing.
-pub(crate) fn read_raft_rows(dir: &Path) -> io::Result<RaftRows> {
-    let mut o = Options::default();
-    quiet(&mut o);
-    let db = DB::open_cf_for_read_only(&o, dir, family_names(), false).map_err(rocks_io)?;
-    raft_rows(&db)
-}
-
-/// The same for files from another member. Opens and reads them as an installation will, but
-/// read-only.
-pub(crate) fn read_machine_rows(dir: &Path) -> io::Result<RaftRows> {
-    let text = |e: OpenError| if let OpenError::Corrupt { reason, .. } = e { reason } else { e.to_string() };
-    let refused = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("it is not a state: {why}"));
-    let db = StateDb::open_read_only(dir).map_err(|e| refused(text(e)))?;
-    verify_blocks(&db).map_err(|e| refused(e.to_string()))?;
-    Machine::load(&Rows::now(&db)).map_err(|e| refused(e.to_string()))?;
-    db.raft_rows().map_err(|e| refused(e.to_string()))
-}
-
-/// Reads every row of a checkpoint and so verifies the checksum of every block. (The checksum of a
-/// whole file is computed from what the disk returns, so it cannot reveal damage on this disk.)
-pub(crate) fn verify(dir: &Path) -> io::Result<()> {
-    verify_blocks(&StateDb::open_read_only(dir).map_err(OpenError::into_io)?)
-}
-
-fn verify_blocks(db: &StateDb) -> io::Result<()> {
-    for name in family_names() {
-        let mut once = ReadOptions::default();
-        once.set_verify_checksums(true);
-        once.fill_cache(false);
-        once.set_total_order_seek(true);
-        let mut rows = db.db.raw_iterator_cf_opt(db.family(name), once);
-        rows.seek_to_first();
-        while rows.valid() {
-            rows.next();
-        }
-        rows.status().map_err(rocks_io)?;
-    }
-    Ok(())
-}
-
-/// Reads the status of the state in a directory without changing it.
-pub(crate) fn stored_state(dir: &Path) -> Result<(ReplicaStatus, StoredMembership), OpenError> {
-    let db = StateDb::open_read_only(dir)?;
-    let unreadable = |e: io::Error| OpenError::reading("the state", dir, &e);
-    let raft = db.raft_rows().map_err(unreadable)?;
-    let meta = read::meta(&Rows::now(&db)).map_err(|e| unreadable(fault_io(&e)))?;
-    Ok((ReplicaStatus::new(raft.applied.as_ref(), meta), raft.membership))
 }
 
 impl StateDb {
@@ -229,7 +182,7 @@ impl StateDb {
         Ok(db)
     }
 
-    fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
+    pub(super) fn open_read_only(dir: &Path) -> Result<StateDb, OpenError> {
         let limits = StateLimits::default();
         wal_check::check(wal_check::Of::State, dir)?;
         let db = DB::open_cf_descriptors_read_only(&options(&limits), dir, families(&limits), false)
@@ -254,7 +207,7 @@ impl StateDb {
         self.dir.obsolete.load(Ordering::SeqCst)
     }
 
-    fn family(&self, name: &str) -> &ColumnFamily {
+    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
         self.db.cf_handle(name).expect("opened with this column family")
     }
 

@@ -3,8 +3,8 @@
 //! Progress is written together with each removal, so a restart continues there. The sweeper works
 //! at most half of the time: after each step it pauses for as long as the step took.
 
-use super::handle::StateShared;
 use super::rocks::StateDb;
+use super::shared::StateShared;
 use super::view::Rows;
 use crate::codec::SweepProgress;
 use crate::error::fault_io;

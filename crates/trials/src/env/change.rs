@@ -1,6 +1,6 @@
 //! Changes of the members as values: what a plan lists. Who they concern is decided when they are made.
 
-use super::fault::Target;
+use super::target::Target;
 use serde::{Deserialize, Serialize};
 
 /// What an operator does with the members of the cluster.

@@ -5,32 +5,10 @@
 
 use super::change::Change;
 use super::fabric::rules::Packets;
+use super::target::Target;
 use super::volume::Loss;
 use crate::history::Compaction;
 use serde::{Deserialize, Serialize};
-
-/// Which nodes, said before it is known who they will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    Node(usize),
-    Leader,
-    /// The k-th of those that do not lead, counted round.
-    Follower(usize),
-    /// As many as a quorum can spare, drawn with the seed.
-    Minority {
-        seed: u64,
-    },
-    /// As many as a quorum can spare, the leader among them.
-    MinorityWithLeader {
-        seed: u64,
-    },
-    /// The smallest quorum, drawn with the seed.
-    Majority {
-        seed: u64,
-    },
-    All,
-}
 
 /// Which links: always both directions, never those of the harness itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 //! * [`setup`], [`build`], [`world`]: what is started, how, and what can be asked of it.
 //! * [`fabric`] carries packets between TUN devices; [`proxy`] does what it can on loopback; [`net`] is either.
 //! * [`node`], [`client`], [`host`]: processes; [`volume`]: a disk whose power can be cut; [`shim`]: clocks and syncs.
-//! * [`change`]: changes of the members, as values.
+//! * [`target`], [`change`]: which nodes, and changes of the members, as values.
 //! * [`fault`]: faults and their evidence, as values; [`inject`], [`holding`]: how they are installed and mended.
 //! * [`run`]: names, register, guard and sweep; [`doctor`]: what is possible here.
 //!
@@ -34,6 +34,7 @@ mod run;
 mod setup;
 mod shim;
 mod strace;
+mod target;
 mod tools;
 mod torn;
 mod volume;
@@ -44,7 +45,7 @@ pub use client::ClientProcess;
 pub use clock::now_ns;
 pub use doctor::{Capabilities, Capability, Diagnosis, doctor};
 pub use fabric::rules::{HostNo, Packets, Rule};
-pub use fault::{Effect, Evidence, Fault, Scope, Target, Who};
+pub use fault::{Effect, Evidence, Fault, Scope, Who};
 pub use holding::Installed;
 pub(crate) use inject::resolve;
 pub use node::{Exit, NodeState};
@@ -53,6 +54,7 @@ pub use probe::NodeStatus;
 pub use proxy::Proxies;
 pub use run::{remains, sweep};
 pub use setup::{Mode, Setup};
+pub use target::Target;
 pub use volume::Loss;
 pub use world::{Host, NotPossible, World};
 

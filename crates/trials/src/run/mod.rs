@@ -16,6 +16,7 @@ mod judge;
 mod logs;
 mod members;
 mod nemesis;
+mod observed;
 mod observer;
 mod standing;
 

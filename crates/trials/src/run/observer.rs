@@ -6,9 +6,10 @@
 //!    leadership may be shorter than the time between two looks.
 //! 3. States and digests are asked of one member each, so they say what that member has.
 
+use super::observed::write;
 use crate::{
     env::{Env, Host, World},
-    history::{Digest, Entry, Fact, Journal, Leader, Process, Revision, State, now},
+    history::{Digest, Fact, Journal, Leader, Revision, State, now},
     workload::messages::{change, kvs, range, revision},
 };
 use anyhow::{Context, Result, anyhow};
@@ -32,15 +33,6 @@ use tonic::transport::{Channel, Endpoint};
 const LOOK: Duration = Duration::from_millis(100);
 /// What states are read of at the end.
 const PREFIXES: [&str; 5] = ["kv/", "append/", "set/", "fenced/", "loose/"];
-
-fn myself() -> Process {
-    Process::Harness("observer".into())
-}
-
-pub(super) fn write(journal: &Journal, node: usize, fact: Fact) {
-    // A history that cannot be written is found out by who reads it.
-    let _ = journal.write(&myself(), Some(node as u32 + 1), Entry::Fact(fact));
-}
 
 fn channel(url: &str) -> Result<Channel> {
     let endpoint = Endpoint::try_from(url.to_owned())?.connect_timeout(Duration::from_millis(500));

@@ -3,7 +3,7 @@
 //! Members under way never stand at the same entry when they are asked. What makes them comparable are the digests that each remembers at
 //! indexes that are the same for all.
 
-use super::observer::write;
+use super::observed::write;
 use crate::{
     env::{Host, World},
     history::{Fact, Journal, Mark},

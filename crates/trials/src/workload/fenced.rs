@@ -30,7 +30,7 @@ pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
         return;
     }
     if me.chance(25) {
-        outside::write(me, proof);
+        outside::write(me, &proof.name, proof.fence);
     }
     let (resource, value) = (format!("fenced/{}", proof.name.replace('/', "-")), me.unique_text());
     let request =

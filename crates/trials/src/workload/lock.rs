@@ -1,4 +1,4 @@
-//! etcd's locks: sessions that wait, hold for a moment, write under their fence, and unlock; some give up waiting, some go without a word.
+//! etcd's locks: sessions that wait, hold for a moment, write under their fence, and unlock; some give up waiting, some vanish.
 //!
 //! A fence is the create revision of the lock's key, which the answer does not tell: it is read afterwards. Who cannot read it believes
 //! in its tenure until the lease ends, and lets it end.
@@ -88,7 +88,7 @@ async fn round(me: &mut Actor, session: &mut Session, slow: Option<usize>) -> bo
         me.sleep(hold).await;
     }
     if !slow && me.chance(2) {
-        // Gone without a word; a late write must not go through.
+        // Vanished; a late write must not go through.
         session.outlast(me).await;
         guarded(me, &proof).await;
         return false;

@@ -3,7 +3,7 @@
 //! It is a file beside the history, `outside-<name>`, with the fence and a count of the writes; a lock on the file makes each write one step
 //! for all workers of the run.
 
-use super::{actor::Actor, fenced::Proof};
+use super::actor::Actor;
 use crate::history::{Answer, Call, FenceGuard, FencedAnswer, FencedCall, now};
 use rustix::fs::{FlockOperation, flock};
 use std::{
@@ -13,18 +13,18 @@ use std::{
 };
 
 /// Writes under the fence, whatever became of it meanwhile.
-pub(crate) fn write(me: &mut Actor, proof: &Proof) {
-    let resource = format!("outside-{}", proof.name.replace('/', "-"));
+pub(crate) fn write(me: &mut Actor, name: &str, fence: i64) {
+    let resource = format!("outside-{}", name.replace('/', "-"));
     let path = me.spec().journal.with_file_name(&resource);
     me.invoke(Call::Fenced(FencedCall {
         resource,
-        name: proof.name.clone(),
-        fence: proof.fence,
+        name: name.to_owned(),
+        fence,
         value: me.unique_text(),
         guard: FenceGuard::Outside,
         read: String::new(),
     }));
-    match accept(&path, proof.fence) {
+    match accept(&path, fence) {
         Ok(answer) => me.ok_at(now(), Answer::Fenced(answer)),
         Err(error) => me.unknown(&error.to_string()),
     }

@@ -11,7 +11,7 @@ use super::{
         names::CallerArgs,
         wire,
     },
-    enter::EnterArgs,
+    enter_args::EnterArgs,
 };
 use crate::{
     exit::Exit,

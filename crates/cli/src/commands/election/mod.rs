@@ -2,6 +2,7 @@
 
 mod candidate;
 mod enter;
+mod enter_args;
 mod orders;
 mod show;
 mod watch;
@@ -41,7 +42,7 @@ Examples:
     Show(show::ShowArgs),
     /// Every change of leader and line
     Watch(watch::WatchArgs),
-    Enter(enter::EnterArgs),
+    Enter(enter_args::EnterArgs),
     /// Take a candidate out, in its own name
     Leave(orders::LeaveArgs),
     /// Move a candidate ahead; from the first place in line to the leadership
@@ -62,7 +63,7 @@ impl ElectionCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
         let done = match self {
             Self::Watch(args) => return args.run(context).await,
-            Self::Enter(args) => return args.run(context).await,
+            Self::Enter(args) => return enter::run(args, context).await,
             Self::Ls(args) => show::list(context, &args).await,
             Self::Show(args) => args.run(context).await,
             Self::Leave(args) => args.run(context).await,

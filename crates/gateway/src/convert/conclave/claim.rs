@@ -75,7 +75,7 @@ fn item(item: v1::ClaimItem) -> Result<Claim, BadField> {
     })
 }
 
-/// What came of one item. `guaranteed_ms` counts from the call, if it was taken or extended.
+/// The result of one item. `guaranteed_ms` counts from the call, if it was taken or extended.
 #[must_use]
 pub fn result(claim: &Name, answer: ClaimAnswer, guaranteed_ms: u64) -> v1::ClaimResult {
     let none = v1::ClaimResult::default();

@@ -3,7 +3,7 @@
 use super::{BadField, millis};
 use conclave_api::conclave::v1;
 use conclave_api::etcdserverpb::ResponseHeader;
-use conclave_node::keeper::{Kept, whole_millis};
+use conclave_node::keeper::{Renewed, whole_millis};
 use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn opened(header: ResponseHeader, session: LeaseId, ttl_ms: u64) -> v1::Open
 
 /// A session that is gone has TTL 0; that is no error.
 #[must_use]
-pub fn kept(header: ResponseHeader, session: LeaseId, kept: Kept) -> v1::KeepSessionResponse {
+pub fn kept(header: ResponseHeader, session: LeaseId, kept: Renewed) -> v1::KeepSessionResponse {
     v1::KeepSessionResponse { header: Some(header), session, ttl_ms: whole_millis(kept.span) }
 }
 

@@ -6,7 +6,7 @@ use conclave_api::etcdserverpb::{
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseStatus,
     LeaseTimeToLiveResponse, ResponseHeader,
 };
-use conclave_node::keeper::{Kept, whole_millis};
+use conclave_node::keeper::{Renewed, whole_millis};
 use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub fn lease_granted(header: ResponseHeader, id: LeaseId, ttl_ms: u64) -> LeaseG
 
 /// A lease that is gone has TTL 0; that is no error on this wire.
 #[must_use]
-pub fn lease_kept_alive(header: ResponseHeader, id: LeaseId, kept: Kept) -> LeaseKeepAliveResponse {
+pub fn lease_kept_alive(header: ResponseHeader, id: LeaseId, kept: Renewed) -> LeaseKeepAliveResponse {
     let ttl_ms = whole_millis(kept.span);
     // Rounded down: a client may rely on the lease for this long. But 0 would mean that it is gone.
     let ttl = i64::try_from(ttl_ms / 1000).unwrap_or(i64::MAX).max(i64::from(ttl_ms > 0));
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_ttl_is_told_in_whole_seconds_and_is_0_only_if_the_lease_is_gone() {
         for (millis, ttl) in [(0, 0), (1, 1), (999, 1), (1_999, 1), (60_000, 60)] {
-            let kept = Kept { span: Duration::from_millis(millis), revision: 3 };
+            let kept = Renewed { span: Duration::from_millis(millis), revision: 3 };
             assert_eq!(lease_kept_alive(ResponseHeader::default(), 9, kept).ttl, ttl);
         }
     }

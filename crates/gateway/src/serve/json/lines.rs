@@ -4,12 +4,11 @@
 //! 2. The head of the response waits for the first answer. So a call that is refused has the status of HTTP that says so.
 //! 3. What ends the stream with an error is its last line.
 
-use super::{Routed, answered, ended, failure, internal, refused_stream};
-use crate::serve::reply::Reply;
+use super::failure::{failure, internal};
+use super::{Routed, ended};
 use bytes::Bytes;
 use conclave_json::{Failure, Form, Frames, Method};
 use conclave_net::admission::Busy;
-use http::{Response, StatusCode};
 use hyper::body::Body;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -34,15 +33,13 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
-    /// The response, when there is something to send.
-    pub(super) async fn begin(method: &'static Method, form: Form, body: Routed) -> Response<Reply> {
+    /// The answers, when the first is there; why there are none.
+    pub(super) async fn begin(method: &'static Method, form: Form, body: Routed) -> Result<Lines, Failure> {
         let mut lines = Lines { method, form, frames: Frames::default(), body: Some(body), first: None, busy: None };
-        match poll_fn(|cx| lines.poll_answer(cx)).await {
-            Some(Err(failure)) => return refused_stream(&failure),
-            Some(Ok(line)) => lines.first = Some(line),
-            None => {}
+        if let Some(first) = poll_fn(|cx| lines.poll_answer(cx)).await {
+            lines.first = Some(first?);
         }
-        answered(StatusCode::OK, Reply::lines(lines))
+        Ok(lines)
     }
 
     pub(crate) fn hold(&mut self, busy: Busy) {

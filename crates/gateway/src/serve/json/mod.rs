@@ -7,6 +7,7 @@
 //! 3. The body of a request has a bound in bytes ([`requests`]) and in time, a large answer its share of the budget for large
 //!    responses, as with gRPC.
 
+mod failure;
 mod lines;
 mod requests;
 pub(super) mod websocket;
@@ -22,6 +23,8 @@ use crate::outflow::Share;
 use crate::status::received;
 use bytes::Bytes;
 use conclave_json::{Failure, Form, Found, Frames, Method, OPENAPI_PATH, Pieces, openapi};
+pub(super) use failure::failure;
+use failure::internal;
 use http::header::{CONTENT_TYPE, TE, X_CONTENT_TYPE_OPTIONS};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
@@ -128,7 +131,10 @@ impl Json {
             (Some(Err(failure)), false) => Err(failure),
             (Some(Err(failure)), true) => Ok(refused_stream(&failure)),
             (_, false) => unary(method, form, head.extensions, body).await,
-            (_, true) => Ok(Lines::begin(method, form, body).await),
+            (_, true) => Ok(match Lines::begin(method, form, body).await {
+                Ok(lines) => answered(StatusCode::OK, Reply::lines(lines)),
+                Err(failure) => refused_stream(&failure),
+            }),
         }
     }
 }
@@ -168,10 +174,6 @@ fn grpc_request(method: &'static Method, headers: &HeaderMap, body: Body) -> Res
 fn ended(headers: &HeaderMap) -> Option<Result<(), Failure>> {
     let status = Status::from_header_map(headers)?;
     Some(if status.code() == Code::Ok { Ok(()) } else { Err(failure(received(status))) })
-}
-
-pub(super) fn failure(status: Status) -> Failure {
-    Failure::new(status.code() as i32, status.message())
 }
 
 /// The answer of a unary call.
@@ -223,10 +225,6 @@ fn parts(pieces: Pieces) -> super::pieces::Pieces {
     Box::new(pieces.map_while(|piece| {
         piece.inspect_err(|_| tracing::error!("an answer that cannot be written as JSON was cut off")).ok()
     }))
-}
-
-fn internal(reason: impl std::fmt::Display) -> Failure {
-    failure(crate::status::internal(reason))
 }
 
 /// An answer with JSON.

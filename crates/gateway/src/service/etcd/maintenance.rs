@@ -1,9 +1,9 @@
 //! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which members are compared.
 
 use super::snapshot::{self, SnapshotStream};
+use crate::ETCD_VERSION;
 use crate::convert::etcd as convert;
 use crate::gateway::Gateway;
-use crate::http::ETCD_VERSION;
 use crate::service::{admit, response, unexpected};
 use crate::status::{fault, internal, not_proposed, not_read, rejected, text};
 use conclave_api::etcdserverpb::alarm_request::AlarmAction;

@@ -30,9 +30,6 @@ use tonic::Status;
 
 pub(super) type SnapshotStream = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
-/// Others wait in order.
-pub(crate) const AT_A_TIME: usize = 2;
-
 /// How long a client may take nothing.
 const STALL: Duration = Duration::from_secs(60);
 

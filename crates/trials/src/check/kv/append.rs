@@ -182,7 +182,7 @@ fn acyclic(
     Err(violation(&window, sentence))
 }
 
-/// Edges from what returned to what was sent later, by way of one node for each return: linear in number.
+/// Edges from what returned to what was sent later, through one node for each return: linear in number.
 fn real_time(graph: &mut Graph, txns: &[Txn<'_>]) {
     let mut moments: Vec<(u64, bool, usize)> = Vec::new();
     for (i, txn) in txns.iter().enumerate() {

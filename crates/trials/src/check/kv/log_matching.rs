@@ -165,8 +165,9 @@ fn resolved(case: &Case<'_>, members: &[Member<'_>], applied: &BTreeMap<u64, Tol
     let complete = timeline.revisions.last_key_value().is_some_and(|(last, _)| *last >= newest);
     for (entry, at) in unbroken(applied).filter(|(entry, _)| complete && entry.index > first_index) {
         let own = |(key, _): &&(String, String)| OWN.iter().any(|prefix| key.starts_with(prefix));
-        let untold = |(key, value): &&(String, String)| !timeline.written.contains_key(&(key.as_str(), value.as_str()));
-        if let Some((key, value)) = entry.puts.iter().filter(own).find(untold) {
+        let unknown =
+            |(key, value): &&(String, String)| !timeline.written.contains_key(&(key.as_str(), value.as_str()));
+        if let Some((key, value)) = entry.puts.iter().filter(own).find(unknown) {
             let sentence = format!("entry {} wrote {key} = {value}, which no watch told", entry.index);
             return Err(violation(&[at], sentence));
         }

@@ -9,9 +9,10 @@ mod process;
 
 use super::{
     doctor::Capability,
-    fault::{Effect, Fault, Target, Who},
+    fault::{Effect, Fault, Who},
     net::except,
     setup::Mode,
+    target::Target,
     world::{NotPossible, World},
 };
 use anyhow::Result;

@@ -104,7 +104,7 @@ impl<'a> Taking<'a> {
         let mut able = able_in(&standings);
         let doubtful = able.len() < open.len();
         if doubtful {
-            // Perhaps it was taken by way of another member a moment ago: a command is for what the present does not allow.
+            // Perhaps it was taken through another member a moment ago: a command is for what the present does not allow.
             (standings, revision) = self.standings(caller, items, false).await?;
             able = able_in(&standings);
         }

@@ -129,7 +129,7 @@ impl Waiting {
     /// The next answer.
     async fn next(&mut self) -> Result<CampaignResponse, Status> {
         loop {
-            if let Some(answer) = self.look()? {
+            if let Some(answer) = self.report()? {
                 return Ok(answer);
             }
             let stopping = self.campaigns.stopping.clone();
@@ -147,7 +147,7 @@ impl Waiting {
     }
 
     /// What is new about the position. A win is the caller's from here on.
-    fn look(&mut self) -> Result<Option<CampaignResponse>, Status> {
+    fn report(&mut self) -> Result<Option<CampaignResponse>, Status> {
         let candidate = self.pending.request().candidate();
         let lead = self.line.lead(self.seen).map_err(fault)?;
         if lead.leader.as_deref() == Some(candidate) {

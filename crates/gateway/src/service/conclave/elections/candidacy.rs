@@ -25,7 +25,7 @@ use conclave_state::{
 use std::sync::Arc;
 use tonic::Status;
 
-/// One call's candidate: what is asked for, and what came of it.
+/// One call's candidate: what it asks for, and the result.
 pub(super) struct Candidacy {
     state: Arc<dyn State>,
     caller: Caller,

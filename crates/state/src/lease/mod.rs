@@ -18,14 +18,19 @@
 //!    without a row, and its id is not given again before. To the keeper of deadlines it is a lease
 //!    with a span of 0.
 
-use crate::attempt::MOST_CANCELLED;
+mod row;
+
 use crate::coord::{self, Cause, Due};
 use crate::event::LeaseChange;
 use crate::keys;
 use crate::machine::{Batch, Position, Stop};
-use crate::view::{Fault, Step, Table, View};
+use crate::view::{Fault, Table, View};
 use crate::{Expire, LeaseGrant, LeaseId, MOST_KEYS, Rejection, Response};
 use bytes::Bytes;
+use row::{ENDING, first_lease_keys, lease_row};
+
+pub(crate) use row::{LeaseRow, MOST_CANCELLED};
+pub use row::{lease_ids_within, lease_keys, lease_keys_within, lease_spans, lease_ttl, leases};
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn lease_exists(&self, id: LeaseId) -> Result<bool, Fault> {
@@ -78,7 +83,9 @@ impl<V: View> Batch<'_, V> {
         let (mut expired, mut ending) = (0, Ending::new(Cause::Expired));
         for id in leases {
             // The lease may have been revoked since, and its id granted again.
-            let Some(row) = lease_row(&self.rows, id)?.filter(|row| row.granted_at <= expire.told) else { continue };
+            let Some(row) = lease_row(&self.rows, id)?.filter(|row| row.granted_at <= expire.observed) else {
+                continue;
+            };
             if self.end_lease(id, row, &mut ending)? != Ended::Whole {
                 break;
             }
@@ -150,9 +157,6 @@ impl<V: View> Batch<'_, V> {
     }
 }
 
-/// The TTL in the row of a lease that is ending.
-const ENDING: u64 = 0;
-
 /// What a command ends, and how much it still may.
 struct Ending {
     cause: Cause,
@@ -171,138 +175,4 @@ enum Ended {
     Whole,
     Part,
     Nothing,
-}
-
-/// What the row of a lease holds: numbers of eight bytes, big-endian.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseRow {
-    pub(crate) ttl_ms: u64,
-    /// The log index of the entry that granted it.
-    pub(crate) granted_at: u64,
-    /// The attempts under this lease that were cancelled last, the oldest first.
-    pub(crate) cancelled: Vec<u64>,
-}
-
-impl LeaseRow {
-    fn is_ending(&self) -> bool {
-        self.ttl_ms == ENDING
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let numbers = [self.ttl_ms, self.granted_at].into_iter().chain(self.cancelled.iter().copied());
-        numbers.flat_map(u64::to_be_bytes).collect()
-    }
-
-    pub(crate) fn decode(row: &[u8]) -> Result<LeaseRow, Fault> {
-        let (numbers, rest) = row.as_chunks::<8>();
-        match numbers {
-            [ttl_ms, granted_at, cancelled @ ..] if rest.is_empty() && cancelled.len() <= MOST_CANCELLED => {
-                Ok(LeaseRow {
-                    ttl_ms: u64::from_be_bytes(*ttl_ms),
-                    granted_at: u64::from_be_bytes(*granted_at),
-                    cancelled: cancelled.iter().map(|attempt| u64::from_be_bytes(*attempt)).collect(),
-                })
-            }
-            _ => Err(Fault::Corrupt("the row of a lease cannot be read".into())),
-        }
-    }
-}
-
-fn lease_row<V: View>(view: &V, id: LeaseId) -> Result<Option<LeaseRow>, Fault> {
-    view.decoded(Table::Lease, &keys::lease_row(id), |row| LeaseRow::decode(row))
-}
-
-/// The TTL that a lease was granted, in milliseconds; `None` if there is no such lease.
-pub fn lease_ttl<V: View>(view: &V, id: LeaseId) -> Result<Option<u64>, Fault> {
-    Ok(lease_row(view, id)?.filter(|row| !row.is_ending()).map(|row| row.ttl_ms))
-}
-
-/// All leases with their TTLs in milliseconds, by id; 0 for one that is ending.
-pub fn lease_spans<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
-    let mut leases = Vec::new();
-    let (from, below) = keys::lease_rows();
-    view.scan(Table::Lease, &from, &below, &mut |key, row| {
-        leases.push((keys::split_lease_row(key)?, LeaseRow::decode(row)?.ttl_ms));
-        Ok(Step::Next)
-    })?;
-    Ok(leases)
-}
-
-/// All leases with their TTLs in milliseconds, by id.
-pub fn leases<V: View>(view: &V) -> Result<Vec<(LeaseId, u64)>, Fault> {
-    let mut leases = lease_spans(view)?;
-    leases.retain(|(_, ttl_ms)| *ttl_ms != ENDING);
-    Ok(leases)
-}
-
-/// All leases by id, or `None` if there are more than `most`.
-pub fn lease_ids_within<V: View>(view: &V, most: usize) -> Result<Option<Vec<LeaseId>>, Fault> {
-    let mut ids = Some(Vec::new());
-    let (from, below) = keys::lease_rows();
-    view.scan(Table::Lease, &from, &below, &mut |key, row| {
-        if LeaseRow::decode(row)?.is_ending() {
-            return Ok(Step::Next);
-        }
-        Ok(push_within(&mut ids, keys::split_lease_row(key)?, most))
-    })?;
-    Ok(ids)
-}
-
-/// The keys attached to a lease, in order.
-pub fn lease_keys<V: View>(view: &V, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
-    Ok(lease_keys_within(view, id, usize::MAX)?.unwrap_or_default())
-}
-
-/// The same, or `None` if there are more than `most`.
-pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Option<Vec<Bytes>>, Fault> {
-    let (from, below) = keys::attached_rows(id);
-    let mut found = Some(Vec::new());
-    view.scan(Table::Lease, &from, &below, &mut |row, _| {
-        let key = Bytes::copy_from_slice(keys::split_attached_row(row)?);
-        Ok(push_within(&mut found, key, most))
-    })?;
-    Ok(found)
-}
-
-/// The first keys attached to a lease, at most `most`.
-fn first_lease_keys<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Vec<Bytes>, Fault> {
-    let (from, below) = keys::attached_rows(id);
-    let mut found = Vec::new();
-    if most > 0 {
-        view.scan(Table::Lease, &from, &below, &mut |row, _| {
-            found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
-            Ok(if found.len() < most { Step::Next } else { Step::Stop })
-        })?;
-    }
-    Ok(found)
-}
-
-/// Adds what was found, and gives up beyond `most`.
-fn push_within<T>(found: &mut Option<Vec<T>>, item: T, most: usize) -> Step {
-    match found {
-        Some(items) if items.len() < most => {
-            items.push(item);
-            Step::Next
-        }
-        _ => {
-            *found = None;
-            Step::Stop
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_row_of_a_lease_reads_back_as_written() {
-        for cancelled in [vec![], vec![7; MOST_CANCELLED]] {
-            let row = LeaseRow { ttl_ms: 250, granted_at: u64::MAX - 1, cancelled };
-            assert_eq!(LeaseRow::decode(&row.encode()).unwrap(), row);
-        }
-        for size in [0, 8, 15, 17, 23, 8 * (MOST_CANCELLED + 3)] {
-            assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
-        }
-    }
 }
