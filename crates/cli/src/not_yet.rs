@@ -4,11 +4,10 @@ use crate::{exit::Exit, failure::Failure};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Each with what it would need, and what to do meanwhile.
-const COMMANDS: [(&str, &str); 4] = [
+const COMMANDS: [(&str, &str); 3] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
     ("make-mirror", "`conclavectl watch '' --prefix -w json` follows all keys"),
     ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
-    ("downgrade", "there is no earlier release"),
 ];
 
 /// Below `snapshot`.

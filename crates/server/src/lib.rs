@@ -6,6 +6,7 @@
 
 mod consensus_thread;
 pub mod dump;
+pub mod force;
 pub mod notify;
 mod offline;
 pub mod recover;

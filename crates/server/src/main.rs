@@ -10,6 +10,7 @@ use conclave_gateway::http::ETCD_VERSION;
 use conclave_node::config::{self, Config, ConfigError};
 use conclave_node::descriptors;
 use conclave_server::dump;
+use conclave_server::force;
 use conclave_server::notify;
 use conclave_server::recover;
 use conclave_server::server::Server;
@@ -45,8 +46,10 @@ fn main() -> ExitCode {
     }
     tell(&config);
     // Before anything is opened: databases and ports are given their shares of it.
-    let outcome =
-        descriptors::raise().map_err(anyhow::Error::from).and_then(|()| runtime(&config)?.block_on(run(config)));
+    let outcome = descriptors::raise()
+        .map_err(anyhow::Error::from)
+        .and_then(|()| force::prepare(&config))
+        .and_then(|()| runtime(&config)?.block_on(run(config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -12,6 +12,8 @@ use crate::bounds::Meta;
 use crate::keys;
 use crate::machine::Batch;
 use crate::overlay::Overlay;
+use crate::promotion::promote_row;
+use crate::version::supports_row;
 use crate::view::{Fault, Step, Table, View};
 use crate::{Admission, Alarm, AlarmChange, AlarmKind, Join, Member, Response};
 
@@ -60,6 +62,8 @@ impl<V: View> Batch<'_, V> {
             self.rows.put(Table::Meta, row, Vec::new());
             self.rows.delete(Table::Meta, member_row(*member));
             self.rows.delete(Table::Meta, added_row(*member));
+            self.rows.delete(Table::Meta, supports_row(*member));
+            self.rows.delete(Table::Meta, promote_row(*member));
         }
     }
 
@@ -122,7 +126,7 @@ pub fn alarms<V: View>(view: &V) -> Result<Vec<Alarm>, Fault> {
     Ok(alarms)
 }
 
-fn scan_meta<V: View>(
+pub(crate) fn scan_meta<V: View>(
     view: &V,
     prefix: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
@@ -179,7 +183,7 @@ fn added_row(id: u64) -> Vec<u8> {
     [keys::ADDED, &id.to_be_bytes()[..]].concat()
 }
 
-fn removed_row(id: u64) -> Vec<u8> {
+pub(crate) fn removed_row(id: u64) -> Vec<u8> {
     [keys::REMOVED, &id.to_be_bytes()[..]].concat()
 }
 

@@ -12,8 +12,9 @@ use crate::{
 use clap::Subcommand;
 use conclave_client::api::etcdserverpb::{
     MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
-    MemberUpdateRequest,
+    MemberUpdateRequest, cluster_client::ClusterClient,
 };
+use tonic::{Request, metadata::MetadataValue};
 
 /// The members of the cluster
 #[derive(Clone, Debug, Subcommand)]
@@ -38,7 +39,7 @@ A learner is a member without a vote: it counts for no majority until it is prom
 so a mistake in its settings harms nobody. To replace a member: conclavectl member replace.
 
 Example:
-  conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner")]
+  conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner --promote-when-ready")]
     Add {
         /// The new member's name
         name: String,
@@ -48,6 +49,9 @@ Example:
         /// Without a vote, until it is promoted
         #[arg(long)]
         learner: bool,
+        /// The cluster gives the learner its vote by itself, once it has been in sync for some seconds
+        #[arg(long, requires = "learner")]
+        promote_when_ready: bool,
     },
     /// Removes a member; it never takes part again
     #[command(after_long_help = "Example:\n  conclavectl member remove 8e9e05c52164694d")]
@@ -71,6 +75,9 @@ Example:
     Promote {
         /// The member's name, or its id in hexadecimal as `member list` prints it
         member: String,
+        /// Do not fail if it is not: the cluster does it by itself, once the learner has been in sync for some seconds
+        #[arg(long)]
+        when_ready: bool,
     },
     /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost one is removed
     Replace(ReplaceArgs),
@@ -80,8 +87,16 @@ impl MemberCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::List { linearizable } => context.out.show(&Members(&list(context, linearizable).await?)),
-            Self::Add { name, peer_urls, learner } => {
+            Self::Add { name, peer_urls, learner, promote_when_ready } => {
                 let change = add(context, peer_urls, learner).await?;
+                if promote_when_ready {
+                    let wished = promote_when_ready_of(context, change.id).await;
+                    let go_on = format!(
+                        "the member was added; go on with: conclavectl member promote {:x} --when-ready",
+                        change.id
+                    );
+                    wished.map_err(|failure| failure.hint(go_on))?;
+                }
                 context.out.show(&change)?;
                 if context.out.format == output::Format::Simple {
                     output::raw(&format!("\n{}", change.settings(&name)))?;
@@ -99,9 +114,11 @@ impl MemberCommand {
                 let header = done.header;
                 context.out.show(&MemberChange { id, what: "updated in", header, member: None, members: done.members })
             }
-            Self::Promote { member } => {
+            Self::Promote { member, when_ready } => {
                 let id = named(context, &member).await?;
-                context.out.show(&promote(context, id).await?)
+                let done =
+                    if when_ready { promote_when_ready_of(context, id).await? } else { promote(context, id).await? };
+                context.out.show(&done)
             }
             Self::Replace(args) => args.run(context).await,
         }
@@ -128,6 +145,17 @@ pub(super) async fn remove(context: &Context, id: u64) -> Result<MemberChange> {
 pub(super) async fn promote(context: &Context, id: u64) -> Result<MemberChange> {
     let done = context.link.write(|channel| wire::promote_member(channel, MemberPromoteRequest { id })).await?;
     Ok(MemberChange { id, what: "promoted in", header: done.header, member: None, members: done.members })
+}
+
+/// Has the cluster promote a learner once it is in sync.
+async fn promote_when_ready_of(context: &Context, id: u64) -> Result<MemberChange> {
+    let ask = |channel| {
+        let mut request = Request::new(MemberPromoteRequest { id });
+        request.metadata_mut().insert("conclave-when-ready", MetadataValue::from_static("true"));
+        async move { ClusterClient::new(channel).member_promote(request).await }
+    };
+    let done = context.link.write(ask).await?;
+    Ok(MemberChange { id, what: "will be promoted in", header: done.header, member: None, members: done.members })
 }
 
 /// The member of that name; else it is an id.
