@@ -434,3 +434,39 @@ async fn a_change_while_the_leader_stands_still_says_so_and_the_next_attempt_suc
     eventually("the learner is promoted", LONG, async || through.ok(&["member", "promote", &id]).await).await?;
     Ok(())
 }
+
+/// The cluster gives a learner its vote by itself; a replacement is of a member that there was.
+#[tokio::test]
+async fn a_learner_is_promoted_when_it_is_ready_and_nobody_replaces_nobody() -> Result<()> {
+    let mut world = World::start(1).await?;
+    let ctl = Ctl::new(&world.first.endpoints());
+    put(&world.first.client(0)?, "k", "v").await?;
+    let node = world.node("n2")?;
+    let url = world.more[node].0.peer_url();
+    let said = ctl.run(&["member", "add", "n2", "--peer-urls", &url, "--promote-when-ready"]).await?;
+    ensure!(said.code != Some(0), "a voter that waits for its vote: {said:?}");
+    let said = ctl.run(&["member", "add", "n2", "--peer-urls", &url, "--learner", "--promote-when-ready"]).await?;
+    ensure!(said.code == Some(0), "{said:?}");
+    let client = world.first.client(0)?;
+    let votes = async || {
+        let list = client.cluster().member_list(MemberListRequest { linearizable: true }).await?.members;
+        Ok::<usize, anyhow::Error>(list.iter().filter(|member| !member.is_learner).count())
+    };
+    ensure!(votes().await? == 1, "it has a vote before it has started");
+    world.more[node].1.spawn()?;
+    world.more[node].1.ready(LONG).await?;
+    let promoted = async || {
+        ensure!(votes().await? == 2, "it is a learner");
+        Ok(())
+    };
+    eventually("the learner has its vote", LONG, promoted).await?;
+    let said = ctl.run(&["member", "promote", "n2", "--when-ready"]).await?;
+    ensure!(said.code != Some(0) && said.stderr.contains("can only promote a learner member"), "{said:?}");
+
+    // There never was such a member: nothing is added in its place.
+    let other = Address::new("n3")?.peer_url();
+    let said = ctl.run(&["member", "replace", "8e9e05c52164694d", "--peer-urls", &other]).await?;
+    ensure!(said.code != Some(0) && said.stderr.contains("and there was none"), "{said:?}");
+    ensure!(votes().await? == 2, "a member was added");
+    Ok(())
+}

@@ -12,7 +12,8 @@ use cluster_tests::{
     etcdctl::Etcdctl,
     wait::{LONG, SOON, eventually},
 };
-use conclave_client::api::etcdserverpb::LeaseTimeToLiveRequest;
+use conclave_client::api::etcdserverpb::{LeaseTimeToLiveRequest, StatusRequest};
+use conclave_client::wire::Client;
 use std::path::Path;
 
 const AS_IT_IS: [&str; 3] = ["--bump-revision", "0", "--mark-compacted=false"];
@@ -375,5 +376,46 @@ async fn backups_on_a_schedule_and_a_start_from_one() -> Result<()> {
     next.restart(1).await?;
     ensure!(client::get(&next.client(1)?, "after").await?.is_some());
     ensure!(next.node(1).tail(200).contains("--restore-from is ignored"), "{}", next.node(1).tail(200));
+    Ok(())
+}
+
+/// The same at the start of the member that is left, in its own directory, and once.
+#[tokio::test]
+async fn a_survivor_becomes_a_cluster_of_its_own_when_it_is_forced() -> Result<()> {
+    const FLAG: &str = "--force-new-cluster";
+    let mut cluster = Cluster::start(3).await?;
+    fill(&cluster).await?;
+    let client = cluster.client(2)?;
+    let (before, revision) = (all(&client, 0).await?, present(&client).await?);
+    let id = async |client: &Client| {
+        let status = client.maintenance().status(StatusRequest {}).await?;
+        anyhow::Ok(status.header.context("a header")?.cluster_id)
+    };
+    let old = id(&client).await?;
+    cluster.kill_all()?;
+    cluster.wipe(0)?;
+    cluster.wipe(1)?;
+    for i in [0, 2] {
+        let args = [cluster.node(i).args(), &[FLAG.to_owned()][..]].concat();
+        cluster.node(i).set_args(args);
+        cluster.node(i).spawn()?;
+    }
+    ensure!(!cluster.node(0).exit(LONG).await?.success(), "an empty directory was forced");
+    ensure!(cluster.node(0).life()?.contains("is empty"), "without a reason");
+    cluster.node(2).ready(LONG).await?;
+    assert_eq!(all(&client, 0).await?, before);
+    ensure!(client::put(&client, "new", "v").await? > revision, "revisions went back");
+    let new = id(&client).await?;
+    ensure!(new != old, "the same cluster");
+    ensure!(cluster.data_dir(2).join("OLD-CLUSTER/IDENTITY").exists(), "the old data is gone");
+    // The flag still stands: it is harmless.
+    cluster.restart(2).await?;
+    ensure!(cluster.node(2).life()?.contains("was done before"), "{}", cluster.node(2).life()?);
+    ensure!(id(&client).await? == new && client::get(&client, "new").await?.is_some(), "it was done again");
+    // And without it the member is what it is now.
+    let args = cluster.node(2).args().iter().filter(|arg| *arg != FLAG).cloned().collect();
+    cluster.node(2).set_args(args);
+    cluster.restart(2).await?;
+    ensure!(id(&client).await? == new && client::get(&client, "new").await?.is_some(), "after a start without it");
     Ok(())
 }

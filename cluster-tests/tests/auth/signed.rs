@@ -100,9 +100,11 @@ async fn a_signed_token_holds_at_every_member_and_no_secret_is_written_down() ->
 
 #[tokio::test]
 async fn every_kind_of_key_signs() -> Result<()> {
-    for (method, algorithm) in
-        [("RS256", "RSA -pkeyopt rsa_keygen_bits:2048"), ("PS384", "RSA -pkeyopt rsa_keygen_bits:2048"), ("EdDSA", "ED25519")]
-    {
+    for (method, algorithm) in [
+        ("RS256", "RSA -pkeyopt rsa_keygen_bits:2048"),
+        ("PS384", "RSA -pkeyopt rsa_keygen_bits:2048"),
+        ("EdDSA", "ED25519"),
+    ] {
         let cluster = cluster(1, method, algorithm).await.with_context(|| method.to_owned())?;
         let token = login(&cluster.endpoint(0)).await.with_context(|| method.to_owned())?;
         match put(&cluster.endpoint(0), &token).await? {

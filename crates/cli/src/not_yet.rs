@@ -4,10 +4,9 @@ use crate::{exit::Exit, failure::Failure};
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Each with what it would need, and what to do meanwhile.
-const COMMANDS: [(&str, &str); 3] = [
+const COMMANDS: [(&str, &str); 2] = [
     ("defrag", "it is not needed: members give space back by themselves; see `conclavectl compaction`"),
     ("check", "`conclave-bench` measures; `conclavectl endpoint hashkv --cluster` compares the members' data"),
-    ("downgrade", "there is no earlier release"),
 ];
 
 /// What is said of a command that clap does not know; `None` if nobody does.

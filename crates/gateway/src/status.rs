@@ -158,8 +158,14 @@ pub mod text {
         Unimplemented,
         "conclave: RangeStream answers in ascending key order without revision filters only; use Range for sorting and filters",
     );
-    pub const NO_DOWNGRADE: Text =
-        Text::new(Unimplemented, "conclave: there is no earlier release to downgrade the cluster to");
+
+    // Downgrade.
+    pub const DOWNGRADE_FORMAT: Text = Text::new(InvalidArgument, "etcdserver: wrong downgrade target version format");
+    pub const DOWNGRADE_TARGET: Text = Text::new(InvalidArgument, "etcdserver: invalid downgrade target version");
+    pub const DOWNGRADE_UNDER_WAY: Text =
+        Text::new(FailedPrecondition, "etcdserver: cluster has a downgrade job in progress");
+    pub const NO_CLUSTER_VERSION: Text =
+        Text::new(FailedPrecondition, "etcdserver: cluster version not found during downgrade");
 }
 
 /// Why a request never became a command.
@@ -575,9 +581,8 @@ mod tests {
             (text::ELECTION_NOT_LEADER.into(), FailedPrecondition, "election: not leader"),
             (text::ELECTION_NO_LEADER.into(), NotFound, "election: no leader"),
         ]);
-        for said in [text::STREAM_IS_PLAIN, text::NO_DOWNGRADE] {
-            assert_eq!(said.code, Unimplemented);
-            assert!(said.message.starts_with("conclave: "));
-        }
+        let said = text::STREAM_IS_PLAIN;
+        assert_eq!(said.code, Unimplemented);
+        assert!(said.message.starts_with("conclave: "));
     }
 }

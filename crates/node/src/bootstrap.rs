@@ -24,7 +24,8 @@
 
 use crate::config::{Config, HttpUrl, InitialClusterState};
 use crate::peer::transport::Transport;
-use crate::peer::{Expected, PeerError, Peers, Registered, expected};
+use crate::peer::{Expected, Joined, PeerError, Peers, Registered, expected};
+use crate::versions::Unsupported;
 use conclave_state::{Admission, read};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::MemberNode;
@@ -96,6 +97,8 @@ pub enum BootstrapError {
         "--initial-cluster-state=existing needs the members of the running cluster in --initial-cluster, and there is only this one"
     )]
     NoPeers,
+    #[error(transparent)]
+    Version(#[from] Unsupported),
     #[error("{peer} refuses this member: {reason}")]
     Refused { peer: String, reason: String },
     #[error(transparent)]
@@ -105,7 +108,7 @@ pub enum BootstrapError {
 impl BootstrapError {
     /// Whether the member must not run, whatever other peers say.
     pub(crate) fn is_final(&self) -> bool {
-        matches!(self, BootstrapError::RolledBack { .. } | BootstrapError::Removed { .. })
+        matches!(self, BootstrapError::RolledBack { .. } | BootstrapError::Removed { .. } | BootstrapError::Version(_))
     }
 }
 
@@ -365,6 +368,7 @@ pub(crate) async fn ask(plan: &Plan, peers: &Peers, id: u64) -> Result<Option<Ac
             Err(BootstrapError::StartedBefore { name: name.clone(), member: member_id, peer: peers.name_of(id) })
         }
         Ok(Registered::Removed) => Err(plan.removed()),
+        Ok(Registered::Unsupported(why)) => Err(BootstrapError::Version(why)),
         Err(PeerError::Refused(reason)) => Err(BootstrapError::Refused { peer: peers.name_of(id), reason }),
         Err(_) => Ok(None),
     }
@@ -378,16 +382,17 @@ pub async fn join(plan: &Plan, peers: &Peers) -> Result<(), BootstrapError> {
     loop {
         for peer in peers.ids() {
             match peers.join(peer, member_id, incarnation).await {
-                Ok(Some(Admission::Admitted)) => {
+                Ok(Joined::Answer(Admission::Admitted)) => {
                     tracing::info!("the cluster has admitted this member");
                     return Ok(());
                 }
-                Ok(Some(Admission::Removed)) => return Err(plan.removed()),
-                Ok(Some(Admission::Taken | Admission::Unknown)) => {
+                Ok(Joined::Answer(Admission::Removed)) => return Err(plan.removed()),
+                Ok(Joined::Unsupported(why)) => return Err(BootstrapError::Version(why)),
+                Ok(Joined::Answer(Admission::Taken | Admission::Unknown)) => {
                     let (name, peer) = (name.clone(), peers.name_of(peer));
                     return Err(BootstrapError::StartedBefore { name, member: member_id, peer });
                 }
-                Ok(None) | Err(_) => {}
+                Ok(Joined::Later) | Err(_) => {}
             }
         }
         if Instant::now() >= next_word {

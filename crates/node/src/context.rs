@@ -4,6 +4,7 @@ use crate::fatal::Fatal;
 use crate::handover::Handover;
 use crate::leadership::{Leadership, RaftCell};
 use crate::peer::Peers;
+use crate::versions::Versions;
 use conclave_storage::StateHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ pub struct NodeContext {
     pub leadership: Leadership,
     pub peers: Peers,
     pub state: StateHandle,
+    pub versions: Versions,
     pub fatal: Fatal,
     /// Leads to the runtime that serves clients.
     pub handover: Handover,

@@ -184,6 +184,14 @@ impl MembershipChanges {
         }
     }
 
+    /// Whether a promotion would be made now, as far as this leader can tell.
+    pub(crate) fn may_promote(&self, id: u64) -> bool {
+        let Inner { context, policy, .. } = &*self.0;
+        let Some(raft) = context.raft.get() else { return false };
+        let effective = raft.server_metrics().borrow_watched().membership_config.clone();
+        self.now(raft, &effective).and_then(|now| now.judge(&Change::Promote { id }, policy)).is_ok()
+    }
+
     /// The cluster as the leader sees it.
     fn now(&self, raft: &Raft, effective: &StoredMembership) -> Result<Situation, ChangeError> {
         let Inner { context, policy, .. } = &*self.0;

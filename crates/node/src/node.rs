@@ -6,6 +6,7 @@ use crate::consensus;
 use crate::context::NodeContext;
 use crate::defragment::Defragment;
 use crate::disk_space::DiskSpace;
+use crate::fatal::Fatal;
 use crate::handover::Handover;
 use crate::keeper::{Deadlines, Kind, Leases, NodeHost, Timers};
 use crate::leadership::{Leadership, RaftCell};
@@ -14,10 +15,12 @@ use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
 use crate::peer::validate::Rules;
+use crate::promoter::Promoter;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, ForClients, Observers};
+use crate::versions::{AnnounceError, Versions};
 use conclave_state::{Command, Member, read};
 use conclave_storage::{DurationHistogram, Identity, LogSize, Registry, StateHandle};
 use std::sync::Arc;
@@ -45,6 +48,7 @@ pub struct Node {
     pub leadership: Leadership,
     pub peers: Peers,
     pub membership: MembershipChanges,
+    pub versions: Versions,
     pub log_syncs: Arc<DurationHistogram>,
     pub log_size: LogSize,
     pub defragment: Defragment,
@@ -66,7 +70,7 @@ impl Node {
         let proposer = Proposer::new(origin, Limits::new(config.max_request_bytes, timeout), context.clone());
         let reader = Reader::new(context.clone(), timeout);
         let membership = MembershipChanges::new(context.clone(), policy(&config));
-        let NodeContext { raft, leadership, peers, state, handover, .. } = context;
+        let NodeContext { raft, leadership, peers, state, handover, versions, .. } = context;
         let clock = Arc::new(clock::MonotonicClock::default());
         let host = |kind| {
             Box::new(NodeHost {
@@ -87,6 +91,7 @@ impl Node {
             proposer,
             reader,
             membership,
+            versions,
             leases,
             timers,
             config: Arc::new(config),
@@ -110,9 +115,19 @@ impl Node {
                 Box::new(self.leases.clone()),
                 Box::new(self.timers.clone()),
                 Box::new(self.leadership.clone()),
+                Box::new(self.versions.clone()),
                 Box::new(self.proposer.own_answers()),
             ],
             clients: ForClients::new(self.handover.clone(), followers, Box::new(self.proposer.clone())),
+        }
+    }
+
+    pub(crate) fn promoter(&self) -> Promoter {
+        Promoter {
+            state: self.state.clone(),
+            leadership: self.leadership.clone(),
+            membership: self.membership.clone(),
+            proposer: self.proposer.clone(),
         }
     }
 
@@ -132,6 +147,7 @@ impl Node {
             suspicion: Suspicion::new(self.raft.clone(), self.leadership.clone(), &self.config),
             rollback,
             membership: self.membership.clone(),
+            versions: self.versions.clone(),
             traffic: self.peers.traffic().clone(),
         })
     }
@@ -165,13 +181,30 @@ impl Node {
         }
     }
 
-    /// Publishes this member's client URLs if the cluster does not know them.
-    pub(crate) async fn announce(self: Arc<Node>) {
+    /// Whether the cluster knows what this member's program supports.
+    async fn announce_versions(&self, fatal: &Fatal) -> bool {
+        match self.versions.announce(self.identity.member_id, &self.proposer).await {
+            Ok(()) => true,
+            Err(AnnounceError::Unsupported(why)) => {
+                fatal.report(why);
+                false
+            }
+            // To announce twice is harmless.
+            Err(error) => {
+                tracing::debug!(%error, "announcing this member's versions: again");
+                false
+            }
+        }
+    }
+
+    /// Publishes what this member's program supports, and its client URLs, if the cluster does not know
+    /// them.
+    pub(crate) async fn announce(self: Arc<Node>, fatal: Fatal) {
         let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).collect();
         let own = Member { id: self.identity.member_id, name: self.config.name.clone(), client_urls };
         let mut pause = Duration::from_millis(50);
         loop {
-            if self.reader.barrier().await.is_ok() {
+            if self.reader.barrier().await.is_ok() && self.announce_versions(&fatal).await {
                 match read::members(&self.state.view()) {
                     Ok(members) if members.contains(&own) => return,
                     Ok(_) => match self.proposer.propose(Command::Announce(own.clone())).await {

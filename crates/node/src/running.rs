@@ -24,6 +24,7 @@ use crate::peer::transport::Transport;
 use crate::peer::validate::Rules;
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
+use crate::versions::Versions;
 use crate::{compactor, log_retention};
 use conclave_net::admission::Pool;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ impl RunningNode {
         plan.store(&config)?;
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
         plan.still_a_member(&opened.state)?;
+        let versions = Versions::new(opened.state.clone())?;
+        versions.check()?;
         let me = plan.identity.member_id;
         let (raft, closing) = (RaftCell::default(), CancellationToken::new());
         let context = NodeContext {
@@ -75,6 +78,7 @@ impl RunningNode {
             leadership: Leadership::new(me, raft),
             peers: Peers::new(me, &plan.members, Box::new(Schemes::new(&config, transport))),
             state: opened.state,
+            versions,
             fatal: fatal.clone(),
             handover: Handover::default(),
             closing: closing.clone(),
@@ -146,7 +150,8 @@ impl RunningNode {
         let stall = DiskStallDetector::new(store.writer_step(), &node.config);
         let (me, sending) = (self.plan.identity.member_id, Sending::default());
         let witness = self.rollback.witness().clone();
-        let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone(), witness);
+        let versions = node.versions.clone();
+        let network = Network::new(node.peers.clone(), sending.clone(), self.rules.clone(), witness, versions);
         let raft = consensus::start(&node.config, me, network, store).await?;
         node.raft.set(raft.clone());
         self.work.spawn(node.leadership.clone().run(raft.clone(), self.fatal.clone()));
@@ -157,7 +162,9 @@ impl RunningNode {
         self.spawn(stall.run(node.clone()));
         let remedy = Remedy { member: me, state: node.state.clone(), proposer: node.proposer.clone() };
         self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone(), remedy));
-        self.spawn(node.clone().announce());
+        self.spawn(node.clone().announce(self.fatal.clone()));
+        self.spawn(node.promoter().run());
+        self.spawn(node.versions.clone().keep(node.leadership.clone(), node.proposer.clone()));
         let bounds =
             log_retention::Bounds { snapshot_count: node.config.snapshot_count, bytes: node.config.max_log_bytes };
         self.spawn(bounds.keep(raft.clone(), node.log_size.clone(), sending));

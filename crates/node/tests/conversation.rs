@@ -173,7 +173,7 @@ impl Script<'_> {
     fn append(&mut self) -> pb::AppendRequest {
         let (vote, previous) = (self.vote(true), self.id());
         let entries = self.entries(previous);
-        pb::AppendRequest { vote, previous, commit: self.id(), entries, quiet: self.byte() > 128 }
+        pb::AppendRequest { vote, previous, commit: self.id(), entries, quiet: self.byte() > 128, version: 0 }
     }
 
     fn snapshot(&mut self) -> Vec<pb::SnapshotPart> {
@@ -184,6 +184,7 @@ impl Script<'_> {
             membership_at: self.id(),
             membership: Some(self.membership()),
             files: (0..self.byte() % 4).map(|_| file(self.byte())).collect(),
+            version: 0,
         };
         let chunk = |script: &mut Script<'_>| pb::snapshot_part::Chunk {
             file: u32::from(script.byte() % 4),

@@ -63,6 +63,7 @@ impl Attack {
             commit: entries.last().map(|entry| pb::LogId { term: entry.term, index: entry.index }),
             entries,
             quiet: false,
+            version: 0,
         }
     }
 

@@ -8,6 +8,7 @@ mod backups;
 mod consensus_thread;
 pub mod dev;
 pub mod dump;
+pub mod force;
 pub mod notify;
 mod offline;
 pub mod recover;

@@ -11,6 +11,7 @@ use conclave_node::config::{self, Config, ConfigError};
 use conclave_node::descriptors;
 use conclave_server::dev;
 use conclave_server::dump;
+use conclave_server::force;
 use conclave_server::notify;
 use conclave_server::recover;
 use conclave_server::restore_from;
@@ -72,6 +73,7 @@ fn member(arguments: Vec<OsString>) -> ExitCode {
 
 /// Everything that comes before the runtime, and the node on it.
 fn start(config: Config) -> anyhow::Result<()> {
+    force::prepare(&config)?;
     restore_from::first_start(&config)?;
     runtime(&config)?.block_on(run(config))
 }

@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use conclave_backup::{DEFAULT_RAISE, Facts, Maker, Raise, Snapshot, Step};
 use conclave_node::bootstrap::Plan;
+use conclave_node::config::Config;
 use conclave_storage::types::{MemberNode, Membership};
 use conclave_storage::{DumpedContent, DumpedPayload, Recovered, Restored, Stopped, StoredLog};
 use std::ffi::OsString;
@@ -62,14 +63,14 @@ pub fn main<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>) -
 }
 
 /// A directory that is left.
-struct Survivor {
+pub(crate) struct Survivor {
     path: PathBuf,
     stopped: Stopped,
     log: StoredLog,
 }
 
 impl Survivor {
-    fn open(path: &Path) -> anyhow::Result<Survivor> {
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Survivor> {
         let stopped = Stopped::open(path)?;
         let log = stopped.log()?;
         Ok(Survivor { path: path.to_owned(), stopped, log })
@@ -95,13 +96,26 @@ impl Survivor {
             let id = self.stopped.identity().member_id;
             membership.nodes().find(|(member, _)| **member == id).map(|(_, node)| node.clone())
         };
-        let mut node = own(self.stopped.state()?.membership.membership());
-        for entry in self.stopped.entries(0)? {
+        let node = self.memberships()?.iter().rev().find_map(own);
+        Ok(node.unwrap_or_else(|| MemberNode { name: self.stopped.identity().name.clone(), peer_urls: Vec::new() }))
+    }
+
+    /// How many members the last configuration that it knows has.
+    pub(crate) fn members(&self) -> anyhow::Result<usize> {
+        Ok(self.memberships()?.last().map_or(0, |membership| membership.nodes().count()))
+    }
+
+    /// That of the state, and later ones.
+    fn memberships(&self) -> anyhow::Result<Vec<Membership>> {
+        let state = self.stopped.state()?.membership;
+        let mut found = vec![state.membership().clone()];
+        let flushed = state.log_id().as_ref().map_or(0, |id| id.index + 1);
+        for entry in self.stopped.entries(flushed)? {
             if let Ok(DumpedContent { payload: DumpedPayload::Membership(membership), .. }) = entry?.content {
-                node = own(&membership).or(node);
+                found.push(membership);
             }
         }
-        Ok(node.unwrap_or_else(|| MemberNode { name: self.stopped.identity().name.clone(), peer_urls: Vec::new() }))
+        Ok(found)
     }
 }
 
@@ -112,32 +126,38 @@ fn recover(arguments: &Arguments) -> anyhow::Result<String> {
     anyhow::ensure!(clusters.len() == 1, "the directories belong to different clusters");
     // Of equal ones the first that was given.
     let best = survivors.iter().rev().max_by_key(|survivor| survivor.end()).context("no directory was given")?;
-    let settings = settings(arguments, best)?;
+    let config = settings(arguments, best)?.config()?;
+    let made = make(best, &config, &arguments.to, arguments.bump_revision)?;
+    let mut lines: Vec<String> = survivors.iter().map(Survivor::described).collect();
+    lines.push(format!("taken: {}, whose log is the furthest", best.path.display()));
+    lines.extend(made);
+    Ok(lines.join("\n"))
+}
+
+/// Makes the directory `to` of the member of the configuration, which is alone, of what a survivor has. Tells what it did.
+pub(crate) fn make(best: &Survivor, config: &Config, to: &Path, bump_revision: u64) -> anyhow::Result<Vec<String>> {
     let beside = |what: &str| {
-        let name = arguments.to.file_name().and_then(|name| name.to_str()).unwrap_or("data");
-        arguments.to.with_file_name(format!("{name}.{}.{what}", std::process::id()))
+        let name = to.file_name().and_then(|name| name.to_str()).unwrap_or("data");
+        to.with_file_name(format!("{name}.{}.{what}", std::process::id()))
     };
     let recovered = Recovered::open(&best.stopped, &beside("recovering"))?;
     let snapshot = Snapshot::new(save(&recovered, scratch(&beside("snapshot"))?, scratch(&beside("sort"))?)?);
-    let raise = Raise { revisions: arguments.bump_revision, mark_compacted: true };
-    let config = settings.config()?;
+    let raise = Raise { revisions: bump_revision, mark_compacted: true };
     let origin = snapshot.origin(raise)?;
-    let plan = Plan::restored(&config, origin)?;
+    let plan = Plan::restored(config, origin)?;
     let (name, cluster) = (plan.identity.name.clone(), plan.identity.cluster_id);
-    let mut restored = Restored::begin(&arguments.to, plan.identity.clone(), &plan.first_start())?;
+    let mut restored = Restored::begin(to, plan.identity.clone(), &plan.first_start())?;
     let report = snapshot.restore(&mut restored, raise, origin)?;
     restored.finish()?;
-    let mut lines: Vec<String> = survivors.iter().map(Survivor::described).collect();
     let (index, _) = recovered.last();
-    lines.push(format!("taken: {}, whose log is the furthest", best.path.display()));
-    lines.push(format!(
+    let mut lines = vec![format!(
         "entries {} to {index} were not known to be committed there: some may never have been acknowledged, and count from now on",
         best.committed() + 1
-    ));
+    )];
     lines.push("what only the lost members had is lost; nobody can tell how much".into());
-    lines.push(format!("made {} as member {name}, alone in cluster {cluster:x}", arguments.to.display()));
+    lines.push(format!("made {} as member {name}, alone in cluster {cluster:x}", to.display()));
     lines.push(told(&report));
-    Ok(lines.join("\n"))
+    Ok(lines)
 }
 
 /// The settings of the new member: those of the one that is taken, unless others are given.

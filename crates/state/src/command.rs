@@ -11,6 +11,7 @@ use crate::auth::{AuthChange, Caller};
 use crate::coord::{Coord, CoordTimer, Name};
 use crate::key_range::KeyRange;
 use crate::shared;
+use crate::version::VersionChange;
 use bytes::Bytes;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -44,6 +45,10 @@ pub enum Command {
     Auth(Box<AuthChange>),
     /// See [`Join`].
     Join(Join),
+    /// What the members support, and the cluster's version.
+    Version(VersionChange),
+    /// See [`PromoteWhenReady`].
+    PromoteWhenReady(PromoteWhenReady),
     /// Any other command, with who sent it. Its stored form is another one: see `storage::codec`.
     #[serde(skip)]
     By(Box<By>),
@@ -83,6 +88,13 @@ pub struct Join {
     pub member: u64,
     /// Drawn at random for an empty directory; not 0.
     pub incarnation: u64,
+}
+
+/// Whether the leader is to give this learner its vote once it is in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromoteWhenReady {
+    pub member: u64,
+    pub wanted: bool,
 }
 
 /// etcd's Put.

@@ -1,6 +1,7 @@
 //! The changes of a batch of commands: rows to write, and events for the observers.
 
 use crate::auth::AuthEvent;
+use crate::version::ClusterVersion;
 use crate::view::Table;
 use crate::{KeyValue, LeaseId};
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub struct Changes {
     pub timers: Vec<TimerChange>,
     /// In log order.
     pub auth: Vec<AuthEvent>,
+    /// The cluster's version after the batch, if it changed.
+    pub version: Option<ClusterVersion>,
     /// The compacted revision, if this batch raised it.
     pub compacted: Option<i64>,
     /// The store's revision after the batch.

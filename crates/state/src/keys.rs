@@ -37,6 +37,9 @@ pub(crate) const MEMBERS: &[u8] = b"state/member/";
 /// Members that were added to the running cluster, with the incarnation that claimed each.
 pub(crate) const ADDED: &[u8] = b"state/added/";
 pub(crate) const REMOVED: &[u8] = b"state/removed/";
+pub(crate) const PROMOTE: &[u8] = b"state/promote/";
+pub(crate) const VERSION: &[u8] = b"state/version";
+pub(crate) const SUPPORTS: &[u8] = b"state/supports/";
 
 /// The key of a place in the queue `name`: `name/<lease in hex>`, as in etcd's recipes (Go writes a
 /// sign before negative numbers).

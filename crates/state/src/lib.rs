@@ -37,6 +37,8 @@
 //! | coord | see [`coord`] | elections, locks, claims, what is remembered for sessions, timers |
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
+//! | meta | `state/promote/`, id | nothing; of a learner that is to be promoted when it is in sync |
+//! | meta | `state/version` · `state/supports/`, id | the cluster's version · what a member supports |
 //! | meta | `auth/meta` · `auth/user/`, name · `auth/role/`, name | see [`auth`] |
 //! | live | `k`, escaped user key, `00 01` | nothing; for exactly the keys that are alive |
 //! | queue | `k`, escaped queue name, `00 01`, create revision, lease in hexadecimal | nothing; for exactly the places of queues |
@@ -82,6 +84,7 @@ mod meta;
 mod outcome;
 pub mod overlay;
 mod place;
+mod promotion;
 mod properties;
 pub mod queue;
 pub mod read;
@@ -89,6 +92,7 @@ mod record;
 mod scan;
 mod shared;
 pub mod sweep;
+mod version;
 pub mod view;
 
 pub use auth::{Auth, AuthChange, AuthEvent, AuthRefusal, Caller};
@@ -109,6 +113,7 @@ pub use outcome::*;
 pub use properties::Size;
 pub use scan::first_living;
 pub use shared::shared;
+pub use version::{ClusterVersion, NoVersion, Supports, Version, VersionChange};
 pub use view::{Fault, Step, Table, View};
 
 /// A lease's id; 0 is no lease, negative ids are legal.

@@ -20,6 +20,7 @@ use crate::heads::Heads;
 use crate::meta;
 use crate::overlay::Overlay;
 use crate::queue::Firsts;
+use crate::version::ClusterVersion;
 use crate::view::{Fault, View};
 use crate::{Alarm, AlarmKind, Command, LeaseId, Outcome, Rejection, Response};
 use std::cell::Cell;
@@ -87,6 +88,7 @@ impl Machine {
             leases: Vec::new(),
             timers: Vec::new(),
             auth: Vec::new(),
+            version: None,
             projected: Projected::new(),
             before,
             reads: Budget::unlimited(),
@@ -144,6 +146,8 @@ pub struct Batch<'a, V> {
     pub(crate) leases: Vec<LeaseChange>,
     pub(crate) timers: Vec<TimerChange>,
     pub(crate) auth: Vec<AuthEvent>,
+    /// The cluster's version, if the batch changed it.
+    pub(crate) version: Option<ClusterVersion>,
     /// Projected keys of the current command; empty between commands.
     pub(crate) projected: Projected,
     /// The numbers when the batch began.
@@ -241,6 +245,7 @@ impl<'a, V: View> Batch<'a, V> {
             leases: self.leases,
             timers: self.timers,
             auth: self.auth,
+            version: self.version,
             compacted: (after.compacted != self.before.compacted).then_some(after.compacted),
             revision: after.revision,
         }
@@ -264,6 +269,8 @@ impl<'a, V: View> Batch<'a, V> {
             Command::CoordTimer(timer) => self.coord_timer(at, timer),
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Join(join) => self.join(*join).map_err(Stop::Fault),
+            Command::PromoteWhenReady(wish) => self.promote_when_ready(*wish).map_err(Stop::Fault),
+            Command::Version(change) => self.version_change(*change).map_err(Stop::Fault),
             Command::Auth(change) => self.auth_change(at, change),
             Command::By(_) => Err(Rejection::Malformed.into()),
         }

@@ -11,6 +11,8 @@
 use crate::keys;
 use crate::machine::Batch;
 use crate::meta::{alarm_row, scan_meta};
+use crate::promotion::promote_row;
+use crate::version::supports_row;
 use crate::view::{Fault, Table, View};
 use crate::{Admission, AlarmChange, Join, Member, Response};
 
@@ -59,6 +61,8 @@ impl<V: View> Batch<'_, V> {
             self.rows.put(Table::Meta, row, Vec::new());
             self.rows.delete(Table::Meta, member_row(*member));
             self.rows.delete(Table::Meta, added_row(*member));
+            self.rows.delete(Table::Meta, supports_row(*member));
+            self.rows.delete(Table::Meta, promote_row(*member));
         }
     }
 
@@ -114,7 +118,7 @@ fn added_row(id: u64) -> Vec<u8> {
     [keys::ADDED, &id.to_be_bytes()[..]].concat()
 }
 
-fn removed_row(id: u64) -> Vec<u8> {
+pub(crate) fn removed_row(id: u64) -> Vec<u8> {
     [keys::REMOVED, &id.to_be_bytes()[..]].concat()
 }
 

@@ -3,6 +3,7 @@
 
 use crate::auth::AuthRefusal;
 use crate::coord::CoordResponse;
+use crate::version::Version;
 use crate::{Alarm, LeaseId};
 use bytes::Bytes;
 use thiserror::Error;
@@ -68,6 +69,8 @@ pub enum Response {
         ended: bool,
     },
     Join(Admission),
+    Version(VersionAnswer),
+    PromoteWhenReady,
     /// A change of users and roles.
     Auth,
     /// The number in the token, which tells a member that has not come so far to wait.
@@ -88,6 +91,26 @@ pub enum Admission {
     Removed,
     /// No such member was added to the running cluster.
     Unknown,
+}
+
+/// The answer to [`crate::VersionChange`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionAnswer {
+    Done,
+    /// The cluster's version is later than the member's program supports.
+    TooOld {
+        version: Version,
+    },
+    /// The member's program does not support the cluster's version any more.
+    TooNew {
+        version: Version,
+    },
+    /// A downgrade is under way.
+    UnderWay,
+    /// The cluster cannot go back to that version.
+    InvalidTarget,
+    /// The cluster has not decided on a version yet.
+    Undecided,
 }
 
 /// A place in a native queue. `create_revision` is the place and the fencing token.

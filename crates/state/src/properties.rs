@@ -37,6 +37,8 @@ impl Command {
                 }
                 Command::Compact { .. } | Command::LeaseGrant(_) | Command::LeaseRevoke { .. } | Command::Alarm(_) => 0,
                 Command::Join(_) => 2 * NUMBER,
+                Command::Version(_) => 6 * NUMBER,
+                Command::PromoteWhenReady(_) => NUMBER + 1,
                 Command::By(by) => match by.command.size() {
                     Size::About(bytes) => bytes + by.caller.size(),
                     Size::Encoded => return Size::Encoded,
@@ -56,6 +58,7 @@ impl Command {
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
             Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
             Command::Announce(_) | Command::Alarm(_) | Command::Join(_) | Command::Auth(_) => false,
+            Command::Version(_) | Command::PromoteWhenReady(_) => false,
             Command::By(by) => by.command.grows(),
         }
     }
@@ -75,7 +78,7 @@ impl Command {
             Command::Enqueue(_) => false,
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
             Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
-            Command::Join(_) | Command::Auth(_) => false,
+            Command::Join(_) | Command::Auth(_) | Command::Version(_) | Command::PromoteWhenReady(_) => false,
             Command::By(by) => by.command.may_touch_many(),
         }
     }

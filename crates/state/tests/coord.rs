@@ -221,7 +221,8 @@ fn a_hand_over_does_not_grow_with_the_line() {
             assert!(rows < 32 && bytes < 4096, "{rows} rows, {bytes} bytes");
         }
     }
-    let (_, changes) = node.apply(&[Command::Expire(Expire { leases: vec![1], term: TERM, observed: u64::MAX })], false);
+    let (_, changes) =
+        node.apply(&[Command::Expire(Expire { leases: vec![1], term: TERM, observed: u64::MAX })], false);
     assert!(changes.events.iter().all(|event| event.kv.mod_revision == changes.revision), "all of it in one revision");
     // The claim that is held does not depend on the session; and the note of the last revocation.
     assert_eq!(node.keys().len(), 4);

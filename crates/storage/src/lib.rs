@@ -34,11 +34,13 @@
 //! | [`positions`] | the order of all log positions, checked in debug builds |
 //! | [`identity`], [`open`](mod@open) | the owner of the directory, and the checks at the start |
 //! | [`recovered`] | all that a stopped member holds, for a cluster that lost its majority |
+//! | [`replaced`] | another member's data in the place of a directory's own |
 //! | [`restored`] | the directory of a member whose state comes from a backup |
 //! | [`stopped`] | reading the data of a stopped member |
 //! | [`location`] | detects a copied data directory |
 //! | `wal_check` | damage that RocksDB would not notice, and writes that a power cut left unfinished |
 //! | `background` | priority and timing of flushes and compactions |
+//! | [`versions`] | what this program can read, and what it writes in a cluster of which version |
 //! | [`failpoint`] | crash points for the tests |
 //!
 //! # Invariants
@@ -67,12 +69,14 @@ pub mod open;
 pub mod positions;
 pub mod proposal;
 pub mod recovered;
+pub mod replaced;
 mod reserve;
 pub mod restored;
 pub mod snapshot;
 pub mod state;
 pub mod stopped;
 pub mod types;
+pub mod versions;
 
 mod background;
 mod descriptors;

@@ -14,6 +14,7 @@
 //! earlier run for its own.
 
 use crate::codec::{self, CodecError};
+use crate::versions;
 use bytes::{Bytes, BytesMut};
 use conclave_state::{Command, shared};
 use std::fmt;
@@ -179,11 +180,13 @@ pub fn check_pack(pack: &Bytes) -> Result<usize, CodecError> {
 pub struct SegmentWriter {
     buffer: Vec<u8>,
     count: u32,
+    /// The highest form of commands.
+    form: u8,
 }
 
 impl Default for SegmentWriter {
     fn default() -> Self {
-        SegmentWriter { buffer: vec![0; HEAD], count: 0 }
+        SegmentWriter::of_form(versions::FORM_OF_FIRST)
     }
 }
 
@@ -192,10 +195,15 @@ impl SegmentWriter {
         SegmentWriter::default()
     }
 
+    /// For commands in the forms up to this one ([`versions::command_form`]).
+    pub fn of_form(form: u8) -> Self {
+        SegmentWriter { buffer: vec![0; HEAD], count: 0, form }
+    }
+
     /// Appends a command; returns its encoded size.
     pub fn push(&mut self, command: &Command) -> usize {
         self.count += 1;
-        codec::encode_command(command, &mut self.buffer)
+        codec::encode_command_as(self.form, command, &mut self.buffer)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -14,8 +14,8 @@ use conclave_state::auth::{AuthChange, Caller, Login, Permission, PermissionKind
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
 use conclave_state::{
     Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, Join,
-    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, Put, QueueKind, RangeQuery, Relation, SortBy,
-    Target, Txn,
+    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, PromoteWhenReady, Put, QueueKind, RangeQuery,
+    Relation, SortBy, Supports, Target, Txn, Version, VersionChange,
 };
 use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use conclave_storage::{Pack, codec, read_identity, write_identity};
@@ -105,12 +105,27 @@ fn commands() -> Vec<(&'static str, Command)> {
         cancel(PlaceId::Request { fence: 12, dedupe: Some([9; 16]) }),
         Command::Join(Join { member: 7, incarnation: 300 }),
     ];
+    all.extend(version_changes());
+    all.push(Command::PromoteWhenReady(PromoteWhenReady { member: 7, wanted: true }));
     all.extend(auth_changes());
     all.extend([
         Command::LeaseRevoke { id: 7 }.by(Caller::Server),
         Command::LeaseRevoke { id: 7 }.by(Caller::User(Arc::new(Login { user: "u".into(), revision: 300 }))),
     ]);
     all.into_iter().map(|c| (name_of(&c), c)).collect()
+}
+
+fn version_changes() -> Vec<Command> {
+    let version = |minor| Version { major: 3, minor };
+    let supports =
+        Supports { oldest: version(1), newest: version(300), peer_protocol: 1, command_form: 2, disk_format: 3 };
+    vec![
+        Command::Version(VersionChange::Announce { member: 7, supports }),
+        Command::Version(VersionChange::Raise { to: version(2) }),
+        Command::Version(VersionChange::Downgrade { to: version(1) }),
+        Command::Version(VersionChange::CancelDowngrade),
+        Command::Version(VersionChange::EndDowngrade),
+    ]
 }
 
 fn auth_changes() -> Vec<Command> {
@@ -151,6 +166,8 @@ fn name_of(c: &Command) -> &'static str {
         Command::Coord(_) => "coord",
         Command::CoordTimer(_) => "coord-timer",
         Command::Join(_) => "join",
+        Command::Version(_) => "version",
+        Command::PromoteWhenReady(_) => "promote-when-ready",
         Command::Cancel(cancel) => match cancel.place {
             PlaceId::Key(_) => "cancel key",
             PlaceId::Candidate { .. } => "cancel candidate",

@@ -1,4 +1,4 @@
-//! A member's pages: `/status`, how far its state has come, and its digest; `/metrics`.
+//! A member's pages: `/status`, how far its state has come, and its digest; `/metrics`, `/version`.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -28,6 +28,15 @@ pub struct Standing {
 /// It does not answer with that, or takes longer than `patience`.
 pub fn standing(url: &str, patience: Duration) -> Result<Standing> {
     read(&serde_json::from_str(&page(url, "/status", patience)?)?)
+}
+
+/// The cluster's version of Conclave, as one member shows it.
+///
+/// # Errors
+/// It does not answer with that, or takes longer than `patience`.
+pub fn cluster_version(url: &str, patience: Duration) -> Result<String> {
+    let version: Value = serde_json::from_str(&page(url, "/version", patience)?)?;
+    Ok(version["conclavecluster"].as_str().with_context(|| format!("no version in {version}"))?.to_owned())
 }
 
 /// One number of a member's metrics.

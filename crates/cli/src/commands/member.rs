@@ -2,7 +2,7 @@
 
 use super::{
     Context,
-    members::{add, list, named, promote, remove},
+    members::{add, list, named, promote, promote_when_ready_of, remove},
     replace::ReplaceArgs,
     wire,
 };
@@ -39,7 +39,7 @@ A learner is a member without a vote: it counts for no majority until it is prom
 so a mistake in its settings harms nobody. To replace a member: conclavectl member replace.
 
 Example:
-  conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner")]
+  conclavectl member add n4 --peer-urls http://10.0.0.4:2380 --learner --promote-when-ready")]
     Add {
         /// The new member's name
         name: String,
@@ -49,6 +49,9 @@ Example:
         /// Without a vote, until it is promoted
         #[arg(long)]
         learner: bool,
+        /// The cluster gives the learner its vote by itself, once it has been in sync for some seconds
+        #[arg(long, requires = "learner")]
+        promote_when_ready: bool,
     },
     /// Removes a member; it never takes part again
     #[command(after_long_help = "Example:\n  conclavectl member remove 8e9e05c52164694d")]
@@ -72,6 +75,9 @@ Example:
     Promote {
         /// The member's name, or its id in hexadecimal as `member list` prints it
         member: String,
+        /// Do not fail if it is not: the cluster does it by itself, once the learner has been in sync for some seconds
+        #[arg(long)]
+        when_ready: bool,
     },
     /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost one is removed
     Replace(ReplaceArgs),
@@ -81,8 +87,16 @@ impl MemberCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::List { linearizable } => context.out.show(&Members(&list(context, linearizable).await?)),
-            Self::Add { name, peer_urls, learner } => {
+            Self::Add { name, peer_urls, learner, promote_when_ready } => {
                 let change = add(context, peer_urls, learner).await?;
+                if promote_when_ready {
+                    let wished = promote_when_ready_of(context, change.id).await;
+                    let go_on = format!(
+                        "the member was added; go on with: conclavectl member promote {:x} --when-ready",
+                        change.id
+                    );
+                    wished.map_err(|failure| failure.hint(go_on))?;
+                }
                 context.out.show(&change)?;
                 if context.out.format == output::Format::Simple {
                     output::raw(&format!("\n{}", change.settings(&name)))?;
@@ -100,9 +114,11 @@ impl MemberCommand {
                 let header = done.header;
                 context.out.show(&MemberChange { id, what: "updated in", header, member: None, members: done.members })
             }
-            Self::Promote { member } => {
+            Self::Promote { member, when_ready } => {
                 let id = named(context, &member).await?;
-                context.out.show(&promote(context, id).await?)
+                let done =
+                    if when_ready { promote_when_ready_of(context, id).await? } else { promote(context, id).await? };
+                context.out.show(&done)
             }
             Self::Replace(args) => args.run(context).await,
         }

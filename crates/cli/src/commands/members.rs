@@ -8,7 +8,9 @@ use crate::{
 };
 use conclave_client::api::etcdserverpb::{
     MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
+    cluster_client::ClusterClient,
 };
+use tonic::{Request, metadata::MetadataValue};
 
 pub(super) async fn list(context: &Context, linearizable: bool) -> Result<MemberListResponse> {
     context.link.read(|channel| wire::members(channel, MemberListRequest { linearizable })).await
@@ -30,6 +32,17 @@ pub(super) async fn remove(context: &Context, id: u64) -> Result<MemberChange> {
 pub(super) async fn promote(context: &Context, id: u64) -> Result<MemberChange> {
     let done = context.link.write(|channel| wire::promote_member(channel, MemberPromoteRequest { id })).await?;
     Ok(MemberChange { id, what: "promoted in", header: done.header, member: None, members: done.members })
+}
+
+/// Has the cluster promote a learner once it is in sync.
+pub(super) async fn promote_when_ready_of(context: &Context, id: u64) -> Result<MemberChange> {
+    let ask = |channel| {
+        let mut request = Request::new(MemberPromoteRequest { id });
+        request.metadata_mut().insert("conclave-when-ready", MetadataValue::from_static("true"));
+        async move { ClusterClient::new(channel).member_promote(request).await }
+    };
+    let done = context.link.write(ask).await?;
+    Ok(MemberChange { id, what: "will be promoted in", header: done.header, member: None, members: done.members })
 }
 
 /// The member of that name; else it is an id.

@@ -5,6 +5,7 @@ mod claim;
 mod cluster;
 mod del;
 mod demo;
+mod downgrade;
 mod elect;
 mod election;
 mod follow;
@@ -78,6 +79,8 @@ pub(crate) enum Command {
     Endpoint(cluster::EndpointCommand),
     #[command(subcommand)]
     Alarm(cluster::AlarmCommand),
+    #[command(subcommand)]
+    Downgrade(downgrade::DowngradeCommand),
     MoveLeader(cluster::MoveLeaderArgs),
     #[command(subcommand)]
     Auth(auth::AuthCommand),
@@ -132,6 +135,7 @@ impl Command {
             Self::Member(command) => command.run(context).await,
             Self::Endpoint(command) => command.run(context).await,
             Self::Alarm(command) => command.run(context).await,
+            Self::Downgrade(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::User(command) => command.run(context).await,

@@ -8,13 +8,15 @@
 use super::{Context, members, wire};
 use crate::{
     dial::{Node, dial},
-    failure::{Failure, Result},
+    exit::Exit,
+    failure::{Effect, Failure, Result},
     output,
 };
 use clap::Args;
-use conclave_client::api::etcdserverpb::{Member, StatusRequest};
+use conclave_client::api::etcdserverpb::{Member, MemberRemoveRequest, StatusRequest};
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 
 /// Between two looks at how far the new member is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -67,11 +69,16 @@ impl ReplaceArgs {
                     ));
                     context.out.show(&members::remove(context, lost).await?)?;
                 }
-                (None, None) if self.lost_is_id() => {
+                (None, None) if self.lost_is_id() && was_removed(context, lost).await? => {
                     output::note(&format!("{lost:x} is no member any more"));
                     self.add(context, name.as_deref()).await?;
                 }
-                (None, None) => return Err(Failure::usage(format!("there is no member {:?}", self.lost))),
+                (None, None) => {
+                    return Err(Failure::usage(format!("there is no member {:?}, and there was none", self.lost))
+                        .hint(
+                            "conclavectl member list shows the members; member add adds one without replacing another",
+                        ));
+                }
                 (Some(_), None) => self.add(context, name.as_deref()).await?,
                 (_, Some(new)) if new.is_learner => {
                     let now = progress(context, new).await;
@@ -103,6 +110,21 @@ impl ReplaceArgs {
         let settings = added.settings(name.unwrap_or("NAME"));
         output::note(&format!("start the new member with an empty data directory and these settings:\n{settings}"));
         Ok(())
+    }
+}
+
+/// Whether there was a member of this id. It is asked for as a removal, which has no effect on what is no member.
+async fn was_removed(context: &Context, id: u64) -> Result<bool> {
+    let Node { channel, .. } = context.link.node().await?;
+    let asked =
+        timeout(context.link.settings().command_timeout, wire::remove_member(channel, MemberRemoveRequest { id }));
+    match asked.await {
+        Ok(Err(status)) if status.code() == Code::NotFound => {
+            Ok(status.metadata().contains_key("conclave-was-removed"))
+        }
+        Ok(Err(status)) => Err(Failure::of(&status, Effect::Writes)),
+        Ok(Ok(_)) => Ok(true),
+        Err(_) => Err(Failure::new(Exit::Unknown, "no member answered in time").hint("run the command again")),
     }
 }
 

@@ -73,6 +73,7 @@ calls! {
         status = status(pb::StatusRequest) -> pb::StatusResponse;
         hash_kv = hash_kv(pb::HashKvRequest) -> pb::HashKvResponse;
         alarm = alarm(pb::AlarmRequest) -> pb::AlarmResponse;
+        downgrade = downgrade(pb::DowngradeRequest) -> pb::DowngradeResponse;
         move_leader = move_leader(pb::MoveLeaderRequest) -> pb::MoveLeaderResponse;
     }
     SessionsClient {

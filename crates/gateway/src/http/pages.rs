@@ -16,6 +16,7 @@ use super::PageBody;
 use crate::ETCD_VERSION;
 use crate::metrics::{Exposition, Live, Metrics};
 use bytes::Bytes;
+use conclave_state::ClusterVersion;
 use conclave_storage::{DIGEST_EVERY, ReplicaStatus};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -46,6 +47,8 @@ pub struct MemberStatus {
     pub leader_id: u64,
     pub term: u64,
     pub committed_index: u64,
+    /// Of Conclave: the cluster's version.
+    pub versions: ClusterVersion,
     pub now: ReplicaStatus,
     /// Index and digest, at every index that [`DIGEST_EVERY`] divides, for the last of them.
     pub digests: Vec<(u64, u64)>,
@@ -93,7 +96,7 @@ impl Pages {
         let query = Query::parse(uri.query().unwrap_or_default());
         match uri.path() {
             "/metrics" => self.metrics(headers),
-            "/version" => version(),
+            "/version" => version(&self.probe.status()),
             "/status" => status_page(&self.probe.status()),
             "/health" => self.health(&query).await,
             "/livez" => self.checks(LIVE, &query).await,
@@ -215,18 +218,19 @@ impl<'a> Query<'a> {
     }
 }
 
-fn version() -> Response<PageBody> {
+fn version(member: &MemberStatus) -> Response<PageBody> {
     let body = json!({
         "etcdserver": ETCD_VERSION,
         "etcdcluster": ETCD_VERSION,
         "storage": "3.6.0",
         "conclave": env!("CARGO_PKG_VERSION"),
+        "conclavecluster": member.versions.version().to_string(),
     });
     page(StatusCode::OK, "application/json", body.to_string())
 }
 
 fn status_page(member: &MemberStatus) -> Response<PageBody> {
-    let MemberStatus { name, member_id, cluster_id, leader_id, term, committed_index, now, digests } = member;
+    let MemberStatus { name, member_id, cluster_id, leader_id, term, committed_index, versions, now, digests } = member;
     // Numbers of 64 bits do not survive every JSON reader.
     let digests: Vec<_> = digests.iter().map(|(index, digest)| json!([index, format!("{digest:016x}")])).collect();
     let body = json!({
@@ -236,6 +240,8 @@ fn status_page(member: &MemberStatus) -> Response<PageBody> {
         "leader_id": format!("{leader_id:x}"),
         "raft_term": term,
         "committed_index": committed_index,
+        "cluster_version": versions.version().to_string(),
+        "downgrade_to": versions.downgrade.map(|target| target.to_string()),
         "applied_index": now.applied_index,
         "applied_term": now.applied_term,
         "revision": now.revision,

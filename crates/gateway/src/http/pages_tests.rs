@@ -53,6 +53,7 @@ async fn a_healthy_member() {
         "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n"
     );
     assert!(get(&pages, "/version").await.1.contains("\"etcdserver\":\"3.6"));
+    assert!(get(&pages, "/version").await.1.contains("\"conclavecluster\":\"0.1\""));
     assert!(get(&pages, "/metrics").await.1.contains("etcd_server_has_leader 1"));
     assert_eq!(get(&pages, "/v3/nothing").await.0, 404);
     assert_eq!(pages.respond(&Method::POST, &Uri::from_static("/health"), &HeaderMap::new()).await.status(), 405);

@@ -23,6 +23,7 @@ impl Probe for Gateway {
         let watches = self.watches.stats();
         Live {
             member_id: self.node.identity.member_id,
+            versions: self.node.versions.now(),
             has_leader: self.node.leadership.is_led(),
             is_learner: self.node.leadership.is_learner(),
             is_leader: leadership.leader == Some(self.node.identity.member_id),
@@ -65,6 +66,7 @@ impl Probe for Gateway {
             leader_id: leadership.leader.unwrap_or(0),
             term: leadership.term,
             committed_index: self.node.leadership.committed_index(),
+            versions: self.node.versions.now(),
             now,
             digests,
         }
@@ -99,6 +101,7 @@ fn peer(id: u64, figures: &Figures) -> PeerFigures {
         sent_bytes: figures.sent_bytes(),
         received_bytes: figures.received_bytes(),
         failures: figures.failures(),
+        active: figures.active(),
         round_trips: durations(&figures.round_trips),
     }
 }

@@ -17,6 +17,7 @@ pub use peers::PeerFigures;
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
 
 use crate::ETCD_VERSION;
+use conclave_state::ClusterVersion;
 use conclave_tls::Figures;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -93,6 +94,8 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     pub member_id: u64,
+    /// Of Conclave: the cluster's version.
+    pub versions: ClusterVersion,
     pub has_leader: bool,
     pub is_leader: bool,
     pub is_learner: bool,
@@ -269,6 +272,11 @@ impl Live {
         let member = Family::<Vec<(&str, String)>, Gauge>::default();
         member.get_or_create(&vec![("server_id", format!("{:x}", self.member_id))]).set(1);
         registry.register("etcd_server_id", "This member", member);
+        let versions = Family::<Vec<(&str, String)>, Gauge>::default();
+        versions.get_or_create(&vec![("cluster_version", self.versions.version().to_string())]).set(1);
+        registry.register("conclave_cluster_version", "The version of Conclave that the cluster is", versions);
+        let downgrading = ConstGauge::new(u64::from(self.versions.downgrade.is_some()));
+        registry.register("conclave_downgrade_under_way", "Whether the cluster goes back to a version", downgrading);
         peers::register(&mut registry, self.member_id, self.peers);
         let commits = "Seconds that one write of the state took";
         registry.register("etcd_disk_backend_commit_duration_seconds", commits, self.commits);
@@ -288,7 +296,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.put_total.inc();
         let log_syncs = Durations { sum_seconds: 0.5, buckets: vec![(0.001, 2), (f64::INFINITY, 1)] };
-        let peer = PeerFigures { id: 0xcd, sent_bytes: 5, round_trips: log_syncs.clone(), ..PeerFigures::default() };
+        let round_trips = log_syncs.clone();
+        let peer = PeerFigures { id: 0xcd, sent_bytes: 5, round_trips, active: Some(true), ..PeerFigures::default() };
         let live = Live {
             member_id: 0xab,
             has_leader: true,
@@ -308,6 +317,7 @@ mod tests {
             "etcd_server_proposals_applied_total 7",
             "etcd_server_id{server_id=\"ab\"} 1",
             "etcd_network_known_peers{Local=\"ab\",Remote=\"cd\"} 1",
+            "etcd_network_active_peers{Local=\"ab\",Remote=\"cd\"} 1",
             "etcd_network_peer_sent_bytes_total{To=\"cd\"} 5",
             "etcd_network_peer_received_bytes_total{From=\"cd\"} 0",
             "etcd_network_peer_sent_failures_total{To=\"cd\"} 0",
@@ -316,6 +326,8 @@ mod tests {
             "etcd_disk_backend_commit_duration_seconds_count 0",
             "etcd_server_version{server_version=\"3.6.0\"} 1",
             "etcd_cluster_version{cluster_version=\"3.6\"} 1",
+            "conclave_cluster_version{cluster_version=\"0.1\"} 1",
+            "conclave_downgrade_under_way 0",
             "etcd_server_health_failures_total 0",
             "etcd_server_proposals_failed_total 0",
             "etcd_disk_wal_fsync_duration_seconds_count 3",

@@ -18,22 +18,29 @@ pub struct PeerFigures {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub failures: u64,
+    /// Whether it was reached of late; `None` if there was nothing to reach it for.
+    pub active: Option<bool>,
     pub round_trips: Durations,
 }
 
 pub(super) fn register(registry: &mut Registry, me: u64, peers: Vec<PeerFigures>) {
-    let known = Family::<Labels, Gauge>::default();
+    let (known, active) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
     let (sent, received) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
     let failures = Family::<Labels, Counter>::default();
     for peer in &peers {
         let id = format!("{:x}", peer.id);
-        known.get_or_create(&vec![("Local", format!("{me:x}")), ("Remote", id.clone())]).set(1);
+        let pair = vec![("Local", format!("{me:x}")), ("Remote", id.clone())];
+        if let Some(reached) = peer.active {
+            active.get_or_create(&pair).set(i64::from(reached));
+        }
+        known.get_or_create(&pair).set(1);
         let to = vec![("To", id.clone())];
         sent.get_or_create(&to).inc_by(peer.sent_bytes);
         failures.get_or_create(&to).inc_by(peer.failures);
         received.get_or_create(&vec![("From", id)]).inc_by(peer.received_bytes);
     }
     registry.register("etcd_network_known_peers", "The other members", known);
+    registry.register("etcd_network_active_peers", "Whether another member was reached of late", active);
     registry.register("etcd_network_peer_sent_bytes", "Bytes of entries and snapshots sent", sent);
     registry.register("etcd_network_peer_received_bytes", "Bytes of entries received", received);
     registry.register("etcd_network_peer_sent_failures", "Calls that had no answer", failures);

@@ -191,6 +191,7 @@ pub(super) fn check_with(
             s.initial_cluster_state.as_ref(),
             &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
         ),
+        force_new_cluster: p.switch("force-new-cluster", s.force_new_cluster.as_ref(), false),
         initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
         strict_reconfig_check: p.switch("strict-reconfig-check", s.strict_reconfig_check.as_ref(), true),
         max_learners: p.number("max-learners", s.max_learners.as_ref(), 1, "members"),
@@ -279,8 +280,9 @@ fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Url
         loopback.map(|url| format!("{}://localhost:{}", if url.is_secure() { "https" } else { "http" }, url.port()));
     let advertise_peer = s.initial_advertise_peer_urls.as_ref().or(loopback.as_ref());
     let advertise_peer = advertised("initial-advertise-peer-urls", advertise_peer, &listen_peer_urls, p, warnings);
-    p.require(advertise_peer.len() <= 1, "initial-advertise-peer-urls", || {
-        format!("{} URLs: a member has one peer URL", advertise_peer.len())
+    let most = crate::peer::validate::MAX_URLS;
+    p.require(advertise_peer.len() <= most, "initial-advertise-peer-urls", || {
+        format!("{} URLs: a member has at most {most}", advertise_peer.len())
     });
     let urls = Urls {
         listen_client: addresses("listen-client-urls", &listen_client_urls, p),
@@ -359,7 +361,7 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
     let Some(text) = &s.initial_cluster else {
         return vec![InitialMember { name: name.to_owned(), peer_urls: advertise_peer.to_vec() }];
     };
-    let mut members: BTreeMap<String, HttpUrl> = BTreeMap::new();
+    let mut members: BTreeMap<String, Vec<HttpUrl>> = BTreeMap::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let Some((member, url)) = part.split_once('=').filter(|(member, _)| !member.is_empty()) else {
             p.add(FLAG, format!("{part:?} is not NAME=URL"));
@@ -372,30 +374,40 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
                 continue;
             }
         };
-        if let Some((other, _)) = members.iter().find(|(_, taken)| taken.authority() == url.authority()) {
-            p.add(FLAG, format!("{other:?} and {member:?} have the same URL {url}"));
-        } else if members.insert(member.to_owned(), url).is_some() {
-            p.add(FLAG, format!("the member name {member:?} stands twice"));
+        let has = |urls: &[HttpUrl]| urls.iter().any(|taken| taken.authority() == url.authority());
+        match members.iter().find(|(_, urls)| has(urls)) {
+            Some((other, _)) if other == member => p.add(FLAG, format!("{member:?} has the URL {url} twice")),
+            Some((other, _)) => p.add(FLAG, format!("{other:?} and {member:?} have the same URL {url}")),
+            None => members.entry(member.to_owned()).or_default().push(url),
         }
+    }
+    members.values_mut().for_each(|urls| urls.sort());
+    let most = crate::peer::validate::MAX_URLS;
+    if let Some((member, urls)) = members.iter().find(|(_, urls)| urls.len() > most) {
+        p.add(FLAG, format!("{member:?} has {} URLs: a member has at most {most}", urls.len()));
     }
     match members.get(name) {
         // The parse error of this member's entry has been reported already.
         None if p.0.iter().any(|(flag, _)| *flag == FLAG) => {}
         None => p.add(FLAG, format!("this member's name {name:?} is missing: it must be one of those in the list")),
-        Some(url) if s.initial_advertise_peer_urls.is_some() || !advertise_peer.is_empty() => {
-            p.require(advertise_peer == [url.clone()], "initial-advertise-peer-urls", || {
-                let told: Vec<String> = advertise_peer.iter().map(HttpUrl::to_string).collect();
-                format!("is {}, but --initial-cluster says {name}={url}: they must be the same", told.join(","))
+        Some(urls) if s.initial_advertise_peer_urls.is_some() || !advertise_peer.is_empty() => {
+            p.require(advertise_peer == urls, "initial-advertise-peer-urls", || {
+                let told = |urls: &[HttpUrl]| urls.iter().map(HttpUrl::to_string).collect::<Vec<_>>().join(",");
+                let (told, listed) = (told(advertise_peer), told(urls));
+                format!("is {told}, but --initial-cluster has {name} at {listed}: they must be the same")
             });
         }
         Some(_) => {}
     }
     if members.len() > 1
-        && let Some((member, url)) = members.iter().find(|(_, url)| url.is_wildcard() || url.port() == 0)
+        && let Some((member, url)) = members
+            .iter()
+            .flat_map(|(member, urls)| urls.iter().map(move |url| (member, url)))
+            .find(|(_, url)| url.is_wildcard() || url.port() == 0)
     {
         p.add(FLAG, format!("{member}={url}: the other members cannot connect to that"));
     }
-    members.into_iter().map(|(name, url)| InitialMember { name, peer_urls: vec![url] }).collect()
+    members.into_iter().map(|(name, peer_urls)| InitialMember { name, peer_urls }).collect()
 }
 
 /// Heartbeat interval and election timeout. If one is given, the other one follows it where its default does not fit.

@@ -64,7 +64,7 @@ fn three_members() {
 #[test]
 fn members_that_contradict_each_other() {
     let peer = "--initial-advertise-peer-urls=http://10.0.0.1:2380";
-    refused(&["--name=a", "--initial-cluster=a=http://h:1,a=http://h:2"], "--initial-cluster", "\"a\" stands twice");
+    refused(&["--name=a", "--initial-cluster=a=http://h:1,a=http://h:1"], "--initial-cluster", "http://h:1 twice");
     refused(&["--name=a", "--initial-cluster=a=http://h:1,b=http://h:1"], "--initial-cluster", "the same URL");
     refused(&["--name=x", peer, "--initial-cluster", THREE], "--initial-cluster", "\"x\" is missing");
     refused(&["--name=b", peer, "--initial-cluster", THREE], "--initial-advertise-peer-urls", "must be the same");
@@ -84,7 +84,18 @@ fn urls() {
     refused(&["--listen-peer-urls=http://127.0.0.1:2379"], "--listen-peer-urls", "listened on already");
     refused(&["--advertise-client-urls=http://a:1,http://A:1/"], "--advertise-client-urls", "stands twice");
     refused(&["--listen-metrics-urls=127.0.0.1:1"], "--listen-metrics-urls", "not a URL");
-    refused(&["--initial-advertise-peer-urls=http://a:1,http://b:1"], "--initial-advertise-peer-urls", "one peer URL");
+}
+
+#[test]
+fn members_with_several_urls() {
+    let members = "--initial-cluster=a=http://a2:1,b=http://b:1,a=http://[::1]:1";
+    let config = valid(&["--name=a", "--initial-advertise-peer-urls=http://[::1]:1,http://a2:1", members]);
+    let urls: Vec<String> = config.initial_cluster[0].peer_urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["http://[::1]:1", "http://a2:1"]);
+    let one = "--initial-advertise-peer-urls=http://a2:1";
+    refused(&["--name=a", one, members], "--initial-advertise-peer-urls", "must be the same");
+    let many: Vec<String> = (0..17).map(|i| format!("a=http://h{i}:1")).collect();
+    refused(&["--name=a", &format!("--initial-cluster={}", many.join(","))], "--initial-cluster", "at most 16");
 }
 
 #[test]
@@ -161,7 +172,7 @@ fn all_problems_at_once() {
 fn unknown_flags() {
     let unknown = load(&["--nmae=a"]).expect_err("unknown");
     assert!(unknown.to_string().contains("--name") && !unknown.is_answer(), "{unknown}");
-    let foreign = load(&["--discovery-srv=x"]).expect_err("etcd's").to_string();
+    let foreign = load(&["--discovery=x"]).expect_err("etcd's").to_string();
     assert!(foreign.contains("no discovery") && !foreign.contains("similar"), "{foreign}");
     let slip = load(&["-listen-peer-url"]).expect_err("a slip").to_string();
     assert!(slip.contains("--listen-peer-urls"), "{slip}");

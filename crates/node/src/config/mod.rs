@@ -60,6 +60,8 @@ pub struct Config {
     /// twice.
     pub initial_cluster: Vec<InitialMember>,
     pub initial_cluster_state: InitialClusterState,
+    /// Make a cluster of this member alone out of what its directory holds, before the start.
+    pub force_new_cluster: bool,
     /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk
     /// to each other.
     pub initial_cluster_token: String,

@@ -87,7 +87,8 @@ settings! {
     /// [default: --listen-peer-urls, if others can connect to it]
     initial_advertise_peer_urls: "URLS", CLUSTER;
     /// Every member as NAME=PEER_URL, comma-separated, the same text on each; for example
-    /// a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380 [default: this member alone]
+    /// a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380. A member with several URLs stands there once for each; they
+    /// are tried in alphabetical order. Host names are resolved again for each connection [default: this member alone]
     initial_cluster: "MEMBERS", CLUSTER;
     /// new: this is the cluster's first start; existing: it runs already [default: new]
     initial_cluster_state: "STATE", CLUSTER;
@@ -99,6 +100,12 @@ settings! {
 
     /// Refuse changes of the membership after which too few members would have started or could be reached [default: true]
     strict_reconfig_check: "BOOL", MEMBERSHIP, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// DANGEROUS, only when a majority of the members is lost for good: before it starts, this member becomes a new cluster of itself
+    /// alone, of what its directory holds. What the others alone had is lost, and writes that were never acknowledged may count from now
+    /// on. Revisions are raised, history is marked compacted; members of the old cluster can never join. Stop all of them first; `conclave
+    /// recover` picks the best of several directories. The old data stays in DATA-DIR/OLD-CLUSTER. It is done once: leave the flag out
+    /// again [default: false]
+    force_new_cluster: "BOOL", MEMBERSHIP, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
     /// The most learners at a time [default: 1]
     max_learners: "COUNT", MEMBERSHIP;
 

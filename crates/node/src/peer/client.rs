@@ -11,6 +11,7 @@ use super::session::{self, Session};
 use super::transport::{Link, PeerError};
 use super::validate::Rules;
 use super::{Peers, convert, snapshot};
+use crate::versions::Versions;
 use conclave_storage::types::{C, MemberNode, Vote};
 use conclave_storage::{Checkpoint, Witness};
 use futures::stream::{self, StreamExt};
@@ -44,6 +45,7 @@ pub struct Network {
     sending: Sending,
     rules: Arc<Rules>,
     witness: Witness,
+    versions: Versions,
 }
 
 impl RaftNetworkFactory<C> for Network {
@@ -63,8 +65,8 @@ impl RaftNetworkFactory<C> for Network {
 }
 
 impl Network {
-    pub fn new(peers: Peers, sending: Sending, rules: Arc<Rules>, witness: Witness) -> Network {
-        Network { peers, sending, rules, witness }
+    pub fn new(peers: Peers, sending: Sending, rules: Arc<Rules>, witness: Witness, versions: Versions) -> Network {
+        Network { peers, sending, rules, witness, versions }
     }
 
     fn client(&self, target: u64, node: &MemberNode, used_for: Use) -> PeerClient {
@@ -72,7 +74,8 @@ impl Network {
         let peers = self.peers.clone();
         let (sending, rules) = (self.sending.clone(), self.rules.clone());
         let peer = Peer::new(target, self.witness.clone());
-        PeerClient { peers, target, used_for, pace: Pace::new(RETRY), sending, rules, peer }
+        let versions = self.versions.clone();
+        PeerClient { peers, target, used_for, pace: Pace::new(RETRY), sending, rules, peer, versions }
     }
 }
 
@@ -92,6 +95,8 @@ pub struct PeerClient {
     sending: Sending,
     rules: Arc<Rules>,
     peer: Peer,
+    /// Names the cluster's version in each request.
+    versions: Versions,
 }
 
 fn rpc(error: PeerError) -> RPCError<C> {
@@ -131,7 +136,7 @@ impl PeerClient {
     async fn beat(&self, request: AppendEntriesRequest<C>) -> Result<StreamAppendResult<C>, PeerError> {
         let link = self.peers.link(self.target)?;
         let term = request.vote.leader_id.term;
-        let request = convert::append(request);
+        let request = convert::append(request, self.versions.packed());
         let previous = request.previous;
         self.peer.led_in(term);
         // openraft bounds this by the heartbeat interval.
@@ -163,6 +168,7 @@ impl NetStreamAppend<C> for PeerClient {
             }
             let (link, pace, check, peer) = (link, &self.pace, self.check(), self.peer.clone());
             let leading = peer.clone();
+            let versions = self.versions.clone();
             // Waiting and connecting are part of the reply stream, because openraft drops that when
             // it stops.
             let session = async move {
@@ -172,7 +178,8 @@ impl NetStreamAppend<C> for PeerClient {
                 let replies = opened.unwrap_or(Err(PeerError::Unknown))?;
                 let asked = turn.clone();
                 let input = input.inspect(move |request| leading.led_in(request.vote.leader_id.term));
-                let requests = input.map(convert::append).inspect(move |request| {
+                let append = move |request| convert::append(request, versions.packed());
+                let requests = input.map(append).inspect(move |request| {
                     if !request.entries.is_empty() {
                         asked.brings();
                     }
@@ -226,9 +233,10 @@ impl NetSnapshot<C> for PeerClient {
         let unreachable = |e: PeerError| StreamingError::Unreachable(Unreachable::new(&e));
         let link = self.peers.link(self.target).map_err(unreachable)?;
         let last = snapshot.meta.last_log_id;
+        let version = self.versions.packed();
         let on_its_way = self.sending.begin(snapshot.meta.last_log_id.as_ref().map_or(0, |last| last.index));
         let sent = tokio::select! {
-            sent = snapshot::send(&*link, vote, snapshot) => sent,
+            sent = snapshot::send(&*link, vote, snapshot, version) => sent,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
         let reply = sent.map_err(unreachable)?;

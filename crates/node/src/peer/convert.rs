@@ -5,6 +5,7 @@ use super::pb;
 use super::transport::PeerError;
 use crate::keeper::{Kind, RenewRequest, whole_millis};
 use crate::membership_change::{Change, ChangeError, Changed};
+use conclave_state::{Supports, Version};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::proposal::Pack;
 use conclave_storage::types::{self, C, Entry, LogId, MemberNode, Membership, Payload, Vote};
@@ -34,6 +35,20 @@ pub(super) fn vote(vote: &Vote) -> pb::BallotVote {
 pub(super) fn from_vote(vote: Option<pb::BallotVote>) -> Result<Vote, PeerError> {
     let vote = vote.ok_or_else(|| missing("a vote"))?;
     Ok(types::vote(vote.term, vote.node, vote.committed))
+}
+
+// ---- versions ----
+
+pub(super) fn supports(supports: &Supports) -> pb::Supports {
+    let Supports { oldest, newest, peer_protocol, command_form, disk_format } = *supports;
+    pb::Supports { oldest: oldest.packed(), newest: newest.packed(), peer_protocol, command_form, disk_format }
+}
+
+/// What a member does not say is as in the first version.
+pub(super) fn from_supports(supports: Option<pb::Supports>) -> Supports {
+    let pb::Supports { oldest, newest, peer_protocol, command_form, disk_format } = supports.unwrap_or_default();
+    let version = |packed| Version::unpacked(packed).unwrap_or(Version::FIRST);
+    Supports { oldest: version(oldest), newest: version(newest), peer_protocol, command_form, disk_format }
 }
 
 // ---- entries ----
@@ -152,13 +167,15 @@ fn from_entry(entry: pb::Entry) -> Result<Entry, PeerError> {
 
 // ---- append ----
 
-pub(super) fn append(request: AppendEntriesRequest<C>) -> pb::AppendRequest {
+/// `version` is the cluster's, as this member has applied it.
+pub(super) fn append(request: AppendEntriesRequest<C>, version: u32) -> pb::AppendRequest {
     pb::AppendRequest {
         vote: Some(vote(&request.vote)),
         previous: request.prev_log_id.as_ref().map(log_id),
         commit: request.leader_commit.as_ref().map(log_id),
         entries: request.entries.into_iter().map(entry).collect(),
         quiet: false,
+        version,
     }
 }
 

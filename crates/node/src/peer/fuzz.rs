@@ -45,7 +45,8 @@ fn append() -> pb::AppendRequest {
     let payloads =
         [None, Some(pb::entry::Payload::Pack(segment())), Some(pb::entry::Payload::Membership(membership()))];
     let entries = (13..).zip(payloads).map(|(index, payload)| pb::Entry { term: 6, index, payload });
-    pb::AppendRequest { vote: ballot(true), previous: id(12), commit: id(11), entries: entries.collect(), quiet: true }
+    let entries = entries.collect();
+    pb::AppendRequest { vote: ballot(true), previous: id(12), commit: id(11), entries, quiet: true, version: 1 }
 }
 
 /// Decodes the message and applies rules and conversion. The conversion must accept everything that
@@ -101,6 +102,7 @@ fn fuzz_peer_snapshot() {
         membership_at: id(3),
         membership: Some(membership()),
         files: vec![file],
+        version: 1,
     };
     conclave_fuzz::target!("peer_snapshot").seed(head.encode_to_vec()).run(|bytes| {
         let members = |head: pb::snapshot_part::Head| convert::from_membership(head.membership.unwrap_or_default());

@@ -7,10 +7,10 @@
 
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
-use super::target::{ALPN_CALLS, Target};
+use super::target::{ALPN_CALLS, Connection, Target, tcp};
 use super::transport::{AppendReplies, Link, MAX_MESSAGE, PeerError, Transport};
 use conclave_storage::types::MemberNode;
-use conclave_tls::{Secured, Tls};
+use conclave_tls::Tls;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -28,9 +28,6 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-const CONNECT: Duration = Duration::from_millis(300);
-/// With a handshake, of which both ends may have many to do after a failure.
-const CONNECT_SECURELY: Duration = Duration::from_secs(2);
 const PING_EVERY: Duration = Duration::from_secs(2);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 const STREAM_WINDOW: u32 = 4 << 20;
@@ -87,32 +84,27 @@ impl GrpcLink {
 }
 
 fn client(target: &Target, ids: Ids) -> Client {
-    let scheme = if target.is_secure() { "https" } else { "http" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{}", target.address()))
-        .unwrap_or_else(|_| Endpoint::from_static("http://invalid.invalid:1"))
-        .connect_timeout(if target.is_secure() { CONNECT_SECURELY } else { CONNECT })
-        .tcp_nodelay(true)
+    // The connector knows where to; the name here is what requests call their receiver.
+    let endpoint = Endpoint::from_static("http://peer.conclave")
+        .connect_timeout(target.patience())
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let channel = match target.is_secure() {
-        true => endpoint.connect_with_connector_lazy(Connect(target.clone())),
-        false => endpoint.connect_lazy(),
-    };
+    let channel = endpoint.connect_with_connector_lazy(Connect(target.clone()));
     PeerClient::with_interceptor(channel, Stamp::new(ids))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
 }
 
-/// Connects with TLS, for the channel.
+/// Connects, for the channel.
 struct Connect(Target);
 
 impl Service<Uri> for Connect {
-    type Response = TokioIo<Secured>;
+    type Response = TokioIo<Connection>;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<TokioIo<Secured>>>;
+    type Future = BoxFuture<'static, io::Result<TokioIo<Connection>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -121,9 +113,9 @@ impl Service<Uri> for Connect {
     fn call(&mut self, _: Uri) -> Self::Future {
         let target = self.0.clone();
         Box::pin(async move {
-            let stream = target.connect().await.ok_or(io::ErrorKind::ConnectionRefused)?;
-            stream.set_nodelay(true)?;
-            target.secure(stream, ALPN_CALLS).await.map(TokioIo::new)
+            let connection = target.connect(ALPN_CALLS).await.ok_or(io::ErrorKind::ConnectionRefused)?;
+            tcp(&connection).set_nodelay(true)?;
+            Ok(TokioIo::new(connection))
         })
     }
 }

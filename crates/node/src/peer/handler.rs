@@ -17,6 +17,7 @@ use crate::membership::{MembershipChanges, same_addresses};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
+use crate::versions::{self, AnnounceError, Versions};
 use conclave_net::throttle::Throttle;
 use conclave_state::{Admission, Command, Join, Response, read};
 use conclave_storage::failpoint::failpoint;
@@ -55,6 +56,7 @@ pub struct Parts {
     pub suspicion: Suspicion,
     pub rollback: Rollback,
     pub membership: MembershipChanges,
+    pub versions: Versions,
     pub traffic: Traffic,
 }
 
@@ -158,6 +160,7 @@ impl Handler {
     }
 
     pub(super) async fn heartbeat(&self, from: u64, request: pb::AppendRequest) -> Result<pb::AppendReply, PeerError> {
+        self.parts().traffic.of(from).is_heard();
         let checked = self.parts().rules.heartbeat(from, &request, self.known());
         checked.map_err(|refusal| self.refuse(from, "heartbeat", refusal))?;
         let request = convert::from_append(request)?;
@@ -280,6 +283,7 @@ impl Handler {
         if read::was_removed(&view, from).map_err(|fault| PeerError::Refused(fault.to_string()))? {
             return Ok(pb::RegisterReply { removed: true, ..Default::default() });
         }
+        let version = self.parts().versions.packed();
         let (registry, witness) = (self.parts().registry.clone(), self.parts().rollback.witness().clone());
         // It must be durable before the answer, so it waits for the disk, off the event loop.
         let recorded = tokio::task::spawn_blocking(move || {
@@ -287,7 +291,8 @@ impl Handler {
             let known = witness.acknowledged(request.member)?.unwrap_or_default();
             let (acknowledged_term, acknowledged_index) = (known.term, known.index);
             let removed = false;
-            std::io::Result::Ok(pb::RegisterReply { accepted, acknowledged_term, acknowledged_index, removed })
+            let reply = pb::RegisterReply { accepted, acknowledged_term, acknowledged_index, removed, version };
+            std::io::Result::Ok(reply)
         });
         let recorded = recorded.await.map_err(|_| PeerError::Unknown)?;
         recorded.map_err(|e| PeerError::Refused(format!("cannot record that: {e}")))
@@ -313,6 +318,10 @@ impl Handler {
         let checked = self.parts().rules.join(from, &request);
         checked.map_err(|refusal| self.refuse(from, "join", refusal))?;
         self.raft()?;
+        let known = self.parts().membership.members().iter().any(|(id, ..)| *id == from);
+        if known && let Err(told) = self.announce(from, request.supports).await {
+            return Ok(told);
+        }
         let join = Join { member: request.member, incarnation: request.incarnation };
         // A repetition has the same answer.
         failpoint!("join-before-proposal");
@@ -325,7 +334,19 @@ impl Handler {
             Ok(Ok(Response::Join(Admission::Unknown))) => Told::NotAdded,
             _ => Told::Later,
         };
-        Ok(pb::JoinReply { admission: told.into() })
+        Ok(pb::JoinReply { admission: told.into(), version: 0 })
+    }
+
+    /// Before a member is admitted, the cluster knows what it supports; or the answer to the member.
+    async fn announce(&self, member: u64, supports: Option<pb::Supports>) -> Result<(), pb::JoinReply> {
+        use pb::join_reply::Admission as Told;
+        let supports = convert::from_supports(supports);
+        let told = |admission: Told, version| pb::JoinReply { admission: admission.into(), version };
+        match versions::announce(member, supports, &self.parts().proposer).await {
+            Ok(()) => Ok(()),
+            Err(AnnounceError::Unsupported(why)) => Err(told(Told::Unsupported, why.cluster.packed())),
+            Err(_) => Err(told(Told::Later, 0)),
+        }
     }
 
     pub(super) async fn change(&self, request: pb::ChangeRequest) -> Result<pb::ChangeReply, PeerError> {

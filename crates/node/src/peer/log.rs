@@ -18,7 +18,7 @@
 
 use super::identity::Ids;
 use super::pb;
-use super::target::{ALPN_LOG, Target};
+use super::target::{ALPN_LOG, Target, tcp};
 use super::transport::{AppendReplies, AppendRequests, MAX_MESSAGE, PeerError};
 use bytes::Bytes;
 use conclave_tls::Secured;
@@ -34,6 +34,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio_util::either::Either;
 
 /// The first line of a connection: its protocol and version.
 const MAGIC: &[u8] = b"conclave log 1\n";
@@ -81,14 +82,12 @@ pub(super) async fn open(
     ids: Ids,
     requests: BoxStream<'static, pb::AppendRequest>,
 ) -> Result<AppendReplies, PeerError> {
-    let stream = target.connect().await.ok_or(PeerError::Unreachable)?;
-    prepare(&stream).map_err(broken)?;
-    if !target.is_secure() {
-        return send_on(stream, ids, requests).await;
+    let connection = target.connect(ALPN_LOG).await.ok_or(PeerError::Unreachable)?;
+    prepare(tcp(&connection)).map_err(broken)?;
+    match connection {
+        Either::Left(stream) => send_on(stream, ids, requests).await,
+        Either::Right(secured) => send_on(secured, ids, requests).await,
     }
-    // Nothing was sent yet that could have an effect.
-    let stream = target.secure(stream, ALPN_LOG).await.map_err(|_| PeerError::Unreachable)?;
-    send_on(stream, ids, requests).await
 }
 
 async fn send_on<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod listen;
 pub(crate) mod log;
 pub mod memory;
+mod names;
 mod pace;
 mod refusal;
 pub(crate) mod schemes;
@@ -42,9 +43,11 @@ pub use conclave_peer_api as pb;
 
 use crate::keeper::{Id, Kind, RenewRequest};
 use crate::membership_change::{Change, ChangeError, Changed};
+use crate::versions::{Unsupported, judge};
 use conclave_state::Admission;
 use conclave_storage::Acknowledged;
 use conclave_storage::types::MemberNode;
+use conclave_storage::versions;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -161,6 +164,9 @@ impl Peers {
     pub async fn register(&self, to: u64, member: u64, incarnation: u64) -> Result<Registered, PeerError> {
         let reply = timed(CALL, self.link(to)?.register(pb::RegisterRequest { member, incarnation })).await?;
         let known = Acknowledged { term: reply.acknowledged_term, index: reply.acknowledged_index };
+        if let Err(why) = judge(reply.version) {
+            return Ok(Registered::Unsupported(why));
+        }
         Ok(match (reply.removed, reply.accepted) {
             (true, _) => Registered::Removed,
             (false, true) => Registered::Accepted(known),
@@ -168,16 +174,19 @@ impl Peers {
         })
     }
 
-    /// Asks through the peer to be admitted as an added member; `None`: later.
-    pub async fn join(&self, to: u64, member: u64, incarnation: u64) -> Result<Option<Admission>, PeerError> {
+    /// Asks through the peer to be admitted as an added member.
+    pub async fn join(&self, to: u64, member: u64, incarnation: u64) -> Result<Joined, PeerError> {
         use pb::join_reply::Admission as Told;
-        let reply = timed(CHANGE, self.link(to)?.join(pb::JoinRequest { member, incarnation })).await?;
+        let supports = Some(convert::supports(&versions::supports()));
+        let reply = timed(CHANGE, self.link(to)?.join(pb::JoinRequest { member, incarnation, supports })).await?;
         Ok(match reply.admission() {
-            Told::Later => None,
-            Told::Admitted => Some(Admission::Admitted),
-            Told::Taken => Some(Admission::Taken),
-            Told::Removed => Some(Admission::Removed),
-            Told::NotAdded => Some(Admission::Unknown),
+            Told::Later => Joined::Later,
+            Told::Admitted => Joined::Answer(Admission::Admitted),
+            Told::Taken => Joined::Answer(Admission::Taken),
+            Told::Removed => Joined::Answer(Admission::Removed),
+            Told::NotAdded => Joined::Answer(Admission::Unknown),
+            // It says so of a version that this program does support: what it knows may have changed.
+            Told::Unsupported => judge(reply.version).map_or_else(Joined::Unsupported, |()| Joined::Later),
         })
     }
 
@@ -197,6 +206,18 @@ pub enum Registered {
     Other,
     /// The member was removed from the cluster.
     Removed,
+    /// This member's program does not support the cluster's version.
+    Unsupported(Unsupported),
+}
+
+/// The answer to an added member that wants to take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// It could not be asked for now.
+    Later,
+    Answer(Admission),
+    /// This member's program does not support the cluster's version.
+    Unsupported(Unsupported),
 }
 
 /// The member of a running cluster that a new process is, and all members.

@@ -32,7 +32,13 @@ const INSTALL: Duration = Duration::from_secs(120);
 type Parts = mpsc::Sender<pb::SnapshotPart>;
 
 /// Sends the snapshot and returns once the peer has installed it.
-pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Result<pb::SnapshotReply, PeerError> {
+/// `version` is the cluster's, at or after the snapshot.
+pub(super) async fn send(
+    link: &dyn Link,
+    vote: Vote,
+    snapshot: Snapshot,
+    version: u32,
+) -> Result<pb::SnapshotReply, PeerError> {
     let (parts, far) = mpsc::channel(1);
     // The disk is read only once the transport is connected and polls for the first part.
     let (connected, begin) = oneshot::channel();
@@ -43,7 +49,7 @@ pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Res
         if begin.await.is_err() {
             std::future::pending::<()>().await;
         }
-        feed(parts, vote, snapshot).await
+        feed(parts, vote, snapshot, version).await
     };
     let call = link.snapshot(far.boxed());
     tokio::pin!(call);
@@ -57,7 +63,7 @@ pub(super) async fn send(link: &dyn Link, vote: Vote, snapshot: Snapshot) -> Res
     }
 }
 
-fn head(vote: &Vote, meta: &SnapshotMeta, files: &[CheckpointFile]) -> pb::SnapshotPart {
+fn head(vote: &Vote, meta: &SnapshotMeta, files: &[CheckpointFile], version: u32) -> pb::SnapshotPart {
     let file = |f: &CheckpointFile| pb::snapshot_part::File { name: f.name.clone(), size: f.size, crc32c: f.crc32c };
     let head = pb::snapshot_part::Head {
         vote: Some(convert::vote(vote)),
@@ -65,17 +71,18 @@ fn head(vote: &Vote, meta: &SnapshotMeta, files: &[CheckpointFile]) -> pb::Snaps
         membership_at: meta.last_membership.log_id().as_ref().map(convert::log_id),
         membership: Some(convert::membership(meta.last_membership.membership())),
         files: files.iter().map(file).collect(),
+        version,
     };
     pb::SnapshotPart { part: Some(pb::snapshot_part::Part::Head(head)) }
 }
 
-async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot) -> Result<(), PeerError> {
+async fn feed(mut parts: Parts, vote: Vote, snapshot: Snapshot, version: u32) -> Result<(), PeerError> {
     let checkpoint = Arc::new(snapshot.snapshot);
     let listed = checkpoint.clone();
     let files = blocking(move || listed.files()).await?;
     tracing::info!(files = files.len(), bytes = files.iter().map(|f| f.size).sum::<u64>(), "sending a snapshot");
     failpoint!("snapshot-before-send");
-    put(&mut parts, head(&vote, &snapshot.meta, &files)).await?;
+    put(&mut parts, head(&vote, &snapshot.meta, &files, version)).await?;
     for (position, file) in (0u32..).zip(files) {
         let mut offset = 0;
         while offset < file.size {
@@ -272,7 +279,7 @@ mod tests {
         change(&mut snapshot);
         let opened = open(b.path());
         let (parts, far) = mpsc::channel(1);
-        let feed = tokio::spawn(feed(parts, vote(term, 1, true), snapshot));
+        let feed = tokio::spawn(feed(parts, vote(term, 1, true), snapshot, 0));
         let rules = Rules::new(2);
         let check = |head: &pb::snapshot_part::Head| Ok(rules.snapshot(1, head, Known::default())?);
         let received = receive(&opened.state, &Receiving::default(), check, far.map(Ok).boxed()).await;

@@ -8,9 +8,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// The figures of one other member.
 #[derive(Debug, Default)]
@@ -19,9 +19,39 @@ pub struct Figures {
     sent: AtomicU64,
     received: AtomicU64,
     failures: AtomicU64,
+    /// Milliseconds since [`BEGIN`] when something came from it, and when a call to it failed; 0: never.
+    heard: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What is older tells nothing about the present.
+const RECENT: Duration = Duration::from_secs(10);
+
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn now() -> u64 {
+    u64::try_from(BEGIN.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 impl Figures {
+    /// Something came from the member.
+    pub(super) fn is_heard(&self) {
+        self.heard.store(now(), Ordering::Relaxed);
+    }
+
+    /// Whether the member was reached when there was something between the two last; `None` if there was nothing of late, as
+    /// between two followers.
+    pub fn active(&self) -> Option<bool> {
+        self.active_at(now())
+    }
+
+    fn active_at(&self, now: u64) -> Option<bool> {
+        let (heard, failed) = (self.heard.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed));
+        let last = heard.max(failed);
+        let recent = last > 0 && u128::from(now.saturating_sub(last)) <= RECENT.as_millis();
+        recent.then_some(heard >= failed)
+    }
+
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
@@ -40,12 +70,17 @@ impl Figures {
     }
 
     pub(super) fn receives(&self, request: &pb::AppendRequest) {
+        self.is_heard();
         self.received.fetch_add(weight(request) as u64, Ordering::Relaxed);
     }
 
     fn result<T>(&self, result: Result<T, PeerError>) -> Result<T, PeerError> {
-        if result.is_err() {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(_) => self.is_heard(),
+            Err(_) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.failed.store(now(), Ordering::Relaxed);
+            }
         }
         result
     }
@@ -154,6 +189,21 @@ impl Link for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_active_if_it_was_heard_after_the_last_failure() {
+        let figures = Figures::default();
+        assert_eq!(figures.active_at(5), None);
+        figures.heard.store(5, Ordering::Relaxed);
+        assert_eq!(figures.active_at(6), Some(true));
+        figures.failed.store(7, Ordering::Relaxed);
+        assert_eq!(figures.active_at(8), Some(false));
+        figures.heard.store(9, Ordering::Relaxed);
+        assert_eq!((figures.active_at(9), figures.active_at(20_000)), (Some(true), None));
+        let _ = figures.result(Err::<(), _>(PeerError::Unknown));
+        let _ = figures.result(Ok(()));
+        assert_eq!(figures.active(), Some(true));
+    }
 
     #[test]
     fn each_member_has_its_figures() {

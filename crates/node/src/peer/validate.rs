@@ -15,6 +15,7 @@ use super::pb;
 pub(crate) use super::refusal::Refusal;
 use super::terms::Terms;
 use crate::config::HttpUrl;
+use crate::versions::judge;
 use bytes::Bytes;
 use conclave_storage::proposal::{self, MAX_COMMANDS, MAX_PACK};
 use parking_lot::RwLock;
@@ -118,6 +119,7 @@ impl Rules {
 
     pub(crate) fn append(&self, from: u64, request: &pb::AppendRequest, known: Known) -> Verdict {
         let term = self.own_vote(from, request.vote.as_ref(), true, known)?;
+        supported(request.version)?;
         require(request.entries.len() <= MAX_ENTRIES, "too many entries")?;
         let previous = position(request.previous.as_ref())?;
         let mut last = previous;
@@ -125,7 +127,10 @@ impl Rules {
             let at = At { term: entry.term, index: entry.index };
             require(at.index == last.map_or(0, |last| last.index + 1), "a gap between entries")?;
             require(last.is_none_or(|last| last.term <= at.term), "terms of entries that fall")?;
-            self.payload(entry)?;
+            // A new leader begins before what this member has, to find where the logs agree. What is committed here is not
+            // written again, and may be in a form of a later version, which the cluster has left.
+            let is_here = known.committed.is_some_and(|committed| at.index <= committed.index);
+            self.payload(entry, is_here)?;
             last = Some(at);
         }
         require(last.is_none_or(|last| last.term <= term), "an entry of a term after its leader's")?;
@@ -140,9 +145,10 @@ impl Rules {
         require(agrees, "a log that contradicts what is committed")
     }
 
-    fn payload(&self, entry: &pb::Entry) -> Verdict {
+    fn payload(&self, entry: &pb::Entry, is_here: bool) -> Verdict {
         match &entry.payload {
             None => Ok(()),
+            Some(pb::entry::Payload::Pack(_)) if is_here => Ok(()),
             Some(pb::entry::Payload::Pack(pack)) => {
                 let checked = proposal::check_pack(pack);
                 checked.map(drop).map_err(|_| Refusal("an entry that cannot be decoded, or is too large"))
@@ -171,6 +177,7 @@ impl Rules {
 
     pub(crate) fn snapshot(&self, from: u64, head: &pb::snapshot_part::Head, known: Known) -> Verdict {
         let term = self.own_vote(from, head.vote.as_ref(), true, known)?;
+        supported(head.version)?;
         let last = position(head.last.as_ref())?.ok_or(Refusal("a snapshot of nothing"))?;
         require(last.term <= term, "a snapshot of a later term than its sender's")?;
         let changed = position(head.membership_at.as_ref())?.ok_or(Refusal("a snapshot without a membership"))?;
@@ -270,6 +277,11 @@ impl Rules {
 
 pub(super) fn read_index(reply: &pb::ReadIndexReply) -> Verdict {
     require(reply.index <= HIGHEST_INDEX, "an index that no log reaches")
+}
+
+/// Whether this program can read what a cluster of that version writes.
+fn supported(version: u32) -> Verdict {
+    require(judge(version).is_ok(), "the cluster is of a version that this member's program does not support")
 }
 
 /// An unknown kind would be decoded as the first one.

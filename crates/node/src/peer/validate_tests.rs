@@ -50,6 +50,7 @@ fn append() -> pb::AppendRequest {
         commit: id(4, 11),
         entries: vec![entry(5, 13, segment(9, &[put()])), pb::Entry { term: 5, index: 14, payload: None }],
         quiet: false,
+        version: 1,
     }
 }
 
@@ -84,6 +85,30 @@ fn what_leaders_send_passes() {
         r.entries = vec![pb::Entry { term: 3, index: 16, payload: None }];
     };
     assert_eq!(appended(late), Ok(()));
+}
+
+#[test]
+fn what_this_program_cannot_read_is_refused_by_its_version() {
+    assert_eq!(appended(|r| r.version = 0), Ok(()), "none was decided on");
+    for version in [2, 1 << 16, u32::MAX] {
+        refused(appended(|r| r.version = version), "version");
+        let beat = |r: &mut pb::AppendRequest| (r.entries, r.version) = (vec![], version);
+        let mut request = append();
+        beat(&mut request);
+        refused(rules().heartbeat(LEADER, &request, known()), "version");
+    }
+}
+
+#[test]
+fn what_is_committed_here_is_not_read_again() {
+    let again = |last: pb::Entry| {
+        appended(|r| {
+            r.previous = id(4, 8);
+            r.entries = vec![entry(4, 9, "of another version"), entry(4, 10, "of another version"), last.clone()];
+        })
+    };
+    assert_eq!(again(entry(4, 11, segment(9, &[put()]))), Ok(()));
+    refused(again(entry(4, 11, "of another version")), "decoded");
 }
 
 #[test]
@@ -223,11 +248,13 @@ fn a_snapshot_is_of_its_leader_s_past_and_agrees_with_what_is_committed() {
             membership_at: id(0, 0),
             membership: Some(membership.clone()),
             files: vec![],
+            version: 1,
         };
         change(&mut head);
         rules().snapshot(LEADER, &head, known())
     };
     assert_eq!(with(&|_| {}), Ok(()));
+    refused(with(&|h| h.version = 2), "version");
     refused(with(&|h| h.vote = vote(u64::MAX, LEADER, true)), "term");
     refused(with(&|h| h.vote = vote(5, 3, true)), "own");
     refused(with(&|h| h.last = None), "nothing");
@@ -267,7 +294,7 @@ fn small_requests_are_bounded() {
     refused(renew(MAX_RENEWALS + 1, 0, 0), "too many");
     refused(rules().remaining(&pb::RemainingRequest { id: 1, kept: 7 }), "kind");
     refused(rules().register(LEADER, &pb::RegisterRequest { member: 3, incarnation: 1 }), "another");
-    refused(rules().join(LEADER, &pb::JoinRequest { member: 3, incarnation: 1 }), "another");
+    refused(rules().join(LEADER, &pb::JoinRequest { member: 3, incarnation: 1, supports: None }), "another");
 }
 
 #[test]

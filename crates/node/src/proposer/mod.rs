@@ -186,6 +186,7 @@ impl Proposer {
         if state.waiting_bytes() + weight > inner.limits.waiting_bytes {
             return Err(ProposeError::TooManyRequests);
         }
+        state.write_as(inner.context.versions.command_form());
         let (outcome, wake) = state.push(command, Instant::now(), whose);
         drop(state);
         if wake {

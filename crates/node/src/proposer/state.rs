@@ -4,9 +4,9 @@
 use super::batching::{BatchPolicy, Queued, When};
 use super::{Applied, ProposeError};
 use bytes::Bytes;
-use conclave_state::Command;
-use conclave_storage::Answer;
+use conclave_state::{Command, Version};
 use conclave_storage::proposal::{MAX_COMMANDS, SegmentWriter};
+use conclave_storage::{Answer, versions};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -108,6 +108,8 @@ pub(super) struct ProposerState {
     applied_term: u64,
     /// Whether local segments come first in the next entry; alternates.
     local_first: bool,
+    /// The form in which commands are written.
+    form: u8,
     /// No sending before this time, because the leader just refused.
     pause: Option<Instant>,
 }
@@ -132,8 +134,14 @@ impl ProposerState {
             waiting_commands: 0,
             applied_term: 0,
             local_first: true,
+            form: versions::command_form(Version::FIRST),
             pause: None,
         }
+    }
+
+    /// From now on commands are written in this form.
+    pub(super) fn write_as(&mut self, form: u8) {
+        self.form = form;
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -161,7 +169,8 @@ impl ProposerState {
         if self.filling.as_ref().is_some_and(|filling| filling.whose != whose) {
             self.close_filling();
         }
-        let new = || Filling { writer: SegmentWriter::default(), waiters: vec![], bytes: 0, since: now, whose };
+        let form = self.form;
+        let new = || Filling { writer: SegmentWriter::of_form(form), waiters: vec![], bytes: 0, since: now, whose };
         let filling = self.filling.get_or_insert_with(new);
         let bytes = filling.writer.push(command);
         filling.bytes += bytes;

@@ -23,14 +23,15 @@
 //!
 //! 1. The [`Auth`] in the machine equals the rows.
 //! 2. While checks are off, nothing of this module runs for a command.
-//! 3. A command without a caller is refused while checks are on, except the four that only servers make ([`Command::Expire`],
-//!    [`Command::CoordTimer`], [`Command::Cancel`], [`Command::Announce`], [`Command::Join`]); a server's other commands carry [`Caller::Server`].
+//! 3. A command without a caller is refused while checks are on, except those that only servers make ([`Command::Expire`],
+//!    [`Command::CoordTimer`], [`Command::Cancel`], [`Command::Announce`], [`Command::Join`], and of [`Command::Version`] what members announce and the leader decides); a server's other commands carry [`Caller::Server`].
 //!
 //! [`Command::Expire`]: crate::Command::Expire
 //! [`Command::CoordTimer`]: crate::Command::CoordTimer
 //! [`Command::Cancel`]: crate::Command::Cancel
 //! [`Command::Announce`]: crate::Command::Announce
 //! [`Command::Join`]: crate::Command::Join
+//! [`Command::Version`]: crate::Command::Version
 
 mod change;
 mod check;

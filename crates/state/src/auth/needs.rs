@@ -4,7 +4,7 @@ use super::check::{Needs, Who};
 use super::command::{AuthChange, AuthRefusal, Caller};
 use super::{Auth, coordination};
 use crate::view::{Fault, View};
-use crate::{Command, Dequeue, DequeueBy, Enqueue, KeyRange, Op, Put, Txn, queue_key, queue_prefix};
+use crate::{Command, Dequeue, DequeueBy, Enqueue, KeyRange, Op, Put, Txn, VersionChange, queue_key, queue_prefix};
 use bytes::Bytes;
 
 fn key(key: &Bytes) -> KeyRange {
@@ -74,6 +74,9 @@ fn of<V: View>(view: &V, command: &Command) -> Result<Option<Vec<Needs>>, Fault>
         Command::Coord(coord) => coordination::needs(view, coord, &mut needs)?,
         // It follows the check of a password, which a caller without a login makes.
         Command::Auth(change) if matches!(**change, AuthChange::SignIn { .. }) => return Ok(None),
+        Command::Version(VersionChange::Downgrade { .. } | VersionChange::CancelDowngrade) => needs.push(Needs::Admin),
+        Command::Version(_) => return Ok(None),
+        Command::PromoteWhenReady(_) => needs.push(Needs::Admin),
         Command::Compact { .. } | Command::Alarm(_) | Command::Auth(_) | Command::By(_) => needs.push(Needs::Admin),
         Command::Expire(_) | Command::CoordTimer(_) | Command::Cancel(_) | Command::Announce(_) | Command::Join(_) => {
             return Ok(None);

@@ -199,7 +199,8 @@ fn alarm() -> impl Strategy<Value = AlarmChange> {
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let observed = prop_oneof![Just(u64::MAX), 0..30_u64];
-    let expire = (vec(lease(), 0..4), 1..3_u64, observed).prop_map(|(leases, term, observed)| Expire { leases, term, observed });
+    let expire =
+        (vec(lease(), 0..4), 1..3_u64, observed).prop_map(|(leases, term, observed)| Expire { leases, term, observed });
     let announce =
         (1..3_u64, "[a-b]", vec("h:[0-9]", 0..2)).prop_map(|(id, name, client_urls)| Member { id, name, client_urls });
     prop_oneof![

@@ -41,6 +41,8 @@ pub(crate) fn response(response: &Response) -> String {
             format!("key={} lease={lease} create={create_revision}{}", bytes(key), if *first { " first" } else { "" })
         }
         Response::Join(admission) => format!("{admission:?}"),
+        Response::Version(answer) => format!("{answer:?}"),
+        Response::PromoteWhenReady => "ok".into(),
         Response::Dequeue { deleted } => format!("deleted={deleted}"),
         Response::Cancel { ended } => format!("ended={ended}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),

@@ -23,6 +23,7 @@ pub use records::{
     encode_membership, encode_snapshot_meta, encode_vote,
 };
 
+use crate::versions;
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use conclave_state::{Caller, Command};
 use serde::Serialize;
@@ -32,7 +33,7 @@ use thiserror::Error;
 /// No record and no command may be larger.
 pub const MAX_RECORD: usize = 64 << 20;
 
-const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 const HEAD: usize = 6;
 
 /// Why bytes could not be decoded.
@@ -135,10 +136,19 @@ const PLAIN: u8 = 0;
 /// The form of a command with its caller before it.
 const CALLED: u8 = 1;
 
-/// Appends one command: a byte that says its form, then the command, without a frame (the entry
-/// that carries it has one). Returns its size.
+/// Appends one command in the form that every version reads. Returns its size.
 pub fn encode_command(command: &Command, out: &mut Vec<u8>) -> usize {
+    encode_command_as(versions::FORM_OF_FIRST, command, out)
+}
+
+/// Appends one command: a byte that says its form, then the command, without a frame (the entry
+/// that carries it has one). `highest` is the highest form that every member of the cluster reads.
+/// Returns its size.
+pub fn encode_command_as(highest: u8, command: &Command, out: &mut Vec<u8>) -> usize {
     let before = out.len();
+    if highest >= versions::FORM_OF_TESTS {
+        out.push(versions::FORM_OF_TESTS);
+    }
     match command.parts() {
         (None, command) => {
             out.push(PLAIN);
@@ -155,6 +165,15 @@ pub fn encode_command(command: &Command, out: &mut Vec<u8>) -> usize {
 
 /// The command at the front of `bytes`, and its size.
 pub fn decode_command(bytes: &[u8]) -> Result<(Command, usize), CodecError> {
+    match bytes.split_first() {
+        Some((&versions::FORM_OF_TESTS, rest)) if versions::reads(versions::FORM_OF_TESTS) => {
+            decode_known(rest).map(|(command, used)| (command, used + 1))
+        }
+        _ => decode_known(bytes),
+    }
+}
+
+fn decode_known(bytes: &[u8]) -> Result<(Command, usize), CodecError> {
     let malformed = |reason: String| CodecError::Malformed { what: "command", reason };
     match bytes.split_first() {
         Some((&PLAIN, rest)) => take(rest, "command").map(|(command, used)| (command, used + 1)),

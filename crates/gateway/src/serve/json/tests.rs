@@ -167,7 +167,8 @@ async fn a_large_answer_is_read_beside_the_event_loop() {
         let body = GrpcMetrics::default().method("/x").begin(None).body(Body::new(StreamBody::new(answer)));
         let mut extensions = Extensions::new();
         share.map(|share| extensions.insert(share));
-        let answered = unary(range, Form::Base64, extensions, body).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let answered =
+            unary(range, Form::Base64, extensions, body).await.unwrap_or_else(|failure| panic!("{failure:?}"));
         assert_eq!(read(answered).await, (200, "{}".to_owned()));
         threads.push(read_on.recv().await.expect("it was read"));
     }

@@ -1,8 +1,8 @@
 //! `etcdserverpb.Cluster`: who the members are, and changes of them.
 
 use crate::gateway::Gateway;
-use crate::service::admit;
-use crate::status::{fault, not_changed, not_read};
+use crate::service::{admit, response};
+use crate::status::{fault, not_changed, not_proposed, not_read, text};
 use conclave_api::etcdserverpb::cluster_server::Cluster;
 use conclave_api::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse, MemberPromoteRequest,
@@ -10,9 +10,15 @@ use conclave_api::etcdserverpb::{
     ResponseHeader,
 };
 use conclave_node::membership::{Change, Members};
-use conclave_state::read;
+use conclave_state::{Command, PromoteWhenReady, read};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
+
+/// Sent with MemberPromote: promote the learner once it is in sync, and answer now.
+const WHEN_READY: &str = "conclave-when-ready";
+/// Sent with the answer that there is no such member: there was one.
+const WAS_REMOVED: &str = "conclave-was-removed";
 
 pub struct ClusterService(pub Arc<Gateway>);
 
@@ -49,6 +55,31 @@ impl ClusterService {
         self.0.header(0)
     }
 
+    /// Has the leader promote a learner once it is in sync. Returns all members.
+    async fn promote_when_ready(&self, member: u64) -> Result<Vec<Member>, Status> {
+        let gateway = &self.0;
+        gateway.node.reader.barrier().await.map_err(not_read)?;
+        let members = gateway.node.membership.applied().await.map_err(not_read)?;
+        match members.iter().find(|(id, ..)| *id == member) {
+            None => return Err(text::MEMBER_NOT_FOUND.into()),
+            Some((.., true)) => return Err(text::MEMBER_NOT_LEARNER.into()),
+            Some(_) => {}
+        }
+        let wish = PromoteWhenReady { member, wanted: true };
+        let proposed = gateway.propose(Command::PromoteWhenReady(wish)).await.map_err(not_proposed)?;
+        response(proposed.outcome)?;
+        self.list(members)
+    }
+
+    /// Tells one that was a member from one that never was, beside etcd's words.
+    async fn say_if_removed(&self, id: u64, mut status: Status) -> Result<Status, Status> {
+        self.0.node.reader.barrier().await.map_err(not_read)?;
+        if read::was_removed(&self.0.node.state.view(), id).map_err(fault)? {
+            status.metadata_mut().insert(WAS_REMOVED, MetadataValue::from_static("true"));
+        }
+        Ok(status)
+    }
+
     /// Makes a change. Returns the member that it was about, if it is still one, and all members after it.
     async fn change(&self, change: Change) -> Result<(Option<Member>, Vec<Member>), Status> {
         let changed = self.0.node.membership.change(change).await.map_err(not_changed)?;
@@ -82,7 +113,12 @@ impl Cluster for ClusterService {
         request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
         let id = admit(&self.0, request)?.id;
-        let (_, members) = self.change(Change::Remove { id }).await?;
+        let removed = self.change(Change::Remove { id }).await;
+        let (_, members) = match removed {
+            Ok(removed) => removed,
+            Err(status) if status.code() == Code::NotFound => return Err(self.say_if_removed(id, status).await?),
+            Err(status) => return Err(status),
+        };
         Ok(Response::new(MemberRemoveResponse { header: Some(self.header()), members }))
     }
 
@@ -99,8 +135,12 @@ impl Cluster for ClusterService {
         &self,
         request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
+        let when_ready = request.metadata().contains_key(WHEN_READY);
         let id = admit(&self.0, request)?.id;
-        let (_, members) = self.change(Change::Promote { id }).await?;
+        let members = match when_ready {
+            true => self.promote_when_ready(id).await?,
+            false => self.change(Change::Promote { id }).await?.1,
+        };
         Ok(Response::new(MemberPromoteResponse { header: Some(self.header()), members }))
     }
 }

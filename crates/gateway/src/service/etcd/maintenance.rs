@@ -7,13 +7,14 @@ use crate::gateway::Gateway;
 use crate::service::{admit, response, unexpected};
 use crate::status::{fault, internal, not_proposed, not_read, rejected, text};
 use conclave_api::etcdserverpb::alarm_request::AlarmAction;
+use conclave_api::etcdserverpb::downgrade_request::DowngradeAction;
 use conclave_api::etcdserverpb::maintenance_server::Maintenance;
 use conclave_api::etcdserverpb::{
-    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
-    HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse, ResponseHeader,
-    SnapshotRequest, StatusRequest, StatusResponse,
+    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo, DowngradeRequest,
+    DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    ResponseHeader, SnapshotRequest, StatusRequest, StatusResponse,
 };
-use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer, read};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, ClusterVersion, Command, Response as Answer, read};
 use conclave_storage::StateView;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -101,7 +102,7 @@ impl Maintenance for MaintenanceService {
             is_learner,
             storage_version: STORAGE_VERSION.to_owned(),
             db_size_quota: gateway.node.config.quota_backend_bytes.map_or(0, size),
-            ..Default::default()
+            downgrade_info: Some(downgrade_info(gateway.node.versions.now())),
         }))
     }
 
@@ -160,9 +161,22 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(snapshot::open(self.0.clone())))
     }
 
-    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
-        Err(text::NO_DOWNGRADE.into())
+    /// About versions of Conclave: those of etcd that its tools name are no targets.
+    async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        let request = admit(&self.0, request)?;
+        let version = match request.action() {
+            DowngradeAction::Validate => self.0.judge_downgrade(&request.version).await?,
+            DowngradeAction::Enable => self.0.begin_downgrade(&request.version).await?,
+            DowngradeAction::Cancel => self.0.cancel_downgrade().await?,
+        };
+        let header = Some(self.0.header(self.0.node.state.revision()));
+        Ok(Response::new(DowngradeResponse { header, version: version.to_string() }))
     }
+}
+
+fn downgrade_info(now: ClusterVersion) -> DowngradeInfo {
+    let target_version = now.downgrade.map(|target| target.to_string()).unwrap_or_default();
+    DowngradeInfo { enabled: now.downgrade.is_some(), target_version }
 }
 
 fn size(bytes: u64) -> i64 {

@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod cluster;
+mod downgrade;
 pub mod election;
 pub mod kv;
 pub mod lease;
