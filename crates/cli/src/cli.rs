@@ -159,6 +159,12 @@ mod tests {
         assert!(of(&["conclavectl", "get", "a", "--prefix=false"]).contains("prefix: false"));
         assert!(of(&["conclavectl", "put", "a", "--", "--prev-kv=true"]).contains("value: Some(\"--prev-kv=true\")"));
         assert!(parse(&["conclavectl", "get", "a", "--prefix=perhaps"]).is_err());
+        // A flag of the same name that has a value, a value that is the name of a command, and the other way round.
+        assert!(of(&["conclavectl", "make-mirror", "a:1", "--prefix=true"]).contains("prefix: \"true\""));
+        assert!(
+            of(&["conclavectl", "--user", "make-mirror", "-w", "json", "get", "a", "--prefix=true"])
+                .contains("prefix: true")
+        );
     }
 
     #[test]

@@ -109,8 +109,8 @@ pub fn assert_described(command: &clap::Command) {
 
 /// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
 pub(crate) fn normalized(args: impl IntoIterator<Item = OsString>, command: &clap::Command) -> Vec<OsString> {
-    let (mut switches, mut values) = (Vec::new(), Vec::new());
-    collect(command, &mut switches, &mut values);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let (switches, values) = flags_in_use(&args, command);
     let mut open = true;
     let mut rewritten = Vec::new();
     for arg in args {
@@ -136,11 +136,40 @@ fn switch(arg: &str, switches: &[String], values: &[String]) -> Option<Option<St
     }
 }
 
-/// The long names of flags that take no value, and of those that do.
-fn collect(command: &clap::Command, switches: &mut Vec<String>, values: &mut Vec<String>) {
-    for arg in command.get_arguments() {
-        let names = if arg.get_action().takes_values() { &mut *values } else { &mut *switches };
-        names.extend(arg.get_long().map(str::to_owned));
+/// The long names of flags that take no value, and of those that do: of the command that is called, and of those above it. Another
+/// command may have a flag of the same name and of the other kind.
+fn flags_in_use(args: &[OsString], command: &clap::Command) -> (Vec<String>, Vec<String>) {
+    let (mut switches, mut values) = (Vec::new(), Vec::new());
+    let mut collect = |command: &clap::Command| {
+        for arg in command.get_arguments() {
+            let names = if arg.get_action().takes_values() { &mut values } else { &mut switches };
+            names.extend(arg.get_long().map(str::to_owned));
+        }
+    };
+    collect(command);
+    let (mut current, mut skip) = (command, false);
+    for arg in args.iter().skip(1).take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str()) {
+        if std::mem::take(&mut skip) {
+            continue;
+        }
+        if arg.starts_with('-') {
+            skip = takes_the_next(arg, current) || takes_the_next(arg, command);
+        } else if let Some(sub) = current.find_subcommand(arg) {
+            collect(sub);
+            current = sub;
+        }
     }
-    command.get_subcommands().for_each(|command| collect(command, switches, values));
+    (switches, values)
+}
+
+/// Whether a flag is followed by its value.
+fn takes_the_next(flag: &str, command: &clap::Command) -> bool {
+    let named = |arg: &&clap::Arg| {
+        let short = arg.get_short_and_visible_aliases().unwrap_or_default();
+        let long = arg.get_long_and_visible_aliases().unwrap_or_default();
+        flag.strip_prefix("--").is_some_and(|name| long.contains(&name))
+            || short.iter().any(|short| flag.strip_prefix('-').is_some_and(|name| name.chars().eq([*short])))
+    };
+    let needs = |arg: &clap::Arg| arg.get_num_args().is_none_or(|count| count.min_values() > 0);
+    command.get_arguments().find(named).is_some_and(|arg| arg.get_action().takes_values() && needs(arg))
 }

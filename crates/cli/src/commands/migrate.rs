@@ -22,17 +22,17 @@ use tokio::{
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  conclavectl --endpoints 10.0.0.1:2379 migrate --from 10.1.0.1:2379       from etcd to Conclave
-  conclavectl migrate --from 10.0.0.1:2379 --to 10.1.0.1:2379              and back
-  conclavectl migrate --from 10.1.0.1:2379 --cutover                       end when the writers stopped
-  kill -USR1 PID                                                           the same, of one that runs
+  conclavectl --endpoints 10.0.0.1:2379 migrate --from 10.1.0.1:2379   from etcd to Conclave
+  conclavectl migrate --from 10.0.0.1:2379 --to 10.1.0.1:2379          and back
+  conclavectl migrate --from 10.1.0.1:2379 --cutover                   end when the writers stop
+  kill -USR1 PID                                                       the same, of one that runs
 
 It can be interrupted and run again: it compares both sides and writes what differs.
 
-To switch: let it run until the lag is small; ask for the cutover (--cutover or SIGUSR1); stop the
-writers at the source. When nothing was written for two seconds and both sides were found the same,
-key by key at one revision, it says so and ends with exit code 0. Then start the writers with the
-endpoints of the destination.
+To switch: let it run until the lag is small; ask for the cutover (--cutover or SIGUSR1); stop
+the writers at the source. When nothing was written for two seconds and both sides were found
+the same, key by key at one revision, it says so and ends with exit code 0. Then start the
+writers with the endpoints of the destination.
 
 Carried: keys with their values; and leases that have keys, under the same ids with their TTL. The
 migration keeps them alive for as long as they live at the source, and they have their whole TTL

@@ -116,7 +116,7 @@ mod tests {
         later.add("a".into(), Change::Delete);
         assert!(changes.takes(&later, 3) && !changes.takes(&later, 2));
         changes.append(later);
-        assert_eq!(changes.take(9), [vec![("a".into(), Change::Delete), ("b".into(), put(1))]]);
+        assert_eq!(changes.take(9), [vec![(Bytes::from("a"), Change::Delete), (Bytes::from("b"), put(1))]]);
         assert!(changes.take(9).is_empty());
     }
 

@@ -228,7 +228,7 @@ impl Mirror {
         let mut source = Scan::new(&self.source, self.plan.mapping.read(), At::First).keys_only();
         source.begin().await.map_err(|error| Stop::of(&self.source, error))?;
         let destination = Scan::new(&self.destination, self.plan.mapping.written(), At::First).keys_only();
-        let mut merge = Merge::new(source, Some(destination), self.plan.mapping.clone(), false);
+        let mut merge = Merge::new(source, Some(destination), self.plan.mapping.clone(), None);
         let (mut count, mut first) = (0, String::new());
         while let Some(difference) = merge.next().await? {
             if let Difference::Extra(key) = difference {
@@ -248,7 +248,7 @@ impl Mirror {
         let revision = source.begin().await.map_err(|error| Stop::of(&self.source, error))?;
         // Nobody else writes there, and the mirror only behind the walk.
         let destination = Scan::new(&self.destination, mapping.written(), At::Each);
-        let mut merge = Merge::new(source, Some(destination), mapping, self.plan.leases);
+        let mut merge = Merge::new(source, Some(destination), mapping, self.carried());
         let mut changes = Changes::default();
         while let Some(difference) = merge.next().await? {
             match difference {
@@ -333,6 +333,11 @@ impl Mirror {
         self.write(&mut pending, revision).await?;
         self.progress.revision.fetch_max(revision, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The leases, if they are carried.
+    fn carried(&self) -> Option<Arc<Leases>> {
+        self.plan.leases.then(|| self.leases.clone())
     }
 
     /// Operations that a transaction has room for.

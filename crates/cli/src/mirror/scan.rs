@@ -1,9 +1,9 @@
 //! All keys of a range in order, page by page.
 
-use super::side::Side;
+use super::{leases::Leases, side::Side};
 use bytes::Bytes;
 use conclave_client::{Error, Get, KeyRange, KeyValue};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// A page is to have about so many bytes.
 const PAGE: usize = 2 << 20;
@@ -97,8 +97,8 @@ pub(super) struct Merge {
     source: Scan,
     destination: Option<Scan>,
     mapping: super::Mapping,
-    /// Keys differ if their leases do.
-    leases: bool,
+    /// If leases are carried, keys differ if their leases do, and also if the lease at the destination is not kept alive.
+    leases: Option<Arc<Leases>>,
     heads: (Option<KeyValue>, Option<KeyValue>),
     /// Keys that are the same on both sides.
     pub(super) equal: u64,
@@ -108,7 +108,12 @@ pub(super) struct Merge {
 
 impl Merge {
     /// Without a second walk, everything is to be written.
-    pub(super) fn new(source: Scan, destination: Option<Scan>, mapping: super::Mapping, leases: bool) -> Self {
+    pub(super) fn new(
+        source: Scan,
+        destination: Option<Scan>,
+        mapping: super::Mapping,
+        leases: Option<Arc<Leases>>,
+    ) -> Self {
         Self { source, destination, mapping, leases, heads: (None, None), equal: 0, skipped: 0 }
     }
 
@@ -139,7 +144,8 @@ impl Merge {
     }
 
     fn same(&self, kv: &KeyValue, other: &KeyValue) -> bool {
-        kv.value == other.value && (!self.leases || kv.lease == other.lease)
+        let kept = |leases: &Arc<Leases>| kv.lease == other.lease && (kv.lease == 0 || leases.of(kv.lease) != 0);
+        kv.value == other.value && self.leases.as_ref().is_none_or(kept)
     }
 
     /// The next key of each side that is carried.
@@ -180,8 +186,7 @@ mod tests {
 
     /// A walk whose only page has been read.
     fn walk(keys: &[(&str, &str, i64)]) -> Scan {
-        let side = Side { client: Client::new(["http://127.0.0.1:9"]).expect("a URL"), name: "source" };
-        let mut scan = Scan::new(&side, KeyRange::all(), At::Each);
+        let mut scan = Scan::new(&side(), KeyRange::all(), At::Each);
         let kv = |(key, value, lease): &(&str, &str, i64)| KeyValue {
             key: key.to_string().into(),
             value: value.to_string().into(),
@@ -203,17 +208,33 @@ mod tests {
         (found, merge.equal, merge.skipped)
     }
 
+    fn side() -> Side {
+        Side { client: Client::new(["http://127.0.0.1:9"]).expect("a URL"), name: "source" }
+    }
+
     #[tokio::test]
     async fn two_sides_are_compared_in_one_walk() {
         let source = [("a/1", "x", 0), ("a/2", "y", 7), ("a/4", "z", 0), ("a/conclave-mirror", "", 0)];
         let destination =
             [("b/0", "", 0), ("b/1", "x", 0), ("b/2", "y", 0), ("b/conclave-mirror", "", 0), ("b/5", "", 0)];
         let merge = |leases| Merge::new(walk(&source), Some(walk(&destination)), Mapping::new("a/", "b/"), leases);
-        let (found, equal, skipped) = differences(merge(false)).await;
+        let (found, equal, skipped) = differences(merge(None)).await;
         assert_eq!(found, ["no b/0", "b/4 = z", "no b/5"]);
         assert_eq!((equal, skipped), (2, 1));
-        assert_eq!(differences(merge(true)).await.0, ["no b/0", "b/2 = y", "b/4 = z", "no b/5"]);
-        let all = Merge::new(walk(&source), None, Mapping::new("a/", ""), true);
+        let leases = Some(Arc::new(Leases::new(&side(), &side())));
+        assert_eq!(differences(merge(leases.clone())).await.0, ["no b/0", "b/2 = y", "b/4 = z", "no b/5"]);
+        let all = Merge::new(walk(&source), None, Mapping::new("a/", ""), leases);
         assert_eq!(differences(all).await.0, ["1 = x", "2 = y", "4 = z"]);
+    }
+
+    /// After a restart nobody keeps the lease alive that an earlier run granted: its key is written again, and the lease carried.
+    #[tokio::test]
+    async fn a_key_whose_lease_is_not_kept_alive_differs() {
+        let kv = [("k", "v", 7)];
+        let leases = Arc::new(Leases::new(&side(), &side()));
+        let merge = || Merge::new(walk(&kv), Some(walk(&kv)), Mapping::default(), Some(leases.clone()));
+        assert_eq!(differences(merge()).await.0, ["k = v"]);
+        leases.assume(7);
+        assert_eq!(differences(merge()).await, (vec![], 1, 0));
     }
 }

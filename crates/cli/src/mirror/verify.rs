@@ -74,8 +74,9 @@ impl Cutting {
 }
 
 impl Mirror {
-    /// Looks whether clients can be switched over now.
+    /// Looks whether clients can be switched over now. Nothing is written meanwhile: the destination stands at one revision of the source.
     pub(super) async fn cut(&mut self, state: &mut Cutting) -> Result<Cut, Stop> {
+        let written = self.progress.revision();
         let revision = self.source_revision().await?;
         let first = state.seen.is_none();
         let moved = state.seen.is_some_and(|(seen, _)| seen != revision);
@@ -83,21 +84,26 @@ impl Mirror {
         if moved {
             state.tell(revision, Instant::now());
         }
-        if self.progress.revision() < revision {
+        // Once at the beginning, also while the source is written; then only when it may be the last time.
+        if first {
+            return self.check(state, written).await;
+        }
+        if written < revision {
             return Ok(Cut::NotYet);
         }
-        let known = state.verified.filter(|verified| verified.revision == revision);
-        if let Some(verified) = known {
-            if quiet < QUIET {
-                return Ok(Cut::NotYet);
+        match state.verified.filter(|verified| verified.revision == revision) {
+            Some(_) if quiet < QUIET => Ok(Cut::NotYet),
+            Some(verified) => {
+                self.leases.renew_all().await;
+                Ok(Cut::Done(Verified { leases: self.leases.count(), ..verified }))
             }
-            self.leases.renew_all().await;
-            return Ok(Cut::Done(Verified { leases: self.leases.count(), ..verified }));
+            None if quiet < QUIET / 2 => Ok(Cut::NotYet),
+            None => self.check(state, revision).await,
         }
-        // Once at the beginning, whoever writes; then only when that may be the last time.
-        if !first && quiet < QUIET / 2 {
-            return Ok(Cut::NotYet);
-        }
+    }
+
+    /// Compares both sides at this revision, and notes that they are the same.
+    async fn check(&mut self, state: &mut Cutting, revision: i64) -> Result<Cut, Stop> {
         let Some(verified) = self.verify(revision).await? else {
             self.unequal += 1;
             if self.unequal < ATTEMPTS {
@@ -124,7 +130,7 @@ impl Mirror {
         let mapping = self.plan.mapping.clone();
         let source = Scan::new(&self.source, mapping.read(), At::Revision(revision));
         let destination = Scan::new(&self.destination, mapping.written(), At::First);
-        let mut merge = Merge::new(source, Some(destination), mapping, self.plan.leases);
+        let mut merge = Merge::new(source, Some(destination), mapping, self.carried());
         let mut differences = Vec::new();
         let mut count = 0;
         while let Some(difference) = merge.next().await? {
