@@ -1,20 +1,46 @@
 //! Addresses of peers by name, asked for anew for each connection: a name may lead elsewhere after a member has moved.
 //!
 //! The system's resolver blocks a thread, and for seconds if its servers do not answer. Connections are tried much more often
-//! than that, so there is one question at a time for each name, and whoever needs its answer meanwhile shares it.
+//! than that, so there is one question at a time for each name, and all who need its answer meanwhile share it. An answer that
+//! came too late for those who asked is for the next one who does: a slow resolver delays a connection and does not prevent it.
 
 use parking_lot::Mutex;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-type Answer = watch::Receiver<Option<Vec<SocketAddr>>>;
+/// An answer that nobody took is good for so long.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What the resolver found, and when.
+type Found = Option<(Vec<SocketAddr>, Instant)>;
+
+#[derive(Clone)]
+struct Question {
+    answer: watch::Receiver<Found>,
+    /// Somebody has the answer.
+    taken: Arc<AtomicBool>,
+}
+
+impl Question {
+    /// Whether another connection may go by its answer.
+    fn is_open(&self) -> bool {
+        match &*self.answer.borrow() {
+            None => self.answer.has_changed().is_ok(),
+            Some((_, at)) => !self.taken.load(Ordering::Relaxed) && at.elapsed() < FRESH,
+        }
+    }
+}
 
 /// One `host:port`.
 pub(super) struct Name {
     authority: String,
-    /// The last question; its value is there once it is answered.
-    asked: Mutex<Option<Answer>>,
+    /// The last question.
+    asked: Mutex<Option<Question>>,
 }
 
 impl Name {
@@ -27,27 +53,30 @@ impl Name {
         if let Ok(address) = self.authority.parse() {
             return vec![address];
         }
-        let mut answer = self.question();
-        let known = answer.wait_for(Option::is_some).await;
-        known.map(|addresses| addresses.clone().unwrap_or_default()).unwrap_or_default()
+        let mut question = self.question();
+        let found = question.answer.wait_for(Option::is_some).await;
+        let found = found.map(|found| found.clone());
+        question.taken.store(true, Ordering::Relaxed);
+        // Without a sender this member stops.
+        found.ok().flatten().map(|(addresses, _)| addresses).unwrap_or_default()
     }
 
-    /// The question that is under way, or a new one.
-    fn question(&self) -> Answer {
+    /// The question whose answer this connection may go by, or a new one.
+    fn question(&self) -> Question {
         let mut asked = self.asked.lock();
-        if let Some(answer) = asked.as_ref().filter(|answer| answer.borrow().is_none() && answer.has_changed().is_ok())
-        {
-            return answer.clone();
+        if let Some(question) = asked.as_ref().filter(|question| question.is_open()) {
+            return question.clone();
         }
         let (told, answer) = watch::channel(None);
         let authority = self.authority.clone();
         tokio::spawn(async move {
             let found = lookup_host(&authority).await.map(Iterator::collect::<Vec<_>>);
             let found = found.inspect_err(|error| tracing::debug!(authority, %error, "a peer's name leads nowhere"));
-            told.send_replace(Some(found.unwrap_or_default()));
+            told.send_replace(Some((found.unwrap_or_default(), Instant::now())));
         });
-        *asked = Some(answer.clone());
-        answer
+        let question = Question { answer, taken: Arc::default() };
+        *asked = Some(question.clone());
+        question
     }
 }
 
@@ -71,7 +100,22 @@ mod tests {
         assert!(one == other && one.iter().all(|address| address.ip().is_loopback() && address.port() == 2380));
         let first = name.asked.lock().clone().unwrap();
         assert!(!name.addresses().await.is_empty());
-        assert!(!name.asked.lock().as_ref().unwrap().same_channel(&first), "the answer is not kept");
+        let second = name.asked.lock().clone().unwrap();
+        assert!(!second.answer.same_channel(&first.answer), "an answer that was taken is not kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_took_is_for_the_next_connection() {
+        let name = Name::new("localhost:2380".to_owned());
+        let mut slow = name.question();
+        let first = slow.answer.clone();
+        slow.answer.wait_for(Option::is_some).await.unwrap();
+        assert!(name.question().answer.same_channel(&first) && !name.addresses().await.is_empty());
+        assert!(!name.question().answer.same_channel(&first), "it is taken now");
+        let mut late = name.question();
+        late.answer.wait_for(Option::is_some).await.unwrap();
+        tokio::time::advance(FRESH).await;
+        assert!(!name.question().answer.same_channel(&late.answer), "it is too old");
     }
 
     #[tokio::test]
