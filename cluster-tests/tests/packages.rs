@@ -94,9 +94,9 @@ async fn three_members_in_one_terminal_and_an_election_explained() -> Result<()>
     let endpoints = line.split(['=', ' ']).find(|word| word.starts_with("http://")).context("endpoints")?;
     let endpoints: Vec<String> = endpoints.split(',').map(str::to_owned).collect();
     ensure!(endpoints.len() == 3, "{line}");
-    dev.line_with("3 of 3 members up").await?;
+    dev.line_with("of 3 members up").await?;
 
-    let told = Ctl::new(&endpoints).ok(&["demo", "--ttl", "500ms"]).await?;
+    let told = Ctl::new(&endpoints).ok(&["demo"]).await?;
     for part in ["alice leads, with fence", "alice leads; in line: bob", "bob leads after", "alice's write is refused"]
     {
         ensure!(told.contains(part), "{part:?} is missing:\n{told}");

@@ -42,7 +42,7 @@ struct Options {
     /// How many members
     #[arg(long, default_value = "3", value_name = "NUMBER", value_parser = counts())]
     members: usize,
-    /// Where the first member serves clients, 0: any free port [default: 2379 if it is free]
+    /// Where the first member serves clients, 0: any free port [default: the first free one from 2379 on]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 }
@@ -52,8 +52,9 @@ Examples:
   conclave dev                 three members
   conclave dev --members 1     one
 
-It prints where the members are. Then, at a terminal, it shows the members, the leader, elections and locks, live; otherwise a line for
-each change. The program conclavectl, beside this one or on the PATH, shows them. A member that is killed starts again after 3 seconds.";
+It prints where the members are. Then, at a terminal, it shows the members, the leader, elections and
+locks, live; otherwise a line for each change. The program conclavectl, beside this one or on the PATH,
+shows them. A member that is killed starts again after 3 seconds.";
 
 fn counts() -> impl TypedValueParser<Value = usize> {
     PossibleValuesParser::new(["1", "3", "5"]).map(|count| count.parse().unwrap_or(3))
