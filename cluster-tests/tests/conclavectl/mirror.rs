@@ -1,6 +1,6 @@
 //! `make-mirror` and `migrate`, between Conclave and stock etcd, while the source is written.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cluster_tests::{
     client::{self, all, present},
     cluster::Cluster,
