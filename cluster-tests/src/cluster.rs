@@ -204,6 +204,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until the members have decided on the cluster's version, for tests that count entries of the log.
+    ///
+    /// # Errors
+    /// They do not.
+    pub async fn version_is_decided(&self) -> Result<()> {
+        eventually("the cluster's version", LONG, async || {
+            let url = format!("{}/status", self.endpoint(0));
+            let page = tokio::process::Command::new("curl").args(["--silent", "--fail", &url]).output().await?;
+            let status: serde_json::Value = serde_json::from_slice(&page.stdout)?;
+            ensure!(status["cluster_version"].is_string(), "{status}");
+            Ok(())
+        })
+        .await
+    }
+
     /// SIGKILL for every node, at once.
     ///
     /// # Errors

@@ -38,17 +38,20 @@ fn section<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str> {
 
 #[tokio::test]
 async fn metrics_that_are_named_exist() -> Result<()> {
-    // Metrics of TLS are there where a port has TLS.
-    let mut cluster = Cluster::plan(1, &["--peer-auto-tls"])?;
-    let peer = cluster.address(0).peer_url();
-    let arguments =
-        cluster.node(0).args().iter().map(|argument| argument.replace(&peer, &peer.replace("http:", "https:")));
-    let arguments = arguments.collect();
-    cluster.node(0).set_args(arguments);
+    // Metrics of TLS are there where a port has TLS, those of peers where there are some.
+    let mut cluster = Cluster::plan(2, &["--peer-auto-tls"])?;
+    let peers: Vec<String> = (0..2).map(|i| cluster.address(i).peer_url()).collect();
+    for i in 0..2 {
+        let secure = |argument: &String| {
+            peers.iter().fold(argument.clone(), |text, peer| text.replace(peer, &peer.replace("http:", "https:")))
+        };
+        let arguments = cluster.node(i).args().iter().map(secure).collect();
+        cluster.node(i).set_args(arguments);
+    }
     cluster.spawn_all()?;
     cluster.ready_all().await?;
     client::put(&cluster.client(0)?, "key", "value").await?;
-    let url = format!("{}/metrics", cluster.endpoint(0));
+    let url = format!("{}/metrics", cluster.endpoint(cluster.leader().await?));
     let mut curl = tokio::process::Command::new("curl");
     let output = within("curl", LONG, curl.args(["--silent", "--fail", &url]).output()).await??;
     ensure!(output.status.success(), "curl: {output:?}");

@@ -22,7 +22,8 @@ async fn invalid(node: &Node, item: ClaimItem, words: &str) -> Result<()> {
 
 #[tokio::test]
 async fn what_cannot_be_meant_is_refused_with_a_word() -> Result<()> {
-    let (_cluster, nodes) = start(1).await?;
+    let (cluster, nodes) = start(1).await?;
+    cluster.version_is_decided().await?;
     let node = &nodes[0];
     let index = node.index().await?;
     let good = || item("db", "a", 1_000);

@@ -201,6 +201,7 @@ async fn a_change_of_raft_leaders_is_invisible() -> Result<()> {
 #[tokio::test]
 async fn log_entries_are_counted() -> Result<()> {
     let cluster = Cluster::start(1).await?;
+    cluster.version_is_decided().await?;
     let (client, mut at) = (cluster.client(0)?, elections(&cluster, 0).await?);
     let session = grant(&client, LASTING).await?;
     let start = raft_index(&client).await?;

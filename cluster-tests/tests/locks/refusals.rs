@@ -10,7 +10,8 @@ use tonic::Code;
 
 #[tokio::test]
 async fn every_bad_field_is_named() -> Result<()> {
-    let (_cluster, nodes) = start(1).await?;
+    let (cluster, nodes) = start(1).await?;
+    cluster.version_is_decided().await?;
     let node = &nodes[0];
     let session = node.lasting().await?;
     let fine = || asking(session, vec![alone(L)]);

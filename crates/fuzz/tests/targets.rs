@@ -28,6 +28,7 @@ const DECODERS: &[(&str, &[&str])] = &[
     ("node/src/peer/validate.rs", &["peer_append", "peer_keep_alive", "peer_small_requests", "peer_replies"]),
     ("state/src/attempt.rs", &["small_row"]),
     ("state/src/auth/rows.rs", &["small_row"]),
+    ("state/src/cluster_version.rs", &["small_row"]),
     ("state/src/coord/field.rs", &["coordination_row"]),
     ("state/src/coord/keys.rs", &["coordination_row"]),
     ("state/src/keys.rs", &["row_key"]),

@@ -25,7 +25,7 @@
 use crate::config::{Config, HttpUrl, InitialClusterState};
 use crate::peer::transport::Transport;
 use crate::peer::{Expected, Joined, PeerError, Peers, Registered, expected};
-use crate::versions::Unsupported;
+use crate::supported::Unsupported;
 use conclave_state::{Admission, read};
 use conclave_storage::failpoint::failpoint;
 use conclave_storage::types::MemberNode;

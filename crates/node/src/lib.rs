@@ -5,6 +5,7 @@
 //! services for clients on top, and follows applied changes as an observer of the `sink`. This
 //! crate does not know client messages, and only `peer` uses gRPC.
 
+mod announcing;
 pub mod bootstrap;
 pub mod clock;
 pub mod compactor;
@@ -31,4 +32,5 @@ pub mod reader;
 pub mod rollback;
 pub mod running;
 pub mod sink;
+pub mod supported;
 pub mod versions;

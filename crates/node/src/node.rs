@@ -1,5 +1,6 @@
 //! The parts of a node, for the services on top of it.
 
+use crate::announcing::AnnounceError;
 use crate::clock;
 use crate::config::Config;
 use crate::consensus;
@@ -20,7 +21,7 @@ use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, ForClients, Observers};
-use crate::versions::{AnnounceError, Versions};
+use crate::versions::Versions;
 use conclave_state::{Command, Member, read};
 use conclave_storage::{DurationHistogram, Identity, LogSize, Registry, StateHandle};
 use std::sync::Arc;

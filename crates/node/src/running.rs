@@ -70,7 +70,7 @@ impl RunningNode {
         let opened = consensus::open(&config, &plan.identity, origin, sink.clone(), &fatal)?;
         plan.still_a_member(&opened.state)?;
         let versions = Versions::new(opened.state.clone())?;
-        versions.check()?;
+        versions.check().map_err(BootstrapError::Version)?;
         let me = plan.identity.member_id;
         let (raft, closing) = (RaftCell::default(), CancellationToken::new());
         let context = NodeContext {

@@ -41,6 +41,25 @@ pub(crate) const PROMOTE: &[u8] = b"state/promote/";
 pub(crate) const VERSION: &[u8] = b"state/version";
 pub(crate) const SUPPORTS: &[u8] = b"state/supports/";
 
+/// The row of a member that was removed.
+pub(crate) fn removed_row(member: u64) -> Vec<u8> {
+    of_member(REMOVED, member)
+}
+
+/// The row of a learner that is to be promoted when it is in sync.
+pub(crate) fn promote_row(member: u64) -> Vec<u8> {
+    of_member(PROMOTE, member)
+}
+
+/// The row of what a member supports.
+pub(crate) fn supports_row(member: u64) -> Vec<u8> {
+    of_member(SUPPORTS, member)
+}
+
+fn of_member(prefix: &[u8], member: u64) -> Vec<u8> {
+    [prefix, &member.to_be_bytes()[..]].concat()
+}
+
 /// The key of a place in the queue `name`: `name/<lease in hex>`, as in etcd's recipes (Go writes a
 /// sign before negative numbers).
 pub fn queue_key(name: &[u8], lease: LeaseId) -> Bytes {

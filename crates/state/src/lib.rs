@@ -63,6 +63,7 @@
 mod attempt;
 pub mod auth;
 mod bounds;
+mod cluster_version;
 mod command;
 pub mod coord;
 mod digest;

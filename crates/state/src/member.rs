@@ -8,11 +8,9 @@
 //!    that was started as this member claims it ([`Join`]). The members of the first start have none:
 //!    they know each other's directories by the registry in the log.
 
-use crate::keys;
+use crate::keys::{self, promote_row, removed_row, supports_row};
 use crate::machine::Batch;
 use crate::meta::{alarm_row, scan_meta};
-use crate::promotion::promote_row;
-use crate::version::supports_row;
 use crate::view::{Fault, Table, View};
 use crate::{Admission, AlarmChange, Join, Member, Response};
 
@@ -116,10 +114,6 @@ fn member_row(id: u64) -> Vec<u8> {
 
 fn added_row(id: u64) -> Vec<u8> {
     [keys::ADDED, &id.to_be_bytes()[..]].concat()
-}
-
-pub(crate) fn removed_row(id: u64) -> Vec<u8> {
-    [keys::REMOVED, &id.to_be_bytes()[..]].concat()
 }
 
 /// The name, then the URLs, each with its length before it.

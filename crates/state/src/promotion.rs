@@ -3,9 +3,8 @@
 //! The wish has a row (`state/promote/`, id) until it is taken back or the member is removed. Whether a member votes is in the membership
 //! of consensus, so the row of one that votes means nothing, and the leader takes it back.
 
-use crate::keys;
+use crate::keys::{self, promote_row, removed_row};
 use crate::machine::Batch;
-use crate::member::removed_row;
 use crate::meta::scan_meta;
 use crate::view::{Fault, Table, View};
 use crate::{PromoteWhenReady, Response};
@@ -37,10 +36,6 @@ pub fn to_promote<V: View>(view: &V) -> Result<Vec<u64>, Fault> {
         Ok(())
     })?;
     Ok(members)
-}
-
-pub(crate) fn promote_row(member: u64) -> Vec<u8> {
-    [keys::PROMOTE, &member.to_be_bytes()[..]].concat()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //!    functions without [`Bounds`] do that check themselves.
 
 pub use crate::bounds::{Bounds, Meta, ReadStop};
+pub use crate::cluster_version::{cluster_version, judge_downgrade, supported};
 pub use crate::kv::{
     KvHash, Page, Portion, hash_history, hash_kv, history, history_portion, page, range, read_txn as txn, version_at,
 };
@@ -16,4 +17,3 @@ pub use crate::lease::{lease_ids_within, lease_keys, lease_keys_within, lease_sp
 pub use crate::member::{members, removed, was_removed};
 pub use crate::meta::{alarms, meta};
 pub use crate::promotion::to_promote;
-pub use crate::version::{cluster_version, judge_downgrade, supported};

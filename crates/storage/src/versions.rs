@@ -19,6 +19,9 @@ pub(crate) const FORM_OF_FIRST: u8 = 1;
 /// Only in tests: the form of the version after this one.
 pub(crate) const FORM_OF_TESTS: u8 = 2;
 
+/// The format of records on disk.
+pub(crate) const FORMAT: u8 = 1;
+
 /// The version of the wire between members.
 const PEER_PROTOCOL: u32 = 1;
 
@@ -31,7 +34,7 @@ pub fn supports() -> Supports {
         newest,
         peer_protocol: PEER_PROTOCOL,
         command_form: u32::from(command_form(newest)),
-        disk_format: u32::from(crate::codec::FORMAT),
+        disk_format: u32::from(FORMAT),
     }
 }
 

@@ -240,7 +240,8 @@ fn status_page(member: &MemberStatus) -> Response<PageBody> {
         "leader_id": format!("{leader_id:x}"),
         "raft_term": term,
         "committed_index": committed_index,
-        "cluster_version": versions.version().to_string(),
+        // Null until the first one is decided on.
+        "cluster_version": versions.decided.map(|version| version.to_string()),
         "downgrade_to": versions.downgrade.map(|target| target.to_string()),
         "applied_index": now.applied_index,
         "applied_term": now.applied_term,

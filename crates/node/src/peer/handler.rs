@@ -11,13 +11,14 @@ use super::traffic::Traffic;
 use super::transport::{AppendReplies, AppendRequests, PeerError};
 use super::validate::{At, Known, MAX_URLS, Refusal, Rules};
 use super::{convert, pb};
+use crate::announcing::{self, AnnounceError};
 use crate::keeper::{Deadlines, Keeper, Leases, Timers, whole_millis};
 use crate::leadership::RaftCell;
 use crate::membership::{MembershipChanges, same_addresses};
 use crate::proposer::Proposer;
 use crate::reader::{ReadError, Reader};
 use crate::rollback::Rollback;
-use crate::versions::{self, AnnounceError, Versions};
+use crate::versions::Versions;
 use conclave_net::throttle::Throttle;
 use conclave_state::{Admission, Command, Join, Response, read};
 use conclave_storage::failpoint::failpoint;
@@ -342,7 +343,7 @@ impl Handler {
         use pb::join_reply::Admission as Told;
         let supports = convert::from_supports(supports);
         let told = |admission: Told, version| pb::JoinReply { admission: admission.into(), version };
-        match versions::announce(member, supports, &self.parts().proposer).await {
+        match announcing::announce(member, supports, &self.parts().proposer).await {
             Ok(()) => Ok(()),
             Err(AnnounceError::Unsupported(why)) => Err(told(Told::Unsupported, why.cluster.packed())),
             Err(_) => Err(told(Told::Later, 0)),

@@ -43,7 +43,7 @@ pub use conclave_peer_api as pb;
 
 use crate::keeper::{Id, Kind, RenewRequest};
 use crate::membership_change::{Change, ChangeError, Changed};
-use crate::versions::{Unsupported, judge};
+use crate::supported::{Unsupported, judge};
 use conclave_state::Admission;
 use conclave_storage::Acknowledged;
 use conclave_storage::types::MemberNode;

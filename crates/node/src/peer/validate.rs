@@ -15,7 +15,7 @@ use super::pb;
 pub(crate) use super::refusal::Refusal;
 use super::terms::Terms;
 use crate::config::HttpUrl;
-use crate::versions::judge;
+use crate::supported::judge;
 use bytes::Bytes;
 use conclave_storage::proposal::{self, MAX_COMMANDS, MAX_PACK};
 use parking_lot::RwLock;

@@ -23,7 +23,7 @@ pub use records::{
     encode_membership, encode_snapshot_meta, encode_vote,
 };
 
-use crate::versions;
+use crate::versions::{self, FORMAT};
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use conclave_state::{Caller, Command};
 use serde::Serialize;
@@ -33,7 +33,6 @@ use thiserror::Error;
 /// No record and no command may be larger.
 pub const MAX_RECORD: usize = 64 << 20;
 
-pub(crate) const FORMAT: u8 = 1;
 const HEAD: usize = 6;
 
 /// Why bytes could not be decoded.
