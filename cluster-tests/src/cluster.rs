@@ -8,6 +8,7 @@ use crate::{
     client::connect,
     ports,
     process::Process,
+    status,
     wait::{LONG, SOON, eventually},
 };
 use anyhow::{Context, Result, ensure};
@@ -210,10 +211,7 @@ impl Cluster {
     /// They do not.
     pub async fn version_is_decided(&self) -> Result<()> {
         eventually("the cluster's version", LONG, async || {
-            let url = format!("{}/status", self.endpoint(0));
-            let page = tokio::process::Command::new("curl").args(["--silent", "--fail", &url]).output().await?;
-            let status: serde_json::Value = serde_json::from_slice(&page.stdout)?;
-            ensure!(status["cluster_version"].is_string(), "{status}");
+            ensure!(status::version_is_decided(&self.endpoint(0), status::PATIENCE)?, "it is not decided");
             Ok(())
         })
         .await

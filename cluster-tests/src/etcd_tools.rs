@@ -36,24 +36,27 @@ pub fn run(tool: &Path, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(ran.stdout)?.trim_end().to_owned())
 }
 
-/// Gives a server the users root (password `r`), al (`a`, with read and write below `/a/`) and cert (without a password), and checks them
-/// from now on.
+/// Commands that give a server the users root (password `r`), al (`a`, with read and write below `/a/`) and cert (without a password),
+/// and have it check them from now on.
+pub const USERS: [&str; 9] = [
+    "user add root:r",
+    "user grant-role root root",
+    "role add rw",
+    "role grant-permission rw readwrite /a/ /a0",
+    "role add empty",
+    "user add al:a",
+    "user grant-role al rw",
+    "user add cert --no-password",
+    "auth enable",
+];
+
+/// Runs [`USERS`].
 ///
 /// # Errors
 /// A command fails.
 pub fn enable_users(tools: &Path, endpoints: &[String]) -> Result<()> {
     let endpoints = endpoints.join(",");
-    for command in [
-        "user add root:r",
-        "user grant-role root root",
-        "role add rw",
-        "role grant-permission rw readwrite /a/ /a0",
-        "role add empty",
-        "user add al:a",
-        "user grant-role al rw",
-        "user add cert --no-password",
-        "auth enable",
-    ] {
+    for command in USERS {
         let command: Vec<&str> = command.split(' ').collect();
         run(&tools.join("etcdctl"), &[&["--endpoints", &endpoints], &command[..]].concat())?;
     }

@@ -163,7 +163,7 @@ async fn systemd_hears_that_a_member_is_ready_goes_on_and_stops() -> Result<()> 
     listens.join().map_err(|_| anyhow::anyhow!("the listener"))?
 }
 
-/// The chart, the server and the tarball have one version.
+/// The chart has the version of the workspace.
 #[test]
 fn the_chart_has_the_version_of_the_programs() -> Result<()> {
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts/deploy/helm/conclave/Chart.yaml");

@@ -210,9 +210,10 @@ async fn a_log_of_few_large_entries_is_cut() -> Result<()> {
     }
     let cut = async |cluster: &Cluster, i: usize| {
         let bytes = metric(&cluster.endpoint(i), "conclave_log_bytes", SOON)?;
+        let mib = f64::from(1 << 20);
         // A megabyte is counted at once, and one entry may have begun it.
-        ensure!(bytes <= 18 << 20, "n{} has {bytes} bytes of log", i + 1);
-        ensure!(bytes > 6 << 20, "n{} kept only {bytes} bytes of log", i + 1);
+        ensure!(bytes <= 18.0 * mib, "n{} has {bytes} bytes of log", i + 1);
+        ensure!(bytes > 6.0 * mib, "n{} kept only {bytes} bytes of log", i + 1);
         Ok(())
     };
     for i in [leader, (leader + 2) % 3] {

@@ -10,6 +10,7 @@ use cluster_tests::{
     etcd::Server,
     etcd_tools::{enable_users, run, tools, users_are_checked},
     etcdctl::Etcdctl,
+    status::{PATIENCE, metric},
     wait::{LONG, SOON, eventually},
 };
 use conclave_client::api::etcdserverpb::{LeaseTimeToLiveRequest, StatusRequest};
@@ -301,15 +302,6 @@ fn backups_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a member's metric says.
-async fn metric(cluster: &Cluster, i: usize, name: &str) -> Result<f64> {
-    let url = format!("{}/metrics", cluster.endpoint(i));
-    let page = tokio::process::Command::new("curl").args(["--silent", "--fail", &url]).output().await?;
-    let page = String::from_utf8(page.stdout)?;
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("{name} is missing"))?.parse()?)
-}
-
 /// Three members make backups one at a time, keep the newest, and go on without one of them; a new cluster starts from one.
 #[tokio::test]
 async fn backups_on_a_schedule_and_a_start_from_one() -> Result<()> {
@@ -342,9 +334,9 @@ async fn backups_on_a_schedule_and_a_start_from_one() -> Result<()> {
     .await?;
     let mut made = 0.0;
     for i in 0..3 {
-        made += metric(&cluster, i, "conclave_backups_total").await?;
-        ensure!(metric(&cluster, i, "conclave_backup_last_success_timestamp_seconds").await? > 1.7e9);
-        ensure!(metric(&cluster, i, "conclave_backup_failures_total").await? == 0.0);
+        made += metric(&cluster.endpoint(i), "conclave_backups_total", PATIENCE)?;
+        ensure!(metric(&cluster.endpoint(i), "conclave_backup_last_success_timestamp_seconds", PATIENCE)? > 1.7e9);
+        ensure!(metric(&cluster.endpoint(i), "conclave_backup_failures_total", PATIENCE)? == 0.0);
     }
     ensure!(made >= 5.0, "{made}");
     // Without a member, whichever it is.

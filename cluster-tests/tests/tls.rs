@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     cluster::Cluster,
     conclavectl::Ctl,
+    etcd_tools::USERS,
     etcdctl::Etcdctl,
     wait::{LONG, SOON, eventually, within},
 };
@@ -506,15 +507,7 @@ async fn a_certificate_is_a_user() -> Result<()> {
         let words = command.split(' ').map(str::to_owned).collect();
         [pki.etcdctl_flags(name), words].concat()
     };
-    for command in [
-        "user add root:r",
-        "user grant-role root root",
-        "role add rw",
-        "role grant-permission rw readwrite /a/ /a0",
-        "user add al:a",
-        "user grant-role al rw",
-        "auth enable",
-    ] {
+    for command in USERS {
         etcdctl.ok(&strs(&by("root", command))).await?;
     }
     etcdctl.ok(&strs(&by("al", "put /a/1 x"))).await?;

@@ -4,12 +4,6 @@
 # The same programs give the same bytes: entries are sorted, owned by root, and dated by SOURCE_DATE_EPOCH.
 # shellcheck shell=bash
 
-# The options that all of them take, for their help.
-#   --out DIR        where the result goes                                   (default: dist)
-#   --binaries DIR   where conclave and conclavectl have been built already  (default: they are compiled)
-#   --profile NAME   how they are compiled otherwise                         (default: release)
-#   --version V      the version in names and descriptions                   (default: that of Cargo.toml)
-
 out=dist binaries='' profile=release
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)
 licence=$(sed -n '/^\[workspace.package\]/,/^\[/s/^license = "\(.*\)"$/\1/p' Cargo.toml)
@@ -43,6 +37,20 @@ make_workspace() {
   out=$(realpath "$out")
 }
 
+# make_test_workspace: the same for a test, with the results in it.
+make_test_workspace() {
+  work=$(mktemp -d "${TMPDIR:-/tmp}/conclave-packaging.XXXXXX")
+  trap 'rm -rf "$work"' EXIT
+  out=$work/dist
+}
+
+# find_programs: the folder of both programs, in $binaries; they are compiled if --binaries does not name it.
+find_programs() {
+  [ -z "$binaries" ] || return 0
+  build_programs "$profile"
+  binaries=$CARGO_TARGET_DIR/$profile
+}
+
 # The names that Debian, and that images have for this machine's processor.
 debian_architecture() { dpkg --print-architecture 2>/dev/null || oci_architecture; }
 oci_architecture() {
@@ -56,10 +64,7 @@ oci_architecture() {
 # ready_programs: both programs without their debug information, in $work/bin.
 ready_programs() {
   local program
-  if [ -z "$binaries" ]; then
-    build_programs "$profile"
-    binaries=$CARGO_TARGET_DIR/$profile
-  fi
+  find_programs
   mkdir -p "$work/bin"
   for program in conclave conclavectl; do
     [ -x "$binaries/$program" ] || die "there is no program $program in $binaries"

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     cluster::Cluster,
     conclavectl::Ctl,
+    etcd_tools::USERS,
     etcdctl::Etcdctl,
     wait::{LONG, SOON, eventually},
 };
@@ -14,15 +15,7 @@ use std::time::Duration;
 async fn cluster(flags: &[&str]) -> Result<Cluster> {
     let cluster = Cluster::start_with(3, &[&["--bcrypt-cost=4"], flags].concat()).await?;
     let etcdctl = Etcdctl::new(&cluster.endpoints());
-    for command in [
-        "user add root:r",
-        "user grant-role root root",
-        "role add rw",
-        "role grant-permission rw readwrite /a/ /a0",
-        "user add al:a",
-        "user grant-role al rw",
-        "auth enable",
-    ] {
+    for command in USERS {
         etcdctl.ok(&command.split(' ').collect::<Vec<_>>()).await?;
     }
     Ok(cluster)

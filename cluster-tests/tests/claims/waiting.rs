@@ -141,7 +141,7 @@ async fn a_place_in_line_ends_by_its_time_its_session_or_when_it_is_given_up() -
     Ok(())
 }
 
-/// Its claim is revoked as soon as it has it, by way of another member, while others write: the answer's revision is one at which it held.
+/// Its claim is revoked as soon as it has it, through another member, while others write: the answer's revision is one at which it held.
 #[tokio::test]
 async fn a_claim_that_was_waited_for_has_a_revision_at_which_it_was_held() -> Result<()> {
     let (_cluster, nodes) = start(3).await?;

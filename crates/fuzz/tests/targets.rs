@@ -47,7 +47,7 @@ const DECODERS: &[(&str, &[&str])] = &[
 const OTHERS: &[&str] = &[
     // Hands the bytes to prost, too.
     "api/src/codec.rs",
-    // Hands the bytes to prost: what comes of them is converted (`client_requests`).
+    // Hands the bytes to prost: the messages are converted (`client_requests`).
     "gateway/src/serve/unary.rs",
     // Three flags of a page, for which any text is good.
     "gateway/src/http/pages.rs",

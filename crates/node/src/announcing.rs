@@ -11,7 +11,7 @@ use crate::leadership::Leadership;
 use crate::proposer::{ProposeError, Proposer};
 use crate::supported::Unsupported;
 use crate::versions::Versions;
-use conclave_state::{Command, Response, Supports, VersionAnswer, VersionChange, read};
+use conclave_state::{Command, Fault, Response, Supports, VersionAnswer, VersionChange};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use thiserror::Error;
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 impl Versions {
     /// Announces this member in the log, unless that is known.
     pub(crate) async fn announce(&self, member: u64, proposer: &Proposer) -> Result<(), AnnounceError> {
-        let known = read::supported(&self.0.state.view()).map_err(AnnounceError::Fault)?;
+        let known = self.announced().map_err(AnnounceError::Fault)?;
         if known.contains(&(member, self.own())) {
             return Ok(());
         }
@@ -31,7 +31,7 @@ impl Versions {
 
     /// Has the leader raise the version when all members support it, and flushes when it falls.
     pub(crate) async fn keep(self, leadership: Leadership, proposer: Proposer) {
-        let (mut now, mut flushed) = (self.0.now.subscribe(), self.now().version());
+        let (mut now, mut seen) = (self.follow(), self.now().version());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -40,15 +40,10 @@ impl Versions {
                 changed = now.changed() => if changed.is_err() { return },
             }
             let version = now.borrow_and_update().version();
-            if version < flushed {
-                let state = self.0.state.clone();
-                if let Ok(Err(error)) = tokio::task::spawn_blocking(move || state.flush()).await {
-                    tracing::error!(%error, "the state cannot be flushed");
-                }
-            }
-            if version != flushed {
+            // What could not be flushed is flushed at the next look.
+            if version > seen || (version < seen && self.flushed().await) {
                 tracing::info!(%version, "the cluster's version changed");
-                flushed = version;
+                seen = version;
             }
             if leadership.current().is_me
                 && let Some(change) = self.due(&leadership)
@@ -61,8 +56,21 @@ impl Versions {
         }
     }
 
+    async fn flushed(&self) -> bool {
+        let versions = self.clone();
+        match tokio::task::spawn_blocking(move || versions.flush()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the state cannot be flushed");
+                false
+            }
+            // This member stops.
+            Err(_) => false,
+        }
+    }
+
     fn due(&self, leadership: &Leadership) -> Option<VersionChange> {
-        let known: BTreeMap<u64, Supports> = match read::supported(&self.0.state.view()) {
+        let known: BTreeMap<u64, Supports> = match self.announced() {
             Ok(known) => known.into_iter().collect(),
             Err(fault) => {
                 tracing::error!(%fault, "the members' versions cannot be read");
@@ -81,7 +89,7 @@ pub(crate) enum AnnounceError {
     #[error(transparent)]
     Propose(#[from] ProposeError),
     #[error("the members' versions cannot be read: {0}")]
-    Fault(conclave_state::Fault),
+    Fault(Fault),
     #[error("the announcement was refused")]
     Refused,
 }

@@ -2,22 +2,23 @@
 
 use crate::sink::ApplyObserver;
 use crate::supported::{Unsupported, judge};
-use conclave_state::{ClusterVersion, Supports, Version, read};
+use conclave_state::{ClusterVersion, Fault, Supports, Version, read};
 use conclave_storage::{AppliedBatch, StateHandle, versions};
+use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 #[derive(Clone)]
-pub struct Versions(pub(crate) Arc<Inner>);
+pub struct Versions(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) state: StateHandle,
+struct Inner {
+    state: StateHandle,
     own: Supports,
-    pub(crate) now: watch::Sender<ClusterVersion>,
+    now: watch::Sender<ClusterVersion>,
 }
 
 impl Versions {
-    pub(crate) fn new(state: StateHandle) -> Result<Versions, conclave_state::Fault> {
+    pub(crate) fn new(state: StateHandle) -> Result<Versions, Fault> {
         let now = read::cluster_version(&state.view())?;
         let (now, _) = watch::channel(now);
         Ok(Versions(Arc::new(Inner { state, own: versions::supports(), now })))
@@ -31,6 +32,21 @@ impl Versions {
     /// As of the entries applied here.
     pub fn now(&self) -> ClusterVersion {
         *self.0.now.borrow()
+    }
+
+    /// The version now, and whenever it changes.
+    pub(crate) fn follow(&self) -> watch::Receiver<ClusterVersion> {
+        self.0.now.subscribe()
+    }
+
+    /// What each member announced, by id.
+    pub(crate) fn announced(&self) -> Result<Vec<(u64, Supports)>, Fault> {
+        read::supported(&self.0.state.view())
+    }
+
+    /// Writes the state to disk, so that no later start applies again what is in the log now. Blocks.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.0.state.flush()
     }
 
     /// For messages to peers; 0 if none was decided on.

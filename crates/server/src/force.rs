@@ -19,7 +19,7 @@ use conclave_storage::{read_identity, replaced};
 pub fn prepare(config: &Config) -> anyhow::Result<()> {
     let dir = &config.data_dir;
     if replaced::finish(dir)? {
-        tracing::warn!("the data of a new cluster was put in place, which another start had made");
+        tracing::warn!("put in place the data of a new cluster, which an earlier start had made");
     }
     if !config.force_new_cluster {
         return Ok(replaced::forget(dir)?);
@@ -56,7 +56,7 @@ fn make_new(config: &Config) -> anyhow::Result<bool> {
     let old = replaced::old_data(dir);
     ensure!(
         !old.exists(),
-        "--force-new-cluster: {} holds what an earlier time has left: look whether it is needed, and remove it",
+        "--force-new-cluster: {} holds the data that an earlier use of the flag replaced: check whether it is needed, then remove it",
         old.display()
     );
     replaced::clear_drafts(dir)?;

@@ -164,7 +164,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         fault = serve(&node) => Some(fault),
     };
     telemetry::stopping();
-    heard(notify::stopping());
+    warn_if_failed(notify::stopping());
     let stopped = node.stop().await;
     match fault {
         Some(fault) => Err(fault),
@@ -180,7 +180,7 @@ async fn serve(node: &Server) -> anyhow::Error {
             true => tracing::info!("ready to serve client requests"),
             false => write_to(std::io::stdout(), &format!("conclave {}", node.ready_line())),
         }
-        heard(notify::ready());
+        warn_if_failed(notify::ready());
         tell_that_it_works(node).await;
     };
     let mut failed = std::pin::pin!(node.failed());
@@ -195,14 +195,14 @@ async fn tell_that_it_works(node: &Server) {
     let Some(every) = notify::watchdog() else { return };
     loop {
         node.goes_on().await;
-        heard(notify::works());
+        warn_if_failed(notify::works());
         tokio::time::sleep(every).await;
     }
 }
 
-fn heard(told: std::io::Result<()>) {
+fn warn_if_failed(told: std::io::Result<()>) {
     if let Err(error) = told {
-        tracing::warn!(%error, "systemd does not hear how this member is");
+        tracing::warn!(%error, "systemd could not be notified");
     }
 }
 

@@ -149,7 +149,8 @@ pub(crate) fn decode_supports(row: &[u8]) -> Result<Supports, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Machine, MemoryView, NoVersion, Position};
+    use crate::test_store::TestStore;
+    use crate::{Command, NoVersion};
 
     fn version(minor: u16) -> Version {
         Version { major: 0, minor }
@@ -160,44 +161,25 @@ mod tests {
         Supports { oldest, newest, peer_protocol: 1, command_form: 1, disk_format: 1 }
     }
 
-    struct Store {
-        machine: Machine,
-        view: MemoryView,
+    /// The answer, and the version that the batch told its followers.
+    fn change(store: &mut TestStore, change: VersionChange) -> (VersionAnswer, Option<ClusterVersion>) {
+        match store.apply(&Command::Version(change)) {
+            (Response::Version(answer), changes) => (answer, changes.version),
+            (other, _) => panic!("{other:?}"),
+        }
     }
 
-    impl Store {
-        fn new() -> Store {
-            let view = MemoryView::new();
-            Store { machine: Machine::load(&view).unwrap(), view }
-        }
+    fn announce(store: &mut TestStore, member: u64, supports: Supports) -> VersionAnswer {
+        change(store, VersionChange::Announce { member, supports }).0
+    }
 
-        fn step<T>(&mut self, step: impl FnOnce(&mut Batch<'_, MemoryView>) -> T) -> (T, Option<ClusterVersion>) {
-            let mut batch = self.machine.begin(&self.view);
-            let done = step(&mut batch);
-            let changes = batch.finish();
-            self.view.write(&changes.writes);
-            (done, changes.version)
-        }
+    fn raise(store: &mut TestStore, minor: u16) -> Option<Version> {
+        change(store, VersionChange::Raise { to: version(minor) });
+        now(store).decided
+    }
 
-        fn change(&mut self, change: VersionChange) -> (VersionAnswer, Option<ClusterVersion>) {
-            let command = Command::Version(change);
-            let (outcome, told) = self.step(|batch| batch.apply(Position::default(), &command, true).unwrap());
-            let Ok(Response::Version(answer)) = outcome.result else { panic!("{outcome:?}") };
-            (answer, told)
-        }
-
-        fn announce(&mut self, member: u64, supports: Supports) -> VersionAnswer {
-            self.change(VersionChange::Announce { member, supports }).0
-        }
-
-        fn raise(&mut self, minor: u16) -> Option<Version> {
-            self.change(VersionChange::Raise { to: version(minor) });
-            self.now().decided
-        }
-
-        fn now(&self) -> ClusterVersion {
-            cluster_version(&self.view).unwrap()
-        }
+    fn now(store: &TestStore) -> ClusterVersion {
+        cluster_version(&store.view).unwrap()
     }
 
     #[test]
@@ -214,88 +196,88 @@ mod tests {
 
     #[test]
     fn the_version_is_the_lowest_of_all_members_and_only_rises() {
-        let mut store = Store::new();
-        assert_eq!(store.now().version(), Version::FIRST);
-        assert_eq!(store.announce(1, between(1, 3)), VersionAnswer::Done);
-        assert_eq!(store.announce(2, between(1, 2)), VersionAnswer::Done);
-        assert_eq!(store.raise(3), None, "member 2 does not support it");
-        assert_eq!(store.raise(2), Some(version(2)));
-        assert_eq!(store.raise(1), Some(version(2)));
-        assert_eq!(store.announce(2, between(1, 3)), VersionAnswer::Done);
-        assert_eq!(store.raise(3), Some(version(3)));
-        // Whoever comes with another program must support what is written.
-        assert_eq!(store.announce(2, between(1, 2)), VersionAnswer::TooOld { version: version(3) });
-        assert_eq!(store.announce(4, between(4, 5)), VersionAnswer::TooNew { version: version(3) });
+        let mut store = TestStore::new();
+        assert_eq!(now(&store).version(), Version::FIRST);
+        assert_eq!(announce(&mut store, 1, between(1, 3)), VersionAnswer::Done);
+        assert_eq!(announce(&mut store, 2, between(1, 2)), VersionAnswer::Done);
+        assert_eq!(raise(&mut store, 3), None, "member 2 does not support it");
+        assert_eq!(raise(&mut store, 2), Some(version(2)));
+        assert_eq!(raise(&mut store, 1), Some(version(2)));
+        assert_eq!(announce(&mut store, 2, between(1, 3)), VersionAnswer::Done);
+        assert_eq!(raise(&mut store, 3), Some(version(3)));
+        // A member with another program must support what is written.
+        assert_eq!(announce(&mut store, 2, between(1, 2)), VersionAnswer::TooOld { version: version(3) });
+        assert_eq!(announce(&mut store, 4, between(4, 5)), VersionAnswer::TooNew { version: version(3) });
         let known = supported(&store.view).unwrap();
         assert_eq!(known, [(1, between(1, 3)), (2, between(1, 3))], "what is refused has no effect");
     }
 
     #[test]
     fn a_change_is_told_once() {
-        let mut store = Store::new();
-        assert_eq!(store.change(VersionChange::Announce { member: 1, supports: between(1, 2) }).1, None);
+        let mut store = TestStore::new();
+        assert_eq!(change(&mut store, VersionChange::Announce { member: 1, supports: between(1, 2) }).1, None);
         let raised = ClusterVersion { decided: Some(version(2)), downgrade: None };
-        assert_eq!(store.change(VersionChange::Raise { to: version(2) }).1, Some(raised));
-        assert_eq!(store.change(VersionChange::Raise { to: version(2) }).1, None);
+        assert_eq!(change(&mut store, VersionChange::Raise { to: version(2) }).1, Some(raised));
+        assert_eq!(change(&mut store, VersionChange::Raise { to: version(2) }).1, None);
     }
 
     #[test]
     fn a_removed_member_holds_nobody_back() {
-        let mut store = Store::new();
-        store.announce(1, between(1, 2));
-        store.announce(2, between(1, 1));
-        assert_eq!(store.raise(2), None);
+        let mut store = TestStore::new();
+        announce(&mut store, 1, between(1, 2));
+        announce(&mut store, 2, between(1, 1));
+        assert_eq!(raise(&mut store, 2), None);
         store.step(|batch| batch.members_changed(&[], &[2]));
-        assert_eq!(store.raise(2), Some(version(2)));
-        assert_eq!(store.announce(2, between(1, 2)), VersionAnswer::Done);
+        assert_eq!(raise(&mut store, 2), Some(version(2)));
+        assert_eq!(announce(&mut store, 2, between(1, 2)), VersionAnswer::Done);
         assert_eq!(supported(&store.view).unwrap().len(), 1, "a late announcement has no effect");
     }
 
     #[test]
     fn a_downgrade_goes_back_by_one_and_ends_when_all_have_arrived() {
-        let mut store = Store::new();
-        let down = |store: &mut Store, minor| store.change(VersionChange::Downgrade { to: version(minor) }).0;
+        let mut store = TestStore::new();
+        let down = |store: &mut TestStore, minor| change(store, VersionChange::Downgrade { to: version(minor) }).0;
         assert_eq!(down(&mut store, 1), VersionAnswer::Undecided);
         for member in [1, 2] {
-            store.announce(member, between(2, 3));
+            announce(&mut store, member, between(2, 3));
         }
-        store.raise(3);
+        raise(&mut store, 3);
         for target in [1, 3, 4] {
             assert_eq!(down(&mut store, target), VersionAnswer::InvalidTarget, "{target}");
         }
         assert_eq!(judge_downgrade(&store.view, version(2)).unwrap(), VersionAnswer::Done);
-        assert_eq!(store.now().downgrade, None, "to judge is to do nothing");
+        assert_eq!(now(&store).downgrade, None, "to judge is to do nothing");
         assert_eq!(down(&mut store, 2), VersionAnswer::Done);
         let under_way = ClusterVersion { decided: Some(version(2)), downgrade: Some(version(2)) };
-        assert_eq!(store.now(), under_way);
+        assert_eq!(now(&store), under_way);
         assert_eq!(down(&mut store, 1), VersionAnswer::UnderWay);
-        store.raise(3);
-        assert_eq!(store.now(), under_way, "it does not rise meanwhile");
-        store.announce(1, between(1, 2));
-        store.change(VersionChange::EndDowngrade);
-        assert_eq!(store.now(), under_way, "member 2 is still there");
-        store.announce(2, between(1, 2));
-        store.change(VersionChange::EndDowngrade);
-        assert_eq!(store.now(), ClusterVersion { decided: Some(version(2)), downgrade: None });
+        raise(&mut store, 3);
+        assert_eq!(now(&store), under_way, "it does not rise meanwhile");
+        announce(&mut store, 1, between(1, 2));
+        change(&mut store, VersionChange::EndDowngrade);
+        assert_eq!(now(&store), under_way, "member 2 is still there");
+        announce(&mut store, 2, between(1, 2));
+        change(&mut store, VersionChange::EndDowngrade);
+        assert_eq!(now(&store), ClusterVersion { decided: Some(version(2)), downgrade: None });
     }
 
     #[test]
     fn a_downgrade_that_was_cancelled_lets_the_version_rise() {
-        let mut store = Store::new();
-        store.announce(1, between(1, 2));
-        store.raise(2);
-        store.change(VersionChange::Downgrade { to: version(1) });
-        store.change(VersionChange::CancelDowngrade);
-        assert_eq!(store.now(), ClusterVersion { decided: Some(version(1)), downgrade: None });
-        assert_eq!(store.raise(2), Some(version(2)));
+        let mut store = TestStore::new();
+        announce(&mut store, 1, between(1, 2));
+        raise(&mut store, 2);
+        change(&mut store, VersionChange::Downgrade { to: version(1) });
+        change(&mut store, VersionChange::CancelDowngrade);
+        assert_eq!(now(&store), ClusterVersion { decided: Some(version(1)), downgrade: None });
+        assert_eq!(raise(&mut store, 2), Some(version(2)));
     }
 
     #[test]
     fn a_target_that_a_member_cannot_serve_is_none() {
-        let mut store = Store::new();
-        store.announce(1, between(2, 2));
-        store.raise(2);
-        let answer = store.change(VersionChange::Downgrade { to: version(1) }).0;
+        let mut store = TestStore::new();
+        announce(&mut store, 1, between(2, 2));
+        raise(&mut store, 2);
+        let answer = change(&mut store, VersionChange::Downgrade { to: version(1) }).0;
         assert_eq!(answer, VersionAnswer::InvalidTarget);
     }
 

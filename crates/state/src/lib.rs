@@ -93,6 +93,8 @@ mod record;
 mod scan;
 mod shared;
 pub mod sweep;
+#[cfg(test)]
+mod test_store;
 mod version;
 pub mod view;
 

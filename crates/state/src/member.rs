@@ -149,76 +149,54 @@ pub(crate) fn decode_member(row: &[u8], value: &[u8]) -> Result<Member, Fault> {
 mod tests {
     use super::*;
     use crate::meta::decode_alarm;
-    use crate::{Alarm, AlarmKind, Command, Machine, MemoryView, Position};
+    use crate::test_store::TestStore;
+    use crate::{Alarm, AlarmKind, Command, Machine};
 
-    struct Store {
-        machine: Machine,
-        view: MemoryView,
+    fn join(store: &mut TestStore, member: u64, incarnation: u64) -> Admission {
+        match store.apply(&Command::Join(Join { member, incarnation })).0 {
+            Response::Join(admission) => admission,
+            other => panic!("{other:?}"),
+        }
     }
 
-    impl Store {
-        fn new() -> Store {
-            let view = MemoryView::new();
-            Store { machine: Machine::load(&view).unwrap(), view }
-        }
+    fn announce(store: &mut TestStore, id: u64) {
+        store.apply(&Command::Announce(Member { id, name: "m".into(), client_urls: Vec::new() }));
+    }
 
-        fn step<T>(&mut self, step: impl FnOnce(&mut Batch<'_, MemoryView>) -> T) -> T {
-            let mut batch = self.machine.begin(&self.view);
-            let done = step(&mut batch);
-            let changes = batch.finish();
-            self.view.write(&changes.writes);
-            done
-        }
-
-        fn join(&mut self, member: u64, incarnation: u64) -> Admission {
-            let command = Command::Join(Join { member, incarnation });
-            let outcome = self.step(|batch| batch.apply(Position::default(), &command, true).unwrap());
-            match outcome.result {
-                Ok(Response::Join(admission)) => admission,
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn announce(&mut self, id: u64) {
-            let command = Command::Announce(Member { id, name: "m".into(), client_urls: Vec::new() });
-            self.step(|batch| batch.apply(Position::default(), &command, false).unwrap());
-        }
-
-        fn announced(&self) -> Vec<u64> {
-            members(&self.view).unwrap().into_iter().map(|member| member.id).collect()
-        }
+    fn announced(store: &TestStore) -> Vec<u64> {
+        members(&store.view).unwrap().into_iter().map(|member| member.id).collect()
     }
 
     #[test]
     fn one_directory_claims_an_added_member() {
-        let mut store = Store::new();
-        assert_eq!(store.join(4, 9), Admission::Unknown, "nobody was added");
+        let mut store = TestStore::new();
+        assert_eq!(join(&mut store, 4, 9), Admission::Unknown, "nobody was added");
         store.step(|batch| batch.members_changed(&[4], &[]));
-        assert_eq!(store.join(4, 9), Admission::Admitted);
-        assert_eq!(store.join(4, 9), Admission::Admitted, "a repetition");
-        assert_eq!(store.join(4, 8), Admission::Taken);
-        assert_eq!(store.join(1, 9), Admission::Unknown, "of the first start");
+        assert_eq!(join(&mut store, 4, 9), Admission::Admitted);
+        assert_eq!(join(&mut store, 4, 9), Admission::Admitted, "a repetition");
+        assert_eq!(join(&mut store, 4, 8), Admission::Taken);
+        assert_eq!(join(&mut store, 1, 9), Admission::Unknown, "of the first start");
     }
 
     #[test]
     fn a_removed_member_stays_removed() {
-        let mut store = Store::new();
+        let mut store = TestStore::new();
         store.step(|batch| batch.members_changed(&[4], &[]));
-        assert_eq!(store.join(4, 9), Admission::Admitted);
-        store.announce(4);
-        store.announce(1);
-        assert_eq!(store.announced(), [1, 4]);
+        assert_eq!(join(&mut store, 4, 9), Admission::Admitted);
+        announce(&mut store, 4);
+        announce(&mut store, 1);
+        assert_eq!(announced(&store), [1, 4]);
         let before = store.machine.digest();
         store.step(|batch| batch.members_changed(&[], &[4]));
         assert_ne!(store.machine.digest(), before);
         assert_eq!(removed(&store.view).unwrap(), [4]);
         assert!(was_removed(&store.view, 4).unwrap() && !was_removed(&store.view, 1).unwrap());
-        assert_eq!(store.join(4, 9), Admission::Removed);
-        store.announce(4);
-        assert_eq!(store.announced(), [1], "a late announcement has no effect");
+        assert_eq!(join(&mut store, 4, 9), Admission::Removed);
+        announce(&mut store, 4);
+        assert_eq!(announced(&store), [1], "a late announcement has no effect");
         // All of it is in the rows.
         store.machine = Machine::load(&store.view).unwrap();
-        assert_eq!(store.join(4, 9), Admission::Removed);
+        assert_eq!(join(&mut store, 4, 9), Admission::Removed);
     }
 
     #[test]

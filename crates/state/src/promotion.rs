@@ -41,48 +41,31 @@ pub fn to_promote<V: View>(view: &V) -> Result<Vec<u64>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Command, Machine, MemoryView, Position};
+    use crate::Command;
+    use crate::test_store::TestStore;
 
-    struct Store {
-        machine: Machine,
-        view: MemoryView,
+    /// The digest after it.
+    fn wish(store: &mut TestStore, member: u64, wanted: bool) -> u64 {
+        let answer = store.apply(&Command::PromoteWhenReady(PromoteWhenReady { member, wanted })).0;
+        assert_eq!(answer, Response::PromoteWhenReady);
+        store.machine.digest()
     }
 
-    impl Store {
-        /// The digest after the step.
-        fn step(&mut self, step: impl FnOnce(&mut Batch<'_, MemoryView>)) -> u64 {
-            let mut batch = self.machine.begin(&self.view);
-            step(&mut batch);
-            let changes = batch.finish();
-            self.view.write(&changes.writes);
-            self.machine.digest()
-        }
-
-        fn wish(&mut self, member: u64, wanted: bool) -> u64 {
-            let command = Command::PromoteWhenReady(PromoteWhenReady { member, wanted });
-            self.step(|batch| {
-                let outcome = batch.apply(Position::default(), &command, true).unwrap();
-                assert_eq!(outcome.result, Ok(Response::PromoteWhenReady));
-            })
-        }
-
-        fn wanted(&self) -> Vec<u64> {
-            to_promote(&self.view).unwrap()
-        }
+    fn wanted(store: &TestStore) -> Vec<u64> {
+        to_promote(&store.view).unwrap()
     }
 
     #[test]
     fn a_wish_stands_until_it_is_taken_back_or_the_member_is_removed() {
-        let view = MemoryView::new();
-        let mut store = Store { machine: Machine::load(&view).unwrap(), view };
-        let first = store.wish(7, true);
-        assert_eq!(store.wish(7, true), first, "a repetition changes nothing");
-        store.wish(8, true);
-        assert_eq!(store.wanted(), [7, 8]);
-        store.wish(7, false);
+        let mut store = TestStore::new();
+        let first = wish(&mut store, 7, true);
+        assert_eq!(wish(&mut store, 7, true), first, "a repetition changes nothing");
+        wish(&mut store, 8, true);
+        assert_eq!(wanted(&store), [7, 8]);
+        wish(&mut store, 7, false);
         store.step(|batch| batch.members_changed(&[], &[8]));
-        assert_eq!(store.wanted(), Vec::<u64>::new());
-        store.wish(8, true);
-        assert_eq!(store.wanted(), Vec::<u64>::new(), "it was removed");
+        assert_eq!(wanted(&store), Vec::<u64>::new());
+        wish(&mut store, 8, true);
+        assert_eq!(wanted(&store), Vec::<u64>::new(), "it was removed");
     }
 }

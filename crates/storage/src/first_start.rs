@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub use crate::codec::FirstStart;
 
-const FILE: &str = "FIRST";
+pub(crate) const FILE: &str = "FIRST";
 
 /// `None` for a new directory, and for one from before there was this file.
 pub fn read(data_dir: &Path) -> Result<Option<FirstStart>, OpenError> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-const FILE: &str = "IDENTITY";
+pub(crate) const FILE: &str = "IDENTITY";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {

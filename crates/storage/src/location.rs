@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-const FILE: &str = "PLACE";
+pub(crate) const FILE: &str = "PLACE";
 
 fn of(file: &Metadata) -> LocationRecord {
     // Not every file system records creation times.

@@ -1,9 +1,9 @@
 //! Opens a data directory, and refuses one whose contents contradict each other.
 //!
 //! ```text
-//! data dir ── IDENTITY        who (written first)
-//!          ├─ PLACE           whether it is a copy (`place`)
-//!          ├─ ORIGIN          of a directory that was restored: from what (`restored`)
+//! data dir ── FIRST           the cluster at the member's first start (`first_start`; written first)
+//!          ├─ IDENTITY        which member it is (`identity`)
+//!          ├─ PLACE           whether it is a copy (`location`)
 //!          ├─ STORES          both databases were complete once
 //!          ├─ log/            Raft log, vote, registry
 //!          ├─ state/          CURRENT-STATE names db-<n>

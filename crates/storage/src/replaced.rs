@@ -5,8 +5,8 @@
 //! stands, it is not done again.
 
 use crate::error::OpenError;
-use crate::files;
 use crate::open::MARKER;
+use crate::{files, first_start, identity, location};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const OLD: &str = "OLD-CLUSTER";
 const DONE: &str = "FORCED";
 
 /// What a directory holds, in the order in which it is replaced. The new data has no place and no snapshots.
-const NAMES: [&str; 7] = ["PLACE", "snapshots", MARKER, "log", "state", "FIRST", "IDENTITY"];
+const NAMES: [&str; 7] = [location::FILE, "snapshots", MARKER, "log", "state", first_start::FILE, identity::FILE];
 
 /// Where the new data is made. It must get this name when it is complete and durable.
 #[must_use]
@@ -88,7 +88,7 @@ fn moves(data_dir: &Path, name: &str) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         Err(e) => Err(e),
     };
     let comes = there(&new)?;
-    let only_old = matches!(name, "PLACE" | "snapshots");
+    let only_old = matches!(name, location::FILE | "snapshots");
     let goes = (comes || only_old) && there(&here)?;
     let goes = goes.then(|| (here.clone(), old));
     Ok(goes.into_iter().chain(comes.then_some((new, here))).collect())

@@ -39,11 +39,20 @@ pub fn cluster_version(url: &str, patience: Duration) -> Result<String> {
     Ok(version["conclavecluster"].as_str().with_context(|| format!("no version in {version}"))?.to_owned())
 }
 
+/// Whether the members have decided on a version. Until then `/version` shows the first one.
+///
+/// # Errors
+/// It does not answer, or takes longer than `patience`.
+pub fn version_is_decided(url: &str, patience: Duration) -> Result<bool> {
+    let status: Value = serde_json::from_str(&page(url, "/status", patience)?)?;
+    Ok(status["cluster_version"].is_string())
+}
+
 /// One number of a member's metrics.
 ///
 /// # Errors
 /// It does not answer with that, or takes longer than `patience`.
-pub fn metric(url: &str, name: &str, patience: Duration) -> Result<u64> {
+pub fn metric(url: &str, name: &str, patience: Duration) -> Result<f64> {
     let page = page(url, "/metrics", patience)?;
     let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(value.with_context(|| format!("no {name}"))?.parse()?)

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 const LIMITS: etcd::Limits = etcd::Limits { max_request_bytes: 1 << 20, max_txn_ops: 128 };
 
-/// What comes of a message in these bytes.
+/// The result of converting a message in these bytes.
 fn read<M: Message + Default, T: Debug>(bytes: &[u8], convert: impl FnOnce(M) -> T) -> String {
     match M::decode(bytes) {
         Ok(message) => format!("{:?}", convert(message)),

@@ -208,10 +208,8 @@ impl Filter {
             return false;
         }
         let frame = self.held.split_to(head.size);
-        match correct_frame(&frame) {
-            Some(frame) => self.out.put_slice(&frame),
-            None => self.out.put_slice(&frame),
-        }
+        let corrected = correct_frame(&frame);
+        self.out.put_slice(corrected.as_deref().unwrap_or(&frame));
         true
     }
 

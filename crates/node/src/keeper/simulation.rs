@@ -5,7 +5,7 @@
 //! apply it in order and late. The leader of a term is elected at one moment; from then on no earlier leader's proposal is committed and none of its
 //! confirmations succeeds. A leader begins to count when it has applied its own first entry.
 //!
-//! Renewed are leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
+//! The keepers keep leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
 //! it, and is extended in between for shorter times by clients that read its timer from a state that may be old. The ids of leases are chosen
 //! by clients out of few, and are granted again after an end by time as well as after a revocation; most of all while an end of the
 //! former lease is on its way.

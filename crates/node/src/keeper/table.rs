@@ -8,7 +8,7 @@
 //! 1. Deadlines exist only while this member leads, in one term. A term begins with the full span for everybody.
 //! 2. A life has an entry in the heap no later than its deadline.
 //! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
-//! 4. Renewed time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
+//! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
 //! 5. A deadline only moves forward.
 //! 6. A life with a span of zero is ending: it is due at once and again until it is gone, and never renewed.
 //! 7. Every life in the table was begun by an entry up to `observed`, and no entry up to it began another one under the same id.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 const NAMESPACE: &str = "conclave-backups";
 const HOLDER: &str = "backup";
 
-/// For how long a member has the turn without a word of it.
+/// A member that has not extended its turn for this long has lost it.
 const WORK: Duration = Duration::from_secs(60);
 /// For how long the time of a backup is kept at least.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -157,7 +157,7 @@ impl Turns {
         Ok(())
     }
 
-    /// Proposes in the name of the server. What came of it is read afterwards, so that an unknown outcome needs no care.
+    /// Proposes as the server. The caller reads the state afterwards, so an unknown outcome needs no handling.
     async fn propose(&self, fence: Option<i64>, body: CoordBody) {
         let expect = fence.map(|fence| Expect { fence: Some(fence), ..Expect::default() });
         let coord = Coord { session: 0, dedupe: None, expect, body };

@@ -1,8 +1,9 @@
 //! A member of `conclave dev`: a process of this program, over all its lives.
 
+use super::child::{forget_settings, pid, send};
 use super::{News, ports};
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -63,19 +64,19 @@ impl Member {
         self.dir.join("log")
     }
 
-    /// The end of its log.
-    pub(super) fn last_words(&self) -> String {
+    /// The last lines of its log.
+    pub(super) fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(TAIL)..].join("\n")
     }
 
-    /// Starts its process. What becomes of it is told.
+    /// Starts its process, and sends what happens to it.
     pub(super) fn start(&mut self, number: usize, news: UnboundedSender<News>) -> anyhow::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut child = self.command()?.stderr(log).spawn().with_context(|| format!("start {}", self.name))?;
-        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = pid(&child);
         let waiting = tokio::spawn(async move {
             if is_ready(&mut child).await {
                 // Nobody listens any more if all of it ends.
@@ -98,11 +99,7 @@ impl Member {
             ("--initial-cluster", &self.initial_cluster),
         ];
         command.args(flags.map(|(flag, value)| format!("{flag}={value}")));
-        // Settings for another server are not its own.
-        let ours = |name: &str| ["CONCLAVE_", "ETCD_"].iter().any(|prefix| name.starts_with(prefix));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
-            command.env_remove(name);
-        }
+        forget_settings(&mut command, &["CONCLAVE_", "ETCD_"]);
         // A process group of its own: the terminal's Ctrl-C is for the one who ends them all in order.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         Ok(command)
@@ -131,13 +128,6 @@ impl Member {
     }
 }
 
-fn send(pid: Option<Pid>, signal: Signal) {
-    if let Some(pid) = pid {
-        // It may have ended by itself.
-        let _ = kill_process(pid, signal);
-    }
-}
-
 /// Whether it says that it serves, which it does in one line; otherwise it has ended.
 async fn is_ready(child: &mut Child) -> bool {
     let Some(output) = child.stdout.take() else { return false };
@@ -155,7 +145,7 @@ fn how(ended: io::Result<ExitStatus>) -> String {
 /// It has ended already, or this was not started by it.
 pub fn bound(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Vec<OsString>> {
     let parent = arguments.next().and_then(|word| word.to_str()?.parse::<i32>().ok()).and_then(Pid::from_raw);
-    let parent = parent.ok_or_else(|| io::Error::other("a word for conclave dev alone"))?;
+    let parent = parent.ok_or_else(|| io::Error::other(format!("`conclave {WORD}` is for conclave dev only")))?;
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     // It may have ended before the kernel was told.

@@ -6,6 +6,7 @@
 //! 1. No member outlives this process: it ends them, and if it is killed the kernel does ([`member::bound`]).
 //! 2. A member that ends by itself, or is killed, starts again after a pause long enough to see the others go on without it.
 
+mod child;
 mod member;
 mod ports;
 mod view;
@@ -136,12 +137,13 @@ impl Cluster {
                 News::Ready(number) => self.tell(&format!("{} is ready again", self.members[number].name)),
                 News::Ended(number, how) if missing > 0 => {
                     let member = &self.members[number];
-                    anyhow::bail!("{} did not start ({how}):\n{}", member.name, member.last_words());
+                    anyhow::bail!("{} did not start ({how}):\n{}", member.name, member.log_tail());
                 }
                 News::Ended(number, how) => {
                     self.tell(&format!(
-                        "{} has ended ({how}); it starts again in 3 seconds",
-                        self.members[number].name
+                        "{} has ended ({how}); it starts again in {} seconds",
+                        self.members[number].name,
+                        PAUSE.as_secs()
                     ));
                     let news = self.news.clone();
                     tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Ports that nobody has at this moment.
+//! Free ports.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 /// The port of etcd, where clients look first.
 const USUAL: u16 = 2379;
 
-/// As many different ports: the next ones that are free from `wanted` on, which must be free itself; without a wish, from the usual one on;
+/// As many different ports: the next ones that are free from `wanted` on, which must be free itself; with `None` from the usual one on;
 /// with 0, those that the kernel gives.
 ///
 /// They are below those that the kernel gives to connections, if the first is: so a member that starts again finds its own.

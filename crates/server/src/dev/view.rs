@@ -1,6 +1,7 @@
 //! What is seen of the members: `conclavectl status --watch` in a process of its own, on this terminal.
 
-use rustix::process::{Pid, Signal, kill_process};
+use super::child::{forget_settings, pid, send};
+use rustix::process::Signal;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -24,20 +25,13 @@ impl View {
         // Behind this word conclavectl becomes another program that the kernel ends together with this one: here, itself.
         command.arg("__run").arg(std::process::id().to_string()).arg(program);
         command.args(["--endpoints", endpoints, "status", "--watch", "--title", title]);
-        // Settings for another cluster do not count here.
-        let ours = |name: &str| ["CONCLAVECTL_", "ETCDCTL_"].iter().any(|prefix| name.starts_with(prefix));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
-            command.env_remove(name);
-        }
+        forget_settings(&mut command, &["CONCLAVECTL_", "ETCDCTL_"]);
         command.stdin(Stdio::null()).kill_on_drop(true).spawn().map(View)
     }
 
     pub(super) async fn end(mut self) {
-        let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(pid) = pid {
-            // Ctrl-C at the terminal may have ended it before.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        // Ctrl-C at the terminal may have ended it before.
+        send(pid(&self.0), Signal::TERM);
         // It is killed when it is dropped.
         let _ = timeout(GRACE, self.0.wait()).await;
     }

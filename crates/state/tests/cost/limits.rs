@@ -230,3 +230,17 @@ fn a_transaction_that_only_reads_goes_by_its_budget() {
     });
     assert!(cost.1 <= 210, "{cost:?}");
 }
+
+#[test]
+fn a_claim_has_a_bounded_number_of_pins() {
+    let mut node = Node::new(0);
+    let pin = |entity: u32| CoordBody::Pin(Pin { claim: name(), entity: entity.to_string(), ..Pin::default() });
+    for entity in 0..1_000 {
+        node.coord(0, pin(entity));
+    }
+    let refused = |node: &mut Node, body| refusal(node, &coord(0, body), true).0;
+    assert_eq!(refused(&mut node, pin(1_000)), Some(Rejection::TooManyPins { limit: 1_000 }));
+    assert_eq!(refused(&mut node, pin(7)), None, "one that is there is renewed");
+    node.coord(0, CoordBody::Unpin(Unpin { claim: name(), entity: "7".into() }));
+    assert_eq!(refused(&mut node, pin(1_000)), None);
+}

@@ -1,4 +1,4 @@
-//! What a command writes and reads: rows that come with a key, attempts, pins.
+//! What a command writes and reads: rows that come with a key, attempts.
 
 use crate::world::{LINE, Node, name, written};
 use bytes::Bytes;
@@ -83,25 +83,4 @@ fn to_give_up_reads_what_it_ends() {
         })
         .collect();
     assert!(costs.iter().all(|cost| cost.0 <= 20 && cost.1 <= 12 && cost.2 <= 4), "{:?}", costs.iter().max());
-}
-
-#[test]
-fn a_claim_has_a_bounded_number_of_pins() {
-    let mut node = Node::new(0);
-    let pin = |entity: u32| CoordBody::Pin(Pin { claim: name(), entity: entity.to_string(), ..Pin::default() });
-    for entity in 0..1_000 {
-        node.coord(0, pin(entity));
-    }
-    let refused = |node: &mut Node, body| {
-        let mut batch = node.machine.begin(&node.view);
-        let command = Command::Coord(Box::new(Coord { session: 0, dedupe: None, expect: None, body }));
-        let outcome = batch.apply(Position::default(), &command, true).expect("memory can be read");
-        let changes = batch.finish();
-        node.view.write(&changes);
-        outcome.result.err()
-    };
-    assert_eq!(refused(&mut node, pin(1_000)), Some(Rejection::TooManyPins { limit: 1_000 }));
-    assert_eq!(refused(&mut node, pin(7)), None, "one that is there is renewed");
-    node.coord(0, CoordBody::Unpin(Unpin { claim: name(), entity: "7".into() }));
-    assert_eq!(refused(&mut node, pin(1_000)), None);
 }

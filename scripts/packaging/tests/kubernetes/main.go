@@ -1,5 +1,5 @@
 // Reads manifests from the files that are named, and refuses what Kubernetes' own types do not have: unknown fields, wrong types,
-// unknown kinds. Kinds of other projects' are listed as not checked.
+// unknown kinds. Kinds of other projects are counted as not checked.
 package main
 
 import (
