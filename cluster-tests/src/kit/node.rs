@@ -28,7 +28,8 @@ pub struct Node {
 pub async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
     let cluster = Cluster::start(size).await?;
     let nodes = (0..size).map(|i| Node::new(&cluster, i)).collect::<Result<Vec<_>>>()?;
-    // Members make themselves known shortly after the start, with entries that no test made.
+    // Members make themselves known shortly after the start, and decide on a version, with entries that no test made.
+    cluster.version_is_decided().await?;
     let rest = async || {
         let before = nodes[0].index().await?;
         tokio::time::sleep(Duration::from_millis(300)).await;
