@@ -155,14 +155,17 @@ impl Ctl {
 pub struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    stderr: ChildStderr,
+    messages: BufReader<ChildStderr>,
+    /// What it has said so far on standard error.
+    heard: String,
 }
 
 impl Running {
     fn new(mut child: Child) -> Result<Self> {
         let stdout = child.stdout.take().context("stdout was piped")?;
         let stderr = child.stderr.take().context("stderr was piped")?;
-        Ok(Self { lines: BufReader::new(stdout).lines(), stderr, child })
+        let messages = BufReader::new(stderr);
+        Ok(Self { lines: BufReader::new(stdout).lines(), messages, heard: String::new(), child })
     }
 
     /// Writes a line to its standard input.
@@ -235,8 +238,25 @@ impl Running {
     /// # Errors
     /// It cannot be read.
     pub async fn said(&mut self) -> Result<String> {
-        let mut said = String::new();
-        within("the end of its messages", SOON, self.stderr.read_to_string(&mut said)).await??;
-        Ok(said)
+        let reading = self.messages.read_to_string(&mut self.heard);
+        within("the end of its messages", SOON, reading).await??;
+        Ok(std::mem::take(&mut self.heard))
+    }
+
+    /// Waits until it has said this on standard error.
+    ///
+    /// # Errors
+    /// It ended, or does not say it in this time.
+    pub async fn says(&mut self, text: &str, bound: Duration) -> Result<()> {
+        let reading = async {
+            loop {
+                let start = self.heard.len();
+                ensure!(self.messages.read_line(&mut self.heard).await? > 0, "it ended: {}", self.heard);
+                if self.heard[start..].contains(text) {
+                    return Ok(());
+                }
+            }
+        };
+        within(text, bound, reading).await?
     }
 }

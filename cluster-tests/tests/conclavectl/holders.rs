@@ -43,6 +43,14 @@ async fn a_holder_whose_output_fails_gives_back_before_it_ends() -> Result<()> {
     ctl.ok(&["elect", "printing", "--try", "--", "true"]).await?;
     ctl.ok(&["election", "enter", "queue", "--candidate", "other", "--try", "--", "true"]).await?;
     ctl.ok(&["claim", "take", "app", "--holder", "other", "--for", "5s"]).await?;
+    // Entered under a session that goes on.
+    let session = ctl.ok(&["session", "open", "--ttl", "5m"]).await?;
+    for (what, stdout) in broken_outputs()? {
+        let args = ["election", "enter", "queue", "--candidate", "me", "--session", &session];
+        assert_eq!(ctl.run_into(&args, stdout).await?.code, Some(6), "into {what}");
+        assert_eq!(ctl.json(&["election", "show", "queue"]).await?["term"]["leader"], "", "into {what}");
+    }
+    ctl.ok(&["session", "close", &session]).await?;
     // A lease of which nobody knows the id.
     for (_, stdout) in broken_outputs()? {
         ctl.run_into(&["lease", "grant", "300"], stdout).await?;
@@ -61,6 +69,8 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
     leader.line_with("leads", SOON).await?;
     let mut elected = ctl.start(&["elect", "printing", "--", "sh", "-c", "echo leads; exec sleep 60"])?;
     elected.line_with("leads", SOON).await?;
+    let mut holder = ctl.start(&["lock", "etcds", "--", "sh", "-c", "echo holds; exec sleep 60"])?;
+    holder.line_with("holds", SOON).await?;
     ctl.ok(&["election", "enter", "queue", "--candidate", "c", "--session", &ctl.ok(&["session", "open"]).await?])
         .await?;
     ctl.ok(&["election", "evict", "queue", "c", "--cooldown", "5m"]).await?;
@@ -72,6 +82,11 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
         (vec!["elect", "printing", "--wait", "2s", "me"], 8, 123, "not in time"),
         ([&enter("b")[..], &["--try"]].concat(), 8, 123, "somebody else leads"),
         ([&enter("b")[..], &["--wait", "2s"]].concat(), 8, 123, "not in time"),
+        (vec!["lock", "sem", "--permits", "1/1", "--wait", "0s"], 8, 123, "not in time"),
+        (vec!["lock", "etcds", "--wait", "1ms"], 8, 123, "not in time: somebody else holds"),
+        (vec!["elect", "printing", "--wait", "0s", "me"], 8, 123, "not in time"),
+        ([&enter("b")[..], &["--wait", "0s"]].concat(), 8, 123, "not in time"),
+        ([&enter("b")[..], &["--wait", "5ms"]].concat(), 8, 123, "not in time"),
         // These do not pass by waiting.
         (vec!["lock", "sem", "--permits", "1/2", "--try"], 1, 125, "capacity"),
         (enter("c").to_vec(), 1, 125, "cool-down"),
@@ -87,12 +102,24 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
         assert_eq!(ended.code, Some(with_command), "{args:?}: {}", ended.stderr);
         ensure!(ended.stderr.contains(says), "{args:?}: {says:?} is missing in {}", ended.stderr);
     }
+    // What nobody holds is taken however short the wait is.
+    let free: [&[&str]; 4] = [
+        &["lock", "free", "--wait", "0s", "--", "true"],
+        &["lock", "free", "--exclusive", "--wait", "0s", "--", "true"],
+        &["elect", "free", "--wait", "0s", "--", "true"],
+        &["election", "enter", "free", "--wait", "0s", "--", "true"],
+    ];
+    for args in free {
+        ctl.ok(args).await?;
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn without_a_leader_of_the_cluster_the_cause_is_named() -> Result<()> {
     let (mut cluster, ctl) = three().await?;
+    let mut holder = ctl.start(&["lock", "held", "--exclusive", "--ttl", "4s"])?;
+    holder.line_with("held with fence", SOON).await?;
     cluster.node(1).kill()?;
     cluster.node(2).kill()?;
     let alone = async || {
@@ -101,8 +128,18 @@ async fn without_a_leader_of_the_cluster_the_cause_is_named() -> Result<()> {
     };
     eventually("the loss of the leader", LONG, alone).await?;
     let cause = "the cluster has no leader: 1 of 3 members answers, 2 are needed";
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 12] = [
         (&["put", "a", "1"], 7, "the outcome is unknown"),
+        (&["session", "open"], 7, "nothing is held by it, and it ends after 1m0s"),
+        (&["session", "close", "7"], 7, "closing it again does no harm"),
+        (
+            &["claim", "take", "x", "--holder", "h", "--for", "10s", "--wait=1s"],
+            2,
+            "nothing can be read or written until",
+        ),
+        (&["election", "watch", "x"], 2, "nothing can be read or written until"),
+        (&["move-leader", "n1"], 2, "there is no leadership to hand over"),
+        (&["lock", "x", "--try", "--", "true"], 125, "the lock \"x\" was not taken"),
         (&["get", "a"], 2, "nothing can be read or written until"),
         (&["lock", "x", "--", "true"], 125, "the lock \"x\" was not taken"),
         (&["lock", "x", "--wait", "1s", "--exclusive", "--", "true"], 125, "nothing is held; what was asked for ends"),
@@ -117,6 +154,9 @@ async fn without_a_leader_of_the_cluster_the_cause_is_named() -> Result<()> {
         ensure!(ended.stderr.contains(cause), "{args:?}: {}", ended.stderr);
         ensure!(ended.code == Some(2) && code == 7 || ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
     }
+    let said = holder.said().await?;
+    ensure!(said.contains(cause) && said.contains("lost the lock \"held\""), "{said}");
+    assert_eq!(holder.ended(SOON).await?.code(), Some(9));
     Ok(())
 }
 
@@ -180,6 +220,29 @@ async fn a_deposed_leader_may_stay_in_line_and_lead_again() -> Result<()> {
     a.signal(Signal::TERM)?;
     assert_eq!(a.ended(SOON).await?.code(), Some(3));
     assert_eq!(line().await?, ["c"]);
+    // Taken out, it does not come back; it says why.
+    ctl.ok(&["election", "leave", "pool", "c"]).await?;
+    let orders: [(&[&str], &str); 3] = [
+        (&["evict", "--everywhere", "e"], "evicted"),
+        (&["leave", "pool", "e"], "left"),
+        (&["delete", "pool"], "the election was deleted"),
+    ];
+    for (order, why) in orders {
+        let mut e = stand("e", &["--again"])?;
+        e.line_with("leads", SOON).await?;
+        ctl.ok(&[&["election"], order].concat()).await?;
+        let said = e.said().await?;
+        ensure!(said.contains(why) && !said.contains("again"), "{order:?}: {said}");
+        assert_eq!(e.ended(SOON).await?.code(), Some(124), "{order:?}: {said}");
+        let there = ctl.run(&["election", "show", "pool"]).await?.code == Some(0);
+        ensure!(there == (order[0] != "delete"), "{order:?}");
+        ensure!(!there || line().await?.is_empty(), "{order:?}: {:?}", line().await?);
+    }
+    // Held for as long as it may, it enters again.
+    let mut f = stand("f", &["--again", "--max-hold", "1s"])?;
+    let first = fence(f.line_with("leads", SOON).await?)?;
+    let second = fence(f.line_with("leads", SOON).await?)?;
+    ensure!(second > first, "{first} then {second}");
     Ok(())
 }
 
@@ -194,6 +257,8 @@ async fn a_process_whose_place_was_taken_over_does_not_take_out_its_successor() 
     before.line_with("leads", SOON).await?;
     let mut after = stand(&["--takeover"])?;
     after.line_with("leads", SOON).await?;
+    let said = before.said().await?;
+    ensure!(said.contains("another session or instance took over"), "{said}");
     assert_eq!(before.ended(SOON).await?.code(), Some(124));
     assert_eq!(ctl.json(&["election", "show", "pool"]).await?["term"]["leader"], "host-7");
     after.signal(Signal::TERM)?;
@@ -215,7 +280,21 @@ async fn refusals_say_how_things_stand() -> Result<()> {
     assert_eq!(tab("3", &["election", "leave", "po"]).await?, "pool");
     assert_eq!(tab("3", &["claim", "show", "po"]).await?, "");
     ensure!(tab("3", &["session", "close", ""]).await?.lines().any(|line| line == session));
-    let cases: [(&[&str], i32, &str); 9] = [
+    ensure!(ctl.run(&["election", "leave", "none", "z"]).await?.stderr.contains("there is no election \"none\""));
+    let long = "a".repeat(300);
+    let cases: [(&[&str], i32, &str); 17] = [
+        (&["election", "enter", "pool", "--candidate", ""], 128, "--candidate"),
+        (
+            &["election", "enter", "pool", "--candidate", "a", "--session", &session, "--instance", "i"],
+            1,
+            "stands under it already, as instance",
+        ),
+        (&["claim", "take", "c", "--holder", "", "--for", "10s"], 128, "--holder is empty"),
+        (&["lock", &long, "--exclusive", "--", "true"], 128, "the name has 300 bytes"),
+        (&["put", "/_conclave/x", "1"], 1, "choose another key"),
+        (&["lease", "keep-alive", "7"], 9, "lease 0000000000000007 is gone"),
+        (&["lease", "keep-alive", "7", "--once"], 9, "requested lease not found"),
+        (&["--cacert", "/nope", "get", "a"], 128, "--cacert"),
         (&["election", "anoint", "pool", "z"], 8, "\"z\" is not a candidate of \"pool\": a leads with fence"),
         (&["election", "evict", "none", "z"], 8, "there is no election \"none\""),
         (&["election", "delete", "none"], 8, "there is no election \"none\""),

@@ -103,7 +103,7 @@ async fn migrated_under_writes(from: &Cluster, to: &Cluster) -> Result<()> {
         Ok(())
     })
     .await?;
-    running.line_with("lag", LONG).await?;
+    running.says("both sides are the same at revision", LONG).await?;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
         ensure!(writer.await?? > 20);

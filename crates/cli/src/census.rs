@@ -78,6 +78,14 @@ pub(crate) async fn leaderless(settings: &Settings) -> Option<String> {
     Some(words(up, members.len(), majority(&members)))
 }
 
+/// What [`leaderless`] says begins so.
+const NO_LEADER: &str = "the cluster has no leader";
+
+/// Whether a text says already that there is no leader.
+pub(crate) fn is_named(text: &str) -> bool {
+    text.starts_with(NO_LEADER)
+}
+
 fn words(up: usize, all: usize, needed: usize) -> String {
     let answers = if up == 1 { "answers" } else { "answer" };
     let why = if up < needed {
@@ -85,7 +93,7 @@ fn words(up: usize, all: usize, needed: usize) -> String {
     } else {
         "; they are electing one, or cannot reach each other".to_owned()
     };
-    format!("the cluster has no leader: {up} of {all} members {answers}{why}")
+    format!("{NO_LEADER}: {up} of {all} members {answers}{why}")
 }
 
 #[cfg(test)]
@@ -121,6 +129,7 @@ mod tests {
     #[test]
     fn it_says_how_many_answer_and_how_many_are_needed() {
         assert_eq!(words(1, 3, 2), "the cluster has no leader: 1 of 3 members answers, 2 are needed");
+        assert!(is_named(&words(1, 3, 2)) && !is_named("no member answered in time"));
         assert!(words(2, 3, 2).ends_with("2 of 3 members answer; they are electing one, or cannot reach each other"));
     }
 }

@@ -87,7 +87,8 @@ impl fmt::Display for Unusable {
     }
 }
 
-async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
+/// Asks a member about itself.
+pub(crate) async fn ask(channel: Channel) -> Result<Response<StatusResponse>, Status> {
     MaintenanceClient::new(channel).status(StatusRequest {}).await
 }
 

@@ -3,7 +3,7 @@
 //! 1. A failure says what happened in the words of the part that noticed it (the server's text is kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
-use crate::exit::Exit;
+use crate::{exit::Exit, output::human};
 use std::fmt;
 use tonic::{Code, Status};
 
@@ -14,6 +14,10 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
 }
+
+/// Advice where the cluster has no leader.
+const NO_LEADER: &str = "nothing can be read or written until a majority of the members is up and connected; `conclavectl status` shows \
+     them";
 
 /// The usual result.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -48,6 +52,15 @@ impl Failure {
         self
     }
 
+    /// With advice in place of that on unknown outcomes, if this is one.
+    #[must_use]
+    pub(crate) fn in_doubt_hint(mut self, hint: impl Into<String>) -> Self {
+        if self.exit == Exit::Unknown {
+            self.hint = Some(hint.into());
+        }
+        self
+    }
+
     /// With what was being done.
     #[must_use]
     pub fn about(mut self, what: impl fmt::Display) -> Self {
@@ -60,13 +73,14 @@ impl Failure {
     pub(crate) fn because(mut self, cause: &str) -> Self {
         self.message = format!("{cause} ({})", self.message);
         if self.exit != Exit::Unknown {
-            self.hint = Some(
-                "nothing can be read or written until a majority of the members is up and connected; \
-                 `conclavectl status` shows them"
-                    .to_owned(),
-            );
+            self.hint = Some(NO_LEADER.to_owned());
         }
         self
+    }
+
+    /// Nothing was done, because the cluster has no leader: `cause` says so.
+    pub(crate) fn leaderless(cause: String) -> Self {
+        Self::new(Exit::NoConnection, cause).hint(NO_LEADER)
     }
 
     /// With another exit code.
@@ -121,6 +135,9 @@ impl Failure {
     /// What a call came to.
     #[must_use]
     pub fn of(status: &Status, effect: Effect) -> Self {
+        if let Some(wrong) = of_field(status) {
+            return Self::usage(wrong);
+        }
         let message = Self::words(status);
         let failure = |exit| Self::new(exit, message);
         if effect != Effect::Reads && outcome_unknown(status) {
@@ -179,6 +196,10 @@ fn hinted(failure: Failure, message: &str) -> Failure {
             "authentication failed, invalid user ID or password",
             "check --user and --password (or CONCLAVECTL_USER and CONCLAVECTL_PASSWORD)",
         ),
+        (
+            "user name is empty",
+            "this cluster asks for a login: --user NAME[:PASSWORD] (or CONCLAVECTL_USER and CONCLAVECTL_PASSWORD)",
+        ),
         ("too large lease TTL", "the longest is 9000000000 seconds"),
         ("duplicate key given", "one transaction may write a key once"),
         ("key is not provided", "an empty key cannot be written"),
@@ -199,7 +220,8 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         ),
         (
             "keys under /_conclave/",
-            "leave them out of the range: two ranges, below and above /_conclave/; `conclavectl election delete` removes an election",
+            "choose another key; leave them out of the range of a deletion: two ranges, below and above /_conclave/; `conclavectl election \
+             delete` removes an election",
         ),
         (
             "bad leader transferee",
@@ -210,6 +232,40 @@ fn hinted(failure: Failure, message: &str) -> Failure {
         Some((_, advice)) => failure.hint(advice),
         None => failure,
     }
+}
+
+/// A field of a message that a member finds wrong, in the words of the command line, where that is what it came from.
+fn of_field(status: &Status) -> Option<String> {
+    let text = status.message().strip_prefix("conclave: ").filter(|_| status.code() == Code::InvalidArgument)?;
+    let (path, problem) = text.split_once(' ')?;
+    let option = match path.trim_end_matches(']').rsplit('.').next()? {
+        "name" => "the name",
+        "namespace" => "--namespace",
+        "candidate" => "--candidate",
+        "holder" => "--holder",
+        "instance" => "--instance",
+        "entity" => "the ENTITY",
+        "owner" => "--owner",
+        "value" => "--value",
+        "labels" => "--label",
+        "reason" => "--reason",
+        "to" => "the candidate",
+        "duration_ms" => "--for",
+        "lock_delay_ms" => "--lock-delay",
+        "max_hold_ms" => "--max-hold",
+        "cooldown_ms" => "--cooldown",
+        "deadline_ms" => "--deadline",
+        _ => return None,
+    };
+    // What follows is about the message, or a number of milliseconds.
+    let problem = problem.split(';').next().filter(|_| option == "--instance").unwrap_or(problem);
+    Some(match path.strip_suffix("_ms").and_then(|_| problem.strip_prefix("is ")?.split_once("; at most ")) {
+        Some((_, most)) => {
+            let most = most.split(' ').next().and_then(|most| most.parse().ok()).map(human::millis);
+            format!("{option} is too long: at most {} is allowed", most.unwrap_or_default())
+        }
+        None => format!("{option} {problem}"),
+    })
 }
 
 /// Whether a write may have taken effect although the call failed.
@@ -246,5 +302,41 @@ impl Failure {
             _ => return Self::of(&status, Effect::Reads),
         };
         Self::of(&status, Effect::Reads).exit(exit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_fields_are_named_as_the_command_line_has_them() {
+        let of = |text: &str| {
+            let failure = Failure::of(&Status::invalid_argument(format!("conclave: {text}")), Effect::Repeats);
+            (failure.exit.code(), failure.message().to_owned())
+        };
+        let wrong = |text: &str| (128, text.to_owned());
+        assert_eq!(of("items[0].holder is empty"), wrong("--holder is empty"));
+        let long = "has 300 bytes; at most 255 are allowed";
+        assert_eq!(of(&format!("parts[0].lock.name {long}")), wrong(&format!("the name {long}")));
+        assert_eq!(of(&format!("enter.candidate {long}")), wrong(&format!("--candidate {long}")));
+        assert_eq!(
+            of("enter.max_hold_ms is 700000; at most 600000 is allowed"),
+            wrong("--max-hold is too long: at most 10m0s is allowed")
+        );
+        // Not the command line's.
+        assert_eq!(of("caller.dedupe_id was used for another operation before").0, 1);
+    }
+
+    #[test]
+    fn advice_is_about_what_was_asked_for() {
+        let login = Failure::of(&Status::invalid_argument("etcdserver: user name is empty"), Effect::Reads);
+        assert!(login.to_string().contains("asks for a login: --user"), "{login}");
+        let reserved = "conclave: keys under /_conclave/ are written by elections, locks and claims alone";
+        let reserved = Failure::of(&Status::permission_denied(reserved), Effect::Writes);
+        assert!(reserved.to_string().contains("choose another key; leave them out of the range"), "{reserved}");
+        let doubt = Failure::of(&Status::unavailable("etcdserver: request timed out"), Effect::Writes);
+        assert!(doubt.clone().in_doubt_hint("it ends by itself").to_string().ends_with("\n  it ends by itself"));
+        assert!(!Failure::usage("x").in_doubt_hint("y").to_string().contains('y'), "nothing is in doubt");
     }
 }

@@ -220,7 +220,10 @@ impl Settings {
         let login = Login::new(credentials.clone());
         let settings = Self {
             dialer: Dialer::new(tls.as_ref(), &endpoints)
-                .map_err(|error| Failure::usage(error.message().to_owned()))?
+                .map_err(|error| {
+                    let hint = "--cacert, --cert and --key (or CONCLAVECTL_CACERT, CONCLAVECTL_CERT and CONCLAVECTL_KEY) name the files";
+                    Failure::usage(error.message().to_owned()).hint(hint)
+                })?
                 .with_login(&login),
             credentials,
             login,

@@ -212,7 +212,12 @@ pub(crate) struct CompactionArgs {
 impl CompactionArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let request = CompactionRequest { revision: self.revision, physical: self.physical };
-        context.link.write(|channel| wire::compact(channel, request)).await?;
+        let compacted = context.link.write(|channel| wire::compact(channel, request)).await;
+        compacted.map_err(|failure| match failure.message() {
+            known if known.contains("has been compacted") => Failure::new(failure.exit, known)
+                .hint("history before that revision is gone already: there is nothing to do"),
+            _ => failure,
+        })?;
         output::raw(&format!("compacted revision {}\n", self.revision))?;
         Ok(())
     }
@@ -243,6 +248,10 @@ impl MoveLeaderArgs {
             }
         }
         let Some(node) = leader else {
+            if let Some(cause) = context.link.leaderless().await {
+                return Err(Failure::new(Exit::NoConnection, cause)
+                    .hint("there is no leadership to hand over; `conclavectl status` shows the members"));
+            }
             return Err(Failure::new(Exit::NoConnection, "no leader endpoint given at --endpoints and reachable")
                 .hint("give all members with --endpoints; `conclavectl status` shows which one leads"));
         };

@@ -1,12 +1,6 @@
 //! `elect NAME [VALUE] [-- COMMAND]`: etcd's election, led while a command runs, or observed.
 
-use super::{
-    Context,
-    lock::show_key,
-    lock_admin::{late, tell_waiting},
-    names::own_signature,
-    wire,
-};
+use super::{Context, lock::show_key, lock_admin::within, names::own_signature, wire};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
@@ -21,7 +15,6 @@ use conclave_client::{
 };
 use futures::StreamExt as _;
 use std::{ffi::OsString, time::Duration};
-use tokio::time::timeout;
 
 /// Campaign, and run a command while leading; or observe who leads
 #[derive(Args, Clone, Debug)]
@@ -97,28 +90,31 @@ impl ElectArgs {
         let what = format!("the leadership of {:?}", self.name);
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
-        let session = match Session::open(&client, self.ttl).await {
+        let patience = if self.try_only { Some(Duration::ZERO) } else { self.wait };
+        let opening = async { Session::open(&client, self.ttl).await.map_err(Failure::of_client) };
+        let session = match context.link.while_led(patience, opening).await {
             Ok(session) => session,
-            Err(error) => return Err(context.link.not_taken(Failure::of_client(error), &what, self.ttl).await),
+            Err(failure) => return Err(context.link.not_taken(failure, &what, self.ttl).await),
         };
-        let bound = context.link.settings().command_timeout;
         let won = tokio::select! {
             biased;
             interrupted = signals.interrupt() => Err(interrupted),
-            won = self.campaign(context, &client, &session, &value) => won,
+            won = context.link.while_led(patience, self.campaign(context, &client, &session, &value)) => won,
         };
         let mut leadership = match won {
             Ok(leadership) => leadership,
             Err(failure) => {
-                // Its place in the line goes with it.
-                let _ = timeout(bound, session.close()).await;
+                hold::give_up(&context.link, &session, &failure).await;
                 return Err(context.link.not_taken(failure, &what, self.ttl).await);
             }
         };
         let outcome = hold::caught(self.lead(context, &leadership, &what, value, &mut signals)).await;
         let lost = leadership.is_lost();
-        hold::give_back(&session, Holding::release(&mut leadership), (&what, lost), bound).await;
-        outcome.go_on()
+        hold::give_back(&context.link, &session, Holding::release(&mut leadership), (&what, lost)).await;
+        match outcome.go_on() {
+            Err(failure) => Err(context.link.explained(failure).await),
+            led => led,
+        }
     }
 
     async fn campaign(
@@ -137,20 +133,8 @@ impl ElectArgs {
             let won = election.try_campaign(session, value.to_owned()).await.map_err(Failure::of_client)?;
             return won.ok_or_else(busy);
         }
-        let campaign = election.campaign(session, value.to_owned());
-        let bounded = async {
-            match self.wait {
-                None => campaign.await.map_err(Failure::of_client),
-                Some(bound) => match timeout(bound, campaign).await {
-                    Ok(won) => won.map_err(Failure::of_client),
-                    Err(_) => Err(late(context, &self.name, session.lease(), busy()).await),
-                },
-            }
-        };
-        tokio::select! {
-            won = bounded => won,
-            never = tell_waiting(context, &self.name, session.lease()) => match never {},
-        }
+        let waiting = async { election.campaign(session, value.to_owned()).await.map_err(Failure::of_client) };
+        within(context, (&self.name, session.lease()), self.wait, waiting, busy()).await
     }
 
     async fn lead(
@@ -182,7 +166,14 @@ async fn observe(context: &Context, name: &str) -> Result<Exit> {
     let client = context.link.client().await?;
     let election = Election::new(&client, name);
     let mut seen = std::pin::pin!(election.observe());
-    while let Some(observed) = seen.next().await {
+    let mut telling = std::pin::pin!(context.link.tell_of_leader());
+    loop {
+        let observed = tokio::select! {
+            biased;
+            observed = seen.next() => observed,
+            never = &mut telling => match never {},
+        };
+        let Some(observed) = observed else { break };
         match observed.map_err(observing)? {
             Observed::Leader(leader) => {
                 let response = as_found(context, leader).await?;

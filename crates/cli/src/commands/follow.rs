@@ -33,6 +33,7 @@ where
     let mut signals = Signals::new()?;
     let mut next = from;
     let mut told = false;
+    let mut telling = std::pin::pin!(context.link.tell_of_leader());
     loop {
         let once = async {
             let node = context.link.node().await?;
@@ -46,7 +47,8 @@ where
         };
         let failure = tokio::select! {
             biased;
-            _ = signals.next() => return Ok(Exit::Done),
+            exit = signals.end() => return Ok(exit),
+            never = &mut telling => match never {},
             outcome = once => match outcome {
                 Ok(()) => continue,
                 Err(failure) => failure,
@@ -54,7 +56,7 @@ where
         };
         // Before anything was seen, there may be nobody at all.
         if failure.exit != Exit::NoConnection || next == from && from == 0 {
-            return Err(failure);
+            return Err(context.link.explained(failure).await);
         }
         if !std::mem::replace(&mut told, true) {
             output::note(&format!("{}; going on with another member", failure.message()));
@@ -62,7 +64,7 @@ where
         context.link.forget();
         tokio::select! {
             biased;
-            _ = signals.next() => return Ok(Exit::Done),
+            exit = signals.end() => return Ok(exit),
             () = sleep(PAUSE) => {}
         }
     }

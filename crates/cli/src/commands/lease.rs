@@ -82,7 +82,11 @@ impl LeaseCommand {
             Self::Revoke { lease } => {
                 let request = LeaseRevokeRequest { id: lease };
                 let response = context.link.write(|channel| wire::revoke(channel, request)).await;
-                context.out.show(&Revoked(lease, &response.map_err(|error| error.about("failed to revoke lease"))?))?;
+                let revoked = response.map_err(|error| {
+                    let hint = "it may be revoked or not; revoking it again does no harm";
+                    error.about("failed to revoke lease").in_doubt_hint(hint)
+                })?;
+                context.out.show(&Revoked(lease, &revoked))?;
                 Ok(())
             }
             Self::Timetolive { lease, keys } => {
@@ -109,7 +113,11 @@ impl GrantArgs {
     async fn run(self, context: &Context) -> Result<()> {
         let request = LeaseGrantRequest { ttl: whole_seconds(self.ttl), id: 0 };
         let response = context.link.write(|channel| wire::grant(channel, request)).await;
-        let granted = response.map_err(|error| error.about("failed to grant lease"))?;
+        let granted = response.map_err(|error| {
+            let ttl = human::time(self.ttl);
+            let hint = format!("a lease may have been granted; nothing is attached to it, and it ends after {ttl}");
+            error.about("failed to grant lease").in_doubt_hint(hint)
+        })?;
         let shown = context.out.show(&Granted(&granted));
         if shown.is_err() {
             // Nobody knows its id.
@@ -152,7 +160,7 @@ impl KeepAliveArgs {
 
     fn gone(&self, context: &Context) -> Result<()> {
         if self.once {
-            return Err(Failure::new(Exit::Failed, "etcdserver: requested lease not found")
+            return Err(Failure::new(Exit::Lost, "etcdserver: requested lease not found")
                 .hint("the lease has run out or was revoked; `conclavectl lease list` shows those that live"));
         }
         if context.out.format == output::Format::Simple {

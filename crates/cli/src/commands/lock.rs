@@ -9,9 +9,8 @@ use crate::{
     parse,
 };
 use clap::Args;
-use conclave_client::{Client, Error, ErrorKind, LockGuard, Mutex, Session, api::etcdserverpb::RangeRequest};
+use conclave_client::{Client, LockGuard, Mutex, Session, api::etcdserverpb::RangeRequest};
 use std::{ffi::OsString, time::Duration};
-use tokio::time::timeout;
 
 /// Take a lock, run a command while it is held, give it back
 #[derive(Args, Clone, Debug)]
@@ -113,28 +112,31 @@ impl LockArgs {
         let what = format!("the lock {name:?}");
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
-        let session = match Session::open(&client, self.ttl).await {
+        let patience = if self.try_only { Some(Duration::ZERO) } else { self.wait };
+        let opening = async { Session::open(&client, self.ttl).await.map_err(Failure::of_client) };
+        let session = match context.link.while_led(patience, opening).await {
             Ok(session) => session,
-            Err(error) => return Err(context.link.not_taken(Failure::of_client(error), &what, self.ttl).await),
+            Err(failure) => return Err(context.link.not_taken(failure, &what, self.ttl).await),
         };
-        let bound = context.link.settings().command_timeout;
         let acquired = tokio::select! {
             biased;
             interrupted = signals.interrupt() => Err(interrupted),
-            guard = self.acquire(context, &client, &session, &name) => guard,
+            guard = context.link.while_led(patience, self.acquire(context, &client, &session, &name)) => guard,
         };
         let mut guard = match acquired {
             Ok(guard) => guard,
             Err(failure) => {
-                // Its place in the line goes with it.
-                let _ = timeout(bound, session.close()).await;
+                hold::give_up(&context.link, &session, &failure).await;
                 return Err(context.link.not_taken(failure, &what, self.ttl).await);
             }
         };
         let outcome = hold::caught(self.hold(context, &guard, &what, &name, &mut signals)).await;
         let lost = guard.as_held().is_lost();
-        hold::give_back(&session, guard.as_held_mut().release(), (&what, lost), bound).await;
-        outcome.go_on()
+        hold::give_back(&context.link, &session, guard.as_held_mut().release(), (&what, lost)).await;
+        match outcome.go_on() {
+            Err(failure) => Err(context.link.explained(failure).await),
+            held => held,
+        }
     }
 
     async fn acquire(&self, context: &Context, client: &Client, session: &Session, name: &str) -> Result<Guard> {
@@ -150,23 +152,10 @@ impl LockArgs {
             let guard = mutex.try_lock(session).await.map_err(Failure::of_client)?;
             return guard.map(Guard::Etcd).ok_or_else(|| busy().hint(show));
         }
-        let waiting = async {
-            match self.wait {
-                None => mutex.lock(session).await,
-                Some(bound) => mutex.lock_within(session, bound).await,
-            }
-        };
-        let told = super::lock_admin::tell_waiting(context, name, session.lease());
-        let locked: Result<LockGuard, Error> = tokio::select! {
-            locked = waiting => locked,
-            never = told => match never {},
-        };
-        match locked {
-            Err(error) if error.kind() == ErrorKind::Deadline => {
-                Err(super::lock_admin::late(context, name, session.lease(), busy()).await.hint(show))
-            }
-            locked => locked.map(Guard::Etcd).map_err(Failure::of_client),
-        }
+        let waiting = async { mutex.lock(session).await.map_err(Failure::of_client) };
+        let line = (name, session.lease());
+        let guard = super::lock_admin::within(context, line, self.wait, waiting, busy().hint(show)).await?;
+        Ok(Guard::Etcd(guard))
     }
 
     async fn hold(

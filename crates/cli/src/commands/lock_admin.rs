@@ -18,7 +18,7 @@ use clap::Subcommand;
 use conclave_client::api::{
     conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest},
     etcdserverpb::{
-        Compare, DeleteRangeRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+        Compare, DeleteRangeRequest, RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
         request_op::Request,
     },
@@ -70,14 +70,14 @@ impl LockAdmin {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Ls { prefix } => {
-                let keys = scan(context, Keys::prefix(prefix.clone().into_bytes())).await?;
+                let (header, keys) = scan(context, Keys::prefix(prefix.clone().into_bytes())).await?;
                 let mut all = lines(keys);
                 for line in &mut all {
                     line.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone())))
                         .await;
                 }
                 all.extend(own_locks(context, &prefix).await?);
-                context.out.show(&Lines(all))?;
+                context.out.show(&Lines { header, all })?;
                 Ok(())
             }
             Self::Show { name } => {
@@ -98,20 +98,21 @@ impl LockAdmin {
     }
 }
 
-/// All keys of a range, in pages that show one revision.
-async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Vec<KeyValue>> {
+/// All keys of a range, in pages that show one revision, with the header of the first.
+async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<(Option<ResponseHeader>, Vec<KeyValue>)> {
     const PAGE: i64 = 5_000;
     // Without values, which may be large.
     let (key, range_end) = (key.into(), end.into());
     let mut request = RangeRequest { key, range_end, limit: PAGE, keys_only: true, ..RangeRequest::default() };
-    let mut all = Vec::new();
+    let (mut header, mut all) = (None, Vec::new());
     loop {
         let page = context.link.read(|channel| wire::range(channel, request.clone())).await?;
+        header = header.or(page.header);
         let goes_on = turn(&mut request, &page);
         // Only what may be a place is kept: the store may be large.
         all.extend(page.kvs.into_iter().filter(|kv| kv.lease != 0));
         if !goes_on {
-            return Ok(all);
+            return Ok((header, all));
         }
     }
 }
@@ -128,7 +129,7 @@ fn turn(request: &mut RangeRequest, page: &RangeResponse) -> bool {
 }
 
 async fn line(context: &Context, name: &str) -> Result<Line> {
-    let keys = scan(context, Keys::prefix(format!("{name}/").into_bytes())).await?;
+    let (_, keys) = scan(context, Keys::prefix(format!("{name}/").into_bytes())).await?;
     let none = || Line { name: name.to_owned(), namespace: String::new(), places: Vec::new() };
     let mut found = lines(keys).into_iter().find(|line| line.name == name).unwrap_or_else(none);
     found.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone()))).await;
@@ -195,19 +196,50 @@ pub(super) async fn warn_of_etcds(context: &Context, name: &str) {
     }
 }
 
-/// Why a wait came to nothing: somebody else is before, or the cluster does not answer.
-pub(super) async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
-    let bound = context.link.settings().dial_timeout;
-    match timeout(bound, line(context, name)).await {
-        Ok(Ok(line)) if line.places.first().is_some_and(|holder| holder.lease != lease) => busy.about("not in time"),
-        Ok(Ok(_)) => Failure::new(Exit::Busy, format!("not in time: {name:?} came free at the last moment")),
-        Ok(Err(failure)) => failure,
-        Err(_) => Failure::new(Exit::NoConnection, "no member answered in time"),
+/// Waits in the line of `name` under `lease`, no longer than `wait` if somebody else is before. One who is first has what it asked for, so an
+/// answer is awaited in any case.
+pub(super) async fn within<T>(
+    context: &Context,
+    (name, lease): (&str, i64),
+    wait: Option<Duration>,
+    waiting: impl Future<Output = Result<T>>,
+    busy: Failure,
+) -> Result<T> {
+    let late = async {
+        match wait {
+            None => std::future::pending().await,
+            Some(wait) => sleep(wait).await,
+        }
+        late(context, name, lease, busy).await
+    };
+    tokio::select! {
+        biased;
+        outcome = waiting => outcome,
+        failure = late => Err(failure),
+        never = tell_waiting(context, name, lease) => match never {},
     }
 }
 
+/// Why a wait comes to nothing, as soon as that is known: somebody else is before, or the cluster does not answer.
+async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let looking = async {
+        loop {
+            match line(context, name).await {
+                Ok(line) if line.places.first().is_some_and(|first| first.lease != lease) => {
+                    return busy.about("not in time");
+                }
+                Ok(_) => sleep(PAUSE).await,
+                Err(failure) => return failure,
+            }
+        }
+    };
+    let silent = || Failure::new(Exit::NoConnection, "no member answered in time");
+    timeout(context.link.settings().command_timeout, looking).await.unwrap_or_else(|_| silent())
+}
+
 /// Tells somebody who waits, after a moment, for whom; never ends.
-pub(super) async fn tell_waiting(context: &Context, name: &str, lease: i64) -> Infallible {
+async fn tell_waiting(context: &Context, name: &str, lease: i64) -> Infallible {
     sleep(PATIENCE).await;
     // Not worth an error: the wait itself goes on.
     if let Ok(line) = line(context, name).await {
@@ -265,7 +297,6 @@ impl From<ListLocksResponse> for Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use conclave_client::api::etcdserverpb::ResponseHeader;
 
     /// The store goes on while pages are read; its revision is in each header.
     #[test]

@@ -4,10 +4,10 @@
 //! found by that look alone, so a key that merely looks so is taken for one.
 
 use super::names;
-use crate::output::{Json, Show, Table, Text, human, quote};
+use crate::output::{Json, Show, Table, Text, header_json, human, quote};
 use conclave_client::api::{
     conclave::v1::{LockRequestState, lock_part::Mode},
-    etcdserverpb::{RangeRequest, RangeResponse},
+    etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader},
     mvccpb::KeyValue,
 };
 use std::collections::BTreeMap;
@@ -36,7 +36,11 @@ pub(super) struct Line {
 /// What `lock show` shows: one name may stand for several locks.
 pub(super) struct Shown(pub(super) Vec<Line>);
 
-pub(super) struct Lines(pub(super) Vec<Line>);
+/// What `lock ls` shows.
+pub(super) struct Lines {
+    pub(super) header: Option<ResponseHeader>,
+    pub(super) all: Vec<Line>,
+}
 
 /// The place that a key is, if it looks like one.
 fn place(kv: KeyValue) -> Option<(String, Place)> {
@@ -169,12 +173,15 @@ impl Show for Lines {
     }
 
     fn json(&self) -> Json {
-        Json::object().with("locks", Json::list(&self.0, Line::json)).done()
+        Json::object()
+            .with("header", header_json(self.header.as_ref()))
+            .with("locks", Json::list(&self.all, Line::json))
+            .done()
     }
 
     fn table(&self) -> Option<Table> {
         let mut table = Table::new(["NAME", "MODE", "FENCE", "HOLDERS", "WAITING", "LEASE", "OWNER OR VALUE"]);
-        for line in &self.0 {
+        for line in &self.all {
             let Some(first) = line.places.first() else { continue };
             table.row([
                 if line.namespace.is_empty() {
@@ -218,5 +225,8 @@ mod tests {
             .map(|line| (line.name.as_str(), line.places.iter().map(|place| place.fence).collect()))
             .collect();
         assert_eq!(seen, [("deep/er", vec![12]), ("job", vec![5, 9])]);
+        let header = Some(ResponseHeader { revision: 12, ..ResponseHeader::default() });
+        let json = serde_json::to_value(Lines { header, all: lines }.json()).expect("json");
+        assert_eq!((&json["header"]["revision"], &json["locks"][0]["name"]), (&12.into(), &"deep/er".into()));
     }
 }

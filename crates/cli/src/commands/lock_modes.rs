@@ -23,9 +23,8 @@ use conclave_client::{
         locks_client::LocksClient,
     },
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::pending};
 use std::{cell::Cell, time::Duration};
-use tokio::time::timeout;
 use tonic::Code;
 
 /// Which of Conclave's own modes, if any.
@@ -104,16 +103,11 @@ impl ModeArgs {
         };
         let in_line = Cell::new(false);
         let acquiring = stream(context, name, request, &in_line);
-        let late = || match in_line.get() {
+        let late = |waits| match waits {
             true => busy().about("not in time"),
             false => Failure::new(Exit::NoConnection, "no member answered in time"),
         };
-        let bounded = async {
-            match wait {
-                None => acquiring.await,
-                Some(bound) => timeout(bound, acquiring).await.unwrap_or_else(|_| Err(late())),
-            }
-        };
+        let bounded = in_line::within((wait, context.link.settings().command_timeout), &in_line, acquiring, late);
         let held = tokio::select! {
             biased;
             reason = session.lost() => return Err(crate::hold::session_lost(reason)),
@@ -131,7 +125,7 @@ impl ModeArgs {
             let released = wire::release(channel.clone(), request);
             released.map(|done| done.map(drop).map_err(|status| Failure::of(&status, Effect::Writes))).boxed()
         };
-        Ok(Tenure::new(client, session, token, Some(Box::new(release))))
+        Ok(Tenure::new(client, session, token, pending(), Some(Box::new(release))))
     }
 
     fn name(&self, name: &str) -> NameArgs {

@@ -12,6 +12,7 @@ use crate::{
 };
 use clap::{ArgAction, Args};
 use conclave_client::Get;
+use rustix::process::Signal;
 use std::{path::PathBuf, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -97,7 +98,7 @@ impl MigrateArgs {
 
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         let plan = self.plan();
-        let mut signals = Signals::new()?;
+        let mut signals = Signals::without(CUTOVER)?;
         let interval = self.interval.max(Duration::from_millis(100));
         let remote = Remote {
             endpoints: self.from,
@@ -136,9 +137,12 @@ impl MigrateArgs {
     }
 }
 
-/// SIGUSR1 asks for the cutover; returns only if signals cannot be had.
+/// This signal asks for the cutover.
+const CUTOVER: Signal = Signal::USR1;
+
+/// Asks for the cutover when the signal comes; returns only if signals cannot be had.
 async fn asked(cutover: &Cutover) -> crate::failure::Failure {
-    let mut user = match signal(SignalKind::user_defined1()) {
+    let mut user = match signal(SignalKind::from_raw(CUTOVER.as_raw())) {
         Ok(user) => user,
         Err(error) => return error.into(),
     };

@@ -68,7 +68,12 @@ impl SessionCommand {
             Self::Open { ttl, keep: false } => open(context, ttl.unwrap_or(UNKEPT)).await,
             Self::Close { session } => {
                 let request = LeaseRevokeRequest { id: session };
-                let response = context.link.write(|channel| wire::revoke(channel, request)).await?;
+                let closed = context.link.write(|channel| wire::revoke(channel, request)).await;
+                let response = closed.map_err(|failure| {
+                    failure.in_doubt_hint(
+                        "it may be closed or not; closing it again does no harm, and not kept alive it ends by itself",
+                    )
+                })?;
                 let text = format!("session {} closed", human::lease(session));
                 context.out.show(&Done { header: response.header, changed: true, text })?;
                 Ok(())
@@ -157,7 +162,12 @@ async fn open(context: &Context, ttl: Duration) -> Result<()> {
             let answer = context.link.write(|channel| wire::grant(channel, request)).await?;
             Opened { header: answer.header, session: answer.id, ttl: Duration::from_secs(answer.ttl.unsigned_abs()) }
         }
-        Err(failure) => return Err(failure),
+        Err(failure) => {
+            let ttl = human::time(ttl);
+            return Err(failure.in_doubt_hint(format!(
+                "a session may have been opened; nothing is held by it, and it ends after {ttl}"
+            )));
+        }
     };
     let shown = context.out.show(&opened);
     if shown.is_err() {
@@ -182,10 +192,16 @@ async fn keep(context: &Context, ttl: Duration) -> Result<()> {
         tokio::select! {
             biased;
             reason = session.lost() => Err(hold::session_lost(reason)),
-            _ = signals.next() => Ok(()),
+            exit = signals.end() => match exit {
+                Exit::Done => Ok(()),
+                exit => Err(Failure::quiet(exit)),
+            },
         }
     };
     let outcome = hold::caught(kept).await;
-    hold::close(&session, context.link.settings().command_timeout).await;
-    outcome.go_on()
+    hold::close(&context.link, &session).await;
+    match outcome.go_on() {
+        Err(failure) => Err(context.link.explained(failure).await),
+        kept => kept,
+    }
 }

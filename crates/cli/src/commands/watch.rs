@@ -109,7 +109,14 @@ impl WatchArgs {
             Ok(stream) => stream,
             Err(error) => return Err(context.link.explained(canceled(error)).await),
         };
-        while let Some(batch) = stream.next().await {
+        let mut telling = std::pin::pin!(context.link.tell_of_leader());
+        loop {
+            let batch = tokio::select! {
+                biased;
+                batch = stream.next() => batch,
+                never = &mut telling => match never {},
+            };
+            let Some(batch) = batch else { break };
             show(context, &message(batch.map_err(canceled)?), &target.command).await?;
         }
         Err(Failure::new(Exit::Failed, "the watch ended"))

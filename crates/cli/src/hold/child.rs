@@ -71,8 +71,8 @@ impl Child {
 
     /// A signal that this process got.
     pub(super) fn pass_on(&self, signal: Signal) {
-        // Ctrl-C goes to the whole group of the terminal already.
-        if self.own_group || signal != Signal::INT {
+        // Ctrl-C and Ctrl-\ go to the whole group of the terminal already.
+        if self.own_group || ![Signal::INT, Signal::QUIT].contains(&signal) {
             self.signal(signal);
         }
     }

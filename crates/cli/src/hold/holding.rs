@@ -55,6 +55,9 @@ macro_rules! guards {
 
 guards!(Leadership, LockGuard);
 
+/// How long a loss may stay without its reason.
+const NEWS: Duration = Duration::from_millis(300);
+
 type Release = Box<dyn Fn() -> BoxFuture<'static, Result<()>>>;
 
 /// A tenure under a session, proved by the compares of a token.
@@ -69,15 +72,25 @@ pub(crate) struct Tenure {
 }
 
 impl Tenure {
-    pub(crate) fn new(client: &Client, session: &Session, token: Token, release: Option<Release>) -> Self {
+    /// `told`: ends when the cluster says that the tenure is over, and why.
+    pub(crate) fn new(
+        client: &Client,
+        session: &Session,
+        token: Token,
+        told: impl Future<Output = LostReason> + Send + 'static,
+        release: Option<Release>,
+    ) -> Self {
         let broken = token.guards.into_iter().map(|guard| broken(client.clone(), guard).boxed());
         let broken = futures::future::select_all(broken.chain([futures::future::pending().boxed()]));
         let session_lost = session.lost();
+        let mut told = Box::pin(told);
         let lost = async move {
             tokio::select! {
                 biased;
                 reason = session_lost => reason,
-                _ = broken => LostReason::KeyGone,
+                reason = &mut told => reason,
+                // It is lost, whatever the reason, which is told in the same moment where members answer.
+                _ = broken => timeout(NEWS, told).await.unwrap_or(LostReason::KeyGone),
             }
         };
         Self { fence: token.fence, session: session.clone(), lost: lost.boxed().shared(), release }

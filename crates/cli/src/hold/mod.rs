@@ -23,10 +23,11 @@ pub(crate) use {
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
+    link::Link,
     output,
 };
 use child::Child;
-use conclave_client::{LostReason, Session};
+use conclave_client::{LostReason, Session, SessionState};
 use futures::FutureExt as _;
 use schedule::Phase;
 use signals::Signals;
@@ -106,8 +107,8 @@ pub(crate) async fn run(
             reason = &mut lost, if !known_lost => {
                 known_lost = true;
                 stopped = Some(Stopped::Lost);
-                output::note(&format!("lost {what}: {}; stopping the command", words(reason)));
                 child.terminate();
+                output::note(&format!("lost {what}: {}; stopping the command", words(reason)));
                 kill_at = Some(Instant::now() + job.schedule.grace_after_loss(held.session().remaining()));
             }
             to = &mut hand_over, if stopped.is_none() => {
@@ -163,15 +164,14 @@ pub(crate) async fn until_asked(
     signals: &mut Signals,
     hand_over: HandOver<'_>,
 ) -> Result<Ended> {
-    let done = |stopped, signalled| Ended { exit: Exit::Done, stopped: Some(stopped), signalled };
     tokio::select! {
         biased;
         reason = held.lost() => Err(Failure::new(Exit::Lost, format!("lost {what}: {}", words(reason)))
             .hint("whatever relied on it must stop now; somebody else may have it")),
-        _ = signals.next() => Ok(done(Stopped::Signal, true)),
+        exit = signals.end() => Ok(Ended { exit, stopped: Some(Stopped::Signal), signalled: true }),
         to = hand_over => {
             output::note(&format!("asked to hand over {what} to {to}"));
-            Ok(done(Stopped::HandOver, false))
+            Ok(Ended { exit: Exit::Done, stopped: Some(Stopped::HandOver), signalled: false })
         }
     }
 }
@@ -194,36 +194,41 @@ impl<T> Caught<T> {
 
 /// Gives it back by `release` and the end of its session, for a limited time; what cannot be given back goes with its session.
 pub(crate) async fn give_back(
+    link: &Link,
     session: &Session,
     release: impl Future<Output = Result<()>>,
     what: (&str, bool),
-    bound: Duration,
 ) {
     let released = async {
         let release = release.await;
         // Either of them frees it.
         session.close().await.map_err(Failure::of_client).or(release)
     };
-    freed(session, released, what, bound).await;
+    freed(link, session, released, what).await;
 }
 
 /// Ends a session by which nothing of this process is held.
-pub(crate) async fn close(session: &Session, bound: Duration) {
+pub(crate) async fn close(link: &Link, session: &Session) {
     let lost = session.is_lost();
     let closed = async { session.close().await.map_err(Failure::of_client) };
-    freed(session, closed, ("the session", lost), bound).await;
+    freed(link, session, closed, ("the session", lost)).await;
 }
 
-/// Waits for it, and tells if it fails; of what was lost before nothing is told.
-async fn freed(
-    session: &Session,
-    released: impl Future<Output = Result<()>>,
-    (what, lost): (&str, bool),
-    bound: Duration,
-) {
+/// Ends a session by which nothing came to be held; its place in the line goes with it. Where no member answered before, not for long: it
+/// runs out by itself.
+pub(crate) async fn give_up(link: &Link, session: &Session, failure: &Failure) {
+    const BRIEFLY: Duration = Duration::from_millis(500);
+    let bound = link.settings().command_timeout;
+    let bound = if failure.exit == Exit::NoConnection { bound.min(BRIEFLY) } else { bound };
+    let _ = timeout(bound, session.close()).await;
+}
+
+/// Waits for it, and tells if it fails. Of what was lost before it is only told that the cluster has no leader, if that may be why.
+async fn freed(link: &Link, session: &Session, released: impl Future<Output = Result<()>>, (what, lost): (&str, bool)) {
     let ttl = session.ttl();
-    let outcome = timeout(bound, released).await;
-    if lost {
+    let expired = session.state() == SessionState::Lost(LostReason::Expired);
+    let outcome = timeout(link.settings().command_timeout, released).await;
+    if lost && !expired {
         return;
     }
     let trouble = match outcome {
@@ -231,10 +236,26 @@ async fn freed(
         Ok(Err(error)) => error.message().to_owned(),
         Err(_) => "no member confirmed it in time".to_owned(),
     };
-    output::note(&format!(
-        "could not give back {what} ({trouble}); it is free after {} at the latest",
-        output::human::time(ttl)
-    ));
+    match link.leaderless().await {
+        Some(cause) if lost => output::note(&cause),
+        None if lost => {}
+        cause => output::note(&kept((what, ttl), &trouble, cause.as_deref())),
+    }
+}
+
+/// Until when something is held that could not be given back. A new leader of the cluster gives every session its whole time again.
+fn kept((what, ttl): (&str, Duration), trouble: &str, leaderless: Option<&str>) -> String {
+    let ttl = output::human::time(ttl);
+    match leaderless {
+        Some(cause) => {
+            format!(
+                "could not give back {what}: {cause}; it is free {ttl} after the cluster has a leader again, at the latest"
+            )
+        }
+        None => format!(
+            "could not give back {what} ({trouble}); it is free after {ttl} at the latest, counted anew if the cluster's leader changes"
+        ),
+    }
 }
 
 /// The session ended before anything was held by it.
@@ -244,13 +265,36 @@ pub(crate) fn session_lost(reason: LostReason) -> Failure {
 }
 
 /// Why something was lost.
-pub(crate) fn words(reason: LostReason) -> &'static str {
+pub(crate) fn words(reason: LostReason) -> String {
     match reason {
-        LostReason::Expired => "no member could be reached until the session's deadline",
-        LostReason::LeaseGone => "its lease ran out or was revoked",
-        LostReason::Closed => "its session was closed",
-        LostReason::KeyGone => "it was taken away, its key is gone",
-        LostReason::Released => "it was given back",
-        _ => "the tenure ended",
+        LostReason::Expired => "no member confirmed the session before its deadline".to_owned(),
+        LostReason::LeaseGone => "its lease ran out or was revoked".to_owned(),
+        LostReason::Closed => "its session was closed".to_owned(),
+        LostReason::KeyGone => "it was taken away, its key is gone".to_owned(),
+        LostReason::Released => "it was given back".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conclave_client::Cause;
+
+    #[test]
+    fn a_loss_has_its_cause() {
+        assert_eq!(words(LostReason::TakenAway(Cause::Evicted)), "it was taken away: evicted");
+        assert!(words(LostReason::TakenAway(Cause::TakenOver)).ends_with("another session or instance took over"));
+        assert_eq!(words(LostReason::Deleted), "the election was deleted");
+        assert_eq!(words(LostReason::Expired), "no member confirmed the session before its deadline");
+    }
+
+    #[test]
+    fn without_a_leader_the_time_to_live_begins_with_the_next_one() {
+        let what = ("the lock \"x\"", Duration::from_secs(10));
+        let words = kept(what, "late", Some("the cluster has no leader: 1 of 3 members answers, 2 are needed"));
+        assert!(words.ends_with("it is free 10s after the cluster has a leader again, at the latest"), "{words}");
+        assert!(words.contains("the cluster has no leader") && !words.contains("late"), "{words}");
+        assert!(kept(what, "late", None).contains("counted anew if the cluster's leader changes"));
     }
 }

@@ -109,6 +109,14 @@ pub(crate) fn guard_text(guard: &Compare) -> String {
     format!("{target}({}) {relation} \"{operand}\"", quote::go(&guard.key))
 }
 
+/// The instance of a candidate; that of its session alone as sessions are written.
+fn instance(candidate: &Candidate) -> String {
+    match i64::from_str_radix(&candidate.instance, 16) {
+        Ok(own) if own == candidate.session && own != 0 => human::lease(own),
+        _ => human::or_dash(&candidate.instance),
+    }
+}
+
 /// The line of an election.
 pub(crate) fn line_table(term: &Term) -> Table {
     let mut table = Table::new(["PLACE", "CANDIDATE", "INSTANCE", "PRIORITY", "SESSION", "JOINED", "VALUE"]);
@@ -119,7 +127,7 @@ pub(crate) fn line_table(term: &Term) -> Table {
         table.row([
             place,
             candidate.id.clone(),
-            human::or_dash(&candidate.instance),
+            instance(candidate),
             candidate.priority.to_string(),
             human::lease_or_dash(candidate.session),
             candidate.joined.to_string(),
@@ -180,5 +188,18 @@ impl Show for Ordered<'_> {
             .with("standing", response.standing().as_str_name())
             .some("token", response.token.as_ref().map(token_json))
             .done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instance_of_a_session_is_written_as_the_session_is() {
+        let of =
+            |named: &str, session| instance(&Candidate { instance: named.to_owned(), session, ..Candidate::default() });
+        assert_eq!(of("1f2e", 0x1f2e), "0000000000001f2e");
+        assert_eq!([of("1f2e", 7), of("boot-17", 7), of("", 7)], ["1f2e", "boot-17", "-"]);
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Cause, Client, Error, ErrorKind, GuardedTxn, Header, Held, LostReason, Session, Token, Validity,
-    api::conclave::v1 as pb,
+    api::conclave::v1::{self as pb, election_event::Type},
     coord::{Expect, call, caller, follow},
     held::{Tenure, by_session},
 };
@@ -366,6 +366,9 @@ async fn deposed(candidacy: Candidacy, term: i64, from: i64, asked: watch::Sende
     let id = candidacy.id().to_owned();
     drop(candidacy);
     let over = |event: &pb::ElectionEvent| {
+        if event.r#type() == Type::Deleted {
+            return Some(LostReason::Deleted);
+        }
         let now = event.term.clone().unwrap_or_default();
         if now.id != term || now.leader != id {
             return Some(match Cause::of(event.cause) {

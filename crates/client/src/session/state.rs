@@ -31,6 +31,8 @@ pub enum LostReason {
     KeyGone,
     /// The cluster took it away from a holder whose session lives: evicted, deposed, handed over, revoked.
     TakenAway(Cause),
+    /// The election was deleted, and all its candidates with it.
+    Deleted,
     /// It was given back by its holder.
     Released,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for LostReason {
             Self::LeaseGone => "the lease is gone",
             Self::Closed => "the session was closed",
             Self::KeyGone => "its key was deleted",
+            Self::Deleted => "the election was deleted",
             Self::Released => "it was given back",
         })
     }

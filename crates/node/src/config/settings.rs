@@ -165,7 +165,7 @@ settings! {
     /// The cost of bcrypt for new passwords, 4 to 31: each step doubles the time [default: 10]
     bcrypt_cost: "COST", LOGIN;
 
-    /// Milliseconds between two words of the leader to its followers [default: 50]
+    /// Milliseconds between two heartbeats of the leader to its followers [default: 50]
     heartbeat_interval: "MS", TIMING;
     /// Milliseconds of silence after which a follower stands for election; at least twice the heartbeat, and well above the round
     /// trip between members [default: 150]

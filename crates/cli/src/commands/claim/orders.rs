@@ -117,13 +117,17 @@ impl AwaitArgs {
         let bounded = async {
             match self.wait {
                 None => self.vacant(context).await,
-                Some(bound) => timeout(bound, self.vacant(context)).await.unwrap_or_else(|_| Err(late())),
+                Some(bound) => match timeout(bound, self.vacant(context)).await {
+                    Ok(vacant) => vacant,
+                    Err(_) => Err(context.link.leaderless().await.map_or_else(late, Failure::leaderless)),
+                },
             }
         };
         let response = tokio::select! {
             biased;
             interrupted = signals.interrupt() => return Err(interrupted),
             vacant = bounded => vacant?,
+            never = context.link.tell_of_leader() => match never {},
         };
         context.out.show(&Vacant(&response))?;
         Ok(())

@@ -15,7 +15,7 @@ use crate::{
 use clap::{Args, ValueEnum};
 use conclave_client::api::{
     conclave::v1::{
-        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, RevokeRequest, UnclaimRequest,
+        ClaimItem, ClaimRequest, ClaimResponse, ClaimResult, GetClaimRequest, RevokeRequest, UnclaimRequest,
         claim_item::Twin as WireTwin, claim_result::Outcome,
     },
     etcdserverpb::ResponseHeader,
@@ -25,6 +25,8 @@ use tokio::time::{sleep, timeout};
 
 /// Between attempts after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(300);
+/// To give up a place where no member answers.
+const BRIEFLY: Duration = Duration::from_millis(500);
 /// How long a place without a session is kept for a process that may have died.
 const KEPT: Duration = Duration::from_secs(60);
 
@@ -174,20 +176,29 @@ impl TakeArgs {
     /// Waits in line, and gives the place up if nothing comes of it.
     async fn wait_for(&self, context: &Context, request: ClaimRequest) -> Result<ClaimResponse> {
         let mut signals = Signals::new()?;
-        let late = || Failure::new(Exit::Busy, format!("not in time: another holds {:?}", self.name.name));
-        let bounded = async {
-            let in_line = self.in_line(context, request);
-            match self.wait.filter(|wait| !wait.is_zero()) {
-                None => in_line.await,
-                Some(bound) => timeout(bound, in_line).await.unwrap_or_else(|_| Err(late())),
+        let wait = self.wait.filter(|wait| !wait.is_zero());
+        let late = async {
+            match wait {
+                None => std::future::pending().await,
+                Some(wait) => sleep(wait).await,
             }
+            self.late(context).await
         };
+        let bounded = context.link.while_led(wait, async {
+            tokio::select! {
+                biased;
+                taken = self.in_line(context, request) => taken,
+                failure = late => Err(failure),
+            }
+        });
         let outcome = tokio::select! {
             biased;
             interrupted = signals.interrupt() => Err(interrupted),
             outcome = bounded => outcome,
         };
-        if outcome.is_err() {
+        if let Err(failure) = &outcome {
+            let bound = context.link.settings().command_timeout;
+            let bound = if failure.exit == Exit::NoConnection { bound.min(BRIEFLY) } else { bound };
             let unclaim = UnclaimRequest {
                 caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
                 claim: self.name.name(),
@@ -195,11 +206,35 @@ impl TakeArgs {
                 instance: self.instance.clone(),
             };
             // A place that cannot be given up has a time of its own, or its session's.
-            if let Err(failure) = context.link.repeat(|channel| wire::unclaim(channel, unclaim.clone())).await {
+            let given_up = context.link.repeat(|channel| wire::unclaim(channel, unclaim.clone()));
+            if let Ok(Err(failure)) = timeout(bound, given_up).await {
                 context.link.settings().debug(|| format!("the place in line: {}", failure.message()));
             }
         }
-        outcome
+        match outcome {
+            Err(failure) => Err(context.link.explained(failure).await),
+            taken => taken,
+        }
+    }
+
+    /// Why a wait comes to nothing, as soon as that is known: another holds it, or the cluster does not answer.
+    async fn late(&self, context: &Context) -> Failure {
+        let request = GetClaimRequest { claim: self.name.name(), ..GetClaimRequest::default() };
+        let looking = async {
+            loop {
+                match context.link.read(|channel| wire::get_claim(channel, request.clone())).await {
+                    Ok(claim) if !claim.holder.is_empty() => {
+                        let held =
+                            format!("{:?} is held by {} with fence {}", self.name.name, claim.holder, claim.fence);
+                        return Failure::new(Exit::Busy, held).about("not in time");
+                    }
+                    Ok(_) => sleep(PAUSE).await,
+                    Err(failure) => return failure,
+                }
+            }
+        };
+        let silent = || Failure::new(Exit::NoConnection, "no member answered in time");
+        timeout(context.link.settings().command_timeout, looking).await.unwrap_or_else(|_| silent())
     }
 
     /// Asks again, of another member too: a place in line belongs to the holder, so it is found there.
@@ -250,8 +285,13 @@ impl TakeArgs {
             Outcome::Denied if result.holder == self.holder => {
                 let held =
                     format!("{name:?} is held by another instance of {}, with fence {}", self.holder, result.fence);
-                let hint = "its own --instance (or --session) extends it; --twin take-over fences it out";
-                Some(Failure::new(Exit::Busy, held).hint(hint))
+                Some(Failure::new(Exit::Busy, held).hint(match self.twin {
+                    Twin::Share => {
+                        "that one did not ask to share it: both must say --twin share, from when it is taken on; --twin take-over \
+                         fences it out"
+                    }
+                    _ => "its own --instance (or --session) extends it; --twin take-over fences it out",
+                }))
             }
             Outcome::Denied => busy(format!("{name:?} is held by {} with fence {}", result.holder, result.fence)),
             Outcome::Waiting => busy(format!("{name:?} is held by another; waiting with ticket {}", result.ticket)),

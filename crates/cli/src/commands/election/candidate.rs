@@ -2,7 +2,8 @@
 //!
 //! 1. One session is the candidate's from its entry to its end; closing it leaves the election, whatever happened before.
 //! 2. With `--again` a leader that is deposed stays in line, under the same session and instance, and its command is started anew when it
-//!    leads again. A place is taken over only when the process first enters: two processes of one name do not depose each other for ever.
+//!    leads again. One that was taken out ends ([`comes_back`]). A place is taken over only when the process first enters: two processes of
+//!    one name do not depose each other for ever.
 
 use super::{
     super::{
@@ -11,27 +12,31 @@ use super::{
         names::CallerArgs,
         wire,
     },
+    deposed::{comes_back, deposed},
     enter_args::EnterArgs,
 };
 use crate::{
     exit::Exit,
     failure::{Effect, Failure, Result},
-    hold::{self, Ended, HandOver, Job, Schedule, Stopped, Tenure, signals::Signals},
+    hold::{self, Ended, HandOver, Holding as _, Job, Schedule, Stopped, Tenure, signals::Signals},
     output::{self, election::Ordered},
 };
 use conclave_client::{
-    Client, Session,
+    Cause, Client, LostReason, Session,
     api::conclave::v1::{
-        CampaignRequest, CampaignResponse, ElectionResponse, LeaveRequest, TransferRequest, WatchElectionRequest,
-        campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
+        CampaignRequest, CampaignResponse, ElectionResponse, GetTermRequest, LeaveRequest, TransferRequest,
+        WatchElectionRequest, campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
     },
 };
 use futures::FutureExt as _;
-use std::{cell::Cell, time::Duration};
-use tokio::time::{sleep, timeout};
+use std::{cell::Cell, ffi::OsString, time::Duration};
+use tokio::time::sleep;
 
-/// Between attempts to stand again after a connection was lost.
+/// Between two attempts to hear of a transfer after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// Of those who wait.
+const PAGE: u32 = 1000;
 
 pub(super) struct Candidate<'a> {
     pub(super) args: &'a EnterArgs,
@@ -50,10 +55,11 @@ impl Candidate<'_> {
     /// It does not come to lead again, or what it leads without a command is lost.
     pub(super) async fn rounds(&self, mut won: ElectionResponse, signals: &mut Signals) -> Result<Exit> {
         loop {
-            let asked = Cell::new(false);
-            let led = self.lead(&won, signals, &asked).await;
+            let (asked, lost) = (Cell::new(false), Cell::new(None));
+            let led = self.lead(&won, signals, (&asked, &lost)).await;
             let over = !self.args.again
                 || self.session.is_lost()
+                || lost.get().is_some_and(|reason| !comes_back(reason))
                 || match &led {
                     Ok(ended) => ended.signalled || !matches!(ended.stopped, Some(Stopped::HandOver | Stopped::Lost)),
                     Err(failure) => failure.exit != Exit::Lost,
@@ -64,29 +70,29 @@ impl Candidate<'_> {
             if over {
                 return led.map(|ended| ended.exit);
             }
-            output::note(&format!("standing for {:?} again", self.args.name.name));
-            let lost = if self.args.command.is_empty() { Exit::Lost } else { Exit::CommandLost };
-            won = self.win(signals, false).await.map_err(|failure| match failure.exit {
+            let exit = if self.args.command.is_empty() { Exit::Lost } else { Exit::CommandLost };
+            let failed = |failure: Failure| match failure.exit {
                 Exit::Interrupted(_) => failure,
-                _ => failure.about(format!("cannot stand for {:?} again", self.args.name.name)).exit(lost),
-            })?;
+                _ => failure.about(format!("cannot stand for {:?} again", self.args.name.name)).exit(exit),
+            };
+            if lost.get() != Some(LostReason::TakenAway(Cause::HoldEnded)) {
+                self.in_line().await.map_err(failed)?;
+            }
+            output::note(&format!("standing for {:?} again", self.args.name.name));
+            won = self.win(signals, false).await.map_err(failed)?;
         }
     }
 
     /// Waits until it leads.
     pub(super) async fn win(&self, signals: &mut Signals, first: bool) -> Result<ElectionResponse> {
         let in_line = Cell::new(false);
-        let late = || match in_line.get() {
+        let late = |waits| match waits {
             true => self.args.taken().about("not in time"),
             false => Failure::new(Exit::NoConnection, "no member answered in time"),
         };
-        let bounded = async {
-            let campaign = self.campaign(first, &in_line);
-            match self.args.wait {
-                None => campaign.await,
-                Some(bound) => timeout(bound, campaign).await.unwrap_or_else(|_| Err(late())),
-            }
-        };
+        let answer = self.context.link.settings().command_timeout;
+        let campaign = in_line::within((self.args.wait, answer), &in_line, self.campaign(first, &in_line), late);
+        let bounded = self.context.link.while_led(self.args.patience(), campaign);
         tokio::select! {
             biased;
             interrupted = signals.interrupt() => Err(interrupted),
@@ -115,8 +121,14 @@ impl Candidate<'_> {
         in_line::wait(context, name, in_line, ask, failed, news).await
     }
 
-    /// Leads until the command ends, or it is to end. `asked`: whether somebody asked for a hand-over.
-    async fn lead(&self, won: &ElectionResponse, signals: &mut Signals, asked: &Cell<bool>) -> Result<Ended> {
+    /// Leads until the command ends, or it is to end. `asked`: whether somebody asked for a hand-over; `lost`: why it leads no longer, if it
+    /// was not this process that ended it.
+    async fn lead(
+        &self,
+        won: &ElectionResponse,
+        signals: &mut Signals,
+        (asked, lost): (&Cell<bool>, &Cell<Option<LostReason>>),
+    ) -> Result<Ended> {
         let token = won.token.clone().ok_or_else(|| Failure::odd_answer("token"))?;
         let hand_over: HandOver<'_> = self.asked_to_hand_over(token.fence, asked).boxed_local();
         let mut environment = vec![
@@ -126,16 +138,49 @@ impl Candidate<'_> {
         if let Some(guard) = token.guards.first() {
             environment.push(("CONCLAVE_KEY".to_owned(), String::from_utf8_lossy(&guard.key).into_owned().into()));
         }
-        let tenure = Tenure::new(self.client, self.session, token, None);
+        let told = deposed(self.client.clone(), self.args.name.name(), self.id.to_owned(), won.term.clone());
+        let tenure = Tenure::new(self.client, self.session, token, told, None);
+        let led = self.hold(won, &tenure, environment, signals, hand_over).await;
+        lost.set(tenure.lost().now_or_never());
+        led
+    }
+
+    async fn hold(
+        &self,
+        won: &ElectionResponse,
+        tenure: &Tenure,
+        environment: Vec<(String, OsString)>,
+        signals: &mut Signals,
+        hand_over: HandOver<'_>,
+    ) -> Result<Ended> {
         if self.args.command.is_empty() {
             self.context.out.show(&Ordered { response: won, subject: self.id })?;
-            return hold::until_asked(&tenure, self.what, signals, hand_over).await;
+            return hold::until_asked(tenure, self.what, signals, hand_over).await;
         }
         // The cluster may have raised the time to live.
         let ttl = self.session.ttl().max(self.args.ttl);
         let schedule = Schedule::new(ttl, self.args.grace).map_err(Failure::usage)?;
         let job = Job { command: self.args.command.clone(), environment, schedule };
-        hold::run(&tenure, self.what, &job, signals, hand_over).await
+        hold::run(tenure, self.what, &job, signals, hand_over).await
+    }
+
+    /// Makes sure that nobody took it out while its command was being stopped: entering would undo that.
+    ///
+    /// # Errors
+    /// It was taken out, or no member answers.
+    async fn in_line(&self) -> Result<()> {
+        let mut request = GetTermRequest { election: self.args.name.name(), limit: PAGE, ..GetTermRequest::default() };
+        loop {
+            let answer = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
+            let page = answer.term.unwrap_or_default().candidates;
+            if page.iter().any(|one| one.id == self.id && one.session == self.session.lease()) {
+                return Ok(());
+            }
+            if page.is_empty() {
+                return Err(Failure::new(Exit::Lost, "it was taken out meanwhile"));
+            }
+            request.skip += u32::try_from(page.len()).unwrap_or(u32::MAX);
+        }
     }
 
     /// Ends when an operator has asked for a transfer in this term; notes that it was.

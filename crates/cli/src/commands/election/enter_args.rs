@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, Result},
     parse,
 };
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 use conclave_client::api::conclave::v1::EnterRequest;
 use std::{ffi::OsString, time::Duration};
 
@@ -31,8 +31,10 @@ The command finds CONCLAVE_FENCE, CONCLAVE_LEASE, CONCLAVE_NAME and
 CONCLAVE_CANDIDATE in its environment, and is stopped when the leadership is lost, as with
 `conclavectl lock --help`. When it ends, the candidate leaves. Asked for a transfer, conclavectl
 stops the command, then hands over and leaves. With --again a candidate that handed over, or
-was deposed (anoint, promote, demote), stays in line, and the command runs again when it leads
-again; it ends when the command ends by itself, by a signal, or when the session is lost.")]
+was deposed (anoint, promote, demote, preempt), stays in line, and one whose --max-hold is over
+enters again; the command runs again when it leads again. It ends when the command ends by
+itself, by a signal, when the session is lost, and (exit code 124) when the candidate is evicted
+or taken over, leaves, or the election is deleted.")]
 pub(crate) struct EnterArgs {
     #[command(flatten)]
     pub(super) name: NameArgs,
@@ -40,7 +42,7 @@ pub(crate) struct EnterArgs {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
     pub(super) command: Vec<OsString>,
     /// Its id, unique in the election: refused while another process has it [default: host name and process id]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(super) candidate: Option<String>,
     /// Which process in the session this is [default: the session]
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -114,6 +116,11 @@ impl EnterArgs {
     /// Each session is an instance of its own, unless it is said otherwise.
     pub(super) fn instance(&self, session: i64) -> String {
         if self.instance.is_empty() { format!("{session:x}") } else { self.instance.clone() }
+    }
+
+    /// How long it waits; `None` for as long as it takes.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        if self.try_only { Some(Duration::ZERO) } else { self.wait }
     }
 
     pub(super) fn taken(&self) -> Failure {

@@ -1,6 +1,7 @@
 //! `election`: queue elections, whose order can be seen and changed by hand.
 
 mod candidate;
+mod deposed;
 mod enter;
 mod enter_args;
 mod orders;

@@ -34,12 +34,12 @@ pub(super) async fn run(context: &Context, mut looker: Looker, every: Duration, 
     loop {
         tokio::select! {
             biased;
-            _ = signals.next() => return Ok(Exit::Done),
+            exit = signals.end() => return Ok(exit),
             _ = ticks.tick() => {}
         }
         let view = tokio::select! {
             biased;
-            _ = signals.next() => return Ok(Exit::Done),
+            exit = signals.end() => return Ok(exit),
             view = looker.look(context, patience) => view,
         };
         let lines: Vec<String> = match &last {

@@ -7,12 +7,13 @@
 //! 3. A read that fails is tried with the other members while there is time, and so is a write with an id of its own, which takes effect
 //!    once. Any other write is sent again only if it surely had no effect. What may have taken effect is reported so.
 
+mod leader;
+mod unreachable;
+
 use crate::{
-    census,
     dial::{Node, Unusable, dial},
-    exit::Exit,
     failure::{Effect, Failure, Result},
-    output::{self, human},
+    output,
     settings::Settings,
 };
 use conclave_client::{Channel, Client, Error};
@@ -20,6 +21,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
+use unreachable::unreachable;
 
 /// How much later the next endpoint is tried while the one before has not answered.
 const STAGGER: Duration = Duration::from_millis(60);
@@ -148,33 +150,6 @@ impl Link {
         }
     }
 
-    /// No member answered in time. If the cause is that the cluster has no leader, the failure says so.
-    pub(crate) async fn explained(&self, failure: Failure) -> Failure {
-        if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
-            return failure;
-        }
-        match census::leaderless(&self.settings).await {
-            Some(cause) => failure.because(&cause),
-            None => failure,
-        }
-    }
-
-    /// A failure to take what a session holds. It holds nothing, whatever became of the request.
-    pub(crate) async fn not_taken(&self, failure: Failure, what: &str, ttl: Duration) -> Failure {
-        if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown) {
-            return failure;
-        }
-        let cause = census::leaderless(&self.settings).await;
-        let ttl = human::time(ttl);
-        let ends = match cause {
-            Some(_) => format!("{ttl} after the cluster has a leader again, at the latest"),
-            None => format!("after {ttl} at the latest"),
-        };
-        let cause = cause.unwrap_or_else(|| failure.message().to_owned());
-        Failure::new(Exit::NoConnection, format!("{what} was not taken: {cause}"))
-            .hint(format!("nothing is held; what was asked for ends with its session, {ends}"))
-    }
-
     /// How long one member may take for a read.
     fn share(&self) -> Duration {
         let count = u32::try_from(self.settings.endpoints.len()).unwrap_or(u32::MAX).max(1);
@@ -208,17 +183,8 @@ impl Link {
             return Ok(node);
         }
         reasons.sort();
-        Err(unreachable(endpoints, &reasons))
+        Err(unreachable(endpoints, self.settings.tls.is_some(), &reasons))
     }
-}
-
-fn unreachable(endpoints: &[String], reasons: &[(usize, String)]) -> Failure {
-    let reason = |(index, reason): &(usize, String)| format!("\n    {}: {reason}", endpoints[*index]);
-    let list: String = reasons.iter().map(reason).collect();
-    Failure::new(Exit::NoConnection, format!("no endpoint can be used:{list}")).hint(
-        "are these the client addresses of running members? Set them with --endpoints or CONCLAVECTL_ENDPOINTS; \
-         --dial-timeout gives them more time",
-    )
 }
 
 impl Settings {
