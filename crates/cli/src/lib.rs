@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod complete;
 mod dial;
+mod discovery;
 pub mod exit;
 pub mod failure;
 mod hold;

@@ -4,6 +4,7 @@
 //! no sense is refused with the name of where it came from.
 
 use crate::{
+    discovery::endpoints_of,
     failure::{Failure, Result},
     output::{Format, Output, style},
     parse, password,
@@ -62,20 +63,33 @@ pub struct GlobalArgs {
     color: clap::ColorChoice,
 }
 
-// etcdctl's flags that help, pages and completions leave out: for what there is not yet, which are refused and never
-// ignored, and for the connection. (A documentation comment would replace the description of the program in its help.)
+// etcdctl's flags that help, pages and completions leave out: for the connection, and the members' addresses from DNS.
+// (A documentation comment would replace the description of the program in its help.)
 #[derive(Args, Clone, Debug, Default)]
 pub struct Hidden {
+    /// The domain whose SRV records name the endpoints.
     #[arg(short = 'd', long, global = true, hide = true)]
     discovery_srv: Option<String>,
+    /// Ends the names of these records, for several clusters in one domain.
+    #[arg(long, global = true, hide = true)]
+    discovery_srv_name: Option<String>,
     /// How often to ask whether the connection still stands.
     #[arg(long, global = true, hide = true, value_parser = parse::duration)]
     keepalive_time: Option<Duration>,
     /// How long to wait for the answer to that.
     #[arg(long, global = true, hide = true, value_parser = parse::duration)]
     keepalive_timeout: Option<Duration>,
-    #[arg(long, global = true, hide = true)]
-    insecure_discovery: bool,
+    /// Whether records of endpoints without TLS count.
+    #[arg(
+        long,
+        global = true,
+        hide = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    insecure_discovery: Option<bool>,
 }
 
 /// The settings of one run.
@@ -204,6 +218,20 @@ impl GlobalArgs {
     }
 }
 
+impl Hidden {
+    /// The endpoints that DNS names, if it is to be asked; they go before those that are given otherwise.
+    fn discovered(&self, lookup: Lookup<'_>) -> Result<Vec<String>> {
+        let text = |text: &str| Ok(text.to_owned());
+        let domain = choose(self.discovery_srv.clone(), "DISCOVERY_SRV", lookup, text, String::new())?;
+        if domain.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = choose(self.discovery_srv_name.clone(), "DISCOVERY_SRV_NAME", lookup, text, String::new())?;
+        let insecure = choose(self.insecure_discovery, "INSECURE_DISCOVERY", lookup, flag, true)?;
+        endpoints_of(&domain, &name, insecure)
+    }
+}
+
 impl Settings {
     /// From flags and environment.
     ///
@@ -214,6 +242,10 @@ impl Settings {
         let list = |text: &str| Ok(text.split(',').map(str::to_owned).collect());
         let endpoints = vec!["127.0.0.1:2379".to_owned()];
         let endpoints = choose(args.endpoints.clone(), "ENDPOINTS", lookup, list, endpoints)?;
+        let endpoints = match hidden.discovered(lookup)? {
+            found if found.is_empty() => endpoints,
+            found => found,
+        };
         let endpoints: Vec<String> = endpoints.iter().map(|text| endpoint(text)).collect::<Result<_>>()?;
         let tls = args.tls(lookup)?;
         let credentials = args.credentials(lookup)?;
@@ -246,7 +278,6 @@ impl Settings {
             },
             debug: choose(args.debug.then_some(true), "DEBUG", lookup, flag, false)?,
         };
-        refuse_not_yet(hidden, lookup)?;
         for (name, time) in [("--dial-timeout", settings.dial_timeout), ("--command-timeout", settings.command_timeout)]
         {
             if time.is_zero() {
@@ -338,21 +369,6 @@ fn endpoint(text: &str) -> Result<String> {
         return wrong("the port must be a number from 1 to 65535");
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// What etcdctl can and conclavectl cannot must not look as if it had worked.
-fn refuse_not_yet(args: &Hidden, lookup: Lookup<'_>) -> Result<()> {
-    let cases = [("--discovery-srv", "DISCOVERY_SRV", args.discovery_srv.is_some(), "discovery by DNS")];
-    for (flag, name, given, what) in cases {
-        let source = match variable(name, lookup) {
-            _ if given => flag.to_owned(),
-            Some((variable, _)) => variable,
-            None => continue,
-        };
-        return Err(Failure::usage(format!("{source}: {what} is not implemented yet"))
-            .hint(format!("leave {source} out; it is refused so that nobody relies on what is not done")));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

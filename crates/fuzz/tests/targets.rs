@@ -12,6 +12,7 @@ const DECODERS: &[(&str, &[&str])] = &[
     ("backup/src/users.rs", &["contents_of_a_snapshot"]),
     ("bolt/src/page.rs", &["bolt_file"]),
     ("cli/src/parse/mod.rs", &["txn_compare", "words", "numbers_and_times"]),
+    ("dns/src/lib.rs", &["dns_answer"]),
     ("gateway/src/auth/jwt.rs", &["token"]),
     ("gateway/src/auth/tokens.rs", &["token"]),
     ("gateway/src/convert/mod.rs", &["client_requests"]),
@@ -65,8 +66,10 @@ const OTHERS: &[&str] = &[
 ];
 
 /// Where input comes in.
-const CRATES: [&str; 13] =
-    ["backup", "bolt", "cli", "gateway", "json", "net", "node", "peer-api", "server", "state", "storage", "tls", "api"];
+const CRATES: [&str; 14] = [
+    "backup", "bolt", "cli", "dns", "gateway", "json", "net", "node", "peer-api", "server", "state", "storage", "tls",
+    "api",
+];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {

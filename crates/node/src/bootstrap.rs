@@ -267,7 +267,8 @@ impl Plan {
 
 /// The position of this member in the configuration.
 fn own(config: &Config, members: &BTreeMap<u64, MemberNode>) -> Result<u64, BootstrapError> {
-    let own = members.iter().find(|(_, node)| node.name == config.name);
+    let name = config.discovered_as.as_ref().unwrap_or(&config.name);
+    let own = members.iter().find(|(_, node)| node.name == *name);
     let Some((&member_id, node)) = own else {
         let known: Vec<_> = members.values().map(|n| n.name.as_str()).collect();
         return Err(BootstrapError::NotInCluster { name: config.name.clone(), known: known.join(", ") });

@@ -14,6 +14,7 @@ pub mod consensus;
 pub mod context;
 pub mod defragment;
 pub mod descriptors;
+pub mod discovery;
 pub mod disk_space;
 mod disk_stall;
 pub mod fatal;

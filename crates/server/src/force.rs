@@ -62,7 +62,7 @@ fn make_new(config: &Config) -> anyhow::Result<bool> {
     replaced::clear_drafts(dir)?;
     let peer_urls = config.initial_advertise_peer_urls.clone();
     let alone = InitialMember { name: config.name.clone(), peer_urls };
-    let config = Config { initial_cluster: vec![alone], ..config.clone() };
+    let config = Config { initial_cluster: vec![alone], discovered_as: None, ..config.clone() };
     let told = make(&survivor, &config, &replaced::new_data(dir), DEFAULT_RAISE)?;
     for line in told.iter().flat_map(|text| text.lines()) {
         tracing::warn!("--force-new-cluster: {line}");

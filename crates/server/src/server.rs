@@ -14,12 +14,13 @@ use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
 use conclave_node::bootstrap::Plan;
 use conclave_node::config::{Config, Listen};
+use conclave_node::discovery::discover_by_system;
 use conclave_node::node::Node;
 use conclave_node::peer::grpc::GrpcTransport;
 use conclave_node::peer::listen;
 use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
 use conclave_node::running::RunningNode;
-use conclave_storage::Identity;
+use conclave_storage::{Identity, read_identity};
 use conclave_tls::Tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -121,11 +122,14 @@ fn follow(tls: Tls, closing: CancellationToken) {
 
 impl Server {
     /// Returns once consensus and the services run. A first start waits for the other members.
-    pub async fn start(config: Config) -> anyhow::Result<Server> {
+    pub async fn start(mut config: Config) -> anyhow::Result<Server> {
         let consensus = ConsensusThread::start()?;
         let listeners = Listeners::bind(&config, &consensus)?;
         let addresses = listeners.addresses()?;
         let security = Security::open(&config)?;
+        if config.discovery.is_some() && read_identity(&config.data_dir)?.is_none() {
+            discover_by_system(&mut config).await?;
+        }
         let plan = match Plan::must_ask(&config)? {
             // No ids are known yet.
             true => Plan::ask(&config, &GrpcTransport { cluster: 0, me: 0, tls: security.peers.clone() }).await?,

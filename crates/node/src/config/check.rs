@@ -6,8 +6,8 @@
 use super::problems::Problems;
 use super::settings::Settings;
 use super::{
-    AutoCompaction, Backups, Config, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen, LogConfig,
-    LogFormat, LogOutput, auth, duration, tls,
+    AutoCompaction, Backups, Config, Discovery, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen,
+    LogConfig, LogFormat, LogOutput, auth, duration, tls,
 };
 
 use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
@@ -141,6 +141,24 @@ fn check_name(s: &Settings, p: &mut Problems) -> String {
     name
 }
 
+fn check_discovery(s: &Settings, p: &mut Problems) -> Option<Discovery> {
+    const DOMAIN: &str = "discovery-srv";
+    let label = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let named = |text: &String| !text.is_empty() && text.len() < 200 && text.chars().all(label);
+    p.require(s.discovery_srv.is_none() || s.initial_cluster.is_none(), DOMAIN, || {
+        "it names the members, and so does --initial-cluster: give one of them".to_owned()
+    });
+    p.require(s.discovery_srv.is_some() || s.discovery_srv_name.is_none(), "discovery-srv-name", || {
+        "it is part of the names of records in the domain --discovery-srv, which is missing".to_owned()
+    });
+    p.require(s.discovery_srv.as_ref().is_none_or(named), DOMAIN, || "it is no domain name".to_owned());
+    p.require(s.discovery_srv_name.as_ref().is_none_or(named), "discovery-srv-name", || {
+        "it cannot be part of a domain name".to_owned()
+    });
+    let domain = s.discovery_srv.clone()?;
+    Some(Discovery { domain, name: s.discovery_srv_name.clone() })
+}
+
 fn check_progress(s: &Settings, p: &mut Problems) -> Duration {
     let setting = "watch-progress-notify-interval";
     let interval = p.duration(setting, s.watch_progress_notify_interval.as_ref(), Duration::from_secs(600));
@@ -191,6 +209,8 @@ pub(super) fn check_with(
             s.initial_cluster_state.as_ref(),
             &[("new", InitialClusterState::New), ("existing", InitialClusterState::Existing)],
         ),
+        discovery: check_discovery(&s, &mut p),
+        discovered_as: None,
         force_new_cluster: p.switch("force-new-cluster", s.force_new_cluster.as_ref(), false),
         initial_cluster_token: s.initial_cluster_token.clone().unwrap_or_else(|| "conclave-cluster".to_owned()),
         strict_reconfig_check: p.switch("strict-reconfig-check", s.strict_reconfig_check.as_ref(), true),
@@ -274,7 +294,7 @@ fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Url
     let advertise_client =
         advertised("advertise-client-urls", s.advertise_client_urls.as_ref(), &listen_client_urls, p, warnings);
     // Nobody connects to a member that is alone, so etcd's default will do.
-    let alone = s.initial_cluster.is_none() && s.initial_advertise_peer_urls.is_none();
+    let alone = s.initial_cluster.is_none() && s.discovery_srv.is_none() && s.initial_advertise_peer_urls.is_none();
     let loopback = listen_peer_urls.iter().find(|url| alone && url.is_wildcard() && url.port() != 0);
     let loopback =
         loopback.map(|url| format!("{}://localhost:{}", if url.is_secure() { "https" } else { "http" }, url.port()));

@@ -87,6 +87,19 @@ fn urls() {
 }
 
 #[test]
+fn members_named_by_dns() {
+    let found = valid(&["--discovery-srv=example.org", "--discovery-srv-name=blue"]).discovery;
+    assert_eq!(found, Some(Discovery { domain: "example.org".into(), name: Some("blue".into()) }));
+    assert_eq!(valid(&[]).discovery, None);
+    let cluster = "--initial-cluster=default=http://localhost:2380";
+    refused(&["--discovery-srv=example.org", cluster], "--discovery-srv", "one of them");
+    refused(&["--discovery-srv-name=blue"], "--discovery-srv-name", "missing");
+    refused(&["--discovery-srv=exa mple"], "--discovery-srv", "no domain name");
+    let all = ["--discovery-srv=example.org", "--listen-peer-urls=http://0.0.0.0:2380"];
+    refused(&all, "--initial-advertise-peer-urls", "every interface");
+}
+
+#[test]
 fn members_with_several_urls() {
     let members = "--initial-cluster=a=http://a2:1,b=http://b:1,a=http://[::1]:1";
     let config = valid(&["--name=a", "--initial-advertise-peer-urls=http://[::1]:1,http://a2:1", members]);

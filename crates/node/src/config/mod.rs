@@ -60,6 +60,10 @@ pub struct Config {
     /// twice.
     pub initial_cluster: Vec<InitialMember>,
     pub initial_cluster_state: InitialClusterState,
+    /// An empty directory asks DNS for `initial_cluster` ([`crate::discovery`]).
+    pub discovery: Option<Discovery>,
+    /// This member's name in `initial_cluster`, if DNS has named the members.
+    pub discovered_as: Option<String>,
     /// Make a cluster of this member alone out of what its directory holds, before the start.
     pub force_new_cluster: bool,
     /// Part of the cluster's id: two clusters with the same addresses and other tokens do not talk
@@ -154,6 +158,14 @@ pub struct InitialMember {
     pub name: String,
     /// Sorted.
     pub peer_urls: Vec<HttpUrl>,
+}
+
+/// Where DNS has the members of a first start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    pub domain: String,
+    /// Tells several clusters in one domain apart.
+    pub name: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

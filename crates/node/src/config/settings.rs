@@ -92,6 +92,10 @@ settings! {
     initial_cluster: "MEMBERS", CLUSTER;
     /// new: this is the cluster's first start; existing: it runs already [default: new]
     initial_cluster_state: "STATE", CLUSTER;
+    /// Instead of --initial-cluster: the domain whose SRV records _etcd-server-ssl._tcp and _etcd-server._tcp name the members
+    discovery_srv: "DOMAIN", CLUSTER;
+    /// Ends the names of these records, for several clusters in one domain: _etcd-server-NAME._tcp
+    discovery_srv_name: "NAME", CLUSTER;
     /// Any text; clusters with different tokens never talk to each other, whatever their addresses [default: conclave-cluster]
     initial_cluster_token: "TEXT", CLUSTER;
     /// A snapshot to start from, if --data-dir is missing or empty; later starts ignore it. The same file on each member of a new cluster:

@@ -7,19 +7,20 @@ use std::fs;
 use std::path::Path;
 
 /// Which crates of the project each one is built on. `api` stands for `conclave-api`.
-const STANDS_ON: [(&str, &[&str]); 18] = [
+const STANDS_ON: [(&str, &[&str]); 19] = [
     ("api", &[]),
     ("backup", &["bolt", "state"]),
     ("bench", &["cli", "client"]),
     ("bolt", &[]),
-    ("cli", &["backup", "client"]),
+    ("cli", &["backup", "client", "dns"]),
     ("client", &["api", "tls"]),
     ("cluster-tests", &["api", "client", "trials"]),
+    ("dns", &[]),
     ("fuzz", &[]),
     ("gateway", &["api", "backup", "json", "net", "node", "state", "storage", "tls"]),
     ("json", &["api"]),
     ("net", &[]),
-    ("node", &["net", "peer-api", "state", "storage", "tls"]),
+    ("node", &["dns", "net", "peer-api", "state", "storage", "tls"]),
     ("peer-api", &["api"]),
     ("server", &["backup", "gateway", "net", "node", "state", "storage", "tls"]),
     ("state", &[]),

@@ -59,7 +59,8 @@ const FEATURE_GATES: &str = "feature-gates";
 
 const BBOLT: &str = "it tunes bbolt, and the state is in RocksDB";
 const FILES: &str = "the log and the snapshots take care of themselves: snapshot-count and max-log-bytes bound them";
-const DISCOVERY: &str = "there is no discovery: name the members in initial-cluster";
+const DISCOVERY: &str =
+    "there is no discovery service: name the members in initial-cluster, or in DNS for discovery-srv";
 const NO_DISCOVERY: &str = "it tunes discovery, which does not exist here";
 const PROXY: &str = "only the v3 API exists, and no proxy for v2";
 const NO_PROXY: &str = "it tunes the proxy for v2, which does not exist here";
@@ -105,8 +106,6 @@ const ROWS: &[Row] = &[
     only("discovery-password", &[], DISCOVERY),
     only("discovery-proxy", &[], DISCOVERY),
     idle("discovery-request-timeout", &["5s"], NO_DISCOVERY),
-    only("discovery-srv", &[], DISCOVERY),
-    only("discovery-srv-name", &[], DISCOVERY),
     only("discovery-token", &[], DISCOVERY),
     only("discovery-user", &[], DISCOVERY),
     idle("distributed-tracing-address", &["localhost:4317"], NO_TRACES),

@@ -53,6 +53,7 @@ fn company(flag: &str) -> Vec<&'static str> {
         "peer-client-key-file" => [&PEERS[..], &["--peer-client-cert-file=/c"]].concat(),
         _ if flag.starts_with("peer-c") => PEERS.to_vec(),
         "initial-advertise-peer-urls" | "initial-cluster" => vec!["--name=x"],
+        "discovery-srv-name" => vec!["--discovery-srv=x"],
         "auto-compaction-mode" => vec!["--auto-compaction-retention=5"],
         _ => vec![],
     }
