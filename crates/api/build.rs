@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "etcd/kv.proto",
     "etcd/auth.proto",
     "etcd/rpc.proto",
@@ -12,6 +12,7 @@ const FILES: [&str; 9] = [
     "conclave/v1/election.proto",
     "conclave/v1/lock.proto",
     "conclave/v1/claim.proto",
+    "conclave/v1/cluster.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

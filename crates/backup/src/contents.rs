@@ -124,6 +124,9 @@ impl Contents {
             Stage::Locks(from, number) => match locks(view, &from, number, to)? {
                 (Some(next), number) => Stage::Locks(next, number),
                 (None, _) => {
+                    if let Some(policy) = export::placement(view)? {
+                        to.pair(schema::PLACEMENT, &policy)?;
+                    }
                     to.pair(schema::STORE, &read::meta(view)?.digest.to_be_bytes())?;
                     to.bucket(schema::KEY)?;
                     Stage::Kept(self.kept.entries()?, 0, 0)

@@ -218,6 +218,7 @@ impl<S: Source> Snapshot<S> {
             return Ok(known);
         }
         let mut filling = Filling::new(to);
+        let mut policy = None;
         self.bucket(schema::CONCLAVE, &mut |key, value| {
             let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).unwrap_or_default();
             if let Some(row) = key.strip_prefix(schema::COORD_ROW) {
@@ -227,12 +228,23 @@ impl<S: Source> Snapshot<S> {
                 known.ttls.insert(number(id), number(value));
             } else if key.starts_with(schema::LOCK_KEY) {
                 known.locks.insert(value.to_vec());
+            } else if key == schema::PLACEMENT {
+                policy = Some(value.to_vec());
             } else if key == schema::STORE {
                 known.digest = number(value);
             }
             Ok(())
         })?;
         filling.flush()?;
+        if let Some(policy) = policy {
+            let writes = {
+                let view = to.view();
+                let mut piece = Import::new(&view);
+                piece.placement(&policy)?;
+                piece.finish()
+            };
+            to.write(&writes)?;
+        }
         Ok(known)
     }
 

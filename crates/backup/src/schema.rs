@@ -23,6 +23,7 @@
 //! | `format` | `1` |
 //! | `lease/`, id (8) | TTL in milliseconds (8) |
 //! | `lock/`, number (8) | a living key that a Lock made |
+//! | `placement` | the row of the policy that says which members should lead; not there without one |
 //! | `store` | digest (8) |
 //!
 //! Numbers are big-endian.
@@ -59,6 +60,7 @@ pub(crate) const FORMAT: &[u8] = b"format";
 pub(crate) const FORMAT_NOW: &[u8] = b"1";
 pub(crate) const LEASE_MS: &[u8] = b"lease/";
 pub(crate) const LOCK_KEY: &[u8] = b"lock/";
+pub(crate) const PLACEMENT: &[u8] = b"placement";
 pub(crate) const STORE: &[u8] = b"store";
 
 const TOMBSTONE: u8 = b't';

@@ -5,7 +5,7 @@ use crate::schema::{self, Lease, Revision, Version};
 use crate::users;
 use conclave_bolt::Source;
 use conclave_state::auth::ROOT;
-use conclave_state::coord;
+use conclave_state::{coord, import};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -163,6 +163,9 @@ impl Check {
         match key {
             schema::FORMAT if value == schema::FORMAT_NOW => self.counts.conclave = true,
             schema::FORMAT => return wrong(format!("the format {value:02x?} of the bucket conclave is not known")),
+            schema::PLACEMENT => {
+                import::check_placement(value).map_err(|e| SnapshotError::Contents(e.to_string()))?;
+            }
             schema::STORE if value.len() == 8 => {}
             _ => return wrong(format!("{key:02x?} in the bucket conclave is not known")),
         }

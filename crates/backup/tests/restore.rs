@@ -4,7 +4,10 @@ mod common;
 
 use common::{Store, all, commands, coordinated, make, put};
 use conclave_backup::{Raise, Snapshot};
-use conclave_state::{Command, Coord, CoordBody, Enter, LeaseGrant, Machine, MemoryView, Name, queue, read};
+use conclave_state::placement::{PlacementPolicy, PlacementRule, Preference, Whom};
+use conclave_state::{
+    Command, Coord, CoordBody, Enter, LeaseGrant, Machine, MemoryView, Name, PlacementChange, queue, read,
+};
 use proptest::prelude::*;
 
 const AS_IT_IS: Raise = Raise { revisions: 0, mark_compacted: false };
@@ -143,4 +146,19 @@ fn a_revision_that_cannot_be_raised_is_refused() {
         let refused = Snapshot::new(&bytes[..]).restore(&mut MemoryView::new(), raise, 0);
         assert!(refused.is_err(), "{revisions}");
     }
+}
+
+#[test]
+fn the_policy_of_placement_is_restored_and_what_belongs_to_an_id_is_not() {
+    let mut original = Store::new();
+    let placement = |change| Command::Placement(Box::new(change));
+    assert!(original.apply(&placement(PlacementChange::Maintenance { member: 7, on: true })));
+    let without = make(&original.view);
+    assert_eq!(read::placement(&restore(&without, AS_IT_IS).0).expect("memory"), PlacementPolicy::default());
+    let rules = vec![PlacementRule { whom: Whom::Member("a".into()), preference: Preference::Never }];
+    let policy = PlacementPolicy { rules, calm_ms: 5_000 };
+    assert!(original.apply(&placement(PlacementChange::Policy(policy.clone()))));
+    let (view, _) = restore(&make(&original.view), AS_IT_IS);
+    assert_eq!(read::placement(&view).expect("memory"), policy);
+    assert_eq!(read::in_maintenance(&view).expect("memory"), Vec::<u64>::new());
 }

@@ -159,6 +159,17 @@ pub mod text {
         "conclave: RangeStream answers in ascending key order without revision filters only; use Range for sorting and filters",
     );
 
+    // Placement of leadership.
+    pub const PLACEMENT_TOO_NEW: Text = Text::new(
+        FailedPrecondition,
+        "conclave: the cluster has not decided on a version in which members have labels, maintenance and a policy of placement: a \
+         member runs an older program, or has not started",
+    );
+    pub const IN_MAINTENANCE: Text = Text::new(
+        FailedPrecondition,
+        "conclave: the target is in maintenance, and is given no leadership; conclavectl member maintenance MEMBER off ends that",
+    );
+
     // Downgrade.
     pub const DOWNGRADE_FORMAT: Text = Text::new(InvalidArgument, "etcdserver: wrong downgrade target version format");
     pub const DOWNGRADE_TARGET: Text = Text::new(InvalidArgument, "etcdserver: invalid downgrade target version");

@@ -29,6 +29,16 @@ pub struct LeadershipNow {
     pub is_me: bool,
 }
 
+/// What a leader knows of another voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Follower {
+    pub(crate) id: u64,
+    /// Entries that it lacks; `None`: not known.
+    pub(crate) lag: Option<u64>,
+    /// How long ago it answered; `None`: it did not.
+    pub(crate) heard_ago: Option<Duration>,
+}
+
 /// The consensus core, once it runs. The peer service starts earlier.
 #[derive(Clone, Default)]
 pub struct RaftCell(Arc<OnceLock<Raft>>);
@@ -142,6 +152,34 @@ impl Leadership {
         let metrics = metrics.borrow_watched();
         let matched = metrics.replication.iter().flatten();
         matched.map(|(id, matched)| (*id, matched.as_ref().map_or(0, |m| m.index()))).collect()
+    }
+
+    /// The other voters as this leader knows them; empty unless this node leads.
+    pub(crate) fn followers(&self) -> Vec<Follower> {
+        let Some(raft) = self.0.raft.get() else { return vec![] };
+        let voters: Vec<u64> = self.members().into_iter().filter(|m| m.2 && m.0 != self.0.me).map(|m| m.0).collect();
+        let metrics = raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log.as_ref().map_or(0, |id| id.index());
+        let (matched, heard) = (metrics.replication.as_ref(), metrics.heartbeat.as_ref());
+        let follower = |id: u64| Follower {
+            id,
+            lag: matched.and_then(|all| all.get(&id)?.as_ref()).map(|matched| last.saturating_sub(matched.index())),
+            heard_ago: heard.and_then(|all| all.get(&id)?.as_deref().copied()).map(|at| at.elapsed()),
+        };
+        if matched.is_none() { vec![] } else { voters.into_iter().map(follower).collect() }
+    }
+
+    /// Whether the membership in effect is committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.members_at().0 <= self.committed_index()
+    }
+
+    /// Whether this node may stand for election by itself. A planned transfer to it works in any case.
+    pub(crate) fn stand(&self, may: bool) {
+        if let Some(raft) = self.0.raft.get() {
+            raft.runtime_config().elect(may);
+        }
     }
 
     /// Called by the apply sink: an entry of this term has been applied here.

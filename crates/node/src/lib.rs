@@ -26,6 +26,7 @@ pub mod membership;
 mod membership_change;
 pub mod node;
 pub mod peer;
+pub mod placement;
 mod promoter;
 pub mod proposer;
 pub mod read_slots;

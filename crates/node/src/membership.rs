@@ -14,6 +14,7 @@
 
 use crate::config::HttpUrl;
 use crate::context::NodeContext;
+use crate::placement;
 use crate::reader::ReadError;
 use conclave_state::read;
 use conclave_storage::failpoint::failpoint;
@@ -238,9 +239,8 @@ fn repeated(error: ChangeError, change: &Change, last: Option<&Addition>) -> Cha
 /// Hands leadership to a follower; the caller finds that it does not lead any more.
 async fn hand_over(raft: &Raft, context: &NodeContext) -> ChangeError {
     let me = context.leadership.me();
-    let voters: BTreeSet<u64> = context.leadership.members().into_iter().filter(|m| m.2).map(|m| m.0).collect();
-    let followers = context.leadership.replicated().into_iter().filter(|(id, _)| *id != me && voters.contains(id));
-    let Some((to, _)) = followers.max_by_key(|(_, matched)| *matched) else { return ChangeError::Unhealthy };
+    let successors = placement::successors(&context.leadership, &context.state.view());
+    let Some(to) = successors.into_iter().next() else { return ChangeError::Unhealthy };
     tracing::info!(to = %format_args!("{to:x}"), "handing leadership over: this member is to be removed");
     let mut leadership = context.leadership.subscribe();
     if raft.trigger().transfer_leader(to).await.is_err() {

@@ -16,6 +16,7 @@ use crate::peer::Peers;
 use crate::peer::handler::{Handler, Parts};
 use crate::peer::suspicion::Suspicion;
 use crate::peer::validate::Rules;
+use crate::placement::{self, Moves, Standing};
 use crate::promoter::Promoter;
 use crate::proposer::{Limits, ProposeError, Proposer};
 use crate::reader::Reader;
@@ -55,6 +56,8 @@ pub struct Node {
     pub defragment: Defragment,
     pub stopping: CancellationToken,
     pub disk_space: DiskSpace,
+    /// Leadership that this member handed over for the policy of placement.
+    pub moves: Moves,
     pub(crate) raft: RaftCell,
     pub(crate) handover: Handover,
 }
@@ -103,6 +106,7 @@ impl Node {
             defragment: Defragment::default(),
             stopping,
             disk_space: DiskSpace::default(),
+            moves: Moves::default(),
             peers,
             raft,
             handover,
@@ -153,16 +157,17 @@ impl Node {
         })
     }
 
-    /// Members that could lead instead of this node, the longest log first; empty unless this node
-    /// leads.
+    /// Members that could lead instead of this node, the best first; empty unless this node leads.
     pub(crate) fn successors(&self) -> Vec<u64> {
-        let me = self.identity.member_id;
-        let voters: Vec<u64> =
-            self.leadership.members().into_iter().filter(|m| m.2 && m.0 != me).map(|m| m.0).collect();
-        let mut followers = self.leadership.replicated();
-        followers.retain(|(id, _)| voters.contains(id));
-        followers.sort_by_key(|(_, matched)| std::cmp::Reverse(*matched));
-        followers.into_iter().map(|(id, _)| id).collect()
+        placement::successors(&self.leadership, &self.state.view())
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            state: self.state.clone(),
+            leadership: self.leadership.clone(),
+            election_timeout: Duration::from_millis(self.config.election_timeout_max_ms()),
+        }
     }
 
     /// Asks a voter to take over leadership. The result shows in the leadership metrics.

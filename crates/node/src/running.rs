@@ -22,6 +22,7 @@ use crate::peer::schemes::Schemes;
 use crate::peer::sending::Sending;
 use crate::peer::transport::Transport;
 use crate::peer::validate::Rules;
+use crate::placement::{self, Mover};
 use crate::rollback::Rollback;
 use crate::sink::{ApplyObserver, Sink};
 use crate::versions::Versions;
@@ -163,6 +164,9 @@ impl RunningNode {
         let remedy = Remedy { member: me, state: node.state.clone(), proposer: node.proposer.clone() };
         self.spawn(node.disk_space.clone().watch(node.config.data_dir.clone(), remedy));
         self.spawn(node.clone().announce(self.fatal.clone()));
+        self.spawn(placement::announce(node.clone()));
+        self.spawn(Mover::new(node.clone()).run());
+        self.spawn(node.standing().run());
         self.spawn(node.promoter().run());
         self.spawn(node.versions.clone().keep(node.leadership.clone(), node.proposer.clone()));
         let bounds =
@@ -238,7 +242,7 @@ impl RunningNode {
         Ok(())
     }
 
-    /// Hands leadership to the voter with the longest log, so that no election timeout passes.
+    /// Hands leadership to a voter that has kept up, so that no election timeout passes.
     async fn hand_over(&self) {
         let leadership = &self.node.leadership;
         if leadership.current().leader != Some(leadership.me()) {

@@ -59,6 +59,12 @@ impl Versions {
         versions::command_form(self.now().version())
     }
 
+    /// Whether every member reads commands about the placement of leadership. Before a version is decided on, some member has not
+    /// said what it reads.
+    pub fn has_placement(&self) -> bool {
+        self.now().decided.is_some_and(|version| version >= versions::PLACEMENT)
+    }
+
     /// An error if this member's own state is of a version that its program does not support.
     pub(crate) fn check(&self) -> Result<(), Unsupported> {
         judge(self.packed())

@@ -10,6 +10,7 @@ use crate::LeaseId;
 use crate::auth::{AuthChange, Caller};
 use crate::coord::{Coord, CoordTimer, Name};
 use crate::key_range::KeyRange;
+use crate::placement::{Labels, PlacementPolicy};
 use crate::shared;
 use crate::version::VersionChange;
 use bytes::Bytes;
@@ -49,6 +50,8 @@ pub enum Command {
     Version(VersionChange),
     /// See [`PromoteWhenReady`].
     PromoteWhenReady(PromoteWhenReady),
+    /// See [`crate::placement`].
+    Placement(Box<PlacementChange>),
     /// Any other command, with who sent it. Its stored form is another one: see `storage::codec`.
     #[serde(skip)]
     By(Box<By>),
@@ -95,6 +98,17 @@ pub struct Join {
 pub struct PromoteWhenReady {
     pub member: u64,
     pub wanted: bool,
+}
+
+/// A change of what decides which member should lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlacementChange {
+    /// A member announces its labels.
+    Labels { member: u64, labels: Labels },
+    /// A member gives leadership away and is not chosen, or no longer so.
+    Maintenance { member: u64, on: bool },
+    /// Takes the place of the policy before it.
+    Policy(PlacementPolicy),
 }
 
 /// etcd's Put.

@@ -10,6 +10,7 @@
 use crate::auth::{self, Role, User};
 use crate::bounds::Budget;
 use crate::keys;
+use crate::placement::{PlacementPolicy, encode_policy};
 use crate::record::{LOCK, Version};
 use crate::scan::{self, Found};
 use crate::view::{Fault, Step, Table, View};
@@ -120,6 +121,12 @@ pub fn coordination<V: View>(
     visit: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>,
 ) -> Result<Option<Cursor>, Fault> {
     rows(view, Table::Coord, (from, &[0xff]), limit, visit)
+}
+
+/// The row of the policy of placement, if there is one.
+pub fn placement<V: View>(view: &V) -> Result<Option<Vec<u8>>, Fault> {
+    let policy = crate::placement::placement(view)?;
+    Ok((policy != PlacementPolicy::default()).then(|| encode_policy(&policy)))
 }
 
 /// Whether users are checked, and the auth revision.

@@ -4,7 +4,7 @@ use crate::attempt::Attempts;
 use crate::coord::fuzz::coordination_row;
 use crate::lease::LeaseRow;
 use crate::record::{Record, Version};
-use crate::{cluster_version, keys, member, meta};
+use crate::{cluster_version, keys, member, meta, placement};
 use bytes::Bytes;
 
 /// The first byte says which row it is; the rest is the row.
@@ -63,6 +63,10 @@ fn fuzz_small_row() {
         let member_key = [keys::MEMBERS, &[0; 8]].concat();
         let member = (member::decode_member(row, b""), member::decode_member(&member_key, row));
         let auth = (crate::auth::decode_user(row).is_ok(), crate::auth::decode_role(row).is_ok());
+        let placement = (placement::decode_policy(row), placement::decode_labels(row));
+        if let Ok(policy) = &placement.0 {
+            assert_eq!(placement::encode_policy(policy), row);
+        }
         let versions = (cluster_version::decode_version(row), cluster_version::decode_supports(row));
         format!("{numbers:?} {:?} {member:?} {auth:?} {versions:?}", meta::decode_alarm(row))
     });

@@ -121,6 +121,13 @@ impl<'a, V: View> Import<'a, V> {
         Ok(())
     }
 
+    /// The policy of placement, whose row must be one of a policy ([`check_placement`]).
+    pub fn placement(&mut self, row: &[u8]) -> Result<(), Fault> {
+        check_placement(row)?;
+        self.rows.put(Table::Meta, keys::PLACEMENT.to_vec(), row.to_vec());
+        Ok(())
+    }
+
     /// Whether users are checked, and the auth revision. After [`renew`], whose commands name no caller.
     pub fn auth(&mut self, enabled: bool, revision: u64) {
         let (row, value) = auth::meta_row(enabled, revision);
@@ -148,6 +155,12 @@ impl<'a, V: View> Import<'a, V> {
     fn changed(&mut self, key: &Bytes, revision: i64, sub: u32) {
         self.rows.put(Table::Rev, keys::change_row(revision, sub, Before::Unknown), key.clone());
     }
+}
+
+/// Whether a row of the policy of placement can be read and used.
+pub fn check_placement(row: &[u8]) -> Result<(), Fault> {
+    let checked = crate::placement::decode_policy(row)?.check();
+    checked.or_else(|why| corrupt(format!("the policy of placement cannot be used: {why}")))
 }
 
 /// What [`renew`] ended or made again.

@@ -38,6 +38,12 @@ pub(crate) const MEMBERS: &[u8] = b"state/member/";
 pub(crate) const ADDED: &[u8] = b"state/added/";
 pub(crate) const REMOVED: &[u8] = b"state/removed/";
 pub(crate) const PROMOTE: &[u8] = b"state/promote/";
+/// The labels of members.
+pub(crate) const LABELS: &[u8] = b"state/labels/";
+/// Members that give leadership away and are not chosen.
+pub(crate) const MAINTENANCE: &[u8] = b"state/maintenance/";
+/// Which members should lead.
+pub(crate) const PLACEMENT: &[u8] = b"state/placement";
 pub(crate) const VERSION: &[u8] = b"state/version";
 pub(crate) const SUPPORTS: &[u8] = b"state/supports/";
 
@@ -54,6 +60,14 @@ pub(crate) fn promote_row(member: u64) -> Vec<u8> {
 /// The row of what a member supports.
 pub(crate) fn supports_row(member: u64) -> Vec<u8> {
     of_member(SUPPORTS, member)
+}
+
+pub(crate) fn labels_row(member: u64) -> Vec<u8> {
+    of_member(LABELS, member)
+}
+
+pub(crate) fn maintenance_row(member: u64) -> Vec<u8> {
+    of_member(MAINTENANCE, member)
 }
 
 fn of_member(prefix: &[u8], member: u64) -> Vec<u8> {

@@ -38,6 +38,7 @@
 //! | meta | `state/store` | revision, compacted revision, digest |
 //! | meta | `state/alarm/`, kind, member · `state/member/`, id | nothing · name and client URLs |
 //! | meta | `state/promote/`, id | nothing; of a learner that is to be promoted when it is in sync |
+//! | meta | `state/labels/`, id · `state/maintenance/`, id · `state/placement` | see [`placement`] |
 //! | meta | `state/version` · `state/supports/`, id | the cluster's version · what a member supports |
 //! | meta | `auth/meta` · `auth/user/`, name · `auth/role/`, name | see [`auth`] |
 //! | live | `k`, escaped user key, `00 01` | nothing; for exactly the keys that are alive |
@@ -85,6 +86,7 @@ mod meta;
 mod outcome;
 pub mod overlay;
 mod place;
+pub mod placement;
 mod promotion;
 mod properties;
 pub mod queue;

@@ -270,6 +270,7 @@ impl<'a, V: View> Batch<'a, V> {
             Command::Cancel(cancel) => self.cancel(cancel),
             Command::Join(join) => self.join(*join).map_err(Stop::Fault),
             Command::PromoteWhenReady(wish) => self.promote_when_ready(*wish).map_err(Stop::Fault),
+            Command::Placement(change) => self.placement_change(change),
             Command::Version(change) => self.version_change(*change).map_err(Stop::Fault),
             Command::Auth(change) => self.auth_change(at, change),
             Command::By(_) => Err(Rejection::Malformed.into()),

@@ -61,6 +61,7 @@ impl<V: View> Batch<'_, V> {
             self.rows.delete(Table::Meta, added_row(*member));
             self.rows.delete(Table::Meta, supports_row(*member));
             self.rows.delete(Table::Meta, promote_row(*member));
+            self.forget_placement(*member);
         }
     }
 

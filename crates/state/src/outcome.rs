@@ -71,6 +71,7 @@ pub enum Response {
     Join(Admission),
     Version(VersionAnswer),
     PromoteWhenReady,
+    Placement,
     /// A change of users and roles.
     Auth,
     /// The number in the token, which tells a member that has not come so far to wait.

@@ -3,7 +3,8 @@
 
 use crate::auth::Caller;
 use crate::coord::CoordBody;
-use crate::{Command, Op, PlaceId, Target, Txn};
+use crate::placement::{PlacementRule, Whom};
+use crate::{Command, Op, PlaceId, PlacementChange, Target, Txn};
 
 /// Bytes of a command, a compare or an operation in the log in addition to keys and values.
 const HEAD: usize = 16;
@@ -39,6 +40,7 @@ impl Command {
                 Command::Join(_) => 2 * NUMBER,
                 Command::Version(_) => 6 * NUMBER,
                 Command::PromoteWhenReady(_) => NUMBER + 1,
+                Command::Placement(change) => change.size(),
                 Command::By(by) => match by.command.size() {
                     Size::About(bytes) => bytes + by.caller.size(),
                     Size::Encoded => return Size::Encoded,
@@ -58,7 +60,7 @@ impl Command {
             Command::DeleteRange(_) | Command::Compact { .. } | Command::LeaseRevoke { .. } => false,
             Command::Expire(_) | Command::Dequeue(_) | Command::CoordTimer(_) | Command::Cancel(_) => false,
             Command::Announce(_) | Command::Alarm(_) | Command::Join(_) | Command::Auth(_) => false,
-            Command::Version(_) | Command::PromoteWhenReady(_) => false,
+            Command::Version(_) | Command::PromoteWhenReady(_) | Command::Placement(_) => false,
             Command::By(by) => by.command.grows(),
         }
     }
@@ -79,7 +81,27 @@ impl Command {
             Command::Put(_) | Command::Compact { .. } | Command::LeaseGrant(_) | Command::Dequeue(_) => false,
             Command::Proclaim(_) | Command::Announce(_) | Command::Alarm(_) | Command::Cancel(_) => false,
             Command::Join(_) | Command::Auth(_) | Command::Version(_) | Command::PromoteWhenReady(_) => false,
+            Command::Placement(_) => false,
             Command::By(by) => by.command.may_touch_many(),
+        }
+    }
+}
+
+impl PlacementChange {
+    fn size(&self) -> usize {
+        let texts = |texts: &[&String]| texts.iter().map(|text| text.len() + 2).sum::<usize>();
+        match self {
+            PlacementChange::Labels { labels, .. } => {
+                NUMBER + labels.iter().map(|(name, value)| texts(&[name, value])).sum::<usize>()
+            }
+            PlacementChange::Maintenance { .. } => NUMBER + 1,
+            PlacementChange::Policy(policy) => {
+                let rule = |rule: &PlacementRule| match &rule.whom {
+                    Whom::Member(name) => texts(&[name]) + NUMBER,
+                    Whom::Label { name, value } => texts(&[name, value]) + NUMBER,
+                };
+                NUMBER + policy.rules.iter().map(rule).sum::<usize>()
+            }
         }
     }
 }

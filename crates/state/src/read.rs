@@ -16,4 +16,5 @@ pub use crate::kv::{
 pub use crate::lease::{lease_ids_within, lease_keys, lease_keys_within, lease_spans, lease_ttl, leases};
 pub use crate::member::{members, removed, was_removed};
 pub use crate::meta::{alarms, meta};
+pub use crate::placement::{in_maintenance, labels, placement};
 pub use crate::promotion::to_promote;

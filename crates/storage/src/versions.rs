@@ -14,6 +14,9 @@ const THIS: Version = Version { major: 0, minor: 1 };
 /// The oldest cluster version it can serve in.
 const OLDEST: Version = Version { major: 0, minor: 1 };
 
+/// The version that commands about the placement of leadership belong to.
+pub const PLACEMENT: Version = Version { major: 0, minor: 1 };
+
 /// A command without a caller, or with its caller before it.
 pub(crate) const FORM_OF_FIRST: u8 = 1;
 /// Only in tests: the form of the version after this one.
@@ -71,7 +74,7 @@ mod tests {
     fn the_version_is_the_packages() {
         let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
         assert_eq!(format!("{major}.{minor}"), THIS.to_string());
-        assert!(supports().includes(THIS) && OLDEST <= THIS);
+        assert!(supports().includes(THIS) && OLDEST <= THIS && PLACEMENT <= THIS);
     }
 
     #[test]

@@ -12,10 +12,11 @@ mod common;
 use bytes::Bytes;
 use conclave_state::auth::{AuthChange, Caller, Login, Permission, PermissionKind};
 use conclave_state::coord::{Coord, CoordBody, CoordTimer, Enter};
+use conclave_state::placement::{Labels, PlacementPolicy, PlacementRule, Preference, Whom};
 use conclave_state::{
     Alarm, AlarmChange, AlarmKind, Cancel, Command, Compare, DeleteRange, Dequeue, DequeueBy, Enqueue, Expire, Join,
-    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, Proclaim, PromoteWhenReady, Put, QueueKind, RangeQuery,
-    Relation, SortBy, Supports, Target, Txn, Version, VersionChange,
+    KeyRange, LeaseGrant, Member, Name, Op, Order, PlaceId, PlacementChange, Proclaim, PromoteWhenReady, Put,
+    QueueKind, RangeQuery, Relation, SortBy, Supports, Target, Txn, Version, VersionChange,
 };
 use conclave_storage::types::{Entry, MemberNode, Membership, Payload, SnapshotMeta, StoredMembership, log_id, vote};
 use conclave_storage::{Pack, codec, read_identity, write_identity};
@@ -107,6 +108,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     ];
     all.extend(version_changes());
     all.push(Command::PromoteWhenReady(PromoteWhenReady { member: 7, wanted: true }));
+    all.extend(placement_changes());
     all.extend(auth_changes());
     all.extend([
         Command::LeaseRevoke { id: 7 }.by(Caller::Server),
@@ -125,6 +127,23 @@ fn version_changes() -> Vec<Command> {
         Command::Version(VersionChange::Downgrade { to: version(1) }),
         Command::Version(VersionChange::CancelDowngrade),
         Command::Version(VersionChange::EndDowngrade),
+    ]
+}
+
+fn placement_changes() -> Vec<Command> {
+    let placement = |change| Command::Placement(Box::new(change));
+    let label = |value: &str| Labels::from([("zone".to_owned(), value.to_owned())]);
+    let rules = vec![
+        PlacementRule { whom: Whom::Member("n1".into()), preference: Preference::Never },
+        PlacementRule {
+            whom: Whom::Label { name: "zone".into(), value: "a".into() },
+            preference: Preference::Weight(300),
+        },
+    ];
+    vec![
+        placement(PlacementChange::Labels { member: 7, labels: label("a") }),
+        placement(PlacementChange::Maintenance { member: 7, on: true }),
+        placement(PlacementChange::Policy(PlacementPolicy { rules, calm_ms: 5_000 })),
     ]
 }
 
@@ -168,6 +187,11 @@ fn name_of(c: &Command) -> &'static str {
         Command::Join(_) => "join",
         Command::Version(_) => "version",
         Command::PromoteWhenReady(_) => "promote-when-ready",
+        Command::Placement(change) => match **change {
+            PlacementChange::Labels { .. } => "placement labels",
+            PlacementChange::Maintenance { .. } => "placement maintenance",
+            PlacementChange::Policy(_) => "placement policy",
+        },
         Command::Cancel(cancel) => match cancel.place {
             PlaceId::Key(_) => "cancel key",
             PlaceId::Candidate { .. } => "cancel candidate",

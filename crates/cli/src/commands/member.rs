@@ -3,6 +3,7 @@
 use super::{
     Context,
     members::{add, list, named, promote, promote_when_ready_of, remove},
+    placement,
     replace::ReplaceArgs,
     wire,
 };
@@ -13,8 +14,14 @@ use crate::{
         etcd::{MemberChange, Members},
     },
 };
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use conclave_client::api::etcdserverpb::MemberUpdateRequest;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
 
 /// The members of the cluster
 #[derive(Clone, Debug, Subcommand)]
@@ -79,6 +86,20 @@ Example:
         #[arg(long)]
         when_ready: bool,
     },
+    /// Maintenance: the member gives leadership away and is not chosen, until it is switched off again
+    #[command(after_long_help = "\
+It goes on voting and serving, and leads only while nobody else can. It is kept across
+restarts. `member list` and the member's /status show it.
+
+Examples:
+  conclavectl member maintenance n2 on
+  conclavectl member maintenance n2 off")]
+    Maintenance {
+        /// The member's name, or its id in hexadecimal as `member list` prints it
+        member: String,
+        /// on or off
+        state: Switch,
+    },
     /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost one is removed
     Replace(ReplaceArgs),
 }
@@ -86,7 +107,12 @@ Example:
 impl MemberCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
-            Self::List { linearizable } => context.out.show(&Members(&list(context, linearizable).await?)),
+            Self::List { linearizable } => {
+                let list = list(context, linearizable).await?;
+                let placement = placement::of_members(context, !linearizable).await;
+                context.out.show(&Members { list: &list, placement: &placement })
+            }
+            Self::Maintenance { member, state } => placement::maintenance(context, &member, state == Switch::On).await,
             Self::Add { name, peer_urls, learner, promote_when_ready } => {
                 let change = add(context, peer_urls, learner).await?;
                 if promote_when_ready {

@@ -6,6 +6,7 @@ mod cluster;
 mod del;
 mod demo;
 mod downgrade;
+mod drain;
 mod elect;
 mod election;
 mod follow;
@@ -23,6 +24,7 @@ mod members;
 mod migrate;
 mod names;
 mod pages;
+mod placement;
 mod put;
 mod replace;
 mod session;
@@ -83,6 +85,9 @@ pub(crate) enum Command {
     Downgrade(downgrade::DowngradeCommand),
     MoveLeader(cluster::MoveLeaderArgs),
     #[command(subcommand)]
+    Placement(placement::PlacementCommand),
+    Drain(drain::DrainArgs),
+    #[command(subcommand)]
     Auth(auth::AuthCommand),
     #[command(subcommand)]
     User(auth::UserCommand),
@@ -137,6 +142,8 @@ impl Command {
             Self::Alarm(command) => command.run(context).await,
             Self::Downgrade(command) => command.run(context).await,
             Self::MoveLeader(args) => args.run(context).await,
+            Self::Placement(command) => command.run(context).await,
+            Self::Drain(args) => args.run(context).await,
             Self::Auth(command) => command.run(context).await,
             Self::User(command) => command.run(context).await,
             Self::Role(command) => command.run(context).await,

@@ -5,8 +5,8 @@
 use conclave_client::Channel;
 use conclave_client::api::{
     conclave::v1::{
-        self, claims_client::ClaimsClient, elections_client::ElectionsClient, locks_client::LocksClient,
-        sessions_client::SessionsClient,
+        self, claims_client::ClaimsClient, cluster_client::ClusterClient as MembersClient,
+        elections_client::ElectionsClient, locks_client::LocksClient, sessions_client::SessionsClient,
     },
     etcdserverpb::{
         self as pb, auth_client::AuthClient, cluster_client::ClusterClient, kv_client::KvClient,
@@ -75,6 +75,12 @@ calls! {
         alarm = alarm(pb::AlarmRequest) -> pb::AlarmResponse;
         downgrade = downgrade(pb::DowngradeRequest) -> pb::DowngradeResponse;
         move_leader = move_leader(pb::MoveLeaderRequest) -> pb::MoveLeaderResponse;
+    }
+    MembersClient {
+        list_members = list_members(v1::ListMembersRequest) -> v1::ListMembersResponse;
+        set_maintenance = set_maintenance(v1::SetMaintenanceRequest) -> v1::SetMaintenanceResponse;
+        get_placement = get_placement(v1::GetPlacementRequest) -> v1::GetPlacementResponse;
+        set_placement = set_placement(v1::SetPlacementRequest) -> v1::SetPlacementResponse;
     }
     SessionsClient {
         open_session = open(v1::OpenSessionRequest) -> v1::OpenSessionResponse;

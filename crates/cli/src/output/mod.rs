@@ -11,6 +11,7 @@ mod fields;
 pub(crate) mod human;
 pub(crate) mod json;
 mod migration;
+pub(crate) mod placement;
 pub(crate) mod quote;
 pub mod style;
 mod table;

@@ -8,7 +8,7 @@
 mod pages;
 mod probe;
 
-pub use pages::{MemberStatus, Pages, Probe};
+pub use pages::{MemberStatus, Pages, PlacementOf, Probe};
 
 use crate::serve::Security;
 use bytes::Bytes;

@@ -17,6 +17,7 @@ use crate::ETCD_VERSION;
 use crate::metrics::{Exposition, Live, Metrics};
 use bytes::Bytes;
 use conclave_state::ClusterVersion;
+use conclave_state::placement::Labels;
 use conclave_storage::{DIGEST_EVERY, ReplicaStatus};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
@@ -38,6 +39,15 @@ pub trait Probe: Send + Sync + 'static {
     fn read(&self, linearizable: bool) -> BoxFuture<'_, Result<(), String>>;
 }
 
+/// What decides how much a member should lead.
+#[derive(Clone, Debug, Default)]
+pub struct PlacementOf {
+    pub labels: Labels,
+    pub maintenance: bool,
+    /// By the policy; `None`: never.
+    pub weight: Option<u32>,
+}
+
 /// A member at one moment. Members with the same `applied_index` have the same revision and digest, or their states differ.
 #[derive(Clone, Debug, Default)]
 pub struct MemberStatus {
@@ -47,6 +57,8 @@ pub struct MemberStatus {
     pub leader_id: u64,
     pub term: u64,
     pub committed_index: u64,
+    /// Of this member.
+    pub placement: PlacementOf,
     /// Of Conclave: the cluster's version.
     pub versions: ClusterVersion,
     pub now: ReplicaStatus,
@@ -230,7 +242,8 @@ fn version(member: &MemberStatus) -> Response<PageBody> {
 }
 
 fn status_page(member: &MemberStatus) -> Response<PageBody> {
-    let MemberStatus { name, member_id, cluster_id, leader_id, term, committed_index, versions, now, digests } = member;
+    let MemberStatus { name, member_id, cluster_id, leader_id, term, committed_index, placement, .. } = member;
+    let MemberStatus { versions, now, digests, .. } = member;
     // Numbers of 64 bits do not survive every JSON reader.
     let digests: Vec<_> = digests.iter().map(|(index, digest)| json!([index, format!("{digest:016x}")])).collect();
     let body = json!({
@@ -240,6 +253,10 @@ fn status_page(member: &MemberStatus) -> Response<PageBody> {
         "leader_id": format!("{leader_id:x}"),
         "raft_term": term,
         "committed_index": committed_index,
+        "labels": placement.labels,
+        "maintenance": placement.maintenance,
+        // Null: by the policy it should never lead.
+        "placement_weight": placement.weight,
         // Null until the first one is decided on.
         "cluster_version": versions.decided.map(|version| version.to_string()),
         "downgrade_to": versions.downgrade.map(|target| target.to_string()),

@@ -1,10 +1,11 @@
 //! The node as the pages see it.
 
-use super::{MemberStatus, Probe};
+use super::{MemberStatus, PlacementOf, Probe};
 use crate::gateway::Gateway;
 use crate::metrics::{Durations, Live, Metrics, PeerFigures};
 use conclave_node::peer::traffic::Figures;
-use conclave_state::{AlarmKind, KeyRange, RangeQuery, read};
+use conclave_state::placement::Preference;
+use conclave_state::{AlarmKind, Fault, KeyRange, RangeQuery, read};
 use conclave_storage::DurationHistogram;
 use conclave_tls::Tls;
 use futures::future::BoxFuture;
@@ -24,6 +25,8 @@ impl Probe for Gateway {
         Live {
             member_id: self.node.identity.member_id,
             versions: self.node.versions.now(),
+            in_maintenance: placement_of(self).maintenance,
+            leader_moves: self.node.moves.count(),
             has_leader: self.node.leadership.is_led(),
             is_learner: self.node.leadership.is_learner(),
             is_leader: leadership.leader == Some(self.node.identity.member_id),
@@ -66,6 +69,7 @@ impl Probe for Gateway {
             leader_id: leadership.leader.unwrap_or(0),
             term: leadership.term,
             committed_index: self.node.leadership.committed_index(),
+            placement: placement_of(self),
             versions: self.node.versions.now(),
             now,
             digests,
@@ -93,6 +97,25 @@ impl Probe for Gateway {
             }
         })
     }
+}
+
+/// Of this member, as far as it has applied.
+fn placement_of(gateway: &Gateway) -> PlacementOf {
+    let node = &gateway.node;
+    let (view, me) = (node.state.view(), node.identity.member_id);
+    let read = || -> Result<PlacementOf, Fault> {
+        let labels = read::labels(&view)?.into_iter().find(|(member, _)| *member == me).map(|(_, labels)| labels);
+        let labels = labels.unwrap_or_default();
+        let weight = match read::placement(&view)?.of(&node.identity.name, &labels) {
+            Preference::Never => None,
+            Preference::Weight(weight) => Some(weight),
+        };
+        Ok(PlacementOf { labels, maintenance: read::in_maintenance(&view)?.contains(&me), weight })
+    };
+    read().unwrap_or_else(|fault| {
+        tracing::error!(%fault, "this member's placement cannot be read");
+        PlacementOf::default()
+    })
 }
 
 fn peer(id: u64, figures: &Figures) -> PeerFigures {

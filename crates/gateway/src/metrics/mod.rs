@@ -100,6 +100,9 @@ pub struct Live {
     pub is_leader: bool,
     pub is_learner: bool,
     pub leader_changes: u64,
+    pub in_maintenance: bool,
+    /// Leadership that this member handed over for the policy of placement or for maintenance.
+    pub leader_moves: u64,
     /// The other members.
     pub peers: Vec<PeerFigures>,
     /// Commands of this node's clients that ended without an outcome.
@@ -239,6 +242,7 @@ impl Live {
         let mut registry = Registry::default();
         let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
         counter("etcd_server_leader_changes_seen", "Leaders of the cluster seen by this member", self.leader_changes);
+        counter("conclave_leader_moves", "Leadership handed over for placement or maintenance", self.leader_moves);
         counter("etcd_server_proposals_failed", "Commands that ended without an outcome", self.proposals_failed);
         let refused = "Connections closed or not taken because there were too many";
         counter("conclave_connections_refused", refused, self.connections_refused);
@@ -258,6 +262,8 @@ impl Live {
         gauge("etcd_debugging_mvcc_watcher_total", "Watchers", self.watchers);
         gauge("etcd_debugging_mvcc_slow_watcher_total", "Watchers that read history", self.slow_watchers);
         gauge("etcd_debugging_auth_revision", "Revision of users and roles", self.auth_revision);
+        let maintenance = "Whether this member is in maintenance: it gives leadership away";
+        gauge("conclave_member_in_maintenance", maintenance, u64::from(self.in_maintenance));
         gauge("conclave_leases", "Leases", self.leases);
         gauge("conclave_log_bytes", "Bytes of the entries in the log, about", self.log_bytes);
         gauge("conclave_client_connections", "Open connections of clients", self.client_connections);
@@ -328,6 +334,8 @@ mod tests {
             "etcd_cluster_version{cluster_version=\"3.6\"} 1",
             "conclave_cluster_version{cluster_version=\"0.1\"} 1",
             "conclave_downgrade_under_way 0",
+            "conclave_member_in_maintenance 0",
+            "conclave_leader_moves_total 0",
             "etcd_server_health_failures_total 0",
             "etcd_server_proposals_failed_total 0",
             "etcd_disk_wal_fsync_duration_seconds_count 3",

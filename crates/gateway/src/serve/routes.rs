@@ -1,9 +1,10 @@
 //! The client services, and tonic's router with all of them.
 
 use crate::gateway::Gateway;
-use crate::service::conclave::{claims, elections, locks, sessions};
+use crate::service::conclave::{claims, cluster as placement, elections, locks, sessions};
 use crate::service::etcd::{auth, cluster, election, kv, lease, lock, maintenance, watch};
 use conclave_api::conclave::v1::claims_server::ClaimsServer;
+use conclave_api::conclave::v1::cluster_server::ClusterServer as PlacementServer;
 use conclave_api::conclave::v1::elections_server::ElectionsServer;
 use conclave_api::conclave::v1::locks_server::LocksServer;
 use conclave_api::conclave::v1::sessions_server::SessionsServer;
@@ -59,6 +60,7 @@ impl Services {
             .add_service(SessionsServer::new(sessions::SessionsService::new(gateway.clone())))
             .add_service(ClaimsServer::new(claims::ClaimsService::new(gateway.clone())).max_decoding_message_size(max))
             .add_service(LocksServer::from_arc(self.locks.clone()).max_decoding_message_size(max))
+            .add_service(PlacementServer::new(placement::ClusterService(gateway.clone())))
             .add_service(health_server);
         // Older tools know the alpha version alone; both are the same service.
         match (reflection().build_v1(), reflection().build_v1alpha()) {

@@ -11,6 +11,7 @@ use super::{
 };
 
 use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
+use conclave_state::placement::{self, Labels};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -159,6 +160,21 @@ fn check_discovery(s: &Settings, p: &mut Problems) -> Option<Discovery> {
     Some(Discovery { domain, name: s.discovery_srv_name.clone() })
 }
 
+fn check_labels(s: &Settings, p: &mut Problems) -> Labels {
+    let mut labels = Labels::new();
+    for entry in list(s.member_label.as_deref()) {
+        match placement::parse_label(&entry) {
+            Ok((name, _)) if labels.contains_key(&name) => p.add("member-label", format!("{name} stands twice")),
+            Ok((name, value)) => drop(labels.insert(name, value)),
+            Err(why) => p.add("member-label", why),
+        }
+    }
+    if let Err(why) = placement::check_labels(&labels) {
+        p.add("member-label", why);
+    }
+    labels
+}
+
 fn check_progress(s: &Settings, p: &mut Problems) -> Duration {
     let setting = "watch-progress-notify-interval";
     let interval = p.duration(setting, s.watch_progress_notify_interval.as_ref(), Duration::from_secs(600));
@@ -198,6 +214,7 @@ pub(super) fn check_with(
         data_dir,
         wal_dir: s.wal_dir.clone().map(PathBuf::from),
         name,
+        member_labels: check_labels(&s, &mut p),
         listen_client: urls.listen_client,
         advertise_client_urls: urls.advertise_client,
         listen_peer: urls.listen_peer,

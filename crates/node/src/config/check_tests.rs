@@ -62,6 +62,20 @@ fn three_members() {
 }
 
 #[test]
+fn labels_of_a_member() {
+    let labels = |args: &[&str]| {
+        let labels = valid(args).member_labels;
+        labels.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    assert!(labels(&[]).is_empty());
+    assert_eq!(labels(&["--member-label", "zone=a, region=eu"]), ["region=eu", "zone=a"]);
+    assert_eq!(labels(&["--member-label=zone=a", "--member-label=region=eu"]), ["region=eu", "zone=a"]);
+    refused(&["--member-label=zone"], "--member-label", "no label such as zone=a");
+    refused(&["--member-label=zone=a,zone=b"], "--member-label", "zone stands twice");
+    refused(&["--member-label=zo ne=a"], "--member-label", "letters, digits");
+}
+
+#[test]
 fn members_that_contradict_each_other() {
     let peer = "--initial-advertise-peer-urls=http://10.0.0.1:2380";
     refused(&["--name=a", "--initial-cluster=a=http://h:1,a=http://h:1"], "--initial-cluster", "http://h:1 twice");

@@ -32,6 +32,7 @@ pub use tls::TlsConfig;
 
 pub use url::HttpUrl;
 
+use conclave_state::placement::Labels;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -43,6 +44,8 @@ use std::time::Duration;
 pub struct Config {
     /// This member's name, one of `initial_cluster`.
     pub name: String,
+    /// What the policy of placement tells members apart by.
+    pub member_labels: Labels,
     pub data_dir: PathBuf,
     /// Where the log is, if not in the data directory.
     pub wal_dir: Option<PathBuf>,

@@ -77,6 +77,9 @@ settings! {
     advertise_client_urls: "URLS", MEMBER;
     /// Where to accept the other members, comma-separated [default: http://localhost:2380]
     listen_peer_urls: "URLS", MEMBER;
+    /// What the policy of placement tells members apart by, as NAME=VALUE, comma-separated or repeated: zone=a,region=eu
+    /// [default: none]
+    member_label: "LABELS", MEMBER;
     /// Threads that serve clients, beside the one for consensus: 0 is one thread, which costs the least CPU; a large machine that
     /// serves many clients wants more [default: 0]
     worker_threads: "COUNT", MEMBER;

@@ -4,7 +4,10 @@ use super::check::{Needs, Who};
 use super::command::{AuthChange, AuthRefusal, Caller};
 use super::{Auth, coordination};
 use crate::view::{Fault, View};
-use crate::{Command, Dequeue, DequeueBy, Enqueue, KeyRange, Op, Put, Txn, VersionChange, queue_key, queue_prefix};
+use crate::{
+    Command, Dequeue, DequeueBy, Enqueue, KeyRange, Op, PlacementChange, Put, Txn, VersionChange, queue_key,
+    queue_prefix,
+};
 use bytes::Bytes;
 
 fn key(key: &Bytes) -> KeyRange {
@@ -76,6 +79,9 @@ fn of<V: View>(view: &V, command: &Command) -> Result<Option<Vec<Needs>>, Fault>
         Command::Auth(change) if matches!(**change, AuthChange::SignIn { .. }) => return Ok(None),
         Command::Version(VersionChange::Downgrade { .. } | VersionChange::CancelDowngrade) => needs.push(Needs::Admin),
         Command::Version(_) => return Ok(None),
+        // A member announces its labels itself.
+        Command::Placement(change) if matches!(**change, PlacementChange::Labels { .. }) => return Ok(None),
+        Command::Placement(_) => needs.push(Needs::Admin),
         Command::PromoteWhenReady(_) => needs.push(Needs::Admin),
         Command::Compact { .. } | Command::Alarm(_) | Command::Auth(_) | Command::By(_) => needs.push(Needs::Admin),
         Command::Expire(_) | Command::CoordTimer(_) | Command::Cancel(_) | Command::Announce(_) | Command::Join(_) => {

@@ -125,7 +125,9 @@ impl Naive {
                 Ok(Response::Announce)
             }
             Command::Join(_) => Ok(Response::Join(Admission::Unknown)),
-            Command::Version(_) | Command::PromoteWhenReady(_) => unreachable!("not generated here"),
+            Command::Version(_) | Command::PromoteWhenReady(_) | Command::Placement(_) => {
+                unreachable!("not generated here")
+            }
             // The naive model of these is `tests/coord.rs`.
             Command::Coord(_) | Command::CoordTimer(_) | Command::Auth(_) | Command::By(_) => {
                 unreachable!("not generated here")

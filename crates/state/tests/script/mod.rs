@@ -3,6 +3,7 @@
 mod auth;
 mod coord;
 mod parse;
+mod placement;
 mod print;
 
 use conclave_state::{
@@ -77,6 +78,7 @@ impl Session {
                 let members = read::members(&self.view).expect("memory can be read");
                 let _ = writeln!(self.out, "members: {members:?}");
             }
+            "placement" => self.out.push_str(&placement::show(&self.view)),
             "hash" => self.hash(words.number("a revision")?),
             "sweep" => self.sweep(words.option("limit")?.unwrap_or(1000)),
             "queue" => self.queue(&words.bytes("a prefix")?),

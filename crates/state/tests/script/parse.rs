@@ -216,7 +216,10 @@ pub(crate) fn command(line: &Line) -> Result<Option<Command>, String> {
             Some(command) => command,
             None => match super::coord::command(verb, &mut words)? {
                 Some(command) => command,
-                None => return Ok(None),
+                None => match super::placement::command(verb, &mut words)? {
+                    Some(command) => command,
+                    None => return Ok(None),
+                },
             },
         },
     };

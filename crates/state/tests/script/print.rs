@@ -42,7 +42,7 @@ pub(crate) fn response(response: &Response) -> String {
         }
         Response::Join(admission) => format!("{admission:?}"),
         Response::Version(answer) => format!("{answer:?}"),
-        Response::PromoteWhenReady => "ok".into(),
+        Response::PromoteWhenReady | Response::Placement => "ok".into(),
         Response::Dequeue { deleted } => format!("deleted={deleted}"),
         Response::Cancel { ended } => format!("ended={ended}"),
         Response::Alarm { alarms } => format!("{alarms:?}"),

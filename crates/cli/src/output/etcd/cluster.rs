@@ -1,13 +1,20 @@
 //! `member`, `endpoint`, `alarm`.
 
+use crate::output::placement::{labels, labels_json};
 use crate::output::{Fields, Json, Show, Table, Text, header_fields, header_json, human};
+use conclave_client::api::conclave::v1::MemberPlacement;
 use conclave_client::api::etcdserverpb::{
     AlarmMember, AlarmResponse, AlarmType, HashKvResponse, Member, MemberListResponse, ResponseHeader, StatusResponse,
 };
 use std::time::Duration;
 
-/// The answer to `member list`.
-pub(crate) struct Members<'a>(pub(crate) &'a MemberListResponse);
+/// The answer to `member list`, with what Conclave knows beyond it.
+///
+/// As etcdctl prints it, unless a member has labels or is in maintenance.
+pub(crate) struct Members<'a> {
+    pub(crate) list: &'a MemberListResponse,
+    pub(crate) placement: &'a [MemberPlacement],
+}
 
 /// An endpoint and its status.
 pub(crate) struct StatusOf {
@@ -45,19 +52,46 @@ fn id(id: u64) -> String {
 }
 
 impl Members<'_> {
-    fn rows(&self) -> impl Iterator<Item = [String; 6]> {
-        let row = |member: &Member| {
+    fn placement(&self, member: &Member) -> Option<&MemberPlacement> {
+        self.placement.iter().find(|placement| placement.id == member.id)
+    }
+
+    /// Whether there is more to say than etcdctl does.
+    fn is_placed(&self) -> bool {
+        self.placement.iter().any(|member| member.maintenance || !member.labels.is_empty())
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let more = self.is_placed();
+        let row = move |member: &Member| {
             let state = if member.name.is_empty() { "unstarted" } else { "started" };
-            [
+            let mut row = vec![
                 id(member.id),
                 state.to_owned(),
                 member.name.clone(),
                 member.peer_ur_ls.join(","),
                 member.client_ur_ls.join(","),
                 member.is_learner.to_string(),
-            ]
+            ];
+            if more {
+                let placement = self.placement(member);
+                row.push(placement.map(|placement| labels(placement).join(" ")).unwrap_or_default());
+                row.push(placement.is_some_and(|placement| placement.maintenance).to_string());
+            }
+            row
         };
-        self.0.members.iter().map(row)
+        self.list.members.iter().map(row)
+    }
+}
+
+/// A member with what is known beyond etcd's.
+fn placed_json(member: &Member, placement: Option<&MemberPlacement>) -> Json {
+    let object = Json::object().merge(member_json(member));
+    match placement {
+        Some(placement) => {
+            object.some("labels", labels_json(placement)).some("maintenance", placement.maintenance).done()
+        }
+        None => object.done(),
     }
 }
 
@@ -131,25 +165,31 @@ impl Show for Members<'_> {
 
     fn json(&self) -> Json {
         Json::object()
-            .with("header", header_json(self.0.header.as_ref()))
-            .some("members", Json::list(&self.0.members, member_json))
+            .with("header", header_json(self.list.header.as_ref()))
+            .some("members", Json::list(&self.list.members, |member| placed_json(member, self.placement(member))))
             .done()
     }
 
     fn fields(&self, fields: &mut Fields) {
-        header_fields(fields, self.0.header.as_ref());
-        for member in &self.0.members {
+        header_fields(fields, self.list.header.as_ref());
+        for member in &self.list.members {
             fields.plain("ID", member.id);
             fields.quoted("Name", &member.name);
             member.peer_ur_ls.iter().for_each(|url| fields.quoted("PeerURL", url));
             member.client_ur_ls.iter().for_each(|url| fields.quoted("ClientURL", url));
             fields.plain("IsLearner", member.is_learner);
+            if let Some(placement) = self.placement(member).filter(|_| self.is_placed()) {
+                labels(placement).iter().for_each(|label| fields.quoted("Label", label));
+                fields.plain("Maintenance", placement.maintenance);
+            }
             fields.gap();
         }
     }
 
     fn table(&self) -> Option<Table> {
-        let mut table = Table::new(["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"]);
+        let etcds = ["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
+        let more = ["LABELS", "MAINTENANCE"].into_iter().filter(|_| self.is_placed());
+        let mut table = Table::new(etcds.into_iter().chain(more));
         self.rows().for_each(|row| table.row(row));
         Some(table)
     }

@@ -14,6 +14,7 @@ pub mod election;
 mod fields;
 pub mod lock;
 mod names;
+pub mod placement;
 pub mod session;
 
 pub use answers::{cause, cause_of, compare, named, page, token};

@@ -1,6 +1,7 @@
 //! Conclave's own services: elections, locks, claims, and the sessions that hold them.
 
 pub mod claims;
+pub mod cluster;
 mod decide;
 pub mod elections;
 pub mod locks;

@@ -148,6 +148,10 @@ impl Maintenance for MaintenanceService {
         if !gateway.node.leadership.members().into_iter().any(|(id, _, voter)| id == target && voter) {
             return Err(text::BAD_LEADER_TRANSFEREE.into());
         }
+        let in_maintenance = read::in_maintenance(&gateway.node.state.view()).map_err(fault)?;
+        if in_maintenance.contains(&target) {
+            return Err(text::IN_MAINTENANCE.into());
+        }
         if target != me {
             gateway.node.transfer_leader(target).await.map_err(not_proposed)?;
         }

@@ -54,9 +54,7 @@ impl Arguments {
                     }
                 }
                 Kind::Setting(switch) => match value.or_else(|| switch.then(|| "true".to_owned())) {
-                    Some(value) => {
-                        read.given.insert(name.to_owned(), value);
-                    }
+                    Some(value) => read.give(name, value),
                     None => rest.push(format!("--{name}").into()),
                 },
                 Kind::Debug => {
@@ -75,6 +73,15 @@ impl Arguments {
         read.own.extend(settings);
         read.own.extend(rest);
         read
+    }
+
+    /// The last value counts, but labels add up.
+    fn give(&mut self, name: &str, value: String) {
+        let value = match self.given.remove(name) {
+            Some(before) if name == "member-label" => format!("{before},{value}"),
+            _ => value,
+        };
+        self.given.insert(name.to_owned(), value);
     }
 
     /// The value of a setting that stands on the command line, or in its own variable.
