@@ -8,7 +8,7 @@
 
 use crate::backups;
 use crate::consensus_thread::ConsensusThread;
-use conclave_gateway::gateway::Gateway;
+use conclave_gateway::gateway::{File, Gateway};
 use conclave_gateway::service::quota;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
@@ -17,6 +17,7 @@ use conclave_node::config::{Config, Listen};
 use conclave_node::node::Node;
 use conclave_node::peer::grpc::GrpcTransport;
 use conclave_node::peer::listen;
+use conclave_node::peer::proof::PeerSecret;
 use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
 use conclave_node::running::RunningNode;
 use conclave_storage::Identity;
@@ -76,10 +77,11 @@ fn addresses(listen: &[Listen]) -> Vec<SocketAddr> {
     listen.iter().map(|listen| listen.address).collect()
 }
 
-/// The TLS of the ports that have it.
+/// The TLS of the ports that have it, and the secret of the members.
 struct Security {
     clients: Option<Tls>,
     peers: Option<Tls>,
+    secret: Option<PeerSecret>,
 }
 
 impl Security {
@@ -87,7 +89,9 @@ impl Security {
     fn open(config: &Config) -> anyhow::Result<Security> {
         let clients = config.client_tls.as_ref().map(|tls| tls.open("client", &serve::ALPN)).transpose();
         let peers = config.peer_tls.as_ref().map(|tls| tls.open("peer", &[ALPN_LOG, ALPN_CALLS])).transpose();
+        let secret = config.peer_secret.as_ref().map(|it| PeerSecret::open(it.file.clone(), it.optional)).transpose();
         Ok(Security {
+            secret: secret.map_err(|error| anyhow::anyhow!("--peer-secret-file: {error}"))?,
             clients: clients.map_err(|error| anyhow::anyhow!("TLS for clients: {error}"))?,
             peers: peers.map_err(|error| anyhow::anyhow!("TLS for peers: {error}"))?,
         })
@@ -97,23 +101,32 @@ impl Security {
         self.clients.iter().chain(&self.peers).cloned().collect()
     }
 
+    /// What is followed beside.
+    fn files(&self) -> Vec<File> {
+        let secret = self.secret.clone();
+        let file = |it: PeerSecret| File { name: "peer-secret", reloads: Box::new(move || it.figures()) };
+        secret.map(file).into_iter().collect()
+    }
+
     fn for_clients(&self, listen: Listen) -> Option<Tls> {
         self.clients.clone().filter(|_| listen.secure)
     }
 
     fn for_peers(&self, listen: Listen, optional: bool) -> listen::Security {
-        match &self.peers {
-            Some(tls) if listen.secure => listen::Security::Tls { tls: tls.clone(), optional },
-            _ => listen::Security::Plain,
-        }
+        let tls = self.peers.clone().filter(|_| listen.secure);
+        listen::Security { tls, optional, secret: self.secret.clone() }
+    }
+
+    fn transport(&self, cluster: u64, me: u64) -> GrpcTransport {
+        GrpcTransport { cluster, me, tls: self.peers.clone(), secret: self.secret.clone() }
     }
 }
 
 /// Runs until the server closes.
-fn follow(tls: Tls, closing: CancellationToken) {
+fn follow(files: impl Future<Output = ()> + Send + 'static, closing: CancellationToken) {
     tokio::spawn(async move {
         tokio::select! {
-            () = tls.follow() => {}
+            () = files => {}
             () = closing.cancelled() => {}
         }
     });
@@ -128,22 +141,26 @@ impl Server {
         let security = Security::open(&config)?;
         let plan = match Plan::must_ask(&config)? {
             // No ids are known yet.
-            true => Plan::ask(&config, &GrpcTransport { cluster: 0, me: 0, tls: security.peers.clone() }).await?,
+            true => Plan::ask(&config, &security.transport(0, 0)).await?,
             false => Plan::new(&config)?,
         };
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
-        let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
+        let transport = security.transport(cluster, me);
         let mut running = {
             let _runtime = consensus.handle().enter();
             RunningNode::assemble(config, plan, transport)?
         };
-        let gateway = Gateway::with_tls(running.node.clone(), security.all());
+        let gateway = Gateway::with_tls(running.node.clone(), security.all(), security.files());
         let gateway = Arc::new(gateway.map_err(|why| anyhow::anyhow!("--auth-token: {why}"))?);
         running.follow(gateway.followers());
         running.serve_clients_on(&Handle::current());
         let pools = &gateway.connections;
         for tls in security.all() {
-            follow(tls, running.closing().clone());
+            follow(tls.follow(), running.closing().clone());
+        }
+        follow(gateway.follow_keys(), running.closing().clone());
+        if let Some(secret) = security.secret.clone() {
+            follow(secret.follow(), running.closing().clone());
         }
         let config = running.node.config.clone();
         {

@@ -221,6 +221,7 @@ pub(super) fn check_with(
         client_tls: tls.client,
         peer_tls: tls.peer,
         peer_allow_plaintext: tls.peer_allow_plaintext,
+        peer_secret: tls.peer_secret,
         client_cert_auth: p.switch("client-cert-auth", s.client_cert_auth.as_ref(), false),
         auth_token: logins.token,
         auth_token_ttl: logins.ttl,
@@ -259,6 +260,7 @@ impl Urls {
             plain_clients: self.listen_client.iter().any(|listen| !listen.secure),
             peer: hosts(&[&self.listen_peer]),
             peers_are_secure: peers.clone().any(HttpUrl::is_secure),
+            plain_peers: peers.clone().any(|url| !url.is_secure()) || self.listen_peer.iter().any(|it| !it.secure),
             client_names: told(&self.advertise_client),
             peer_names: told(&self.advertise_peer),
         }

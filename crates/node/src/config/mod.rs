@@ -25,10 +25,10 @@ mod settings;
 pub mod tls;
 mod url;
 
-pub use auth::{AuthToken, JwtConfig};
+pub use auth::{AuthToken, Issuer, JwtConfig, OwnTokens};
 pub use check::ConfigError;
 pub use etcd::is_etcd;
-pub use tls::TlsConfig;
+pub use tls::{PeerSecretConfig, TlsConfig};
 
 pub use url::HttpUrl;
 
@@ -98,6 +98,8 @@ pub struct Config {
     pub peer_tls: Option<TlsConfig>,
     /// Whether peers without TLS are accepted on `https` addresses.
     pub peer_allow_plaintext: bool,
+    /// For addresses of peers without TLS.
+    pub peer_secret: Option<PeerSecretConfig>,
     /// The common names of clients' certificates are users.
     pub client_cert_auth: bool,
     pub auth_token: AuthToken,
