@@ -182,9 +182,11 @@ async fn tokens_of_an_issuer_name_users_and_its_keys_are_followed() -> Result<()
     // Its roles are those of the cluster; another key, audience or user is nobody's.
     let other = post(&endpoint, "/v3/kv/put", r#"{"key":"Yg==","value":"Yg=="}"#, Some(&good)).await?;
     ensure!(other.0 == 403, "{other:?}");
-    for (name, kid, user, audience) in
-        [("second", "a", "billing", "conclave"), ("first", "a", "billing", "other"), ("first", "b", "billing", "conclave")]
-    {
+    for (name, kid, user, audience) in [
+        ("second", "a", "billing", "conclave"),
+        ("first", "a", "billing", "other"),
+        ("first", "b", "billing", "conclave"),
+    ] {
         let token = issued(&dir, name, kid, &claims(user, audience)).await?;
         ensure!(put(&endpoint, &token).await? == 401, "{name} {kid} {user} {audience}");
     }

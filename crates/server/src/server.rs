@@ -12,6 +12,7 @@ use conclave_gateway::gateway::{File, Gateway};
 use conclave_gateway::service::quota;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
+use conclave_net::local::{LocalListener, bind_local};
 use conclave_node::bootstrap::Plan;
 use conclave_node::config::{Config, Listen};
 use conclave_node::node::Node;
@@ -23,6 +24,7 @@ use conclave_node::running::RunningNode;
 use conclave_storage::Identity;
 use conclave_tls::Tls;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -54,6 +56,7 @@ pub struct Addresses {
 /// All sockets of a server.
 struct Listeners {
     clients: Vec<TcpListener>,
+    local: Vec<LocalListener>,
     peers: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
 }
@@ -62,9 +65,11 @@ impl Listeners {
     fn bind(config: &Config, consensus: &ConsensusThread) -> anyhow::Result<Listeners> {
         let clients = bind_all("--listen-client-urls", &addresses(&config.listen_client))?;
         let metrics = bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?;
+        let paths: Vec<PathBuf> = config.listen_local.iter().map(|url| url.path.clone()).collect();
+        let local = bind_local("--listen-client-urls", &paths)?;
         let _runtime = consensus.handle().enter();
         let peers = bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?;
-        Ok(Listeners { clients, peers, metrics })
+        Ok(Listeners { clients, local, peers, metrics })
     }
 
     fn addresses(&self) -> std::io::Result<Addresses> {
@@ -108,8 +113,8 @@ impl Security {
         secret.map(file).into_iter().collect()
     }
 
-    fn for_clients(&self, listen: Listen) -> Option<Tls> {
-        self.clients.clone().filter(|_| listen.secure)
+    fn for_clients(&self, secure: bool) -> Option<Tls> {
+        self.clients.clone().filter(|_| secure)
     }
 
     fn for_peers(&self, listen: Listen, optional: bool) -> listen::Security {
@@ -174,7 +179,11 @@ impl Server {
         let running = consensus.handle().spawn(start).await??;
         let clients = TaskTracker::new();
         for (listener, listen) in listeners.clients.into_iter().zip(&config.listen_client) {
-            let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
+            let (tls, closing) = (security.for_clients(listen.secure), running.closing().clone());
+            clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
+        }
+        for (listener, url) in listeners.local.into_iter().zip(&config.listen_local) {
+            let (tls, closing) = (security.for_clients(url.secure), running.closing().clone());
             clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
         }
         clients.spawn(quota::watch(gateway.clone()));
@@ -183,7 +192,13 @@ impl Server {
         }
         for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
-            tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));
+            tokio::spawn(http::serve(
+                listener,
+                security.for_clients(listen.secure),
+                pools.clients.clone(),
+                pages,
+                closing,
+            ));
         }
         Ok(Server { node: running.node.clone(), gateway, running, addresses, clients, consensus })
     }
@@ -201,7 +216,8 @@ impl Server {
     pub fn ready_line(&self) -> String {
         let listen = self.addresses.clients.iter().zip(&self.node.config.listen_client);
         let scheme = |listen: &Listen| if listen.secure { "https" } else { "http" };
-        let clients: Vec<_> = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen))).collect();
+        let clients = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen)));
+        let clients: Vec<_> = clients.chain(self.node.config.listen_local.iter().map(ToString::to_string)).collect();
         let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
         format!(
             "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",

@@ -39,7 +39,7 @@ async fn member(dir: &Path, optional: bool) -> Server {
     let node = &server.node;
     let settled = async {
         let known = || read::members(&node.state.view()).is_ok_and(|members| members.len() == 1);
-        while !(known() && node.versions.now().version == node.versions.own().newest) {
+        while !(known() && node.versions.now().decided == Some(node.versions.own().newest)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

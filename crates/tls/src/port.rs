@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -62,21 +63,17 @@ impl Tls {
         let handshakes = Handshakes::new(&format!("tls-{port}"));
         let handshakes = handshakes
             .map_err(|error| TlsError { subject: "the thread for handshakes".to_owned(), reason: error.to_string() })?;
-        Ok(Tls(Arc::new(Inner {
-            port,
-            settings,
-            files,
-            live: Live::default(),
-            handshakes,
-            counts: Counts::default(),
-        })))
+        Ok(Tls(Arc::new(Inner { port, settings, files, live: Live::default(), handshakes, counts: Counts::default() })))
     }
 
     /// Encrypts what somebody connected.
     ///
     /// # Errors
     /// The handshake failed, took too long, or made room for others.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Secured> {
+    pub async fn accept<S>(&self, stream: S) -> io::Result<Secured<S>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let inner = &self.0;
         let set = inner.files.current();
         let handshake = TlsAcceptor::from(set.server.clone()).accept(stream);
@@ -106,12 +103,12 @@ impl Tls {
     }
 
     /// From here on the connection is judged with the others. The set may have been replaced during the handshake.
-    fn secured(
+    fn secured<S>(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<S>,
         server: Option<ServerName<'static>>,
         judged_by: Arc<Set>,
-    ) -> io::Result<Secured> {
+    ) -> io::Result<Secured<S>> {
         let registration = Shown::of(&stream, server).map(|shown| self.0.live.enter(shown));
         let current = self.0.files.current();
         if let Some(entered) = &registration

@@ -167,7 +167,9 @@ impl Access {
                 Arc::new(Login { user: user.to_string(), revision: auth.revision() })
             }
             Identity::Jwt(login) => login.clone(),
-            Identity::Issued(name) | Identity::Certificate(name) => Arc::new(Login { user: name.clone(), revision: auth.revision() }),
+            Identity::Issued(name) | Identity::Certificate(name) => {
+                Arc::new(Login { user: name.clone(), revision: auth.revision() })
+            }
         }))
     }
 

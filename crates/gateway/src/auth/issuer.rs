@@ -40,7 +40,8 @@ struct Head {
 impl Issued {
     pub(super) fn new(config: &Issuer, contents: &Contents) -> Result<Issued, TlsError> {
         let keys = parse(contents.of(&config.jwks)).map_err(|why| TlsError::of(&config.jwks, why))?;
-        let keys = keys.into_iter().map(|(id, algorithm, key)| Key { id, key, validation: validation(config, algorithm) });
+        let keys =
+            keys.into_iter().map(|(id, algorithm, key)| Key { id, key, validation: validation(config, algorithm) });
         Ok(Issued { config: config.clone(), keys: keys.collect() })
     }
 

@@ -73,7 +73,8 @@ pub(super) fn check(s: &Settings, p: &mut Problems) -> Checked {
 const MOST_KEYS: usize = 4;
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
 
-const OPTIONS: &str = "pub-key, priv-key, sign-method, ttl; jwks-file, issuer, audience, user-claim, user-prefix, leeway";
+const OPTIONS: &str =
+    "pub-key, priv-key, sign-method, ttl; jwks-file, issuer, audience, user-claim, user-prefix, leeway";
 
 /// The options of `jwt`, as they were given.
 #[derive(Default)]
@@ -163,7 +164,9 @@ fn token(text: &str) -> Result<AuthToken, String> {
     let options = Options::read(parts)?;
     let jwt = JwtConfig { own: options.own()?, issuer: options.issuer()? };
     match &jwt {
-        JwtConfig { own: None, issuer: None } => Err("jwt needs sign-method with pub-key or priv-key, or jwks-file".to_owned()),
+        JwtConfig { own: None, issuer: None } => {
+            Err("jwt needs sign-method with pub-key or priv-key, or jwks-file".to_owned())
+        }
         _ => Ok(AuthToken::Jwt(jwt)),
     }
 }

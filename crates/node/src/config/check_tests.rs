@@ -268,3 +268,16 @@ fn a_secret_for_peers() {
     // Members without TLS are let in beside those with: they prove it.
     assert!(valid(&[&secure[..], &["--peer-allow-plaintext"]].concat()).warnings.is_empty());
 }
+
+#[test]
+fn sockets_of_the_machine_for_clients() {
+    let config = valid(&["--listen-client-urls=http://127.0.0.1:2379,unix:///run/sock"]);
+    assert_eq!((config.listen_client.len(), config.listen_local.len()), (1, 1));
+    assert_eq!(config.advertise_local[0].to_string(), "unix:///run/sock");
+    let alone = valid(&["--listen-client-urls=unix:///run/sock", "--advertise-client-urls=http://localhost:1"]);
+    assert!(alone.listen_client.is_empty() && alone.advertise_local.is_empty());
+    refused(&["--listen-client-urls=unix://a,unixs://a"], "--listen-client-urls", "twice");
+    refused(&["--listen-client-urls=unix://"], "--listen-client-urls", "no path");
+    refused(&["--listen-peer-urls=unix:///run/sock"], "--listen-peer-urls", "for clients alone");
+    refused(&["--listen-client-urls=unixs:///run/sock"], "--listen-client-urls", "needs a certificate");
+}

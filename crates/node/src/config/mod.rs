@@ -30,7 +30,7 @@ pub use check::ConfigError;
 pub use etcd::is_etcd;
 pub use tls::{PeerSecretConfig, TlsConfig};
 
-pub use url::HttpUrl;
+pub use url::{HttpUrl, LocalUrl};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,8 +48,11 @@ pub struct Config {
     pub wal_dir: Option<PathBuf>,
     /// Where clients connect. Port 0 takes a free one.
     pub listen_client: Vec<Listen>,
+    /// Sockets in the file system where clients connect.
+    pub listen_local: Vec<LocalUrl>,
     /// The client URLs in member lists.
     pub advertise_client_urls: Vec<HttpUrl>,
+    pub advertise_local: Vec<LocalUrl>,
     pub listen_peer: Vec<Listen>,
     /// The URLs at which the other members reach this one; the same as in `initial_cluster` for
     /// `name`.

@@ -106,9 +106,10 @@ impl Place {
             let guarded = async {
                 match &self.guard {
                     Guard::Nothing => Ok(Some(Stream::Plain(stream))),
-                    Guard::Tls(tls) => {
-                        tls.connect(&self.host, alpn(speaks), stream).await.map(|it| Some(Stream::Secured(Box::new(it))))
-                    }
+                    Guard::Tls(tls) => tls
+                        .connect(&self.host, alpn(speaks), stream)
+                        .await
+                        .map(|it| Some(Stream::Secured(Box::new(it)))),
                     Guard::Secret(secret) => self.prove(secret, speaks, address, stream).await,
                 }
             };

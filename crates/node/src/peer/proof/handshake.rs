@@ -139,9 +139,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream.read_exact(&mut proof).await?;
     let known = keys.into_iter().zip(secrets).nth(usize::from(which));
     match known.filter(|(keys, _)| proves(&keys.accepting, &proof)) {
-        Some((keys, secret)) => {
-            Ok(Proven::new(stream, secret, keys.connecting.records, keys.accepting.records))
-        }
+        Some((keys, secret)) => Ok(Proven::new(stream, secret, keys.connecting.records, keys.accepting.records)),
         None => Err(invalid("it does not know the secret in --peer-secret-file").into()),
     }
 }

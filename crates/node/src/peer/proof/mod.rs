@@ -26,8 +26,8 @@ mod in_force;
 mod records;
 mod secret;
 
-pub use in_force::PeerSecret;
 pub(super) use handshake::{Speaks, Unproven, begins_with};
+pub use in_force::PeerSecret;
 pub(super) use records::Proven;
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ fn a_file_has_long_secrets_one_a_line() {
     let two = format!("# the next one\n{ONE}\n\n  {OTHER}  \r\n{ONE}\n");
     assert_eq!(parse(two.as_bytes()).unwrap().len(), 2);
     let many: String = (0..5).map(|n| format!("{n}{ONE}\n")).collect();
-    for (wrong, why) in [("", "no secret"), ("# only\n", "no secret"), ("\nshort", "line 2 has 5"), (&many, "5 secrets")]
+    for (wrong, why) in
+        [("", "no secret"), ("# only\n", "no secret"), ("\nshort", "line 2 has 5"), (&many, "5 secrets")]
     {
         assert!(parse(wrong.as_bytes()).err().unwrap().contains(why), "{wrong:?}");
     }
@@ -62,7 +63,8 @@ async fn what_both_write_arrives_at_the_other() {
 
 #[tokio::test]
 async fn any_secret_that_both_have_will_do() {
-    for (ours, theirs) in [(vec![ONE, OTHER], vec![ONE]), (vec![OTHER, ONE], vec![ONE]), (vec![ONE], vec![OTHER, ONE])] {
+    for (ours, theirs) in [(vec![ONE, OTHER], vec![ONE]), (vec![OTHER, ONE], vec![ONE]), (vec![ONE], vec![OTHER, ONE])]
+    {
         let (near, far) = meet(&ours, &theirs).await;
         let (mut near, (mut far, _)) = (near.unwrap(), far.unwrap());
         near.write_all(b"x").await.unwrap();
@@ -310,9 +312,9 @@ fn a_record_is_bounded() {
 
 #[test]
 fn fuzz_peer_secret() {
-    conclave_fuzz::target!("peer_secret").seeds([ONE.to_owned(), format!("# x\n{ONE}\n\n{OTHER}")]).run(|bytes| {
-        format!("{:?}", parse(bytes).map(|secrets| secrets.len()).map_err(|why| why.len() > 200))
-    });
+    conclave_fuzz::target!("peer_secret")
+        .seeds([ONE.to_owned(), format!("# x\n{ONE}\n\n{OTHER}")])
+        .run(|bytes| format!("{:?}", parse(bytes).map(|secrets| secrets.len()).map_err(|why| why.len() > 200)));
 }
 
 fn runtime() -> tokio::runtime::Runtime {
