@@ -4,11 +4,13 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     client,
     cluster::Cluster,
+    conclavectl::Ctl,
     etcdctl::Etcdctl,
     report,
     wait::{SOON, eventually},
 };
-use std::time::Duration;
+use conclave_client::Client;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 async fn three() -> Result<(Cluster, Etcdctl)> {
     let cluster = Cluster::start(3).await?;
@@ -280,5 +282,33 @@ async fn check_perf() -> Result<()> {
         report(&format!("etcdctl check perf: {line}"));
     }
     ensure!(checked.success && !said.contains("FAIL"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_of_the_machine() -> Result<()> {
+    let mut cluster = Cluster::plan(1, &[])?;
+    let path = cluster.dir().join("clients");
+    let url = format!("unix://{}", path.display());
+    let mut args = cluster.node(0).args().to_vec();
+    let at = args.iter().position(|arg| arg == "--listen-client-urls").context("it is there")? + 1;
+    args[at] = format!("{},{url}", args[at]);
+    cluster.node(0).set_args(args);
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    let etcdctl = Etcdctl::new(std::slice::from_ref(&url));
+    assert_eq!(etcdctl.ok(&["put", "a", "1"]).await?, "OK");
+    assert_eq!(Ctl::new(std::slice::from_ref(&url)).ok(&["get", "a"]).await?, "a\n1");
+    let client = Client::builder().endpoints([url.as_str()]).build()?;
+    ensure!(client.get("a").await?.is_some_and(|found| found.value == b"1"[..]));
+    assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o660);
+    // What a killed member leaves behind is in nobody's way.
+    cluster.kill_all()?;
+    ensure!(path.exists());
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    assert_eq!(etcdctl.ok(&["get", "a", "--print-value-only"]).await?, "1");
+    cluster.terminate_all().await?;
+    ensure!(!path.exists(), "it is still there");
     Ok(())
 }

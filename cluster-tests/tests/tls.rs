@@ -435,6 +435,62 @@ async fn a_running_cluster_changes_to_tls_member_by_member() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_running_cluster_gets_a_secret_member_by_member() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = cluster.dir().join(name);
+        fs::write(&path, text)?;
+        Ok(format!("--peer-secret-file={}", path.display()))
+    };
+    let secret = file("secret", "this is known to the three members alone\n")?;
+    let wrong = file("wrong", "and this is known to nobody but one of them\n")?;
+    let mut plain = Vec::new();
+    for i in 0..3 {
+        plain.push(cluster.node(i).args().to_vec());
+    }
+    let optional = vec![secret.clone(), "--peer-secret-optional".to_owned()];
+    let mut last = 0;
+    // Members without it are still heard, then not.
+    for flags in [optional, vec![secret]] {
+        for (i, plain) in plain.iter().enumerate() {
+            cluster.node(i).terminate(LONG).await?;
+            cluster.node(i).set_args([plain.clone(), flags.clone()].concat());
+            cluster.node(i).spawn()?;
+            cluster.node(i).ready(LONG).await?;
+            last += 1;
+            let through = cluster.client((i + 1) % 3)?;
+            let put = async || cluster_tests::client::put(&through, "step", &last.to_string()).await;
+            eventually("a write", SOON, put).await?;
+        }
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", cluster.address(0).peer)).await?;
+    stream.write_all(b"conclave log 1\n").await?;
+    let mut answer = Vec::new();
+    let read = within("the end of a connection", SOON, stream.read_to_end(&mut answer)).await?;
+    ensure!(read.is_err() || answer.is_empty(), "a stranger is answered: {answer:?}");
+    // A member with another secret is left out, and both sides say why.
+    cluster.node(2).terminate(LONG).await?;
+    cluster.node(2).set_args([plain[2].clone(), vec![wrong]].concat());
+    cluster.node(2).spawn()?;
+    let (refused, unknown) =
+        ("it does not accept the secret in --peer-secret-file", "it does not know the secret in --peer-secret-file");
+    // Each side as the one that connects, and as the one that is connected to. Of the others, the leader connects.
+    for (some, text) in [(&[2][..], refused), (&[2], unknown), (&[0, 1], unknown), (&[0, 1], refused)] {
+        eventually("the reason in a log", LONG, || {
+            let lives: Result<Vec<_>> = some.iter().map(|i| cluster.node(*i).life()).collect();
+            let said = lives.map(|lives| lives.iter().any(|log| log.contains(text)));
+            async move {
+                ensure!(said?, "none of {some:?} says {text:?}");
+                Ok(())
+            }
+        })
+        .await?;
+    }
+    cluster_tests::client::put(&cluster.client(0)?, "step", "without it").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn half_open_handshakes_do_no_harm() -> Result<()> {
     let (cluster, pki) = cluster(3, &[]).await?;
     let etcdctl = Etcdctl::new(&https(&cluster));

@@ -5,12 +5,15 @@ use anyhow::{Context, Result, ensure};
 use cluster_tests::{
     cluster::Cluster,
     etcdctl::Etcdctl,
-    wait::{SOON, within},
+    wait::{SOON, eventually, within},
 };
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 use tokio::process::Command;
 
 const PASSWORD: &str = "correct-horse-battery";
+
+/// Changed files are in force after this, on a busy machine too.
+const RELOADED: Duration = Duration::from_secs(60);
 
 /// Writes `NAME.key` and `NAME.pub`.
 async fn key(dir: &Path, name: &str, algorithm: &str) -> Result<()> {
@@ -110,5 +113,94 @@ async fn every_kind_of_key_signs() -> Result<()> {
         let status = put(&cluster.endpoint(0), &token).await?;
         ensure!(status == 200, "{method}: {status}");
     }
+    Ok(())
+}
+
+const BASE64URL: &str = "openssl base64 -A | tr '+/' '-_' | tr -d '='";
+
+/// Signs claims with `NAME.key`, of the kind ED25519, as an issuer would.
+async fn issued(dir: &Path, name: &str, kid: &str, claims: &str) -> Result<String> {
+    let script = format!(
+        r#"head=$(printf '%s' '{{"alg":"EdDSA","kid":"{kid}"}}' | {BASE64URL})
+           body=$(printf '%s' '{claims}' | {BASE64URL})
+           printf '%s' "$head.$body" > said
+           mark=$(openssl pkeyutl -sign -inkey {name}.key -rawin -in said | {BASE64URL})
+           printf '%s' "$head.$body.$mark""#
+    );
+    shell(dir, &script).await
+}
+
+/// The public half of `NAME.key` in a key set, replaced as a whole.
+async fn publish(dir: &Path, name: &str, kid: &str) -> Result<()> {
+    let script = format!(
+        r#"x=$(openssl pkey -in {name}.key -pubout -outform DER | tail -c 32 | {BASE64URL})
+           printf '{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{kid}","x":"%s"}}]}}' "$x" > jwks.new
+           mv jwks.new jwks.json"#
+    );
+    shell(dir, &script).await.map(drop)
+}
+
+async fn shell(dir: &Path, script: &str) -> Result<String> {
+    let ran = Command::new("bash").args(["-euc", script]).current_dir(dir).stdin(Stdio::null()).output();
+    let ran = within("a script", SOON, ran).await??;
+    ensure!(ran.status.success(), "{script}: {}", String::from_utf8_lossy(&ran.stderr));
+    Ok(String::from_utf8(ran.stdout)?)
+}
+
+#[tokio::test]
+async fn tokens_of_an_issuer_name_users_and_its_keys_are_followed() -> Result<()> {
+    let mut cluster = Cluster::plan(1, &["--bcrypt-cost=4"])?;
+    let dir = cluster.dir().to_owned();
+    for name in ["first", "second"] {
+        key(&dir, name, "ED25519").await?;
+    }
+    publish(&dir, "first", "a").await?;
+    let jwks = dir.join("jwks.json").display().to_string();
+    let flag = format!("--auth-token=jwt,jwks-file={jwks},issuer=https://id.example,audience=conclave,user-claim=sub");
+    let args = [cluster.node(0).args(), std::slice::from_ref(&flag)].concat();
+    cluster.node(0).set_args(args);
+    cluster.spawn_all()?;
+    cluster.ready_all().await?;
+    let endpoint = cluster.endpoint(0);
+    let etcdctl = Etcdctl::new(std::slice::from_ref(&endpoint));
+    for command in [
+        &format!("user add root:{PASSWORD}"),
+        "user grant-role root root",
+        "role add app",
+        "role grant-permission app readwrite a",
+        "user add billing --no-password",
+        "user grant-role billing app",
+        "auth enable",
+    ] {
+        etcdctl.ok(&command.split(' ').collect::<Vec<_>>()).await?;
+    }
+    let claims = |user: &str, audience: &str| {
+        format!(r#"{{"iss":"https://id.example","aud":"{audience}","sub":"{user}","exp":9999999999}}"#)
+    };
+    let good = issued(&dir, "first", "a", &claims("billing", "conclave")).await?;
+    ensure!(put(&endpoint, &good).await? == 200, "a token of the issuer");
+    // Its roles are those of the cluster; another key, audience or user is nobody's.
+    let other = post(&endpoint, "/v3/kv/put", r#"{"key":"Yg==","value":"Yg=="}"#, Some(&good)).await?;
+    ensure!(other.0 == 403, "{other:?}");
+    for (name, kid, user, audience) in [
+        ("second", "a", "billing", "conclave"),
+        ("first", "a", "billing", "other"),
+        ("first", "b", "billing", "conclave"),
+    ] {
+        let token = issued(&dir, name, kid, &claims(user, audience)).await?;
+        ensure!(put(&endpoint, &token).await? == 401, "{name} {kid} {user} {audience}");
+    }
+    // Logins get letters beside it.
+    let letters = login(&endpoint).await?;
+    ensure!(letters.split('.').count() == 2 && put(&endpoint, &letters).await? == 200);
+    // Another set replaces the first.
+    publish(&dir, "second", "b").await?;
+    let next = issued(&dir, "second", "b", &claims("billing", "conclave")).await?;
+    eventually("the new key is in force", RELOADED, async || {
+        ensure!(put(&endpoint, &next).await? == 200, "not yet");
+        Ok(())
+    })
+    .await?;
+    ensure!(put(&endpoint, &good).await? == 401, "the old key is good no more");
     Ok(())
 }

@@ -57,7 +57,7 @@ async fn bad_input_is_refused_in_bounded_time() -> Result<()> {
         (vec!["get", "a", "--endpoints", &silent, "--dial-timeout", "300ms"], 2, "no answer within 300ms"),
         (vec!["get", "a", "--endpoints", &peer], 2, "peer port"),
         (vec!["get", "a", "--endpoints", "no.such.host.invalid:2379"], 2, "no.such.host.invalid:2379"),
-        (vec!["get", "a", "--endpoints", "ftp://127.0.0.1:2379"], 128, "only http:// and https:// are known"),
+        (vec!["get", "a", "--endpoints", "ftp://127.0.0.1:2379"], 128, "only http://, https:// and unix:// are known"),
         (vec!["get", "a", "--endpoints", "localhost"], 128, "the port is missing"),
         (vec!["get", "a", "--endpoints", ""], 128, "empty"),
         (vec!["get", "a", "--endpoints", &mixed], 0, ""),

@@ -344,7 +344,7 @@ fn unknown_format(text: &str) -> String {
     format!("unsupported output format {text:?}; there are simple, table, json, fields, protobuf")
 }
 
-/// An endpoint as it is used: `http://`, `https://` or nothing before host and port.
+/// An endpoint as it is used: `http://`, `https://` or nothing before host and port, or `unix://` and the path of a socket.
 fn endpoint(text: &str) -> Result<String> {
     let text = text.trim();
     let wrong = |why: &str| {
@@ -354,10 +354,13 @@ fn endpoint(text: &str) -> Result<String> {
     if text.is_empty() {
         return wrong("it is empty");
     }
+    if let Some(path) = text.strip_prefix("unix://") {
+        return if path.is_empty() { wrong("the path of the socket is missing") } else { Ok(text.to_owned()) };
+    }
     let address = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let address = address.unwrap_or(text).trim_end_matches('/');
     if address.contains("://") {
-        return wrong("only http:// and https:// are known");
+        return wrong("only http://, https:// and unix:// are known");
     }
     let Some((host, port)) = address.rsplit_once(':') else {
         return wrong("the port is missing; clients are served on 2379 unless the members say otherwise");

@@ -110,16 +110,24 @@ impl Dialer {
         self
     }
 
-    /// `http://host:port`, `https://host:port` or `host:port`, to be connected to by this dialer.
+    /// `http://host:port`, `https://host:port`, `host:port`, or `unix://PATH` for a socket of this machine, to be connected to by this dialer.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: it is no such address.
     pub fn endpoint(&self, url: &str) -> Result<Endpoint, Error> {
         let invalid = |why: String| Error::new(ErrorKind::Invalid, format!("endpoint {url:?}: {why}"));
+        match url.split_once("://") {
+            Some(("unix", "")) => return Err(invalid("it has no path".into())),
+            Some(("unix", _)) => {
+                return Endpoint::from_shared(url.to_owned()).map_err(|error| invalid(error.to_string()));
+            }
+            Some(("unixs", _)) => return Err(invalid("TLS over a socket file is not spoken here: use unix://".into())),
+            _ => {}
+        }
         let scheme = if self.by_default { HTTPS } else { HTTP };
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("{scheme}{url}") };
         match (with_scheme.starts_with(HTTP), with_scheme.starts_with(HTTPS)) {
-            (false, false) => return Err(invalid("only http:// and https:// are supported".into())),
+            (false, false) => return Err(invalid("only http://, https:// and unix:// are supported".into())),
             (_, true) if self.connector.is_none() => {
                 return Err(invalid("it is encrypted, and no TLS was set up for it".into()));
             }

@@ -17,7 +17,7 @@ use conclave_node::proposer::{Applied, ProposeError};
 use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
 use conclave_state::{Command, Rejection};
-use conclave_tls::Tls;
+use conclave_tls::{Reloads, Tls};
 use std::sync::Arc;
 use tonic::Status;
 
@@ -44,6 +44,14 @@ pub struct Gateway {
     pub connections: Connections,
     /// The TLS of this member's ports, for metrics.
     pub tls: Vec<Tls>,
+    /// Other files that are followed, for metrics.
+    pub files: Vec<File>,
+}
+
+/// A file that is read again when it changes: its name in metrics, and what became of that.
+pub struct File {
+    pub name: &'static str,
+    pub reloads: Box<dyn Fn() -> Reloads + Send + Sync>,
 }
 
 /// How many connections there are and may be, by the file descriptors that are left for them.
@@ -63,19 +71,23 @@ impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
         let access = Access::new(node.state.clone(), &node.config).expect("without signed tokens nothing is read");
-        Gateway::with(node, Vec::new(), access)
+        Gateway::with(node, Vec::new(), Vec::new(), access)
     }
 
-    /// The same on ports with TLS, and with signed tokens if they are configured.
+    /// The same on ports with TLS, beside files that others follow, and with signed tokens if they are configured.
     ///
     /// # Errors
     /// The keys for tokens cannot be used.
-    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>) -> Result<Gateway, String> {
+    pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>, files: Vec<File>) -> Result<Gateway, String> {
         let access = Access::new(node.state.clone(), &node.config)?;
-        Ok(Gateway::with(node, tls, access))
+        Ok(Gateway::with(node, tls, files, access))
     }
 
-    fn with(node: Arc<Node>, tls: Vec<Tls>, access: Access) -> Gateway {
+    fn with(node: Arc<Node>, tls: Vec<Tls>, mut files: Vec<File>, access: Access) -> Gateway {
+        if access.key_files().is_some() {
+            let access = access.clone();
+            files.push(File { name: "auth-token", reloads: Box::new(move || access.key_files().unwrap_or_default()) });
+        }
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
@@ -93,8 +105,14 @@ impl Gateway {
             snapshots: ReadSlots::new(SNAPSHOTS_AT_A_TIME),
             connections: Connections::new(node.peers.ids().len()),
             tls,
+            files,
             node,
         }
+    }
+
+    /// Follows the keys for tokens, for ever.
+    pub fn follow_keys(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.access.clone().follow_keys()
     }
 
     /// The parts that follow what is applied, in their order.

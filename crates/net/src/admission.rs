@@ -13,13 +13,13 @@
 //! 4. A connection that does not send its first request in time is closed ([`FIRST_WORDS`]): one
 //!    that sends nothing, or half a preface.
 
+use crate::source::Source;
 use crate::throttle::Throttle;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -135,10 +135,10 @@ impl Pool {
 
     /// Accepts the next connection for which there is room. Never fails; errors of accept are
     /// retried.
-    pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, Place) {
+    pub async fn accept<S: Source>(&self, listener: &S) -> (S::Stream, Place) {
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
+            match listener.next().await {
+                Ok(stream) => {
                     if let Some(place) = self.admit().await {
                         return (stream, place);
                     }

@@ -4,5 +4,7 @@
 pub mod admission;
 pub mod http2;
 pub mod listen;
+pub mod local;
 pub mod opening;
+pub mod source;
 pub mod throttle;

@@ -206,7 +206,8 @@ impl Node {
     /// Publishes what this member's program supports, and its client URLs, if the cluster does not know
     /// them.
     pub(crate) async fn announce(self: Arc<Node>, fatal: Fatal) {
-        let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).collect();
+        let local = self.config.advertise_local.iter().map(ToString::to_string);
+        let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).chain(local).collect();
         let own = Member { id: self.identity.member_id, name: self.config.name.clone(), client_urls };
         let mut pause = Duration::from_millis(50);
         loop {

@@ -8,21 +8,24 @@
 
 use crate::backups;
 use crate::consensus_thread::ConsensusThread;
-use conclave_gateway::gateway::Gateway;
+use conclave_gateway::gateway::{File, Gateway};
 use conclave_gateway::service::quota;
 use conclave_gateway::{http, serve};
 use conclave_net::listen::bind_all;
+use conclave_net::local::{LocalListener, bind_local};
 use conclave_node::bootstrap::Plan;
 use conclave_node::config::{Config, Listen};
 use conclave_node::discovery::discover_by_system;
 use conclave_node::node::Node;
 use conclave_node::peer::grpc::GrpcTransport;
 use conclave_node::peer::listen;
+use conclave_node::peer::proof::PeerSecret;
 use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
 use conclave_node::running::RunningNode;
 use conclave_storage::{Identity, read_identity};
 use conclave_tls::Tls;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -54,6 +57,7 @@ pub struct Addresses {
 /// All sockets of a server.
 struct Listeners {
     clients: Vec<TcpListener>,
+    local: Vec<LocalListener>,
     peers: Vec<TcpListener>,
     metrics: Vec<TcpListener>,
 }
@@ -62,9 +66,11 @@ impl Listeners {
     fn bind(config: &Config, consensus: &ConsensusThread) -> anyhow::Result<Listeners> {
         let clients = bind_all("--listen-client-urls", &addresses(&config.listen_client))?;
         let metrics = bind_all("--listen-metrics-urls", &addresses(&config.listen_metrics))?;
+        let paths: Vec<PathBuf> = config.listen_local.iter().map(|url| url.path.clone()).collect();
+        let local = bind_local("--listen-client-urls", &paths)?;
         let _runtime = consensus.handle().enter();
         let peers = bind_all("--listen-peer-urls", &addresses(&config.listen_peer))?;
-        Ok(Listeners { clients, peers, metrics })
+        Ok(Listeners { clients, local, peers, metrics })
     }
 
     fn addresses(&self) -> std::io::Result<Addresses> {
@@ -77,10 +83,11 @@ fn addresses(listen: &[Listen]) -> Vec<SocketAddr> {
     listen.iter().map(|listen| listen.address).collect()
 }
 
-/// The TLS of the ports that have it.
+/// The TLS of the ports that have it, and the secret of the members.
 struct Security {
     clients: Option<Tls>,
     peers: Option<Tls>,
+    secret: Option<PeerSecret>,
 }
 
 impl Security {
@@ -88,7 +95,9 @@ impl Security {
     fn open(config: &Config) -> anyhow::Result<Security> {
         let clients = config.client_tls.as_ref().map(|tls| tls.open("client", &serve::ALPN)).transpose();
         let peers = config.peer_tls.as_ref().map(|tls| tls.open("peer", &[ALPN_LOG, ALPN_CALLS])).transpose();
+        let secret = config.peer_secret.as_ref().map(|it| PeerSecret::open(it.file.clone(), it.optional)).transpose();
         Ok(Security {
+            secret: secret.map_err(|error| anyhow::anyhow!("--peer-secret-file: {error}"))?,
             clients: clients.map_err(|error| anyhow::anyhow!("TLS for clients: {error}"))?,
             peers: peers.map_err(|error| anyhow::anyhow!("TLS for peers: {error}"))?,
         })
@@ -98,23 +107,32 @@ impl Security {
         self.clients.iter().chain(&self.peers).cloned().collect()
     }
 
-    fn for_clients(&self, listen: Listen) -> Option<Tls> {
-        self.clients.clone().filter(|_| listen.secure)
+    /// What is followed beside.
+    fn files(&self) -> Vec<File> {
+        let secret = self.secret.clone();
+        let file = |it: PeerSecret| File { name: "peer-secret", reloads: Box::new(move || it.figures()) };
+        secret.map(file).into_iter().collect()
+    }
+
+    fn for_clients(&self, secure: bool) -> Option<Tls> {
+        self.clients.clone().filter(|_| secure)
     }
 
     fn for_peers(&self, listen: Listen, optional: bool) -> listen::Security {
-        match &self.peers {
-            Some(tls) if listen.secure => listen::Security::Tls { tls: tls.clone(), optional },
-            _ => listen::Security::Plain,
-        }
+        let tls = self.peers.clone().filter(|_| listen.secure);
+        listen::Security { tls, optional, secret: self.secret.clone() }
+    }
+
+    fn transport(&self, cluster: u64, me: u64) -> GrpcTransport {
+        GrpcTransport { cluster, me, tls: self.peers.clone(), secret: self.secret.clone() }
     }
 }
 
 /// Runs until the server closes.
-fn follow(tls: Tls, closing: CancellationToken) {
+fn follow(files: impl Future<Output = ()> + Send + 'static, closing: CancellationToken) {
     tokio::spawn(async move {
         tokio::select! {
-            () = tls.follow() => {}
+            () = files => {}
             () = closing.cancelled() => {}
         }
     });
@@ -132,22 +150,26 @@ impl Server {
         }
         let plan = match Plan::must_ask(&config)? {
             // No ids are known yet.
-            true => Plan::ask(&config, &GrpcTransport { cluster: 0, me: 0, tls: security.peers.clone() }).await?,
+            true => Plan::ask(&config, &security.transport(0, 0)).await?,
             false => Plan::new(&config)?,
         };
         let (cluster, me) = (plan.identity.cluster_id, plan.identity.member_id);
-        let transport = GrpcTransport { cluster, me, tls: security.peers.clone() };
+        let transport = security.transport(cluster, me);
         let mut running = {
             let _runtime = consensus.handle().enter();
             RunningNode::assemble(config, plan, transport)?
         };
-        let gateway = Gateway::with_tls(running.node.clone(), security.all());
+        let gateway = Gateway::with_tls(running.node.clone(), security.all(), security.files());
         let gateway = Arc::new(gateway.map_err(|why| anyhow::anyhow!("--auth-token: {why}"))?);
         running.follow(gateway.followers());
         running.serve_clients_on(&Handle::current());
         let pools = &gateway.connections;
         for tls in security.all() {
-            follow(tls, running.closing().clone());
+            follow(tls.follow(), running.closing().clone());
+        }
+        follow(gateway.follow_keys(), running.closing().clone());
+        if let Some(secret) = security.secret.clone() {
+            follow(secret.follow(), running.closing().clone());
         }
         let config = running.node.config.clone();
         {
@@ -161,7 +183,11 @@ impl Server {
         let running = consensus.handle().spawn(start).await??;
         let clients = TaskTracker::new();
         for (listener, listen) in listeners.clients.into_iter().zip(&config.listen_client) {
-            let (tls, closing) = (security.for_clients(*listen), running.closing().clone());
+            let (tls, closing) = (security.for_clients(listen.secure), running.closing().clone());
+            clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
+        }
+        for (listener, url) in listeners.local.into_iter().zip(&config.listen_local) {
+            let (tls, closing) = (security.for_clients(url.secure), running.closing().clone());
             clients.spawn(serve::clients(listener, tls, pools.clients.clone(), gateway.clone(), closing));
         }
         clients.spawn(quota::watch(gateway.clone()));
@@ -170,7 +196,13 @@ impl Server {
         }
         for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
             let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
-            tokio::spawn(http::serve(listener, security.for_clients(*listen), pools.clients.clone(), pages, closing));
+            tokio::spawn(http::serve(
+                listener,
+                security.for_clients(listen.secure),
+                pools.clients.clone(),
+                pages,
+                closing,
+            ));
         }
         Ok(Server { node: running.node.clone(), gateway, running, addresses, clients, consensus })
     }
@@ -188,7 +220,8 @@ impl Server {
     pub fn ready_line(&self) -> String {
         let listen = self.addresses.clients.iter().zip(&self.node.config.listen_client);
         let scheme = |listen: &Listen| if listen.secure { "https" } else { "http" };
-        let clients: Vec<_> = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen))).collect();
+        let clients = listen.map(|(address, listen)| format!("{}://{address}", scheme(listen)));
+        let clients: Vec<_> = clients.chain(self.node.config.listen_local.iter().map(ToString::to_string)).collect();
         let Identity { member_id, cluster_id, ref name, .. } = self.node.identity;
         format!(
             "ready to serve clients: member {name} ({member_id:x}) of cluster {cluster_id:x} on {}",

@@ -11,7 +11,7 @@ const MOST: u64 = 64 << 20;
 
 /// What the files of a set held at one time.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Contents(BTreeMap<PathBuf, Vec<u8>>);
+pub struct Contents(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Contents {
     pub(crate) fn read<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Contents, TlsError> {
@@ -23,7 +23,8 @@ impl Contents {
         Ok(Contents(contents))
     }
 
-    pub(crate) fn of(&self, path: &Path) -> &[u8] {
+    /// Of one of the files.
+    pub fn of(&self, path: &Path) -> &[u8] {
         self.0.get(path).map_or(&[], Vec::as_slice)
     }
 }

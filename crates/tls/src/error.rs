@@ -11,7 +11,8 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    pub(crate) fn of(file: &Path, reason: impl ToString) -> TlsError {
+    /// What is wrong with a file.
+    pub fn of(file: &Path, reason: impl ToString) -> TlsError {
         TlsError { subject: file.display().to_string(), reason: reason.to_string() }
     }
 }

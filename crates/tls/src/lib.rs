@@ -34,6 +34,8 @@ mod allowed;
 #[cfg(feature = "member")]
 mod auto;
 #[cfg(feature = "member")]
+mod followed;
+#[cfg(feature = "member")]
 mod handshakes;
 #[cfg(feature = "member")]
 mod identity;
@@ -50,9 +52,11 @@ mod verify;
 pub use {
     allowed::Allowed,
     auto::self_signed,
+    contents::Contents,
+    followed::{Followed, RELOAD_WITHIN, Reload, Reloads, follow},
     identity::Identity,
     live::Secured,
-    port::{Figures, RELOAD_WITHIN, Tls},
+    port::{Figures, Tls},
     set::{Expiry, Settings},
 };
 

@@ -35,7 +35,7 @@ pub(crate) struct Shown {
 
 impl Shown {
     /// `None`: the other side needed no certificate.
-    pub(crate) fn of(stream: &TlsStream<TcpStream>, server: Option<ServerName<'static>>) -> Option<Shown> {
+    pub(crate) fn of<S>(stream: &TlsStream<S>, server: Option<ServerName<'static>>) -> Option<Shown> {
         let chain = stream.get_ref().1.peer_certificates()?.to_vec();
         Some(Shown { chain, at: UnixTime::now(), server })
     }
@@ -111,18 +111,20 @@ impl Drop for Registration {
 }
 
 /// An encrypted connection. It fails with `ConnectionAborted` once the other side's certificate is not accepted any more.
-pub struct Secured {
-    stream: TlsStream<TcpStream>,
+pub struct Secured<S = TcpStream> {
+    stream: TlsStream<S>,
     registration: Option<Registration>,
 }
 
 impl Secured {
-    pub(crate) fn new(stream: TlsStream<TcpStream>, registration: Option<Registration>) -> Secured {
-        Secured { stream, registration }
-    }
-
     pub fn tcp(&self) -> &TcpStream {
         self.stream.get_ref().0
+    }
+}
+
+impl<S> Secured<S> {
+    pub(crate) fn new(stream: TlsStream<S>, registration: Option<Registration>) -> Secured<S> {
+        Secured { stream, registration }
     }
 
     /// What was agreed to be spoken inside.
@@ -147,14 +149,14 @@ impl Secured {
     }
 }
 
-impl AsyncRead for Secured {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.cut(|it| &it.reader, cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Secured {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Secured<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.cut(|it| &it.writer, cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)

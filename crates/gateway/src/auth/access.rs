@@ -1,6 +1,6 @@
 //! Finds out who asks, and keeps what that takes.
 
-use super::jwt::Jwt;
+use super::jwt::{Jwt, Verified};
 use super::methods::{Need, need};
 use super::password::{self, Hashing};
 use super::scope::{Identity, WHO, Who};
@@ -11,6 +11,7 @@ use conclave_node::sink::ApplyObserver;
 use conclave_state::auth::{Auth, AuthRefusal, Login};
 use conclave_state::{Caller, Rejection};
 use conclave_storage::{AppliedBatch, StateHandle};
+use conclave_tls::{Reloads, follow};
 use http::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +49,7 @@ impl Access {
     pub(crate) fn new(state: StateHandle, config: &Config) -> Result<Access, String> {
         let jwt = match &config.auth_token {
             AuthToken::Simple => None,
-            AuthToken::Jwt(jwt) => Some(Jwt::open(jwt)?),
+            AuthToken::Jwt(jwt) => Some(Jwt::open(jwt).map_err(|error| error.to_string())?),
         };
         Ok(Access(Arc::new(Inner {
             seen: AtomicU64::new(state.applied_index()),
@@ -122,9 +123,11 @@ impl Access {
         };
         let token = token.to_str().map_err(|_| text::INVALID_AUTH_TOKEN)?;
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        if let Some(jwt) = &self.0.jwt {
-            let (user, revision) = jwt.user(token).ok_or(text::INVALID_AUTH_TOKEN)?;
-            return Ok(Some(Identity::Jwt(Arc::new(Login { user, revision }))));
+        if let Some(jwt) = self.0.jwt.as_ref().filter(|jwt| jwt.may_be(token)) {
+            return Ok(Some(match jwt.user(token).ok_or(text::INVALID_AUTH_TOKEN)? {
+                Verified::Own { user, revision } => Identity::Jwt(Arc::new(Login { user, revision })),
+                Verified::Issued { user } => Identity::Issued(user),
+            }));
         }
         let (letters, index) = split(token).ok_or(text::INVALID_AUTH_TOKEN)?;
         self.until_seen(index).await;
@@ -164,7 +167,9 @@ impl Access {
                 Arc::new(Login { user: user.to_string(), revision: auth.revision() })
             }
             Identity::Jwt(login) => login.clone(),
-            Identity::Certificate(name) => Arc::new(Login { user: name.clone(), revision: auth.revision() }),
+            Identity::Issued(name) | Identity::Certificate(name) => {
+                Arc::new(Login { user: name.clone(), revision: auth.revision() })
+            }
         }))
     }
 
@@ -188,7 +193,18 @@ impl Access {
 
     /// A signed token, if tokens are signed here; else one is to be made by a command.
     pub(crate) fn signed(&self, user: &str, revision: u64) -> Option<Result<String, Status>> {
-        self.0.jwt.as_ref().map(|jwt| jwt.issue(user, revision))
+        self.0.jwt.as_ref()?.issue(user, revision)
+    }
+
+    /// Follows the files of keys, for ever.
+    pub(crate) async fn follow_keys(self) {
+        let reload = |access: &Access| access.0.jwt.iter().for_each(Jwt::reload);
+        follow(self, |access| access.0.jwt.as_ref().is_some_and(Jwt::changed), reload).await;
+    }
+
+    /// What became of changed files of keys, if there are any.
+    pub(crate) fn key_files(&self) -> Option<Reloads> {
+        self.0.jwt.as_ref().map(Jwt::figures)
     }
 
     pub(crate) fn fresh() -> Fresh {

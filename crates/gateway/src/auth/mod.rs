@@ -10,14 +10,16 @@
 //!
 //! - [`methods`]: which methods are open, and which are for admins;
 //! - [`tokens`]: simple tokens, made by a command, held in each member's memory;
-//! - [`jwt`]: signed tokens;
+//! - [`jwt`]: signed tokens: the cluster's [`own`], and those of an [`issuer`];
 //! - [`password`]: bcrypt, beside the event loop and bounded;
 //! - [`scope`]: the caller of the current call;
 //! - [`reading`]: rights to read, for a call and for as long as a stream lasts.
 
 mod access;
+mod issuer;
 mod jwt;
 mod methods;
+mod own;
 mod password;
 mod reading;
 mod scope;

@@ -11,6 +11,8 @@ pub(super) enum Identity {
         fingerprint: Fingerprint,
     },
     Jwt(Arc<Login>),
+    /// The user that a token of another issuer names.
+    Issued(String),
     /// The common name of a verified certificate.
     Certificate(String),
 }

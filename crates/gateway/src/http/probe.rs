@@ -56,6 +56,7 @@ impl Probe for Gateway {
             log_syncs: durations(&self.node.log_syncs),
             commits: durations(self.node.state.commits()),
             tls: self.tls.iter().map(Tls::figures).collect(),
+            files: self.files.iter().map(|file| (file.name, (file.reloads)())).collect(),
         }
     }
 

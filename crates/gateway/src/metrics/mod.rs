@@ -5,6 +5,7 @@
 //! owner at each scrape and handed in as [`Live`].
 
 mod backups;
+mod files;
 mod grpc;
 mod peers;
 mod process;
@@ -18,7 +19,7 @@ pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetr
 
 use crate::ETCD_VERSION;
 use conclave_state::ClusterVersion;
-use conclave_tls::Figures;
+use conclave_tls::{Figures, Reloads};
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -138,6 +139,8 @@ pub struct Live {
     pub commits: Durations,
     /// One for each kind of port that has TLS.
     pub tls: Vec<Figures>,
+    /// Other files that are followed, by their names.
+    pub files: Vec<(&'static str, Reloads)>,
 }
 
 /// A histogram that somebody else counts.
@@ -289,6 +292,7 @@ impl Live {
         let syncs = "Seconds that one sync of the log took";
         registry.register("etcd_disk_wal_fsync_duration_seconds", syncs, self.log_syncs);
         tls::register(&mut registry, &self.tls);
+        files::register(&mut registry, &self.files);
         registry
     }
 }

@@ -12,6 +12,7 @@ use super::turn::InTurns;
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use conclave_net::opening::Opening;
+use conclave_net::source::{Source, Wire};
 use futures::FutureExt;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +22,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +43,7 @@ pub(super) struct Ends {
 }
 
 /// Serves until the last connection has ended.
-pub(super) async fn serve(listener: TcpListener, security: Option<Security>, pool: Pool, front: Front, ends: Ends) {
+pub(super) async fn serve<S: Source>(listener: S, security: Option<Security>, pool: Pool, front: Front, ends: Ends) {
     let front = Arc::new(front);
     let connections = TaskTracker::new();
     loop {
@@ -88,7 +88,7 @@ fn builder(requests: Requests, bounds: Bounds) -> Builder<Requests> {
 }
 
 /// The same inside TLS.
-async fn secured(security: Security, stream: TcpStream, place: Place, front: Arc<Front>, ends: Ends) {
+async fn secured<S: Wire>(security: Security, stream: S, place: Place, front: Arc<Front>, ends: Ends) {
     let accepted = tokio::select! {
         accepted = security.accept(stream, &place) => accepted,
         () = ends.stopping.cancelled() => return,

@@ -25,20 +25,20 @@ mod unsent;
 
 use crate::gateway::Gateway;
 use conclave_net::admission::Pool;
+use conclave_net::source::Source;
 use conclave_tls::Tls;
 use connections::Ends;
 use front::Front;
 pub(crate) use security::Security;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// What is spoken inside TLS on client addresses, and on those for metrics.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off. With `tls`, inside it.
-pub async fn clients(
-    listener: TcpListener,
+pub async fn clients<S: Source>(
+    listener: S,
     tls: Option<Tls>,
     pool: Pool,
     gateway: Arc<Gateway>,

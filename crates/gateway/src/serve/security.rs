@@ -1,10 +1,10 @@
 //! The handshakes of one listener.
 
 use conclave_net::admission::Place;
+use conclave_net::source::Wire;
 use conclave_net::throttle::Throttle;
 use conclave_tls::{Secured, Tls};
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 #[derive(Clone)]
 pub(crate) struct Security {
@@ -18,7 +18,7 @@ impl Security {
     }
 
     /// `None`: the handshake failed, which the log says, or the connection made room for another.
-    pub(crate) async fn accept(&self, stream: TcpStream, place: &Place) -> Option<Secured> {
+    pub(crate) async fn accept<S: Wire>(&self, stream: S, place: &Place) -> Option<Secured<S>> {
         let from = stream.peer_addr().ok();
         let accepted = tokio::select! {
             accepted = self.tls.accept(stream) => accepted,

@@ -7,7 +7,7 @@ use super::problems::Problems;
 use super::settings::Settings;
 use super::{
     AutoCompaction, Backups, Config, Discovery, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen,
-    LogConfig, LogFormat, LogOutput, auth, duration, tls,
+    LocalUrl, LogConfig, LogFormat, LogOutput, auth, duration, tls,
 };
 
 use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
@@ -216,7 +216,9 @@ pub(super) fn check_with(
         name,
         member_labels: check_labels(&s, &mut p),
         listen_client: urls.listen_client,
+        listen_local: urls.listen_local,
         advertise_client_urls: urls.advertise_client,
+        advertise_local: urls.advertise_local,
         listen_peer: urls.listen_peer,
         initial_advertise_peer_urls: urls.advertise_peer,
         listen_metrics: urls.listen_metrics,
@@ -258,6 +260,7 @@ pub(super) fn check_with(
         client_tls: tls.client,
         peer_tls: tls.peer,
         peer_allow_plaintext: tls.peer_allow_plaintext,
+        peer_secret: tls.peer_secret,
         client_cert_auth: p.switch("client-cert-auth", s.client_cert_auth.as_ref(), false),
         auth_token: logins.token,
         auth_token_ttl: logins.ttl,
@@ -276,7 +279,9 @@ pub(super) fn check_with(
 
 pub(super) struct Urls {
     listen_client: Vec<Listen>,
+    listen_local: Vec<LocalUrl>,
     advertise_client: Vec<HttpUrl>,
+    advertise_local: Vec<LocalUrl>,
     listen_peer: Vec<Listen>,
     advertise_peer: Vec<HttpUrl>,
     listen_metrics: Vec<Listen>,
@@ -291,11 +296,15 @@ impl Urls {
         };
         let peers = members.iter().flat_map(|member| &member.peer_urls);
         let told = |urls: &[HttpUrl]| urls.iter().map(|url| url.host().to_owned()).collect::<Vec<_>>();
+        let local = |secure| self.listen_local.iter().filter(move |url| url.secure == secure);
+        // A client of a socket verifies a name that it chooses.
+        let sockets = local(true).map(|_| "localhost".to_owned());
         tls::Uses {
-            client: hosts(&[&self.listen_client, &self.listen_metrics]),
-            plain_clients: self.listen_client.iter().any(|listen| !listen.secure),
+            client: hosts(&[&self.listen_client, &self.listen_metrics]).into_iter().chain(sockets).collect(),
+            plain_clients: self.listen_client.iter().any(|listen| !listen.secure) || local(false).next().is_some(),
             peer: hosts(&[&self.listen_peer]),
             peers_are_secure: peers.clone().any(HttpUrl::is_secure),
+            plain_peers: peers.clone().any(|url| !url.is_secure()) || self.listen_peer.iter().any(|it| !it.secure),
             client_names: told(&self.advertise_client),
             peer_names: told(&self.advertise_peer),
         }
@@ -303,19 +312,21 @@ impl Urls {
 }
 
 fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Urls {
-    let listen_client_urls =
-        url_list("listen-client-urls", s.listen_client_urls.as_deref().unwrap_or("http://localhost:2379"), p);
+    let (listen_local, listen_client_urls) =
+        with_local("listen-client-urls", s.listen_client_urls.as_deref().unwrap_or("http://localhost:2379"), p);
     let listen_peer_urls =
         url_list("listen-peer-urls", s.listen_peer_urls.as_deref().unwrap_or("http://localhost:2380"), p);
     let listen_metrics_urls = url_list("listen-metrics-urls", s.listen_metrics_urls.as_deref().unwrap_or_default(), p);
-    let advertise_client =
-        advertised("advertise-client-urls", s.advertise_client_urls.as_ref(), &listen_client_urls, p, warnings);
+    let told = s.advertise_client_urls.as_deref().map(|text| with_local("advertise-client-urls", text, p));
+    let (advertise_local, told) = told.map_or((listen_local.clone(), None), |(local, urls)| (local, Some(urls)));
+    let advertise_client = advertised("advertise-client-urls", told, &listen_client_urls, p, warnings);
     // Nobody connects to a member that is alone, so etcd's default will do.
     let alone = s.initial_cluster.is_none() && s.discovery_srv.is_none() && s.initial_advertise_peer_urls.is_none();
     let loopback = listen_peer_urls.iter().find(|url| alone && url.is_wildcard() && url.port() != 0);
     let loopback =
         loopback.map(|url| format!("{}://localhost:{}", if url.is_secure() { "https" } else { "http" }, url.port()));
     let advertise_peer = s.initial_advertise_peer_urls.as_ref().or(loopback.as_ref());
+    let advertise_peer = advertise_peer.map(|text| url_list("initial-advertise-peer-urls", text, p));
     let advertise_peer = advertised("initial-advertise-peer-urls", advertise_peer, &listen_peer_urls, p, warnings);
     let most = crate::peer::validate::MAX_URLS;
     p.require(advertise_peer.len() <= most, "initial-advertise-peer-urls", || {
@@ -323,7 +334,9 @@ fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Url
     });
     let urls = Urls {
         listen_client: addresses("listen-client-urls", &listen_client_urls, p),
+        listen_local,
         advertise_client,
+        advertise_local,
         listen_peer: addresses("listen-peer-urls", &listen_peer_urls, p),
         advertise_peer,
         listen_metrics: addresses("listen-metrics-urls", &listen_metrics_urls, p),
@@ -343,6 +356,24 @@ fn check_urls(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> Url
         }
     }
     urls
+}
+
+/// The same for clients, who may connect to sockets in the file system as well.
+fn with_local(name: &'static str, text: &str, p: &mut Problems) -> (Vec<LocalUrl>, Vec<HttpUrl>) {
+    let mut local: Vec<LocalUrl> = Vec::new();
+    let mut others = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        match LocalUrl::parse(part) {
+            None => others.push(part),
+            Some(Ok(url)) if local.iter().any(|other| other.path == url.path) => {
+                p.add(name, format!("{url} stands twice"))
+            }
+            Some(Ok(url)) => local.push(url),
+            Some(Err(why)) => p.add(name, why),
+        }
+    }
+    local.sort();
+    (local, url_list(name, &others.join(","), p))
 }
 
 /// The URLs of a comma-separated list without duplicates.
@@ -367,15 +398,13 @@ fn addresses(name: &'static str, urls: &[HttpUrl], p: &mut Problems) -> Vec<List
 /// The advertised URLs: as configured, or the listening address if others can connect to it.
 fn advertised(
     name: &'static str,
-    text: Option<&String>,
+    given: Option<Vec<HttpUrl>>,
     listen: &[HttpUrl],
     p: &mut Problems,
     warnings: &mut Vec<String>,
 ) -> Vec<HttpUrl> {
-    let urls = match text {
-        Some(text) => url_list(name, text, p),
-        None => listen.to_vec(),
-    };
+    let is_given = given.is_some();
+    let urls = given.unwrap_or_else(|| listen.to_vec());
     for url in &urls {
         let why = match (url.port() == 0, url.is_wildcard()) {
             (true, _) => "has port 0",
@@ -384,7 +413,7 @@ fn advertised(
         };
         let why =
             format!("{url} {why}, so nobody can connect to it: name the address that others reach this member by");
-        match text.is_some() && url.port() != 0 {
+        match is_given && url.port() != 0 {
             // As etcd: clients that have an address of their own get by. Members among several are looked at below.
             true => warnings.push(format!("--{name}: {why}")),
             false => p.add(name, why),

@@ -281,3 +281,30 @@ fn tls_for_peers() {
     let config = valid(&[&first[..], &urls[..]].concat());
     assert!(config.peer_tls.is_some() && config.peer_allow_plaintext);
 }
+
+#[test]
+fn a_secret_for_peers() {
+    let config = valid(&["--peer-secret-file=/s"]);
+    let secret = config.peer_secret.as_ref().map(|it| (it.file.to_str(), it.optional));
+    assert!(secret == Some((Some("/s"), false)) && config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(valid(&["--peer-secret-file=/s", "--peer-secret-optional"]).peer_secret.is_some_and(|it| it.optional));
+    refused(&["--peer-secret-optional"], "--peer-secret-optional", "--peer-secret-file");
+    let secure = ["--peer-secret-file=/s", "--peer-auto-tls", "--listen-peer-urls=https://127.0.0.1:2380"];
+    let idle = valid(&secure);
+    assert!(idle.warnings.iter().any(|it| it.contains("--peer-secret-file has no effect")), "{:?}", idle.warnings);
+    // Members without TLS are let in beside those with: they prove it.
+    assert!(valid(&[&secure[..], &["--peer-allow-plaintext"]].concat()).warnings.is_empty());
+}
+
+#[test]
+fn sockets_of_the_machine_for_clients() {
+    let config = valid(&["--listen-client-urls=http://127.0.0.1:2379,unix:///run/sock"]);
+    assert_eq!((config.listen_client.len(), config.listen_local.len()), (1, 1));
+    assert_eq!(config.advertise_local[0].to_string(), "unix:///run/sock");
+    let alone = valid(&["--listen-client-urls=unix:///run/sock", "--advertise-client-urls=http://localhost:1"]);
+    assert!(alone.listen_client.is_empty() && alone.advertise_local.is_empty());
+    refused(&["--listen-client-urls=unix://a,unixs://a"], "--listen-client-urls", "twice");
+    refused(&["--listen-client-urls=unix://"], "--listen-client-urls", "no path");
+    refused(&["--listen-peer-urls=unix:///run/sock"], "--listen-peer-urls", "for clients alone");
+    refused(&["--listen-client-urls=unixs:///run/sock"], "--listen-client-urls", "needs a certificate");
+}

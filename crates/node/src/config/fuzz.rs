@@ -1,6 +1,6 @@
 //! Fuzz targets of the configuration: flags, the file, and the texts in both.
 
-use super::url::HttpUrl;
+use super::url::{HttpUrl, LocalUrl};
 use super::{check, duration, etcd, file, flags};
 
 fn text(bytes: &[u8]) -> String {
@@ -23,7 +23,11 @@ fn fuzz_config_url() {
             assert_eq!(HttpUrl::parse(&url.to_string()).as_ref(), Ok(url));
             return format!("{url:?} {:?} {:?}", url.authority(), url.bind_address());
         }
-        format!("{parsed:?}")
+        let local = LocalUrl::parse(&text(bytes));
+        if let Some(Ok(url)) = &local {
+            assert_eq!(LocalUrl::parse(&url.to_string()).as_ref(), Some(&Ok(url.clone())));
+        }
+        format!("{parsed:?} {local:?}")
     });
 }
 

@@ -25,12 +25,12 @@ mod settings;
 pub mod tls;
 mod url;
 
-pub use auth::{AuthToken, JwtConfig};
+pub use auth::{AuthToken, Issuer, JwtConfig, OwnTokens};
 pub use check::ConfigError;
 pub use etcd::is_etcd;
-pub use tls::TlsConfig;
+pub use tls::{PeerSecretConfig, TlsConfig};
 
-pub use url::HttpUrl;
+pub use url::{HttpUrl, LocalUrl};
 
 use conclave_state::placement::Labels;
 use std::collections::BTreeMap;
@@ -51,8 +51,11 @@ pub struct Config {
     pub wal_dir: Option<PathBuf>,
     /// Where clients connect. Port 0 takes a free one.
     pub listen_client: Vec<Listen>,
+    /// Sockets in the file system where clients connect.
+    pub listen_local: Vec<LocalUrl>,
     /// The client URLs in member lists.
     pub advertise_client_urls: Vec<HttpUrl>,
+    pub advertise_local: Vec<LocalUrl>,
     pub listen_peer: Vec<Listen>,
     /// The URLs at which the other members reach this one; the same as in `initial_cluster` for
     /// `name`.
@@ -105,6 +108,8 @@ pub struct Config {
     pub peer_tls: Option<TlsConfig>,
     /// Whether peers without TLS are accepted on `https` addresses.
     pub peer_allow_plaintext: bool,
+    /// For addresses of peers without TLS.
+    pub peer_secret: Option<PeerSecretConfig>,
     /// The common names of clients' certificates are users.
     pub client_cert_auth: bool,
     pub auth_token: AuthToken,

@@ -155,6 +155,12 @@ settings! {
     /// Accept members without TLS too on https:// addresses, while a running cluster changes to TLS [default: false]
     peer_allow_plaintext: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
 
+    /// Secrets of the cluster's members, one a line (at least 32 characters): members without TLS prove to each other that they know one,
+    /// and mark all that they send by it. Read again when it changes
+    peer_secret_file: "PATH", PEER_TLS;
+    /// Accept members that know no secret too, and connect to them, while a running cluster gets one [default: false]
+    peer_secret_optional: "BOOL", PEER_TLS, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+
     /// Years for which a certificate of --auto-tls or --peer-auto-tls is valid [default: 1]
     self_signed_cert_validity: "YEARS", ANY_TLS;
     /// Cipher suites by the names that Go gives them, comma-separated. Without one of TLS 1.3, all of TLS 1.3 stay [default: all]
@@ -165,7 +171,9 @@ settings! {
     tls_max_version: "VERSION", ANY_TLS;
 
     /// Which tokens logins get: simple, or signed ones with
-    /// jwt,pub-key=PATH,priv-key=PATH,sign-method=NAME,ttl=DURATION; the same on each member [default: simple]
+    /// jwt,pub-key=PATH,priv-key=PATH,sign-method=NAME,ttl=DURATION; the same on each member. Keys may stand several times: the first signs, all
+    /// verify. Tokens of somebody else are good with jwt,jwks-file=PATH,issuer=NAME,audience=NAME,user-claim=NAME,user-prefix=TEXT,leeway=DURATION
+    /// [default: simple]
     auth_token: "KIND", LOGIN;
     /// Seconds for which a simple token is good after its last use at a member [default: 300]
     auth_token_ttl: "SECONDS", LOGIN;

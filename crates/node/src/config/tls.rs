@@ -54,6 +54,14 @@ impl TlsConfig {
     }
 }
 
+/// Secrets by which members without TLS know each other. The file is read when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSecretConfig {
+    pub file: PathBuf,
+    /// Members that know no secret take part as well.
+    pub optional: bool,
+}
+
 /// What asks for TLS.
 pub(super) struct Uses {
     /// Addresses with TLS for clients and metrics.
@@ -64,6 +72,8 @@ pub(super) struct Uses {
     pub(super) peer: Vec<String>,
     /// Whether a member is to be connected to with TLS.
     pub(super) peers_are_secure: bool,
+    /// Whether an address of peers, this member's or another's, is without TLS.
+    pub(super) plain_peers: bool,
     /// Names that others reach this member by.
     pub(super) client_names: Vec<String>,
     pub(super) peer_names: Vec<String>,
@@ -74,6 +84,7 @@ pub(super) struct Checked {
     pub(super) client: Option<TlsConfig>,
     pub(super) peer: Option<TlsConfig>,
     pub(super) peer_allow_plaintext: bool,
+    pub(super) peer_secret: Option<PeerSecretConfig>,
 }
 
 /// The settings of one kind of port, with their names.
@@ -148,7 +159,20 @@ pub(super) fn check(
         client: client.check(!uses.client.is_empty(), &common, p, warnings),
         peer: peer.check(!uses.peer.is_empty() || uses.peers_are_secure, &common, p, warnings),
         peer_allow_plaintext,
+        peer_secret: secret(s, uses.plain_peers || peer_allow_plaintext, p, warnings),
     }
+}
+
+fn secret(s: &Settings, used: bool, p: &mut Problems, warnings: &mut Vec<String>) -> Option<PeerSecretConfig> {
+    let optional = p.switch("peer-secret-optional", s.peer_secret_optional.as_ref(), false);
+    let Some(file) = &s.peer_secret_file else {
+        p.require(!optional, "peer-secret-optional", || "it needs --peer-secret-file".to_owned());
+        return None;
+    };
+    if !used {
+        warnings.push("--peer-secret-file has no effect: all members have https:// URLs".to_owned());
+    }
+    Some(PeerSecretConfig { file: file.into(), optional })
 }
 
 /// What both kinds of ports share.

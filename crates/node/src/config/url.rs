@@ -1,10 +1,11 @@
-//! The URLs of the flags: `http://host:port` or `https://host:port`, nothing else.
+//! The URLs of the flags: `http://host:port` or `https://host:port`, and for clients `unix://PATH` and `unixs://PATH`.
 //!
 //! Kept in one canonical spelling (lower-case host, no trailing slash), so that comparing them,
 //! hashing them into ids and sorting them are the comparisons of their texts.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// A checked `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +23,7 @@ impl HttpUrl {
             Some(("http", rest)) => (rest, false),
             Some(("https", rest)) => (rest, true),
             Some(("unix" | "unixs", _)) => {
-                return Err(format!("{text:?}: unix sockets are not supported: use http:// or https://"));
+                return Err(format!("{text:?}: unix sockets are for clients alone (--listen-client-urls)"));
             }
             Some((scheme, _)) => {
                 return Err(format!("{text:?} has the unknown scheme {scheme:?}: use http://host:port"));
@@ -87,6 +88,39 @@ impl HttpUrl {
     }
 }
 
+/// A socket in the file system: `unix://PATH`, or `unixs://PATH` for TLS inside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalUrl {
+    pub path: PathBuf,
+    /// Whether it is `unixs`.
+    pub secure: bool,
+}
+
+/// Systems have room for 108 bytes with the last zero, and the socket is bound under a longer name first.
+const LONGEST_PATH: usize = 100;
+
+impl LocalUrl {
+    /// `None`: it is none of these, by its scheme.
+    pub fn parse(text: &str) -> Option<Result<LocalUrl, String>> {
+        let (path, secure) = match text.split_once("://")? {
+            ("unix", path) => (path, false),
+            ("unixs", path) => (path, true),
+            _ => return None,
+        };
+        let sound = !path.is_empty() && !path.ends_with('/') && !path.contains('\0') && path.len() <= LONGEST_PATH;
+        Some(match sound {
+            true => Ok(LocalUrl { path: path.into(), secure }),
+            false => Err(format!("{text:?} has no path of a file with 1 to {LONGEST_PATH} bytes")),
+        })
+    }
+}
+
+impl fmt::Display for LocalUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix{}://{}", if self.secure { "s" } else { "" }, self.path.display())
+    }
+}
+
 /// Host (with brackets) and port.
 fn split(authority: &str) -> Option<(&str, &str)> {
     let (host, port) = authority.rsplit_once(':')?;
@@ -131,6 +165,24 @@ mod tests {
         assert!(error("http://a b:1").contains("bad host"));
         assert!(error("http://a:1/path").contains("more than"));
         assert!(error("ftp://a:1").contains("ftp"));
+    }
+
+    #[test]
+    fn sockets_of_the_file_system() {
+        for (text, path, secure) in [
+            ("unix:///run/conclave/sock", "/run/conclave/sock", false),
+            ("unixs://sock", "sock", true),
+            ("unix://localhost:12379", "localhost:12379", false),
+        ] {
+            let url = LocalUrl::parse(text).expect(text).expect(text);
+            assert_eq!((url.path.to_str(), url.secure, url.to_string().as_str()), (Some(path), secure, text));
+        }
+        assert!(LocalUrl::parse("http://a:1").is_none() && LocalUrl::parse("/run/sock").is_none());
+        let long = format!("unix:///{}", "x".repeat(LONGEST_PATH));
+        for wrong in ["unix://", "unix:///run/", &long, "unix://a\0b"] {
+            assert!(LocalUrl::parse(wrong).expect(wrong).is_err(), "{wrong}");
+        }
+        assert!(error("unix:///run/sock").contains("clients alone"));
     }
 
     #[test]

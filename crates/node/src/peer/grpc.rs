@@ -7,7 +7,9 @@
 
 use super::identity::{Ids, Stamp};
 use super::pb::{self, peer_client::PeerClient};
-use super::target::{ALPN_CALLS, Connection, Target, tcp};
+use super::proof::{PeerSecret, Speaks};
+use super::stream::Stream as Connection;
+use super::target::Target;
 use super::transport::{AppendReplies, Link, MAX_MESSAGE, PeerError, Transport};
 use conclave_storage::types::MemberNode;
 use conclave_tls::Tls;
@@ -38,12 +40,14 @@ pub struct GrpcTransport {
     pub me: u64,
     /// For members with `https` URLs.
     pub tls: Option<Tls>,
+    /// For the others.
+    pub secret: Option<PeerSecret>,
 }
 
 impl Transport for GrpcTransport {
     fn link(&self, to: u64, node: &MemberNode) -> Arc<dyn Link> {
         let ids = Ids { cluster: self.cluster, from: self.me, to };
-        let target = Target::of(node, self.tls.as_ref());
+        let target = Target::of(node, self.tls.as_ref(), self.secret.as_ref());
         Arc::new(GrpcLink {
             ids,
             commands: client(&target, ids),
@@ -113,8 +117,8 @@ impl Service<Uri> for Connect {
     fn call(&mut self, _: Uri) -> Self::Future {
         let target = self.0.clone();
         Box::pin(async move {
-            let connection = target.connect(ALPN_CALLS).await.ok_or(io::ErrorKind::ConnectionRefused)?;
-            tcp(&connection).set_nodelay(true)?;
+            let connection = target.connect(Speaks::Calls).await.ok_or(io::ErrorKind::ConnectionRefused)?;
+            connection.tcp().set_nodelay(true)?;
             Ok(TokioIo::new(connection))
         })
     }

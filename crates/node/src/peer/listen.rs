@@ -1,16 +1,17 @@
 //! The connections of peers: log connections, and gRPC for everything else. Without TLS they are
-//! told apart by their first byte, with TLS by the protocol that was agreed in the handshake.
+//! told apart by their first byte, with TLS by the protocol that was agreed in the handshake, with a
+//! secret by what the one that connected says.
 
 use crate::peer::handler::Handler;
-use crate::peer::identity::Ids;
+use crate::peer::proof::{self, PeerSecret, Speaks};
+use crate::peer::stream::Stream;
 use crate::peer::target::{ALPN_CALLS, ALPN_LOG};
-use crate::peer::transport::{AppendReplies, AppendRequests, PeerError};
 use crate::peer::{log, service};
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW};
 use conclave_net::opening::Opening;
 use conclave_net::throttle::Throttle;
-use conclave_tls::{Secured, Tls};
+use conclave_tls::Tls;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Fuse};
 use futures::{FutureExt, SinkExt};
@@ -32,14 +33,13 @@ const CALLS: u32 = 128;
 type Calls = mpsc::Sender<io::Result<Supervised>>;
 
 /// How the connections of one listener begin.
-#[derive(Clone)]
-pub enum Security {
-    Plain,
-    Tls {
-        tls: Tls,
-        /// Whether a connection may begin without.
-        optional: bool,
-    },
+#[derive(Clone, Default)]
+pub struct Security {
+    pub tls: Option<Tls>,
+    /// With TLS: whether a connection may begin without.
+    pub optional: bool,
+    /// What connections without TLS prove.
+    pub secret: Option<PeerSecret>,
 }
 
 /// The peer service, until `closing`.
@@ -99,15 +99,15 @@ impl Port {
         if !matches!(peeked, Ok(1)) {
             return;
         }
-        match &self.security {
-            Security::Tls { tls, .. } if first[0] == HANDSHAKE => self.secured(tls, stream, place, calls).await,
-            Security::Tls { optional: false, .. } => {
-                self.refuse(stream.peer_addr().ok(), &"it does not speak TLS");
+        let Security { tls, optional, secret } = &self.security;
+        match (tls, secret) {
+            (Some(tls), _) if first[0] == HANDSHAKE => self.secured(tls, stream, place, calls).await,
+            (Some(_), _) if !optional => self.refuse(stream.peer_addr().ok(), &"it does not speak TLS"),
+            (_, Some(secret)) if proof::begins_with(first[0]) => self.proven(secret, stream, place, calls).await,
+            (_, Some(secret)) if !secret.is_optional() => {
+                self.refuse(stream.peer_addr().ok(), &"it does not prove the secret in --peer-secret-file");
             }
-            _ if log::begins_with(first[0]) => {
-                let from = stream.peer_addr().ok();
-                self.log(from, &place, |append| log::serve(stream, append)).await;
-            }
+            _ if log::begins_with(first[0]) => self.log(Stream::Plain(stream), &place).await,
             _ => hand_over(Stream::Plain(stream), place, calls).await,
         }
     }
@@ -123,27 +123,36 @@ impl Port {
             Err(error) => return self.refuse(from, &error),
         };
         match stream.alpn() {
-            Some(ALPN_LOG) => self.log(from, &place, |append| log::serve_secured(stream, append)).await,
+            Some(ALPN_LOG) => self.log(Stream::Secured(Box::new(stream)), &place).await,
             Some(ALPN_CALLS) => hand_over(Stream::Secured(Box::new(stream)), place, calls).await,
             _ => self.refuse(from, &"it has not said what it speaks"),
         }
     }
 
-    async fn log<F: Future<Output = io::Result<()>>>(
-        &self,
-        from: Option<SocketAddr>,
-        place: &Place,
-        serve: impl FnOnce(Append) -> F,
-    ) {
+    async fn proven(&self, secret: &PeerSecret, stream: TcpStream, place: Place, calls: Calls) {
+        let from = stream.peer_addr().ok();
+        let accepted = tokio::select! {
+            accepted = secret.accept(stream) => accepted,
+            () = place.over() => return,
+        };
+        match accepted {
+            Ok((stream, Speaks::Log)) => self.log(Stream::Proven(Box::new(stream)), &place).await,
+            Ok((stream, Speaks::Calls)) => hand_over(Stream::Proven(Box::new(stream)), place, calls).await,
+            Err(error) => self.refuse(from, &error),
+        }
+    }
+
+    async fn log(&self, stream: Stream, place: &Place) {
+        let from = stream.tcp().peer_addr().ok();
         let (handler, spoken, activity) = (self.handler.clone(), place.spoken(), place.activity().clone());
-        let append: Append = Box::new(move |ids, requests| {
+        let append = move |ids, requests| {
             let replies = handler.append_from(ids, requests)?;
             spoken.note();
             activity.keep();
             Ok(replies)
-        });
+        };
         let served = tokio::select! {
-            served = serve(append) => served,
+            served = log::serve(stream, append) => served,
             () = place.over() => return,
         };
         match served {
@@ -165,73 +174,11 @@ impl Port {
     }
 }
 
-type Append = Box<dyn FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError> + Send>;
-
 /// To the server of calls.
 async fn hand_over(stream: Stream, place: Place, mut calls: Calls) {
     if stream.tcp().set_nodelay(true).is_ok() {
         // Fails only if nothing is served any more.
         let _ = calls.send(Ok(Supervised::new(stream, place))).await;
-    }
-}
-
-/// What calls come over.
-enum Stream {
-    Plain(TcpStream),
-    Secured(Box<Secured>),
-}
-
-/// The same on either.
-macro_rules! on {
-    ($self:expr, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            Stream::Plain($stream) => $call,
-            Stream::Secured($stream) => $call,
-        }
-    };
-}
-
-impl Stream {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Stream::Plain(stream) => stream,
-            Stream::Secured(stream) => stream.tcp(),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on!(self, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        on!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        on!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Secured(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The log connection between two members: one connection for each append session, with plain
-//! frames. It is encrypted if the URL of the member is `https`; the frames are the same.
+//! frames. It is encrypted if the URL of the member is `https`, and marked if there is a secret; the
+//! frames are the same.
 //!
 //! ```text
 //! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end
@@ -18,12 +19,13 @@
 
 use super::identity::Ids;
 use super::pb;
-use super::target::{ALPN_LOG, Target, tcp};
+use super::proof::Speaks;
+use super::stream::Stream;
+use super::target::Target;
 use super::transport::{AppendReplies, AppendRequests, MAX_MESSAGE, PeerError};
 use bytes::Bytes;
-use conclave_tls::Secured;
 use futures::stream::{self, BoxStream};
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{Sink, SinkExt, StreamExt};
 use prost::Message;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -34,7 +36,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedRead, FramedWrite, LengthDelimitedCodec};
-use tokio_util::either::Either;
 
 /// The first line of a connection: its protocol and version.
 const MAGIC: &[u8] = b"conclave log 1\n";
@@ -82,11 +83,11 @@ pub(super) async fn open(
     ids: Ids,
     requests: BoxStream<'static, pb::AppendRequest>,
 ) -> Result<AppendReplies, PeerError> {
-    let connection = target.connect(ALPN_LOG).await.ok_or(PeerError::Unreachable)?;
-    prepare(tcp(&connection)).map_err(broken)?;
+    let connection = target.connect(Speaks::Log).await.ok_or(PeerError::Unreachable)?;
+    prepare(connection.tcp()).map_err(broken)?;
     match connection {
-        Either::Left(stream) => send_on(stream, ids, requests).await,
-        Either::Right(secured) => send_on(secured, ids, requests).await,
+        Stream::Plain(stream) => send_on(stream, ids, requests).await,
+        other => send_on(other, ids, requests).await,
     }
 }
 
@@ -136,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sending<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Sending<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> futures::Stream for Sending<S> {
     type Item = Result<pb::AppendReply, PeerError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -171,23 +172,21 @@ fn reply(frame: &[u8]) -> Result<pb::AppendReply, PeerError> {
 // ---- the follower's end ----
 
 /// Serves one connection until it ends. `append` checks the ids.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
-) -> io::Result<()> {
-    prepare(&stream)?;
-    let (reader, writer) = stream.into_split();
-    answer_on(reader, writer, append).await
-}
-
-/// The same inside TLS.
-pub(crate) async fn serve_secured(
-    stream: Secured,
+pub(super) async fn serve(
+    stream: Stream,
     append: impl FnOnce(Ids, AppendRequests) -> Result<AppendReplies, PeerError>,
 ) -> io::Result<()> {
     prepare(stream.tcp())?;
-    let (reader, writer) = tokio::io::split(stream);
-    answer_on(reader, writer, append).await
+    match stream {
+        Stream::Plain(stream) => {
+            let (reader, writer) = stream.into_split();
+            answer_on(reader, writer, append).await
+        }
+        other => {
+            let (reader, writer) = tokio::io::split(other);
+            answer_on(reader, writer, append).await
+        }
+    }
 }
 
 /// The same on any pair of streams.

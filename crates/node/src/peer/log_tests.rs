@@ -17,7 +17,7 @@ async fn follower(append: Append) -> (String, oneshot::Receiver<io::Result<()>>)
     let (tell, ended) = oneshot::channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let _ = tell.send(serve(stream, append).await);
+        let _ = tell.send(serve(Stream::Plain(stream), append).await);
     });
     (address, ended)
 }
