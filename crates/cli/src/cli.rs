@@ -37,6 +37,7 @@ fn without_unused(command: clap::Command) -> clap::Command {
         unused.fold(sub, |sub, arg| sub.arg(arg.clone().hide(true)))
     };
     command
+        .mut_subcommand("audit", |sub| hide(sub, &["write_out", "color"]))
         .mut_subcommand("version", |sub| hide(sub, &["write_out", "color"]))
         .mut_subcommand("man", |sub| hide(sub, &["color"]))
         .mut_subcommand("completion", |sub| hide(sub, &["color"]))
@@ -74,10 +75,10 @@ mod tests {
     #[test]
     fn commands_that_ask_no_member_do_not_show_how_to_reach_one() {
         let help = |args: &[&str]| parser().try_get_matches_from(args).expect_err("help").render().to_string();
-        for name in ["version", "man", "completion"] {
+        for name in ["audit", "version", "man", "completion"] {
             let help = help(&["conclavectl", name, "--help"]);
             assert!(!help.contains("--endpoints") && !help.contains("--cacert"), "{help}");
-            assert_eq!(help.contains("--write-out"), name == "version", "{help}");
+            assert_eq!(help.contains("--write-out"), ["audit", "version"].contains(&name), "{help}");
         }
         assert!(help(&["conclavectl", "status", "--help"]).contains("--endpoints"));
         // They are still understood there.

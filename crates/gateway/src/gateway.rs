@@ -1,11 +1,15 @@
 //! What every service holds: the node, and the parts that only clients need.
 
-use crate::auth::{Access, current, sign};
+use crate::audit::{self, Audit};
+use crate::auth::{Access, current};
+use crate::charge;
 use crate::follow::{Feed, History};
+use crate::limits::{Granting, Kind, Leases, Limits};
 use crate::metrics::Metrics;
 use crate::outflow::Outflow;
 use crate::pending::Calls;
-use crate::status::{fault, rejected};
+use crate::proposals::Proposals;
+use crate::status::{fault, limited, rejected};
 use crate::waiters::{Queues, Waiters};
 use crate::watch::{WatchConfig, WatchHub};
 use conclave_api::etcdserverpb::ResponseHeader;
@@ -16,7 +20,7 @@ use conclave_node::node::Node;
 use conclave_node::proposer::{Applied, ProposeError};
 use conclave_node::read_slots::ReadSlots;
 use conclave_node::sink::ApplyObserver;
-use conclave_state::{Command, Rejection};
+use conclave_state::{Command, LeaseId, Rejection};
 use conclave_tls::{Reloads, Tls};
 use std::sync::Arc;
 use tonic::Status;
@@ -35,6 +39,13 @@ pub struct Gateway {
     /// Changes of keys, for those who wait and watch.
     pub feed: Feed,
     pub metrics: Arc<Metrics>,
+    /// Who did what.
+    pub audit: Audit,
+    /// Where commands are proposed.
+    pub(crate) proposals: Proposals,
+    /// What connections and users may use.
+    pub(crate) limits: Limits,
+    pub(crate) limited_leases: Leases,
     /// Who may do what.
     pub(crate) access: Access,
     pub(crate) outflow: Outflow,
@@ -71,19 +82,29 @@ impl Gateway {
     /// Made before consensus runs: its [`followers`](Gateway::followers) see every change.
     pub fn new(node: Arc<Node>) -> Gateway {
         let access = Access::new(node.state.clone(), &node.config).expect("without signed tokens nothing is read");
-        Gateway::with(node, Vec::new(), Vec::new(), access)
+        let metrics = Metrics::new(node.config.extensive_metrics);
+        Gateway::with(node, Vec::new(), Vec::new(), access, Audit::default(), metrics)
     }
 
-    /// The same on ports with TLS, beside files that others follow, and with signed tokens if they are configured.
+    /// The same on ports with TLS, beside files that others follow, with signed tokens and an audit log if they are configured.
     ///
     /// # Errors
-    /// The keys for tokens cannot be used.
+    /// The keys for tokens, or the file of the audit log, cannot be used.
     pub fn with_tls(node: Arc<Node>, tls: Vec<Tls>, files: Vec<File>) -> Result<Gateway, String> {
-        let access = Access::new(node.state.clone(), &node.config)?;
-        Ok(Gateway::with(node, tls, files, access))
+        let access = Access::new(node.state.clone(), &node.config).map_err(|why| format!("--auth-token: {why}"))?;
+        let metrics = Metrics::new(node.config.extensive_metrics);
+        let audit = Audit::open(node.config.audit.as_ref(), &node.identity.name, &metrics.audit)?;
+        Ok(Gateway::with(node, tls, files, access, audit, metrics))
     }
 
-    fn with(node: Arc<Node>, tls: Vec<Tls>, mut files: Vec<File>, access: Access) -> Gateway {
+    fn with(
+        node: Arc<Node>,
+        tls: Vec<Tls>,
+        mut files: Vec<File>,
+        access: Access,
+        audit: Audit,
+        metrics: Metrics,
+    ) -> Gateway {
         if access.key_files().is_some() {
             let access = access.clone();
             files.push(File { name: "auth-token", reloads: Box::new(move || access.key_files().unwrap_or_default()) });
@@ -91,7 +112,8 @@ impl Gateway {
         let history = History::new(Arc::new(node.state.clone()));
         let feed = Feed::new(history.clone());
         let waiters = Waiters::new(feed.clone());
-        let calls = Calls::new(Arc::new(node.proposer.clone()), node.stopping.clone());
+        let proposals = Proposals::new(node.proposer.clone(), audit.clone());
+        let calls = Calls::new(Arc::new(proposals.clone()), node.stopping.clone());
         let leases = Arc::new(node.leases.clone());
         Gateway {
             queues: Queues::new(calls.clone(), leases, waiters.clone(), node.stopping.clone()),
@@ -99,8 +121,12 @@ impl Gateway {
             calls,
             watches: WatchHub::new(history, watch_config(&node.config)),
             feed,
-            metrics: Arc::new(Metrics::new(node.config.extensive_metrics)),
+            audit,
+            proposals,
+            limits: Limits::new(&node.config, &metrics.limits),
+            limited_leases: Leases::new(node.state.clone()),
             access,
+            metrics: Arc::new(metrics),
             outflow: Outflow::new(),
             snapshots: ReadSlots::new(SNAPSHOTS_AT_A_TIME),
             connections: Connections::new(node.peers.ids().len()),
@@ -117,12 +143,24 @@ impl Gateway {
 
     /// The parts that follow what is applied, in their order.
     pub fn followers(&self) -> Vec<Box<dyn ApplyObserver>> {
-        vec![Box::new(self.access.clone()), Box::new(self.watches.clone()), Box::new(self.feed.clone())]
+        let mut followers: Vec<Box<dyn ApplyObserver>> =
+            vec![Box::new(self.access.clone()), Box::new(self.watches.clone()), Box::new(self.feed.clone())];
+        if self.limits.is_on() {
+            followers.push(Box::new(self.limited_leases.clone()));
+        }
+        followers
+    }
+
+    /// To be called before a lease is proposed. `None`: leases are not limited.
+    pub(crate) fn asks_for(&self, lease: LeaseId) -> Result<Option<Granting>, Status> {
+        let origin = audit::origin();
+        let Some(held) = charge::holding(origin.as_deref(), Kind::Leases) else { return Ok(None) };
+        self.limited_leases.ask(lease, held).map(Some).map_err(limited)
     }
 
     /// Proposes a command in the name of who makes this call.
     pub(crate) async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        self.node.proposer.propose(sign(command)).await
+        self.proposals.propose(command).await
     }
 
     /// The same for a client that may not want to wait without a leader: then the wait ends, and what it waits for may still come.
@@ -145,7 +183,9 @@ impl Gateway {
         }
         let view = self.node.state.view();
         let Some(auth) = view.auth() else { return Ok(()) };
-        let checked = auth.check_command(current().as_ref(), &view, &command()).map_err(fault)?;
+        let command = command();
+        audit::about(|| audit::describe(&command, None, false).unwrap_or_default());
+        let checked = auth.check_command(current().as_ref(), &view, &command).map_err(fault)?;
         checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))
     }
 

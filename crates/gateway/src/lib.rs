@@ -5,15 +5,20 @@
 //! come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`. [`gateway::Gateway`] holds the
 //! parts. This crate knows nothing of consensus and of how the state is stored.
 
+pub mod audit;
 mod auth;
+mod charge;
+mod client;
 pub mod convert;
 mod deadline;
 pub mod follow;
 pub mod gateway;
 pub mod http;
+pub mod limits;
 pub mod metrics;
 mod outflow;
 pub mod pending;
+mod proposals;
 pub mod serve;
 pub mod service;
 pub mod status;

@@ -11,6 +11,7 @@
 
 use crate::convert::conclave::BadField;
 use crate::follow::Ended;
+use crate::limits::Exceeded;
 use crate::pending::CallError;
 use conclave_node::membership::ChangeError;
 use conclave_node::proposer::ProposeError;
@@ -108,6 +109,8 @@ pub mod text {
     pub const ROLE_EMPTY: Text = Text::new(InvalidArgument, "etcdserver: role name is empty");
     pub const AUTH_FAILED: Text =
         Text::new(InvalidArgument, "etcdserver: authentication failed, invalid user ID or password");
+    pub const NO_PASSWORD: Text =
+        Text::new(Unknown, "auth: authentication failed, password was given for no password user");
     pub const PERMISSION_NOT_GIVEN: Text = Text::new(InvalidArgument, "etcdserver: permission not given");
     pub const PERMISSION_DENIED: Text = Text::new(PermissionDenied, "etcdserver: permission denied");
     pub const ROLE_NOT_GRANTED: Text = Text::new(FailedPrecondition, "etcdserver: role is not granted to the user");
@@ -234,6 +237,14 @@ impl From<BadField> for Status {
     }
 }
 
+/// Whether somebody was kept out: by its password, its token or its rights.
+#[must_use]
+pub fn is_denial(status: &Status) -> bool {
+    let texts = [text::AUTH_FAILED, text::AUTH_OLD_REVISION, text::USER_EMPTY, text::NO_PASSWORD];
+    matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated)
+        || texts.iter().any(|text| text.code == status.code() && text.message == status.message())
+}
+
 /// The state machine said no.
 #[cold]
 #[must_use]
@@ -322,8 +333,16 @@ impl From<CallError> for Status {
             CallError::NotProposed(error) => not_proposed(error),
             CallError::Stopped => text::STOPPED.status(),
             CallError::Cancelled => Status::cancelled("conclave: the call was cancelled"),
+            CallError::Limited(exceeded) => limited(exceeded),
         }
     }
+}
+
+/// A connection or a user is at a limit.
+#[cold]
+#[must_use]
+pub fn limited(exceeded: Exceeded) -> Status {
+    Status::resource_exhausted(format!("conclave: {exceeded}"))
 }
 
 /// A change of the membership was not made, or nobody knows.

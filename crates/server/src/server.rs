@@ -160,7 +160,7 @@ impl Server {
             RunningNode::assemble(config, plan, transport)?
         };
         let gateway = Gateway::with_tls(running.node.clone(), security.all(), security.files());
-        let gateway = Arc::new(gateway.map_err(|why| anyhow::anyhow!("--auth-token: {why}"))?);
+        let gateway = Arc::new(gateway.map_err(|why| anyhow::anyhow!("{why}"))?);
         running.follow(gateway.followers());
         running.serve_clients_on(&Handle::current());
         let pools = &gateway.connections;
@@ -248,6 +248,9 @@ impl Server {
             tracing::info!("some requests did not end in time; they are dropped");
         }
         let stopped = self.running.finish().await;
+        if tokio::time::timeout(DRAIN, self.gateway.audit.flush()).await.is_err() {
+            tracing::error!("the last records of the audit log could not be written in time");
+        }
         drop(self.consensus);
         stopped
     }

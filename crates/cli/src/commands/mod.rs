@@ -1,5 +1,6 @@
 //! The commands, a file each or a directory.
 
+mod audit;
 mod auth;
 mod claim;
 mod cluster;
@@ -95,6 +96,7 @@ pub(crate) enum Command {
     Role(auth::RoleCommand),
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    Audit(audit::AuditArgs),
     MakeMirror(make_mirror::MakeMirrorArgs),
     Migrate(migrate::MigrateArgs),
 
@@ -114,6 +116,7 @@ impl Command {
             Self::Completion(args) => Some(args.run(line())),
             Self::Man(args) => Some(args.run(&line())),
             Self::Version(_) => Some(format().and_then(shell::version)),
+            Self::Audit(args) => Some(format().and_then(|format| args.run(format))),
             Self::Snapshot(command) => command.run_alone(format),
             _ => None,
         }
@@ -150,7 +153,7 @@ impl Command {
             Self::MakeMirror(args) => args.run(context).await,
             Self::Migrate(args) => args.run(context).await,
             // Run before there was a context.
-            Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
+            Self::Audit(_) | Self::Completion(_) | Self::Man(_) | Self::Version(_) => Ok(()),
         };
         done.map(|()| Exit::Done)
     }

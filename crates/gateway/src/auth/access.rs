@@ -5,7 +5,8 @@ use super::methods::{Need, need};
 use super::password::{self, Hashing};
 use super::scope::{Identity, WHO, Who};
 use super::tokens::{Fresh, Tokens, fingerprint, split};
-use crate::status::{rejected, text};
+use crate::audit;
+use crate::status::{limited, rejected, text};
 use conclave_node::config::{AuthToken, Config};
 use conclave_node::sink::ApplyObserver;
 use conclave_state::auth::{Auth, AuthRefusal, Login};
@@ -99,6 +100,7 @@ impl Access {
             None => None,
             Some(identity) => {
                 let caller = self.caller(&identity, &auth)?;
+                audit::identified(&caller).map_err(limited)?;
                 Some(Who { identity: Arc::new(identity), caller })
             }
         };
@@ -182,7 +184,7 @@ impl Access {
     pub(crate) async fn check_password(&self, auth: &Auth, user: &str, password: String) -> Result<u64, Status> {
         let known = auth.user(user);
         if known.is_some_and(|known| known.no_password) {
-            return Err(Status::unknown(NO_PASSWORD));
+            return Err(text::NO_PASSWORD.into());
         }
         let hash = known.map(|known| known.hash.clone());
         if self.0.hashing.is_right(password, hash).await? {
@@ -211,8 +213,6 @@ impl Access {
         Fresh::draw()
     }
 }
-
-const NO_PASSWORD: &str = "auth: authentication failed, password was given for no password user";
 
 #[cold]
 pub(super) fn refused(refusal: AuthRefusal) -> Status {

@@ -2,12 +2,17 @@
 
 use super::access::{Access, refused};
 use super::scope::{Who, who};
+use crate::audit::{self, Origin, Subject};
+use crate::charge;
+use crate::limits::{Held, Kind};
+use crate::status::limited;
 use conclave_node::reader::Query;
 use conclave_state::auth::AuthRefusal;
 use conclave_state::read::{Bounds, ReadStop};
 use conclave_state::{Caller, Fault, KeyRange, RangeQuery, Rejection, Txn};
 use conclave_storage::StateView;
 use futures::future::BoxFuture;
+use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -20,11 +25,18 @@ pub(crate) struct Allowed<Q> {
 /// What a query reads.
 pub(crate) trait Reads {
     fn check(&self, auth: &conclave_state::Auth, caller: Option<&Caller>) -> Result<(), AuthRefusal>;
+
+    /// The same for the audit log.
+    fn subject(&self) -> Subject;
 }
 
 impl Reads for RangeQuery {
     fn check(&self, auth: &conclave_state::Auth, caller: Option<&Caller>) -> Result<(), AuthRefusal> {
         auth.check_read(caller, &self.range)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::keys("get", &self.range.key, &self.range.end)
     }
 }
 
@@ -32,11 +44,16 @@ impl Reads for Txn {
     fn check(&self, auth: &conclave_state::Auth, caller: Option<&Caller>) -> Result<(), AuthRefusal> {
         auth.check_reads(caller, self)
     }
+
+    fn subject(&self) -> Subject {
+        audit::of_txn(self)
+    }
 }
 
-impl<Q> Allowed<Q> {
+impl<Q: Reads> Allowed<Q> {
     /// In the name of who makes this call.
     pub(crate) fn new(query: Q) -> Allowed<Q> {
+        audit::about(|| query.subject());
         Allowed { query, caller: super::current() }
     }
 }
@@ -67,13 +84,15 @@ impl<Q: Query + Reads> Query for Allowed<Q> {
 pub(crate) struct Reading {
     access: Access,
     who: Option<Who>,
+    /// Where denials are recorded, if they are.
+    origin: Option<Arc<Origin>>,
     changes: watch::Receiver<u64>,
 }
 
 impl Reading {
     /// In the name of who makes this call.
     pub(crate) fn new(access: &Access) -> Reading {
-        Reading { access: access.clone(), who: who(), changes: access.changes() }
+        Reading { access: access.clone(), who: who(), origin: audit::origin(), changes: access.changes() }
     }
 
     /// Comes true after a change.
@@ -93,7 +112,22 @@ impl Reading {
             return Ok(());
         }
         let auth = self.access.auth();
-        auth.check_read(self.caller(&auth)?.as_ref(), range).map_err(refused)
+        let checked = self.caller(&auth).and_then(|caller| auth.check_read(caller.as_ref(), range).map_err(refused));
+        self.recorded(checked, || Subject::keys("get", &range.key, &range.end))
+    }
+
+    /// Watchers of who reads, none yet; `None`: it may have any number.
+    pub(crate) fn watchers(&self) -> Option<Held> {
+        charge::holding(self.origin.as_deref(), Kind::Watchers)
+    }
+
+    /// A denial that is recorded.
+    fn recorded(&self, checked: Result<(), Status>, about: impl FnOnce() -> Subject) -> Result<(), Status> {
+        checked.inspect_err(|status| {
+            if let Some(origin) = &self.origin {
+                origin.denied(status, about());
+            }
+        })
     }
 
     /// Whether the lease may be renewed at present.
@@ -103,8 +137,12 @@ impl Reading {
         }
         let view = view();
         let Some(auth) = view.auth() else { return Ok(()) };
-        let caller = self.caller(auth)?;
-        auth.check_lease_write(caller.as_ref(), &view, lease).map_err(crate::status::fault)?.map_err(refused)
+        let checked = self.caller(auth).map(|caller| auth.check_lease_write(caller.as_ref(), &view, lease));
+        let checked = match checked {
+            Ok(checked) => checked.map_err(crate::status::fault)?.map_err(refused),
+            Err(status) => Err(status),
+        };
+        self.recorded(checked, || Subject::lease(lease))
     }
 
     /// Checks, and comes true with the status of the stream's end: `end`, or that the right was taken away.
@@ -114,6 +152,8 @@ impl Reading {
         end: BoxFuture<'static, Status>,
     ) -> Result<BoxFuture<'static, Status>, Status> {
         self.check(&range)?;
+        let mut held = self.watchers();
+        held.as_mut().map_or(Ok(()), Held::add).map_err(limited)?;
         let revoked = async move {
             loop {
                 self.changed().await;
@@ -123,6 +163,7 @@ impl Reading {
             }
         };
         Ok(Box::pin(async move {
+            let _held = held;
             tokio::select! {
                 status = end => status,
                 status = revoked => status,

@@ -1,6 +1,7 @@
 //! The caller of the current call.
 
 use super::tokens::Fingerprint;
+use crate::audit;
 use conclave_state::auth::Login;
 use conclave_state::{Caller, Command};
 use std::sync::Arc;
@@ -47,10 +48,16 @@ pub(crate) fn sign(command: Command) -> Command {
 
 /// The same work in another task, in the name of who makes this call.
 pub(crate) fn carry<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    let who = who();
+    let (who, origin) = (who(), audit::origin());
     async move {
-        match who {
-            Some(who) => WHO.scope(who, work).await,
+        let work = async move {
+            match who {
+                Some(who) => WHO.scope(who, work).await,
+                None => work.await,
+            }
+        };
+        match origin {
+            Some(origin) => origin.scope(work).await,
             None => work.await,
         }
     }

@@ -4,15 +4,19 @@
 //! is counted here. Everything that exists anyway (revision, sizes, leadership, watchers, how long syncs took) is read from its
 //! owner at each scrape and handed in as [`Live`].
 
+mod audit;
 mod backups;
 mod files;
 mod grpc;
+mod limits;
 mod peers;
 mod process;
 mod text;
 mod tls;
 
+pub use audit::AuditMetrics;
 pub use backups::BackupMetrics;
+pub use limits::LimitMetrics;
 pub use peers::PeerFigures;
 
 pub use grpc::{CallMetrics, CountedBody, GrpcMetrics, GrpcMetricsLayer, GrpcMetricsService, MethodMetrics};
@@ -78,6 +82,8 @@ pub struct Metrics {
     /// Snapshots sent to their end.
     pub snapshots: Counter,
     pub snapshot_bytes: Counter,
+    pub audit: AuditMetrics,
+    pub limits: LimitMetrics,
     pub backups: BackupMetrics,
     /// Answers of `/health`.
     pub health_success: Counter,
@@ -178,6 +184,8 @@ impl Metrics {
             txn_total: Counter::default(),
             snapshots: Counter::default(),
             snapshot_bytes: Counter::default(),
+            audit: AuditMetrics::default(),
+            limits: LimitMetrics::default(),
             backups: BackupMetrics::default(),
             grpc: GrpcMetrics::new(extensive),
             health_success: Counter::default(),
@@ -203,6 +211,8 @@ impl Metrics {
         counter("etcd_server_health_failures", "Answers of /health that something is wrong", &metrics.health_failures);
         counter("etcd_debugging_lease_granted", "Leases granted to clients of this member", &metrics.leases_granted);
         counter("etcd_debugging_lease_revoked", "Leases revoked by clients of this member", &metrics.leases_revoked);
+        metrics.audit.register(&mut registry);
+        metrics.limits.register(&mut registry);
         metrics.backups.register(&mut registry);
         metrics.grpc.register(&mut registry);
         register_versions(&mut registry);

@@ -1,5 +1,6 @@
 //! Why a call ended.
 
+use crate::limits::Exceeded;
 use conclave_node::proposer::ProposeError;
 
 /// Why a call ended before its command was decided.
@@ -10,4 +11,6 @@ pub enum CallError {
     Stopped,
     /// The caller is gone.
     Cancelled,
+    /// Too many calls of its connection or its user wait.
+    Limited(Exceeded),
 }

@@ -28,12 +28,14 @@ pub(crate) mod tests;
 
 pub use error::CallError;
 
-use crate::auth::{carry, sign};
+use crate::auth::carry;
+use crate::charge;
+use crate::limits::{Held, Kind};
 use async_trait::async_trait;
 use attempts::{Attempts, Left, Membership};
 use bytes::Bytes;
-use conclave_node::proposer::{Applied, ProposeError, Proposer};
-use conclave_state::{Caller, Command, Outcome};
+use conclave_node::proposer::{Applied, ProposeError};
+use conclave_state::{Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -50,17 +52,6 @@ pub trait Log: Send + Sync + 'static {
     /// The member's own: no user has to be there any more.
     async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
         self.propose(command).await
-    }
-}
-
-#[async_trait]
-impl Log for Proposer {
-    async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
-        Proposer::propose(self, sign(command)).await
-    }
-
-    async fn propose_own(&self, command: Command) -> Result<Applied, ProposeError> {
-        Proposer::propose(self, command.by(Caller::Server)).await
     }
 }
 
@@ -128,6 +119,8 @@ pub struct Pending<R: Request> {
     request: Option<R>,
     /// An earlier proposal may have been decided, or may still be.
     unknown: bool,
+    /// Its place among the calls that may wait.
+    _waiting: Option<Held>,
 }
 
 impl Calls {
@@ -145,11 +138,13 @@ impl Calls {
     /// Proposes the request's command until it is decided. Dropping the future releases what the
     /// command took or may yet take.
     pub async fn ask<R: Request>(&self, request: R) -> Result<Pending<R>, R::Error> {
+        let waiting = charge::hold(Kind::Waiting).map_err(CallError::Limited)?;
         let gone = CancellationToken::new();
         let _cancel = gone.clone().drop_guard();
         let key = [R::KIND.as_bytes(), b"/", &request.key()].concat();
         let membership = self.attempts.join(key.into());
-        let pending = Pending { calls: self.clone(), membership, request: Some(request), unknown: false };
+        let pending =
+            Pending { calls: self.clone(), membership, request: Some(request), unknown: false, _waiting: waiting };
         tokio::spawn(carry(pending.propose(gone))).await.map_err(|_| CallError::Stopped)?
     }
 

@@ -9,6 +9,7 @@ use super::plain::On;
 use super::requests::{Requests, Running};
 use super::security::Security;
 use super::turn::InTurns;
+use crate::client::Client;
 use conclave_net::admission::{Place, Pool};
 use conclave_net::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use conclave_net::opening::Opening;
@@ -57,7 +58,10 @@ pub(super) async fn serve<S: Source>(listener: S, security: Option<Security>, po
             continue;
         }
         match &security {
-            None => connections.spawn(connection(stream, place, None, front.clone(), ends.clone())),
+            None => {
+                let client = front.client(stream.peer_addr().ok(), None);
+                connections.spawn(connection(stream, place, client, front.clone(), ends.clone()))
+            }
             Some(security) => connections.spawn(secured(security.clone(), stream, place, front.clone(), ends.clone())),
         };
     }
@@ -89,6 +93,7 @@ fn builder(requests: Requests, bounds: Bounds) -> Builder<Requests> {
 
 /// The same inside TLS.
 async fn secured<S: Wire>(security: Security, stream: S, place: Place, front: Arc<Front>, ends: Ends) {
+    let address = stream.peer_addr().ok();
     let accepted = tokio::select! {
         accepted = security.accept(stream, &place) => accepted,
         () = ends.stopping.cancelled() => return,
@@ -96,16 +101,17 @@ async fn secured<S: Wire>(security: Security, stream: S, place: Place, front: Ar
     };
     if let Some(stream) = accepted {
         let certificate = stream.identity().and_then(|identity| identity.common_name).map(Arc::from);
-        connection(stream, place, certificate, front, ends).await;
+        let client = front.client(address, certificate);
+        connection(stream, place, client, front, ends).await;
     }
 }
 
-async fn connection<S>(stream: S, place: Place, certificate: Option<Arc<str>>, front: Arc<Front>, ends: Ends)
+async fn connection<S>(stream: S, place: Place, client: Arc<Client>, front: Arc<Front>, ends: Ends)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let takeover = Takeover::default();
-    let on = On { activity: place.activity().clone(), takeover: takeover.clone(), certificate };
+    let on = On { activity: place.activity().clone(), takeover: takeover.clone(), client };
     let (bounds, bytes) = (front.bounds(), front.bytes());
     let unsent = front.unsent.connection();
     let mut crowded = pin!(unsent.over());

@@ -11,12 +11,14 @@ use super::reply::Reply;
 use super::routes::Services;
 use super::unsent::Unsent;
 use super::{metadata, unary};
+use crate::audit::Origin;
+use crate::client::Client;
 use crate::deadline;
 use crate::gateway::Gateway;
 use crate::http::Pages;
 use crate::metrics::{ClientBytes, GrpcMetrics, GrpcMetricsService, MethodMetrics};
 use crate::service::etcd::watch;
-use crate::status::received;
+use crate::status::{limited, received};
 use conclave_api::conclave::v1::elections_server::Elections;
 use conclave_api::conclave::v1::locks_server::Locks;
 use conclave_api::etcdserverpb::kv_server::Kv;
@@ -27,6 +29,7 @@ use conclave_json::Access;
 use conclave_node::config::KeepAlive;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -119,6 +122,13 @@ impl Front {
         Bounds { streams: config.max_concurrent_streams, keep_alive: config.keep_alive }
     }
 
+    /// What is known of the other end of a connection.
+    pub(super) fn client(&self, address: Option<SocketAddr>, certificate: Option<Arc<str>>) -> Arc<Client> {
+        let address = address.filter(|_| self.gateway.audit.is_on()).map(|address| address.to_string().into());
+        let limits = &self.gateway.limits;
+        Arc::new(Client { address, certificate, budget: limits.connection(), limits: limits.clone() })
+    }
+
     pub(super) fn bytes(&self) -> ClientBytes {
         self.gateway.metrics.client_bytes.clone()
     }
@@ -131,7 +141,8 @@ impl Front {
         let access = Some(gateway.access.clone());
         let json = config
             .enable_grpc_gateway
-            .then(|| Json::new(routes.clone(), services.max_message, access).behind(gate.clone()));
+            .then(|| Json::new(routes.clone(), services.max_message, access).behind(gate.clone()))
+            .map(|json| json.recorded(gateway.audit.clone()));
         let access = Access::new(&config.cors, &config.host_whitelist);
         Front {
             direct: DirectMetrics::new(&gateway.metrics.grpc),
@@ -148,21 +159,46 @@ impl Front {
         metadata::trim(request.headers_mut());
         if !is_grpc(request.headers()) {
             let (plain, on) = (self.plain.clone(), on.clone());
+            request.extensions_mut().insert(on.client.clone());
             return Box::pin(async move { plain.answer(request, &on).await });
         }
         if let Some(refusal) = self.gate.refusal(request.uri().path()) {
             return Box::pin(std::future::ready(refusal.into_http()));
         }
         let deadline = deadline::of(request.headers());
-        let answer = match self.gateway.access.is_on() {
-            false => self.call(request, deadline),
-            true => self.checked(request, deadline, on.certificate.clone()),
+        let certificate = on.client.certificate.clone();
+        if let Some(budget) = &on.client.budget
+            && let Err(exceeded) = budget.request()
+        {
+            return Box::pin(std::future::ready(limited(exceeded).into_http()));
+        }
+        let answer = match self.gateway.audit.is_on() || self.gateway.limits.is_on() {
+            false => self.admitted(request, deadline, certificate),
+            true => {
+                let origin = Origin::new(&self.gateway.audit, &on.client, request.uri().path());
+                let front = self.clone();
+                // All of it in the scope of the call, what is done at once too.
+                let call = async move { front.admitted(request, deadline, certificate).await };
+                Box::pin(origin.run(call, |answer| Status::from_header_map(answer.headers())))
+            }
         };
         let Some(deadline) = deadline else { return answer };
         Box::pin(async move {
             let answer = deadline::within(deadline, answer).await;
             answer.map_or_else(Status::into_http, |answer| answer.map(|reply| reply.until(deadline)))
         })
+    }
+
+    fn admitted(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        deadline: Option<Instant>,
+        certificate: Option<Arc<str>>,
+    ) -> Answer {
+        match self.gateway.access.is_on() {
+            false => self.call(request, deadline),
+            true => self.checked(request, deadline, certificate),
+        }
     }
 
     /// The same in the name of who asks, if that may be.

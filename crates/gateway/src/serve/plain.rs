@@ -6,6 +6,7 @@
 
 use super::json::{Json, Takeover, websocket};
 use super::reply::Reply;
+use crate::client::Client;
 use crate::http::{PageBody, Pages};
 use conclave_json::{Access, host_refused};
 use conclave_net::admission::Activity;
@@ -29,8 +30,7 @@ pub(super) struct Plain {
 pub(super) struct On {
     pub(super) activity: Activity,
     pub(super) takeover: Takeover,
-    /// The common name in the certificate of the client.
-    pub(super) certificate: Option<Arc<str>>,
+    pub(super) client: Arc<Client>,
 }
 
 impl Plain {

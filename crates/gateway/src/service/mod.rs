@@ -7,11 +7,13 @@ pub mod conclave;
 pub mod etcd;
 pub mod quota;
 
+use crate::charge;
 use crate::gateway::Gateway;
 use crate::status::{internal, rejected, text};
 use conclave_state::{Outcome, Response};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -28,9 +30,11 @@ pub(crate) fn require_leader(gateway: &Gateway, metadata: &MetadataMap) -> Resul
 }
 
 /// What every unary call begins with.
-pub(crate) fn admit<T>(gateway: &Gateway, request: Request<T>) -> Result<T, Status> {
+pub(crate) fn admit<T: Message>(gateway: &Gateway, request: Request<T>) -> Result<T, Status> {
     require_leader(gateway, request.metadata())?;
-    Ok(request.into_inner())
+    let message = request.into_inner();
+    charge::bytes(|| message.encoded_len())?;
+    Ok(message)
 }
 
 /// An outcome's response, or its rejection in the words of the wire.

@@ -7,7 +7,7 @@
 
 use crate::gateway::Gateway;
 use crate::status::{fault, text};
-use conclave_state::{Alarm, AlarmChange, AlarmKind, Caller, Command, Fault, read};
+use conclave_state::{Alarm, AlarmChange, AlarmKind, Command, Fault, read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -62,8 +62,8 @@ async fn raise(gateway: &Gateway, limit: u64) -> Result<(), Fault> {
     if read::alarms(&gateway.node.state.view())?.contains(&alarm) {
         return Ok(());
     }
-    let command = Command::Alarm(AlarmChange { raise: true, alarm }).by(Caller::Server);
-    match gateway.node.proposer.propose(command).await {
+    let command = Command::Alarm(AlarmChange { raise: true, alarm });
+    match gateway.proposals.propose_own(command).await {
         Err(error) => tracing::warn!(%error, "the store is full, and the alarm could not be raised"),
         Ok(_) => tracing::warn!(limit, "the store is full: writes are refused until the alarm is disarmed"),
     }

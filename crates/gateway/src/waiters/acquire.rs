@@ -11,6 +11,7 @@
 //!    expire, and is granted first if it is not there yet.
 
 use super::{Lost, Waiters};
+use crate::limits::Exceeded;
 use crate::pending::{CallError, Calls, Decided, Owed, Pending, Request};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -76,6 +77,8 @@ pub enum AcquireError {
     #[error("the caller is gone")]
     Cancelled,
     #[error("{0}")]
+    Limited(Exceeded),
+    #[error("{0}")]
     Fault(String),
 }
 
@@ -85,6 +88,7 @@ impl From<CallError> for AcquireError {
             CallError::NotProposed(error) => AcquireError::NotProposed(error),
             CallError::Stopped => AcquireError::Stopped,
             CallError::Cancelled => AcquireError::Cancelled,
+            CallError::Limited(exceeded) => AcquireError::Limited(exceeded),
         }
     }
 }

@@ -165,6 +165,11 @@ impl Registry {
         self.streams.remove(stream);
     }
 
+    /// How many a stream has.
+    pub(crate) fn watchers(&self, stream: usize) -> usize {
+        self.streams[stream].watchers.len()
+    }
+
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         (self.streams.len(), self.watchers.len(), self.streams.iter().map(|(_, stream)| stream.behind.len()).sum())
     }

@@ -8,6 +8,7 @@ use super::outbox::{Outbox, Responses};
 use super::registry::Create;
 use crate::auth::Reading;
 use crate::follow::Span;
+use crate::limits::Held;
 use crate::status::text;
 use conclave_api::etcdserverpb::watch_create_request::FilterType;
 use conclave_api::etcdserverpb::watch_request::RequestUnion;
@@ -31,6 +32,16 @@ struct Registration {
     hub: WatchHub,
     stream: usize,
     outbox: Arc<Outbox>,
+}
+
+// In the words that Go gives a status.
+const TOO_MANY_WATCHERS: &str = "rpc error: code = ResourceExhausted desc = conclave: this connection or user has all the watchers that it \
+                                 may have (connection-limits or user-limits, watchers); cancel some of them first";
+
+impl Registration {
+    fn watchers(&self) -> u64 {
+        self.hub.registry().watchers(self.stream) as u64
+    }
 }
 
 impl Drop for Registration {
@@ -70,6 +81,8 @@ struct Task {
     end: BoxFuture<'static, Status>,
     /// Whose right to read is looked at, if it is.
     reading: Option<Reading>,
+    /// The watchers of the stream, or those that it had at the last look; `None`: their number is not limited.
+    held: Option<Held>,
     next_tick: Instant,
     /// There may be history to read.
     behind: bool,
@@ -102,7 +115,8 @@ impl Task {
         let responses = Responses(outbox.clone());
         let registration = Registration { hub, stream, outbox };
         let requests = Some(requests);
-        (Task { registration, requests, end, reading, next_tick, behind: false, turn: None, taken: 0 }, responses)
+        let held = reading.as_ref().and_then(Reading::watchers);
+        (Task { registration, requests, end, reading, held, next_tick, behind: false, turn: None, taken: 0 }, responses)
     }
 
     async fn run(mut self) {
@@ -198,6 +212,7 @@ impl Task {
     }
 
     fn tick(&mut self) {
+        self.count();
         let Registration { hub, stream, .. } = &self.registration;
         hub.registry().progress_tick(*stream);
         self.next_tick = Instant::now() + interval(hub.config().progress_interval);
@@ -226,6 +241,32 @@ impl Task {
         hub.registry().revoke(*stream, |span| self.denied(&of_span(span)));
     }
 
+    /// Whether one more watcher may be.
+    fn has_room(&mut self) -> bool {
+        let Some(held) = &mut self.held else { return true };
+        held.shrink_to(self.registration.watchers());
+        held.add().is_ok()
+    }
+
+    /// Those that are gone count no more.
+    fn count(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.shrink_to(self.registration.watchers());
+        }
+    }
+
+    fn create(&mut self, request: WatchCreateRequest) {
+        let refusal = match self.denied(&range(&request)) {
+            None if !self.has_room() => Some(TOO_MANY_WATCHERS),
+            denied => denied,
+        };
+        let Registration { hub, stream, .. } = &self.registration;
+        match refusal {
+            Some(reason) => hub.registry().refuse(*stream, reason),
+            None => hub.create(*stream, create(request)),
+        }
+    }
+
     fn handle(&mut self, request: WatchRequest) {
         self.taken += 1;
         if self.taken >= REQUESTS_AT_ONCE {
@@ -234,11 +275,11 @@ impl Task {
         }
         let Registration { hub, stream, .. } = &self.registration;
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => match self.denied(&range(&request)) {
-                Some(reason) => hub.registry().refuse(*stream, reason),
-                None => hub.create(*stream, create(request)),
-            },
-            Some(RequestUnion::CancelRequest(request)) => hub.registry().cancel(*stream, request.watch_id),
+            Some(RequestUnion::CreateRequest(request)) => self.create(request),
+            Some(RequestUnion::CancelRequest(request)) => {
+                hub.registry().cancel(*stream, request.watch_id);
+                self.count();
+            }
             Some(RequestUnion::ProgressRequest(_)) => hub.registry().progress_of_stream(*stream),
             // A newer client's request of a kind unknown here: the others still work.
             None => {}

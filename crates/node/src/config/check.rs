@@ -7,7 +7,7 @@ use super::problems::Problems;
 use super::settings::Settings;
 use super::{
     AutoCompaction, Backups, Config, Discovery, HttpUrl, InitialClusterState, InitialMember, KeepAlive, Listen,
-    LocalUrl, LogConfig, LogFormat, LogOutput, auth, duration, tls,
+    LocalUrl, LogConfig, LogFormat, LogOutput, audit, auth, client_limits, duration, tls,
 };
 
 use conclave_net::http2::{PING_EVERY, PING_TIMEOUT};
@@ -210,6 +210,7 @@ pub(super) fn check_with(
     let sizes = check_sizes(&s, &mut p);
 
     let logins = auth::check(&s, &mut p);
+    let (connection_limits, user_limits) = client_limits::check(&s, &mut p);
     let config = Config {
         data_dir,
         wal_dir: s.wal_dir.clone().map(PathBuf::from),
@@ -247,6 +248,8 @@ pub(super) fn check_with(
             u32::MAX,
             "calls",
         ),
+        connection_limits,
+        user_limits,
         keep_alive: check_keep_alive(&s, &mut p),
         auto_compaction: check_compaction(&s, &mut p),
         backups: check_backups(&s, &mut p),
@@ -267,6 +270,7 @@ pub(super) fn check_with(
         bcrypt_cost: logins.bcrypt_cost,
         extensive_metrics: p.choice("metrics", s.metrics.as_ref(), &[("basic", false), ("extensive", true)]),
         log: check_log(&s, as_etcd, &mut p),
+        audit: audit::check(&s, &mut p),
         as_etcd,
         warnings,
         notes: Vec::new(),

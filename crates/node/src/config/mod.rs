@@ -12,8 +12,10 @@
 //! 2. An unknown setting is an error, never skipped. An empty environment variable counts as unset.
 //! 3. A [`Config`] is always valid, so no other code checks it again.
 
+mod audit;
 mod auth;
 mod check;
+mod client_limits;
 mod duration;
 mod etcd;
 mod file;
@@ -25,8 +27,10 @@ mod settings;
 pub mod tls;
 mod url;
 
+pub use audit::{AuditConfig, AuditOutput};
 pub use auth::{AuthToken, Issuer, JwtConfig, OwnTokens};
 pub use check::ConfigError;
+pub use client_limits::ClientLimits;
 pub use etcd::is_etcd;
 pub use tls::{PeerSecretConfig, TlsConfig};
 
@@ -91,6 +95,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// Calls under way on one connection of a client.
     pub max_concurrent_streams: u32,
+    pub connection_limits: ClientLimits,
+    pub user_limits: ClientLimits,
     pub keep_alive: KeepAlive,
     pub auto_compaction: AutoCompaction,
     /// `None`: the cluster makes no backups by itself.
@@ -126,6 +132,8 @@ pub struct Config {
     /// Histograms of how long each method took.
     pub extensive_metrics: bool,
     pub log: LogConfig,
+    /// `None`: nothing is recorded.
+    pub audit: Option<AuditConfig>,
     /// Started under etcd's name: version, ready line and logs are as scripts for etcd expect them.
     pub as_etcd: bool,
     /// Warnings to log at the start. They never stop the node.

@@ -61,6 +61,7 @@ const LIMITS: &str = "Limits";
 const HISTORY: &str = "History";
 const BACKUPS: &str = "Backups";
 const SEEN: &str = "Seen from outside";
+const AUDIT: &str = "Audit";
 
 settings! {
     /// This member's name, one of those in --initial-cluster [default: default]
@@ -209,6 +210,12 @@ settings! {
     /// The most operations in one branch of a transaction [default: 128]
     max_txn_ops: "COUNT", LIMITS;
 
+    /// What one connection of a client may use of this member: requests=100,bytes=1048576,watchers=1000,leases=100,waiting=50; the first two
+    /// are for each second. What is not named is not limited [default: nothing is limited]
+    connection_limits: "LIMITS", LIMITS;
+    /// The same for all connections of one user at this member [default: nothing is limited]
+    user_limits: "LIMITS", LIMITS;
+
     /// What --auto-compaction-retention counts: periodic (time) or revision [default: periodic]
     auto_compaction_mode: "MODE", HISTORY;
     /// How much history to keep: with periodic a duration such as 30m, a bare number being hours; with revision a number of
@@ -222,6 +229,16 @@ settings! {
     backup_interval: "DURATION", BACKUPS;
     /// How many backups of this cluster stay in --backup-dir; 0 keeps all [default: 7]
     backup_retention: "COUNT", BACKUPS;
+
+    /// Where to write who changed what, and who was denied what: a file, stdout or stderr; one JSON object a line
+    /// [default: none, nothing is recorded]
+    audit_log: "PATH", AUDIT;
+    /// Bytes after which the file of --audit-log becomes PATH.1 and a new one begins; 0 never [default: 104857600]
+    audit_log_max_bytes: "BYTES", AUDIT;
+    /// How many older files stay: PATH.1, the latest of them, to PATH.COUNT; at least 1 [default: 10]
+    audit_log_files: "COUNT", AUDIT;
+    /// Record values too, up to 1024 bytes of each; never passwords or tokens [default: false]
+    audit_log_values: "BOOL", AUDIT, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
 
     /// debug, info, warn, error, or a list such as info,conclave_node=debug [default: info]
     log_level: "LEVEL", SEEN;

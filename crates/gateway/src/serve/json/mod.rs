@@ -15,12 +15,14 @@ pub(super) mod websocket;
 use super::gate::Gate;
 use super::large::Large;
 use super::reply::Reply;
+use crate::audit::{Audit, Origin};
 use crate::auth::{Access, ON_BEHALF_OF_JSON};
+use crate::client::Client;
 use crate::deadline;
 use crate::http::PageBody;
 use crate::metrics::{CountedBody, GrpcMetricsService};
 use crate::outflow::Share;
-use crate::status::received;
+use crate::status::{limited, received};
 use bytes::Bytes;
 use conclave_json::{Failure, Form, Found, Frames, Method, OPENAPI_PATH, Pieces, openapi};
 pub(super) use failure::failure;
@@ -31,6 +33,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Body as HttpBody;
 pub(super) use lines::Lines;
 use requests::Requests;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tonic::body::Body;
@@ -53,15 +56,20 @@ pub(super) struct Json {
     max_message: usize,
     access: Option<Access>,
     gate: Gate,
+    audit: Audit,
 }
 
 impl Json {
     pub(super) fn new(routes: GrpcMetricsService<Routes>, max_message: usize, access: Option<Access>) -> Json {
-        Json { routes, max_message, access, gate: Gate::default() }
+        Json { routes, max_message, access, gate: Gate::default(), audit: Audit::default() }
     }
 
     pub(super) fn behind(self, gate: Gate) -> Json {
         Json { gate, ..self }
+    }
+
+    pub(super) fn recorded(self, audit: Audit) -> Json {
+        Json { audit, ..self }
     }
 
     /// The most bytes of one request as JSON. Base64 is a third longer than its bytes, and small operations have names that are longer
@@ -112,19 +120,25 @@ impl Json {
             true => requests.stream().await?,
         };
         let call = grpc_request(method, &head.headers, body).map_err(failure)?;
-        let headers = call.headers().clone();
-        let routed = async { self.routes.clone().call(call).await };
-        let routed = match self.access.as_ref().filter(|access| access.is_on()) {
-            None => routed.await,
-            Some(access) => match access.run(&method.path, &headers, None, routed).await {
-                Ok(routed) => routed,
-                Err(status) if method.server_streams => return Ok(refused_stream(&failure(status))),
-                Err(status) => return Err(failure(status)),
-            },
+        let client = head.extensions.get::<Arc<Client>>();
+        if let Some(budget) = client.and_then(|client| client.budget.as_ref()) {
+            budget.request().map_err(|exceeded| failure(limited(exceeded)))?;
+        }
+        let response = match client.filter(|client| self.audit.is_on() || client.limits.is_on()) {
+            None => self.route(method, call).await,
+            Some(client) => {
+                let origin = Origin::new(&self.audit, client, &method.path);
+                let failure = |answer: &Result<Response<Routed>, Status>| match answer {
+                    Ok(response) => Status::from_header_map(response.headers()),
+                    Err(status) => Some(status.clone()),
+                };
+                origin.run(self.route(method, call), failure).await
+            }
         };
-        let response = match routed {
+        let response = match response {
             Ok(response) => response,
-            Err(never) => match never {},
+            Err(status) if method.server_streams => return Ok(refused_stream(&failure(status))),
+            Err(status) => return Err(failure(status)),
         };
         let (head, body) = response.into_parts();
         match (ended(&head.headers), method.server_streams) {
@@ -135,6 +149,20 @@ impl Json {
                 Ok(lines) => answered(StatusCode::OK, Reply::lines(lines)),
                 Err(failure) => refused_stream(&failure),
             }),
+        }
+    }
+
+    /// Calls the service, in the name of who asks, if that may be.
+    async fn route(&self, method: &'static Method, call: Request<Body>) -> Result<Response<Routed>, Status> {
+        let headers = call.headers().clone();
+        let routed = async { self.routes.clone().call(call).await };
+        let routed = match self.access.as_ref().filter(|access| access.is_on()) {
+            None => routed.await,
+            Some(access) => access.run(&method.path, &headers, None, routed).await?,
+        };
+        match routed {
+            Ok(response) => Ok(response),
+            Err(never) => match never {},
         }
     }
 }

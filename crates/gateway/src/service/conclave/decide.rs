@@ -4,6 +4,7 @@
 //!    in the log. Without one the answer says that the outcome is unknown.
 //! 2. An answer may be a remembered one, of a time that is past. What is promised of the present is read after it.
 
+use crate::audit::{self, Subject};
 use crate::auth::current;
 use crate::convert::conclave::Caller;
 use crate::gateway::Gateway;
@@ -67,6 +68,9 @@ pub(crate) async fn look_at<T: Send + 'static>(
     read: impl FnOnce(&StateView) -> Result<T, Fault> + Send + 'static,
 ) -> Result<(T, i64), Status> {
     let checked = gateway.access.is_on().then(|| (range(), current()));
+    if let Some((range, _)) = &checked {
+        audit::about(|| Subject::keys("get", &range.key, &range.end));
+    }
     let read = move |view: &StateView| match (view.auth(), &checked) {
         (None, _) => read(view).map(Ok),
         (Some(auth), Some((range, caller))) => match auth.check_read(caller.as_ref(), range) {

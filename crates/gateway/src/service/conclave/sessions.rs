@@ -46,10 +46,16 @@ impl Sessions for SessionsService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
+            let granting = self.gateway.asks_for(grant.id)?;
             let outcome = self.gateway.propose(Command::LeaseGrant(grant)).await.map_err(not_proposed)?.outcome;
             let header = self.gateway.header(outcome.revision);
             return match outcome.result {
-                Ok(Answer::LeaseGrant { id, ttl_ms }) => Ok(Response::new(convert::opened(header, id, ttl_ms))),
+                Ok(Answer::LeaseGrant { id, ttl_ms }) => {
+                    if let Some(granting) = granting {
+                        granting.granted();
+                    }
+                    Ok(Response::new(convert::opened(header, id, ttl_ms)))
+                }
                 Ok(other) => Err(unexpected(&other)),
                 Err(Rejection::LeaseExists) if chosen_here => continue,
                 Err(rejection) => Err(opening_refused(rejection)),

@@ -1,5 +1,6 @@
 //! `etcdserverpb.Auth`: users, roles, and logging in. What changes is a command; what is read is of what is applied here.
 
+use crate::audit::{self, Subject};
 use crate::auth::{Access, current};
 use crate::gateway::Gateway;
 use crate::service::{admit, response, unexpected};
@@ -114,6 +115,7 @@ impl Auth for AuthService {
 
     async fn authenticate(&self, request: Request<pb::AuthenticateRequest>) -> Answer<pb::AuthenticateResponse> {
         let request = admit(&self.0, request)?;
+        audit::about(|| Subject::target(&request.name));
         let token = self.log_in(&request.name, request.password).await?;
         Ok(Response::new(pb::AuthenticateResponse { header: self.header(), token }))
     }

@@ -1,5 +1,6 @@
 //! `etcdserverpb.Cluster`: who the members are, and changes of them.
 
+use crate::audit::{self, Subject};
 use crate::gateway::Gateway;
 use crate::service::{admit, response};
 use crate::status::{fault, not_changed, not_proposed, not_read, text};
@@ -58,6 +59,7 @@ impl ClusterService {
     /// Has the leader promote a learner once it is in sync. Returns all members.
     async fn promote_when_ready(&self, member: u64) -> Result<Vec<Member>, Status> {
         let gateway = &self.0;
+        audit::about(|| Subject::target(format!("{member:x}")).with_detail("when ready"));
         gateway.node.reader.barrier().await.map_err(not_read)?;
         let members = gateway.node.membership.applied().await.map_err(not_read)?;
         match members.iter().find(|(id, ..)| *id == member) {
@@ -82,9 +84,22 @@ impl ClusterService {
 
     /// Makes a change. Returns the member that it was about, if it is still one, and all members after it.
     async fn change(&self, change: Change) -> Result<(Option<Member>, Vec<Member>), Status> {
+        audit::about(|| subject(&change));
         let changed = self.0.node.membership.change(change).await.map_err(not_changed)?;
         let members = self.list(changed.members())?;
         Ok((members.iter().find(|member| member.id == changed.id).cloned(), members))
+    }
+}
+
+/// What the audit log says of a change.
+fn subject(change: &Change) -> Subject {
+    let member = |id: &u64| Subject::target(format!("{id:x}"));
+    match change {
+        Change::Add { peer_urls, learner } => {
+            Subject::target(peer_urls.join(",")).with_detail(if *learner { "learner" } else { "" })
+        }
+        Change::Remove { id } | Change::Promote { id } => member(id),
+        Change::Update { id, peer_urls } => member(id).with_detail(peer_urls.join(",")),
     }
 }
 

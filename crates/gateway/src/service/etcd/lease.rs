@@ -1,5 +1,6 @@
 //! `etcdserverpb.Lease`. Grants and revocations are commands; renewals are the lease keeper's.
 
+use crate::audit::{self, Subject};
 use crate::auth::{Reading, current};
 use crate::convert::etcd::{self as convert, LeaseLife};
 use crate::gateway::Gateway;
@@ -46,6 +47,7 @@ impl LeaseService {
         let view = self.gateway.node.state.view();
         let revision = view.bounds().current;
         if keys && let Some(auth) = view.auth() {
+            audit::about(|| Subject::lease(id));
             let checked = auth.check_lease_read(current().as_ref(), &view, id).map_err(fault)?;
             checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))?;
         }
@@ -98,6 +100,7 @@ impl Lease for LeaseService {
             if chosen_here {
                 grant.id = rand::random_range(1..=LeaseId::MAX);
             }
+            let granting = self.gateway.asks_for(grant.id)?;
             let outcome = self.propose(only_led, Command::LeaseGrant(grant)).await?;
             if chosen_here && outcome.result == Err(Rejection::LeaseExists) {
                 continue;
@@ -105,6 +108,9 @@ impl Lease for LeaseService {
             let header = self.gateway.header(outcome.revision);
             return match response(outcome)? {
                 Answer::LeaseGrant { id, ttl_ms } => {
+                    if let Some(granting) = granting {
+                        granting.granted();
+                    }
                     self.gateway.metrics.leases_granted.inc();
                     Ok(Response::new(convert::lease_granted(header, id, ttl_ms)))
                 }

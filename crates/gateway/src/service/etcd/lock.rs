@@ -4,7 +4,7 @@ use crate::convert::etcd::{self as convert, Limits};
 use crate::gateway::Gateway;
 use crate::service::quota::Quota;
 use crate::service::{admit, response, unexpected};
-use crate::status::{internal, not_proposed, rejected, text};
+use crate::status::{internal, limited, not_proposed, rejected, text};
 use crate::waiters::{AcquireError, Queues};
 use conclave_api::v3lockpb::lock_server::Lock;
 use conclave_api::v3lockpb::{LockRequest, LockResponse, UnlockRequest, UnlockResponse};
@@ -64,6 +64,7 @@ pub(super) fn status(error: AcquireError, kind: QueueKind) -> Status {
         (AcquireError::NotProposed(error), _) => not_proposed(error),
         (AcquireError::Lost, QueueKind::Lock) => text::SESSION_EXPIRED.status(),
         (AcquireError::Lost, QueueKind::Election) => text::ELECTION_NOT_LEADER.status(),
+        (AcquireError::Limited(exceeded), _) => limited(exceeded),
         (AcquireError::Stopped, _) => text::STOPPED.status(),
         (AcquireError::Cancelled, _) => Status::cancelled("etcdserver: request canceled"),
         (AcquireError::Fault(reason), _) => internal(reason),

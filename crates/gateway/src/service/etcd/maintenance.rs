@@ -2,6 +2,7 @@
 
 use super::snapshot::{self, SnapshotStream};
 use crate::ETCD_VERSION;
+use crate::audit::{self, Subject};
 use crate::convert::etcd as convert;
 use crate::gateway::Gateway;
 use crate::service::{admit, response, unexpected};
@@ -141,6 +142,7 @@ impl Maintenance for MaintenanceService {
     async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Result<Response<MoveLeaderResponse>, Status> {
         let gateway = &self.0;
         let target = admit(gateway, request)?.target_id;
+        audit::about(|| Subject::target(format!("{target:x}")));
         let me = gateway.node.identity.member_id;
         if gateway.node.leadership.current().leader != Some(me) {
             return Err(text::NOT_LEADER.into());
@@ -168,6 +170,7 @@ impl Maintenance for MaintenanceService {
     /// About versions of Conclave: those of etcd that its tools name are no targets.
     async fn downgrade(&self, request: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
         let request = admit(&self.0, request)?;
+        audit::about(|| Subject::target(&request.version).with_detail(request.action().as_str_name()));
         let version = match request.action() {
             DowngradeAction::Validate => self.0.judge_downgrade(&request.version).await?,
             DowngradeAction::Enable => self.0.begin_downgrade(&request.version).await?,

@@ -45,7 +45,7 @@ impl ClaimsService {
     }
 
     /// An operation that answers whether it changed anything.
-    async fn change<T>(
+    async fn change<T: prost::Message>(
         &self,
         request: Request<T>,
         convert: impl FnOnce(T) -> Result<(Caller, CoordBody), BadField>,

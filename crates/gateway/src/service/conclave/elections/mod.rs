@@ -52,7 +52,7 @@ impl ElectionsService {
     }
 
     /// An operation on one election, answered with its term.
-    async fn operate<T>(
+    async fn operate<T: prost::Message>(
         &self,
         request: Request<T>,
         convert: impl FnOnce(T) -> Result<Operation, BadField>,
