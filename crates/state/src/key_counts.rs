@@ -75,6 +75,12 @@ impl Group {
 }
 
 impl KeyCounts {
+    /// All rows.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.groups.iter().map(|group| group.rows).sum()
+    }
+
     /// The whole blocks in `[from, below)`; `None` if there are none. The last block has no end and is
     /// never whole.
     pub fn within(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
@@ -241,10 +247,6 @@ mod tests {
         KeyCountsBuilder::default().finish()
     }
 
-    fn total(counts: &KeyCounts) -> u64 {
-        counts.groups.iter().map(|group| group.rows).sum()
-    }
-
     /// Counts beside the rows that they count.
     struct Kept {
         rows: BTreeSet<Bytes>,
@@ -277,7 +279,7 @@ mod tests {
 
         fn check(&self) {
             let groups = &self.counts.groups;
-            assert_eq!(total(&self.counts), self.rows.len() as u64);
+            assert_eq!(self.counts.total(), self.rows.len() as u64);
             assert!(groups[0].first().is_empty());
             let firsts: Vec<&Bytes> = groups.iter().flat_map(|g| g.blocks.iter()).map(|b| &b.first).collect();
             assert!(firsts.is_sorted_by(|a, b| a < b), "blocks are in order");
@@ -338,7 +340,7 @@ mod tests {
         (0..3_000).for_each(|row| kept.change(row));
         let copy = kept.counts.clone();
         (0..3_000).for_each(|row| kept.change(row));
-        assert_eq!((total(&copy), total(&kept.counts)), (3_000, 0));
+        assert_eq!((copy.total(), kept.counts.total()), (3_000, 0));
         kept.check();
         assert_eq!(kept.counts.groups.len(), 1, "what is empty is merged");
         assert!(kept.counts.groups[0].blocks.len() < 3);

@@ -121,6 +121,8 @@ pub struct Live {
     pub pending: u64,
     pub revision: i64,
     pub compacted_revision: i64,
+    /// Keys that are alive. `None`: they are being counted.
+    pub keys: Option<u64>,
     pub db_bytes: u64,
     pub db_in_use_bytes: u64,
     /// 0: no limit.
@@ -284,6 +286,10 @@ impl Live {
         gauge("conclave_disk_free_bytes", "Bytes left on the disk of the data directory", self.disk_free_bytes);
         gauge("conclave_queues_waited_in", "Elections and locks that somebody waits for here", self.queues);
 
+        if let Some(keys) = self.keys {
+            gauge("etcd_debugging_mvcc_keys_total", "Keys that are alive", keys);
+        }
+
         let mut signed = |name: &str, help: &str, value: i64| registry.register(name, help, ConstGauge::new(value));
         signed("etcd_debugging_mvcc_current_revision", "Revision of the store", self.revision);
         signed("etcd_debugging_mvcc_compact_revision", "Compacted revision", self.compacted_revision);
@@ -322,6 +328,7 @@ mod tests {
             member_id: 0xab,
             has_leader: true,
             applied_index: 7,
+            keys: Some(3),
             log_syncs,
             peers: vec![peer],
             ..Live::default()
@@ -335,6 +342,7 @@ mod tests {
             "etcd_mvcc_txn_total 0",
             "etcd_server_leader_changes_seen_total 0",
             "etcd_server_proposals_applied_total 7",
+            "etcd_debugging_mvcc_keys_total 3",
             "etcd_server_id{server_id=\"ab\"} 1",
             "etcd_network_known_peers{Local=\"ab\",Remote=\"cd\"} 1",
             "etcd_network_active_peers{Local=\"ab\",Remote=\"cd\"} 1",
