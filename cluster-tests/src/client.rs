@@ -17,7 +17,8 @@ use conclave_client::{
     wire::Client,
 };
 
-/// A client of these endpoints. Its streams outlast a member that is paused on purpose; other calls have bounds of their own.
+/// A client of these endpoints. Its streams outlast a member that is paused on purpose; other calls
+/// have bounds of their own.
 ///
 /// # Errors
 /// An endpoint is no URL.
@@ -234,7 +235,8 @@ pub async fn leader(client: &Client, name: &str) -> Result<LeaderResponse, Error
     client.election().leader(LeaderRequest { name: bytes(name) }).await
 }
 
-/// What etcd's own recipe does first: put its key if it is not there, attached to its lease. Returns the revision.
+/// What etcd's own recipe does first: put its key if it is not there, attached to its lease.
+/// Returns the revision.
 ///
 /// # Errors
 /// As the call's.

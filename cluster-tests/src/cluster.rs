@@ -1,7 +1,9 @@
-//! N nodes on loopback, each with its own data directory, log and ports; started, broken and repaired by number.
+//! N nodes on loopback, each with its own data directory, log and ports; started, broken and
+//! repaired by number.
 //!
 //! 1. A node keeps its ports and its directory over all its lives, until it is wiped.
-//! 2. Dropping the cluster kills all nodes and prints the ends of their logs, which the test runner shows if the test failed.
+//! 2. Dropping the cluster kills all nodes and prints the ends of their logs, which the test runner
+//!    shows if the test failed.
 //! 3. With `CONCLAVE_TESTS_KEEP` set, the directory stays behind.
 
 use crate::{
@@ -205,7 +207,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until the members have decided on the cluster's version, for tests that count entries of the log.
+    /// Waits until the members have decided on the cluster's version, for tests that count entries
+    /// of the log.
     ///
     /// # Errors
     /// They do not.

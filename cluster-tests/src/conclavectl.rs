@@ -46,7 +46,8 @@ impl Ctl {
         Self { program, environment: Vec::new() }.with("CONCLAVECTL_ENDPOINTS", endpoints.join(","))
     }
 
-    /// `conclave-bench` for these endpoints: `$CONCLAVE_BENCH_BIN`, or the one beside the server's binary.
+    /// `conclave-bench` for these endpoints: `$CONCLAVE_BENCH_BIN`, or the one beside the server's
+    /// binary.
     #[must_use]
     pub fn bench(endpoints: &[String]) -> Self {
         let beside = || process::binary().with_file_name("conclave-bench");

@@ -1,4 +1,5 @@
-//! The server a client test runs against: Conclave, or Debian's etcd, started and broken in the same way.
+//! The server a client test runs against: Conclave, or Debian's etcd, started and broken in the
+//! same way.
 //!
 //! A test of what both promise is written once and run on each: `on_both!` makes two tests of it.
 
@@ -48,7 +49,8 @@ pub fn application(cluster: &Cluster) -> Result<Client> {
     Ok(Client::new(cluster.endpoints())?)
 }
 
-/// Makes a module for each server with one test for each of the named functions, which take a [`Server`].
+/// Makes a module for each server with one test for each of the named functions, which take a
+/// [`Server`].
 #[macro_export]
 macro_rules! on_both {
     ($($test:ident),+ $(,)?) => {

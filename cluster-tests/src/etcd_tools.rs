@@ -36,8 +36,8 @@ pub fn run(tool: &Path, args: &[&str]) -> Result<String> {
     Ok(String::from_utf8(ran.stdout)?.trim_end().to_owned())
 }
 
-/// Commands that give a server the users root (password `r`), al (`a`, with read and write below `/a/`) and cert (without a password),
-/// and have it check them from now on.
+/// Commands that give a server the users root (password `r`), al (`a`, with read and write below
+/// `/a/`) and cert (without a password), and have it check them from now on.
 pub const USERS: [&str; 9] = [
     "user add root:r",
     "user grant-role root root",

@@ -1,8 +1,12 @@
-//! Records what clients did and what they were told, in the form that the checkers of the trials judge.
+//! Records what clients did and what they were told, in the form that the checkers of the trials
+//! judge.
 //!
-//! 1. Every call is recorded once, with the moment before it was sent and the moment after its answer was there.
-//! 2. An outcome that is unknown is recorded as unknown: the call may take effect at any later time, or never.
-//! 3. Every written value is unique in its history, so that a change found in the store names the call that made it.
+//! 1. Every call is recorded once, with the moment before it was sent and the moment after its
+//!    answer was there.
+//! 2. An outcome that is unknown is recorded as unknown: the call may take effect at any later
+//!    time, or never.
+//! 3. Every written value is unique in its history, so that a change found in the store names the
+//!    call that made it.
 
 use conclave_trials::history::{Answer, Call, Entry, KvAnswer, KvCall, Op, Outcome, Process, Record, Run, now};
 use std::{
@@ -76,7 +80,8 @@ impl History {
         (ops.iter().filter(|op| op.answer().is_some()).count(), unknown)
     }
 
-    /// The moment at which the first write was acknowledged of those that were sent at or after `moment`.
+    /// The moment at which the first write was acknowledged of those that were sent at or after
+    /// `moment`.
     #[must_use]
     pub fn first_write_sent_after(&self, moment: Duration) -> Option<Duration> {
         let wrote = |op: &&Op| matches!(op.answer(), Some(Answer::Kv(KvAnswer::Written { .. })));

@@ -1,18 +1,23 @@
-//! Tests of whole clusters: real `conclave` processes on loopback, driven by clients, killed, paused and restarted.
+//! Tests of whole clusters: real `conclave` processes on loopback, driven by clients, killed,
+//! paused and restarted.
 //!
 //! * [`cluster`] starts and breaks nodes; [`process`] is one of them.
 //! * [`status`] asks a member how far its state has come.
-//! * [`client`] has short forms of the requests that tests make; [`etcdctl`] runs Debian's `etcdctl`.
+//! * [`client`] has short forms of the requests that tests make; [`etcdctl`] runs Debian's
+//!   `etcdctl`.
 //! * [`kit`] has the requests and bounds that tests of elections, locks and claims share.
-//! * [`load`] makes work and records it in a [`history`], where an outcome that is unknown stays unknown.
-//! * [`check`] judges histories and states: one property a file, each with tests that show it failing.
+//! * [`load`] makes work and records it in a [`history`], where an outcome that is unknown stays
+//!   unknown.
+//! * [`check`] judges histories and states: one property a file, each with tests that show it
+//!   failing.
 //!
-//! Rules: the semantics stand in the checkers, written from the documentation and never imported from the server. A failure
-//! of the harness (a node that does not start) is an error of the test, not an outcome of an operation. Waits have generous bounds and
-//! end as soon as they can.
+//! Rules: the semantics stand in the checkers, written from the documentation and never imported
+//! from the server. A failure of the harness (a node that does not start) is an error of the test,
+//! not an outcome of an operation. Waits have generous bounds and end as soon as they can.
 //!
-//! The server's binary is `$CONCLAVE_BIN`, or `checked/conclave` in the target directory. `CONCLAVE_BIN=/usr/bin/etcd` runs the
-//! same tests on etcd, which passes those that concern what both promise: that is how the harness itself is checked.
+//! The server's binary is `$CONCLAVE_BIN`, or `checked/conclave` in the target directory.
+//! `CONCLAVE_BIN=/usr/bin/etcd` runs the same tests on etcd, which passes those that concern what
+//! both promise: that is how the harness itself is checked.
 
 pub mod check;
 pub mod client;

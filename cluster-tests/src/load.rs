@@ -1,6 +1,8 @@
-//! Work: clients that put, get and compare-and-put on a few keys, one call at a time each, and record what they are told.
+//! Work: clients that put, get and compare-and-put on a few keys, one call at a time each, and
+//! record what they are told.
 //!
-//! Client `i` talks to endpoint `i mod n` only and never retries, so that an outcome belongs to one member and one attempt.
+//! Client `i` talks to endpoint `i mod n` only and never retries, so that an outcome belongs to one
+//! member and one attempt.
 
 use crate::{
     client::{bytes, connect, get_request, put_request, text},
@@ -210,7 +212,8 @@ fn at(header: Option<&ResponseHeader>) -> Option<i64> {
     header.map(|header| header.revision)
 }
 
-/// An answer that lacks what it must have is recorded as an impossible read, which no checker accepts.
+/// An answer that lacks what it must have is recorded as an impossible read, which no checker
+/// accepts.
 fn settle<A>(result: Result<A, Error>, told: impl FnOnce(A) -> Option<KvAnswer>) -> Outcome {
     let failure = |error: &Error| Failure { code: String::new(), error: error.to_string() };
     match result {

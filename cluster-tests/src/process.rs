@@ -1,7 +1,8 @@
 //! One node: a child process, its arguments and its log file.
 //!
 //! 1. What the node writes on stdout and stderr is appended to one log file, over all its lives.
-//! 2. A killed or ended process is always reaped before the next one starts, so its ports and its data directory are free.
+//! 2. A killed or ended process is always reaped before the next one starts, so its ports and its
+//!    data directory are free.
 
 pub use conclave_trials::binary::server as binary;
 

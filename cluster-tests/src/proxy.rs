@@ -1,6 +1,8 @@
-//! A wire between a client and a server that a test can cut or slow down: a proxy of the trials' loopback network.
+//! A wire between a client and a server that a test can cut or slow down: a proxy of the trials'
+//! loopback network.
 //!
-//! Cut means silent: connections stay open and nothing passes, as when a cable is pulled. Nobody is told.
+//! Cut means silent: connections stay open and nothing passes, as when a cable is pulled. Nobody is
+//! told.
 
 use anyhow::{Context, Result};
 use conclave_trials::env::{HostNo, Proxies, Rule};

@@ -1,4 +1,5 @@
-//! What really happened: every change under a prefix, in order, as a watch from the beginning tells it.
+//! What really happened: every change under a prefix, in order, as a watch from the beginning tells
+//! it.
 
 use crate::{
     client::{bytes, prefix_end, text},
@@ -15,7 +16,8 @@ use conclave_client::{
 use conclave_trials::history::Change;
 use std::time::Duration;
 
-/// All changes of keys with `prefix` up to and including `revision`. Nothing may have been compacted.
+/// All changes of keys with `prefix` up to and including `revision`. Nothing may have been
+/// compacted.
 ///
 /// # Errors
 /// The watch fails, or does not get there.

@@ -1,4 +1,5 @@
-//! What must be refused: a clear error each, and the process and the connection live on where they should.
+//! What must be refused: a clear error each, and the process and the connection live on where they
+//! should.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -260,7 +261,8 @@ async fn ports_that_are_taken() -> Result<()> {
     alive(&cluster.client(0)?, "k").await
 }
 
-/// A second process under the name of a member that runs: it has no part in what the first promised.
+/// A second process under the name of a member that runs: it has no part in what the first
+/// promised.
 #[tokio::test]
 async fn two_members_with_one_name() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -277,7 +279,8 @@ async fn two_members_with_one_name() -> Result<()> {
     Ok(())
 }
 
-/// A node of another cluster that comes up at a member's address is told so and ends; nobody takes part in the wrong cluster.
+/// A node of another cluster that comes up at a member's address is told so and ends; nobody takes
+/// part in the wrong cluster.
 #[tokio::test]
 async fn a_foreign_cluster() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -330,7 +333,8 @@ async fn garbage_on_every_port() -> Result<()> {
         b"conclave log 2\n".to_vec(),
         log.to_vec(),
         [&log[..], &random[..]].concat(),
-        // A frame that claims 4 GB; an introduction of nobody, of another cluster, and one that is much too long.
+        // A frame that claims 4 GB; an introduction of nobody, of another cluster, and one that is
+        // much too long.
         [&log[..], &[0xff; 4]].concat(),
         [&log[..], &[0; 4]].concat(),
         [&log[..], &[0, 0, 0, 6, 8, 1, 16, 2, 24, 3]].concat(),

@@ -1,5 +1,5 @@
-//! `conclave-bench` against real servers: every workload runs on Conclave and on etcd, with figures that can be true, and leaves
-//! nothing behind.
+//! `conclave-bench` against real servers: every workload runs on Conclave and on etcd, with figures
+//! that can be true, and leaves nothing behind.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -110,7 +110,8 @@ async fn nothing_is_left(ctl: &Ctl) -> Result<()> {
 
 async fn an_open_loop_keeps_to_its_rate(server: Server) -> Result<()> {
     let Loaded { cluster: _cluster, bench, .. } = one(server).await?;
-    // The first of the window is due at the moment it opens, and may be answered before anything else wakes.
+    // The first of the window is due at the moment it opens, and may be answered before anything
+    // else wakes.
     let args = ["put", "--rate", "1000", "--clients", "200", "--warm-up", "100ms", "--duration", "200ms"];
     for _ in 0..10 {
         let value = measure(&bench, &args).await?;
@@ -175,7 +176,8 @@ async fn a_stall_shows_in_an_open_loop_and_in_the_gap() -> Result<()> {
     tokio::time::sleep(Duration::from_millis(800)).await;
     cluster.node(0).resume()?;
     let value: Value = serde_json::from_str(&running.line_within(LONG).await?)?;
-    // About 80 of 500 were due during the stall; a closed loop would tell of one slow answer a client.
+    // About 80 of 500 were due during the stall; a closed loop would tell of one slow answer a
+    // client.
     ensure!(number(&value, "latency_ms.p90")? > 200.0, "{value}");
     ensure!(number(&value, "longest_gap_ms")? > 700.0, "{value}");
     ensure!(value["operations"] == 500, "none is left out: {value}");

@@ -1,5 +1,6 @@
-//! What the client's documentation says of futures that are dropped, where no other test has it: each is dropped again and again, after
-//! ever more time, so that it is hit before its request, with that under way, and after the answer.
+//! What the client's documentation says of futures that are dropped, where no other test has it:
+//! each is dropped again and again, after ever more time, so that it is hit before its request,
+//! with that under way, and after the answer.
 //!
 //! | what is dropped | where it is tested |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The client library when answers are lost or late, members are paused, and history is compacted under it. Each case runs on Conclave and
-//! on etcd.
+//! The client library when answers are lost or late, members are paused, and history is compacted
+//! under it. Each case runs on Conclave and on etcd.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -83,7 +83,8 @@ async fn a_session_is_opened_though_the_answer_to_its_grant_is_lost(server: Serv
     client.put("connected", "").await?;
     let before = other.leases().await?.len();
     proxy.cut_answers();
-    // The TTL is shorter than the time until the grant is given up: the lease of the lost answer may be gone again.
+    // The TTL is shorter than the time until the grant is given up: the lease of the lost answer
+    // may be gone again.
     for ttl in [Duration::from_secs(10), Duration::from_secs(2)] {
         let session = within("opening", LONG, Session::open(&client, ttl)).await??;
         ensure!(session.state() == SessionState::Safe, "{ttl:?}: {:?}", session.state());
@@ -147,7 +148,8 @@ async fn a_request_that_arrives_after_the_release_leaves_no_place(server: Server
     let fence = guard.fence();
     guard.unlock().await?;
     ensure!(places(&other, "m/").await? == 0);
-    // The first request, given up after one second, arrives now and takes a place that nobody asks for any more.
+    // The first request, given up after one second, arrives now and takes a place that nobody asks
+    // for any more.
     sleep(Duration::from_secs(4)).await;
     ensure!(!session.is_lost());
     let gone = async || {
@@ -250,7 +252,8 @@ async fn a_resumed_leadership_is_no_longer_that_of_the_session_before(server: Se
     ensure!(kind(before.txn().then([Put::new("by", "before")]).commit().await) == Some(ErrorKind::NotLeader));
     let (key, rev) = (hasty.key().clone(), hasty.rev());
     hasty.proclaim("again").await?;
-    // Leaving office without having heard does not take it from the new one, nor does the end of a session before.
+    // Leaving office without having heard does not take it from the new one, nor does the end of a
+    // session before.
     drop(after);
     let after = election.resume(&two, key, rev).await?;
     drop((before, hasty));

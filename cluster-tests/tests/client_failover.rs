@@ -1,4 +1,5 @@
-//! The client library while members are killed and wires are cut. Each case runs on three members of Conclave and of etcd.
+//! The client library while members are killed and wires are cut. Each case runs on three members
+//! of Conclave and of etcd.
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{
@@ -152,7 +153,8 @@ async fn writes_are_never_sent_twice_and_doubt_is_reported(server: Server) -> Re
     proxy.cut();
     let error = through.put("k", "2").await.err().context("nobody could answer")?;
     ensure!(error.outcome_unknown() && !error.is_retryable() && !error.is_final(), "{error:?}");
-    // It was sent once: when the wire is mended it arrives, or is gone with its call, but never twice.
+    // It was sent once: when the wire is mended it arrives, or is gone with its call, but never
+    // twice.
     proxy.mend();
     sleep(Duration::from_millis(500)).await;
     let version = client.get("k").await?.context("written")?.version;
@@ -195,7 +197,8 @@ async fn a_cut_off_leader_knows_before_the_next_one_leads(server: Server) -> Res
     let won = won?;
     ensure!(granted > lost, "granted {:?} before the old leader knew", lost - granted);
     ensure!(won.fence() > leadership.fence());
-    // The old leader's proof is worth nothing, even in the hands of somebody who can reach the cluster.
+    // The old leader's proof is worth nothing, even in the hands of somebody who can reach the
+    // cluster.
     let other = bystander(&cluster)?;
     ensure!(kind(other.guarded(token).then([Put::new("by", "old")]).commit().await) == Some(ErrorKind::NotHeld));
     proxy.mend();

@@ -1,6 +1,8 @@
-//! The recipes of the client library, case by case, on one member: sessions, elections, locks, semaphores, transactions.
+//! The recipes of the client library, case by case, on one member: sessions, elections, locks,
+//! semaphores, transactions.
 //!
-//! The cases are those of etcd's `concurrency` package, and what this library promises beyond it. Each runs on Conclave and on etcd.
+//! The cases are those of etcd's `concurrency` package, and what this library promises beyond it.
+//! Each runs on Conclave and on etcd.
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{

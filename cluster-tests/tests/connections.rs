@@ -1,4 +1,5 @@
-//! Many silent connections and few file descriptors: the databases keep their files, and active clients are served.
+//! Many silent connections and few file descriptors: the databases keep their files, and active
+//! clients are served.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{

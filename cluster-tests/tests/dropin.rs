@@ -1,4 +1,5 @@
-//! A cluster in etcd's place: started under etcd's name by etcd's variables alone, seen by what looks at etcd from outside.
+//! A cluster in etcd's place: started under etcd's name by etcd's variables alone, seen by what
+//! looks at etcd from outside.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{

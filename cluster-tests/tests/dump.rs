@@ -1,4 +1,5 @@
-//! `conclave dump-log` and `/status`: what an operator sees of members that are stopped, run, were killed, or have a damaged log.
+//! `conclave dump-log` and `/status`: what an operator sees of members that are stopped, run, were
+//! killed, or have a damaged log.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{

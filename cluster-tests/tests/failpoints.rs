@@ -1,7 +1,8 @@
-//! Members of a cluster end at every named crash point, as by a power switch, and start again: nothing acknowledged is missing, and all
-//! members have the same digest.
+//! Members of a cluster end at every named crash point, as by a power switch, and start again:
+//! nothing acknowledged is missing, and all members have the same digest.
 //!
-//! Needs a server with the feature `failpoints` (as `scripts/test` builds it); any other is not asked for this.
+//! Needs a server with the feature `failpoints` (as `scripts/test` builds it); any other is not
+//! asked for this.
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{
@@ -81,7 +82,8 @@ const POINTS: &[(&str, By)] = &[
     ("join-after-proposal", By::Change),
 ];
 
-/// Only a server with crash points has their names in it, all but those that its compiler took apart.
+/// Only a server with crash points has their names in it, all but those that its compiler took
+/// apart.
 fn has_points() -> Result<bool> {
     let server = std::fs::read(binary())?;
     let names = |name: &str| server.windows(name.len()).any(|window| window == name.as_bytes());
@@ -209,7 +211,8 @@ impl Trial {
                     self.cluster.node(one).kill()?;
                     self.write_until_purged(leader).await?;
                     self.restart_armed(one, point)?;
-                    // If what it misses was still there, because of the snapshot that it had before, it comes back without one.
+                    // If what it misses was still there, because of the snapshot that it had
+                    // before, it comes back without one.
                     let patience = Instant::now() + Duration::from_secs(2);
                     while Instant::now() < patience && !self.ended(&[one])? {
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -348,7 +351,8 @@ impl Changing {
         Ok(line.map(|line| line.split(',').next().unwrap_or_default().to_owned()))
     }
 
-    /// Adds a learner as an operator does who was not told what became of the first attempt: looks, and asks again.
+    /// Adds a learner as an operator does who was not told what became of the first attempt: looks,
+    /// and asks again.
     async fn add(&self, url: &str) -> Result<String> {
         eventually("the learner is added", LONG, async || {
             if let Some(id) = self.id_at(url).await? {
@@ -404,7 +408,8 @@ async fn members_end_inside_a_change_and_the_next_attempt_succeeds() -> Result<(
         world.revive(armed).await?;
         world.remove(&id).await?;
     }
-    // The new member ends before it has claimed its id, and its leader before and after it has decided that.
+    // The new member ends before it has claimed its id, and its leader before and after it has
+    // decided that.
     let id = world.add(&url).await?;
     let mut known: Vec<Address> = (0..3).map(|i| world.trial.cluster.address(i).clone()).collect();
     known.push(address.clone());

@@ -1,4 +1,5 @@
-//! The JSON gateway with stock curl: what etcd answered is answered here, streams, errors, and calls that are given up.
+//! The JSON gateway with stock curl: what etcd answered is answered here, streams, errors, and
+//! calls that are given up.
 
 use anyhow::{Context, Result, bail, ensure};
 use cluster_tests::{

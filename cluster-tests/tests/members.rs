@@ -76,7 +76,8 @@ async fn hash(client: &Client, revision: i64) -> Result<u32> {
     Ok(client.maintenance().hash_kv(HashKvRequest { revision }).await?.hash)
 }
 
-/// Writes in order until it is stopped; returns how many were acknowledged, and the longest pause between two.
+/// Writes in order until it is stopped; returns how many were acknowledged, and the longest pause
+/// between two.
 struct Writer {
     stop: tokio::sync::watch::Sender<bool>,
     task: tokio::task::JoinHandle<Result<(Vec<u64>, Duration)>>,
@@ -417,7 +418,8 @@ async fn a_change_while_the_leader_stands_still_says_so_and_the_next_attempt_suc
     let url = format!("--peer-urls={}", world.more[node].0.peer_url());
     let add = ["member", "add", "n4", "--learner", &url];
     world.first.node(leader).pause()?;
-    // A member that does not know yet that the leader is gone asks it, and says within five seconds (etcdctl waits so long) that it has no answer.
+    // A member that does not know yet that the leader is gone asks it, and says within five seconds
+    // (etcdctl waits so long) that it has no answer.
     let said = through.run(&add).await?;
     ensure!(said.success || said.stderr.contains("etcdserver: "), "{}", said.stderr);
     let added = async || {

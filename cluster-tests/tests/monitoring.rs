@@ -1,6 +1,8 @@
-//! The alerts and the dashboard of `scripts/deploy/monitoring`: they name metrics that a member has, and the alerts fire when they should.
+//! The alerts and the dashboard of `scripts/deploy/monitoring`: they name metrics that a member
+//! has, and the alerts fire when they should.
 //!
-//! What the alerts do needs `promtool` (Debian's package `prometheus`); where it is missing the test says so and passes.
+//! What the alerts do needs `promtool` (Debian's package `prometheus`); where it is missing the
+//! test says so and passes.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{

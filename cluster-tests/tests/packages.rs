@@ -1,6 +1,8 @@
-//! What users of a package meet first: `conclave dev`, `conclavectl demo`, and a service that systemd watches.
+//! What users of a package meet first: `conclave dev`, `conclavectl demo`, and a service that
+//! systemd watches.
 //!
-//! The packages themselves are installed, run and removed by `scripts/test-packages` (docs/testing.md).
+//! The packages themselves are installed, run and removed by `scripts/test-packages`
+//! (docs/testing.md).
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_tests::{

@@ -1,4 +1,5 @@
-//! Which member leads: labels, the policy, maintenance; and `conclavectl drain`, which moves the leaderships of clients.
+//! Which member leads: labels, the policy, maintenance; and `conclavectl drain`, which moves the
+//! leaderships of clients.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{

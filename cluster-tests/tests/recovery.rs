@@ -1,4 +1,5 @@
-//! Nodes that go and come back: nothing acknowledged is lost, nothing wrong is read, and all nodes come to hold the same.
+//! Nodes that go and come back: nothing acknowledged is lost, nothing wrong is read, and all nodes
+//! come to hold the same.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -24,7 +25,8 @@ fn told(what: &str, history: &History) {
     report(&format!("{what}: {acknowledged} operations acknowledged, {unknown} unknown"));
 }
 
-/// A read must not wait for a write: after a restart the committed state is there by the new leader's own doing.
+/// A read must not wait for a write: after a restart the committed state is there by the new
+/// leader's own doing.
 #[tokio::test]
 async fn all_restart_a_hundred_times_and_are_read_without_a_write() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -44,7 +46,8 @@ async fn all_restart_a_hundred_times_and_are_read_without_a_write() -> Result<()
         for i in 0..3 {
             let began = Instant::now();
             let client = cluster.client(i)?;
-            // Ready means that it serves; an election in between may fail one read, which is asked again at once.
+            // Ready means that it serves; an election in between may fail one read, which is asked
+            // again at once.
             let read = async || Ok(client.kv().range(cluster_tests::client::get_request("last")).await?);
             let answer = eventually("a read after a restart", SOON, read).await;
             let answer = answer.with_context(|| format!("round {round}, through n{}", i + 1))?;
@@ -195,7 +198,8 @@ async fn down_for_long_it_comes_back_by_snapshot() -> Result<()> {
     check::digests_equal(&cluster).await.map(drop)
 }
 
-/// Far fewer than between two snapshots. The member that was away finds that what it misses is gone.
+/// Far fewer than between two snapshots. The member that was away finds that what it misses is
+/// gone.
 #[tokio::test]
 async fn a_log_of_few_large_entries_is_cut() -> Result<()> {
     let mut cluster = Cluster::start_with(3, &["--max-log-bytes", &(16 << 20).to_string()]).await?;
@@ -273,7 +277,8 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Together with a member that was away meanwhile it is a majority, and neither has what was written.
+/// Together with a member that was away meanwhile it is a majority, and neither has what was
+/// written.
 #[tokio::test]
 async fn an_older_copy_never_hides_what_was_acknowledged() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -326,8 +331,8 @@ async fn an_older_copy_never_hides_what_was_acknowledged() -> Result<()> {
     Ok(())
 }
 
-/// From the kill to the first acknowledgement of a write that was sent after it. Writes are sent all the time, through the
-/// nodes that live, whether or not earlier ones have been answered.
+/// From the kill to the first acknowledgement of a write that was sent after it. Writes are sent
+/// all the time, through the nodes that live, whether or not earlier ones have been answered.
 async fn gap_after_kill(cluster: &mut Cluster, leader: usize) -> Result<Duration> {
     let mut endpoints = cluster.endpoints();
     endpoints.remove(leader);
@@ -378,7 +383,8 @@ async fn writes_go_on_soon_after_the_leaders_death() -> Result<()> {
     Ok(())
 }
 
-/// A lease lives at least its TTL from the last keep-alive that was answered, also across changes of the leader; and it does end.
+/// A lease lives at least its TTL from the last keep-alive that was answered, also across changes
+/// of the leader; and it does end.
 #[tokio::test]
 async fn leases_outlive_leaders_and_restarts() -> Result<()> {
     const TTL: i64 = 3;

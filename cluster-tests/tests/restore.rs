@@ -1,6 +1,7 @@
 //! Snapshots of Conclave and of etcd, restored into a new cluster of Conclave.
 //!
-//! The tests with etcd 3.7 need Go (`scripts/etcd-tools`); where it is missing they say so and pass.
+//! The tests with etcd 3.7 need Go (`scripts/etcd-tools`); where it is missing they say so and
+//! pass.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -110,7 +111,8 @@ async fn a_snapshot_of_etcd_3_7() -> Result<()> {
     reads_are_the_same(&etcd, save).await
 }
 
-/// Users of etcd 3.7 are checked after the restore as before; so are they after a restore of what was restored.
+/// Users of etcd 3.7 are checked after the restore as before; so are they after a restore of what
+/// was restored.
 #[tokio::test]
 async fn users_of_etcd_3_7() -> Result<()> {
     let Some(tools) = tools()? else { return Ok(()) };
@@ -156,7 +158,8 @@ async fn a_file_of_a_stopped_etcd() -> Result<()> {
     Ok(())
 }
 
-/// Three members restore a snapshot of Conclave: no revision comes again, and no place in a queue keeps its fence.
+/// Three members restore a snapshot of Conclave: no revision comes again, and no place in a queue
+/// keeps its fence.
 #[tokio::test]
 async fn a_snapshot_of_conclave() -> Result<()> {
     let original = Cluster::start(3).await?;
@@ -246,7 +249,8 @@ async fn what_cannot_be_restored_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Two of three directories are gone for good: the third goes on as a cluster of one, with every acknowledged key and larger revisions.
+/// Two of three directories are gone for good: the third goes on as a cluster of one, with every
+/// acknowledged key and larger revisions.
 #[tokio::test]
 async fn a_lost_majority_is_recovered() -> Result<()> {
     let mut original = Cluster::start(3).await?;
@@ -302,7 +306,8 @@ fn backups_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Three members make backups one at a time, keep the newest, and go on without one of them; a new cluster starts from one.
+/// Three members make backups one at a time, keep the newest, and go on without one of them; a new
+/// cluster starts from one.
 #[tokio::test]
 async fn backups_on_a_schedule_and_a_start_from_one() -> Result<()> {
     let dir = tempfile::tempdir()?;

@@ -1,4 +1,5 @@
-//! The scripts that users run: `scripts/install` puts what it promises where it promises, and `scripts/cluster` says the truth.
+//! The scripts that users run: `scripts/install` puts what it promises where it promises, and
+//! `scripts/cluster` says the truth.
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_tests::{ports, process};

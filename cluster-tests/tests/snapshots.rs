@@ -1,6 +1,8 @@
-//! Snapshots of a running cluster: saved by etcdctl and by conclavectl, read and restored by etcd's own tools.
+//! Snapshots of a running cluster: saved by etcdctl and by conclavectl, read and restored by etcd's
+//! own tools.
 //!
-//! The tests with etcd 3.7 need Go (`scripts/etcd-tools`); where it is missing they say so and pass.
+//! The tests with etcd 3.7 need Go (`scripts/etcd-tools`); where it is missing they say so and
+//! pass.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -107,7 +109,8 @@ async fn etcd_on(tools: &Path, cluster: &Cluster, file: &str) -> Result<(Process
     Ok((etcd, address[0].endpoint()))
 }
 
-/// etcd 3.7 restores the file, and then checks the users of the cluster by their passwords and roles.
+/// etcd 3.7 restores the file, and then checks the users of the cluster by their passwords and
+/// roles.
 #[tokio::test]
 async fn etcd_checks_the_same_users() -> Result<()> {
     let Some(tools) = tools()? else { return Ok(()) };
@@ -123,7 +126,8 @@ async fn etcd_checks_the_same_users() -> Result<()> {
     Ok(())
 }
 
-/// etcd 3.7 restores the file and answers each read as the cluster does: key by key, revision by revision, with its leases.
+/// etcd 3.7 restores the file and answers each read as the cluster does: key by key, revision by
+/// revision, with its leases.
 #[tokio::test]
 async fn etcd_runs_on_it() -> Result<()> {
     let Some(tools) = tools()? else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! docs/start/rust.md shows a program for the stock client that compiles and does what the page says.
+//! docs/start/rust.md shows a program for the stock client that compiles and does what the page
+//! says.
 
 use anyhow::{Result, ensure};
 use cluster_tests::{client::get, cluster::Cluster, wait::LONG, wait::within};

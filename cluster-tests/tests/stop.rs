@@ -1,4 +1,5 @@
-//! SIGTERM: leadership goes to somebody else, the process ends quickly with status 0, and nothing is lost.
+//! SIGTERM: leadership goes to somebody else, the process ends quickly with status 0, and nothing
+//! is lost.
 
 use anyhow::{Result, ensure};
 use cluster_tests::{

@@ -1,4 +1,5 @@
-//! TLS from outside: stock programs, certificates made by openssl, rotation, a running cluster that changes to TLS.
+//! TLS from outside: stock programs, certificates made by openssl, rotation, a running cluster that
+//! changes to TLS.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -144,7 +145,8 @@ fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
-/// What `openssl s_client` says, and whether it was let in. A port that lets it in waits for it to speak.
+/// What `openssl s_client` says, and whether it was let in. A port that lets it in waits for it to
+/// speak.
 async fn s_client(port: u16, args: &[&str]) -> Result<(bool, String)> {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]).args(args);
@@ -223,7 +225,8 @@ async fn stock_clients_with_certificates_are_served_and_strangers_are_not() -> R
     let (accepted, said) = s_client(port, &with(&["-tls1_2", "-cipher", "AES128-SHA"])).await?;
     ensure!(!accepted, "{said}");
 
-    // A stranger on the peer port: without TLS, without a certificate, with one of another authority.
+    // A stranger on the peer port: without TLS, without a certificate, with one of another
+    // authority.
     let peer = cluster.address(0).peer;
     for words in [&b"conclave log 1\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut stream = TcpStream::connect(("127.0.0.1", peer)).await?;
@@ -377,7 +380,8 @@ async fn certificates_and_authorities_rotate_under_load() -> Result<()> {
     ensure!(laggard.get("rotation").await.is_err(), "a certificate of the old authority was accepted");
     sleep(Duration::from_secs(2)).await;
     let (writes, failed) = load.end().await?;
-    // Connections between members end too. A write that was on its way over one of them has no known outcome.
+    // Connections between members end too. A write that was on its way over one of them has no
+    // known outcome.
     ensure!(writes > 10 && failed.len() <= 6, "{writes} writes, failed: {failed:?}");
     let found = client.get("rotation").await?.context("it was written")?;
     let found: u64 = String::from_utf8_lossy(&found.value).parse()?;
@@ -474,7 +478,8 @@ async fn a_running_cluster_gets_a_secret_member_by_member() -> Result<()> {
     cluster.node(2).spawn()?;
     let (refused, unknown) =
         ("it does not accept the secret in --peer-secret-file", "it does not know the secret in --peer-secret-file");
-    // Each side as the one that connects, and as the one that is connected to. Of the others, the leader connects.
+    // Each side as the one that connects, and as the one that is connected to. Of the others, the
+    // leader connects.
     for (some, text) in [(&[2][..], refused), (&[2], unknown), (&[0, 1], unknown), (&[0, 1], refused)] {
         eventually("the reason in a log", LONG, || {
             let lives: Result<Vec<_>> = some.iter().map(|i| cluster.node(*i).life()).collect();
@@ -551,7 +556,8 @@ async fn certificates_of_their_own_encrypt_without_identity() -> Result<()> {
     Ok(())
 }
 
-/// The name in a client's certificate is its user, if members are told to ask for certificates. A token outranks it, as in etcd.
+/// The name in a client's certificate is its user, if members are told to ask for certificates. A
+/// token outranks it, as in etcd.
 #[tokio::test]
 async fn a_certificate_is_a_user() -> Result<()> {
     let (cluster, pki) = cluster(1, &["--client-cert-auth", "--bcrypt-cost=4"]).await?;

@@ -1,7 +1,8 @@
 //! Two versions in one cluster: a rolling upgrade and the way back, under load.
 //!
-//! The later version is the same server with `CONCLAVE_TEST_VERSION=0.2`: it writes commands in a form that a server without it cannot
-//! read. Needs a server with the feature `failpoints`; any other is not asked for this.
+//! The later version is the same server with `CONCLAVE_TEST_VERSION=0.2`: it writes commands in a
+//! form that a server without it cannot read. Needs a server with the feature `failpoints`; any
+//! other is not asked for this.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -87,7 +88,8 @@ async fn a_rolling_upgrade_and_the_way_back_under_load() -> Result<()> {
     let load = Load::default();
     let running = load.start(&cluster.endpoints())?;
 
-    // Until the last member has the later program, nothing is written that the earlier one cannot read: it would say so.
+    // Until the last member has the later program, nothing is written that the earlier one cannot
+    // read: it would say so.
     for i in 0..2 {
         restart(&mut cluster, i, true).await?;
     }

@@ -1,4 +1,5 @@
-//! Locks and elections while somebody waits: who is served, in which order, and what becomes of those who go.
+//! Locks and elections while somebody waits: who is served, in which order, and what becomes of
+//! those who go.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -93,7 +94,8 @@ async fn three() -> Result<(Cluster, [Client; 3])> {
     Ok((cluster, clients))
 }
 
-/// A holds, B waits behind A, C behind B. B's place goes in some way: B is told at once, and C is next.
+/// A holds, B waits behind A, C behind B. B's place goes in some way: B is told at once, and C is
+/// next.
 async fn place_goes(kind: Kind, how: impl AsyncFn(&Client, i64) -> Result<()>, ttl: i64) -> Result<()> {
     let (_cluster, [one, two, three]) = three().await?;
     let (a, b, c) = (grant(&one, LASTING).await?, grant(&two, ttl).await?, grant(&three, LASTING).await?);
@@ -174,7 +176,8 @@ async fn a_cancelled_waiter_leaves_no_key() -> Result<()> {
     Ok(())
 }
 
-/// Cancelled at any moment of the first round: before it is sent, on its way, proposed, or just in the queue.
+/// Cancelled at any moment of the first round: before it is sent, on its way, proposed, or just in
+/// the queue.
 #[tokio::test]
 async fn a_waiter_cancelled_in_its_first_round_leaves_no_key() -> Result<()> {
     let (cluster, [one, ..]) = three().await?;
@@ -182,7 +185,8 @@ async fn a_waiter_cancelled_in_its_first_round_leaves_no_key() -> Result<()> {
         let holder = grant(&one, LASTING).await?;
         kind.wait(&one, kind.name(), holder).await?;
         for round in 0..150 {
-            // Each with its own connection, so that some cancel by a reset stream and some by a lost connection.
+            // Each with its own connection, so that some cancel by a reset stream and some by a
+            // lost connection.
             let client = cluster.client(round % 3)?;
             let lease = grant(&client, LASTING).await?;
             let patience = Duration::from_micros(rand::rng().random_range(0..3000));
@@ -202,7 +206,8 @@ async fn a_waiter_cancelled_in_its_first_round_leaves_no_key() -> Result<()> {
     Ok(())
 }
 
-/// Waits for a lock whatever becomes of the connection, with one lease, and tells how often the call failed.
+/// Waits for a lock whatever becomes of the connection, with one lease, and tells how often the
+/// call failed.
 async fn persist(endpoints: &[String], name: &str, lease: i64) -> Result<(Bytes, usize)> {
     let mut failures = 0;
     loop {
@@ -264,7 +269,8 @@ async fn the_clusters_leader_dies_while_a_hundred_wait() -> Result<()> {
     Ok(())
 }
 
-/// A client that campaigns at the moment when the leader goes is served: a place that is asked for twice is one place.
+/// A client that campaigns at the moment when the leader goes is served: a place that is asked for
+/// twice is one place.
 #[tokio::test]
 async fn a_campaign_outlives_the_clusters_leader() -> Result<()> {
     let (mut cluster, _) = three().await?;
@@ -394,7 +400,8 @@ async fn remaining(client: &Client, lease: i64) -> Result<i64> {
     Ok(client.lease().time_to_live(LeaseTimeToLiveRequest { id: lease, keys: false }).await?.ttl)
 }
 
-/// etcd's lease of 60 seconds for who brings none. Waits longer than that, so this test takes its time.
+/// etcd's lease of 60 seconds for who brings none. Waits longer than that, so this test takes its
+/// time.
 #[tokio::test]
 async fn a_lock_without_a_lease_is_refreshed_while_it_waits() -> Result<()> {
     const GRANTED: i64 = 60;
@@ -432,7 +439,8 @@ async fn own_recipe(client: &Client, name: &str, lease: i64) -> Result<()> {
     eventually("an own recipe's turn", LONG, first).await
 }
 
-/// Every other waiter runs the recipe itself; the server's queue must give way to them and they to it.
+/// Every other waiter runs the recipe itself; the server's queue must give way to them and they to
+/// it.
 #[tokio::test]
 async fn recipes_and_the_servers_queue_share_one_order() -> Result<()> {
     let (_cluster, clients) = three().await?;

@@ -1,4 +1,5 @@
-//! Watches: ordered, unique, without gaps, whole revisions, resumable; whatever the consumer or the nodes do.
+//! Watches: ordered, unique, without gaps, whole revisions, resumable; whatever the consumer or the
+//! nodes do.
 
 use anyhow::{Context, Result, ensure};
 use cluster_tests::{
@@ -319,7 +320,8 @@ async fn a_slow_consumer_holds_up_nobody() -> Result<()> {
     Ok(())
 }
 
-/// Through a node that stays, the leader's death is invisible; through the one that dies, a client resumes where it was.
+/// Through a node that stays, the leader's death is invisible; through the one that dies, a client
+/// resumes where it was.
 #[tokio::test]
 async fn across_restarts() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;

@@ -1,4 +1,5 @@
-//! Generates messages, clients and servers from `proto/`. The descriptor set is kept for reflection.
+//! Generates messages, clients and servers from `proto/`. The descriptor set is kept for
+//! reflection.
 
 use std::path::PathBuf;
 

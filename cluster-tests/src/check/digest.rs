@@ -8,7 +8,8 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use conclave_client::api::etcdserverpb::HashKvRequest;
 
-/// Asks every node for its hash at the present revision, as soon as it has come there. Returns that revision.
+/// Asks every node for its hash at the present revision, as soon as it has come there. Returns that
+/// revision.
 ///
 /// # Errors
 /// Two nodes differ, or one does not get there.

@@ -1,5 +1,6 @@
-//! Judges a history of the load by two checkers of the trials: `linearizable` holds it against every change of the store,
-//! `durability` against a state that was read at the end, and believes nothing else.
+//! Judges a history of the load by two checkers of the trials: `linearizable` holds it against
+//! every change of the store, `durability` against a state that was read at the end, and believes
+//! nothing else.
 
 use crate::{client::text, history::History, load::seen};
 use anyhow::{Context, Result, bail};
@@ -27,7 +28,8 @@ pub fn linearizable(history: &History, changes: &[Change], revision: i64) -> Res
     judge(history, facts, "linearizable")
 }
 
-/// Nothing acknowledged is missing: no key is older than the newest write of it that a client was told of.
+/// Nothing acknowledged is missing: no key is older than the newest write of it that a client was
+/// told of.
 ///
 /// `keys` are all below the prefix, read now or later than the last operation of the history.
 ///

@@ -1,4 +1,5 @@
-//! Judges histories and states of a cluster. A violation is an error whose text names what contradicts what.
+//! Judges histories and states of a cluster. A violation is an error whose text names what
+//! contradicts what.
 
 mod digest;
 mod history;
@@ -9,8 +10,8 @@ pub use history::{acknowledged, linearizable};
 use crate::{client, cluster::Cluster, history::History, timeline};
 use anyhow::{Context, Result, ensure};
 
-/// Everything that must hold once the faults are over: all nodes serve, nothing acknowledged is missing on any of them, the
-/// history is linearizable, and all nodes hold the same.
+/// Everything that must hold once the faults are over: all nodes serve, nothing acknowledged is
+/// missing on any of them, the history is linearizable, and all nodes hold the same.
 ///
 /// Returns how many operations were acknowledged and how many are unknown.
 ///

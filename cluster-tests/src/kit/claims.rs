@@ -54,7 +54,8 @@ impl Node {
     }
 }
 
-/// Nodes whose namespace for tests allows a fifth of a second to a minute, and whose log is at rest.
+/// Nodes whose namespace for tests allows a fifth of a second to a minute, and whose log is at
+/// rest.
 pub async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
     let (cluster, nodes) = super::start(size).await?;
     let limits = Limits { min_ms: 200, max_ms: 60_000, max_waiting: 5_000 };

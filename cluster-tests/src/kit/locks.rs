@@ -54,7 +54,8 @@ impl Node {
         Ok(self.acquire(AcquireRequest { try_only: true, ..asking(session, parts) }).await?.fence)
     }
 
-    /// Requests in a task of its own, and returns when the request is in the line of its first lock.
+    /// Requests in a task of its own, and returns when the request is in the line of its first
+    /// lock.
     pub async fn queue(&self, request: AcquireRequest) -> Result<Waiting> {
         let first = request.parts[0].lock.clone().unwrap_or_default().name;
         let before = self.look(&first).await?.waiting_count;

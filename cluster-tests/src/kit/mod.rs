@@ -1,4 +1,5 @@
-//! What the tests of elections, locks, claims and waiting calls share: bounds, requests, and a member's services.
+//! What the tests of elections, locks, claims and waiting calls share: bounds, requests, and a
+//! member's services.
 
 pub mod claims;
 pub mod client;

@@ -1,4 +1,5 @@
-//! The services of one member. Its requests to locks and claims stand in the modules of those names.
+//! The services of one member. Its requests to locks and claims stand in the modules of those
+//! names.
 
 use super::LASTING;
 use crate::{
@@ -28,7 +29,8 @@ pub struct Node {
 pub async fn start(size: usize) -> Result<(Cluster, Vec<Node>)> {
     let cluster = Cluster::start(size).await?;
     let nodes = (0..size).map(|i| Node::new(&cluster, i)).collect::<Result<Vec<_>>>()?;
-    // Members make themselves known shortly after the start, and decide on a version, with entries that no test made.
+    // Members make themselves known shortly after the start, and decide on a version, with entries
+    // that no test made.
     cluster.version_is_decided().await?;
     let rest = async || {
         let before = nodes[0].index().await?;

@@ -1,4 +1,5 @@
-//! Users and roles from outside: etcd's answers line by line, stock etcdctl and conclavectl, tokens across members and failures.
+//! Users and roles from outside: etcd's answers line by line, stock etcdctl and conclavectl, tokens
+//! across members and failures.
 
 mod observed;
 mod programs;

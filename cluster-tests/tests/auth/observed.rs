@@ -1,4 +1,5 @@
-//! What a real etcd 3.7.1 answered to a hundred requests, asked again here. `observed.txt` is its transcript.
+//! What a real etcd 3.7.1 answered to a hundred requests, asked again here. `observed.txt` is its
+//! transcript.
 
 use crate::post;
 use anyhow::{Context, Result, ensure};
@@ -135,7 +136,8 @@ impl Names {
         if let Some(members) = answer["members"].as_array_mut() {
             members.sort_by_key(|member| member["peerURLs"].to_string());
         }
-        // Of etcd's header only these two belong to no server alone: it has no revision, and there is one.
+        // Of etcd's header only these two belong to no server alone: it has no revision, and there
+        // is one.
         let revision = answer["header"]["revision"].clone();
         let object = answer.as_object_mut().context("an object")?;
         object.remove("header").context("a header")?;
@@ -157,7 +159,8 @@ async fn etcds_answers_about_members_line_by_line() -> Result<()> {
         ("\"m1\"".to_owned(), "\"n1\"".to_owned()),
     ]));
     let (mut compared, mut wrong) = (0, Vec::new());
-    // The last two are about a voter that nobody starts beside the only member: etcd adds it, and never writes again. See below.
+    // The last two are about a voter that nobody starts beside the only member: etcd adds it, and
+    // never writes again. See below.
     let all = transcript(MEMBERS)?;
     let (same, other) = all.split_at(all.len() - 2);
     let mut added = Instant::now();

@@ -78,7 +78,8 @@ async fn conclavectl_prints_what_etcdctl_prints() -> Result<()> {
     ] {
         let words: Vec<&str> = command.split(' ').collect();
         let words = [&["--user=root:r"], words.as_slice()].concat();
-        // What changes something is done by one, taken back by hand of the other, and done by the other.
+        // What changes something is done by one, taken back by hand of the other, and done by the
+        // other.
         let theirs = etcdctl.ok(&words).await?;
         let undone = match command {
             "user add bo:b" => "user delete bo",

@@ -1,4 +1,5 @@
-//! Signed tokens (JWT) from outside: each kind of key, every member, a restart; and no secret in a log.
+//! Signed tokens (JWT) from outside: each kind of key, every member, a restart; and no secret in a
+//! log.
 
 use crate::post;
 use anyhow::{Context, Result, ensure};

@@ -1,6 +1,7 @@
 //! Every runnable block of every document does what it says: run in order, as written.
 //!
-//! `sh` blocks run; a block that must not has a mark with the reason (`page.rs`). One test a document, so that one can be run alone.
+//! `sh` blocks run; a block that must not has a mark with the reason (`page.rs`). One test a
+//! document, so that one can be run alone.
 
 mod page;
 mod run;

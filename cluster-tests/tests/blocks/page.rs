@@ -11,7 +11,8 @@
 //! | `<!-- cluster: none -->` | anywhere | The page starts its own cluster. Other pages find one of three members. |
 //!
 //! 1. An `sh` block without a mark runs. So a block that is forgotten is a block that is tested.
-//! 2. A comment that looks like a mark and is none is an error: a typing error must not disable a test.
+//! 2. A comment that looks like a mark and is none is an error: a typing error must not disable a
+//!    test.
 
 use anyhow::{Context as _, Result, bail, ensure};
 

@@ -1,8 +1,10 @@
 //! Runs the blocks of a page as its reader would: in order, in one shell, with one cluster.
 //!
 //! 1. Nothing is built. `conclave` and `conclavectl` are the binaries under test.
-//! 2. A page that has files of its own runs in an empty folder, any other at the top of the repository.
-//! 3. A page that does not end in time, or a command of it that fails, fails the test and names its block.
+//! 2. A page that has files of its own runs in an empty folder, any other at the top of the
+//!    repository.
+//! 3. A page that does not end in time, or a command of it that fails, fails the test and names its
+//!    block.
 //! 4. What a page started ends with it: its cluster is wiped and its processes are killed.
 //! 5. `$CONCLAVE` is the folder of the repository, as the pages that need it say.
 

@@ -1,6 +1,7 @@
 //! "At least the duration, from when the call was made", while leaders are killed and stopped.
 //!
-//! The holder extends as long as it likes; then somebody who waits for the end measures from before the last call that was answered.
+//! The holder extends as long as it likes; then somebody who waits for the end measures from before
+//! the last call that was answered.
 
 use anyhow::{Result, ensure};
 use cluster_tests::cluster::Cluster;

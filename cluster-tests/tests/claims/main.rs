@@ -1,4 +1,5 @@
-//! Claims and sessions from outside: `conclave.v1.Claims` and `conclave.v1.Sessions`, through the generated clients alone.
+//! Claims and sessions from outside: `conclave.v1.Claims` and `conclave.v1.Sessions`, through the
+//! generated clients alone.
 
 mod guarantee;
 mod holding;

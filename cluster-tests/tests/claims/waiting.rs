@@ -37,7 +37,8 @@ async fn in_line(node: &Node, claim: &str, count: u32) -> Result<()> {
     eventually("a line", SOON, line).await
 }
 
-/// Everybody is told of the first end, though the claim is taken again at once; and who comes late finds it in history.
+/// Everybody is told of the first end, though the claim is taken again at once; and who comes late
+/// finds it in history.
 #[tokio::test]
 async fn thousands_wait_and_nobody_misses_the_release() -> Result<()> {
     const WAITERS: usize = 3_000;
@@ -141,7 +142,8 @@ async fn a_place_in_line_ends_by_its_time_its_session_or_when_it_is_given_up() -
     Ok(())
 }
 
-/// Its claim is revoked as soon as it has it, through another member, while others write: the answer's revision is one at which it held.
+/// Its claim is revoked as soon as it has it, through another member, while others write: the
+/// answer's revision is one at which it held.
 #[tokio::test]
 async fn a_claim_that_was_waited_for_has_a_revision_at_which_it_was_held() -> Result<()> {
     let (_cluster, nodes) = start(3).await?;

@@ -187,7 +187,8 @@ async fn work_that_is_asked_to_hand_over_ends_and_the_one_who_was_named_leads() 
     let mut again = election.candidate(&session, "r1").campaigning();
     ensure!(matches!(within("the line", SOON, again.next()).await??, Progress::Waiting { before: 2 }));
     drop(again);
-    // The one who was named is gone when the work ends: the first in line leads, and nobody is stranded.
+    // The one who was named is gone when the work ends: the first in line leads, and nobody is
+    // stranded.
     let won = election.candidate(&session, "r3").campaign().await?;
     election.candidate(&session, "r4").enter().await?;
     let ran = run_as_leader(won, async |leading| {
@@ -214,7 +215,8 @@ async fn a_restarted_process_takes_its_place_over_once() -> Result<()> {
     let new = within("the takeover", SOON, second.campaign()).await??;
     ensure!(new.fence() > old.fence());
     ensure!(within("the loss", SOON, old.lost()).await? == LostReason::TakenAway(Cause::TakenOver));
-    // The first process is alive after all: it does not take the place back, whichever way it stands again.
+    // The first process is alive after all: it does not take the place back, whichever way it
+    // stands again.
     ensure!(kind(within("no again", SOON, old.again()).await?) == Some(ErrorKind::AlreadyExists));
     ensure!(kind(within("no campaign", SOON, first.campaign()).await?) == Some(ErrorKind::AlreadyExists));
     ensure!(kind(within("no entry", SOON, first.clone().enter()).await?) == Some(ErrorKind::AlreadyExists));

@@ -161,7 +161,8 @@ async fn a_cut_off_leader_knows_before_another_leads_and_cannot_write() -> Resul
     let (new_leader, new_hold) = (new_leader?, new_hold?);
     ensure!(at > knew && lock_at > knew, "granted {:?} before the old one knew", knew.duration_since(at.min(lock_at)));
     ensure!(new_leader.fence() > leader.fence() && new_hold.fence() > hold.fence());
-    // What the old one had on its way arrives when the wire is whole again: refused by the store itself.
+    // What the old one had on its way arrives when the wire is whole again: refused by the store
+    // itself.
     wires.iter().for_each(Proxy::mend);
     let late = |token| cut_off.guarded(token).then([Put::new("k", "old")]);
     let refused = async || match kind(late(token.clone()).commit().await) {

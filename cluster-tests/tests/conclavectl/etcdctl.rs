@@ -80,8 +80,8 @@ async fn prints_what_etcdctl_prints() -> Result<()> {
     Ok(())
 }
 
-/// What both print. The seconds that a lease has left must not change between the two: `etcdctl` is asked before
-/// and after, until its two answers are the same.
+/// What both print. The seconds that a lease has left must not change between the two: `etcdctl` is
+/// asked before and after, until its two answers are the same.
 async fn at_one_second(etcdctl: &Ctl, ctl: &Ctl, args: &[&str]) -> Result<(Ended, Ended)> {
     let mut theirs = etcdctl.run(args).await?;
     loop {
@@ -97,7 +97,8 @@ async fn at_one_second(etcdctl: &Ctl, ctl: &Ctl, args: &[&str]) -> Result<(Ended
     }
 }
 
-/// The same on standard output, and success or failure alike. Health comes in the order of answers there.
+/// The same on standard output, and success or failure alike. Health comes in the order of answers
+/// there.
 fn compare(args: &[&str], theirs: &Ended, ours: &Ended) -> Result<()> {
     let sorted = |text: &str| {
         let mut lines: Vec<String> = comparable(text).lines().map(str::to_owned).collect();
@@ -138,7 +139,8 @@ fn compare(args: &[&str], theirs: &Ended, ours: &Ended) -> Result<()> {
 async fn writes_what_etcdctl_writes() -> Result<()> {
     let (cluster, ctl) = three().await?;
     let etcdctl = Ctl::etcdctl(&cluster.endpoints());
-    // The same commands, one after the other, on keys of each one's own: what is printed must not differ but for the key.
+    // The same commands, one after the other, on keys of each one's own: what is printed must not
+    // differ but for the key.
     let script: [(&[&str], &str); 9] = [
         (&["put", "KEY", "1"], ""),
         (&["put", "KEY"], "from stdin\n"),
@@ -186,7 +188,8 @@ async fn etcdctl_stands_in_the_same_line() -> Result<()> {
         (Some("job"), Some("etcd")),
         "{shown}"
     );
-    // A wait that is interrupted leaves the line at once, with the exit code that shells have for the signal.
+    // A wait that is interrupted leaves the line at once, with the exit code that shells have for
+    // the signal.
     let places = |count: i64| {
         let ctl = &ctl;
         async move {

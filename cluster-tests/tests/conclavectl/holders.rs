@@ -1,4 +1,5 @@
-//! What `conclavectl` holds, gives back and refuses: whatever ends it, and whatever stands in its way.
+//! What `conclavectl` holds, gives back and refuses: whatever ends it, and whatever stands in its
+//! way.
 
 use super::kit::three;
 use anyhow::{Context, Result, ensure};

@@ -67,7 +67,8 @@ fn migrate(from: &Cluster, to: &Cluster, flags: &[&str]) -> Result<Running> {
         .start(&[&["migrate", "--from", &from, "--to", &to, "--interval", "100ms"], flags].concat())
 }
 
-/// Everything is carried under writes, over a `kill -9` and a compaction; and it says when to switch.
+/// Everything is carried under writes, over a `kill -9` and a compaction; and it says when to
+/// switch.
 async fn migrated_under_writes(from: &Cluster, to: &Cluster) -> Result<()> {
     let source = from.client(0)?;
     for n in 0..150 {

@@ -97,7 +97,8 @@ async fn a_call_that_ends_late_leaves_what_was_entered_again_elsewhere() -> Resu
     let (leader, old, new) =
         (grant(&client, LASTING).await?, grant(&client, LASTING).await?, grant(&client, LASTING).await?);
     enter(&mut one, "a", leader).await?;
-    // The process comes back elsewhere, with its session or a new one, before its old connection is found to be dead.
+    // The process comes back elsewhere, with its session or a new one, before its old connection is
+    // found to be dead.
     for (id, session) in [("b", old), ("c", new)] {
         let mut dead = campaign(&mut one, id, old).await?;
         before(&mut dead).await?;
@@ -174,7 +175,8 @@ async fn a_session_that_runs_out_ends_the_campaign() -> Result<()> {
     Ok(())
 }
 
-/// The Raft leader dies while candidates wait on the other members: they notice nothing but the win.
+/// The Raft leader dies while candidates wait on the other members: they notice nothing but the
+/// win.
 #[tokio::test]
 async fn a_change_of_raft_leaders_is_invisible() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -243,7 +245,8 @@ async fn higher_priority_waits_further_ahead() -> Result<()> {
     Ok(())
 }
 
-/// The members that candidates wait at are stopped in an orderly way: nobody leaves, and the places are found again elsewhere.
+/// The members that candidates wait at are stopped in an orderly way: nobody leaves, and the places
+/// are found again elsewhere.
 #[tokio::test]
 async fn a_member_that_stops_leaves_nobody() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;

@@ -43,7 +43,8 @@ async fn a_repeated_promote_moves_one_place() -> Result<()> {
     Ok(())
 }
 
-/// After each operation somebody else changes what it did; the repetition leaves that alone, and says what it said the first time.
+/// After each operation somebody else changes what it did; the repetition leaves that alone, and
+/// says what it said the first time.
 #[tokio::test]
 async fn every_operation_takes_effect_once() -> Result<()> {
     let cluster = Cluster::start(3).await?;
@@ -89,7 +90,8 @@ async fn every_operation_takes_effect_once() -> Result<()> {
     Ok(())
 }
 
-/// The Raft leader dies with the request under way. Whether it was decided before or is now, the retry elsewhere moves it one place.
+/// The Raft leader dies with the request under way. Whether it was decided before or is now, the
+/// retry elsewhere moves it one place.
 #[tokio::test]
 async fn a_leader_that_dies_with_the_request_does_not_double_it() -> Result<()> {
     const ROUNDS: u8 = 4;

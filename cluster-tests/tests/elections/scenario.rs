@@ -134,8 +134,8 @@ async fn a_waiting_candidate_is_anointed_through_any_member() -> Result<()> {
     Ok(())
 }
 
-/// A session that ends takes all its candidates, the leader and the next among them, in one step of term; and the last leader's death
-/// is told.
+/// A session that ends takes all its candidates, the leader and the next among them, in one step of
+/// term; and the last leader's death is told.
 #[tokio::test]
 async fn sessions_end_in_one_step() -> Result<()> {
     let cluster = Cluster::start(3).await?;
@@ -159,8 +159,8 @@ async fn sessions_end_in_one_step() -> Result<()> {
     Ok(())
 }
 
-/// A candidate that came back with another session has a term of its own, and does not go with its first one. All survives a restart of
-/// everything.
+/// A candidate that came back with another session has a term of its own, and does not go with its
+/// first one. All survives a restart of everything.
 #[tokio::test]
 async fn sessions_are_exchanged_and_all_survives_a_restart() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
@@ -187,7 +187,8 @@ async fn sessions_are_exchanged_and_all_survives_a_restart() -> Result<()> {
     Ok(())
 }
 
-/// Issue: two processes campaigned as `host-7`, each with a session of its own and nothing else said, and led under one fence.
+/// Issue: two processes campaigned as `host-7`, each with a session of its own and nothing else
+/// said, and led under one fence.
 #[tokio::test]
 async fn two_sessions_of_one_candidate_never_share_a_fence() -> Result<()> {
     let cluster = Cluster::start(3).await?;
@@ -210,7 +211,8 @@ async fn two_sessions_of_one_candidate_never_share_a_fence() -> Result<()> {
             assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
             ensure!(refused.message().contains(&format!("session {one:x}")), "it does not say whose it is: {refused}");
         }
-        // It is explicit, it is another term, those who watch are told; and only the new token passes.
+        // It is explicit, it is another term, those who watch are told; and only the new token
+        // passes.
         let second = won(&mut campaign_for(&mut there, run(other, true)).await?).await?.token.context("no token")?;
         ensure!(second.fence > first.fence && second.guards != first.guards, "{second:?} after {first:?}");
         let told = event(&mut watching).await?;
@@ -221,7 +223,8 @@ async fn two_sessions_of_one_candidate_never_share_a_fence() -> Result<()> {
             let txn = TxnRequest { compare: token.guards.clone(), success, ..Default::default() };
             assert_eq!(client.kv().txn(txn).await?.succeeded, passes, "fence {}", token.fence);
         }
-        // What the first one gives back late is not the second one's; nor does it find its place again.
+        // What the first one gives back late is not the second one's; nor does it find its place
+        // again.
         let late = LeaveRequest { caller: by(one), election: named(E), candidate: "host-7".into(), instance: None };
         ensure!(!at.leave(late.clone()).await?.into_inner().changed);
         assert_eq!(at.enter(of(one)).await.err().context("it was taken over")?.code(), Code::AlreadyExists);

@@ -77,7 +77,8 @@ async fn etcdctl_reads_watches_and_compares_and_may_not_write() -> Result<()> {
     let session = grant(&cluster.client(0)?, LASTING).await?;
     let etcdctl = Etcdctl::new(&cluster.endpoints());
     let mut watching = etcdctl.start(&["watch", "--prefix", "/_conclave/e/default/e/leader/"])?;
-    // The watch is there once an unrelated key of its range... is answered by the server: the first event shows.
+    // The watch is there once an unrelated key of its range... is answered by the server: the first
+    // event shows.
     tokio::time::sleep(A_WHILE).await;
     let entered = enter(&mut at, "a", session).await?;
     let token = entered.token.context("no token")?;

@@ -166,7 +166,8 @@ async fn a_watch_resumes_where_it_was_unless_history_is_gone() -> Result<()> {
     Ok(())
 }
 
-/// The member that a watcher is connected to dies, again and again; resumed elsewhere, it sees each change once.
+/// The member that a watcher is connected to dies, again and again; resumed elsewhere, it sees each
+/// change once.
 #[tokio::test]
 async fn a_watch_goes_on_at_another_member() -> Result<()> {
     const ROUNDS: usize = 6;

@@ -1,4 +1,5 @@
-//! Clients that mean harm, one of each kind. Each goes on until it is dropped; what the server does to it is no error.
+//! Clients that mean harm, one of each kind. Each goes on until it is dropped; what the server does
+//! to it is no error.
 
 use crate::raw::{PREFACE, RANGE, Raw, range};
 use anyhow::Result;

@@ -1,7 +1,9 @@
-//! Hostile clients of each kind beside normal ones: no election, no failed call, memory within its bounds, and a turn for everybody.
+//! Hostile clients of each kind beside normal ones: no election, no failed call, memory within its
+//! bounds, and a turn for everybody.
 //!
-//! `CONCLAVE_FLOOD_SECONDS` is how long each part lasts (6 in the test suite, 30 to be sure). Latencies without and with hostile clients
-//! are reported (`--nocapture`); on a quiet machine the 99th percentile should at most double.
+//! `CONCLAVE_FLOOD_SECONDS` is how long each part lasts (6 in the test suite, 30 to be sure).
+//! Latencies without and with hostile clients are reported (`--nocapture`); on a quiet machine the
+//! 99th percentile should at most double.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
 
@@ -31,7 +33,8 @@ use tokio::task::JoinHandle;
 /// Normal clients, each with one call at a time.
 const CLIENTS: usize = 64;
 
-/// What a member may take more than at rest (docs/limits.md): 128 MiB of large answers, 256 MiB of others, and the requests themselves.
+/// What a member may take more than at rest (docs/limits.md): 128 MiB of large answers, 256 MiB of
+/// others, and the requests themselves.
 const MEMORY: u64 = 640 << 20;
 
 fn length() -> Duration {

@@ -1,4 +1,5 @@
-//! What ends a wait: a deadline, the session, the caller, the member that it is connected to, a change of Raft leader.
+//! What ends a wait: a deadline, the session, the caller, the member that it is connected to, a
+//! change of Raft leader.
 
 use anyhow::{Result, ensure};
 use cluster_tests::kit::{locks::*, *};
@@ -65,8 +66,9 @@ async fn a_call_that_is_cancelled_gives_its_place_up() -> Result<()> {
         node.until(L, "nobody waits", |lock| lock.waiting_count == 0).await?;
         ensure!(left.holders[0].fence == held.fence);
     }
-    // Cancelled at any moment, also before the command is decided and just after the grant. An answer that was on its way when the call was
-    // cancelled is lost. The next call with the same id gets it again, or learns that the request was given up.
+    // Cancelled at any moment, also before the command is decided and just after the grant. An
+    // answer that was on its way when the call was cancelled is lost. The next call with the same
+    // id gets it again, or learns that the request was given up.
     for round in 0..60_u8 {
         let node = nodes[usize::from(round) % 3].clone();
         let request = AcquireRequest { caller: retried(session, round), ..asking(session, vec![alone("quick")]) };

@@ -1,7 +1,8 @@
 //! tonic's Protobuf codec with small first buffers.
 //!
-//! The stock codec sets 8 KiB aside for every message in each direction, while a unary request needs a few hundred bytes: most of
-//! the allocator's work would be for nothing. Buffers still grow to what a message needs.
+//! The stock codec sets 8 KiB aside for every message in each direction, while a unary request
+//! needs a few hundred bytes: most of the allocator's work would be for nothing. Buffers still grow
+//! to what a message needs.
 
 use prost::Message;
 use std::fmt;

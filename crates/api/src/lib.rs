@@ -1,5 +1,5 @@
-//! The public wire: generated messages, clients and servers of the packages in `proto/`. Nothing here is written by hand but the
-//! codec.
+//! The public wire: generated messages, clients and servers of the packages in `proto/`. Nothing
+//! here is written by hand but the codec.
 
 pub mod codec;
 

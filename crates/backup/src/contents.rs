@@ -71,7 +71,8 @@ enum Stage {
     Coordination(Cursor),
     LeaseTtls(Cursor),
     Locks(Cursor, u64),
-    /// Versions from before the compacted revision; with the revision and sub-revision of the last one.
+    /// Versions from before the compacted revision; with the revision and sub-revision of the last
+    /// one.
     Kept(Entries, i64, i64),
     /// Changes that are to be looked up, and where further ones are.
     Changes(VecDeque<Change>, Option<Cursor>),
@@ -269,8 +270,8 @@ fn locks<V: View, W: Write>(
     Ok((next, number))
 }
 
-/// The sub-revision is not known any more. It orders what changed in one revision, of which no watch can ask; so the order is that of
-/// the keys.
+/// The sub-revision is not known any more. It orders what changed in one revision, of which no
+/// watch can ask; so the order is that of the keys.
 fn kept<V: View, W: Write>(
     view: &V,
     mut entries: Entries,

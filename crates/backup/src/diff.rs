@@ -1,6 +1,8 @@
-//! What differs between two snapshots: living keys, leases, users, roles, elections, locks and claims.
+//! What differs between two snapshots: living keys, leases, users, roles, elections, locks and
+//! claims.
 //!
-//! Remembered of each snapshot are its living keys with a few bytes for each value; history is not compared.
+//! Remembered of each snapshot are its living keys with a few bytes for each value; history is not
+//! compared.
 
 use crate::read::{Snapshot, SnapshotError, decode, fingerprint};
 use crate::schema::{self, Lease};
@@ -47,7 +49,8 @@ impl Kind {
 /// What is known of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// The revision that changed it last; of a lease its TTL in milliseconds; 0 of what has neither.
+    /// The revision that changed it last; of a lease its TTL in milliseconds; 0 of what has
+    /// neither.
     pub number: i64,
     /// Of keys: the lease, and the revision that created it.
     pub lease: i64,
@@ -146,7 +149,8 @@ impl<S: Source> Snapshot<S> {
             let Some((key, value)) = pair else { return Ok(()) };
             found.pair(&mut exact, bucket, key, value)
         })?;
-        // The bucket of Conclave stands before that of leases or behind it, depending on the maker of the file.
+        // The bucket of Conclave stands before that of leases or behind it, depending on the maker
+        // of the file.
         for (id, ttl_ms) in exact {
             if let Some(known) = found.of.get_mut(&(Kind::Lease, id)) {
                 known.number = ttl_ms;
@@ -260,7 +264,8 @@ impl Inventory {
     }
 }
 
-/// The election, lock or claim of a key below `/_conclave/`, as `namespace/name` in the writing of keys.
+/// The election, lock or claim of a key below `/_conclave/`, as `namespace/name` in the writing of
+/// keys.
 fn owner(key: &[u8]) -> (Kind, Vec<u8>) {
     let rest = key.strip_prefix(RESERVED).unwrap_or_default();
     let mut parts = rest.splitn(4, |byte| *byte == b'/');

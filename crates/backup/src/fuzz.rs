@@ -27,7 +27,8 @@ fn snapshot() -> Vec<u8> {
     }
 }
 
-/// Whole files. Most of a file is padding, which mutations seldom leave; `contents_of_a_snapshot` goes further.
+/// Whole files. Most of a file is padding, which mutations seldom leave; `contents_of_a_snapshot`
+/// goes further.
 #[test]
 fn fuzz_snapshot_file() {
     conclave_fuzz::target!("snapshot_file").brief(300).seed(snapshot()).run(|bytes| {

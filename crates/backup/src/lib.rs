@@ -1,9 +1,11 @@
-//! Snapshots as etcd has them: a bbolt file with etcd's buckets, and behind it the SHA-256 of the file.
+//! Snapshots as etcd has them: a bbolt file with etcd's buckets, and behind it the SHA-256 of the
+//! file.
 //!
-//! etcd's own tools read, check and restore such a file. What etcd does not know (elections, locks, claims, milliseconds of leases)
-//! stands in a bucket of its own, which etcd keeps and ignores.
+//! etcd's own tools read, check and restore such a file. What etcd does not know (elections, locks,
+//! claims, milliseconds of leases) stands in a bucket of its own, which etcd keeps and ignores.
 //!
-//! [`Maker`] makes one from a view of the state, in steps. [`Snapshot`] reads one that Conclave or etcd made.
+//! [`Maker`] makes one from a view of the state, in steps. [`Snapshot`] reads one that Conclave or
+//! etcd made.
 //!
 //! | Module | What it does |
 //! |---|---|

@@ -1,8 +1,8 @@
 //! Makes a snapshot of a view, in steps that can be taken on any thread.
 //!
-//! Three passes over one view: what is older than the compacted revision is sorted by revision; the contents are measured; they are
-//! written. After the second the size is known, in the third bytes come. In memory are a run of the sort, unfinished pages, and the bytes of
-//! one step.
+//! Three passes over one view: what is older than the compacted revision is sorted by revision; the
+//! contents are measured; they are written. After the second the size is known, in the third bytes
+//! come. In memory are a run of the sort, unfinished pages, and the bytes of one step.
 
 use crate::contents::{Contents, Facts};
 use crate::error::MakeError;
@@ -51,7 +51,8 @@ impl Maker {
         Maker { facts: Arc::new(facts), pass: Pass::Sort { sorter: Sorter::new(spill), from: Cursor::new() } }
     }
 
-    /// The bytes of the file that are still to come, without the hash; `None` before the size is known.
+    /// The bytes of the file that are still to come, without the hash; `None` before the size is
+    /// known.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
         match &self.pass {

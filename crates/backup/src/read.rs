@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::io;
 use thiserror::Error;
 
-/// The hash behind the file. The file itself is a multiple of a sector, by which its presence is known.
+/// The hash behind the file. The file itself is a multiple of a sector, by which its presence is
+/// known.
 const HASH: u64 = 32;
 const SECTOR: u64 = 512;
 
@@ -81,7 +82,8 @@ impl<S: Source> Snapshot<S> {
         Err(SnapshotError::Hash { expected: hex(expected), found: hex(found) })
     }
 
-    /// The SHA-256 of the file without the hash behind it, whether there is one or not. Reads all of it.
+    /// The SHA-256 of the file without the hash behind it, whether there is one or not. Reads all
+    /// of it.
     pub fn contents_hash(&self) -> Result<[u8; 32], SnapshotError> {
         let size = self.source.size()?;
         self.sum(if size % SECTOR == HASH { size - HASH } else { size })

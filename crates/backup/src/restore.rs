@@ -1,11 +1,14 @@
 //! A snapshot as the rows of a new cluster's state.
 //!
-//! Two passes: one that checks all of the file ([`Snapshot::verify`]), one that writes. Nothing in the result depends on which member
-//! restores it, or when.
+//! Two passes: one that checks all of the file ([`Snapshot::verify`]), one that writes. Nothing in
+//! the result depends on which member restores it, or when.
 //!
-//! 1. A revision that was given out after the snapshot was made is not given out again, if the raise is larger than what is lost.
-//! 2. Users are checked if they were. The auth revision increases, so that no signed token (JWT) of before is accepted.
-//! 3. With marked history no revision up to the raised one can be read or watched: a client that saw a lost change notices.
+//! 1. A revision that was given out after the snapshot was made is not given out again, if the
+//!    raise is larger than what is lost.
+//! 2. Users are checked if they were. The auth revision increases, so that no signed token (JWT) of
+//!    before is accepted.
+//! 3. With marked history no revision up to the raised one can be read or watched: a client that
+//!    saw a lost change notices.
 
 use crate::read::{Snapshot, SnapshotError, decode};
 use crate::schema::{self, Lease, Revision};
@@ -22,7 +25,8 @@ use std::collections::{BTreeMap, HashSet};
 /// Called with each row.
 type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), SnapshotError> + 'a;
 
-/// What etcd's documentation advises: more revisions than can have been given out since a daily snapshot.
+/// What etcd's documentation advises: more revisions than can have been given out since a daily
+/// snapshot.
 pub const DEFAULT_RAISE: u64 = 1_000_000_000;
 /// Revisions above this are refused, so that none can overflow.
 const HIGHEST: i64 = i64::MAX / 4;
@@ -89,8 +93,8 @@ fn wrong<T>(text: impl Into<String>) -> Result<T, SnapshotError> {
     Err(SnapshotError::Contents(text.into()))
 }
 
-/// Above the revision of every token that was given out: also of those after the snapshot was made, if the raise is larger than what is
-/// lost, and of those that the snapshot itself knows.
+/// Above the revision of every token that was given out: also of those after the snapshot was made,
+/// if the raise is larger than what is lost, and of those that the snapshot itself knows.
 fn raised_auth(revision: u64, raise: Raise) -> Result<u64, SnapshotError> {
     let raised = revision.checked_add(raise.revisions.max(1)).filter(|raised| *raised <= HIGHEST.cast_unsigned());
     raised.map_or_else(|| wrong(format!("the auth revision {revision} cannot be raised")), Ok)
@@ -146,14 +150,16 @@ struct Known {
 }
 
 impl<S: Source> Snapshot<S> {
-    /// What tells this restore from others, on every member alike: the contents and how they are raised. Reads all of the file.
+    /// What tells this restore from others, on every member alike: the contents and how they are
+    /// raised. Reads all of the file.
     pub fn origin(&self, raise: Raise) -> Result<u64, SnapshotError> {
         let sum = self.contents_hash()?;
         let origin = u64::from_be_bytes(*sum.first_chunk().expect("it is longer"));
         Ok(origin ^ raise.revisions.rotate_left(17) ^ u64::from(raise.mark_compacted))
     }
 
-    /// Fills an empty state. `seed` goes into the digest: restores of different files never look equal.
+    /// Fills an empty state. `seed` goes into the digest: restores of different files never look
+    /// equal.
     pub fn restore<R: Rows>(&self, to: &mut R, raise: Raise, seed: u64) -> Result<Report, SnapshotError> {
         let counts = self.verify()?;
         let raised_to = i64::try_from(raise.revisions).ok().and_then(|by| counts.revision.checked_add(by));

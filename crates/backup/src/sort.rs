@@ -1,6 +1,7 @@
 //! Sorts keys by revision, within bounded memory.
 //!
-//! What does not fit is sorted in runs, which are written to a file and merged when they are read. The result can be read more than once.
+//! What does not fit is sorted in runs, which are written to a file and merged when they are read.
+//! The result can be read more than once.
 
 use bytes::Bytes;
 use std::cmp::Reverse;

@@ -1,7 +1,7 @@
 //! Users and roles as etcd stores them: `authpb.User` and `authpb.Role`, and the bucket `auth`.
 //!
-//! What is read here can be a user or role of the state: each name is text and that of its key, each hash is bcrypt's, each permission has
-//! a kind that is known and a range that contains a key.
+//! What is read here can be a user or role of the state: each name is text and that of its key,
+//! each hash is bcrypt's, each permission has a kind that is known and a range that contains a key.
 
 use crate::read::SnapshotError;
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! Whether the contents of a snapshot can be a state: the invariants of history, leases and Conclave's own bucket.
+//! Whether the contents of a snapshot can be a state: the invariants of history, leases and
+//! Conclave's own bucket.
 
 use crate::read::{Snapshot, SnapshotError, decode, fingerprint};
 use crate::schema::{self, Lease, Revision, Version};
@@ -58,7 +59,8 @@ fn wrong<T>(text: impl Into<String>) -> Result<T, SnapshotError> {
 }
 
 impl<S: Source> Snapshot<S> {
-    /// Reads everything, and finds out whether it can be a state. Remembers some bytes for each living key.
+    /// Reads everything, and finds out whether it can be a state. Remembers some bytes for each
+    /// living key.
     pub fn verify(&self) -> Result<Counts, SnapshotError> {
         let reader = self.reader()?;
         let mut check = Check::default();

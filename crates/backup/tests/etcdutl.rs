@@ -1,4 +1,5 @@
-//! etcdutl 3.7 reads snapshots, and agrees with what is shown of them here. Needs Go: where it is missing the tests say so and pass.
+//! etcdutl 3.7 reads snapshots, and agrees with what is shown of them here. Needs Go: where it is
+//! missing the tests say so and pass.
 
 use conclave_backup::{Facts, Maker, Snapshot, Step};
 use conclave_state::{Command as Change, DeleteRange, KeyRange, LeaseGrant, Machine, MemoryView, Position, Put};

@@ -1,4 +1,5 @@
-//! What a snapshot is restored to: the same reads at each revision, and nothing that a token of before could prove.
+//! What a snapshot is restored to: the same reads at each revision, and nothing that a token of
+//! before could prove.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Snapshots of random histories say what the state says, however far a sweep has come; damaged ones are refused.
+//! Snapshots of random histories say what the state says, however far a sweep has come; damaged
+//! ones are refused.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Users and roles in snapshots: they come back as they were, with a larger auth revision; what cannot be is refused.
+//! Users and roles in snapshots: they come back as they were, with a larger auth revision; what
+//! cannot be is refused.
 
 mod common;
 

@@ -1,10 +1,12 @@
 //! Runs the clients of a workload and measures them.
 //!
-//! warm-up → window opens → window closes → clients end. The servers are looked at when the window opens and when it closes.
+//! warm-up → window opens → window closes → clients end. The servers are looked at when the window
+//! opens and when it closes.
 //!
-//! 1. An operation is begun once and ends once: answered, refused, or out of time. A failed client rests for a moment, so that a dead
-//!    server is not counted by how fast connections are refused.
-//! 2. Closed loop: a client begins when its last operation has ended. Open loop: when the schedule says so (`pace`).
+//! 1. An operation is begun once and ends once: answered, refused, or out of time. A failed client
+//!    rests for a moment, so that a dead server is not counted by how fast connections are refused.
+//! 2. Closed loop: a client begins when its last operation has ended. Open loop: when the schedule
+//!    says so (`pace`).
 
 use super::{
     lab::Lab,
@@ -100,7 +102,8 @@ pub(super) async fn drive<C: Operate>(lab: &Lab, workload: &'static str, clients
     drive_counting(lab, workload, clients, tally(lab), true).await
 }
 
-/// As `drive`, counting into a given tally; with `count` off, the clients' successes are not counted there.
+/// As `drive`, counting into a given tally; with `count` off, the clients' successes are not
+/// counted there.
 pub(super) async fn drive_counting<C: Operate>(
     lab: &Lab,
     workload: &'static str,
@@ -147,7 +150,8 @@ async fn measure(
         End::After(duration) => Some(opened + duration),
         End::Operations(_) => None,
     };
-    // An open loop's schedule knows nothing of when this goes on: what is due first may be answered before this wakes.
+    // An open loop's schedule knows nothing of when this goes on: what is due first may be answered
+    // before this wakes.
     if shared.pace.is_some() {
         tally.open(warm, until(warm));
     }
@@ -230,8 +234,8 @@ async fn run<C: Operate>(mut client: C, shared: Arc<Shared>, count: bool) {
     }
 }
 
-/// Measures something that is done once and consists of this many equal parts; there is one latency, that of the whole. The servers are
-/// looked at when they have had time to settle.
+/// Measures something that is done once and consists of this many equal parts; there is one
+/// latency, that of the whole. The servers are looked at when they have had time to settle.
 pub(super) async fn once(
     lab: &Lab,
     workload: &'static str,

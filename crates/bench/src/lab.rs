@@ -1,7 +1,9 @@
 //! What a run works with: connections, keys, and what is to be cleaned up.
 //!
-//! 1. Generated clients on plain connections (`wire`): one attempt an operation, nothing tried again, as little of the processor as possible.
-//! 2. What a run made goes at its end, also when it fails or is interrupted, unless it is to be kept.
+//! 1. Generated clients on plain connections (`wire`): one attempt an operation, nothing tried
+//!    again, as little of the processor as possible.
+//! 2. What a run made goes at its end, also when it fails or is interrupted, unless it is to be
+//!    kept.
 
 use super::{
     keys::{Draw, Keys},
@@ -100,8 +102,9 @@ impl Lab {
         Ok(wires)
     }
 
-    /// The connections of client `i`: one, or, if there are fewer clients than connections, its share of them, so that a
-    /// single client's figure does not depend on which member it happens to talk to.
+    /// The connections of client `i`: one, or, if there are fewer clients than connections, its
+    /// share of them, so that a single client's figure does not depend on which member it happens
+    /// to talk to.
     pub(super) fn lanes(&self, i: usize) -> Lanes {
         let (wires, clients) = (&self.wires, self.options.clients.max(1));
         let own = wires.iter().skip(i % wires.len()).step_by(clients).cloned().collect();
@@ -186,9 +189,10 @@ impl Lab {
         self.settle().await.map_err(|status| preparing(&status))
     }
 
-    /// Lets servers come to rest after many large writes. For each read etcd 3.4 copies the buffer of what it has not committed, which
-    /// stays as large as it ever was until a commit finds it unused: reads right after a preparation would be ten times slower than they
-    /// are later. A lease that comes and goes makes it commit twice without a key.
+    /// Lets servers come to rest after many large writes. For each read etcd 3.4 copies the buffer
+    /// of what it has not committed, which stays as large as it ever was until a commit finds it
+    /// unused: reads right after a preparation would be ten times slower than they are later. A
+    /// lease that comes and goes makes it commit twice without a key.
     async fn settle(&self) -> Result<(), Status> {
         const COMMITTED: Duration = Duration::from_millis(250);
         tokio::time::sleep(COMMITTED).await;

@@ -1,13 +1,16 @@
-//! `conclave-bench`: load over the etcd v3 API, which drives etcd and Conclave alike, and what it measures.
+//! `conclave-bench`: load over the etcd v3 API, which drives etcd and Conclave alike, and what it
+//! measures.
 //!
-//! `cli` (the command line) → `options` (the load that was asked for) → `lab` (connections, keys, cleaning up) → `workloads`
-//! (the operations of a client) → `drive` (runs the clients, opens and closes the window; `pace` for an open loop) → `tally`
-//! and `process` (the counts) → `verdict` (the printed result). `wire` carries the requests. `report` makes a document of many
-//! results. Flags, failures and exit codes are those of `conclavectl`.
+//! `cli` (the command line) → `options` (the load that was asked for) → `lab` (connections, keys,
+//! cleaning up) → `workloads` (the operations of a client) → `drive` (runs the clients, opens and
+//! closes the window; `pace` for an open loop) → `tally` and `process` (the counts) → `verdict`
+//! (the printed result). `wire` carries the requests. `report` makes a document of many results.
+//! Flags, failures and exit codes are those of `conclavectl`.
 //!
-//! 1. What a workload needs (keys, leases, watchers) is made before anything is measured, and deleted afterwards.
-//! 2. The load is as cheap as possible, because it mostly shares the machine with the servers: one thread, generated clients,
-//!    one attempt per operation.
+//! 1. What a workload needs (keys, leases, watchers) is made before anything is measured, and
+//!    deleted afterwards.
+//! 2. The load is as cheap as possible, because it mostly shares the machine with the servers: one
+//!    thread, generated clients, one attempt per operation.
 
 mod cli;
 mod drive;

@@ -28,9 +28,10 @@ pub(crate) struct LoadArgs {
     total: Option<u64>,
     /// Open loop: start this many operations a second, whether or not those before have ended
     ///
-    /// Without it, each client waits for an answer before it asks again, so a server that stalls is asked less and its
-    /// stall counts as one slow answer. With it, operations have appointed times, and each latency counts from the appointed time:
-    /// what waits behind a stall is slow too, as it is for users who do not know of each other. --clients bounds what is under way.
+    /// Without it, each client waits for an answer before it asks again, so a server that stalls is
+    /// asked less and its stall counts as one slow answer. With it, operations have appointed
+    /// times, and each latency counts from the appointed time: what waits behind a stall is slow
+    /// too, as it is for users who do not know of each other. --clients bounds what is under way.
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "total")]
     rate: Option<f64>,
     /// Bytes a value

@@ -1,10 +1,12 @@
 //! The appointed times of an open loop.
 //!
-//! A thread of its own sleeps (the runtime's timer knows whole milliseconds only) and lets go what is due; a client that is let go takes the
-//! next number, whose appointed time follows from the rate alone.
+//! A thread of its own sleeps (the runtime's timer knows whole milliseconds only) and lets go what
+//! is due; a client that is let go takes the next number, whose appointed time follows from the
+//! rate alone.
 //!
 //! 1. The appointed times do not depend on the server: number n is due at start + n / rate.
-//! 2. Nothing is left out: what finds no idle client is done later, and its latency still counts from its appointed time.
+//! 2. Nothing is left out: what finds no idle client is done later, and its latency still counts
+//!    from its appointed time.
 //! 3. The thread wakes at most every `STEP`; what is due by then goes together.
 
 use std::{
@@ -56,7 +58,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Starts the thread. It ends by itself at `end`, and lets `clients` go once more so that they see it.
+    /// Starts the thread. It ends by itself at `end`, and lets `clients` go once more so that they
+    /// see it.
     pub(super) fn start(schedule: Schedule, end: Instant, clients: usize) -> std::io::Result<Arc<Self>> {
         let this = Arc::new(Self {
             schedule,

@@ -1,7 +1,7 @@
 //! What the servers' processes have used, from `/proc`.
 //!
-//! The kernel counts CPU time in ticks, usually of 10 ms: over a run of seconds that is exact enough. Bytes written are those that
-//! were sent to a block device, so on tmpfs there are none.
+//! The kernel counts CPU time in ticks, usually of 10 ms: over a run of seconds that is exact
+//! enough. Bytes written are those that were sent to a block device, so on tmpfs there are none.
 
 use conclave_cli::failure::{Failure, Result};
 
@@ -45,7 +45,8 @@ fn usage(pid: u32) -> Result<Usage> {
     })
 }
 
-/// User and system time. The name, in parentheses, may hold blanks and parentheses; the times are the 12th and 13th field after it.
+/// User and system time. The name, in parentheses, may hold blanks and parentheses; the times are
+/// the 12th and 13th field after it.
 fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split_ascii_whitespace().skip(11);

@@ -1,9 +1,11 @@
 //! What a run counts: latencies, errors, the longest time without a success.
 //!
-//! 1. Nothing counts before the window opens. In a closed loop an operation counts if it ends within the window; in an open loop
-//!    if its appointed time lies there, however late it ends; with a number of operations if it begins there.
+//! 1. Nothing counts before the window opens. In a closed loop an operation counts if it ends
+//!    within the window; in an open loop if its appointed time lies there, however late it ends;
+//!    with a number of operations if it begins there.
 //! 2. Failures are counted by code and have no latency.
-//! 3. The longest gap is the longest time between two successes next to each other, the window's ends included.
+//! 3. The longest gap is the longest time between two successes next to each other, the window's
+//!    ends included.
 
 use hdrhistogram::Histogram;
 use std::{

@@ -1,9 +1,11 @@
 //! gRPC connections for load: HTTP/2 and nothing around it.
 //!
-//! The load shares the processor with the servers that it measures. tonic's channel hands each call through a queue to a task, and that
-//! one to the task of a connection; here the caller writes its frames itself. The generated clients work on either.
+//! The load shares the processor with the servers that it measures. tonic's channel hands each call
+//! through a queue to a task, and that one to the task of a connection; here the caller writes its
+//! frames itself. The generated clients work on either.
 //!
-//! 1. A call is sent once, on the connection that is there. Without one it fails at once, as `UNAVAILABLE`.
+//! 1. A call is sent once, on the connection that is there. Without one it fails at once, as
+//!    `UNAVAILABLE`.
 //! 2. A connection that is lost is opened again, for as long as somebody has the wire.
 //! 3. A call whose future is dropped is reset at the server.
 

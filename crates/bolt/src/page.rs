@@ -8,8 +8,8 @@
 //! | branch | elements: position of the key (4), its size (4), page of the child (8); then keys |
 //! | free list | ids of free pages (8 each); here always empty |
 //!
-//! The value of a bucket in the root bucket: its root page (8) and a sequence number (8). With a root page of 0 the bucket is *inline*: its only
-//! page, a leaf, follows in the value.
+//! The value of a bucket in the root bucket: its root page (8) and a sequence number (8). With a
+//! root page of 0 the bucket is *inline*: its only page, a leaf, follows in the value.
 
 /// What bbolt takes on most machines, and what this crate writes.
 pub const PAGE_SIZE: usize = 4096;

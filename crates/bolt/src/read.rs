@@ -1,10 +1,10 @@
 //! Reads a file that may come from anywhere.
 //!
-//! 1. Each page is read once in a pass, also as the continuation of another: cycles and overlaps are errors, and the work of a pass
-//!    is bounded by the size of the file.
+//! 1. Each page is read once in a pass, also as the continuation of another: cycles and overlaps
+//!    are errors, and the work of a pass is bounded by the size of the file.
 //! 2. Inside a page keys and values follow each other: no byte is shown twice.
-//! 3. In memory are the pages on the way to the current leaf, at most [`DEEPEST`] of them and each within [`LARGEST`], and one bit
-//!    for each page of the file.
+//! 3. In memory are the pages on the way to the current leaf, at most [`DEEPEST`] of them and each
+//!    within [`LARGEST`], and one bit for each page of the file.
 //! 4. Keys rise over the whole of a bucket, and no separator of a branch page contradicts them.
 
 use crate::page::{BRANCH, BUCKET, ELEMENT, HEADER, Header, IS_BUCKET, LEAF, META, META_PAGE, Meta, u32_at, u64_at};
@@ -14,7 +14,8 @@ use thiserror::Error;
 
 /// Levels of a tree. A real one has three or four.
 const DEEPEST: usize = 32;
-/// Bytes of a page with those that continue it. etcd's values have 1.5 MiB unless it is configured otherwise.
+/// Bytes of a page with those that continue it. etcd's values have 1.5 MiB unless it is configured
+/// otherwise.
 const LARGEST: u64 = 256 << 20;
 /// etcd has ten, and another server may add some.
 const MOST_BUCKETS: usize = 1024;
@@ -137,8 +138,8 @@ impl<S: Source> Reader<S> {
         self.show(&bucket.root, &mut self.unused(), visit)
     }
 
-    /// Shows all pairs with their buckets, in order. Finds what one bucket alone cannot show: pages that two of them use. A bucket
-    /// without pairs is shown once, without a pair.
+    /// Shows all pairs with their buckets, in order. Finds what one bucket alone cannot show: pages
+    /// that two of them use. A bucket without pairs is shown once, without a pair.
     pub fn everything<E: From<ReadError>>(&self, visit: VisitAll<'_, E>) -> Result<(), E> {
         let mut used = self.unused();
         for bucket in self.list_buckets(&mut used)? {

@@ -1,10 +1,12 @@
 //! Writes a file from buckets and pairs in order, front to back.
 //!
-//! Each tree is built from below: pairs fill a leaf page, which is written when it is full and becomes an entry of the branch page above
-//! it, and so on. So what is in memory is one unfinished page for each level.
+//! Each tree is built from below: pairs fill a leaf page, which is written when it is full and
+//! becomes an entry of the branch page above it, and so on. So what is in memory is one unfinished
+//! page for each level.
 //!
 //! 1. The same contents give the same bytes: what a first pass measures is true of the second.
-//! 2. A branch page has at least two children. It is written without its last entry, which begins the next page.
+//! 2. A branch page has at least two children. It is written without its last entry, which begins
+//!    the next page.
 //! 3. Every page is the root, or an entry of exactly one branch page; there are no free pages.
 
 use crate::page::{BRANCH, BUCKET, ELEMENT, FREE_LIST, HEADER, Header, IS_BUCKET, LEAF, META_PAGE, Meta};

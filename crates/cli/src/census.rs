@@ -1,4 +1,5 @@
-//! Who answers: every member is asked at the same time, by its own addresses and by the endpoints that were given.
+//! Who answers: every member is asked at the same time, by its own addresses and by the endpoints
+//! that were given.
 
 use crate::{commands::wire, dial::dial, settings::Settings};
 use conclave_client::Channel;
@@ -33,8 +34,8 @@ pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Durat
     futures::future::join_all(addresses.into_iter().map(one)).await
 }
 
-/// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A member that has lost touch remembers a
-/// leader, and does not count.
+/// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A
+/// member that has lost touch remembers a leader, and does not count.
 pub(crate) fn leader(members: &[Member], answers: &[Answer]) -> Option<u64> {
     let up = || answers.iter().filter_map(|answer| answer.outcome.as_ref().ok());
     let term = up().map(|(_, status)| status.raft_term).max().unwrap_or(0);
@@ -120,7 +121,8 @@ mod tests {
         let of = |answers: &[Answer]| leader(&members, answers);
         assert_eq!(of(&[answer(1, 2, 1, &[]), answer(2, 2, 1, &[])]), Some(1));
         assert_eq!(of(&[answer(2, 2, 1, &[]), answer(3, 2, 1, &[])]), Some(1));
-        // One that remembers a leader, one that knows it is out of touch, and one of an earlier term.
+        // One that remembers a leader, one that knows it is out of touch, and one of an earlier
+        // term.
         assert_eq!(of(&[answer(2, 2, 1, &[])]), None);
         assert_eq!(of(&[answer(1, 2, 1, &["etcdserver: no leader"])]), None);
         assert_eq!(of(&[answer(1, 2, 1, &[]), answer(2, 3, 0, &[])]), None);

@@ -85,7 +85,8 @@ mod tests {
         assert!(parse(&["conclavectl", "version", "--endpoints", "a:1", "-w", "json"]).is_ok());
     }
 
-    /// The words of a line of a document, as a shell would split it: up to an operator or a comment.
+    /// The words of a line of a document, as a shell would split it: up to an operator or a
+    /// comment.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for c in line.chars() {
@@ -103,7 +104,8 @@ mod tests {
         words
     }
 
-    /// Sessions that show what conclavectl prints are not run by a test. At least their commands are ones.
+    /// Sessions that show what conclavectl prints are not run by a test. At least their commands
+    /// are ones.
     #[test]
     fn every_command_line_in_the_documents_is_one() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -160,7 +162,8 @@ mod tests {
         assert!(of(&["conclavectl", "get", "a", "--prefix=false"]).contains("prefix: false"));
         assert!(of(&["conclavectl", "put", "a", "--", "--prev-kv=true"]).contains("value: Some(\"--prev-kv=true\")"));
         assert!(parse(&["conclavectl", "get", "a", "--prefix=perhaps"]).is_err());
-        // A flag of the same name that has a value, a value that is the name of a command, and the other way round.
+        // A flag of the same name that has a value, a value that is the name of a command, and the
+        // other way round.
         assert!(of(&["conclavectl", "make-mirror", "a:1", "--prefix=true"]).contains("prefix: \"true\""));
         assert!(
             of(&["conclavectl", "--user", "make-mirror", "-w", "json", "get", "a", "--prefix=true"])

@@ -1,8 +1,10 @@
 //! What a shell offers after TAB: commands, options, and the names that the cluster knows.
 //!
-//! Names are asked of the cluster by the endpoints and credentials of the line that `shells` got, and of the environment.
+//! Names are asked of the cluster by the endpoints and credentials of the line that `shells` got,
+//! and of the environment.
 //!
-//! 1. Nobody waits at a prompt: no answer within [`PATIENCE`] means no names. Nothing is printed but candidates, and no password is asked for.
+//! 1. Nobody waits at a prompt: no answer within [`PATIENCE`] means no names. Nothing is printed
+//!    but candidates, and no password is asked for.
 
 use crate::{
     commands::{self, Context, Kind},

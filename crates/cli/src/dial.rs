@@ -111,8 +111,8 @@ fn judge(status: &Status) -> Result<(), String> {
     }
 }
 
-/// Whether the member ended the connection because of the certificate it was shown, or not shown: with TLS 1.3 that comes after the
-/// handshake.
+/// Whether the member ended the connection because of the certificate it was shown, or not shown:
+/// with TLS 1.3 that comes after the handshake.
 fn refused(status: &Status) -> bool {
     innermost(status).is_some_and(|text| text.contains("fatal alert"))
 }

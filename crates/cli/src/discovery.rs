@@ -1,5 +1,5 @@
-//! Endpoints from DNS, by etcd's records: `_etcd-client-ssl._tcp.DOMAIN` for `https` and `_etcd-client._tcp.DOMAIN` for `http`; with a
-//! name, `_etcd-client-ssl-NAME._tcp` and so on.
+//! Endpoints from DNS, by etcd's records: `_etcd-client-ssl._tcp.DOMAIN` for `https` and
+//! `_etcd-client._tcp.DOMAIN` for `http`; with a name, `_etcd-client-ssl-NAME._tcp` and so on.
 
 use crate::{
     exit::Exit,

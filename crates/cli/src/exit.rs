@@ -1,4 +1,5 @@
-//! How the program ends. The numbers are documented (`--help`, docs/conclavectl.md) and do not change.
+//! How the program ends. The numbers are documented (`--help`, docs/conclavectl.md) and do not
+//! change.
 
 /// An exit code of conclavectl's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,8 @@ pub enum Exit {
     Otherwise,
     /// Lost while it was held.
     Lost,
-    /// `-- COMMAND`: it never started, somebody else holds or leads now. Nothing else: scripts take it for "later, then".
+    /// `-- COMMAND`: it never started, somebody else holds or leads now. Nothing else: scripts take
+    /// it for "later, then".
     CommandBusy,
     /// `-- COMMAND`: stopped, because the lock or leadership was lost.
     CommandLost,

@@ -1,6 +1,7 @@
 //! What went wrong, and what to do about it.
 //!
-//! 1. A failure says what happened in the words of the part that noticed it (the server's text is kept), then what to do next.
+//! 1. A failure says what happened in the words of the part that noticed it (the server's text is
+//!    kept), then what to do next.
 //! 2. A write whose outcome is not known is never reported as a plain failure.
 
 use crate::{exit::Exit, output::human};
@@ -157,8 +158,9 @@ impl Failure {
     }
 }
 
-/// The exit code for a refusal. `Busy` tells a script to try again later. Only what is held *now* passes by itself; a wrong capacity, a second
-/// process of the same name or a cool-down does not, and must not look as if it did.
+/// The exit code for a refusal. `Busy` tells a script to try again later. Only what is held *now*
+/// passes by itself; a wrong capacity, a second process of the same name or a cool-down does not,
+/// and must not look as if it did.
 fn exit_of(message: &str) -> Exit {
     const HELD: [&str; 1] = ["conclave: held by another"];
     const OTHERWISE: [&str; 4] =
@@ -234,7 +236,8 @@ fn hinted(failure: Failure, message: &str) -> Failure {
     }
 }
 
-/// A field of a message that a member finds wrong, in the words of the command line, where that is what it came from.
+/// A field of a message that a member finds wrong, in the words of the command line, where that is
+/// what it came from.
 fn of_field(status: &Status) -> Option<String> {
     let text = status.message().strip_prefix("conclave: ").filter(|_| status.code() == Code::InvalidArgument)?;
     let (path, problem) = text.split_once(' ')?;

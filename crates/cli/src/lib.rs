@@ -1,7 +1,8 @@
 //! `conclavectl`, the command line of Conclave.
 //!
-//! Command line → settings → one command → exit code. Each command is a file below `commands`; `link` is the way to the
-//! cluster; `output` alone prints. What is public here is what `conclave-bench` shares: flags, failures, exit codes, tables.
+//! Command line → settings → one command → exit code. Each command is a file below `commands`;
+//! `link` is the way to the cluster; `output` alone prints. What is public here is what
+//! `conclave-bench` shares: flags, failures, exit codes, tables.
 
 mod census;
 mod cli;

@@ -1,6 +1,8 @@
-//! The frame of a command-line program: arguments, refusals, one thread for the command, the exit code.
+//! The frame of a command-line program: arguments, refusals, one thread for the command, the exit
+//! code.
 //!
-//! `conclavectl` and `conclave-bench` are built in it, so that flags, errors and exit codes are the same.
+//! `conclavectl` and `conclave-bench` are built in it, so that flags, errors and exit codes are the
+//! same.
 
 use crate::{
     exit::Exit,
@@ -11,7 +13,8 @@ use crate::{
 use clap::{Args as _, FromArgMatches};
 use std::ffi::OsString;
 
-/// The help of a command that does something: its purpose and examples come before the long list of options.
+/// The help of a command that does something: its purpose and examples come before the long list of
+/// options.
 const TEMPLATE: &str = "\
 {about-with-newline}
 {usage-heading} {usage}{after-help}
@@ -87,7 +90,8 @@ pub fn shape(command: &mut clap::Command) {
     }
 }
 
-/// For tests: every command and flag below this command is described, and every command has an example.
+/// For tests: every command and flag below this command is described, and every command has an
+/// example.
 ///
 /// # Panics
 /// One is not.
@@ -107,7 +111,8 @@ pub fn assert_described(command: &clap::Command) {
     command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(assert_described);
 }
 
-/// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by presence.
+/// `--flag=true` and `--flag=false`, as etcdctl's users write them, for flags that clap knows by
+/// presence.
 pub(crate) fn normalized(args: impl IntoIterator<Item = OsString>, command: &clap::Command) -> Vec<OsString> {
     let args: Vec<OsString> = args.into_iter().collect();
     let (switches, values) = flags_in_use(&args, command);
@@ -136,8 +141,8 @@ fn switch(arg: &str, switches: &[String], values: &[String]) -> Option<Option<St
     }
 }
 
-/// The long names of flags that take no value, and of those that do: of the command that is called, and of those above it. Another
-/// command may have a flag of the same name and of the other kind.
+/// The long names of flags that take no value, and of those that do: of the command that is called,
+/// and of those above it. Another command may have a flag of the same name and of the other kind.
 fn flags_in_use(args: &[OsString], command: &clap::Command) -> (Vec<String>, Vec<String>) {
     let (mut switches, mut values) = (Vec::new(), Vec::new());
     let mut collect = |command: &clap::Command| {

@@ -1,7 +1,8 @@
 //! What holds for every command: where the cluster is, how long to wait, how to print.
 //!
-//! Each setting comes from its flag, else from `CONCLAVECTL_<NAME>`, else from `ETCDCTL_<NAME>`, else from its default. A value that makes
-//! no sense is refused with the name of where it came from.
+//! Each setting comes from its flag, else from `CONCLAVECTL_<NAME>`, else from `ETCDCTL_<NAME>`,
+//! else from its default. A value that makes no sense is refused with the name of where it came
+//! from.
 
 use crate::{
     discovery::endpoints_of,
@@ -17,7 +18,8 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalArgs {
-    /// Members to talk to, separated by commas; the first that answers is used [default: 127.0.0.1:2379]
+    /// Members to talk to, separated by commas; the first that answers is used
+    /// [default: 127.0.0.1:2379]
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
     /// How long to look for a member that answers [default: 2s]
@@ -36,7 +38,8 @@ pub struct GlobalArgs {
     /// Tell on standard error what is being done
     #[arg(long, global = true)]
     debug: bool,
-    /// The authorities that members' certificates are verified by (PEM) [default: those of the system]
+    /// The authorities that members' certificates are verified by (PEM)
+    /// [default: those of the system]
     #[arg(long, global = true, value_name = "FILE")]
     cacert: Option<PathBuf>,
     /// The certificate that is shown to members, with its chain (PEM); needs --key
@@ -48,8 +51,8 @@ pub struct GlobalArgs {
     /// Encrypt, but accept any member's certificate
     #[arg(long, global = true)]
     insecure_skip_tls_verify: bool,
-    /// false: endpoints without http:// or https:// are encrypted. They are in any case with --cacert, --cert or
-    /// --insecure-skip-tls-verify [default: true]
+    /// false: endpoints without http:// or https:// are encrypted. They are in any case with
+    /// --cacert, --cert or --insecure-skip-tls-verify [default: true]
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     insecure_transport: Option<bool>,
     /// The user of all calls, as name or name:password; asks for a password that is not given
@@ -63,8 +66,9 @@ pub struct GlobalArgs {
     color: clap::ColorChoice,
 }
 
-// etcdctl's flags that help, pages and completions leave out: for the connection, and the members' addresses from DNS.
-// (A documentation comment would replace the description of the program in its help.)
+// etcdctl's flags that help, pages and completions leave out: for the connection, and the members'
+// addresses from DNS. (A documentation comment would replace the description of the program in its
+// help.)
 #[derive(Args, Clone, Debug, Default)]
 pub struct Hidden {
     /// The domain whose SRV records name the endpoints.
@@ -219,7 +223,8 @@ impl GlobalArgs {
 }
 
 impl Hidden {
-    /// The endpoints that DNS names, if it is to be asked; they go before those that are given otherwise.
+    /// The endpoints that DNS names, if it is to be asked; they go before those that are given
+    /// otherwise.
     fn discovered(&self, lookup: Lookup<'_>) -> Result<Vec<String>> {
         let text = |text: &str| Ok(text.to_owned());
         let domain = choose(self.discovery_srv.clone(), "DISCOVERY_SRV", lookup, text, String::new())?;
@@ -312,8 +317,8 @@ impl Settings {
         Ok(Self { endpoints, login, dialer, ..self.clone() })
     }
 
-    /// The settings for another cluster. Times and output stay; endpoints, TLS and user are the other one's alone, whatever the
-    /// environment says.
+    /// The settings for another cluster. Times and output stay; endpoints, TLS and user are the
+    /// other one's alone, whatever the environment says.
     pub(crate) fn remote(&self, remote: Remote) -> Result<Self> {
         let args = GlobalArgs {
             endpoints: Some(remote.endpoints),
@@ -344,7 +349,8 @@ fn unknown_format(text: &str) -> String {
     format!("unsupported output format {text:?}; there are simple, table, json, fields, protobuf")
 }
 
-/// An endpoint as it is used: `http://`, `https://` or nothing before host and port, or `unix://` and the path of a socket.
+/// An endpoint as it is used: `http://`, `https://` or nothing before host and port, or `unix://`
+/// and the path of a socket.
 fn endpoint(text: &str) -> Result<String> {
     let text = text.trim();
     let wrong = |why: &str| {

@@ -1,6 +1,7 @@
 //! How a shell asks for what to offer after TAB.
 //!
-//! The script of a shell (`conclavectl completion SHELL`) calls conclavectl with [`VARIABLE`] and the line so far.
+//! The script of a shell (`conclavectl completion SHELL`) calls conclavectl with [`VARIABLE`] and
+//! the line so far.
 
 use clap::Command;
 use clap_complete::{CompleteEnv, Shell, env::Shells};

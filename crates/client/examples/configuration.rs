@@ -1,7 +1,8 @@
 //! Configuration that follows the cluster: read once, then kept current by a watch.
 //!
-//! The read says at which revision it was, and the watch begins with the next one: nothing is missed in between. When history that the watch
-//! needs is gone (no member could be reached for long), it begins again with a read.
+//! The read says at which revision it was, and the watch begins with the next one: nothing is
+//! missed in between. When history that the watch needs is gone (no member could be reached for
+//! long), it begins again with a read.
 //!
 //! ```console
 //! $ cargo run --example configuration -- 127.0.0.1:2379
@@ -33,7 +34,8 @@ async fn follow(client: Client, settings: watch::Sender<Settings>) -> Result<(),
         loop {
             match changes.try_next().await {
                 Ok(Some(batch)) => settings.send_modify(|settings| {
-                    // All changes of one revision come in one batch: nobody sees half of a transaction.
+                    // All changes of one revision come in one batch: nobody sees half of a
+                    // transaction.
                     for event in batch.events {
                         match event.kind {
                             EventKind::Put => drop(settings.insert(text(&event.kv.key), text(&event.kv.value))),

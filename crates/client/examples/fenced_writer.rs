@@ -1,7 +1,8 @@
 //! A service whose own storage refuses late writers: the fence goes along with every write.
 //!
-//! A lock alone does not protect what lies outside of the cluster: its holder may be delayed, for as long as it takes the cluster to give the
-//! lock to somebody else, and then go on writing. The storage below remembers the greatest fence it has seen and refuses smaller ones.
+//! A lock alone does not protect what lies outside of the cluster: its holder may be delayed, for
+//! as long as it takes the cluster to give the lock to somebody else, and then go on writing. The
+//! storage below remembers the greatest fence it has seen and refuses smaller ones.
 //!
 //! ```console
 //! $ cargo run --example fenced_writer -- 127.0.0.1:2379
@@ -33,7 +34,8 @@ impl Storage {
     }
 }
 
-/// Two writers, of which the first is overtaken without noticing. Returns what the storage said, and what is in it.
+/// Two writers, of which the first is overtaken without noticing. Returns what the storage said,
+/// and what is in it.
 ///
 /// # Errors
 /// The cluster cannot be reached.

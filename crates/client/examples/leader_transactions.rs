@@ -1,7 +1,8 @@
 //! Writes that take place only while one leads.
 //!
-//! What is kept in the cluster's own store needs no fence: the leader's token goes into the transaction, which compares it at the very moment
-//! of writing. One round tells apart that leadership is lost (an error) from that an own condition does not hold.
+//! What is kept in the cluster's own store needs no fence: the leader's token goes into the
+//! transaction, which compares it at the very moment of writing. One round tells apart that
+//! leadership is lost (an error) from that an own condition does not hold.
 //!
 //! ```console
 //! $ cargo run --example leader_transactions -- 127.0.0.1:2379

@@ -1,7 +1,8 @@
 //! Several instances of a program, of which one works at a time.
 //!
-//! Each stands for election and works while it leads. When leadership is taken away, the work is stopped before anything is given up; when an
-//! operator asks for a hand-over, the worker comes to an end in good order and lets the other one lead in the same revision.
+//! Each stands for election and works while it leads. When leadership is taken away, the work is
+//! stopped before anything is given up; when an operator asks for a hand-over, the worker comes to
+//! an end in good order and lets the other one lead in the same revision.
 //!
 //! ```console
 //! $ cargo run --example leader_worker -- 127.0.0.1:2379
@@ -39,7 +40,8 @@ async fn worker(client: Client, id: &str, journal: Journal) -> Result<(), Error>
     Ok(())
 }
 
-/// Two workers, and an operator who moves the work from one to the other and then stops. Returns the journal.
+/// Two workers, and an operator who moves the work from one to the other and then stops. Returns
+/// the journal.
 ///
 /// # Errors
 /// The cluster cannot be reached.

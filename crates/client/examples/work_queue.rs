@@ -1,7 +1,8 @@
 //! A work queue: many workers, no more than so many jobs at a time, each job done once.
 //!
-//! The jobs are keys. A worker takes a permit of a semaphore, then a job, by a transaction that holds only while the permit does: a worker that
-//! has lost its permit without noticing takes nothing.
+//! The jobs are keys. A worker takes a permit of a semaphore, then a job, by a transaction that
+//! holds only while the permit does: a worker that has lost its permit without noticing takes
+//! nothing.
 //!
 //! ```console
 //! $ cargo run --example work_queue -- 127.0.0.1:2379

@@ -1,10 +1,13 @@
 //! How calls are made: deadlines, and which failures are tried again where.
 //!
-//! 1. A *read* has no effect, so any failure of a member is tried again elsewhere until the call's time is over.
-//! 2. A *write* is tried again only if it surely had no effect. The first failure that leaves doubt ends it, as an unknown outcome.
-//! 3. A *repeatable* write has the same effect twice as once (a transaction that compares, a revocation): tried again like a read, but
-//!    its last failure stays an unknown outcome.
-//! 4. Each endpoint is tried once before there is a pause; pauses grow and are never longer than [`LONGEST_PAUSE`].
+//! 1. A *read* has no effect, so any failure of a member is tried again elsewhere until the call's
+//!    time is over.
+//! 2. A *write* is tried again only if it surely had no effect. The first failure that leaves doubt
+//!    ends it, as an unknown outcome.
+//! 3. A *repeatable* write has the same effect twice as once (a transaction that compares, a
+//!    revocation): tried again like a read, but its last failure stays an unknown outcome.
+//! 4. Each endpoint is tried once before there is a pause; pauses grow and are never longer than
+//!    [`LONGEST_PAUSE`].
 
 use crate::Channel;
 use crate::{
@@ -57,7 +60,8 @@ impl Client {
         self.repeatable_with_doubt(request, call).await.0
     }
 
-    /// The same; also tells whether a request other than the answered one may have taken effect, or may yet.
+    /// The same; also tells whether a request other than the answered one may have taken effect, or
+    /// may yet.
     pub(crate) async fn repeatable_with_doubt<Q, A, F>(
         &self,
         request: Q,
@@ -70,7 +74,8 @@ impl Client {
         self.attempts(Nature::Repeatable, request, call).await
     }
 
-    /// Opens a stream on the endpoint in use, within `patience`; the caller blames the endpoint for what happens later.
+    /// Opens a stream on the endpoint in use, within `patience`; the caller blames the endpoint for
+    /// what happens later.
     pub(crate) async fn open<Q, A, F>(
         &self,
         patience: Duration,
@@ -121,10 +126,12 @@ impl Client {
     {
         let end = Instant::now() + self.timeout();
         let mut pauses = Pauses::new(self.endpoints_ref());
-        // Once one attempt may have had an effect, a later sure failure does not make the whole call a sure one.
+        // Once one attempt may have had an effect, a later sure failure does not make the whole
+        // call a sure one.
         let mut doubt = false;
         loop {
-            // A write waits as long as the caller allows: leaving it earlier would only make its outcome unknown.
+            // A write waits as long as the caller allows: leaving it earlier would only make its
+            // outcome unknown.
             let patience = if nature == Nature::Write { end } else { end.min(Instant::now() + self.attempt_timeout()) };
             let error = match self.attempt(request.clone(), &call, patience).await {
                 Ok(answer) => return (Ok(answer), doubt),

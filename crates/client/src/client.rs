@@ -8,9 +8,11 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// A handle on a cluster: cheap to clone, all clones share the connections and what they know of the members.
+/// A handle on a cluster: cheap to clone, all clones share the connections and what they know of
+/// the members.
 ///
-/// Calls go to one member until it fails, then to the next in the order of the endpoints. How failures are treated:
+/// Calls go to one member until it fails, then to the next in the order of the endpoints. How
+/// failures are treated:
 ///
 /// | call | tried again | until |
 /// |---|---|---|
@@ -80,9 +82,11 @@ pub struct Builder {
 }
 
 impl Client {
-    /// A client of the members at `endpoints` (`http://host:port`, `https://host:port` or `host:port`), in order of preference, with default settings.
+    /// A client of the members at `endpoints` (`http://host:port`, `https://host:port` or
+    /// `host:port`), in order of preference, with default settings.
     ///
-    /// Connects when first used, so it does not matter whether the members are up. Needs a Tokio runtime around it.
+    /// Connects when first used, so it does not matter whether the members are up. Needs a Tokio
+    /// runtime around it.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: there is no endpoint, or one is not an address.
@@ -138,8 +142,8 @@ impl Client {
         Self { shared: Arc::clone(&self.shared), timeout }
     }
 
-    /// A client of one member alone, with these settings and connections of its own: for questions that concern a member, such as its
-    /// [`status`](Client::status).
+    /// A client of one member alone, with these settings and connections of its own: for questions
+    /// that concern a member, such as its [`status`](Client::status).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: it is not an address.
@@ -229,22 +233,25 @@ impl Client {
 
 /// Settings, as in the [example](Builder#examples).
 impl Builder {
-    /// Where the members are: `http://host:port`, `https://host:port` or `host:port`, in order of preference. Adds to those given before.
+    /// Where the members are: `http://host:port`, `https://host:port` or `host:port`, in order of
+    /// preference. Adds to those given before.
     pub fn endpoints<S: AsRef<str>>(mut self, endpoints: impl IntoIterator<Item = S>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(|endpoint| endpoint.as_ref().to_owned()));
         self
     }
 
-    /// The bound of one call with all its attempts: 10 s unless set, longer than a member's own bound for a proposal.
+    /// The bound of one call with all its attempts: 10 s unless set, longer than a member's own
+    /// bound for a proposal.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long one member may take for what can be tried elsewhere (reads, keep-alives): 3 s unless set.
+    /// How long one member may take for what can be tried elsewhere (reads, keep-alives): 3 s
+    /// unless set.
     ///
-    /// A member that hangs is left after this time. Writes are not left before [`Builder::timeout`], because that would only make their
-    /// outcome unknown.
+    /// A member that hangs is left after this time. Writes are not left before
+    /// [`Builder::timeout`], because that would only make their outcome unknown.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
         self
@@ -256,23 +263,27 @@ impl Builder {
         self
     }
 
-    /// A connection in use that hears nothing for `after` is probed, and given up if the probe is not answered within `wait`: 6 s and 3 s
-    /// unless set. It bounds how long a watch stays with a member that hangs.
+    /// A connection in use that hears nothing for `after` is probed, and given up if the probe is
+    /// not answered within `wait`: 6 s and 3 s unless set. It bounds how long a watch stays with a
+    /// member that hangs.
     ///
-    /// etcd tolerates a probe every 5 s unless it is told otherwise; one that is probed more often closes the connection.
+    /// etcd tolerates a probe every 5 s unless it is told otherwise; one that is probed more often
+    /// closes the connection.
     pub fn probe(mut self, after: Duration, wait: Duration) -> Self {
         self.connecting.probe_after = after;
         self.connecting.probe_wait = wait;
         self
     }
 
-    /// How `https://` endpoints are verified, and what they are shown. With it, an endpoint without a scheme is `https://`.
+    /// How `https://` endpoints are verified, and what they are shown. With it, an endpoint without
+    /// a scheme is `https://`.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// The user of all calls. A token is got before the first one, and again when a member does not take it any more.
+    /// The user of all calls. A token is got before the first one, and again when a member does not
+    /// take it any more.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
         self
@@ -312,7 +323,8 @@ fn endpoints(
 }
 
 impl wire::Client {
-    /// A client of the members at `endpoints` (`http://host:port`), in order of preference. Connects when first used.
+    /// A client of the members at `endpoints` (`http://host:port`), in order of preference.
+    /// Connects when first used.
     ///
     /// # Errors
     /// An endpoint is not a URL, or there is none.

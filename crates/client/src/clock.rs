@@ -1,12 +1,14 @@
-//! The clock that sessions live by: it never goes back, it cannot be set, and it goes on while the machine sleeps.
+//! The clock that sessions live by: it never goes back, it cannot be set, and it goes on while the
+//! machine sleeps.
 //!
-//! A clock that stands still during suspend (as [`std::time::Instant`] does on Linux) would let a holder wake up and believe in a lock
-//! that has long been given to somebody else.
+//! A clock that stands still during suspend (as [`std::time::Instant`] does on Linux) would let a
+//! holder wake up and believe in a lock that has long been given to somebody else.
 
 use futures::future::BoxFuture;
 use std::{fmt, ops::Add, time::Duration};
 
-/// A point in time on a [`Clock`]: the time since some fixed moment, usually the machine's start. Not comparable between machines.
+/// A point in time on a [`Clock`]: the time since some fixed moment, usually the machine's start.
+/// Not comparable between machines.
 ///
 /// # Examples
 /// ```
@@ -82,13 +84,15 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Now. Never less than before.
     fn now(&self) -> Moment;
 
-    /// Ends at `moment`, not before; at once if it has passed. After a suspend over `moment`, ends on resume.
+    /// Ends at `moment`, not before; at once if it has passed. After a suspend over `moment`, ends
+    /// on resume.
     fn sleep_until(&self, moment: Moment) -> BoxFuture<'static, ()>;
 }
 
 /// The machine's clock since its start, counting the time it was suspended: `CLOCK_BOOTTIME`.
 ///
-/// Elsewhere than on Linux it is `CLOCK_MONOTONIC`, which counts suspends on macOS and not on others.
+/// Elsewhere than on Linux it is `CLOCK_MONOTONIC`, which counts suspends on macOS and not on
+/// others.
 ///
 /// # Examples
 /// ```
@@ -130,7 +134,8 @@ mod system {
     use tokio::io::unix::AsyncFd;
 
     pub(super) const CLOCK: ClockId = ClockId::Boottime;
-    /// How often a sleeper looks at the clock where the kernel gives it no timer (out of file descriptors).
+    /// How often a sleeper looks at the clock where the kernel gives it no timer (out of file
+    /// descriptors).
     const SLICE: Duration = Duration::from_millis(100);
 
     /// The runtime's timers stand still while the machine is suspended; this one fires on resume.
@@ -162,7 +167,8 @@ mod system {
     use std::time::Duration;
 
     pub(super) const CLOCK: ClockId = ClockId::Monotonic;
-    /// How often a sleeper looks at the clock, because the runtime's timers may stand still while the machine is suspended.
+    /// How often a sleeper looks at the clock, because the runtime's timers may stand still while
+    /// the machine is suspended.
     const SLICE: Duration = Duration::from_millis(100);
 
     pub(super) async fn sleep(_until: Moment, left: Duration) {

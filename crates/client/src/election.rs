@@ -13,15 +13,18 @@ use futures::stream::BoxStream;
 
 /// An election by name.
 ///
-/// A candidate is a key `name/<lease in hex>` attached to its session's lease; the one created first leads. Candidates of etcd's other
-/// clients (`concurrency.Election` in Go, `etcdctl elect`, the `v3election` service) stand in the same line.
+/// A candidate is a key `name/<lease in hex>` attached to its session's lease; the one created
+/// first leads. Candidates of etcd's other clients (`concurrency.Election` in Go, `etcdctl elect`,
+/// the `v3election` service) stand in the same line.
 ///
-/// One session is one candidate: a second campaign of the same session waits until the first leadership has ended. Names must not lie
-/// inside each other (`a` and `a/b`), since everything below `a/` counts as a candidate of `a`.
+/// One session is one candidate: a second campaign of the same session waits until the first
+/// leadership has ended. Names must not lie inside each other (`a` and `a/b`), since everything
+/// below `a/` counts as a candidate of `a`.
 ///
 /// # Source
-/// etcd's `concurrency.Election`; beyond it: a candidate whose lease or key is gone is told so instead of waiting or winning, a dropped
-/// campaign leaves nothing behind, observers are told of vacancy, and resigning can be repeated.
+/// etcd's `concurrency.Election`; beyond it: a candidate whose lease or key is gone is told so
+/// instead of waiting or winning, a dropped campaign leaves nothing behind, observers are told of
+/// vacancy, and resigning can be repeated.
 ///
 /// # Examples
 /// ```no_run
@@ -85,12 +88,14 @@ impl Election {
 
     /// Stands for election and waits until elected, through failures of members.
     ///
-    /// When this returns, no other candidate leads, and none will before this leadership has ended. If the session has a place already
-    /// (from before a restart, see [`Session::resume`]) it keeps its position and proclaims the new value.
+    /// When this returns, no other candidate leads, and none will before this leadership has ended.
+    /// If the session has a place already (from before a restart, see [`Session::resume`]) it keeps
+    /// its position and proclaims the new value.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotLeader`] as soon as the place in the queue is
-    /// deleted by somebody; a refusal such as [`ErrorKind::NoSpace`]. Failures of members are waited out.
+    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotLeader`] as
+    /// soon as the place in the queue is deleted by somebody; a refusal such as
+    /// [`ErrorKind::NoSpace`]. Failures of members are waited out.
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
@@ -112,10 +117,12 @@ impl Election {
 
     /// Leads if nobody else does or waits to; `None` if somebody does. Then nothing is left behind.
     ///
-    /// Another part of this process that leads by the same session, or is just resigning, counts as somebody.
+    /// Another part of this process that leads by the same session, or is just resigning, counts as
+    /// somebody.
     ///
     /// # Errors
-    /// As [`Election::campaign`]. Outcome unknown: the place could not be given back for sure; it is tried in the background.
+    /// As [`Election::campaign`]. Outcome unknown: the place could not be given back for sure; it
+    /// is tried in the background.
     ///
     /// # Cancel safety
     /// As [`Election::campaign`].
@@ -170,10 +177,12 @@ impl Election {
         self.client.range(Get::new(self.candidates()).sort(SortTarget::Create, SortOrder::Ascend).limit(1)).await
     }
 
-    /// Follows the election: who leads now, or that nobody does, then each change of the leader or of what it proclaims.
+    /// Follows the election: who leads now, or that nobody does, then each change of the leader or
+    /// of what it proclaims.
     ///
-    /// Changes come in order and none is left out, unless history is compacted while no member can be reached: then the state after it
-    /// comes next. Failures of members are waited out; the stream ends only after a refusal.
+    /// Changes come in order and none is left out, unless history is compacted while no member can
+    /// be reached: then the state after it comes next. Failures of members are waited out; the
+    /// stream ends only after a refusal.
     ///
     /// # Errors
     /// Final, and then the stream ends: a refusal.
@@ -202,13 +211,15 @@ impl Election {
         Observer::new(self.client.clone(), self.candidates()).stream()
     }
 
-    /// Takes up a leadership again that is known by its key and revision ([`Leadership::key`], [`Leadership::rev`]), for example from
-    /// this program's last life. If the session is another one than then, the key goes over to its lease, and a guard that the session
-    /// before still has is soon [lost](Held::lost). The tenure is the same, with the same fence: the earlier holder must have stopped.
+    /// Takes up a leadership again that is known by its key and revision ([`Leadership::key`],
+    /// [`Leadership::rev`]), for example from this program's last life. If the session is another
+    /// one than then, the key goes over to its lease, and a guard that the session before still has
+    /// is soon [lost](Held::lost). The tenure is the same, with the same fence: the earlier holder
+    /// must have stopped.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotLeader`], it leads no longer; [`ErrorKind::SessionLost`]. Outcome unknown: the key may have gone over to the
-    /// session's lease; the call can be repeated.
+    /// Final: [`ErrorKind::NotLeader`], it leads no longer; [`ErrorKind::SessionLost`]. Outcome
+    /// unknown: the key may have gone over to the session's lease; the call can be repeated.
     ///
     /// # Cancel safety
     /// Dropping the future may leave the key with the session's lease, to be resumed again.
@@ -286,7 +297,8 @@ impl Leadership {
     /// Announces another value without leaving office.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotLeader`]. Outcome unknown: the answer was lost; repeating it is harmless.
+    /// Final: [`ErrorKind::NotLeader`]. Outcome unknown: the answer was lost; repeating it is
+    /// harmless.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -304,12 +316,12 @@ impl Leadership {
         Ok(self.txn().then([put]).commit().await?.header)
     }
 
-    /// Leaves office. When this returns without error, the next candidate leads. Of a leadership that was lost before, see
-    /// [`Held::release`].
+    /// Leaves office. When this returns without error, the next candidate leads. Of a leadership
+    /// that was lost before, see [`Held::release`].
     ///
     /// # Errors
-    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
-    /// background.
+    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and
+    /// dropping the guard goes on trying in the background.
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.

@@ -1,9 +1,13 @@
-//! The members a client knows: one lazy connection each, which of them is in use, and which are resting after a failure.
+//! The members a client knows: one lazy connection each, which of them is in use, and which are
+//! resting after a failure.
 //!
-//! 1. Calls go to the endpoint in use until it fails; then the next one in the caller's order that is not resting takes over.
-//! 2. A failed endpoint rests: [`FIRST_REST`], doubled with each failure in a row up to [`LONGEST_REST`]. One success ends it.
+//! 1. Calls go to the endpoint in use until it fails; then the next one in the caller's order that
+//!    is not resting takes over.
+//! 2. A failed endpoint rests: [`FIRST_REST`], doubled with each failure in a row up to
+//!    [`LONGEST_REST`]. One success ends it.
 //! 3. If all rest, the one whose rest ends first is used: there is always an endpoint to try.
-//! 4. Connections are made when first needed and remade by themselves, so a client may be created before its cluster.
+//! 4. Connections are made when first needed and remade by themselves, so a client may be created
+//!    before its cluster.
 
 use crate::Channel;
 use crate::{Dialer, Error, ErrorKind};

@@ -3,11 +3,13 @@
 //! Every error is exactly one of three, whatever its [kind](ErrorKind):
 //!
 //! 1. *retryable*: it had surely no effect, and may succeed later ([`Error::is_retryable`]);
-//! 2. *outcome unknown*: a write that may have happened, or may yet happen ([`Error::outcome_unknown`]);
+//! 2. *outcome unknown*: a write that may have happened, or may yet happen
+//!    ([`Error::outcome_unknown`]);
 //! 3. *final*: it had no effect, and will not succeed as it stands ([`Error::is_final`]).
 //!
-//! etcd's message texts are part of its wire, and they are more reliable than its codes: its lock and election services send
-//! `Unknown` with most of them. So the text decides where there is one, then the code.
+//! etcd's message texts are part of its wire, and they are more reliable than its codes: its lock
+//! and election services send `Unknown` with most of them. So the text decides where there is one,
+//! then the code.
 
 use tonic::{Code, Status};
 
@@ -28,7 +30,8 @@ use tonic::{Code, Status};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No member could take the request: none was reached, or the cluster has no leader. It had no effect.
+    /// No member could take the request: none was reached, or the cluster has no leader. It had no
+    /// effect.
     Unavailable,
     /// The answer was lost. The request may have happened, or may yet happen; reading tells.
     OutcomeUnknown,
@@ -40,7 +43,8 @@ pub enum ErrorKind {
     NotFound,
     /// What it would create exists.
     AlreadyExists,
-    /// The history it needs has been compacted ([`Error::compacted`] says up to where), or its revision lies in the future.
+    /// The history it needs has been compacted ([`Error::compacted`] says up to where), or its
+    /// revision lies in the future.
     OutOfRange,
     /// The lease is gone.
     LeaseNotFound,
@@ -54,7 +58,8 @@ pub enum ErrorKind {
     NotHeld,
     /// Somebody else holds this claim; the message says who, and under which fence.
     ClaimDenied,
-    /// What the caller expected ([`Expect`](crate::Expect)) is not so; the message says how things stand.
+    /// What the caller expected ([`Expect`](crate::Expect)) is not so; the message says how things
+    /// stand.
     NotAsExpected,
     /// The cluster takes no more data (its no-space alarm is raised).
     NoSpace,
@@ -91,7 +96,8 @@ pub struct Error {
 
 /// etcd's texts that mean the same whatever code they come with; the first match decides.
 const BY_TEXT: [(&str, ErrorKind); 14] = [
-    // Given only before anything was proposed. ("server stopped" is not among them: etcd also says it to requests already proposed.)
+    // Given only before anything was proposed. ("server stopped" is not among them: etcd also says
+    // it to requests already proposed.)
     ("etcdserver: no leader", ErrorKind::Unavailable),
     ("etcdserver: too many requests", ErrorKind::Unavailable),
     ("etcdserver: rpc not supported for learner", ErrorKind::Unavailable),
@@ -209,7 +215,8 @@ impl Error {
 
     /// Whether the request may have taken effect although it failed.
     ///
-    /// `false` is a promise: it was refused, before or by the state machine. A caller that must know otherwise has to read.
+    /// `false` is a promise: it was refused, before or by the state machine. A caller that must
+    /// know otherwise has to read.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         self.kind == ErrorKind::OutcomeUnknown

@@ -1,10 +1,12 @@
 //! What all guards have in common: leaderships, locks, permits, claims.
 //!
 //! 1. A guard that is not [lost](Held::lost) is held: the cluster has given it to nobody else.
-//! 2. That is known here only up to a moment ago. What must not happen after a loss is put behind the [token](Held::token): in the
-//!    cluster's store by [`Held::txn`], elsewhere by the [fence](Held::fence).
-//! 3. A guard gives back what it holds exactly once: by its own method, which can be repeated if it fails, or when it is dropped, in the
-//!    background, until the cluster has confirmed it or the session is lost.
+//! 2. That is known here only up to a moment ago. What must not happen after a loss is put behind
+//!    the [token](Held::token): in the cluster's store by [`Held::txn`], elsewhere by the
+//!    [fence](Held::fence).
+//! 3. A guard gives back what it holds exactly once: by its own method, which can be repeated if it
+//!    fails, or when it is dropped, in the background, until the cluster has confirmed it or the
+//!    session is lost.
 
 use crate::{
     Client, Error, ErrorKind, Header, LostReason, Session, SessionState, Token, Validity,
@@ -35,8 +37,9 @@ use tokio::{sync::watch, task::AbortHandle};
 /// }
 /// ```
 pub trait Held: Send + Sync {
-    /// A number greater than that of every earlier holder of the same name. Hand it to services outside of the cluster with each request,
-    /// and let them refuse a smaller one than they have seen.
+    /// A number greater than that of every earlier holder of the same name. Hand it to services
+    /// outside of the cluster with each request, and let them refuse a smaller one than they have
+    /// seen.
     fn fence(&self) -> i64;
 
     /// The fence, and the conditions that prove the tenure in a transaction.
@@ -48,8 +51,9 @@ pub trait Held: Send + Sync {
     /// Its time, apart from the guard: for tasks that work under it.
     fn validity(&self) -> Validity;
 
-    /// Until when it is surely held, on the client's clock; moves on with each keep-alive, or extension of a claim. The tenure may end
-    /// before if it is taken away, for example if its key is deleted by hand.
+    /// Until when it is surely held, on the client's clock; moves on with each keep-alive, or
+    /// extension of a claim. The tenure may end before if it is taken away, for example if its key
+    /// is deleted by hand.
     fn valid_until(&self) -> Moment {
         self.validity().until()
     }
@@ -62,7 +66,8 @@ pub trait Held: Send + Sync {
     /// Why it is held no longer; `None` while it is. Looks at the clock, asks nobody.
     fn why_lost(&self) -> Option<LostReason>;
 
-    /// Ends when it is held no longer: at [`Held::valid_until`] at the latest, with or without a network, and not before without reason.
+    /// Ends when it is held no longer: at [`Held::valid_until`] at the latest, with or without a
+    /// network, and not before without reason.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -101,14 +106,16 @@ pub trait Held: Send + Sync {
     /// ```
     fn txn(&self) -> GuardedTxn;
 
-    /// Gives it back. When this returns without error it is held no longer, and the cluster gives it to the next in line.
+    /// Gives it back. When this returns without error it is held no longer, and the cluster gives
+    /// it to the next in line.
     ///
-    /// If it was lost before, there is nothing to give back, and this returns at once. What was lost by the clock alone
-    /// ([`LostReason::Expired`]) may not be free in the cluster yet: there it ends with its lease, or with the claim's duration.
+    /// If it was lost before, there is nothing to give back, and this returns at once. What was
+    /// lost by the clock alone ([`LostReason::Expired`]) may not be free in the cluster yet: there
+    /// it ends with its lease, or with the claim's duration.
     ///
     /// # Errors
-    /// No member confirmed it in time; it may be held still. The guard keeps its state: the call can be repeated, and dropping the guard
-    /// goes on trying in the background.
+    /// No member confirmed it in time; it may be held still. The guard keeps its state: the call
+    /// can be repeated, and dropping the guard goes on trying in the background.
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.
@@ -125,8 +132,9 @@ pub trait Held: Send + Sync {
     /// ```
     fn release(&mut self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Ends when somebody asks the holder to hand over, with the name of the one who is to follow. Never ends for what cannot be handed
-    /// over: only a [queue leadership](crate::QueueLeadership) can.
+    /// Ends when somebody asks the holder to hand over, with the name of the one who is to follow.
+    /// Never ends for what cannot be handed over: only a [queue leadership](crate::QueueLeadership)
+    /// can.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -134,7 +142,8 @@ pub trait Held: Send + Sync {
         Box::pin(std::future::pending())
     }
 
-    /// Gives it back; to the one who is to follow, if a hand-over is asked for at this moment. As [`Held::release`] otherwise.
+    /// Gives it back; to the one who is to follow, if a hand-over is asked for at this moment. As
+    /// [`Held::release`] otherwise.
     ///
     /// # Errors
     /// As [`Held::release`].
@@ -390,8 +399,9 @@ fn not_held(kind: ErrorKind) -> Error {
 
 /// A transaction behind a token; made by [`Held::txn`] or [`Client::guarded`].
 ///
-/// One round tells apart that the tenure is lost ([`ErrorKind::NotLeader`] or [`ErrorKind::NotHeld`], an error) from that an own condition
-/// does not hold ([`TxnAnswer::succeeded`] is false): the own transaction is nested in one that checks the token.
+/// One round tells apart that the tenure is lost ([`ErrorKind::NotLeader`] or
+/// [`ErrorKind::NotHeld`], an error) from that an own condition does not hold
+/// ([`TxnAnswer::succeeded`] is false): the own transaction is nested in one that checks the token.
 ///
 /// # Examples
 /// ```no_run
@@ -442,8 +452,8 @@ impl GuardedTxn {
     /// Runs it. Its own operations have been done only if the tenure lasted at that moment.
     ///
     /// # Errors
-    /// Final: the tenure was over, and nothing was done ([`ErrorKind::NotLeader`] of a leadership, else [`ErrorKind::NotHeld`]). Others as
-    /// [`Client::txn`].
+    /// Final: the tenure was over, and nothing was done ([`ErrorKind::NotLeader`] of a leadership,
+    /// else [`ErrorKind::NotHeld`]). Others as [`Client::txn`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.

@@ -251,7 +251,8 @@ pub struct Deleted {
 impl Client {
     /// Reads one key, linearizably: what it holds at some moment between call and return.
     ///
-    /// Tried again after any failure of a member, within [`Builder::timeout`](crate::Builder::timeout).
+    /// Tried again after any failure of a member, within
+    /// [`Builder::timeout`](crate::Builder::timeout).
     ///
     /// # Errors
     /// Retryable: no member answered in time. Final: the request is refused.
@@ -275,8 +276,9 @@ impl Client {
 
     /// Reads a range at one revision, linearizably unless [`Get::serializable`].
     ///
-    /// The answer comes in one message however large it is; [`Client::pages`] is for large ranges. Retries, errors and cancel safety as
-    /// [`Client::get`]; also final: the revision is compacted or lies in the future ([`ErrorKind::OutOfRange`](crate::ErrorKind)).
+    /// The answer comes in one message however large it is; [`Client::pages`] is for large ranges.
+    /// Retries, errors and cancel safety as [`Client::get`]; also final: the revision is compacted
+    /// or lies in the future ([`ErrorKind::OutOfRange`](crate::ErrorKind)).
     ///
     /// # Errors
     /// See above.
@@ -300,11 +302,12 @@ impl Client {
         Ok(self.read(get.into().0, call).await?.into())
     }
 
-    /// Reads a range page by page, all pages at the revision of the first: a stream of pages of at most `size` keys, in key order.
+    /// Reads a range page by page, all pages at the revision of the first: a stream of pages of at
+    /// most `size` keys, in key order.
     ///
     /// # Errors
-    /// Each item as [`Client::range`]; the stream ends after an error. If the revision is compacted while the pages are read, the error is
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind).
+    /// Each item as [`Client::range`]; the stream ends after an error. If the revision is compacted
+    /// while the pages are read, the error is [`ErrorKind::OutOfRange`](crate::ErrorKind).
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing: the page is read by the next one.
@@ -341,13 +344,14 @@ impl Client {
         .boxed()
     }
 
-    /// Sets the value of a key. When this returns, a majority holds it durably, and every later linearizable read sees it.
+    /// Sets the value of a key. When this returns, a majority holds it durably, and every later
+    /// linearizable read sees it.
     ///
     /// Never sent twice: tried again only if it surely had no effect.
     ///
     /// # Errors
-    /// Outcome unknown: the answer was lost. Retryable: no member took it. Final: refused, for example
-    /// [`ErrorKind::NoSpace`](crate::ErrorKind::NoSpace).
+    /// Outcome unknown: the answer was lost. Retryable: no member took it. Final: refused, for
+    /// example [`ErrorKind::NoSpace`](crate::ErrorKind::NoSpace).
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -366,7 +370,8 @@ impl Client {
     /// [`Client::put`] with options.
     ///
     /// # Errors
-    /// As [`Client::put`]; also final: [`ErrorKind::LeaseNotFound`](crate::ErrorKind::LeaseNotFound).
+    /// As [`Client::put`]; also final:
+    /// [`ErrorKind::LeaseNotFound`](crate::ErrorKind::LeaseNotFound).
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -387,7 +392,8 @@ impl Client {
         Ok(Written { header: header.unwrap_or_default(), previous: prev_kv })
     }
 
-    /// Deletes a key or a range, in one revision. Retries, errors and cancel safety as [`Client::put`].
+    /// Deletes a key or a range, in one revision. Retries, errors and cancel safety as
+    /// [`Client::put`].
     ///
     /// # Errors
     /// See above.
@@ -408,12 +414,12 @@ impl Client {
         Ok(self.write(delete.into().0, call).await?.into())
     }
 
-    /// Forgets all history before `revision`; reads and watches that need it fail from then on. With `physical`, returns only when the
-    /// space is free for other use.
+    /// Forgets all history before `revision`; reads and watches that need it fail from then on.
+    /// With `physical`, returns only when the space is free for other use.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted already or in the future. Outcome unknown: the answer was
-    /// lost; repeating it is harmless.
+    /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted already or in the
+    /// future. Outcome unknown: the answer was lost; repeating it is harmless.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.

@@ -1,4 +1,5 @@
-//! Leases as such. Programs that hold something use a [`Session`](crate::Session), which keeps its lease alive and says when it is lost.
+//! Leases as such. Programs that hold something use a [`Session`](crate::Session), which keeps its
+//! lease alive and says when it is lost.
 
 use crate::Channel;
 use crate::{
@@ -33,7 +34,8 @@ use tonic::{Request, Status, Streaming};
 pub struct Lease {
     /// Its name in the cluster; never 0.
     pub id: i64,
-    /// How long it lives after each keep-alive, at least. The cluster raises what is asked for to its minimum.
+    /// How long it lives after each keep-alive, at least. The cluster raises what is asked for to
+    /// its minimum.
     pub ttl: Duration,
 }
 
@@ -63,14 +65,16 @@ pub struct LeaseInfo {
 }
 
 impl Client {
-    /// Grants a lease that lives at least `ttl` after each keep-alive (whole seconds, rounded up; the cluster has a minimum of a few of its
-    /// election time-outs). `id` 0 lets the member choose.
+    /// Grants a lease that lives at least `ttl` after each keep-alive (whole seconds, rounded up;
+    /// the cluster has a minimum of a few of its election time-outs). `id` 0 lets the member
+    /// choose.
     ///
-    /// Never sent twice if `id` is 0; with an id of the caller's own it is repeated after an unknown outcome only by the caller.
+    /// Never sent twice if `id` is 0; with an id of the caller's own it is repeated after an
+    /// unknown outcome only by the caller.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::AlreadyExists`], [`ErrorKind::Invalid`] (longer than 9,000,000,000 s). Outcome unknown: a lease may be there; it
-    /// ends by itself.
+    /// Final: [`ErrorKind::AlreadyExists`], [`ErrorKind::Invalid`] (longer than 9,000,000,000 s).
+    /// Outcome unknown: a lease may be there; it ends by itself.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a lease behind, which ends after its time.
@@ -97,10 +101,12 @@ impl Client {
         Ok(Lease { id: response.id, ttl: seconds(response.ttl) })
     }
 
-    /// Ends a lease at once; its keys go in one revision. The same if it happens twice, so it is tried again like a read.
+    /// Ends a lease at once; its keys go in one revision. The same if it happens twice, so it is
+    /// tried again like a read.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::LeaseNotFound`], also when an earlier attempt of this very call ended it.
+    /// Final: [`ErrorKind::LeaseNotFound`], also when an earlier attempt of this very call ended
+    /// it.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -122,8 +128,9 @@ impl Client {
         self.repeatable(pb::LeaseRevokeRequest { id }, call).await.map(drop)
     }
 
-    /// Keeps a lease alive once: it lives at least the returned time from when this was called, if it was granted in whole seconds. Etcd's
-    /// wire rounds up the TTL of one granted in milliseconds; [`Session::resume`](crate::Session::resume) is told it as it is.
+    /// Keeps a lease alive once: it lives at least the returned time from when this was called, if
+    /// it was granted in whole seconds. Etcd's wire rounds up the TTL of one granted in
+    /// milliseconds; [`Session::resume`](crate::Session::resume) is told it as it is.
     ///
     /// # Errors
     /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.
@@ -218,7 +225,8 @@ where
     }
 }
 
-/// A stream of keep-alives of one lease, with one request under way at a time: so each answer belongs to the request before it.
+/// A stream of keep-alives of one lease, with one request under way at a time: so each answer
+/// belongs to the request before it.
 #[derive(Debug)]
 pub(crate) struct KeepAliveStream {
     client: Client,
@@ -230,7 +238,8 @@ pub(crate) struct KeepAliveStream {
 }
 
 impl KeepAliveStream {
-    /// Opens one with a first request on it: some members accept the stream only with their first answer.
+    /// Opens one with a first request on it: some members accept the stream only with their first
+    /// answer.
     pub(crate) async fn open(client: &Client, id: i64, patience: Duration) -> Result<Self, Error> {
         let (requests, queue) = mpsc::channel(1);
         // There is room for one.

@@ -1,12 +1,14 @@
 //! The Rust client of Conclave, and of etcd.
 //!
-//! For programs of which several run, and only one may do a thing at a time: elect a leader, take a lock, keep something alive, follow
-//! what changes. It speaks etcd's v3 wire, so everything in the tour works with a stock etcd as well, and stands in the same lines as
-//! etcd's own clients; what needs a Conclave cluster is named [below](#with-a-conclave-cluster).
+//! For programs of which several run, and only one may do a thing at a time: elect a leader, take a
+//! lock, keep something alive, follow what changes. It speaks etcd's v3 wire, so everything in the
+//! tour works with a stock etcd as well, and stands in the same lines as etcd's own clients; what
+//! needs a Conclave cluster is named [below](#with-a-conclave-cluster).
 //!
 //! # A guided tour
 //!
-//! **Connect.** A [`Client`] knows some members and talks to one that works. It is cheap to clone and connects when first used.
+//! **Connect.** A [`Client`] knows some members and talks to one that works. It is cheap to clone
+//! and connects when first used.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), conclave_client::Error> {
@@ -21,10 +23,12 @@
 //! # }
 //! ```
 //!
-//! **Follow.** [`Client::watch`] is a stream of changes that goes on at another member when one fails, without gap or repeat.
+//! **Follow.** [`Client::watch`] is a stream of changes that goes on at another member when one
+//! fails, without gap or repeat.
 //!
-//! **Hold something.** Whatever is held is held by a [`Session`]: a lease kept alive in the background. It knows by the clock, without
-//! asking anybody, until when the cluster surely keeps it. What holds is a guard, and every guard is [`Held`]:
+//! **Hold something.** Whatever is held is held by a [`Session`]: a lease kept alive in the
+//! background. It knows by the clock, without asking anybody, until when the cluster surely keeps
+//! it. What holds is a guard, and every guard is [`Held`]:
 //!
 //! | want | take | get |
 //! |---|---|---|
@@ -55,7 +59,8 @@
 //!
 //! # With a Conclave cluster
 //!
-//! Decided in the cluster's own state machine (`conclave.v1`), with names of their own beside the keys:
+//! Decided in the cluster's own state machine (`conclave.v1`), with names of their own beside the
+//! keys:
 //!
 //! | want | take | get |
 //! |---|---|---|
@@ -83,28 +88,34 @@
 //! # }
 //! ```
 //!
-//! Every operation there carries an id drawn for it, kept over its attempts: it takes effect once, so the client tries it again like a read.
+//! Every operation there carries an id drawn for it, kept over its attempts: it takes effect once,
+//! so the client tries it again like a read.
 //!
 //! # What a lock can promise
 //!
-//! No program can *know* that it holds a lock: between looking and acting it may be delayed for as long as it takes the cluster to give
-//! the lock away. So there are three lines of defence, and what must never go wrong uses the third:
+//! No program can *know* that it holds a lock: between looking and acting it may be delayed for as
+//! long as it takes the cluster to give the lock away. So there are three lines of defence, and
+//! what must never go wrong uses the third:
 //!
-//! 1. **Time.** [`Held::lost`] ends at the deadline, before the cluster gives anything away, also without a network, also after the machine
-//!    was suspended. It stops work that looks up in time.
-//! 2. **Fences.** [`Held::fence`] rises with every grant. A service that remembers the greatest it has seen, and refuses smaller ones, is
-//!    safe from late requests of earlier holders.
-//! 3. **Guarded transactions.** [`Held::txn`] writes to the cluster's own store only if the tenure lasts at that very moment.
+//! 1. **Time.** [`Held::lost`] ends at the deadline, before the cluster gives anything away, also
+//!    without a network, also after the machine was suspended. It stops work that looks up in time.
+//! 2. **Fences.** [`Held::fence`] rises with every grant. A service that remembers the greatest it
+//!    has seen, and refuses smaller ones, is safe from late requests of earlier holders.
+//! 3. **Guarded transactions.** [`Held::txn`] writes to the cluster's own store only if the tenure
+//!    lasts at that very moment.
 //!
 //! # Failures
 //!
-//! Every [`Error`] is one of three: *retryable*, it surely had no effect; *outcome unknown*, a write that may have happened; *final*.
-//! Writes of the store are sent once. What waits by its nature (a campaign, a lock, a watch, a session) waits out failures of members by itself, and
-//! ends when it is dropped or its session is lost. Each method says what dropping its future leaves behind: mostly nothing.
+//! Every [`Error`] is one of three: *retryable*, it surely had no effect; *outcome unknown*, a
+//! write that may have happened; *final*. Writes of the store are sent once. What waits by its
+//! nature (a campaign, a lock, a watch, a session) waits out failures of members by itself, and
+//! ends when it is dropped or its session is lost. Each method says what dropping its future leaves
+//! behind: mostly nothing.
 //!
 //! # The wire
 //!
-//! [`wire`] is the services themselves, message in, message out, for tests and for what has no better form here; [`api`] is the messages.
+//! [`wire`] is the services themselves, message in, message out, for tests and for what has no
+//! better form here; [`api`] is the messages.
 
 #![warn(missing_docs)]
 

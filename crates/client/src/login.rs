@@ -1,7 +1,8 @@
 //! Who a client is: user and password, and the token that stands for them.
 //!
-//! A token is asked for before the first call, and again when a member does not know it any more: members forget tokens that nobody
-//! used for a time, when they restart, and when the password changes.
+//! A token is asked for before the first call, and again when a member does not know it any more:
+//! members forget tokens that nobody used for a time, when they restart, and when the password
+//! changes.
 
 use crate::{
     Error,
@@ -111,7 +112,8 @@ impl Login {
         &self.token
     }
 
-    /// Logs in at a member, if there are credentials and no token. A cluster without users needs none.
+    /// Logs in at a member, if there are credentials and no token. A cluster without users needs
+    /// none.
     ///
     /// # Errors
     /// The member refuses them, or does not answer.
@@ -143,7 +145,8 @@ impl Login {
         outdated
     }
 
-    /// Whether a call without a token was refused that has credentials: users were switched on meanwhile.
+    /// Whether a call without a token was refused that has credentials: users were switched on
+    /// meanwhile.
     pub(crate) fn missing(&self, error: &Error) -> bool {
         self.credentials.is_some() && error.message() == NO_USER
     }

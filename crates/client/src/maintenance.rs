@@ -1,4 +1,5 @@
-//! Questions and orders about members: status, hashes, alarms, leadership. Most concern the one member asked: see [`Client::only`].
+//! Questions and orders about members: status, hashes, alarms, leadership. Most concern the one
+//! member asked: see [`Client::only`].
 
 pub use crate::api::etcdserverpb::{
     AlarmMember, AlarmType, HashKvResponse as KvHash, Member, StatusResponse as MemberStatus,
@@ -91,7 +92,8 @@ impl Client {
         self.alarm(AlarmAction::Get, AlarmMember::default()).await
     }
 
-    /// Takes an alarm back; [`AlarmType::None`] is any, member 0 is all. Returns those taken back. The same if it happens twice.
+    /// Takes an alarm back; [`AlarmType::None`] is any, member 0 is all. Returns those taken back.
+    /// The same if it happens twice.
     ///
     /// # Errors
     /// As [`Client::put`](Client::put).
@@ -112,10 +114,12 @@ impl Client {
         self.alarm(AlarmAction::Deactivate, alarm).await
     }
 
-    /// A hash of all keys and versions up to `revision` (0: now) of the member in use. Equal on all members that are equal.
+    /// A hash of all keys and versions up to `revision` (0: now) of the member in use. Equal on all
+    /// members that are equal.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted or in the future. Retryable: no member answered in time.
+    /// Final: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange), compacted or in the future.
+    /// Retryable: no member answered in time.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -135,10 +139,12 @@ impl Client {
         self.read(pb::HashKvRequest { revision }, call).await
     }
 
-    /// Makes another member the leader of the cluster. Only the leader does this: ask it alone ([`Client::only`]).
+    /// Makes another member the leader of the cluster. Only the leader does this: ask it alone
+    /// ([`Client::only`]).
     ///
     /// # Errors
-    /// The member asked does not lead, or the other one is no member. Outcome unknown: see [`Client::status`].
+    /// The member asked does not lead, or the other one is no member. Outcome unknown: see
+    /// [`Client::status`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -160,7 +166,8 @@ impl Client {
         self.write(pb::MoveLeaderRequest { target_id: member }, call).await.map(drop)
     }
 
-    /// Frees space that the store of the member in use holds without need. It may not answer others meanwhile.
+    /// Frees space that the store of the member in use holds without need. It may not answer others
+    /// meanwhile.
     ///
     /// # Errors
     /// As the member says.

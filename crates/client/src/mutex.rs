@@ -11,15 +11,18 @@ use std::time::Duration;
 
 /// A lock that one session holds at a time, by name; first come, first served.
 ///
-/// The holder is a key `name/<lease in hex>` attached to its session's lease. Holders of etcd's other clients (`concurrency.Mutex` in Go,
-/// `etcdctl lock`, the `v3lock` service) stand in the same line. Within one session the lock excludes as well: a second call waits until
-/// the first guard is gone. Names must not lie inside each other (`a` and `a/b`).
+/// The holder is a key `name/<lease in hex>` attached to its session's lease. Holders of etcd's
+/// other clients (`concurrency.Mutex` in Go, `etcdctl lock`, the `v3lock` service) stand in the
+/// same line. Within one session the lock excludes as well: a second call waits until the first
+/// guard is gone. Names must not lie inside each other (`a` and `a/b`).
 ///
-/// A lock by itself protects nothing outside of the cluster: the holder may be delayed over its session's end and not notice. Pass the
-/// [fence](crate::Held::fence) along, or write by [`Held::txn`](crate::Held::txn).
+/// A lock by itself protects nothing outside of the cluster: the holder may be delayed over its
+/// session's end and not notice. Pass the [fence](crate::Held::fence) along, or write by
+/// [`Held::txn`](crate::Held::txn).
 ///
 /// # Source
-/// etcd's `concurrency.Mutex`; beyond it: fenced unlocking that can be repeated, and guards that know until when they hold.
+/// etcd's `concurrency.Mutex`; beyond it: fenced unlocking that can be repeated, and guards that
+/// know until when they hold.
 ///
 /// # Examples
 /// ```no_run
@@ -69,7 +72,8 @@ impl Mutex {
         Self { name: name.into(), value: Bytes::new() }
     }
 
-    /// What the key of the lock holds, for people who look at it: who this is, for example. Empty unless set, as with etcd's own clients.
+    /// What the key of the lock holds, for people who look at it: who this is, for example. Empty
+    /// unless set, as with etcd's own clients.
     ///
     /// # Examples
     /// ```no_run
@@ -87,8 +91,9 @@ impl Mutex {
     /// Waits until the session holds the lock, through failures of members.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotHeld`] as soon as the place in the queue is deleted
-    /// by somebody; a refusal such as [`ErrorKind::NoSpace`]. Failures of members are waited out.
+    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotHeld`] as
+    /// soon as the place in the queue is deleted by somebody; a refusal such as
+    /// [`ErrorKind::NoSpace`]. Failures of members are waited out.
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
@@ -108,7 +113,8 @@ impl Mutex {
     /// Waits no longer than `patience`.
     ///
     /// # Errors
-    /// As [`Mutex::lock`]; also final: [`ErrorKind::Deadline`], the place is given back in the background.
+    /// As [`Mutex::lock`]; also final: [`ErrorKind::Deadline`], the place is given back in the
+    /// background.
     ///
     /// # Cancel safety
     /// As [`Mutex::lock`].
@@ -130,12 +136,15 @@ impl Mutex {
         LockGuard::within(session, &self.line(session), patience).await
     }
 
-    /// Takes the lock if nobody has it or waits for it; `None` if somebody does. Then nothing is left behind.
+    /// Takes the lock if nobody has it or waits for it; `None` if somebody does. Then nothing is
+    /// left behind.
     ///
-    /// Another part of this process that has the lock by the same session, or is just giving it back, counts as somebody.
+    /// Another part of this process that has the lock by the same session, or is just giving it
+    /// back, counts as somebody.
     ///
     /// # Errors
-    /// As [`Mutex::lock`]. Outcome unknown: the place could not be given back for sure; it is tried in the background.
+    /// As [`Mutex::lock`]. Outcome unknown: the place could not be given back for sure; it is tried
+    /// in the background.
     ///
     /// # Cancel safety
     /// As [`Mutex::lock`].
@@ -168,11 +177,12 @@ impl LockGuard {
         &self.key
     }
 
-    /// Gives it back. When this returns without error, the next in line has it. Of one that was lost before, see [`Held::release`](crate::Held::release).
+    /// Gives it back. When this returns without error, the next in line has it. Of one that was
+    /// lost before, see [`Held::release`](crate::Held::release).
     ///
     /// # Errors
-    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
-    /// background.
+    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and
+    /// dropping the guard goes on trying in the background.
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.

@@ -1,6 +1,8 @@
-//! Following an election: the whole line is mirrored from one read and one watch, and its head is reported whenever it changes.
+//! Following an election: the whole line is mirrored from one read and one watch, and its head is
+//! reported whenever it changes.
 //!
-//! 1. All changes of one revision are applied before anything is reported: a handover is no vacancy.
+//! 1. All changes of one revision are applied before anything is reported: a handover is no
+//!    vacancy.
 //! 2. When history is compacted, the line is read again.
 
 use crate::{Client, Error, ErrorKind, EventKind, Get, KeyRange, KeyValue, Token, Watch, WatchStream, place};

@@ -1,12 +1,19 @@
-//! A place in a queue of keys, as etcd's own clients keep it: a key under a prefix, attached to a lease, in order of creation.
+//! A place in a queue of keys, as etcd's own clients keep it: a key under a prefix, attached to a
+//! lease, in order of creation.
 //!
-//! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see [`Rule`](crate::rule::Rule).
+//! Elections, mutexes, read-write locks and semaphores differ only in who must go first: see
+//! [`Rule`](crate::rule::Rule).
 //!
-//! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds the place that was taken.
-//! 2. A waiting client looks only at the keys before its own, and at its own key: if that is deleted, waiting ends with an error.
-//! 3. That the turn has come is read together with the own key, at one revision: nobody is told to hold what is gone.
-//! 4. A request whose answer was lost may arrive after the place is given back, and take it again: then it is looked for and removed.
-//! 5. A dropped future gives back the place in the background, also if it is being taken at that moment.
+//! 1. Taking a place is one transaction that puts the key if it is not there: repeating it finds
+//!    the place that was taken.
+//! 2. A waiting client looks only at the keys before its own, and at its own key: if that is
+//!    deleted, waiting ends with an error.
+//! 3. That the turn has come is read together with the own key, at one revision: nobody is told to
+//!    hold what is gone.
+//! 4. A request whose answer was lost may arrive after the place is given back, and take it again:
+//!    then it is looked for and removed.
+//! 5. A dropped future gives back the place in the background, also if it is being taken at that
+//!    moment.
 
 use crate::{
     Client, Cmp, Compare, Error, ErrorKind, EventKind, Get, Header, KeyValue, LostReason, Put, Session, Token, Txn,
@@ -25,7 +32,8 @@ use tokio::{sync::oneshot, time::sleep};
 const WATCH_AFTER: Duration = Duration::from_millis(200);
 /// Rest between attempts that go on for as long as it takes.
 const PAUSE: Duration = Duration::from_millis(200);
-/// When to look again for a place that a lost request may yet take. Longer than a member keeps a request.
+/// When to look again for a place that a lost request may yet take. Longer than a member keeps a
+/// request.
 const SWEEPS: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 
 /// What waiting in line is called when it fails, and where.
@@ -120,7 +128,8 @@ pub(crate) async fn within(session: &Session, line: &Line, patience: Duration) -
 
 /// Takes a place, or finds it; tells whether somebody is before it.
 async fn enter(session: &Session, line: &Line, reservation: Reservation) -> Result<(Place, bool), Error> {
-    // In a task of its own: if this future is dropped, the task still learns what became of the request, and cleans up.
+    // In a task of its own: if this future is dropped, the task still learns what became of the
+    // request, and cleans up.
     let (tell, told) = oneshot::channel();
     let (own, line) = (session.clone(), line.clone());
     session.in_background(async move {
@@ -179,7 +188,8 @@ async fn take<T>(
     Ok((place, blocked))
 }
 
-/// Does a transaction that is the same if it happens twice, for as long as the caller waits. `doubt`: one more of it may arrive yet.
+/// Does a transaction that is the same if it happens twice, for as long as the caller waits.
+/// `doubt`: one more of it may arrive yet.
 async fn persist<T>(
     session: &Session,
     txn: Txn,
@@ -228,7 +238,8 @@ impl Place {
         tenure.reserving(self.reservation.take()).watched_by(watched)
     }
 
-    /// A place that is known to be held, for example by this program's last life; at revision `seen` by this session.
+    /// A place that is known to be held, for example by this program's last life; at revision
+    /// `seen` by this session.
     pub(crate) fn known(session: &Session, key: Bytes, revision: i64, seen: i64, reservation: Reservation) -> Self {
         let header = Header { revision, ..Header::default() };
         Self {
@@ -295,7 +306,8 @@ async fn sweep(session: Session, key: Bytes) {
     }
 }
 
-/// Deletes exactly the place that was created at `revision`, unless another session has taken it over since.
+/// Deletes exactly the place that was created at `revision`, unless another session has taken it
+/// over since.
 async fn remove(client: &Client, key: &Bytes, revision: i64, lease: i64) -> Result<(), Error> {
     let own = || Compare::create_revision(key.clone(), Cmp::Equal, revision);
     let of = |lease| Txn::new().when([own(), Compare::lease(key.clone(), Cmp::Equal, lease)]);
@@ -305,7 +317,8 @@ async fn remove(client: &Client, key: &Bytes, revision: i64, lease: i64) -> Resu
     client.txn_repeatable(txn).await.map(drop)
 }
 
-/// Ends when the key that was created at `revision` is gone, or goes over to another lease, at revision `since` or later.
+/// Ends when the key that was created at `revision` is gone, or goes over to another lease, at
+/// revision `since` or later.
 async fn gone(client: &Client, key: &Bytes, revision: i64, lease: i64, mut since: i64) {
     // Without any lease it was written to by hand: still the same place.
     let taken = |kv: &KeyValue| kv.lease != lease && kv.lease != 0;

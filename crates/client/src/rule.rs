@@ -1,4 +1,5 @@
-//! Whose turn it is: how those before a place are found, and how many of them may remain. Called by [`place`](crate::place).
+//! Whose turn it is: how those before a place are found, and how many of them may remain. Called by
+//! [`place`](crate::place).
 
 use crate::{Client, Error, ErrorKind, EventKind, Found, Get, KeyRange, KeyValue, SortOrder, SortTarget, Watch};
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use futures::StreamExt;
 pub(crate) enum Rule {
     /// Everybody older in the range.
     Alone(KeyRange),
-    /// Enough of the older ones in the range that one's own weight fits beside the rest. A key's value is its weight.
+    /// Enough of the older ones in the range that one's own weight fits beside the rest. A key's
+    /// value is its weight.
     Room { range: KeyRange, capacity: u32, weight: u32 },
 }
 

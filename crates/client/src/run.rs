@@ -28,10 +28,11 @@ use std::fmt;
 pub enum Ran<T> {
     /// The work ended by itself.
     Finished(T),
-    /// The work ended after somebody had asked for a hand-over, and the one who is to follow leads. If that one is gone, the first in
-    /// line does.
+    /// The work ended after somebody had asked for a hand-over, and the one who is to follow leads.
+    /// If that one is gone, the first in line does.
     HandedOver(T),
-    /// The work was stopped, because what it needed was lost or about to be. `None`: it ran out of time before it was known to be lost.
+    /// The work was stopped, because what it needed was lost or about to be. `None`: it ran out of
+    /// time before it was known to be lost.
     Stopped(Option<LostReason>),
 }
 
@@ -87,11 +88,13 @@ impl Leading {
         &self.validity
     }
 
-    /// Ends when it is time to come to an end in good order: the tenure is [in jeopardy](Validity::in_jeopardy), or somebody
+    /// Ends when it is time to come to an end in good order: the tenure is
+    /// [in jeopardy](Validity::in_jeopardy), or somebody
     /// [asks for a hand-over](Leading::asked_to_transfer).
     ///
-    /// In jeopardy, the work is dropped when half of what is left then has passed, unless a keep-alive, or a claim's extension, is
-    /// answered before. Asked for a hand-over, the work may take its time; the operator may have set a deadline.
+    /// In jeopardy, the work is dropped when half of what is left then has passed, unless a
+    /// keep-alive, or a claim's extension, is answered before. Asked for a hand-over, the work may
+    /// take its time; the operator may have set a deadline.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -106,8 +109,9 @@ impl Leading {
         })
     }
 
-    /// Ends when somebody asks for a hand-over, with the name of the one who is to follow. When the work ends after that, that one leads.
-    /// Never ends for what cannot be handed over: only a [queue leadership](crate::QueueLeadership) can.
+    /// Ends when somebody asks for a hand-over, with the name of the one who is to follow. When the
+    /// work ends after that, that one leads. Never ends for what cannot be handed over: only a
+    /// [queue leadership](crate::QueueLeadership) can.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -123,19 +127,22 @@ impl fmt::Debug for Leading {
     }
 }
 
-/// Does `work` while `guard` is held, and gives the guard back when the work has ended: never the other way round.
+/// Does `work` while `guard` is held, and gives the guard back when the work has ended: never the
+/// other way round.
 ///
-/// If no keep-alive of the session is answered, the work is told by [`Leading::stopping`] after two thirds of the TTL, and dropped after
-/// five sixths of it, while nobody else can be leader yet; under a claim the same, by its extensions and its duration. It is dropped at
-/// once if the tenure is lost for another reason. Only then is the guard given back; if the cluster does not confirm that, it is tried
-/// further in the background.
+/// If no keep-alive of the session is answered, the work is told by [`Leading::stopping`] after two
+/// thirds of the TTL, and dropped after five sixths of it, while nobody else can be leader yet;
+/// under a claim the same, by its extensions and its duration. It is dropped at once if the tenure
+/// is lost for another reason. Only then is the guard given back; if the cluster does not confirm
+/// that, it is tried further in the background.
 ///
-/// A planned hand-over (`conclavectl election transfer`, [`QueueElection::request_transfer`](crate::QueueElection::request_transfer)) is
-/// told by [`Leading::stopping`] as well. When the work then ends, the one who was named leads, and this candidate has left the election;
-/// a loop as below enters it again.
+/// A planned hand-over (`conclavectl election transfer`,
+/// [`QueueElection::request_transfer`](crate::QueueElection::request_transfer)) is told by
+/// [`Leading::stopping`] as well. When the work then ends, the one who was named leads, and this
+/// candidate has left the election; a loop as below enters it again.
 ///
-/// A future is dropped where it awaits. Work that blocks a thread, or runs in a task of its own, is not stopped by that: it has to follow
-/// [`Leading::stopping`].
+/// A future is dropped where it awaits. Work that blocks a thread, or runs in a task of its own, is
+/// not stopped by that: it has to follow [`Leading::stopping`].
 ///
 /// # Cancel safety
 /// A dropped future drops the work first, then the guard, which is given back in the background.

@@ -8,10 +8,12 @@ use crate::{
 use bytes::Bytes;
 use std::time::Duration;
 
-/// A lock that many share for reading and one has for writing, by name; first come, first served, so writers do not starve.
+/// A lock that many share for reading and one has for writing, by name; first come, first served,
+/// so writers do not starve.
 ///
-/// Holders are keys `name/read/…` and `name/write/…`. A reader waits for the writers before it, a writer for everybody before it. Holders
-/// of the Go client's experimental `RWMutex` stand in the same line. One session may hold several read locks of one name.
+/// Holders are keys `name/read/…` and `name/write/…`. A reader waits for the writers before it, a
+/// writer for everybody before it. Holders of the Go client's experimental `RWMutex` stand in the
+/// same line. One session may hold several read locks of one name.
 ///
 /// # Source
 /// The read-write lock among etcd's recipes.
@@ -41,7 +43,8 @@ impl RwLock {
         Self { name: name.into() }
     }
 
-    /// Waits until no writer is before this reader. Errors and cancel safety as [`Mutex::lock`](crate::Mutex::lock).
+    /// Waits until no writer is before this reader. Errors and cancel safety as
+    /// [`Mutex::lock`](crate::Mutex::lock).
     ///
     /// # Errors
     /// See above.
@@ -63,7 +66,8 @@ impl RwLock {
         LockGuard::wait(session, &self.reader(session)).await
     }
 
-    /// Waits until nobody is before this writer. Errors and cancel safety as [`Mutex::lock`](crate::Mutex::lock).
+    /// Waits until nobody is before this writer. Errors and cancel safety as
+    /// [`Mutex::lock`](crate::Mutex::lock).
     ///
     /// # Errors
     /// See above.
@@ -86,7 +90,8 @@ impl RwLock {
         LockGuard::wait(session, &self.writer(session)).await
     }
 
-    /// [`RwLock::read`] no longer than `patience`; see [`Mutex::lock_within`](crate::Mutex::lock_within).
+    /// [`RwLock::read`] no longer than `patience`; see
+    /// [`Mutex::lock_within`](crate::Mutex::lock_within).
     ///
     /// # Errors
     /// See there.
@@ -109,7 +114,8 @@ impl RwLock {
         LockGuard::within(session, &self.reader(session), patience).await
     }
 
-    /// [`RwLock::write`] no longer than `patience`; see [`Mutex::lock_within`](crate::Mutex::lock_within).
+    /// [`RwLock::write`] no longer than `patience`; see
+    /// [`Mutex::lock_within`](crate::Mutex::lock_within).
     ///
     /// # Errors
     /// See there.
@@ -132,7 +138,8 @@ impl RwLock {
         LockGuard::within(session, &self.writer(session), patience).await
     }
 
-    /// Shares the lock if no writer has it or waits for it; see [`Mutex::try_lock`](crate::Mutex::try_lock).
+    /// Shares the lock if no writer has it or waits for it; see
+    /// [`Mutex::try_lock`](crate::Mutex::try_lock).
     ///
     /// # Errors
     /// See there.
@@ -156,7 +163,8 @@ impl RwLock {
         LockGuard::attempt(session, &self.reader(session)).await
     }
 
-    /// Takes the lock if nobody has it or waits for it; see [`Mutex::try_lock`](crate::Mutex::try_lock).
+    /// Takes the lock if nobody has it or waits for it; see
+    /// [`Mutex::try_lock`](crate::Mutex::try_lock).
     ///
     /// # Errors
     /// See there.

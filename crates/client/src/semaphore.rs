@@ -9,8 +9,9 @@ use std::time::Duration;
 
 /// A number of permits, by name; first come, first served, also for those who want many.
 ///
-/// A holder is a key `name/<lease in hex>-<number>` whose value says how many permits it takes. The first to wait is served first: nobody
-/// passes, even if there are enough permits for them. All users of a name must give the same capacity.
+/// A holder is a key `name/<lease in hex>-<number>` whose value says how many permits it takes. The
+/// first to wait is served first: nobody passes, even if there are enough permits for them. All
+/// users of a name must give the same capacity.
 ///
 /// # Source
 /// Curator's semaphore with leases, by the queue of etcd's mutex.
@@ -39,7 +40,8 @@ impl Semaphore {
         Self { name: name.into(), capacity }
     }
 
-    /// Waits until so many permits are held. Errors and cancel safety as [`Mutex::lock`](crate::Mutex::lock).
+    /// Waits until so many permits are held. Errors and cancel safety as
+    /// [`Mutex::lock`](crate::Mutex::lock).
     ///
     /// # Errors
     /// See above; also final: [`ErrorKind::Invalid`], none or more than the capacity.
@@ -61,7 +63,8 @@ impl Semaphore {
         LockGuard::wait(session, &self.line(session, permits)?).await
     }
 
-    /// [`Semaphore::acquire`] no longer than `patience`; see [`Mutex::lock_within`](crate::Mutex::lock_within).
+    /// [`Semaphore::acquire`] no longer than `patience`; see
+    /// [`Mutex::lock_within`](crate::Mutex::lock_within).
     ///
     /// # Errors
     /// See there.
@@ -89,7 +92,8 @@ impl Semaphore {
         LockGuard::within(session, &self.line(session, permits)?, patience).await
     }
 
-    /// Takes permits if so many are free and nobody waits; see [`Mutex::try_lock`](crate::Mutex::try_lock).
+    /// Takes permits if so many are free and nobody waits; see
+    /// [`Mutex::try_lock`](crate::Mutex::try_lock).
     ///
     /// # Errors
     /// See there.

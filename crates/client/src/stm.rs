@@ -1,4 +1,5 @@
-//! Transactions written as ordinary code: reads and writes that either all happened at one moment, or are done again.
+//! Transactions written as ordinary code: reads and writes that either all happened at one moment,
+//! or are done again.
 
 use crate::{Client, Cmp, Compare, Error, ErrorKind, Get, KeyValue, Op, Put, Txn, kv::Delete};
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use tokio::time::sleep;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// What a transaction of [`Client::stm`] is protected from. The names and meanings are those of etcd's `concurrency` package.
+/// What a transaction of [`Client::stm`] is protected from. The names and meanings are those of
+/// etcd's `concurrency` package.
 ///
 /// [`Client::stm`] has an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -174,19 +176,21 @@ impl StmTxn {
 }
 
 impl Client {
-    /// Runs `work` as one transaction: it reads and writes by the [`StmTxn`] it is given, and at the end all its writes happen at one moment,
-    /// if nothing that the [`Isolation`] protects has changed. If something has, or the revision that was read at is compacted, `work` is run
+    /// Runs `work` as one transaction: it reads and writes by the [`StmTxn`] it is given, and at
+    /// the end all its writes happen at one moment, if nothing that the [`Isolation`] protects has
+    /// changed. If something has, or the revision that was read at is compacted, `work` is run
     /// again from the start, until it succeeds, so it must have no effect but by the transaction.
     ///
     /// # Limits
     /// Keys read and written together are bounded as operations of one [`Txn`].
     ///
     /// # Errors
-    /// What `work` returns: then nothing is written. Else as [`Client::txn`], in particular outcome unknown if the answer to the last step is
-    /// lost.
+    /// What `work` returns: then nothing is written. Else as [`Client::txn`], in particular outcome
+    /// unknown if the answer to the last step is lost.
     ///
     /// # Cancel safety
-    /// Dropping the future during the last step leaves the outcome unknown; before it, nothing is written.
+    /// Dropping the future during the last step leaves the outcome unknown; before it, nothing is
+    /// written.
     ///
     /// # Source
     /// etcd's `concurrency.STM`.
@@ -218,7 +222,8 @@ impl Client {
         loop {
             let value = work(&mut txn).await;
             if txn.stale {
-                // What was read at is compacted, whatever the work made of that: as good as a conflict.
+                // What was read at is compacted, whatever the work made of that: as good as a
+                // conflict.
                 txn = StmTxn::new(self.clone(), isolation);
             } else {
                 let value = value?;

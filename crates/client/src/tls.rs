@@ -17,9 +17,10 @@ use tonic::{
 
 /// How servers are verified and what they are shown, for [`Builder::tls`](crate::Builder::tls).
 ///
-/// Without it, `https://` endpoints are verified by the authorities that the system trusts, and shown no certificate. The files are read
-/// when the client is built, and again before each connection: a renewed certificate needs no new client. Files that cannot be used then
-/// leave the last good ones in force.
+/// Without it, `https://` endpoints are verified by the authorities that the system trusts, and
+/// shown no certificate. The files are read when the client is built, and again before each
+/// connection: a renewed certificate needs no new client. Files that cannot be used then leave the
+/// last good ones in force.
 ///
 /// # Examples
 /// ```no_run
@@ -67,7 +68,8 @@ impl Tls {
     }
 }
 
-/// Makes connections, encrypted where the endpoint says so. For programs that need more than a [`Client`](crate::Client).
+/// Makes connections, encrypted where the endpoint says so. For programs that need more than a
+/// [`Client`](crate::Client).
 ///
 /// # Examples
 /// ```
@@ -110,7 +112,8 @@ impl Dialer {
         self
     }
 
-    /// `http://host:port`, `https://host:port`, `host:port`, or `unix://PATH` for a socket of this machine, to be connected to by this dialer.
+    /// `http://host:port`, `https://host:port`, `host:port`, or `unix://PATH` for a socket of this
+    /// machine, to be connected to by this dialer.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`]: it is no such address.

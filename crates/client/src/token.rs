@@ -2,7 +2,8 @@
 
 use crate::txn::Compare;
 
-/// The proof of a tenure: a number that rises with every grant, and conditions that hold exactly while the tenure lasts.
+/// The proof of a tenure: a number that rises with every grant, and conditions that hold exactly
+/// while the tenure lasts.
 ///
 /// # Examples
 /// ```no_run
@@ -19,10 +20,12 @@ use crate::txn::Compare;
 pub struct Token {
     /// Greater than that of every earlier holder of the same name, also after the name was deleted.
     pub fence: i64,
-    /// Conditions for a transaction on the same cluster. All hold while the tenure lasts in the cluster; after it, never again.
+    /// Conditions for a transaction on the same cluster. All hold while the tenure lasts in the
+    /// cluster; after it, never again.
     ///
-    /// It may last there for longer than the guard here is [sure of it](crate::Held::valid_until). And a tenure that is
-    /// [resumed](crate::Election::resume) is no new one: it has the fence and the conditions from before.
+    /// It may last there for longer than the guard here is [sure of it](crate::Held::valid_until).
+    /// And a tenure that is [resumed](crate::Election::resume) is no new one: it has the fence and
+    /// the conditions from before.
     pub compares: Vec<Compare>,
 }
 
@@ -31,7 +34,8 @@ impl Token {
         Self { fence, compares }
     }
 
-    /// The conditions, to put before one's own: [`Token::compares`] by their name in Juju. Those of several tokens add up; all must hold.
+    /// The conditions, to put before one's own: [`Token::compares`] by their name in Juju. Those of
+    /// several tokens add up; all must hold.
     ///
     /// # Examples
     /// ```no_run

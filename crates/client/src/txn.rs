@@ -151,11 +151,12 @@ impl From<Txn> for Op {
     }
 }
 
-/// A transaction: if all compares hold, the first list of operations is done, else the second. Nothing happens in between, and
-/// everything it writes has one revision.
+/// A transaction: if all compares hold, the first list of operations is done, else the second.
+/// Nothing happens in between, and everything it writes has one revision.
 ///
 /// # Limits
-/// 128 compares and 128 operations in each list unless the cluster is set up otherwise; a key is written at most once.
+/// 128 compares and 128 operations in each list unless the cluster is set up otherwise; a key is
+/// written at most once.
 ///
 /// # Examples
 /// ```no_run
@@ -289,7 +290,8 @@ impl Client {
     /// One that only reads is tried again like a read; one that may write is never sent twice.
     ///
     /// # Errors
-    /// As [`Client::put`]. A condition that does not hold is no error: see [`TxnAnswer::succeeded`].
+    /// As [`Client::put`]. A condition that does not hold is no error: see
+    /// [`TxnAnswer::succeeded`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.

@@ -1,6 +1,7 @@
 //! Until when something is held, apart from the guard: for tasks that work under it.
 //!
-//! Whatever keeps a tenure (a session's keep-alives, a claim's extensions), its time runs the same way:
+//! Whatever keeps a tenure (a session's keep-alives, a claim's extensions), its time runs the same
+//! way:
 //!
 //! ```text
 //! answered                      ⅔ unanswered          ⅚ unanswered        end
@@ -11,9 +12,11 @@ use crate::{Session, claims::Kept, clock::Moment};
 use futures::future::BoxFuture;
 use std::time::Duration;
 
-/// Until when something is surely held; made by [`Held::validity`](crate::Held::validity). Looks at the clock, asks nobody.
+/// Until when something is surely held; made by [`Held::validity`](crate::Held::validity). Looks at
+/// the clock, asks nobody.
 ///
-/// It tells of time alone: that a key was deleted or a claim revoked is told by [`Held::lost`](crate::Held::lost).
+/// It tells of time alone: that a key was deleted or a claim revoked is told by
+/// [`Held::lost`](crate::Held::lost).
 ///
 /// # Examples
 /// ```no_run
@@ -78,7 +81,8 @@ impl Validity {
         }
     }
 
-    /// Ends when nothing was answered for two thirds of the TTL, or of the claim's duration: time to come to an end in good order.
+    /// Ends when nothing was answered for two thirds of the TTL, or of the claim's duration: time
+    /// to come to an end in good order.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -90,7 +94,8 @@ impl Validity {
         }
     }
 
-    /// Ends when nothing was answered for five sixths: nobody else can hold it yet, but whatever works under it must end now.
+    /// Ends when nothing was answered for five sixths: nobody else can hold it yet, but whatever
+    /// works under it must end now.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.

@@ -1,6 +1,7 @@
 //! Watches: every change of a range of keys, in order, once, over failures of members.
 //!
-//! 1. The revision of the last change given out, plus one, is where a watch goes on after a failure: no gap, no repeat.
+//! 1. The revision of the last change given out, plus one, is where a watch goes on after a
+//!    failure: no gap, no repeat.
 //! 2. All changes of one revision are in one batch.
 //! 3. What cannot be told any more because history is compacted is an error, and the end.
 
@@ -92,7 +93,8 @@ pub enum EventKind {
 pub struct Batch {
     /// Who sent it, and how far that member is.
     pub header: Header,
-    /// In order of revision; empty if this only says that nothing happened up to the header's revision ([`Watch::progress`]).
+    /// In order of revision; empty if this only says that nothing happened up to the header's
+    /// revision ([`Watch::progress`]).
     pub events: Vec<Event>,
 }
 
@@ -116,7 +118,8 @@ impl Watch {
         self
     }
 
-    /// With an empty batch from time to time (every 10 min unless the cluster is set up otherwise) when nothing happens.
+    /// With an empty batch from time to time (every 10 min unless the cluster is set up otherwise)
+    /// when nothing happens.
     pub fn progress(mut self) -> Self {
         self.request.progress_notify = true;
         self
@@ -143,9 +146,10 @@ impl<R: Into<KeyRange>> From<R> for Watch {
 
 /// A watch that goes on until it is dropped: a stream of [`Batch`]es.
 ///
-/// When the member it is connected to fails, it goes on at another one where it was. It ends after an error:
-/// [`ErrorKind::OutOfRange`] with [`Error::compacted`] if history that it needs is gone (read the range again, and watch from the revision
-/// of that read), or a refusal. Failures of members are no errors; without any reachable member it waits.
+/// When the member it is connected to fails, it goes on at another one where it was. It ends after
+/// an error: [`ErrorKind::OutOfRange`] with [`Error::compacted`] if history that it needs is gone
+/// (read the range again, and watch from the revision of that read), or a refusal. Failures of
+/// members are no errors; without any reachable member it waits.
 ///
 /// # Cancel safety
 /// A dropped `next` loses nothing.
@@ -157,10 +161,12 @@ pub struct WatchStream {
 }
 
 impl Client {
-    /// Watches. When this returns, the watch is in effect: it reports every change from then on, or from [`Watch::from_revision`].
+    /// Watches. When this returns, the watch is in effect: it reports every change from then on, or
+    /// from [`Watch::from_revision`].
     ///
     /// # Errors
-    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). Final: it is refused, or history is compacted.
+    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). Final: it
+    /// is refused, or history is compacted.
     ///
     /// # Cancel safety
     /// Dropping the future ends the watch.
@@ -189,7 +195,8 @@ impl Client {
         Ok(watching.into())
     }
 
-    /// A watch from a given revision on, which need not be in effect yet: what happens meanwhile is reported later.
+    /// A watch from a given revision on, which need not be in effect yet: what happens meanwhile is
+    /// reported later.
     pub(crate) fn watch_from(&self, watch: Watch, revision: i64) -> WatchStream {
         Watching::new(self.clone(), watch.from_revision(revision)).into()
     }
@@ -245,7 +252,8 @@ impl From<Watching> for WatchStream {
 struct Watching {
     client: Client,
     watch: Watch,
-    /// The first revision that has not been given out; 0 until the first member has said where now is.
+    /// The first revision that has not been given out; 0 until the first member has said where now
+    /// is.
     next: i64,
     open: Option<OpenWatch>,
     pauses: Pauses,
@@ -291,7 +299,8 @@ impl Watching {
         }
     }
 
-    /// The next message; `None` if there was a failure, after which the next call goes on elsewhere.
+    /// The next message; `None` if there was a failure, after which the next call goes on
+    /// elsewhere.
     async fn message(&mut self) -> Result<Option<WatchResponse>, Error> {
         let open = match &mut self.open {
             Some(open) => open,
@@ -316,7 +325,8 @@ impl Watching {
                             self.next = message.header.as_ref().map_or(0, |header| header.revision) + 1;
                         }
                     } else {
-                        // Not for a creation: members that accept every watch and end it at once are not to be asked without a pause.
+                        // Not for a creation: members that accept every watch and end it at once
+                        // are not to be asked without a pause.
                         self.pauses = Pauses::new(self.client.endpoints_ref());
                     }
                     return Ok(Some(message));
@@ -369,7 +379,8 @@ fn refusal(message: &WatchResponse) -> Option<Error> {
         return Some(Error::compacted_at(message.compact_revision));
     }
     let reason = message.cancel_reason.as_str();
-    // etcd writes the status of another language's library into the text, so it is searched, not compared.
+    // etcd writes the status of another language's library into the text, so it is searched, not
+    // compared.
     let of_member = ["no leader", "leader changed", "server stopped", "timed out"];
     Some(if reason.is_empty() || of_member.iter().any(|text| reason.contains(text)) {
         Error::unsent(format!("the member ended the watch: {reason}"))

@@ -1,8 +1,10 @@
-//! Questions for SRV records to the system's name servers (`/etc/resolv.conf`). The standard library asks for addresses only.
+//! Questions for SRV records to the system's name servers (`/etc/resolv.conf`). The standard
+//! library asks for addresses only.
 //!
 //! 1. An answer counts if it repeats the question and its random id. Other datagrams are ignored.
 //! 2. An answer that does not fit into a datagram is asked for again over TCP.
-//! 3. A name server that fails or does not answer in time is followed by the next one. That there is no such name is an answer.
+//! 3. A name server that fails or does not answer in time is followed by the next one. That there
+//!    is no such name is an answer.
 //!
 //! Calls block, for a bounded time.
 
@@ -16,7 +18,8 @@ const CONFIGURATION: &str = "/etc/resolv.conf";
 const PORT: u16 = 53;
 /// The largest datagram that is read; without extensions an answer has at most 512 bytes.
 const DATAGRAM: usize = 4096;
-/// More name servers than this are not asked, nor more often, nor longer, whatever the configuration says.
+/// More name servers than this are not asked, nor more often, nor longer, whatever the
+/// configuration says.
 const SERVERS: usize = 3;
 const ATTEMPTS: u32 = 5;
 const LONGEST: Duration = Duration::from_secs(30);
@@ -54,7 +57,8 @@ impl Resolver {
         Ok(Resolver { servers, patience, attempts: config.attempts.clamp(1, ATTEMPTS) })
     }
 
-    /// The services of a name like `_etcd-server._tcp.example.org.`, as hosts and ports; none if there is no such name.
+    /// The services of a name like `_etcd-server._tcp.example.org.`, as hosts and ports; none if
+    /// there is no such name.
     ///
     /// # Errors
     /// No name server answers; the text says why for each.
@@ -214,7 +218,8 @@ mod tests {
         answer.build_bytes_vec().unwrap()
     }
 
-    /// A name server whose datagrams hold no answer with records, and come after others that are none.
+    /// A name server whose datagrams hold no answer with records, and come after others that are
+    /// none.
     fn name_server() -> SocketAddr {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = tcp.local_addr().unwrap();

@@ -1,7 +1,8 @@
-//! What is new about an answer: which words stand in it, next to which, and how deep. Numbers and texts do not count.
+//! What is new about an answer: which words stand in it, next to which, and how deep. Numbers and
+//! texts do not count.
 //!
-//! There are only so many of these *features*, since words are names of variants and fields, and words of messages. So the samples stay
-//! few, however long a run takes.
+//! There are only so many of these *features*, since words are names of variants and fields, and
+//! words of messages. So the samples stay few, however long a run takes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

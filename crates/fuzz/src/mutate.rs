@@ -76,7 +76,8 @@ fn insert(bytes: &mut Vec<u8>, at: usize, part: &[u8]) {
     bytes.splice(at..at, part.iter().copied());
 }
 
-/// Writes a number that somebody may not have thought of, in one of the forms in use, over what is there or before it.
+/// Writes a number that somebody may not have thought of, in one of the forms in use, over what is
+/// there or before it.
 fn number(bytes: &mut Vec<u8>, at: usize, random: &mut Random) {
     let number = NUMBERS[random.below(NUMBERS.len())];
     let form = match random.below(4) {

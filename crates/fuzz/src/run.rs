@@ -16,7 +16,8 @@ const SEED: &str = "CONCLAVE_FUZZ_SEED";
 /// A file to run alone, instead of everything else.
 const INPUT: &str = "CONCLAVE_FUZZ_INPUT";
 
-/// Mutations in the test suite, and the time after which there are no more of them. Both are small: there are many targets.
+/// Mutations in the test suite, and the time after which there are no more of them. Both are small:
+/// there are many targets.
 const BRIEF: usize = 3_000;
 const BRIEFLY: Duration = Duration::from_secs(3);
 /// An input that takes longer than this does more work than its size allows.
@@ -52,7 +53,8 @@ impl Target {
         self
     }
 
-    /// How many mutations the test suite runs, for a target whose inputs take longer than microseconds.
+    /// How many mutations the test suite runs, for a target whose inputs take longer than
+    /// microseconds.
     #[must_use]
     pub fn brief(mut self, mutations: usize) -> Target {
         self.brief = mutations;

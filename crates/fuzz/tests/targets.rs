@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Files with decoders, and the targets that reach them. From clients, peers, the disk, the configuration, the command line.
+/// Files with decoders, and the targets that reach them. From clients, peers, the disk, the
+/// configuration, the command line.
 const DECODERS: &[(&str, &[&str])] = &[
     ("backup/src/read.rs", &["snapshot_file", "contents_of_a_snapshot"]),
     ("backup/src/schema.rs", &["snapshot_file"]),
@@ -63,7 +64,8 @@ const OTHERS: &[&str] = &[
     "state/src/view.rs",
     "state/src/overlay.rs",
     "storage/src/state/view.rs",
-    // The parser of certificates is rustls' and x509-parser's, which have targets of their own; the other is of the configuration.
+    // The parser of certificates is rustls' and x509-parser's, which have targets of their own; the
+    // other is of the configuration.
     "tls/src/identity.rs",
     "tls/src/protocol.rs",
     // Command lines, by clap.

@@ -1,6 +1,8 @@
-//! What a hand-over costs the member that those who wait are connected to: the holder goes, the next is told, one more waits.
+//! What a hand-over costs the member that those who wait are connected to: the holder goes, the
+//! next is told, one more waits.
 //!
-//! The waiting alone, fed with changes that were made before: no state machine, no socket. The item is one hand-over.
+//! The waiting alone, fed with changes that were made before: no state machine, no socket. The item
+//! is one hand-over.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::Bytes;

@@ -1,5 +1,6 @@
-//! What an event costs on its way from apply to the connections of those who watch: matched, queued, and encoded as the bytes of their
-//! HTTP/2 streams. No socket. The item is one event for one watcher.
+//! What an event costs on its way from apply to the connections of those who watch: matched,
+//! queued, and encoded as the bytes of their HTTP/2 streams. No socket. The item is one event for
+//! one watcher.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark stops at the first surprise")]
 
 use bytes::{Bytes, BytesMut};

@@ -1,4 +1,5 @@
-//! What the call that runs here uses of its connection's and its user's budgets. Without limits, it uses nothing.
+//! What the call that runs here uses of its connection's and its user's budgets. Without limits, it
+//! uses nothing.
 
 use crate::audit::{Origin, origin};
 use crate::limits::{Exceeded, Held, Kind};

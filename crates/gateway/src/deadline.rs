@@ -1,5 +1,5 @@
-//! How long a client waits for an answer, as it says in `grpc-timeout`. It counts for the head of the response, and for what follows it
-//! (`serve/timed.rs`).
+//! How long a client waits for an answer, as it says in `grpc-timeout`. It counts for the head of
+//! the response, and for what follows it (`serve/timed.rs`).
 
 use crate::status::text;
 use http::HeaderMap;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-/// The moment up to which the client waits. `None`: it set none, or one so far away that it makes no difference.
+/// The moment up to which the client waits. `None`: it set none, or one so far away that it makes
+/// no difference.
 pub(crate) fn of(headers: &HeaderMap) -> Option<Instant> {
     Instant::now().checked_add(timeout(headers)?)
 }

@@ -86,7 +86,8 @@ impl Gateway {
         Gateway::with(node, Vec::new(), Vec::new(), access, Audit::default(), metrics)
     }
 
-    /// The same on ports with TLS, beside files that others follow, with signed tokens and an audit log if they are configured.
+    /// The same on ports with TLS, beside files that others follow, with signed tokens and an audit
+    /// log if they are configured.
     ///
     /// # Errors
     /// The keys for tokens, or the file of the audit log, cannot be used.
@@ -163,7 +164,8 @@ impl Gateway {
         self.proposals.propose(command).await
     }
 
-    /// The same for a client that may not want to wait without a leader: then the wait ends, and what it waits for may still come.
+    /// The same for a client that may not want to wait without a leader: then the wait ends, and
+    /// what it waits for may still come.
     pub(crate) async fn propose_led(&self, only_led: bool, command: Command) -> Result<Applied, ProposeError> {
         if !only_led {
             return self.propose(command).await;
@@ -176,7 +178,8 @@ impl Gateway {
         }
     }
 
-    /// Refuses what who makes this call could not have done by a command. For what is decided without one.
+    /// Refuses what who makes this call could not have done by a command. For what is decided
+    /// without one.
     pub(crate) fn require(&self, command: impl FnOnce() -> Command) -> Result<(), Status> {
         if !self.access.is_on() {
             return Ok(());
@@ -189,7 +192,8 @@ impl Gateway {
         checked.map_err(|refusal| rejected(Rejection::Auth(refusal)))
     }
 
-    /// The header of every reply: which member answers, in which term, at which revision of the store.
+    /// The header of every reply: which member answers, in which term, at which revision of the
+    /// store.
     pub fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {
             cluster_id: self.node.identity.cluster_id,

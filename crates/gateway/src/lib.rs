@@ -1,9 +1,10 @@
-//! What clients speak to: etcd's gRPC services and Conclave's own, the HTTP pages, watches, and calls
-//! that wait.
+//! What clients speak to: etcd's gRPC services and Conclave's own, the HTTP pages, watches, and
+//! calls that wait.
 //!
-//! A request goes `serve` → `service` → `convert` → the node's proposer or reader, and back. Changes
-//! come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`. [`gateway::Gateway`] holds the
-//! parts. This crate knows nothing of consensus and of how the state is stored.
+//! A request goes `serve` → `service` → `convert` → the node's proposer or reader, and back.
+//! Changes come from the node's sink to `watch` and `follow`; `waiters` stands on `follow`.
+//! [`gateway::Gateway`] holds the parts. This crate knows nothing of consensus and of how the state
+//! is stored.
 
 pub mod audit;
 mod auth;

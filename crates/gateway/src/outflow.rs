@@ -1,12 +1,14 @@
 //! Large responses: made beside the event loop, and only so many bytes of them in memory at a time.
 //!
-//! What is small is converted and encoded where it was found. To do that with a large answer would hold up everybody whom this member
-//! serves, so it is converted and measured on the blocking pool, encoded in pieces as the client takes them (`serve::reply`), and
-//! dropped on the pool if the client goes away.
+//! What is small is converted and encoded where it was found. To do that with a large answer would
+//! hold up everybody whom this member serves, so it is converted and measured on the blocking pool,
+//! encoded in pieces as the client takes them (`serve::reply`), and dropped on the pool if the
+//! client goes away.
 //!
-//! 1. The large responses in memory have at most [`BUDGET`] bytes together, or there is one alone. Others wait in order.
-//! 2. A range that may be large is read only when it has one of a few places, which it keeps until its response has its share of
-//!    the budget. So those who wait for their share are few as well.
+//! 1. The large responses in memory have at most [`BUDGET`] bytes together, or there is one alone.
+//!    Others wait in order.
+//! 2. A range that may be large is read only when it has one of a few places, which it keeps until
+//!    its response has its share of the budget. So those who wait for their share are few as well.
 //! 3. Nothing small waits here.
 
 use crate::status::{internal, sent_too_large};

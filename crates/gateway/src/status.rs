@@ -1,13 +1,15 @@
 //! The one table from what can go wrong to what the wire says about it.
 //!
-//! Clients written in Go know an error by its *text* alone, all others by its code; both are part of the contract. Each text
-//! exists once, in [`text`], beside its code; every error of the inner layers reaches gRPC through a conversion in this file.
+//! Clients written in Go know an error by its *text* alone, all others by its code; both are part
+//! of the contract. Each text exists once, in [`text`], beside its code; every error of the inner
+//! layers reaches gRPC through a conversion in this file.
 //!
-//! Where etcd sends code `Unknown` because its own layering lost the code (Lock, Election, `too many requests`), the text is
-//! etcd's and the code is the fitting one.
+//! Where etcd sends code `Unknown` because its own layering lost the code (Lock, Election,
+//! `too many requests`), the text is etcd's and the code is the fitting one.
 //!
-//! Four kinds: *invalid* ([`Invalid`], never proposed), *rejection* ([`rejected`], decided by the state machine), *not accepted*
-//! (`no leader`, `too many requests`, `server stopped`: surely without effect), *outcome unknown* (the `request timed out` family).
+//! Four kinds: *invalid* ([`Invalid`], never proposed), *rejection* ([`rejected`], decided by the
+//! state machine), *not accepted* (`no leader`, `too many requests`, `server stopped`: surely
+//! without effect), *outcome unknown* (the `request timed out` family).
 
 use crate::convert::conclave::BadField;
 use crate::follow::Ended;
@@ -59,7 +61,8 @@ pub mod text {
     pub const DUPLICATE_KEY: Text = Text::new(InvalidArgument, "etcdserver: duplicate key given in txn request");
     pub const INVALID_SORT_OPTION: Text = Text::new(InvalidArgument, "etcdserver: invalid sort option");
     pub const REQUEST_TOO_LARGE: Text = Text::new(InvalidArgument, "etcdserver: request is too large");
-    // etcd lets these pass and then compares something else than was asked for, so it has no texts for them.
+    // etcd lets these pass and then compares something else than was asked for, so it has no texts
+    // for them.
     pub const INVALID_COMPARE_RESULT: Text = Text::new(InvalidArgument, "etcdserver: invalid compare result");
     pub const INVALID_COMPARE_TARGET: Text = Text::new(InvalidArgument, "etcdserver: invalid compare target");
     pub const INVALID_ALARM: Text = Text::new(InvalidArgument, "etcdserver: invalid alarm request");
@@ -382,7 +385,8 @@ pub fn not_proposed(error: ProposeError) -> Status {
     .status()
 }
 
-/// A command of conclave.v1 was not answered. `unknown`: it, or an earlier attempt, may have been decided all the same.
+/// A command of conclave.v1 was not answered. `unknown`: it, or an earlier attempt, may have been
+/// decided all the same.
 #[cold]
 #[must_use]
 pub fn undecided(error: ProposeError, unknown: bool) -> Status {
@@ -433,7 +437,8 @@ pub fn received_too_large(bytes: usize, limit: usize) -> Status {
     Status::resource_exhausted(format!("grpc: received message larger than max ({bytes} vs. {limit})"))
 }
 
-/// What ends the stream of a client's messages. If it is that one is too large, tonic has other words and another code for it.
+/// What ends the stream of a client's messages. If it is that one is too large, tonic has other
+/// words and another code for it.
 #[cold]
 #[must_use]
 pub fn received(status: Status) -> Status {

@@ -1,5 +1,5 @@
-//! A watch stream that requires a leader, or a write that does, ends when its node is cut off, on the leader's side and on a
-//! follower's, and on no other.
+//! A watch stream that requires a leader, or a write that does, ends when its node is cut off, on
+//! the leader's side and on a follower's, and on no other.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

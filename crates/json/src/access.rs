@@ -1,7 +1,9 @@
-//! Which web pages may read the answers (`--cors`), and under which names the server may be asked (`--host-whitelist`), as in etcd.
+//! Which web pages may read the answers (`--cors`), and under which names the server may be asked
+//! (`--host-whitelist`), as in etcd.
 //!
-//! The names are etcd's answer to DNS rebinding: a page whose host name is made to point to this server still has its own name in
-//! the `Host` header. They do not concern gRPC, which no page can send.
+//! The names are etcd's answer to DNS rebinding: a page whose host name is made to point to this
+//! server still has its own name in the `Host` header. They do not concern gRPC, which no page can
+//! send.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,13 @@
 //! JSON to the bytes of a message, as etcd's gateway reads it.
 //!
-//! 1. The bytes are written while the JSON is read: no tree is built, and the memory is what the message takes.
-//! 2. Both spellings of a name are taken, numbers as numbers or strings, enumerations as names or numbers, both alphabets of base64
-//!    with or without padding. `null` is no value. Fields that nobody knows are skipped.
-//! 3. Refused are: a field twice, two fields of a `oneof`, what follows the value, and the name of an enumeration that nobody
-//!    knows. (etcd skips the last two, and does something else than it was asked for.)
+//! 1. The bytes are written while the JSON is read: no tree is built, and the memory is what the
+//!    message takes.
+//! 2. Both spellings of a name are taken, numbers as numbers or strings, enumerations as names or
+//!    numbers, both alphabets of base64 with or without padding. `null` is no value. Fields that
+//!    nobody knows are skipped.
+//! 3. Refused are: a field twice, two fields of a `oneof`, what follows the value, and the name of
+//!    an enumeration that nobody knows. (etcd skips the last two, and does something else than it
+//!    was asked for.)
 //! 4. Nesting is bounded by the reader (128 levels), so that no input exhausts the stack.
 
 use crate::Form;

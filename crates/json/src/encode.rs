@@ -1,8 +1,11 @@
 //! The bytes of a message to JSON, as etcd's gateway writes it.
 //!
-//! 1. Names as in the `.proto` files; numbers of 64 bits as strings; bytes in base64; enumerations by name; no zero values.
-//! 2. The JSON is made piece by piece while the bytes are read: however large a message is, one piece is in memory.
-//! 3. The bytes are those that this server's own encoders write: the elements of a repeated field stand together.
+//! 1. Names as in the `.proto` files; numbers of 64 bits as strings; bytes in base64; enumerations
+//!    by name; no zero values.
+//! 2. The JSON is made piece by piece while the bytes are read: however large a message is, one
+//!    piece is in memory.
+//! 3. The bytes are those that this server's own encoders write: the elements of a repeated field
+//!    stand together.
 
 use crate::schema::{Field, Kind, Message, SCHEMA};
 use crate::{Form, IN_BASE64};
@@ -14,7 +17,8 @@ use std::io::Write;
 /// A piece ends with the value that reaches this.
 const PIECE: usize = 64 << 10;
 
-/// The bytes are no message of its type. Only a mistake of the server's own encoders can be the cause.
+/// The bytes are no message of its type. Only a mistake of the server's own encoders can be the
+/// cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 

@@ -1,8 +1,9 @@
 //! The public wire as JSON: what etcd's gateway (grpc-gateway) makes of the gRPC services.
 //!
-//! Nothing here knows a socket or a service. A request's path names a [`Method`] ([`paths`]); [`Method::request`] turns its JSON
-//! into the bytes of a message, and [`Method::response`] the bytes of an answer into JSON. Both go by the descriptors that reflection
-//! serves ([`SCHEMA`]), so every method of the wire has a JSON form, and no code is generated for it
+//! Nothing here knows a socket or a service. A request's path names a [`Method`] ([`paths`]);
+//! [`Method::request`] turns its JSON into the bytes of a message, and [`Method::response`] the
+//! bytes of an answer into JSON. Both go by the descriptors that reflection serves ([`SCHEMA`]), so
+//! every method of the wire has a JSON form, and no code is generated for it
 //! (docs/decisions/0019-json-by-descriptors.md).
 
 mod access;

@@ -1,4 +1,5 @@
-//! What etcd 3.7.1 was asked and answered, line by line: the requests can be read, and the answers are what this crate writes.
+//! What etcd 3.7.1 was asked and answered, line by line: the requests can be read, and the answers
+//! are what this crate writes.
 
 use super::*;
 use serde_json::Value;
@@ -67,7 +68,8 @@ fn requests_are_read_and_answers_written_as_etcd_does() {
                 assert_eq!(rewritten(method, &answer), answer, "{path} {request}");
                 answered += 1;
             }
-            // What is refused is either no request, or the service says no: then the status goes by its code.
+            // What is refused is either no request, or the service says no: then the status goes by
+            // its code.
             _ => {
                 let code = answer["code"].as_i64().and_then(|code| code.try_into().ok()).expect("a number");
                 // Go writes another blank in some builds, so that nobody compares its texts.

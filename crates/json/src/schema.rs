@@ -1,8 +1,10 @@
-//! What the messages and services of the public wire look like, read from the descriptors that reflection serves too.
+//! What the messages and services of the public wire look like, read from the descriptors that
+//! reflection serves too.
 //!
-//! 1. Everything that JSON needs of a message is here: nothing is generated for it, and a field that is added to a `.proto` file
-//!    is in the JSON form without another line of code.
-//! 2. The schema is a constant of the program. That it can be read, and uses only what [`Kind`] has, is shown by a test.
+//! 1. Everything that JSON needs of a message is here: nothing is generated for it, and a field
+//!    that is added to a `.proto` file is in the JSON form without another line of code.
+//! 2. The schema is a constant of the program. That it can be read, and uses only what [`Kind`]
+//!    has, is shown by a test.
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};

@@ -1,7 +1,7 @@
 //! The values of JSON in the body of a request, one after the other, as they arrive.
 //!
-//! A call whose client streams has any number of them. Nothing is parsed here: a scan finds where a value ends, and looks at each byte
-//! once, however small the pieces are in which they come.
+//! A call whose client streams has any number of them. Nothing is parsed here: a scan finds where a
+//! value ends, and looks at each byte once, however small the pieces are in which they come.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -69,7 +69,8 @@ impl Values {
         Ok(None)
     }
 
-    /// What is left when no more comes: a number or a word that ends there, or the beginning of a value.
+    /// What is left when no more comes: a number or a word that ends there, or the beginning of a
+    /// value.
     pub fn rest(&mut self) -> Option<Bytes> {
         let rest = self.split(self.buffer.len());
         (!rest.trim_ascii().is_empty()).then_some(rest)

@@ -1,7 +1,8 @@
 //! Sockets in the file system, for clients on the same machine.
 //!
 //! 1. The file appears under its name with its permissions set: nobody connects in between.
-//! 2. A file that a process left behind is replaced. A socket that somebody listens on, and anything that is no socket, is not touched.
+//! 2. A file that a process left behind is replaced. A socket that somebody listens on, and
+//!    anything that is no socket, is not touched.
 //! 3. The file is removed when its listener is dropped, if it is still the listener's.
 
 use crate::source::Source;

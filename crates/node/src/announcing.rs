@@ -1,11 +1,13 @@
 //! A member announces what it supports, and the leader decides on the cluster's version.
 //!
-//! 1. A member announces itself before it serves, and an added one before it is admitted. The announcement is decided in the
-//!    log, so the version cannot rise above a member that comes at the same time.
-//! 2. A program that does not support the cluster's version takes no part: its own state says so at the start, or its peers say
-//!    so when it asks them. What it is sent all the same is refused ([`crate::peer::validate`]), and nothing of it is read.
-//! 3. When the version falls, the state is flushed: a program of the lower version that starts in this directory then finds
-//!    nothing in the log that it must apply and cannot read.
+//! 1. A member announces itself before it serves, and an added one before it is admitted. The
+//!    announcement is decided in the log, so the version cannot rise above a member that comes at
+//!    the same time.
+//! 2. A program that does not support the cluster's version takes no part: its own state says so at
+//!    the start, or its peers say so when it asks them. What it is sent all the same is refused
+//!    ([`crate::peer::validate`]), and nothing of it is read.
+//! 3. When the version falls, the state is flushed: a program of the lower version that starts in
+//!    this directory then finds nothing in the log that it must apply and cannot read.
 
 use crate::leadership::Leadership;
 use crate::proposer::{ProposeError, Proposer};

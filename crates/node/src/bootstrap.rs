@@ -12,12 +12,12 @@
 //! 3. A peer that has another incarnation on record says so, and the member refuses to run.
 //!
 //! 4. A member that is added to a running cluster has an id that the cluster gave it. It learns the
-//!    id from its peers by its own URLs, stores it, and takes no part until the cluster has admitted
-//!    its incarnation: a command in the log, so every later member knows of it, and a second
-//!    incarnation is refused for ever. It never writes a first membership.
+//!    id from its peers by its own URLs, stores it, and takes no part until the cluster has
+//!    admitted its incarnation: a command in the log, so every later member knows of it, and a
+//!    second incarnation is refused for ever. It never writes a first membership.
 //! 5. All of the configuration of a first start is for an empty directory. Later, identity and
-//!    applied membership count; only name and token are compared, so that a directory is not started
-//!    in another one's place.
+//!    applied membership count; only name and token are compared, so that a directory is not
+//!    started in another one's place.
 //!
 //! Later starts also ask the peers whether the directory still holds everything that this member
 //! has acknowledged: [`crate::rollback`].
@@ -40,7 +40,8 @@ use tokio::time::Instant;
 const AGAIN: Duration = Duration::from_millis(100);
 const WORD_AFTER: Duration = Duration::from_secs(2);
 const WORD_EVERY: Duration = Duration::from_secs(5);
-/// A member that no peer has heard of is given up after this: what it was added by may be on its way.
+/// A member that no peer has heard of is given up after this: what it was added by may be on its
+/// way.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
@@ -143,7 +144,8 @@ impl Plan {
                 Err(differs("a cluster with the token", &first.token, &config.initial_cluster_token))
             }
             Some(first) => Ok(Plan { identity: stored, members: first.members, joins: first.joins, token }),
-            // From before there was this record. Without a log, the configuration must be the right one.
+            // From before there was this record. Without a log, the configuration must be the right
+            // one.
             None => {
                 let configured = Plan::configured(config).ok();
                 let same = |plan: &Plan| {
@@ -306,8 +308,8 @@ fn identifying(urls: &[HttpUrl]) -> Vec<String> {
     texts
 }
 
-/// Members that were restored have ids of their own, and with them a cluster of their own: no member of before, and none that restored
-/// something else, ever takes part in it.
+/// Members that were restored have ids of their own, and with them a cluster of their own: no
+/// member of before, and none that restored something else, ever takes part in it.
 fn member_id(peer_urls: &[String], token: &str, origin: Option<u64>) -> u64 {
     let origin = origin.map(|origin| format!("restored from {origin:016x}"));
     hash(peer_urls.iter().map(String::as_str).chain([token]).chain(origin.as_deref()))

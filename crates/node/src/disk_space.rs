@@ -1,13 +1,15 @@
-//! Watches the free space on the disk of the data directory: warns early, and refuses writes before it is full.
+//! Watches the free space on the disk of the data directory: warns early, and refuses writes before
+//! it is full.
 //!
 //! A full disk ends the process at the next write, and it cannot start again before there is space.
 //! To make room (compaction, deletion) needs some first. So:
 //!
 //! 1. The first warning comes while there is still much.
-//! 2. With hardly any left, this member raises the no-space alarm: the cluster refuses what makes the store grow, and goes on
-//!    to delete, compact and answer reads. It is raised again until there is room, and disarmed by an operator, as every alarm.
-//! 3. With almost nothing left, a file that kept some is given up, which is enough for the entries that make room. It is made again
-//!    when there is enough.
+//! 2. With hardly any left, this member raises the no-space alarm: the cluster refuses what makes
+//!    the store grow, and goes on to delete, compact and answer reads. It is raised again until
+//!    there is room, and disarmed by an operator, as every alarm.
+//! 3. With almost nothing left, a file that kept some is given up, which is enough for the entries
+//!    that make room. It is made again when there is enough.
 
 use crate::proposer::Proposer;
 use conclave_state::{Alarm, AlarmChange, AlarmKind, Caller, Command, read};

@@ -1,12 +1,13 @@
 //! Hands work from the consensus thread to the runtime that serves clients, in order.
 //!
 //! Consensus has a thread of its own, so that no work for clients can delay a heartbeat
-//! (docs/decisions/0024). To wake a task of another thread costs a system call. So what many clients
-//! wait for (the answers and events of an applied batch, the reads of a round) crosses the threads as
-//! one job, which then wakes each client on its own thread.
+//! (docs/decisions/0024). To wake a task of another thread costs a system call. So what many
+//! clients wait for (the answers and events of an applied batch, the reads of a round) crosses the
+//! threads as one job, which then wakes each client on its own thread.
 //!
 //! 1. Jobs run one at a time, in the order in which they were handed over.
-//! 2. Before [`Handover::start`], and after its runtime has ended, a job runs where it is handed over.
+//! 2. Before [`Handover::start`], and after its runtime has ended, a job runs where it is handed
+//!    over.
 
 use std::sync::{Arc, OnceLock};
 use tokio::runtime::Handle;

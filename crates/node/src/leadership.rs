@@ -119,8 +119,8 @@ impl Leadership {
         self.0.learner.load(Ordering::Relaxed)
     }
 
-    /// Every member: id, name and peer URLs, and whether it votes. By the membership in effect, which
-    /// may not be committed yet.
+    /// Every member: id, name and peer URLs, and whether it votes. By the membership in effect,
+    /// which may not be committed yet.
     pub fn members(&self) -> Vec<(u64, MemberNode, bool)> {
         self.members_at().1
     }
@@ -175,7 +175,8 @@ impl Leadership {
         self.members_at().0 <= self.committed_index()
     }
 
-    /// Whether this node may stand for election by itself. A planned transfer to it works in any case.
+    /// Whether this node may stand for election by itself. A planned transfer to it works in any
+    /// case.
     pub(crate) fn stand(&self, may: bool) {
         if let Some(raft) = self.0.raft.get() {
             raft.runtime_config().elect(may);

@@ -203,8 +203,8 @@ impl Node {
         }
     }
 
-    /// Publishes what this member's program supports, and its client URLs, if the cluster does not know
-    /// them.
+    /// Publishes what this member's program supports, and its client URLs, if the cluster does not
+    /// know them.
     pub(crate) async fn announce(self: Arc<Node>, fatal: Fatal) {
         let local = self.config.advertise_local.iter().map(ToString::to_string);
         let client_urls = self.config.advertise_client_urls.iter().map(ToString::to_string).chain(local).collect();

@@ -1,7 +1,7 @@
 //! The leader promotes learners that were added with that wish, once they have kept up for a while.
 //!
-//! The wish is in the state, so it outlives the leader. Whether a learner is in sync, and whether the cluster may have one more voter, is
-//! judged as for a promotion that a client asks for.
+//! The wish is in the state, so it outlives the leader. Whether a learner is in sync, and whether
+//! the cluster may have one more voter, is judged as for a promotion that a client asks for.
 
 use crate::leadership::Leadership;
 use crate::membership::{Change, ChangeError, MembershipChanges};
@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 const LOOK: Duration = Duration::from_millis(500);
-/// Looks in a row at which a learner must be in sync: one that falls behind at once would cost the cluster its calm.
+/// Looks in a row at which a learner must be in sync: one that falls behind at once would cost the
+/// cluster its calm.
 const CALM: u32 = 4;
 
 /// What the promoter works with.

@@ -254,8 +254,9 @@ impl Reader {
         rx.await.unwrap_or(Err(ReadError::Stopped))
     }
 
-    /// Confirms leadership in a round that begins after the call, and waits until everything that was
-    /// committed before is applied here and seen by the node's own observers. Returns the confirmed term.
+    /// Confirms leadership in a round that begins after the call, and waits until everything that
+    /// was committed before is applied here and seen by the node's own observers. Returns the
+    /// confirmed term.
     pub async fn confirm_leadership(&self) -> Result<u64, ReadError> {
         let round = self.own_round().await?;
         let term = round.led.ok_or(ReadError::LeaderChanged)?;

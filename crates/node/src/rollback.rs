@@ -150,10 +150,10 @@ impl Rollback {
         }
     }
 
-    /// Awaited before this member tells its leader that it lacks the entries before those it was sent.
-    /// That is normal after an absence or under a new leader, and a sign of loss if it had them. Once
-    /// the leader knows, it sends what is missing, and the loss cannot be seen any more: so the leader
-    /// is asked first, and whatever else would tell it waits for the answer, too.
+    /// Awaited before this member tells its leader that it lacks the entries before those it was
+    /// sent. That is normal after an absence or under a new leader, and a sign of loss if it had
+    /// them. Once the leader knows, it sends what is missing, and the loss cannot be seen any more:
+    /// so the leader is asked first, and whatever else would tell it waits for the answer, too.
     pub(crate) async fn refuses(&self, leader: u64) {
         let mut asked = self.0.asked.lock().await;
         if asked.is_some_and(|at| at.elapsed() < BETWEEN) {

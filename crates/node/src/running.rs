@@ -111,9 +111,9 @@ impl RunningNode {
         }
     }
 
-    /// Adds apply observers that serve clients. They are called before callers are answered, so when
-    /// a client has its answer, watchers and queues have seen the change. Has no effect once consensus
-    /// runs.
+    /// Adds apply observers that serve clients. They are called before callers are answered, so
+    /// when a client has its answer, watchers and queues have seen the change. Has no effect once
+    /// consensus runs.
     pub fn follow(&mut self, followers: Vec<Box<dyn ApplyObserver>>) {
         self.followers.extend(followers);
     }

@@ -1,9 +1,9 @@
 //! Distributes applied entries from the storage to the apply observers, in log order.
 //!
 //! The node's own observers (deadlines, leadership) are called on the task that applies. Those that
-//! serve clients are called on the clients' runtime ([`Handover`]), one job for each batch. Clients that
-//! cannot keep up cost no memory without a bound: over [`BACKLOG`], changes are left out and the
-//! observers are told to read the state again, as after a snapshot.
+//! serve clients are called on the clients' runtime ([`Handover`]), one job for each batch. Clients
+//! that cannot keep up cost no memory without a bound: over [`BACKLOG`], changes are left out and
+//! the observers are told to read the state again, as after a snapshot.
 
 use crate::handover::Handover;
 use conclave_state::Changes;
@@ -19,12 +19,13 @@ const EVENT_BYTES: usize = 128;
 
 /// Follows applied changes. An observer must never block or wait.
 pub trait ApplyObserver: Send + Sync + 'static {
-    /// Called for every batch, in order, when the batch is in the state. For an observer that serves
-    /// clients, the state may already be newer. An observer may take the parts that only it needs.
+    /// Called for every batch, in order, when the batch is in the state. For an observer that
+    /// serves clients, the state may already be newer. An observer may take the parts that only it
+    /// needs.
     fn applied(&self, batch: &mut AppliedBatch);
 
-    /// A snapshot replaced the state, or changes were left out: discard everything derived from events.
-    /// The state may already be newer than the batches that follow.
+    /// A snapshot replaced the state, or changes were left out: discard everything derived from
+    /// events. The state may already be newer than the batches that follow.
     fn reset(&self) {}
 }
 
@@ -48,8 +49,8 @@ pub(crate) struct ForClients {
 struct Shared {
     /// Derive something from the changes of the state.
     followers: Vec<Box<dyn ApplyObserver>>,
-    /// Answers the callers of commands. It comes last, so when a client has its answer, watchers and
-    /// queues have seen the change.
+    /// Answers the callers of commands. It comes last, so when a client has its answer, watchers
+    /// and queues have seen the change.
     answers: Box<dyn ApplyObserver>,
     /// Bytes of changes that are handed over and not observed yet.
     waiting: AtomicUsize,

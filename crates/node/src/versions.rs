@@ -1,4 +1,5 @@
-//! The cluster's version as this member has applied it: what it writes goes by it. [`crate::announcing`] has how it changes.
+//! The cluster's version as this member has applied it: what it writes goes by it.
+//! [`crate::announcing`] has how it changes.
 
 use crate::sink::ApplyObserver;
 use crate::supported::{Unsupported, judge};
@@ -44,7 +45,8 @@ impl Versions {
         read::supported(&self.0.state.view())
     }
 
-    /// Writes the state to disk, so that no later start applies again what is in the log now. Blocks.
+    /// Writes the state to disk, so that no later start applies again what is in the log now.
+    /// Blocks.
     pub(crate) fn flush(&self) -> io::Result<()> {
         self.0.state.flush()
     }
@@ -59,8 +61,8 @@ impl Versions {
         versions::command_form(self.now().version())
     }
 
-    /// Whether every member reads commands about the placement of leadership. Before a version is decided on, some member has not
-    /// said what it reads.
+    /// Whether every member reads commands about the placement of leadership. Before a version is
+    /// decided on, some member has not said what it reads.
     pub fn has_placement(&self) -> bool {
         self.now().decided.is_some_and(|version| version >= versions::PLACEMENT)
     }

@@ -1,7 +1,8 @@
 //! `conclave dump-log`: what a stopped member has, for people and for tools.
 //!
-//! First comes what the member is and how far it has come, then its log, an entry at a time. With `--json` each is one JSON object on a
-//! line of its own. Commands are shown as they are stored, field by field; bytes that are text are shown as text, others as `{"hex": …}`.
+//! First comes what the member is and how far it has come, then its log, an entry at a time. With
+//! `--json` each is one JSON object on a line of its own. Commands are shown as they are stored,
+//! field by field; bytes that are text are shown as text, others as `{"hex": …}`.
 //!
 //! Exit codes: 0 all of it could be read; 1 something could not; 2 the command line is wrong.
 
@@ -19,7 +20,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The word behind the program's name that asks for this. No flag of the server is a bare word, so nothing else can mean it.
+/// The word behind the program's name that asks for this. No flag of the server is a bare word, so
+/// nothing else can mean it.
 pub const WORD: &str = "dump-log";
 
 /// Shows the log of a member that is stopped, and what its state holds. Changes nothing.
@@ -99,7 +101,8 @@ fn hex(number: u64) -> String {
     format!("{number:x}")
 }
 
-/// Who belongs to the cluster. While the members change there are two configurations of voters, and an entry needs a majority of each.
+/// Who belongs to the cluster. While the members change there are two configurations of voters, and
+/// an entry needs a majority of each.
 fn members(membership: &Membership) -> Value {
     let voters: Vec<Vec<String>> =
         membership.get_joint_config().iter().map(|config| config.iter().map(|id| hex(*id)).collect()).collect();
@@ -175,7 +178,8 @@ fn show(out: &mut impl Write, identity: &Identity, log: &StoredLog, state: Optio
     writeln!(out)
 }
 
-/// A command as it is shown: with who sent it, and without what passwords and tokens were hashed to.
+/// A command as it is shown: with who sent it, and without what passwords and tokens were hashed
+/// to.
 struct Shown<'a>(&'a Command);
 
 impl Serialize for Shown<'_> {

@@ -1,8 +1,8 @@
-//! `--force-new-cluster`: before it starts, a member becomes a new cluster of itself alone, of what its own directory holds. What
-//! `conclave recover` does, in place.
+//! `--force-new-cluster`: before it starts, a member becomes a new cluster of itself alone, of what
+//! its own directory holds. What `conclave recover` does, in place.
 //!
-//! 1. It is done once for each time that the flag is set: a second start with it starts the member as it is, and a start without it
-//!    makes room for another time.
+//! 1. It is done once for each time that the flag is set: a second start with it starts the member
+//!    as it is, and a start without it makes room for another time.
 //! 2. The old data is kept, and not overwritten by another time.
 //! 3. A crash leaves the old data or the new, and the next start goes on (`storage::replaced`).
 

@@ -1,8 +1,8 @@
 //! The server program: one member of a cluster, with what its clients speak to.
 //!
 //! [`server::Server`] puts a node (`conclave-node`) and a gateway (`conclave-gateway`) together on
-//! sockets. `main` is the process around it; `dev`, `dump`, `recover` and `snapshot` are other programs under the same
-//! name.
+//! sockets. `main` is the process around it; `dev`, `dump`, `recover` and `snapshot` are other
+//! programs under the same name.
 
 mod backups;
 mod consensus_thread;

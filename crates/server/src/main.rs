@@ -1,10 +1,11 @@
 //! `conclave`: configuration → logs → runtime → node → signal.
 //!
-//! `conclave dev …`, `conclave dump-log …`, `conclave recover …` and `conclave snapshot …` are other programs under the same name ([`dev`],
-//! [`dump`], [`recover`], [`snapshot`]).
+//! `conclave dev …`, `conclave dump-log …`, `conclave recover …` and `conclave snapshot …` are
+//! other programs under the same name ([`dev`], [`dump`], [`recover`], [`snapshot`]).
 //!
-//! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2 the command line or the
-//! configuration is wrong. Standard output gets one line, when clients are served; under the name `etcd` it gets none, and the log says so.
+//! Exit codes: 0 stopped as asked (or `--help`, `--version`); 1 failed while starting or running; 2
+//! the command line or the configuration is wrong. Standard output gets one line, when clients are
+//! served; under the name `etcd` it gets none, and the log says so.
 
 use conclave_gateway::ETCD_VERSION;
 use conclave_node::config::{self, Config, ConfigError};
@@ -24,7 +25,8 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// For Rust and for RocksDB alike: what one thread allocates and another frees costs no lock here (docs/decisions/0014).
+/// For Rust and for RocksDB alike: what one thread allocates and another frees costs no lock here
+/// (docs/decisions/0014).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -190,7 +192,8 @@ async fn serve(node: &Server) -> anyhow::Error {
     }
 }
 
-/// Tells systemd's watchdog again and again that both threads go on, for as long as they do; returns at once if it does not watch.
+/// Tells systemd's watchdog again and again that both threads go on, for as long as they do;
+/// returns at once if it does not watch.
 async fn tell_that_it_works(node: &Server) {
     let Some(every) = notify::watchdog() else { return };
     loop {

@@ -1,4 +1,5 @@
-//! Tells systemd that the member serves (`Type=notify`, as etcd's own unit has it), that it goes on (`WatchdogSec`), and that it stops.
+//! Tells systemd that the member serves (`Type=notify`, as etcd's own unit has it), that it goes on
+//! (`WatchdogSec`), and that it stops.
 
 use std::io;
 #[cfg(target_os = "linux")]

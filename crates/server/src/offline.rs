@@ -1,4 +1,5 @@
-//! What the programs under other words (`dump-log`, `snapshot`, `recover`) have in common: arguments and exit codes.
+//! What the programs under other words (`dump-log`, `snapshot`, `recover`) have in common:
+//! arguments and exit codes.
 
 use clap::Parser;
 use std::ffi::OsString;

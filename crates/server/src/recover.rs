@@ -1,8 +1,10 @@
-//! `conclave recover`: a cluster that lost its majority for good goes on as a new cluster of one member.
+//! `conclave recover`: a cluster that lost its majority for good goes on as a new cluster of one
+//! member.
 //!
-//! The directory whose log is the furthest is taken: by the term of its last entry, then by its index, as members vote. All of its log is
-//! applied to a copy, saved as a snapshot, and restored from that: with raised revisions, compacted history and new ids. The directories
-//! that are given are not changed.
+//! The directory whose log is the furthest is taken: by the term of its last entry, then by its
+//! index, as members vote. All of its log is applied to a copy, saved as a snapshot, and restored
+//! from that: with raised revisions, compacted history and new ids. The directories that are given
+//! are not changed.
 //!
 //! Exit codes: 0 done; 1 failed, and nothing was written; 2 the command line is wrong.
 
@@ -26,9 +28,10 @@ pub const WORD: &str = "recover";
 
 /// Makes a cluster of one member from what is left of a cluster that lost its majority for good
 ///
-/// Only when a majority of the members is lost for good: what the lost ones alone had is lost, and entries that were never acknowledged may
-/// count from now on. Stop all members first, and give the directories of all that are left. The new cluster has new ids: members of the
-/// old one can never join it.
+/// Only when a majority of the members is lost for good: what the lost ones alone had is lost, and
+/// entries that were never acknowledged may count from now on. Stop all members first, and give the
+/// directories of all that are left. The new cluster has new ids: members of the old one can never
+/// join it.
 #[derive(Debug, Parser)]
 #[command(name = "conclave recover", bin_name = "conclave recover", max_term_width = 120)]
 struct Arguments {
@@ -90,7 +93,8 @@ impl Survivor {
         format!("{} of {}: its log ends with entry {index} of term {term}", self.path.display(), identity.name)
     }
 
-    /// How the last configuration that it knows names it. The state has it only as of its last flush; the log has later ones.
+    /// How the last configuration that it knows names it. The state has it only as of its last
+    /// flush; the log has later ones.
     fn node(&self) -> anyhow::Result<MemberNode> {
         let own = |membership: &Membership| {
             let id = self.stopped.identity().member_id;
@@ -134,7 +138,8 @@ fn recover(arguments: &Arguments) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// Makes the directory `to` of the member of the configuration, which is alone, of what a survivor has. Tells what it did.
+/// Makes the directory `to` of the member of the configuration, which is alone, of what a survivor
+/// has. Tells what it did.
 pub(crate) fn make(best: &Survivor, config: &Config, to: &Path, bump_revision: u64) -> anyhow::Result<Vec<String>> {
     let beside = |what: &str| {
         let name = to.file_name().and_then(|name| name.to_str()).unwrap_or("data");

@@ -1,8 +1,9 @@
 //! `--restore-from`: the first start of a member restores a snapshot before it.
 //!
-//! Only a missing or empty data directory of a new cluster is filled. All that counts afterwards is the directory: the setting may stay,
-//! and is ignored. A start that is interrupted leaves the directory as it was. That each member restored the same file is seen by the
-//! ids, which come from it; a member that lost its directory later is refused by the others like any that begins anew.
+//! Only a missing or empty data directory of a new cluster is filled. All that counts afterwards is
+//! the directory: the setting may stay, and is ignored. A start that is interrupted leaves the
+//! directory as it was. That each member restored the same file is seen by the ids, which come from
+//! it; a member that lost its directory later is refused by the others like any that begins anew.
 
 use crate::snapshot;
 use conclave_backup::Raise;

@@ -1,8 +1,8 @@
 //! A node and its gateway on real sockets.
 //!
-//! Start: sockets (a taken port is the cheapest thing to find out) → identity → the node's parts → the
-//! peer service → consensus → the client services. Stop is the same backwards, with leadership handed
-//! over first; everything in it has a deadline.
+//! Start: sockets (a taken port is the cheapest thing to find out) → identity → the node's parts →
+//! the peer service → consensus → the client services. Stop is the same backwards, with leadership
+//! handed over first; everything in it has a deadline.
 //!
 //! The node runs on the consensus thread, the gateway on the runtime that starts the server.
 

@@ -1,6 +1,7 @@
 //! `conclave snapshot …`: what can be done with a snapshot without a cluster.
 //!
-//! Exit codes: 0 done; 1 failed, and nothing was written, or what was compared differs; 2 the command line is wrong.
+//! Exit codes: 0 done; 1 failed, and nothing was written, or what was compared differs; 2 the
+//! command line is wrong.
 
 use crate::offline;
 use anyhow::Context;
@@ -23,13 +24,15 @@ pub const WORD: &str = "snapshot";
 enum Arguments {
     /// Make the data directory of one member of a new cluster
     ///
-    /// Run it once for each member, with the same file and the same settings but for name, peer URLs and directory. Then start the members
-    /// with these settings. Leases get their whole TTL again. Leaders, holders of locks and of claims lose what they had, so that no
-    /// token of before holds; sessions, candidates and places in queues stay.
+    /// Run it once for each member, with the same file and the same settings but for name, peer
+    /// URLs and directory. Then start the members with these settings. Leases get their whole TTL
+    /// again. Leaders, holders of locks and of claims lose what they had, so that no token of
+    /// before holds; sessions, candidates and places in queues stay.
     Restore(Restore),
     /// Hash, revision, keys and size, as etcdutl shows them
     Status { file: PathBuf },
-    /// What changed from one snapshot to another: living keys, leases, users, roles, elections, locks, claims
+    /// What changed from one snapshot to another: living keys, leases, users, roles, elections,
+    /// locks, claims
     ///
     /// Exit code 0: they are the same; 1: they differ, or could not be compared.
     Diff { a: PathBuf, b: PathBuf },
@@ -51,7 +54,8 @@ struct Restore {
     /// By how much revisions are raised: more than were given out since the snapshot
     #[arg(long, default_value_t = DEFAULT_RAISE, value_name = "N")]
     bump_revision: u64,
-    /// Count everything up to the raised revision as compacted, so that clients notice what was lost
+    /// Count everything up to the raised revision as compacted, so that clients notice what was
+    /// lost
     #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     mark_compacted: bool,
     /// Accept a file without a hash, such as one copied from a data directory of etcd

@@ -113,7 +113,8 @@ async fn changes_and_denials_are_recorded_once_each_without_secrets() {
     ];
     assert_eq!(told, expected);
 
-    // Logins that fail and succeed, calls without and with a token that is none, denied reads and writes.
+    // Logins that fail and succeed, calls without and with a token that is none, denied reads and
+    // writes.
     audited.token("alice", "wrong").await.unwrap_err();
     let alice = audited.token("alice", "alices").await.unwrap();
     kv.put(put("k")).await.unwrap_err();

@@ -1,4 +1,5 @@
-//! Work for clients does not delay consensus: a member whose clients' runtime stands still leads on.
+//! Work for clients does not delay consensus: a member whose clients' runtime stands still leads
+//! on.
 
 use conclave_node::config::Config;
 use conclave_node::node::Node;
@@ -103,7 +104,8 @@ fn a_leader_that_is_busy_with_clients_keeps_its_leadership() {
     let (release, until) = channel();
     lead.occupy.send(until).expect("it runs");
     std::thread::sleep(6 * ELECTION_TIMEOUT);
-    // Its time was over meanwhile. That is decided without the runtime that stands still, and so is what waits for it.
+    // Its time was over meanwhile. That is decided without the runtime that stands still, and so is
+    // what waits for it.
     let renewed = async { tokio::time::timeout(PATIENCE, other.node.leases.renew(7)).await };
     let renewed = runtime.block_on(renewed).expect("the leader decides").expect("it answers");
     assert_eq!(renewed.span, Duration::ZERO, "it was renewed after its end");

@@ -47,7 +47,8 @@ async fn member(dir: &Path, optional: bool) -> Server {
     server
 }
 
-/// Whether the protocol was spoken: a reply, or a refusal in its words. In this cluster nobody else is a member.
+/// Whether the protocol was spoken: a reply, or a refusal in its words. In this cluster nobody else
+/// is a member.
 fn heard(answer: &Result<String, PeerError>) -> bool {
     matches!(answer, Ok(_) | Err(PeerError::Refused(_) | PeerError::NotLeader))
 }
@@ -171,7 +172,8 @@ async fn a_stranger_is_not_heard() {
     }
     drop(right);
 
-    // What was recorded of that, said again, is answered with no more than the challenge and a refusal.
+    // What was recorded of that, said again, is answered with no more than the challenge and a
+    // refusal.
     let before = condition(&server);
     let recorded = kept.lock().unwrap().clone();
     assert!(recorded.len() >= 3 && recorded.iter().all(|bytes| bytes.len() > 100), "{}", recorded.len());

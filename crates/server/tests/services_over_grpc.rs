@@ -1,4 +1,5 @@
-//! One node on real sockets, asked as any gRPC client would: what each service answers, and each error's code and text.
+//! One node on real sockets, asked as any gRPC client would: what each service answers, and each
+//! error's code and text.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should end")]
 
@@ -295,7 +296,8 @@ async fn maintenance_and_cluster() {
     server.node.stop().await.unwrap();
 }
 
-/// One state however long the client takes, whatever is written meanwhile; the hash is of what came; what remains is told.
+/// One state however long the client takes, whatever is written meanwhile; the hash is of what
+/// came; what remains is told.
 #[tokio::test]
 async fn a_snapshot_is_of_one_moment() {
     let server = Server::start(|_| {}).await;

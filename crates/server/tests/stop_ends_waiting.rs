@@ -1,5 +1,5 @@
-//! What clients that wait are told when their node stops: an error that says so, never an end that looks like success; and their
-//! places stay in the queue.
+//! What clients that wait are told when their node stops: an error that says so, never an end that
+//! looks like success; and their places stay in the queue.
 
 use conclave_node::config::Config;
 use conclave_server::server::Server;

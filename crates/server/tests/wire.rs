@@ -43,7 +43,8 @@ fn literal(block: &mut Vec<u8>, text: &[u8]) {
     block.extend_from_slice(text);
 }
 
-/// The header block of a call, its authority entering the table of the connection; afterwards it is there to be referred to.
+/// The header block of a call, its authority entering the table of the connection; afterwards it is
+/// there to be referred to.
 fn call(authority: Option<&[u8]>) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04];
     literal(&mut block, b"/etcdserverpb.Maintenance/Status");
@@ -90,7 +91,8 @@ async fn heads(address: SocketAddr, authority: &[u8]) -> Vec<u8> {
     heads
 }
 
-/// etcd takes them all, since it does not use the value. No client library sends most of them; so these are bare frames.
+/// etcd takes them all, since it does not use the value. No client library sends most of them; so
+/// these are bare frames.
 #[tokio::test]
 async fn whatever_the_authority_is() {
     let (node, address, _dir) = start().await;

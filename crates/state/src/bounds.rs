@@ -1,4 +1,5 @@
-//! Readable revisions, the numbers of the store, what one command may cover, and the reasons why a read stops.
+//! Readable revisions, the numbers of the store, what one command may cover, and the reasons why a
+//! read stops.
 
 use crate::Rejection;
 use crate::digest::Digest;

@@ -1,11 +1,14 @@
-//! Which version of Conclave the cluster is: what its members may write, so that each of them can read it.
+//! Which version of Conclave the cluster is: what its members may write, so that each of them can
+//! read it.
 //!
-//! A member announces which cluster versions it can serve in. The leader raises the cluster's version to the
-//! lowest that all members have as their newest, and nothing but an explicit downgrade lowers it.
+//! A member announces which cluster versions it can serve in. The leader raises the cluster's
+//! version to the lowest that all members have as their newest, and nothing but an explicit
+//! downgrade lowers it.
 //!
-//! 1. The version is one that every member that announced itself supports: an announcement that excludes it is
-//!    refused, and so is a version that an announcement excludes.
-//! 2. It only rises, except by [`VersionChange::Downgrade`], and not while a downgrade is under way.
+//! 1. The version is one that every member that announced itself supports: an announcement that
+//!    excludes it is refused, and so is a version that an announcement excludes.
+//! 2. It only rises, except by [`VersionChange::Downgrade`], and not while a downgrade is under
+//!    way.
 //! 3. A removed member's announcement is gone with it, in the entry that removes it.
 //!
 //! | Row of the table meta | Value |

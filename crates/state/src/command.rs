@@ -254,7 +254,8 @@ pub struct LeaseGrant {
 /// ordered by lease id and key.
 ///
 /// A client may revoke a lease and grant the same id again while this is on its way. The new lease
-/// is not what was due: leases that an entry after `observed` granted, this one included, are spared.
+/// is not what was due: leases that an entry after `observed` granted, this one included, are
+/// spared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expire {
     pub leases: Vec<LeaseId>,

@@ -1,11 +1,11 @@
-//! Reading the whole state in pieces, for a snapshot in another format: history in the order of revisions, and the rows that only this
-//! crate can interpret.
+//! Reading the whole state in pieces, for a snapshot in another format: history in the order of
+//! revisions, and the rows that only this crate can interpret.
 //!
-//! Each function shows at most `limit` items from a place on, fewer if they are large, and gives the place to go on from; `None` at the
-//! end. All calls have to use one view.
+//! Each function shows at most `limit` items from a place on, fewer if they are large, and gives
+//! the place to go on from; `None` at the end. All calls have to use one view.
 //!
-//! What is left of the time before the compacted revision stands in the order of the keys: its rows in the table rev are gone. Cursor
-//! the compacted revision on the table rev has every change.
+//! What is left of the time before the compacted revision stands in the order of the keys: its rows
+//! in the table rev are gone. Cursor the compacted revision on the table rev has every change.
 
 use crate::auth::{self, Role, User};
 use crate::bounds::Budget;
@@ -32,7 +32,8 @@ pub struct Past {
     pub deleted: bool,
 }
 
-/// Shows key and revision of each version that is older than the compacted revision, and readable at it.
+/// Shows key and revision of each version that is older than the compacted revision, and readable
+/// at it.
 pub fn kept<V: View>(
     view: &V,
     compacted: i64,
@@ -251,7 +252,8 @@ mod tests {
         }
     }
 
-    /// Whatever was swept: what is older comes by key, the rest by revision; together everything that can be read.
+    /// Whatever was swept: what is older comes by key, the rest by revision; together everything
+    /// that can be read.
     #[test]
     fn history_is_complete_however_far_a_sweep_has_come() {
         let mut store = Store::new();

@@ -1,16 +1,20 @@
 //! Building a state from a backup: the opposite of [`crate::export`].
 //!
-//! History is given in the order of revisions, after the leases. At the end [`renew`] ends everything that a token from before the
-//! backup could prove:
+//! History is given in the order of revisions, after the leases. At the end [`renew`] ends
+//! everything that a token from before the backup could prove:
 //!
 //! * leaders of elections are evicted, and the next in line leads under a new term;
-//! * requests for locks end, granted or waiting, because a request keeps its fence from the time it came;
+//! * requests for locks end, granted or waiting, because a request keeps its fence from the time it
+//!   came;
 //! * tenures of claims are revoked, and the next in line takes over under a new fence;
-//! * places in queues of the etcd wire are made again in their order, so that each has a new create revision.
+//! * places in queues of the etcd wire are made again in their order, so that each has a new create
+//!   revision.
 //!
-//! 1. The result depends on what was given alone: the same backup gives the same rows and the same digest on every member.
+//! 1. The result depends on what was given alone: the same backup gives the same rows and the same
+//!    digest on every member.
 //! 2. Everything that [`renew`] grants has a fence above the revision that [`Import::numbers`] set.
-//! 3. Users are checked only from the end on: the commands of [`renew`] have no caller, and must not be refused.
+//! 3. Users are checked only from the end on: the commands of [`renew`] have no caller, and must
+//!    not be refused.
 
 use crate::auth::{self, Role, User};
 use crate::coord::renew::{self, Tenures};
@@ -102,8 +106,8 @@ impl<'a, V: View> Import<'a, V> {
         Ok(())
     }
 
-    /// A row of elections, locks and claims. What was remembered for the retries of a session is left out: its answers have fences of
-    /// before.
+    /// A row of elections, locks and claims. What was remembered for the retries of a session is
+    /// left out: its answers have fences of before.
     pub fn coordination(&mut self, row: &[u8], value: &[u8]) -> Result<(), Fault> {
         coord::check_row(row, value)?;
         if !coord_keys::is_memory(row) {
@@ -128,7 +132,8 @@ impl<'a, V: View> Import<'a, V> {
         Ok(())
     }
 
-    /// Whether users are checked, and the auth revision. After [`renew`], whose commands name no caller.
+    /// Whether users are checked, and the auth revision. After [`renew`], whose commands name no
+    /// caller.
     pub fn auth(&mut self, enabled: bool, revision: u64) {
         let (row, value) = auth::meta_row(enabled, revision);
         self.rows.put(Table::Meta, row, value);
@@ -185,8 +190,8 @@ struct Keys {
     leaseless: Vec<Bytes>,
 }
 
-/// Ends what tokens from before could prove. `coordinated`: rows of elections, locks and claims were given, and explain the keys below the
-/// reserved prefix.
+/// Ends what tokens from before could prove. `coordinated`: rows of elections, locks and claims
+/// were given, and explain the keys below the reserved prefix.
 pub fn renew<R: Rows>(to: &mut R, coordinated: bool) -> Result<Renewed, Fault> {
     let (tenures, living, mut machine) = {
         let view = to.view();
@@ -221,7 +226,8 @@ fn living<V: View>(view: &V) -> Result<Keys, Fault> {
         if coord::is_reserved(&key) {
             found.reserved.push(key);
         } else {
-            // Any key may have the form of a place. One that etcd's calls and recipes made is attached to the lease that it names.
+            // Any key may have the form of a place. One that etcd's calls and recipes made is
+            // attached to the lease that it names.
             if queue::name_of(&key).is_some_and(|name| crate::queue_key(name, lease) == key) {
                 found.places.push((row.record.create_revision, key.clone()));
             }
@@ -276,7 +282,8 @@ impl<R: Rows> Run<'_, R> {
         Ok(())
     }
 
-    /// All places of one revision are deleted and made again before the next: the order stays, also if this holds many.
+    /// All places of one revision are deleted and made again before the next: the order stays, also
+    /// if this holds many.
     fn renew_places(&mut self, places: &[(i64, Bytes)]) -> Result<(), Fault> {
         self.each(places, |batch, (_, key)| batch.renew_key(key))
     }

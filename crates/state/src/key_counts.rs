@@ -2,8 +2,8 @@
 //! visiting its keys.
 //!
 //! The rows of the table of living keys are divided into blocks of a few hundred. A block has a
-//! first row and a number; it ends where the next block begins. To count a range, the numbers of the
-//! blocks inside it are added, and only the rows at its two ends are visited:
+//! first row and a number; it ends where the next block begins. To count a range, the numbers of
+//! the blocks inside it are added, and only the rows at its two ends are visited:
 //!
 //! ```text
 //! range              [------------------------------)
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Blocks are kept in groups of up to [`GROUP`], each with its sum. A copy shares all groups with
-//! its original until one of them changes, so a reader keeps the counts of its moment for the price of a
-//! pointer.
+//! its original until one of them changes, so a reader keeps the counts of its moment for the price
+//! of a pointer.
 //!
 //! 1. The first block begins before every row, so each row belongs to exactly one block.
 //! 2. Blocks and groups that shrink are merged with a neighbour, so their number follows the number
@@ -81,8 +81,8 @@ impl KeyCounts {
         self.groups.iter().map(|group| group.rows).sum()
     }
 
-    /// The whole blocks in `[from, below)`; `None` if there are none. The last block has no end and is
-    /// never whole.
+    /// The whole blocks in `[from, below)`; `None` if there are none. The last block has no end and
+    /// is never whole.
     pub fn within(&self, from: &[u8], below: &[u8]) -> Option<Counted> {
         // The first block that begins in the range, and the last one, which may extend beyond it.
         let (start, end) = (self.first_at_or_after(from)?, self.last_at_or_before(below)?);
@@ -176,8 +176,8 @@ impl KeyCounts {
         }
     }
 
-    /// The rows `[first, below)` of the block that begins with `first`; no `below` for the last one.
-    /// `None` if no block begins there any more.
+    /// The rows `[first, below)` of the block that begins with `first`; no `below` for the last
+    /// one. `None` if no block begins there any more.
     pub fn rows_of(&self, first: &[u8]) -> Option<(Bytes, Option<Bytes>)> {
         let (group, block) = self.last_at_or_before(first)?;
         let blocks = &self.groups[group].blocks;

@@ -1,8 +1,8 @@
 //! The machine: its memory between batches, and the dispatch of commands.
 //!
 //! It keeps the revision, the compacted revision, the digest and the alarms, which are also in the
-//! meta table, the users and roles, and two caches: the first places of queues and the metadata of keys. Everything else
-//! is in rows.
+//! meta table, the users and roles, and two caches: the first places of queues and the metadata of
+//! keys. Everything else is in rows.
 //!
 //! 1. Between batches the numbers in memory equal those in the view. A batch that is dropped before
 //!    [`Batch::finish`] leaves them ahead: after a [`Fault`] the machine must not be used again

@@ -1,12 +1,13 @@
-//! What is remembered of members, and commands about members and alarms. The rows are in the meta table.
+//! What is remembered of members, and commands about members and alarms. The rows are in the meta
+//! table.
 //!
 //! Who is a member is in the membership of consensus. The rows here follow it, in the entry that
 //! changes it:
 //!
 //! 1. The id of a removed member has a row for ever. No command gives it another one again.
 //! 2. A member that was added to a running cluster has a row, in which the first data directory
-//!    that was started as this member claims it ([`Join`]). The members of the first start have none:
-//!    they know each other's directories by the registry in the log.
+//!    that was started as this member claims it ([`Join`]). The members of the first start have
+//!    none: they know each other's directories by the registry in the log.
 
 use crate::keys::{self, promote_row, removed_row, supports_row};
 use crate::machine::Batch;

@@ -23,8 +23,8 @@ pub struct KeyValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub revision: i64,
-    /// The answer was given before, at this revision, and is repeated: it describes that moment, not
-    /// the present.
+    /// The answer was given before, at this revision, and is repeated: it describes that moment,
+    /// not the present.
     pub repeats: Option<i64>,
     pub result: Result<Response, Rejection>,
 }

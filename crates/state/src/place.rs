@@ -13,8 +13,8 @@
 //!    Resign, Proclaim or cancellation does not affect a successor's key. Unlock, which names no
 //!    revision on the wire, touches only keys that a Lock made.
 //! 4. A cancelled call ends only its own place ([`crate::attempt`]).
-//! 5. A key in the place of one lease that is attached to another one is that session's. The place does not pass from it with its
-//!    fence: the request is rejected as long as that session lives.
+//! 5. A key in the place of one lease that is attached to another one is that session's. The place
+//!    does not pass from it with its fence: the request is rejected as long as that session lives.
 
 use crate::attempt::PlaceRow;
 use crate::machine::{Batch, Position, Stop};

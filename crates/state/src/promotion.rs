@@ -1,7 +1,8 @@
 //! Learners that the leader is to promote once they are in sync.
 //!
-//! The wish has a row (`state/promote/`, id) until it is taken back or the member is removed. Whether a member votes is in the membership
-//! of consensus, so the row of one that votes means nothing, and the leader takes it back.
+//! The wish has a row (`state/promote/`, id) until it is taken back or the member is removed.
+//! Whether a member votes is in the membership of consensus, so the row of one that votes means
+//! nothing, and the leader takes it back.
 
 use crate::keys::{self, promote_row, removed_row};
 use crate::machine::Batch;

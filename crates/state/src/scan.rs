@@ -74,8 +74,8 @@ pub(crate) fn alive<V: View>(
         decide(&mut decided, prefix);
         Ok(Step::Next)
     };
-    // The table of living keys says nothing about older revisions. Removed rows cost time there, and
-    // are no rows that the budget could count.
+    // The table of living keys says nothing about older revisions. Removed rows cost time there,
+    // and are no rows that the budget could count.
     let whole = match revision {
         PRESENT => view.scan_present(from, below, &mut row).map(|()| true)?,
         _ if budget.is_limited() => view.scan_briefly(Table::Kv, from, below, &mut row)?,

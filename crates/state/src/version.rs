@@ -1,10 +1,12 @@
-//! Versions of Conclave: of a cluster, and those that a member's program supports. See [`crate::cluster_version`].
+//! Versions of Conclave: of a cluster, and those that a member's program supports. See
+//! [`crate::cluster_version`].
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A version of Conclave without its patch number: within one, all that is written can be read by all.
+/// A version of Conclave without its patch number: within one, all that is written can be read by
+/// all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Version {
     pub major: u16,
@@ -69,8 +71,8 @@ pub struct Supports {
     /// The cluster versions it can serve in.
     pub oldest: Version,
     pub newest: Version,
-    /// The highest versions of the peer protocol, of the forms of commands, and of the formats on disk. For people:
-    /// what counts is the cluster's version, which each of them belongs to.
+    /// The highest versions of the peer protocol, of the forms of commands, and of the formats on
+    /// disk. For people: what counts is the cluster's version, which each of them belongs to.
     pub peer_protocol: u32,
     pub command_form: u32,
     pub disk_format: u32,

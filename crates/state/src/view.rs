@@ -77,8 +77,9 @@ pub trait View {
     /// The value of exactly this row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
-    /// Decodes exactly this row, if it is there. Every read of one row goes through this, a scan, or a
-    /// version, so that a view of a disk sees each row that does not decode and can stop the node.
+    /// Decodes exactly this row, if it is there. Every read of one row goes through this, a scan,
+    /// or a version, so that a view of a disk sees each row that does not decode and can stop the
+    /// node.
     fn decoded<T>(
         &self,
         table: Table,
@@ -127,14 +128,14 @@ pub trait View {
         self.scan(Table::Kv, from, below, visit)
     }
 
-    /// Rows of the table of living keys in `[from, below)` that are already counted. `None` if there
-    /// are no counts, or the range is too short.
+    /// Rows of the table of living keys in `[from, below)` that are already counted. `None` if
+    /// there are no counts, or the range is too short.
     fn counted(&self, _from: &[u8], _below: &[u8]) -> Option<Counted> {
         None
     }
 
-    /// [`View::scan`], which stops where very many removed rows would have to be passed over. `Ok(false)`: it
-    /// stopped there. For reads of older revisions that must not take long.
+    /// [`View::scan`], which stops where very many removed rows would have to be passed over.
+    /// `Ok(false)`: it stopped there. For reads of older revisions that must not take long.
     #[expect(clippy::type_complexity, reason = "see scan")]
     fn scan_briefly(
         &self,

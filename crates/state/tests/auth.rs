@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Every key that a range of the test can tell apart: up to two letters, each followed by nothing, `\0` or something.
+/// Every key that a range of the test can tell apart: up to two letters, each followed by nothing,
+/// `\0` or something.
 fn keys() -> Vec<Bytes> {
     let mut keys = BTreeSet::new();
     for first in [&b""[..], b"\0", b"a", b"b", b"c", b"d"] {

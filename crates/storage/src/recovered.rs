@@ -1,6 +1,7 @@
 //! What a stopped member holds, all of its log applied: for a cluster that lost its majority.
 //!
-//! 1. The member's directory is not changed. Its state is copied (files that never change are linked), and the log is applied to the copy.
+//! 1. The member's directory is not changed. Its state is copied (files that never change are
+//!    linked), and the log is applied to the copy.
 //! 2. Every entry of the log counts as committed. Some may not have been: nobody can tell any more.
 
 use crate::error::{OpenError, fault_io};

@@ -1,8 +1,10 @@
-//! Puts another member's data in the place of a directory's own, so that a crash at any moment leaves one or the other.
+//! Puts another member's data in the place of a directory's own, so that a crash at any moment
+//! leaves one or the other.
 //!
-//! The new data is made in `NEW-CLUSTER` inside the directory: from the moment that it has this name the old data is over, and every
-//! start goes on from there ([`finish`]). The old data is kept in `OLD-CLUSTER`, and `FORCED` says that it was done: while that file
-//! stands, it is not done again.
+//! The new data is made in `NEW-CLUSTER` inside the directory: from the moment that it has this
+//! name the old data is over, and every start goes on from there ([`finish`]). The old data is kept
+//! in `OLD-CLUSTER`, and `FORCED` says that it was done: while that file stands, it is not done
+//! again.
 
 use crate::error::OpenError;
 use crate::open::MARKER;
@@ -15,7 +17,8 @@ const NEW: &str = "NEW-CLUSTER";
 const OLD: &str = "OLD-CLUSTER";
 const DONE: &str = "FORCED";
 
-/// What a directory holds, in the order in which it is replaced. The new data has no place and no snapshots.
+/// What a directory holds, in the order in which it is replaced. The new data has no place and no
+/// snapshots.
 const NAMES: [&str; 7] = [location::FILE, "snapshots", MARKER, "log", "state", first_start::FILE, identity::FILE];
 
 /// Where the new data is made. It must get this name when it is complete and durable.
@@ -57,8 +60,8 @@ pub fn clear_drafts(data_dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Puts new data that is complete in the place of the old; whether there was any. To be called at every start, before anything
-/// else is read.
+/// Puts new data that is complete in the place of the old; whether there was any. To be called at
+/// every start, before anything else is read.
 pub fn finish(data_dir: &Path) -> Result<bool, OpenError> {
     let new = new_data(data_dir);
     if !files::is_there(&new)? {
@@ -79,7 +82,8 @@ pub fn finish(data_dir: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// What is left to do for one name: the old one goes away, if the new one is not there yet, and the new one takes its place.
+/// What is left to do for one name: the old one goes away, if the new one is not there yet, and the
+/// new one takes its place.
 fn moves(data_dir: &Path, name: &str) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let (here, new, old) = (data_dir.join(name), new_data(data_dir).join(name), old_data(data_dir).join(name));
     let there = |path: &Path| match fs::symlink_metadata(path) {

@@ -1,7 +1,8 @@
 //! A file that keeps a little of the disk free.
 //!
-//! When a disk is full, making room needs some: a deletion and a compaction are entries of the log, and merged files exist twice for a
-//! while. The file is given up then, and made again when there is enough room.
+//! When a disk is full, making room needs some: a deletion and a compaction are entries of the log,
+//! and merged files exist twice for a while. The file is given up then, and made again when there
+//! is enough room.
 
 use crate::files::{OWNERS_FILE, sync_dir};
 use std::fs::{self, File, OpenOptions};

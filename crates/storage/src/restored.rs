@@ -1,11 +1,15 @@
-//! Makes the data directory of a member whose state does not come from a log: of a backup, or of a lost cluster.
+//! Makes the data directory of a member whose state does not come from a log: of a backup, or of a
+//! lost cluster.
 //!
-//! The directory looks as if its member had installed a snapshot that ends with the first entry of a new log. That entry is the first
-//! membership: where a new cluster writes it, a restored one has it.
+//! The directory looks as if its member had installed a snapshot that ends with the first entry of
+//! a new log. That entry is the first membership: where a new cluster writes it, a restored one has
+//! it.
 //!
-//! 1. Everything is written under a temporary name beside the target, synced, and renamed. A failure leaves nothing.
-//! 2. The ids of member and cluster are made of what is restored, too, so members that restored something else, or nothing, never talk to
-//!    each other. A later start takes them from the directory.
+//! 1. Everything is written under a temporary name beside the target, synced, and renamed. A
+//!    failure leaves nothing.
+//! 2. The ids of member and cluster are made of what is restored, too, so members that restored
+//!    something else, or nothing, never talk to each other. A later start takes them from the
+//!    directory.
 
 use crate::codec;
 use crate::error::OpenError;

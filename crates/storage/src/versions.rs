@@ -1,11 +1,13 @@
 //! What this program can read and write, and what it writes in a cluster of which version.
 //!
-//! 1. A new form of a command, or a new format between members, belongs to a version of Conclave. It is written only once the
-//!    cluster is of that version, which it becomes when every member supports it.
+//! 1. A new form of a command, or a new format between members, belongs to a version of Conclave.
+//!    It is written only once the cluster is of that version, which it becomes when every member
+//!    supports it.
 //! 2. What is added here is read by this program before any version writes it.
 //!
-//! For tests of two versions side by side, `CONCLAVE_TEST_VERSION=0.2` makes a program with the feature `failpoints` one of
-//! that version: with a form of commands of its own, which other programs cannot read. Without the feature it is ignored.
+//! For tests of two versions side by side, `CONCLAVE_TEST_VERSION=0.2` makes a program with the
+//! feature `failpoints` one of that version: with a form of commands of its own, which other
+//! programs cannot read. Without the feature it is ignored.
 
 use conclave_state::{Supports, Version};
 

@@ -1,5 +1,5 @@
-//! A log outside the data directory, which has a link to it in the log's place. So the link alone says where the log is, to every
-//! start and to every program that reads the directory.
+//! A log outside the data directory, which has a link to it in the log's place. So the link alone
+//! says where the log is, to every start and to every program that reads the directory.
 
 use crate::error::OpenError;
 use crate::files;

@@ -1,4 +1,5 @@
-//! Counts of living keys: they belong to the moment of their view, and few rows are visited for them.
+//! Counts of living keys: they belong to the moment of their view, and few rows are visited for
+//! them.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -102,7 +103,8 @@ async fn each_view_has_the_counts_of_its_moment() {
     assert!(totals.windows(2).all(|pair| pair[0] != pair[1]), "{totals:?}");
 }
 
-/// A revocation of a lease with many keys is written on another thread, while views show the state before it.
+/// A revocation of a lease with many keys is written on another thread, while views show the state
+/// before it.
 #[tokio::test]
 async fn counts_wait_for_a_write_in_the_background() {
     let dir = tempfile::tempdir().unwrap();

@@ -46,7 +46,8 @@ fn opened_with(limit: &str, dir: &Path) -> String {
     said.unwrap_or_else(|| format!("NOTHING: {} {}", child.status, String::from_utf8_lossy(&child.stderr)))
 }
 
-/// Otherwise a member that takes etcd's place would begin without etcd's data, and nobody would be told.
+/// Otherwise a member that takes etcd's place would begin without etcd's data, and nobody would be
+/// told.
 #[test]
 fn a_directory_of_etcd_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -228,8 +228,8 @@ async fn the_keys_of_a_lease_do_not_pass_over_those_it_had() {
     panic!("never: the keys of the lease are found at once");
 }
 
-/// A revision that is not the newest: one key costs a search, and a range with a budget stops where much was swept, so that it
-/// goes on beside the event loop.
+/// A revision that is not the newest: one key costs a search, and a range with a budget stops where
+/// much was swept, so that it goes on beside the event loop.
 #[tokio::test]
 async fn older_revisions_do_not_pass_over_what_was_swept_on_the_event_loop() {
     let dir = tempfile::tempdir().unwrap();

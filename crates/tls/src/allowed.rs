@@ -13,7 +13,8 @@ const SPIFFE: &str = "spiffe://";
 pub struct Allowed {
     /// The common name of the subject.
     pub common_names: Vec<String>,
-    /// A name or address among the certificate's alternative names, as a client would check a server's; or a SPIFFE id.
+    /// A name or address among the certificate's alternative names, as a client would check a
+    /// server's; or a SPIFFE id.
     pub hostnames: Vec<String>,
 }
 

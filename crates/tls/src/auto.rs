@@ -9,7 +9,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The certificate in `directory`, or a new one if there is none or it has expired: signed by itself, for `hosts`, valid for `years`.
+/// The certificate in `directory`, or a new one if there is none or it has expired: signed by
+/// itself, for `hosts`, valid for `years`.
 ///
 /// # Errors
 /// The directory cannot be written, or holds files that are no certificate and key.

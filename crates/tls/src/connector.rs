@@ -1,7 +1,8 @@
 //! What a client of the cluster needs: files in, encrypted connections out.
 //!
-//! The files are looked at before each connection. So a certificate that was renewed is used by the next connection, and files that cannot
-//! be used (half written, say) leave the last good ones in force.
+//! The files are looked at before each connection. So a certificate that was renewed is used by the
+//! next connection, and files that cannot be used (half written, say) leave the last good ones in
+//! force.
 
 use crate::contents::Contents;
 use crate::protocol::Protocol;
@@ -137,7 +138,8 @@ fn paths<'a>(files: &'a ClientFiles, ca: Option<&'a PathBuf>) -> impl Iterator<I
     ca.into_iter().chain(files.own.iter().flat_map(|own| [&own.cert, &own.key]))
 }
 
-/// A host as it stands in a URL: a name, an IPv4 address, or an IPv6 address in brackets or without.
+/// A host as it stands in a URL: a name, an IPv4 address, or an IPv6 address in brackets or
+/// without.
 pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     ServerName::try_from(bare.to_owned()).map_err(|_| format!("{host:?} is neither a host name nor an address"))

@@ -1,7 +1,8 @@
 //! What is made of files, and replaced when they change.
 //!
-//! The files are compared by their contents every [`POLL`]: what replaces certificates swaps symbolic links, or whole volumes, which
-//! notifications of the file system miss. A change counts once it has stood for [`SETTLE`], since a key is written after its certificate.
+//! The files are compared by their contents every [`POLL`]: what replaces certificates swaps
+//! symbolic links, or whole volumes, which notifications of the file system miss. A change counts
+//! once it has stood for [`SETTLE`], since a key is written after its certificate.
 //!
 //! What cannot be used changes nothing: that before stays in force.
 
@@ -17,7 +18,8 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// New files are in force, and connections that they end have ended, after this time. Twice what the polls add up to.
+/// New files are in force, and connections that they end have ended, after this time. Twice what
+/// the polls add up to.
 pub const RELOAD_WITHIN: Duration = Duration::from_secs(12);
 
 /// A value made of files.
@@ -45,7 +47,8 @@ pub enum Reload<T> {
 pub struct Reloads {
     pub reloads: u64,
     pub failures: u64,
-    /// Whether the files were found invalid when they were last read, so that an earlier value is in force.
+    /// Whether the files were found invalid when they were last read, so that an earlier value is
+    /// in force.
     pub rejected: bool,
 }
 
@@ -79,7 +82,8 @@ impl<T> Followed<T> {
         Contents::read(&self.paths) != *self.seen.lock()
     }
 
-    /// Takes the files as they are now, if they have changed and are valid. `make` sees what they replace.
+    /// Takes the files as they are now, if they have changed and are valid. `make` sees what they
+    /// replace.
     pub fn reload(&self, make: impl FnOnce(&Contents, &T) -> Result<T, TlsError>) -> Reload<T> {
         let contents = Contents::read(&self.paths);
         let mut seen = self.seen.lock();

@@ -1,7 +1,9 @@
 //! Handshakes under way: each has a deadline, and there is a bound on their number.
 //!
-//! 1. They run on a thread of their own: a signature takes up to a millisecond, which heartbeats do not wait for.
-//! 2. One more than [`MOST`] ends the oldest: those who connect and say nothing make room for those who do.
+//! 1. They run on a thread of their own: a signature takes up to a millisecond, which heartbeats do
+//!    not wait for.
+//! 2. One more than [`MOST`] ends the oldest: those who connect and say nothing make room for those
+//!    who do.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! TLS: certificates from files, kept up to date, for the ports of a member and for what connects to them.
+//! TLS: certificates from files, kept up to date, for the ports of a member and for what connects
+//! to them.
 //!
 //! ```text
 //!   files ─► Contents ─► Set (server and client configuration, verifiers, expiry dates)
@@ -7,12 +8,14 @@
 //!                        Tls ── accept, connect ─► Secured (a stream that ends when its certificate is revoked)
 //! ```
 //!
-//! 1. A set is validated as a whole before it replaces the one in force. An invalid one changes nothing, is logged once, and shows in
-//!    [`Figures`].
-//! 2. A peer that was let in by a certificate is judged again after each replacement: a connection whose certificate is not accepted any more
-//!    ends. The passing of its expiry date alone ends no connection.
+//! 1. A set is validated as a whole before it replaces the one in force. An invalid one changes
+//!    nothing, is logged once, and shows in [`Figures`].
+//! 2. A peer that was let in by a certificate is judged again after each replacement: a connection
+//!    whose certificate is not accepted any more ends. The passing of its expiry date alone ends no
+//!    connection.
 //! 3. Where certificates are demanded no session is resumed: a resumed session is not judged.
-//! 4. A handshake has a deadline, the number of them is bounded, and their arithmetic runs on a thread of its own.
+//! 4. A handshake has a deadline, the number of them is bounded, and their arithmetic runs on a
+//!    thread of its own.
 //!
 //! A client needs [`Connector`] alone; the rest is the feature `member`.
 

@@ -110,7 +110,8 @@ impl Drop for Registration {
     }
 }
 
-/// An encrypted connection. It fails with `ConnectionAborted` once the other side's certificate is not accepted any more.
+/// An encrypted connection. It fails with `ConnectionAborted` once the other side's certificate is
+/// not accepted any more.
 pub struct Secured<S = TcpStream> {
     stream: TlsStream<S>,
     registration: Option<Registration>,

@@ -41,7 +41,8 @@ pub struct Figures {
     pub port: &'static str,
     pub reloads: u64,
     pub reload_failures: u64,
-    /// Whether the files were found invalid when they were last read, so that an earlier set is in force.
+    /// Whether the files were found invalid when they were last read, so that an earlier set is in
+    /// force.
     pub rejected: bool,
     pub handshakes_failed: u64,
     /// Connections ended because their certificate was not accepted any more.
@@ -102,7 +103,8 @@ impl Tls {
         Ok(stream)
     }
 
-    /// From here on the connection is judged with the others. The set may have been replaced during the handshake.
+    /// From here on the connection is judged with the others. The set may have been replaced during
+    /// the handshake.
     fn secured<S>(
         &self,
         stream: TlsStream<S>,

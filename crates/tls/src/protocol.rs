@@ -41,7 +41,8 @@ impl Default for Protocol {
 }
 
 impl Protocol {
-    /// `suites` by name; none are all. As in Go, a list without suites of TLS 1.3 says nothing about TLS 1.3.
+    /// `suites` by name; none are all. As in Go, a list without suites of TLS 1.3 says nothing
+    /// about TLS 1.3.
     pub fn new(min: Version, max: Version, suites: &[String]) -> Result<Protocol, String> {
         let mut named = suites.iter().map(|name| parse_suite(name)).collect::<Result<Vec<_>, _>>()?;
         let all = NAMES.iter().map(|(_, suite)| *suite);

@@ -1,4 +1,5 @@
-//! One set of files, put together: what accepts, what connects, who judges, and when it all expires.
+//! One set of files, put together: what accepts, what connects, who judges, and when it all
+//! expires.
 
 use crate::allowed::Allowed;
 use crate::contents::Contents;
@@ -20,8 +21,8 @@ pub struct Settings {
     pub own: KeyPair,
     /// What it shows where it connects itself, if that is not the same.
     pub own_as_client: Option<KeyPair>,
-    /// The authorities that the other side is judged by. None: who connects needs no certificate, and where this side connects, it
-    /// accepts any.
+    /// The authorities that the other side is judged by. None: who connects needs no certificate,
+    /// and where this side connects, it accepts any.
     pub ca: Option<PathBuf>,
     /// Revoked certificates.
     pub crl: Option<PathBuf>,
@@ -38,7 +39,8 @@ impl Settings {
     }
 }
 
-/// When a certificate of a file expires: for a file of authorities, that of them which expires first.
+/// When a certificate of a file expires: for a file of authorities, that of them which expires
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// `cert`, `client-cert` or `ca`.
@@ -91,7 +93,8 @@ fn judges(settings: &Settings, contents: &Contents) -> Result<Judges, TlsError> 
     let file = settings.crl.as_ref().unwrap_or(ca);
     let servers = outbound::verifier(roots.clone(), crls.clone(), &provider);
     let servers = servers.map_err(|reason| TlsError::of(file, reason))?;
-    // The whole chain is looked up. That a list is missing for one of its issuers is no reason to refuse, as in etcd.
+    // The whole chain is looked up. That a list is missing for one of its issuers is no reason to
+    // refuse, as in etcd.
     let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
         .with_crls(crls)
         .allow_unknown_revocation_status()

@@ -8,7 +8,8 @@ pub fn server() -> PathBuf {
     if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
         return path.into();
     }
-    // …/target/<profile>/deps/<test>: the server is built in `checked`, or in the tests' own profile.
+    // …/target/<profile>/deps/<test>: the server is built in `checked`, or in the tests' own
+    // profile.
     let test = std::env::current_exe().unwrap_or_default();
     let profile = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     let checked = profile.with_file_name("checked").join("conclave");

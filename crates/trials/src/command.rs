@@ -1,6 +1,7 @@
 //! The program `conclave-trials`.
 //!
-//! Exit codes: 0 valid; 1 a violation, or a floor that was not met; 2 unknown; 3 the harness failed or the command line is wrong.
+//! Exit codes: 0 valid; 1 a violation, or a floor that was not met; 2 unknown; 3 the harness failed
+//! or the command line is wrong.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -97,7 +98,8 @@ enum Do {
         /// Only say which there are.
         #[arg(long)]
         list: bool,
-        /// The source that the bugs are planted in, if not the one that this program was built from.
+        /// The source that the bugs are planted in, if not the one that this program was built
+        /// from.
         #[arg(long)]
         source: Option<PathBuf>,
         /// Where servers are built, and kept for the next time.
@@ -351,8 +353,8 @@ fn matrix(ci: bool, seed: u64, only: Option<&str>, means: &Means) -> Result<u8> 
     })
 }
 
-/// A run that could not be judged, because too little was seen or because the harness failed, is made once more, and it is said. A violation
-/// stands.
+/// A run that could not be judged, because too little was seen or because the harness failed, is
+/// made once more, and it is said. A violation stands.
 fn judged(plan: &Plan, means: &Means) -> Result<Figures> {
     match go(plan, means) {
         Ok(figures) if figures.verdict != "unknown" => return Ok(figures),
@@ -446,7 +448,8 @@ fn soak(hours: f64, seed: u64, means: &Means) -> Result<u8> {
     })
 }
 
-/// Stock etcd: both phantom grants must be found, and nothing that is not known of it. What else is found is said.
+/// Stock etcd: both phantom grants must be found, and nothing that is not known of it. What else is
+/// found is said.
 fn control(what: &str, seed: u64, seconds: u64, means: &MeansArgs) -> Result<u8> {
     ensure!(what == "etcd", "there is no control {what}: only etcd");
     let binary = means.binary.clone().filter(|binary| is_etcd(binary)).unwrap_or_else(|| "/usr/bin/etcd".into());

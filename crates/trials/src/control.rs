@@ -1,6 +1,7 @@
-//! The control: stock etcd 3.4.23 under the same load, whose bugs are known. The harness must find two of them always: `Lock` and `Campaign`
-//! that succeed for a waiter whose lease has lapsed (phantom grants). What else it finds must be a bug that was mended in etcd later;
-//! anything else would be a false alarm.
+//! The control: stock etcd 3.4.23 under the same load, whose bugs are known. The harness must find
+//! two of them always: `Lock` and `Campaign` that succeed for a waiter whose lease has lapsed
+//! (phantom grants). What else it finds must be a bug that was mended in etcd later; anything else
+//! would be a false alarm.
 
 use super::{plan::Wishes, run::Figures, workload::OF_ETCD};
 
@@ -52,7 +53,8 @@ impl Part {
     }
 }
 
-/// Property, how its sentence begins or what it contains, and the bug with the version that mended it.
+/// Property, how its sentence begins or what it contains, and the bug with the version that mended
+/// it.
 const KNOWN: [(&str, &str, &str); 17] = [
     ("grants", "lk/", "Lock does not look at its key again after the wait: mended in 3.5, not in 3.4"),
     ("grants", "el/", "Campaign does not look at its key again after the wait: not mended"),

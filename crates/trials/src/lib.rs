@@ -1,11 +1,14 @@
 //! Trials: a Jepsen-style harness that can fail.
 //!
-//! * [`mod@env`] is where it happens: nodes, clients, network, disks, clocks, and the faults in them.
+//! * [`mod@env`] is where it happens: nodes, clients, network, disks, clocks, and the faults in
+//!   them.
 //! * [`history`] is what a run writes down.
 //! * [`check`] judges it, one property a file, with `valid`, `violation` or `unknown`.
 //! * [`report`] makes a page of it.
-//! * [`plan`] draws a run's faults from a seed; [`workload`] is what clients do; [`run`](mod@run) does it all together.
-//! * [`command`] is the program `conclave-trials`; [`matrix`], [`mutants`], [`control`], [`regressions`] and [`shrink`] are runs of many runs.
+//! * [`plan`] draws a run's faults from a seed; [`workload`] is what clients do; [`run`](mod@run)
+//!   does it all together.
+//! * [`command`] is the program `conclave-trials`; [`matrix`], [`mutants`], [`control`],
+//!   [`regressions`] and [`shrink`] are runs of many runs.
 
 pub mod binary;
 pub mod check;

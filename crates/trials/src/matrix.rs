@@ -1,6 +1,8 @@
-//! Many runs: the cells of the matrix for every change, and those of a soak, which are drawn for as long as it lasts.
+//! Many runs: the cells of the matrix for every change, and those of a soak, which are drawn for as
+//! long as it lasts.
 //!
-//! The matrix fails on a violation, on an unknown verdict, and when all its runs together did not see enough ([`FLOORS`]).
+//! The matrix fails on a violation, on an unknown verdict, and when all its runs together did not
+//! see enough ([`FLOORS`]).
 
 use super::{
     plan::{CLASSES, MEMBERS, Wishes},

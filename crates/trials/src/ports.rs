@@ -1,4 +1,5 @@
-//! Free ports on loopback, kept free of the kernel's own choices so that a restarted node finds its port again.
+//! Free ports on loopback, kept free of the kernel's own choices so that a restarted node finds its
+//! port again.
 
 use anyhow::{Result, bail};
 use std::{
@@ -6,7 +7,8 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-/// Below Linux's ephemeral range (32768), so that no outgoing connection takes the port of a node that is down.
+/// Below Linux's ephemeral range (32768), so that no outgoing connection takes the port of a node
+/// that is down.
 const FIRST: u16 = 10_000;
 const LAST: u16 = 32_000;
 
@@ -18,7 +20,8 @@ static NEXT: AtomicU16 = AtomicU16::new(0);
 /// All ports are taken.
 pub fn free() -> Result<u16> {
     let span = LAST - FIRST;
-    // The spread keeps test programs that run side by side apart; what remains is caught by the bind.
+    // The spread keeps test programs that run side by side apart; what remains is caught by the
+    // bind.
     let start = u16::try_from(u64::from(std::process::id()) * 197 % u64::from(span))?;
     for _ in 0..span {
         let step = NEXT.fetch_add(1, Ordering::Relaxed) % span;
@@ -35,10 +38,11 @@ const MEMBERS: u16 = 3;
 /// Ports that are taken for one cluster of the script at once.
 const ROW: u16 = 13;
 
-/// The port from which `scripts/cluster` counts: member N takes it plus N, plus 100 + N, plus 200 + N.
+/// The port from which `scripts/cluster` counts: member N takes it plus N, plus 100 + N, plus 200 +
+/// N.
 ///
-/// Tests run at the same time. Ports are handed out in a row, so the others of a cluster's row are taken, too: with rows of 13, no
-/// two clusters of a process have a port in common.
+/// Tests run at the same time. Ports are handed out in a row, so the others of a cluster's row are
+/// taken, too: with rows of 13, no two clusters of a process have a port in common.
 ///
 /// # Errors
 /// All ports are taken.

@@ -1,7 +1,8 @@
-//! Runs that once showed a bug of the product. Each is kept with its whole plan, so that it stays the same however plans are drawn.
+//! Runs that once showed a bug of the product. Each is kept with its whole plan, so that it stays
+//! the same however plans are drawn.
 //!
-//! One file a bug, in `crates/trials/regressions`. The bug is mended and has a test of its own; what is kept here are the circumstances that
-//! brought it out, in which others like it may hide.
+//! One file a bug, in `crates/trials/regressions`. The bug is mended and has a test of its own;
+//! what is kept here are the circumstances that brought it out, in which others like it may hide.
 
 use super::plan::Plan;
 use anyhow::{Context, Result, ensure};

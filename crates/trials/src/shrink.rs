@@ -1,7 +1,7 @@
 //! Makes a failing run smaller: leaves out faults as long as it still fails in the same way.
 //!
-//! Halves first, then single faults. A run is no function of its plan (threads and the kernel take part), so each smaller plan is tried a few
-//! times before it is given up.
+//! Halves first, then single faults. A run is no function of its plan (threads and the kernel take
+//! part), so each smaller plan is tried a few times before it is given up.
 
 use super::{
     plan::{Plan, Step},
@@ -16,7 +16,8 @@ const TRIES: usize = 3;
 /// Where tries are made.
 const TRY: &str = "try";
 
-/// Shrinks the plan of a run that failed. Returns the smallest plan that was seen to fail; the run that showed it is in `means.out`.
+/// Shrinks the plan of a run that failed. Returns the smallest plan that was seen to fail; the run
+/// that showed it is in `means.out`.
 ///
 /// # Errors
 /// The harness failed, or the run did not fail.

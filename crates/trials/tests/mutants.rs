@@ -62,7 +62,8 @@ fn planted_bugs_are_in_the_product() -> Result<()> {
     Ok(())
 }
 
-/// The control of the tests above: a patch does not apply a second time, or where its place has changed.
+/// The control of the tests above: a patch does not apply a second time, or where its place has
+/// changed.
 #[test]
 fn a_patch_that_does_not_fit_is_refused() -> Result<()> {
     for mutant in &MUTANTS {

@@ -1,7 +1,8 @@
-//! A short run of the harness against the server under test: everything works together, and the verdict is *valid*.
+//! A short run of the harness against the server under test: everything works together, and the
+//! verdict is *valid*.
 //!
-//! In whatever way the machine allows: with root and the tools in namespaces, else on loopback, with the faults that are possible there.
-//! `conclave-trials matrix --ci` is the large one.
+//! In whatever way the machine allows: with root and the tools in namespaces, else on loopback,
+//! with the faults that are possible there. `conclave-trials matrix --ci` is the large one.
 
 use anyhow::{Context, Result};
 use conclave_trials::{
@@ -59,7 +60,8 @@ fn the_runs_that_found_bugs_are_valid_now() -> Result<()> {
         let outcome = run(&regression.plan, &means(dir.path(), Mode::Auto))?;
         let figures = judge(&regression.plan, &outcome, dir.path())?;
         conclave_trials::figure(&format!("{}: {figures}", regression.name));
-        // On a busy machine a run of few answers may not show all there is; the property that found the bug must be shown.
+        // On a busy machine a run of few answers may not show all there is; the property that found
+        // the bug must be shown.
         let shown = figures.flaws.iter().all(|(property, _)| *property != regression.by);
         if figures.verdict == "violation" || !shown {
             let kept = dir.keep();

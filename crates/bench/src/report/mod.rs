@@ -1,10 +1,12 @@
 //! `bench report`: tables and plots of what `scripts/bench` measured.
 //!
-//! `results` (lines of JSON → figures by case, server and round) → `compare` (medians with their `spread`, ratios of the same round) → `plan` (which figures
-//! are told, what is aimed at) → `document` and `plot` (Markdown and SVG), `summary` (for a terminal).
+//! `results` (lines of JSON → figures by case, server and round) → `compare` (medians with their
+//! `spread`, ratios of the same round) → `plan` (which figures are told, what is aimed at) →
+//! `document` and `plot` (Markdown and SVG), `summary` (for a terminal).
 //!
-//! 1. A ratio is of two figures of the same round, taken within minutes of each other; what is told is the median of such ratios with
-//!    the least and the greatest. Ratios of medians are never made.
+//! 1. A ratio is of two figures of the same round, taken within minutes of each other; what is told
+//!    is the median of such ratios with the least and the greatest. Ratios of medians are never
+//!    made.
 //! 2. Everything in the document comes from the results; the same results make the same document.
 
 mod compare;
@@ -27,7 +29,8 @@ use std::path::{Path, PathBuf};
 
 /// Make tables and plots of results
 ///
-/// Reads the lines of JSON that `scripts/bench` left behind, and prints the ratios of the servers with their spread.
+/// Reads the lines of JSON that `scripts/bench` left behind, and prints the ratios of the servers
+/// with their spread.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -1,6 +1,8 @@
-//! Plots as SVG, written by hand: bars of ratios with their spread, and groups of two bars on a logarithmic scale.
+//! Plots as SVG, written by hand: bars of ratios with their spread, and groups of two bars on a
+//! logarithmic scale.
 //!
-//! 1. Every figure that is drawn is also written beside its bar, so a plot can be read without its axis.
+//! 1. Every figure that is drawn is also written beside its bar, so a plot can be read without its
+//!    axis.
 //! 2. The background is drawn, so a plot looks the same on light and dark pages.
 
 use super::spread::Spread;

@@ -47,7 +47,8 @@ impl Results {
         Ok(Self { lines })
     }
 
-    /// The figure at a path such as `latency_ms.p99`, by round: the median where a round has several.
+    /// The figure at a path such as `latency_ms.p99`, by round: the median where a round has
+    /// several.
     pub(super) fn figures(&self, case: &str, server: Server, path: &str) -> BTreeMap<u32, f64> {
         let mut rounds: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for line in self.lines.iter().filter(|line| line.case == case && line.server == server) {
@@ -67,7 +68,8 @@ impl Results {
         self.lines.iter().map(|line| line.round).collect::<BTreeSet<_>>().len()
     }
 
-    /// The elections within all measured windows, but for those where a leader was stopped on purpose.
+    /// The elections within all measured windows, but for those where a leader was stopped on
+    /// purpose.
     pub(super) fn elections(&self, server: Server) -> f64 {
         let lines = self.lines.iter().filter(|line| line.server == server && !line.case.starts_with("failover"));
         lines.filter_map(|line| figure(&line.value, "elections")).sum()

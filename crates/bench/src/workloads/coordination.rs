@@ -23,8 +23,9 @@ pub(super) const TTL: i64 = 3600;
 
 /// Win an election and resign
 ///
-/// One operation is Campaign and Resign, with a lease that was granted before. Each client has an election of its own, so nobody
-/// waits; with --shared-names, clients meet, and the latency has their waiting in it.
+/// One operation is Campaign and Resign, with a lease that was granted before. Each client has an
+/// election of its own, so nobody waits; with --shared-names, clients meet, and the latency has
+/// their waiting in it.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -39,8 +40,9 @@ pub(crate) struct CampaignArgs {
 
 /// Take a lock and give it back
 ///
-/// One operation is Lock and Unlock, with a lease that was granted before. Each client has a lock of its own, so nobody waits; with
-/// --shared-names, clients meet, and the latency has their waiting in it. For waiters in a line see `bench lock-queue`.
+/// One operation is Lock and Unlock, with a lease that was granted before. Each client has a lock
+/// of its own, so nobody waits; with --shared-names, clients meet, and the latency has their
+/// waiting in it. For waiters in a line see `bench lock-queue`.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -33,8 +33,9 @@ use tonic::{Status, Streaming};
 
 /// Leases with a key each that lapse together: how late the keys are deleted
 ///
-/// Leases are granted so that all end within the same second, each with a key. A watcher sees the keys go. Latency is how much later than
-/// its lease's end each key is deleted; `last_deletion_ms` is the time from the end of the last lease to the last deletion.
+/// Leases are granted so that all end within the same second, each with a key. A watcher sees the
+/// keys go. Latency is how much later than its lease's end each key is deleted; `last_deletion_ms`
+/// is the time from the end of the last lease to the last deletion.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -109,7 +110,8 @@ impl LeaseExpireArgs {
 /// Leases with the times when they end, in the order of their keys.
 async fn granted(lab: &Arc<Lab>, count: usize, end: Instant) -> Result<Vec<(i64, Instant)>> {
     let grant = |i: usize| async move {
-        // Whole seconds: rounded down, so all end within the last second before `end`, and none is granted twice.
+        // Whole seconds: rounded down, so all end within the last second before `end`, and none is
+        // granted twice.
         let ttl = end.saturating_duration_since(Instant::now()).as_secs().max(1);
         let request = LeaseGrantRequest { ttl: ttl as i64, id: 0 };
         let response = LeaseClient::new(lab.wire(i)).lease_grant(request).await?.into_inner();

@@ -56,8 +56,9 @@ pub(crate) struct GetArgs {
 
 /// Read ranges of keys
 ///
-/// The key space is written first. Each operation reads --limit keys in a row, from a key that is drawn. With --rest it asks for all
-/// keys from there on and takes as many: servers count what they do not give, so this costs as much as there are keys.
+/// The key space is written first. Each operation reads --limit keys in a row, from a key that is
+/// drawn. With --rest it asks for all keys from there on and takes as many: servers count what they
+/// do not give, so this costs as much as there are keys.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -112,7 +113,8 @@ pub(crate) struct MixedArgs {
 
 /// Write the whole key space, once
 ///
-/// In large transactions; the keys stay unless --delete is given. For looking at memory, or at how long a start takes.
+/// In large transactions; the keys stay unless --delete is given. For looking at memory, or at how
+/// long a start takes.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

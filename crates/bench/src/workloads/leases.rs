@@ -39,8 +39,9 @@ pub(crate) struct LeaseGrantArgs {
 
 /// Keep leases alive
 ///
-/// Each client has a stream, on which it keeps its leases alive in turn and waits for each answer. Without --rate, as fast as answers
-/// come. With it, as sessions do: 200,000 leases of 60 seconds that are kept alive every 20 seconds are 10,000 a second.
+/// Each client has a stream, on which it keeps its leases alive in turn and waits for each answer.
+/// Without --rate, as fast as answers come. With it, as sessions do: 200,000 leases of 60 seconds
+/// that are kept alive every 20 seconds are 10,000 a second.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
@@ -59,8 +60,8 @@ pub(crate) struct LeaseKeepaliveArgs {
 
 /// Begin and end sessions
 ///
-/// One operation is the whole of a short session: a lease is granted, a key is put with it, the lease is revoked, which
-/// deletes the key.
+/// One operation is the whole of a short session: a lease is granted, a key is put with it, the
+/// lease is revoked, which deletes the key.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

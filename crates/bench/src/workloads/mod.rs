@@ -17,7 +17,8 @@ use super::{
 use conclave_cli::{failure::Result, settings::Settings};
 use std::sync::Arc;
 
-/// Runs a workload whose clients are all there is to it: `clients` of them unless told otherwise, made by `client`.
+/// Runs a workload whose clients are all there is to it: `clients` of them unless told otherwise,
+/// made by `client`.
 async fn simply<C, F>(
     settings: &Settings,
     load: &LoadArgs,

@@ -17,9 +17,9 @@ use tonic::Status;
 
 /// Many clients wait for one lock: how fast it goes from hand to hand
 ///
-/// The holder gives the lock back at once and queues again, so all other clients wait at any time. Throughput is hand-overs
-/// a second; latency is that of one hand-over: from when its holder begins to give it back until the next one knows that it
-/// holds it.
+/// The holder gives the lock back at once and queues again, so all other clients wait at any time.
+/// Throughput is hand-overs a second; latency is that of one hand-over: from when its holder begins
+/// to give it back until the next one knows that it holds it.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -21,8 +21,8 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Wait until every member answers a linearizable read, and tell how long it took
 ///
-/// Start it together with the members: time counts from its own start. Answers come from a leader that a majority knows, so the
-/// election is part of it.
+/// Start it together with the members: time counts from its own start. Answers come from a leader
+/// that a majority knows, so the election is part of it.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

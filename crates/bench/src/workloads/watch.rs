@@ -1,8 +1,8 @@
 //! Writers and watchers: how many events arrive, and how late.
 //!
-//! A value begins with when its put was sent, so each event tells its own latency. Watchers that stall have connections of their
-//! own with small windows: what they do not read must stop at the server, not in this program's memory, and must not
-//! hold up watchers that read.
+//! A value begins with when its put was sent, so each event tells its own latency. Watchers that
+//! stall have connections of their own with small windows: what they do not read must stop at the
+//! server, not in this program's memory, and must not hold up watchers that read.
 
 use super::finished;
 use crate::{
@@ -41,8 +41,9 @@ const STALLED_WINDOW: u32 = 65_535;
 
 /// Watch keys while they are written
 ///
-/// Every watcher, with a stream of its own, sees every write. Throughput is events that arrived at all watchers together; latency is from
-/// when a put is sent until one watcher has its event. --clients are the watchers.
+/// Every watcher, with a stream of its own, sees every write. Throughput is events that arrived at
+/// all watchers together; latency is from when a put is sent until one watcher has its event.
+/// --clients are the watchers.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -1,4 +1,5 @@
-//! `demo`: an election with a failover, played by two candidates in this process, each step with its explanation.
+//! `demo`: an election with a failover, played by two candidates in this process, each step with
+//! its explanation.
 
 use super::Context;
 use crate::{

@@ -1,7 +1,7 @@
 //! Streams of changes that go on when a connection is lost.
 //!
-//! 1. After a failure of a member the stream is opened again with another one, from the revision after the last that was shown: nothing is
-//!    left out or repeated.
+//! 1. After a failure of a member the stream is opened again with another one, from the revision
+//!    after the last that was shown: nothing is left out or repeated.
 //! 2. What the cluster refuses ends it.
 
 use super::Context;
@@ -19,8 +19,8 @@ use tonic::{Response, Status, Streaming};
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Follows a stream until a signal comes. `open` gets the revision to begin with (0: from now, with how things stand); `each` shows a message
-/// and returns its revision.
+/// Follows a stream until a signal comes. `open` gets the revision to begin with (0: from now, with
+/// how things stand); `each` shows a message and returns its revision.
 pub(super) async fn follow<A, F>(
     context: &Context,
     from: i64,

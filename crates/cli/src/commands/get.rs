@@ -46,7 +46,8 @@ pub(crate) struct GetArgs {
     /// Sort by this
     #[arg(long, ignore_case = true, value_name = "WHAT")]
     sort_by: Option<SortBy>,
-    /// l: what all members agree on (linearizable); s: what this member has, possibly old (serializable)
+    /// l: what all members agree on (linearizable); s: what this member has, possibly old
+    /// (serializable)
     #[arg(long, default_value = "l", value_name = "l|s")]
     consistency: Consistency,
     /// Keys without values

@@ -1,5 +1,5 @@
-//! Waiting in a line: a stream tells how many are before, until the place is the first. If a connection is lost, the same request is sent to
-//! another member, which finds the same place.
+//! Waiting in a line: a stream tells how many are before, until the place is the first. If a
+//! connection is lost, the same request is sent to another member, which finds the same place.
 
 use super::Context;
 use crate::{
@@ -22,8 +22,8 @@ pub(super) enum News<T> {
     Other,
 }
 
-/// Waits no longer than `wait` while others are before; the first answer is awaited as long as any call's is, `answer`. `late` is told
-/// whether a member has answered.
+/// Waits no longer than `wait` while others are before; the first answer is awaited as long as any
+/// call's is, `answer`. `late` is told whether a member has answered.
 pub(super) async fn within<T>(
     (wait, answer): (Option<Duration>, Duration),
     in_line: &Cell<bool>,
@@ -46,8 +46,9 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Waits for a place in the line of `name`, and prints how many are before. `in_line` is true while a member answers that others are
-/// before. A failure that `failed` reads as [`Exit::NoConnection`] is followed by another attempt.
+/// Waits for a place in the line of `name`, and prints how many are before. `in_line` is true while
+/// a member answers that others are before. A failure that `failed` reads as [`Exit::NoConnection`]
+/// is followed by another attempt.
 pub(super) async fn wait<M, T>(
     context: &Context,
     name: &str,

@@ -1,6 +1,7 @@
 //! `lock ls`, `lock show`, `lock release`: the locks that there are.
 //!
-//! etcd's locks are found by reading keys (see `lock_lines`), Conclave's own (conclave.v1) are asked for by name.
+//! etcd's locks are found by reading keys (see `lock_lines`), Conclave's own (conclave.v1) are
+//! asked for by name.
 
 use super::{
     Context,
@@ -32,7 +33,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAdmin {
-    /// Locks that are held or waited for: etcd's (with its elections, which look alike) and Conclave's own
+    /// Locks that are held or waited for: etcd's (with its elections, which look alike) and
+    /// Conclave's own
     #[command(
         visible_alias = "list",
         after_long_help = "\
@@ -117,7 +119,8 @@ async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<(Option<Resp
     }
 }
 
-/// Makes a request for a page one for the next page, at the revision of the first; false if this is the last one.
+/// Makes a request for a page one for the next page, at the revision of the first; false if this is
+/// the last one.
 fn turn(request: &mut RangeRequest, page: &RangeResponse) -> bool {
     let Some(last) = page.kvs.last().filter(|_| page.more) else { return false };
     request.key = [&last.key[..], b"\0"].concat().into();
@@ -196,8 +199,8 @@ pub(super) async fn warn_of_etcds(context: &Context, name: &str) {
     }
 }
 
-/// Waits in the line of `name` under `lease`, no longer than `wait` if somebody else is before. One who is first has what it asked for, so an
-/// answer is awaited in any case.
+/// Waits in the line of `name` under `lease`, no longer than `wait` if somebody else is before. One
+/// who is first has what it asked for, so an answer is awaited in any case.
 pub(super) async fn within<T>(
     context: &Context,
     (name, lease): (&str, i64),
@@ -220,7 +223,8 @@ pub(super) async fn within<T>(
     }
 }
 
-/// Why a wait comes to nothing, as soon as that is known: somebody else is before, or the cluster does not answer.
+/// Why a wait comes to nothing, as soon as that is known: somebody else is before, or the cluster
+/// does not answer.
 async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
     const PAUSE: Duration = Duration::from_millis(50);
     let looking = async {

@@ -1,7 +1,8 @@
 //! Locks and their lines: what they are made of, and how they are shown.
 //!
-//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. Elections of etcd's wire look the same, with a value. They are
-//! found by that look alone, so a key that merely looks so is taken for one.
+//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. Elections of etcd's
+//! wire look the same, with a value. They are found by that look alone, so a key that merely looks
+//! so is taken for one.
 
 use super::names;
 use crate::output::{Json, Show, Table, Text, header_json, human, quote};

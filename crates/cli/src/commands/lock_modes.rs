@@ -1,6 +1,8 @@
-//! Conclave's own locks (conclave.v1), which know modes: alone, shared, or so many permits of a number.
+//! Conclave's own locks (conclave.v1), which know modes: alone, shared, or so many permits of a
+//! number.
 //!
-//! They have nothing to do with etcd's lock of the same name: `lock` takes one of these only if a mode is given.
+//! They have nothing to do with etcd's lock of the same name: `lock` takes one of these only if a
+//! mode is given.
 
 use super::{
     Context,
@@ -133,8 +135,8 @@ impl ModeArgs {
     }
 }
 
-/// Asks for it, and tells who is before; again with another member if a connection is lost, as the same request. `in_line`: whether a
-/// member says, at this moment, that others are before.
+/// Asks for it, and tells who is before; again with another member if a connection is lost, as the
+/// same request. `in_line`: whether a member says, at this moment, that others are before.
 async fn stream(
     context: &Context,
     name: &str,

@@ -35,7 +35,8 @@ Examples:
   conclavectl member list -w json --hex           ids in hexadecimal, as everywhere else"
     )]
     List {
-        /// As all members agree (the default); =false: as this member knows them, also without a majority
+        /// As all members agree (the default); =false: as this member knows them, also without a
+        /// majority
         #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1,
               require_equals = true, default_missing_value = "true", hide_default_value = true)]
         linearizable: bool,
@@ -56,7 +57,8 @@ Example:
         /// Without a vote, until it is promoted
         #[arg(long)]
         learner: bool,
-        /// The cluster gives the learner its vote by itself, once it has been in sync for some seconds
+        /// The cluster gives the learner its vote by itself, once it has been in sync for some
+        /// seconds
         #[arg(long, requires = "learner")]
         promote_when_ready: bool,
     },
@@ -82,11 +84,13 @@ Example:
     Promote {
         /// The member's name, or its id in hexadecimal as `member list` prints it
         member: String,
-        /// Do not fail if it is not: the cluster does it by itself, once the learner has been in sync for some seconds
+        /// Do not fail if it is not: the cluster does it by itself, once the learner has been in
+        /// sync for some seconds
         #[arg(long)]
         when_ready: bool,
     },
-    /// Maintenance: the member gives leadership away and is not chosen, until it is switched off again
+    /// Maintenance: the member gives leadership away and is not chosen, until it is switched off
+    /// again
     #[command(after_long_help = "\
 It goes on voting and serving, and leads only while nobody else can. It is kept across
 restarts. `member list` and the member's /status show it.
@@ -100,7 +104,8 @@ Examples:
         /// on or off
         state: Switch,
     },
-    /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost one is removed
+    /// Replaces a member that is lost: a new one is added, catches up, gets its vote, and the lost
+    /// one is removed
     Replace(ReplaceArgs),
 }
 

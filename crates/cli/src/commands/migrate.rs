@@ -1,4 +1,5 @@
-//! `migrate`: all keys and their leases from one cluster to another, while clients work, until they can be switched over.
+//! `migrate`: all keys and their leases from one cluster to another, while clients work, until they
+//! can be switched over.
 
 use super::Context;
 use crate::{
@@ -19,7 +20,8 @@ use tokio::{
     time::sleep,
 };
 
-/// Move to Conclave from a running etcd, or back: mirror all keys with their leases, verify, say when to switch
+/// Move to Conclave from a running etcd, or back: mirror all keys with their leases, verify, say
+/// when to switch
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

@@ -106,7 +106,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// What needs no cluster; `None` if it was something else. `line` is the command line as a whole.
+    /// What needs no cluster; `None` if it was something else. `line` is the command line as a
+    /// whole.
     pub(crate) fn run_alone(
         &self,
         line: impl FnOnce() -> clap::Command,

@@ -141,7 +141,8 @@ impl Show for Done {
 /// A session that another process keeps alive.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SessionArg {
-    /// Under this session (in hexadecimal), which another process keeps alive; see `conclavectl session`
+    /// Under this session (in hexadecimal), which another process keeps alive; see
+    /// `conclavectl session`
     #[arg(long, value_parser = parse::lease, value_name = "SESSION")]
     pub(crate) session: Option<i64>,
 }

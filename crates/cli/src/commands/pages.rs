@@ -74,7 +74,8 @@ fn synopsis(command: &Command) -> String {
     usage.lines().map(|line| line.trim_start_matches("Usage:").trim()).collect::<Vec<_>>().join("\n")
 }
 
-/// The examples of a help text, and the rest of it. Examples are the lines below their title that are indented.
+/// The examples of a help text, and the rest of it. Examples are the lines below their title that
+/// are indented.
 fn split(help: &str) -> (String, String) {
     let (mut examples, mut notes) = (Vec::new(), Vec::new());
     let mut in_examples = false;

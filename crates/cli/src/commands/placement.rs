@@ -53,7 +53,8 @@ Examples:
   conclavectl placement set --prefer zone=a:10 --prefer n1:5  in zone a rather n1
   conclavectl placement set --never n3 --calm 1m")]
 pub(crate) struct SetArgs {
-    /// Who should lead: a member's name or LABEL=VALUE, with the weight behind it; may be repeated, or comma-separated [default weight: 1]
+    /// Who should lead: a member's name or LABEL=VALUE, with the weight behind it; may be repeated,
+    /// or comma-separated [default weight: 1]
     #[arg(long, value_delimiter = ',', value_parser = prefer, value_name = "WHO[:WEIGHT]")]
     #[arg(required_unless_present = "never")]
     prefer: Vec<Rule>,

@@ -1,9 +1,11 @@
-//! `member replace`: a lost member's place is taken by a new one, in steps that each leave the cluster whole.
+//! `member replace`: a lost member's place is taken by a new one, in steps that each leave the
+//! cluster whole.
 //!
-//! 1. What is to be done next is read from the member list each time, so the command can be interrupted anywhere and run again.
+//! 1. What is to be done next is read from the member list each time, so the command can be
+//!    interrupted anywhere and run again.
 //! 2. The new member is a learner until it has caught up: it counts for no majority before.
-//! 3. The lost member goes last, so the number of members never falls below what it was. Only if the new one is to have the lost one's
-//!    URLs must it go first.
+//! 3. The lost member goes last, so the number of members never falls below what it was. Only if
+//!    the new one is to have the lost one's URLs must it go first.
 
 use super::{Context, members, wire};
 use crate::{
@@ -113,7 +115,8 @@ impl ReplaceArgs {
     }
 }
 
-/// Whether there was a member of this id. It is asked for as a removal, which has no effect on what is no member.
+/// Whether there was a member of this id. It is asked for as a removal, which has no effect on what
+/// is no member.
 async fn was_removed(context: &Context, id: u64) -> Result<bool> {
     let Node { channel, .. } = context.link.node().await?;
     let asked =

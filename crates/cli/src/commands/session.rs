@@ -26,7 +26,8 @@ use conclave_client::{
 use futures::StreamExt as _;
 use std::time::Duration;
 
-/// The time to live of a session that this process keeps, as with all other commands, and of one that is left to others.
+/// The time to live of a session that this process keeps, as with all other commands, and of one
+/// that is left to others.
 const KEPT: Duration = Duration::from_secs(10);
 const UNKEPT: Duration = Duration::from_secs(60);
 
@@ -43,8 +44,8 @@ Examples:
   conclavectl election enter printing --candidate a --session $s
   conclavectl session open --ttl 5s --keep     keep it alive until Ctrl-C, then close it")]
     Open {
-        /// How long it lives without a sign of life; seconds, or a time with its unit [default: 10; 60 without --keep, because then
-        /// nothing keeps it alive]
+        /// How long it lives without a sign of life; seconds, or a time with its unit [default: 10;
+        /// 60 without --keep, because then nothing keeps it alive]
         #[arg(long, value_parser = parse::ttl, allow_hyphen_values = true, value_name = "TIME")]
         ttl: Option<Duration>,
         /// Keep it alive until Ctrl-C, then close it

@@ -32,7 +32,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 pub(crate) enum SnapshotCommand {
     /// Download the state of one member into a file
     ///
-    /// The file appears under its name when it is complete and its hash was found right. etcdutl reads and restores it.
+    /// The file appears under its name when it is complete and its hash was found right. etcdutl
+    /// reads and restores it.
     #[command(after_long_help = "\
 Examples:
   conclavectl snapshot save backup.db
@@ -47,7 +48,8 @@ Examples:
   conclavectl snapshot status backup.db
   conclavectl snapshot status backup.db -w table")]
     Status(FileArgs),
-    /// Read all of a snapshot and check that it can be a state: hash, pages, history, leases, elections, locks, claims
+    /// Read all of a snapshot and check that it can be a state: hash, pages, history, leases,
+    /// elections, locks, claims
     #[command(after_long_help = "\
 Examples:
   conclavectl snapshot verify backup.db
@@ -61,8 +63,9 @@ Examples:
     },
     /// What changed from one snapshot to another, or to the running cluster
     ///
-    /// Living keys with their revisions and leases, leases with their TTLs, users, roles, elections, locks and claims. History is not
-    /// compared. Exit code 0: they are the same; 1: they differ; otherwise they could not be compared.
+    /// Living keys with their revisions and leases, leases with their TTLs, users, roles,
+    /// elections, locks and claims. History is not compared. Exit code 0: they are the same; 1:
+    /// they differ; otherwise they could not be compared.
     #[command(after_long_help = "\
 Examples:
   conclavectl snapshot diff monday.db tuesday.db
@@ -81,10 +84,11 @@ directory for temporary files ($TMPDIR), and removes it. Both files must have th
         #[arg(long)]
         live: bool,
     },
-    /// Make the data directory of one member of a new cluster from a snapshot of Conclave or of etcd
+    /// Make the data directory of one member of a new cluster from a snapshot of Conclave or of
+    /// etcd
     ///
-    /// `conclave snapshot restore` does it, with etcdutl's flags: the program conclave must be beside this one or on the PATH, as it is
-    /// where a member is to run. `--help` shows the flags.
+    /// `conclave snapshot restore` does it, with etcdutl's flags: the program conclave must be
+    /// beside this one or on the PATH, as it is where a member is to run. `--help` shows the flags.
     #[command(
         disable_help_flag = true,
         after_long_help = "\

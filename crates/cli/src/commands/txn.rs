@@ -1,7 +1,7 @@
 //! `txn`: a transaction read from standard input, in etcdctl's form.
 //!
-//! Three parts, each ended by an empty line: compares, what to do if all hold, what to do if not. Input that ends within a part runs
-//! nothing: half a script could be the wrong half.
+//! Three parts, each ended by an empty line: compares, what to do if all hold, what to do if not.
+//! Input that ends within a part runs nothing: half a script could be the wrong half.
 
 use super::{Context, del::DelArgs, get::GetArgs, put::PutArgs};
 use crate::{

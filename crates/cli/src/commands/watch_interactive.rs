@@ -1,7 +1,7 @@
 //! `watch -i`: lines from standard input say what to watch, all on one stream.
 //!
-//! 1. When the stream is lost, another one is opened with another member, and every watch goes on there from the revision after the last that
-//!    was shown: nothing is left out or repeated.
+//! 1. When the stream is lost, another one is opened with another member, and every watch goes on
+//!    there from the revision after the last that was shown: nothing is left out or repeated.
 //! 2. What the cluster refuses ends that one watch.
 
 use super::{
@@ -118,7 +118,8 @@ impl Watches {
         }
     }
 
-    /// What is to be shown next, and the command that is to be run for it. Dropping the future loses nothing.
+    /// What is to be shown next, and the command that is to be run for it. Dropping the future
+    /// loses nothing.
     async fn next(&mut self, context: &Context) -> Result<(WatchResponse, Vec<OsString>)> {
         loop {
             let failure = match self.message(context).await {
@@ -185,7 +186,8 @@ impl Watches {
     }
 }
 
-/// A stream with all watches on it. Members may accept it only with their first answer, so that is waited for with the answers.
+/// A stream with all watches on it. Members may accept it only with their first answer, so that is
+/// waited for with the answers.
 fn open<'a>(channel: Channel, watches: impl Iterator<Item = &'a One>) -> Open {
     let (requests, queue) = mpsc::unbounded();
     for one in watches {

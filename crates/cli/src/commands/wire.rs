@@ -1,6 +1,7 @@
 //! The calls of the wire, message in, answer out.
 //!
-//! Generated clients keep a channel; one is made for each call, which costs nothing beside the call.
+//! Generated clients keep a channel; one is made for each call, which costs nothing beside the
+//! call.
 
 use conclave_client::Channel;
 use conclave_client::api::{

@@ -1,9 +1,11 @@
-//! The child process: started so that it cannot outlive this one, and stopped with everything it started.
+//! The child process: started so that it cannot outlive this one, and stopped with everything it
+//! started.
 //!
-//! 1. Between this process and the command stands, for a moment, conclavectl itself ([`shim`]): it asks the kernel to be killed when its
-//!    parent dies, then becomes the command.
-//! 2. Without a terminal on standard input the command has a process group of its own, and signals go to all of it. With one it stays
-//!    in the terminal's group, so that it can read and Ctrl-C reaches it; signals go to the command alone.
+//! 1. Between this process and the command stands, for a moment, conclavectl itself ([`shim`]): it
+//!    asks the kernel to be killed when its parent dies, then becomes the command.
+//! 2. Without a terminal on standard input the command has a process group of its own, and signals
+//!    go to all of it. With one it stays in the terminal's group, so that it can read and Ctrl-C
+//!    reaches it; signals go to the command alone.
 
 use crate::{
     exit::Exit,

@@ -89,7 +89,8 @@ impl Tenure {
                 biased;
                 reason = session_lost => reason,
                 reason = &mut told => reason,
-                // It is lost, whatever the reason, which is told in the same moment where members answer.
+                // It is lost, whatever the reason, which is told in the same moment where members
+                // answer.
                 _ = broken => timeout(NEWS, told).await.unwrap_or(LostReason::KeyGone),
             }
         };
@@ -128,7 +129,8 @@ impl fmt::Debug for Tenure {
     }
 }
 
-/// Ends when the compare does not hold. Failures of members are waited out: the session's deadline bounds the whole.
+/// Ends when the compare does not hold. Failures of members are waited out: the session's deadline
+/// bounds the whole.
 async fn broken(client: Client, guard: Compare) {
     const PAUSE: Duration = Duration::from_millis(300);
     loop {

@@ -1,11 +1,15 @@
 //! A command that runs while something is held, and not longer.
 //!
 //! 1. The command starts only while it is held, and learns the fence in its environment.
-//! 2. It has ended, at the latest by SIGKILL, before the session's deadline; so before anybody else can be granted what it relied on.
-//!    Where the tenure ends sooner (somebody deleted its key), that cannot be foreseen: it is stopped as soon as it is known.
-//! 3. A signal to conclavectl stops the command first; what is held is given back after it has ended.
-//! 5. Whatever ends the work, a failure of standard output and a panic included, what is held is given back before the process ends.
-//! 4. The command does not outlive conclavectl: if that is killed, the kernel kills the command (Linux).
+//! 2. It has ended, at the latest by SIGKILL, before the session's deadline; so before anybody else
+//!    can be granted what it relied on. Where the tenure ends sooner (somebody deleted its key),
+//!    that cannot be foreseen: it is stopped as soon as it is known.
+//! 3. A signal to conclavectl stops the command first; what is held is given back after it has
+//!    ended.
+//! 5. Whatever ends the work, a failure of standard output and a panic included, what is held is
+//!    given back before the process ends.
+//! 4. The command does not outlive conclavectl: if that is killed, the kernel kills the command
+//!    (Linux).
 
 mod child;
 mod find;
@@ -77,7 +81,8 @@ pub(crate) struct Ended {
     pub(crate) signalled: bool,
 }
 
-/// Runs the command, to its end or to the end of the tenure; the exit code is the command's, or says that it was stopped.
+/// Runs the command, to its end or to the end of the tenure; the exit code is the command's, or
+/// says that it was stopped.
 ///
 /// # Errors
 /// It cannot be started.
@@ -154,7 +159,8 @@ fn conclusion(status: ExitStatus, stopped: Option<Stopped>) -> Exit {
     }
 }
 
-/// Waits until it is lost, a signal comes or somebody asks for a hand-over; what is done without a command.
+/// Waits until it is lost, a signal comes or somebody asks for a hand-over; what is done without a
+/// command.
 ///
 /// # Errors
 /// It was lost.
@@ -176,7 +182,8 @@ pub(crate) async fn until_asked(
     }
 }
 
-/// Does what is done while something is held. A panic is held on to, so that the caller gives back first and then [resumes](Caught::go_on).
+/// Does what is done while something is held. A panic is held on to, so that the caller gives back
+/// first and then [resumes](Caught::go_on).
 pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Caught<T> {
     Caught(AssertUnwindSafe(work).catch_unwind().await)
 }
@@ -192,7 +199,8 @@ impl<T> Caught<T> {
     }
 }
 
-/// Gives it back by `release` and the end of its session, for a limited time; what cannot be given back goes with its session.
+/// Gives it back by `release` and the end of its session, for a limited time; what cannot be given
+/// back goes with its session.
 pub(crate) async fn give_back(
     link: &Link,
     session: &Session,
@@ -214,8 +222,8 @@ pub(crate) async fn close(link: &Link, session: &Session) {
     freed(link, session, closed, ("the session", lost)).await;
 }
 
-/// Ends a session by which nothing came to be held; its place in the line goes with it. Where no member answered before, not for long: it
-/// runs out by itself.
+/// Ends a session by which nothing came to be held; its place in the line goes with it. Where no
+/// member answered before, not for long: it runs out by itself.
 pub(crate) async fn give_up(link: &Link, session: &Session, failure: &Failure) {
     const BRIEFLY: Duration = Duration::from_millis(500);
     let bound = link.settings().command_timeout;
@@ -223,7 +231,8 @@ pub(crate) async fn give_up(link: &Link, session: &Session, failure: &Failure) {
     let _ = timeout(bound, session.close()).await;
 }
 
-/// Waits for it, and tells if it fails. Of what was lost before it is only told that the cluster has no leader, if that may be why.
+/// Waits for it, and tells if it fails. Of what was lost before it is only told that the cluster
+/// has no leader, if that may be why.
 async fn freed(link: &Link, session: &Session, released: impl Future<Output = Result<()>>, (what, lost): (&str, bool)) {
     let ttl = session.ttl();
     let expired = session.state() == SessionState::Lost(LostReason::Expired);
@@ -243,7 +252,8 @@ async fn freed(link: &Link, session: &Session, released: impl Future<Output = Re
     }
 }
 
-/// Until when something is held that could not be given back. A new leader of the cluster gives every session its whole time again.
+/// Until when something is held that could not be given back. A new leader of the cluster gives
+/// every session its whole time again.
 fn kept((what, ttl): (&str, Duration), trouble: &str, leaderless: Option<&str>) -> String {
     let ttl = output::human::time(ttl);
     match leaderless {

@@ -1,11 +1,13 @@
 //! When a command that runs under a session must stop, if the session is not confirmed.
 //!
-//! With a time to live T, a command gets SIGTERM when `grace + margin` is left of it and SIGKILL when `margin` is left. A confirmation moves
-//! both away, so with members that answer (the session is confirmed every third of T) they never come.
+//! With a time to live T, a command gets SIGTERM when `grace + margin` is left of it and SIGKILL
+//! when `margin` is left. A confirmation moves both away, so with members that answer (the session
+//! is confirmed every third of T) they never come.
 
 use std::time::Duration;
 
-/// How long before the deadline the command has ended, whatever it does: time for the kernel and for a slow machine.
+/// How long before the deadline the command has ended, whatever it does: time for the kernel and
+/// for a slow machine.
 const LONGEST_MARGIN: Duration = Duration::from_secs(1);
 /// Unless it is said otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);

@@ -10,7 +10,8 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 /// By which holders are asked to end; without a command that is no failure.
 const ASKING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
-/// The others that would end the process, apart from those of a fault in its own code: what is held is given back first.
+/// The others that would end the process, apart from those of a fault in its own code: what is held
+/// is given back first.
 const ENDING: [Signal; 10] = [
     Signal::QUIT,
     Signal::USR1,
@@ -48,7 +49,8 @@ impl Signals {
         Failure::interrupted(number(self.next().await))
     }
 
-    /// What something comes to that goes on until a signal ends it; can be dropped and asked for again.
+    /// What something comes to that goes on until a signal ends it; can be dropped and asked for
+    /// again.
     pub(crate) async fn end(&mut self) -> Exit {
         match self.next().await {
             asking if ASKING.contains(&asking) => Exit::Done,

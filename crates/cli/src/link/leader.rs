@@ -11,7 +11,8 @@ use crate::{
 use std::{convert::Infallible, time::Duration};
 use tokio::time::{sleep, timeout};
 
-/// How long the members may take to elect a leader before a caller who does not wait is told that there is none.
+/// How long the members may take to elect a leader before a caller who does not wait is told that
+/// there is none.
 const ELECTION: Duration = Duration::from_secs(1);
 /// Between two looks at whether there is a leader.
 const LOOK: Duration = Duration::from_secs(3);
@@ -22,7 +23,8 @@ impl Link {
         census::leaderless(&self.settings).await
     }
 
-    /// Does something that waits no longer than `patience`. If the cluster has no leader then, the work is dropped, and the failure says so.
+    /// Does something that waits no longer than `patience`. If the cluster has no leader then, the
+    /// work is dropped, and the failure says so.
     pub(crate) async fn while_led<T>(
         &self,
         patience: Option<Duration>,
@@ -44,7 +46,8 @@ impl Link {
         }
     }
 
-    /// Notes that the cluster has lost its leader, and that it has one again; never ends. It runs beside work that has nothing to show.
+    /// Notes that the cluster has lost its leader, and that it has one again; never ends. It runs
+    /// beside work that has nothing to show.
     pub(crate) async fn tell_of_leader(&self) -> Infallible {
         let mut told = false;
         loop {
@@ -68,7 +71,8 @@ impl Link {
         }
     }
 
-    /// No member answered in time. If the cause is that the cluster has no leader, the failure says so.
+    /// No member answered in time. If the cause is that the cluster has no leader, the failure says
+    /// so.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
         if !matches!(failure.exit, Exit::NoConnection | Exit::Unknown | Exit::Lost)
             || census::is_named(failure.message())

@@ -1,11 +1,13 @@
 //! The way to the cluster: which member is talked to, for how long, and what is tried again.
 //!
-//! 1. A member is used once it has answered a question about itself, so a wrong endpoint is found before anything is sent there.
-//!    Endpoints are tried in their order, each a moment after the one before; the first that answers is used, one that knows a
-//!    leader before one that does not.
-//! 2. Every call is bounded: looking for a member by `--dial-timeout`, the call by `--command-timeout`.
-//! 3. A read that fails is tried with the other members while there is time, and so is a write with an id of its own, which takes effect
-//!    once. Any other write is sent again only if it surely had no effect. What may have taken effect is reported so.
+//! 1. A member is used once it has answered a question about itself, so a wrong endpoint is found
+//!    before anything is sent there. Endpoints are tried in their order, each a moment after the
+//!    one before; the first that answers is used, one that knows a leader before one that does not.
+//! 2. Every call is bounded: looking for a member by `--dial-timeout`, the call by
+//!    `--command-timeout`.
+//! 3. A read that fails is tried with the other members while there is time, and so is a write with
+//!    an id of its own, which takes effect once. Any other write is sent again only if it surely
+//!    had no effect. What may have taken effect is reported so.
 
 mod leader;
 mod unreachable;
@@ -103,7 +105,8 @@ impl Link {
         self.attempts(Effect::Writes, call).await
     }
 
-    /// A call that changes something, with an id of its own: it takes effect once, however often it is sent.
+    /// A call that changes something, with an id of its own: it takes effect once, however often it
+    /// is sent.
     pub(crate) async fn repeat<A, F>(&self, call: impl Fn(Channel) -> F) -> Result<A>
     where
         F: Future<Output = Result<Response<A>, Status>>,
@@ -118,7 +121,8 @@ impl Link {
         let mut node = self.node().await?;
         let bound = self.settings.command_timeout;
         let end = Instant::now() + bound;
-        // Once one attempt may have had an effect, a later sure failure does not make the whole call a sure one.
+        // Once one attempt may have had an effect, a later sure failure does not make the whole
+        // call a sure one.
         let mut doubt = false;
         loop {
             let patience = match effect {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use conclave_client::{Delete, Event, EventKind, KeyValue, Op, Put};
 use std::collections::BTreeMap;
 
-/// Bytes of keys and values in one transaction; etcd takes 1.5 MiB unless it is set up otherwise. One key may be larger.
+/// Bytes of keys and values in one transaction; etcd takes 1.5 MiB unless it is set up otherwise.
+/// One key may be larger.
 const BYTES: usize = 1 << 20;
 
 /// What becomes of a key of the destination.
@@ -78,7 +79,8 @@ impl Changes {
         self.of.extend(more.of);
     }
 
-    /// All of it, in pieces that one transaction takes. What is more than one piece is not written at one moment.
+    /// All of it, in pieces that one transaction takes. What is more than one piece is not written
+    /// at one moment.
     pub(super) fn take(&mut self, most: usize) -> Vec<Vec<Keyed>> {
         self.bytes = 0;
         let mut pieces: Vec<Vec<Keyed>> = Vec::new();

@@ -1,8 +1,11 @@
 //! The leases of the source, at the destination under the same ids.
 //!
-//! 1. A lease is granted with the TTL that it has at the source, when the first key with it is written.
-//! 2. The mirror keeps it alive for as long as it lives at the source. There it ends, and the deletions of its keys come as any others.
-//! 3. When the mirror ends, each lease has its whole TTL, in which its client has to come and keep it alive.
+//! 1. A lease is granted with the TTL that it has at the source, when the first key with it is
+//!    written.
+//! 2. The mirror keeps it alive for as long as it lives at the source. There it ends, and the
+//!    deletions of its keys come as any others.
+//! 3. When the mirror ends, each lease has its whole TTL, in which its client has to come and keep
+//!    it alive.
 
 use super::changes::{Change, Keyed};
 use super::side::Side;
@@ -49,7 +52,8 @@ impl Leases {
         self.locked().values().filter(|carried| !carried.own).count()
     }
 
-    /// The lease at the destination; 0 if the source's has ended: the deletion of its keys is on its way.
+    /// The lease at the destination; 0 if the source's has ended: the deletion of its keys is on
+    /// its way.
     pub(super) fn of(&self, id: i64) -> i64 {
         if self.locked().contains_key(&id) { id } else { 0 }
     }
@@ -99,7 +103,8 @@ impl Leases {
         loop {
             match self.destination.patiently(async |client| client.grant(ttl, id).await).await {
                 Ok(_) => break,
-                // Of an earlier run, or of an attempt of this one: with how much time left is not known.
+                // Of an earlier run, or of an attempt of this one: with how much time left is not
+                // known.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     match self.destination.patiently(async |client| client.keep_alive_once(id).await).await {
                         Ok(_) => break,
@@ -154,7 +159,8 @@ impl Leases {
         }
     }
 
-    /// Leases that the source has no more are left to run out: the deletions of their keys come before.
+    /// Leases that the source has no more are left to run out: the deletions of their keys come
+    /// before.
     async fn drop_ended(&self) {
         let known: Vec<i64> = self.locked().iter().filter(|(_, c)| !c.own).map(|(id, _)| *id).collect();
         if known.is_empty() {

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 use conclave_client::KeyRange;
 
-/// What Conclave projects elections, locks and claims into. It refuses writes there, so nothing of it is carried.
+/// What Conclave projects elections, locks and claims into. It refuses writes there, so nothing of
+/// it is carried.
 const RESERVED: &[u8] = b"/_conclave/";
 
 /// The mirror's own key, behind the destination's prefix.
 const MARK: &[u8] = b"conclave-mirror";
 
-/// A prefix at the source, and what stands in its place at the destination. What is behind it stays, so both sides have one order.
+/// A prefix at the source, and what stands in its place at the destination. What is behind it
+/// stays, so both sides have one order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mapping {
     source: Bytes,

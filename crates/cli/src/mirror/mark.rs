@@ -1,9 +1,12 @@
 //! The mirror's key at the destination, which every one of its transactions compares and changes.
 //!
-//! 1. A transaction of which nobody knows whether it happened can be sent again: it happens once, because the first one that happens
-//!    changes what both compare. A late one that was on its way all the time finds another step, and does nothing.
-//! 2. Two mirrors do not write in turns: the one that began later has the key, and the earlier one ends.
-//! 3. The key is attached to a lease that the mirror keeps alive: it is gone a minute after the mirror.
+//! 1. A transaction of which nobody knows whether it happened can be sent again: it happens once,
+//!    because the first one that happens changes what both compare. A late one that was on its way
+//!    all the time finds another step, and does nothing.
+//! 2. Two mirrors do not write in turns: the one that began later has the key, and the earlier one
+//!    ends.
+//! 3. The key is attached to a lease that the mirror keeps alive: it is gone a minute after the
+//!    mirror.
 
 use super::changes::Keyed;
 use super::side::Side;

@@ -1,13 +1,17 @@
-//! The keys of one cluster written into another, while they change: the engine of `make-mirror` and of `migrate`.
+//! The keys of one cluster written into another, while they change: the engine of `make-mirror` and
+//! of `migrate`.
 //!
-//! First both sides are compared key by key at one revision of the source, and what differs is written. Then changes are followed from
-//! that revision on. Whenever the thread is lost (a restart, history that was compacted, keys that ended with a lease at the destination)
-//! the comparison is made again: nothing has to be remembered anywhere.
+//! First both sides are compared key by key at one revision of the source, and what differs is
+//! written. Then changes are followed from that revision on. Whenever the thread is lost (a
+//! restart, history that was compacted, keys that ended with a lease at the destination) the
+//! comparison is made again: nothing has to be remembered anywhere.
 //!
-//! 1. After each transaction the destination holds the source's keys of one revision, unless that revision alone has more changes than
-//!    a transaction takes. Revisions that came together are written together: the destination's history has fewer steps.
+//! 1. After each transaction the destination holds the source's keys of one revision, unless that
+//!    revision alone has more changes than a transaction takes. Revisions that came together are
+//!    written together: the destination's history has fewer steps.
 //! 2. Every transaction happens once, and no late one undoes a later one (`mark`).
-//! 3. In memory are a page of each side and the changes of a transaction, whatever the clusters hold.
+//! 3. In memory are a page of each side and the changes of a transaction, whatever the clusters
+//!    hold.
 //! 4. A cluster that does not answer is asked until it does. A refusal ends the mirror.
 
 mod changes;

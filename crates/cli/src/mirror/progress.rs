@@ -9,7 +9,8 @@ pub(crate) struct Progress {
     pub(super) written: AtomicU64,
     pub(super) deleted: AtomicU64,
     pub(super) skipped: AtomicU64,
-    /// Everything up to this revision of the source is at the destination; 0 while the first comparison runs.
+    /// Everything up to this revision of the source is at the destination; 0 while the first
+    /// comparison runs.
     pub(super) revision: AtomicI64,
     pub(super) syncs: AtomicU64,
 }

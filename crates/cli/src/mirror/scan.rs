@@ -97,7 +97,8 @@ pub(super) struct Merge {
     source: Scan,
     destination: Option<Scan>,
     mapping: super::Mapping,
-    /// If leases are carried, keys differ if their leases do, and also if the lease at the destination is not kept alive.
+    /// If leases are carried, keys differ if their leases do, and also if the lease at the
+    /// destination is not kept alive.
     leases: Option<Arc<Leases>>,
     heads: (Option<KeyValue>, Option<KeyValue>),
     /// Keys that are the same on both sides.
@@ -227,7 +228,8 @@ mod tests {
         assert_eq!(differences(all).await.0, ["1 = x", "2 = y", "4 = z"]);
     }
 
-    /// After a restart nobody keeps the lease alive that an earlier run granted: its key is written again, and the lease carried.
+    /// After a restart nobody keeps the lease alive that an earlier run granted: its key is written
+    /// again, and the lease carried.
     #[tokio::test]
     async fn a_key_whose_lease_is_not_kept_alive_differs() {
         let kv = [("k", "v", 7)];

@@ -74,7 +74,8 @@ impl Cutting {
 }
 
 impl Mirror {
-    /// Looks whether clients can be switched over now. Nothing is written meanwhile: the destination stands at one revision of the source.
+    /// Looks whether clients can be switched over now. Nothing is written meanwhile: the
+    /// destination stands at one revision of the source.
     pub(super) async fn cut(&mut self, state: &mut Cutting) -> Result<Cut, Stop> {
         let written = self.progress.revision();
         let revision = self.source_revision().await?;
@@ -84,7 +85,8 @@ impl Mirror {
         if moved {
             state.tell(revision, Instant::now());
         }
-        // Once at the beginning, also while the source is written; then only when it may be the last time.
+        // Once at the beginning, also while the source is written; then only when it may be the
+        // last time.
         if first {
             return self.check(state, written).await;
         }
@@ -125,7 +127,8 @@ impl Mirror {
         self.source.revision(&range).await.map_err(|error| Stop::of(&self.source, error))
     }
 
-    /// Compares all keys with their values and leases at this revision, up to which everything was written. `None` if they differ.
+    /// Compares all keys with their values and leases at this revision, up to which everything was
+    /// written. `None` if they differ.
     async fn verify(&mut self, revision: i64) -> Result<Option<Verified>, Stop> {
         let mapping = self.plan.mapping.clone();
         let source = Scan::new(&self.source, mapping.read(), At::Revision(revision));

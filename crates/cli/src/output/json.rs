@@ -1,6 +1,7 @@
 //! JSON values whose members keep their order, written as etcdctl writes them.
 //!
-//! 1. Members that hold nothing are left out where etcdctl leaves them out: `some` drops zeros, empty texts and empty lists.
+//! 1. Members that hold nothing are left out where etcdctl leaves them out: `some` drops zeros,
+//!    empty texts and empty lists.
 //! 2. Bytes are base64.
 //! 3. `<`, `>` and `&` are escaped, as Go does; a reader sees no difference.
 
@@ -47,8 +48,8 @@ impl Json {
         }
     }
 
-    /// Ids of members, clusters and leases in hexadecimal, as everywhere but in etcd's JSON. Readers that know only doubles round the
-    /// decimal ones.
+    /// Ids of members, clusters and leases in hexadecimal, as everywhere but in etcd's JSON.
+    /// Readers that know only doubles round the decimal ones.
     pub(crate) fn with_hex_ids(self) -> Self {
         const IDS: [&str; 6] = ["cluster_id", "member_id", "memberID", "ID", "leader", "lease"];
         let member = |(name, value): (&'static str, Self)| match value {

@@ -4,7 +4,8 @@ use super::{Json, Show, Text};
 
 /// How far it is.
 pub(crate) struct MigrationStatus {
-    /// What of the source is at the destination; 0 while both sides are compared for the first time.
+    /// What of the source is at the destination; 0 while both sides are compared for the first
+    /// time.
     pub(crate) revision: i64,
     /// 0: the source does not answer.
     pub(crate) source_revision: i64,

@@ -1,8 +1,10 @@
 //! What the user sees. The only module that prints.
 //!
 //! 1. Answers go to standard output, everything else (errors, advice, progress) to standard error.
-//! 2. One answer is one write, flushed before anything else happens: readers of a pipe see it whole.
-//! 3. A reader that went away ends the program quietly, as with any filter; but not before what the program holds is given back.
+//! 2. One answer is one write, flushed before anything else happens: readers of a pipe see it
+//!    whole.
+//! 3. A reader that went away ends the program quietly, as with any filter; but not before what the
+//!    program holds is given back.
 
 mod basics;
 pub(crate) mod election;

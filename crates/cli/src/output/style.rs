@@ -1,4 +1,5 @@
-//! Colours: on a terminal, unless `NO_COLOR` or `--color` says otherwise. Nothing is told by colour alone.
+//! Colours: on a terminal, unless `NO_COLOR` or `--color` says otherwise. Nothing is told by colour
+//! alone.
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};

@@ -1,4 +1,5 @@
-//! Times: as Go writes them (`5s`, `1m30s`, `500ms`), and times to live, which may also be plain seconds.
+//! Times: as Go writes them (`5s`, `1m30s`, `500ms`), and times to live, which may also be plain
+//! seconds.
 
 use std::time::Duration;
 

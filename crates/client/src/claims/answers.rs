@@ -36,8 +36,8 @@ pub struct Claim {
     pub extended: bool,
     /// What is guaranteed, from when the call was made.
     pub guaranteed: Duration,
-    /// Until when it surely lasts, on the client's clock; a thousandth of the duration is left out for clocks that do not run at the same
-    /// rate.
+    /// Until when it surely lasts, on the client's clock; a thousandth of the duration is left out
+    /// for clocks that do not run at the same rate.
     pub valid_until: Moment,
 }
 
@@ -102,7 +102,8 @@ pub struct ClaimState {
     pub holder: Option<ClaimHolder>,
     /// The longest duration promised in this tenure: up to it extensions write nothing.
     pub longest: Duration,
-    /// Until it may expire, as the cluster's leader knows; `None` if it is not known, or nobody holds it, or it is pinned.
+    /// Until it may expire, as the cluster's leader knows; `None` if it is not known, or nobody
+    /// holds it, or it is pinned.
     pub remaining: Option<Duration>,
     /// How many wait.
     pub waiting_count: u32,

@@ -44,8 +44,8 @@ pub enum Twin {
 
 /// What to claim, as in the [example](Bid#examples).
 impl Bid {
-    /// A bid of this holder (Juju: the unit), for 30 s, by an instance drawn at random: each `Bid` made so is another process's, and clones
-    /// are the same one's.
+    /// A bid of this holder (Juju: the unit), for 30 s, by an instance drawn at random: each `Bid`
+    /// made so is another process's, and clones are the same one's.
     pub fn new(name: impl Into<Name>, holder: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -56,8 +56,9 @@ impl Bid {
         }
     }
 
-    /// Which process of that name this is. The same one extends. Empty is the session's own, for claims that are made
-    /// [on behalf of](super::Claims::on_behalf_of) one; without a session it is refused, unless the tenure is shared.
+    /// Which process of that name this is. The same one extends. Empty is the session's own, for
+    /// claims that are made [on behalf of](super::Claims::on_behalf_of) one; without a session it
+    /// is refused, unless the tenure is shared.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.instance = instance.into();
         self

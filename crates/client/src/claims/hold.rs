@@ -1,7 +1,8 @@
 //! A claim that is kept extended.
 //!
 //! 1. One extension is under way at a time, and each counts from before it was sent.
-//! 2. Only the tenure that was taken is extended. If it has ended, it is not taken anew behind the holder's back.
+//! 2. Only the tenure that was taken is extended. If it has ended, it is not taken anew behind the
+//!    holder's back.
 
 use super::{Claim, Outcome, keeper::Claimer, kept::Kept};
 use crate::{Client, Error, ErrorKind, GuardedTxn, Held, LostReason, Ran, Session, Token, Validity, run_as_leader};
@@ -11,12 +12,14 @@ use tokio::{runtime::Handle as Runtime, task::AbortHandle};
 
 /// A claim, kept extended in the background. Made by [`ClaimManager`](super::ClaimManager).
 ///
-/// It is lost when no extension was answered in time, or as soon as the cluster says that it was revoked or taken over. See [`Held`] for
-/// what all guards can do; this one has no session. Dropping it gives the claim up in the background.
+/// It is lost when no extension was answered in time, or as soon as the cluster says that it was
+/// revoked or taken over. See [`Held`] for what all guards can do; this one has no session.
+/// Dropping it gives the claim up in the background.
 ///
 /// # Guarantee
-/// Until [`Held::valid_until`] nobody else is given the claim, unless it is revoked or taken over by hand. The time goes on while the
-/// machine is suspended; after a suspend over it, the claim is lost at once on resume.
+/// Until [`Held::valid_until`] nobody else is given the claim, unless it is revoked or taken over
+/// by hand. The time goes on while the machine is suspended; after a suspend over it, the claim is
+/// lost at once on resume.
 ///
 /// # Examples
 /// ```no_run
@@ -50,7 +53,8 @@ struct Shared {
 }
 
 impl ClaimHold {
-    /// Keeps `claim`, which was asked for not before `valid_until` less its duration. Needs a runtime around it.
+    /// Keeps `claim`, which was asked for not before `valid_until` less its duration. Needs a
+    /// runtime around it.
     pub(super) fn keep(claimer: Arc<dyn Claimer>, client: &Client, claim: &Claim, renewal: Duration) -> Self {
         let shared = Arc::new(Shared {
             kept: Kept::new(claimer.clock(), claim.promise()),
@@ -72,8 +76,8 @@ impl ClaimHold {
         Self { shared, client: client.clone(), tasks, released: false }
     }
 
-    /// Does `work` while the claim is held, and gives the claim up when the work has ended, never the other way round: [`run_as_leader`],
-    /// with the token alone.
+    /// Does `work` while the claim is held, and gives the claim up when the work has ended, never
+    /// the other way round: [`run_as_leader`], with the token alone.
     ///
     /// # Cancel safety
     /// A dropped future drops the work first, then the claim, which is given up in the background.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 /// The cluster, as the keeper of one claim sees it.
 pub(super) trait Claimer: Send + Sync + 'static {
-    /// Takes the claim, or extends the tenure of `fence` and nothing else. Denied: with who holds it.
+    /// Takes the claim, or extends the tenure of `fence` and nothing else. Denied: with who holds
+    /// it.
     fn claim(&self, fence: Option<i64>) -> BoxFuture<'_, Result<Outcome, Error>>;
 
     /// Ends when the tenure of `fence` has ended.

@@ -1,8 +1,10 @@
 //! Waiting in line for a claim.
 //!
-//! 1. A place belongs to session, holder and instance, not to a call: asked again, also of another member, the cluster finds it.
+//! 1. A place belongs to session, holder and instance, not to a call: asked again, also of another
+//!    member, the cluster finds it.
 //! 2. Each attempt is timed by itself: what is granted counts from before that attempt was sent.
-//! 3. Without a session the place has a time of its own, and is asked for again before that is over.
+//! 3. Without a session the place has a time of its own, and is asked for again before that is
+//!    over.
 //! 4. A dropped wait gives the place up in the background.
 
 use super::{Bid, Claim, Claims, Outcome, PAUSE};

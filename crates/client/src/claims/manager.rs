@@ -127,7 +127,8 @@ impl ClaimManager {
         }
     }
 
-    /// Claims whenever it can be had, in the background, and answers questions about it without asking the cluster.
+    /// Claims whenever it can be had, in the background, and answers questions about it without
+    /// asking the cluster.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -145,8 +146,9 @@ impl ClaimManager {
         Tracker::start(self.claimer(), self.guarantee(), self.renewal)
     }
 
-    /// What is surely left while extensions are answered: the duration less two renewal intervals. So long a [`Tracker`]'s tickets are good
-    /// for. Juju's guarantee; with the defaults 30 s as there.
+    /// What is surely left while extensions are answered: the duration less two renewal intervals.
+    /// So long a [`Tracker`]'s tickets are good for. Juju's guarantee; with the defaults 30 s as
+    /// there.
     ///
     /// [`ManagerBuilder`] has an example.
     #[must_use]
@@ -176,13 +178,15 @@ impl ClaimManager {
 
 /// Settings, as in the [example](ManagerBuilder#examples).
 impl ManagerBuilder {
-    /// For how long each claim and extension is: 60 s unless set. Failover after the holder's death takes as long.
+    /// For how long each claim and extension is: 60 s unless set. Failover after the holder's death
+    /// takes as long.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.bid = self.bid.lasting(duration);
         self
     }
 
-    /// How often it is extended: a quarter of the duration unless set. Less than half of it, so that one extension may fail.
+    /// How often it is extended: a quarter of the duration unless set. Less than half of it, so
+    /// that one extension may fail.
     pub fn renewal(mut self, renewal: Duration) -> Self {
         self.renewal = Some(renewal);
         self

@@ -1,4 +1,5 @@
-//! Claims: a name held for at least a given duration, whatever happens to the servers meanwhile. Juju's leadership.
+//! Claims: a name held for at least a given duration, whatever happens to the servers meanwhile.
+//! Juju's leadership.
 //!
 //! Everything here needs a Conclave cluster (`conclave.v1`).
 
@@ -32,22 +33,25 @@ use tokio::time::sleep;
 
 /// The claims of a cluster, by name.
 ///
-/// Who claims a name holds it for the duration asked for, at least, counted from when the call was made; claiming again extends it. A
-/// claim depends on no session and no connection: it is what a program takes that must be sure of the next half minute, not of the
-/// present instant.
+/// Who claims a name holds it for the duration asked for, at least, counted from when the call was
+/// made; claiming again extends it. A claim depends on no session and no connection: it is what a
+/// program takes that must be sure of the next half minute, not of the present instant.
 ///
 /// # Guarantee
-/// A claim that was [taken or extended](Claim) is not given to anybody else before [`Claim::valid_until`], unless it is revoked by hand. It
-/// counts from before the call was sent, on the client's clock, which goes on while the machine is suspended. It may end later: expiry is
+/// A claim that was [taken or extended](Claim) is not given to anybody else before
+/// [`Claim::valid_until`], unless it is revoked by hand. It counts from before the call was sent,
+/// on the client's clock, which goes on while the machine is suspended. It may end later: expiry is
 /// an act of the cluster. An extension never shortens.
 ///
 /// # Limits
-/// Durations of 5 s to 5 min, unless the namespace's limits were [set](Claims::set_limits). Holders of 1 to 256 bytes.
+/// Durations of 5 s to 5 min, unless the namespace's limits were [set](Claims::set_limits). Holders
+/// of 1 to 256 bytes.
 ///
 /// # Source
-/// Juju's `leadership` package: [`claim`](Claims::claim) is `ClaimLeadership`, [`check`](Claims::check) `CheckLeadership` with its token's
-/// `AssertOps`, [`block_until_released`](Claims::block_until_released) `BlockUntilLeadershipReleased`; revoking, pins and listing are those of
-/// later versions, [`Tracker`] is the agent's.
+/// Juju's `leadership` package: [`claim`](Claims::claim) is `ClaimLeadership`,
+/// [`check`](Claims::check) `CheckLeadership` with its token's `AssertOps`,
+/// [`block_until_released`](Claims::block_until_released) `BlockUntilLeadershipReleased`; revoking,
+/// pins and listing are those of later versions, [`Tracker`] is the agent's.
 ///
 /// # Examples
 /// ```no_run
@@ -83,7 +87,8 @@ impl Claims {
         Self { acting: Acting::new(client) }
     }
 
-    /// The same, whose operations take place only if things stand as expected. Bulk claims cannot expect anything.
+    /// The same, whose operations take place only if things stand as expected. Bulk claims cannot
+    /// expect anything.
     ///
     /// # Examples
     /// ```no_run
@@ -100,7 +105,8 @@ impl Claims {
         Self { acting: Acting { expect, ..self.acting.clone() } }
     }
 
-    /// The same, whose places in line and pins go with a session. The claims themselves do not depend on it.
+    /// The same, whose places in line and pins go with a session. The claims themselves do not
+    /// depend on it.
     ///
     /// # Examples
     /// ```no_run
@@ -119,11 +125,13 @@ impl Claims {
 
     /// Takes a claim, or extends it. Juju's `ClaimLeadership`.
     ///
-    /// An extension within the longest promise of the tenure costs the cluster nothing but a confirmation of its leader.
+    /// An extension within the longest promise of the tenure costs the cluster nothing but a
+    /// confirmation of its leader.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::ClaimDenied`], another holds it (the message says who); [`ErrorKind::Invalid`], among others for a duration
-    /// outside of the limits. Outcome unknown: no member answered in time; it may be held for the duration.
+    /// Final: [`ErrorKind::ClaimDenied`], another holds it (the message says who);
+    /// [`ErrorKind::Invalid`], among others for a duration outside of the limits. Outcome unknown:
+    /// no member answered in time; it may be held for the duration.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown; what was taken ends after its duration.
@@ -147,13 +155,15 @@ impl Claims {
         outcomes.pop().ok_or_else(|| Error::new(ErrorKind::Refused, "a claim without an answer"))?.into_claim(bid)
     }
 
-    /// Takes or extends several claims, each decided for itself, all in one revision. One answer for each, in order.
+    /// Takes or extends several claims, each decided for itself, all in one revision. One answer
+    /// for each, in order.
     ///
     /// # Limits
     /// 1 to 10,000; a name counts once.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::Invalid`]. Outcome unknown: no member answered in time. What concerns one claim is its [`Outcome`].
+    /// Final: [`ErrorKind::Invalid`]. Outcome unknown: no member answered in time. What concerns
+    /// one claim is its [`Outcome`].
     ///
     /// # Cancel safety
     /// As [`Claims::claim`].
@@ -176,17 +186,20 @@ impl Claims {
         self.send(bids).await
     }
 
-    /// Takes a claim as soon as it can be had, first come, first served, through failures of members. Nobody passes who waits.
+    /// Takes a claim as soon as it can be had, first come, first served, through failures of
+    /// members. Nobody passes who waits.
     ///
-    /// The place in line goes with the session, if there is [one](Claims::on_behalf_of); without one it is kept by asking again from time to
-    /// time, and a process that dies leaves it for a minute at most.
+    /// The place in line goes with the session, if there is [one](Claims::on_behalf_of); without
+    /// one it is kept by asking again from time to time, and a process that dies leaves it for a
+    /// minute at most.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::Refused`], too many wait; [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::Invalid`]. Failures
-    /// of members are waited out.
+    /// Final: [`ErrorKind::Refused`], too many wait; [`ErrorKind::SessionLost`],
+    /// [`ErrorKind::LeaseNotFound`]; [`ErrorKind::Invalid`]. Failures of members are waited out.
     ///
     /// # Cancel safety
-    /// A dropped future gives the place up in the background. If the claim came in that very moment, it ends after its duration.
+    /// A dropped future gives the place up in the background. If the claim came in that very
+    /// moment, it ends after its duration.
     ///
     /// # Examples
     /// ```no_run
@@ -206,9 +219,11 @@ impl Claims {
         line::wait(self, bid).await
     }
 
-    /// The proof that `holder` holds the claim. Juju's `CheckLeadership`; [`Token::assert_ops`] is its token's `AssertOps`.
+    /// The proof that `holder` holds the claim. Juju's `CheckLeadership`; [`Token::assert_ops`] is
+    /// its token's `AssertOps`.
     ///
-    /// A positive answer may be a moment old: it is the token in a transaction that keeps one safe. A negative one is of the present.
+    /// A positive answer may be a moment old: it is the token in a transaction that keeps one safe.
+    /// A negative one is of the present.
     ///
     /// # Errors
     /// Final: [`ErrorKind::NotHeld`], it does not. Retryable: no member answered in time.
@@ -231,8 +246,8 @@ impl Claims {
         Ok(token(self.checked(name.into(), holder, false).await?.token))
     }
 
-    /// A condition that holds whenever `holder` holds the claim, also in a later tenure: Juju's `AssertOps` of 2015. Mostly one wants
-    /// [`Claims::check`].
+    /// A condition that holds whenever `holder` holds the claim, also in a later tenure: Juju's
+    /// `AssertOps` of 2015. Mostly one wants [`Claims::check`].
     ///
     /// # Errors
     /// As [`Claims::check`].
@@ -255,8 +270,8 @@ impl Claims {
         weak.map(Compare::from).ok_or_else(|| Error::new(ErrorKind::Refused, "a check without an answer"))
     }
 
-    /// Waits until a tenure of the claim ends; at once if nobody holds it. None that ends after the call is made is missed, also if
-    /// another follows at once, and over failures of members.
+    /// Waits until a tenure of the claim ends; at once if nobody holds it. None that ends after the
+    /// call is made is missed, also if another follows at once, and over failures of members.
     ///
     /// # Errors
     /// Final: [`ErrorKind::Invalid`]. Failures of members are waited out.
@@ -349,10 +364,12 @@ impl Claims {
         }
     }
 
-    /// Ends a tenure now: that of `holder`, or of any holder (`None`, an operator's). Pins do not prevent it. Returns whether it was held.
+    /// Ends a tenure now: that of `holder`, or of any holder (`None`, an operator's). Pins do not
+    /// prevent it. Returns whether it was held.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotHeld`], another holds it. Outcome unknown: no member confirmed it in time.
+    /// Final: [`ErrorKind::NotHeld`], another holds it. Outcome unknown: no member confirmed it in
+    /// time.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -398,12 +415,13 @@ impl Claims {
         Ok(self.client().repeatable(request, call!(claims.unclaim)).await?.changed)
     }
 
-    /// Pins a claim: while any entity does, it does not expire. Also before anybody holds it; then the pin is for who does next. Returns
-    /// whether this entity did not pin it before. Juju's `PinLeadership`.
+    /// Pins a claim: while any entity does, it does not expire. Also before anybody holds it; then
+    /// the pin is for who does next. Returns whether this entity did not pin it before. Juju's
+    /// `PinLeadership`.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::LeaseNotFound`], [`ErrorKind::Invalid`] (a pin that goes with the session needs [one](Claims::on_behalf_of)).
-    /// Outcome unknown: no member confirmed it in time.
+    /// Final: [`ErrorKind::LeaseNotFound`], [`ErrorKind::Invalid`] (a pin that goes with the
+    /// session needs [one](Claims::on_behalf_of)). Outcome unknown: no member confirmed it in time.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -425,8 +443,8 @@ impl Claims {
         Ok(self.client().repeatable(request, call!(claims.pin)).await?.changed)
     }
 
-    /// Takes an entity's pin away. When the last one goes, the holder has its whole duration again. Returns whether there was one. Juju's
-    /// `UnpinLeadership`.
+    /// Takes an entity's pin away. When the last one goes, the holder has its whole duration again.
+    /// Returns whether there was one. Juju's `UnpinLeadership`.
     ///
     /// # Errors
     /// Outcome unknown: no member confirmed it in time.
@@ -467,7 +485,8 @@ impl Claims {
         Ok(self.client().read(request, call!(claims.get)).await?.into())
     }
 
-    /// The names of claims that are held, waited for or pinned, in order; of one namespace or of all. The stream ends after an error.
+    /// The names of claims that are held, waited for or pinned, in order; of one namespace or of
+    /// all. The stream ends after an error.
     ///
     /// # Errors
     /// Retryable: no member answered in time.
@@ -498,12 +517,13 @@ impl Claims {
         })
     }
 
-    /// Follows a claim: every change of its holder, in order, none left out or told twice, over failures of members. Begins with how things
-    /// stand.
+    /// Follows a claim: every change of its holder, in order, none left out or told twice, over
+    /// failures of members. Begins with how things stand.
     ///
     /// # Errors
-    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The stream ends after an error:
-    /// [`ErrorKind::OutOfRange`] if history that it needs is compacted, or a refusal.
+    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The
+    /// stream ends after an error: [`ErrorKind::OutOfRange`] if history that it needs is compacted,
+    /// or a refusal.
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
@@ -531,8 +551,8 @@ impl Claims {
         watch.into().begin(self.client()).await
     }
 
-    /// Sets what claims of a namespace may ask for; `None`: back to the defaults. Tenures that there are stay as they are. Returns whether
-    /// it changed anything. Juju's `Secretary`.
+    /// Sets what claims of a namespace may ask for; `None`: back to the defaults. Tenures that
+    /// there are stay as they are. Returns whether it changed anything. Juju's `Secretary`.
     ///
     /// # Errors
     /// Final: [`ErrorKind::Invalid`]. Outcome unknown: no member confirmed it in time.

@@ -1,6 +1,7 @@
 //! Until when a claim is held, as far as this process can know: pure, told the time.
 //!
-//! 1. What is promised counts from before the request was sent, and leaves out a thousandth for clocks that run at other rates.
+//! 1. What is promised counts from before the request was sent, and leaves out a thousandth for
+//!    clocks that run at other rates.
 //! 2. An answer never shortens a tenure, and never brings back one that is over.
 
 use crate::{LostReason, clock::Moment};

@@ -1,7 +1,9 @@
-//! Following one's own claim: taken whenever it can be had, extended as long as it is, and questions answered from the clock.
+//! Following one's own claim: taken whenever it can be had, extended as long as it is, and
+//! questions answered from the clock.
 //!
 //! 1. A ticket that says "leads" is good for the guarantee from that moment on.
-//! 2. Who is denied waits for the end of exactly the tenure that denied it, then claims again: no end is missed.
+//! 2. Who is denied waits for the end of exactly the tenure that denied it, then claims again: no
+//!    end is missed.
 //! 3. Answers come without a call while enough of the claim is left.
 
 use super::{Claim, Outcome, keeper::Claimer};
@@ -32,10 +34,11 @@ pub struct Lead {
     pub valid_until: Moment,
 }
 
-/// Claims in the background whenever it can, and knows whether it leads. Made by [`ClaimManager::track`](super::ClaimManager::track).
+/// Claims in the background whenever it can, and knows whether it leads. Made by
+/// [`ClaimManager::track`](super::ClaimManager::track).
 ///
-/// Dropping it stops claiming, and gives up what is held in the background. A claim that is being asked for at that very moment may be
-/// taken yet; it ends after its duration.
+/// Dropping it stops claiming, and gives up what is held in the background. A claim that is being
+/// asked for at that very moment may be taken yet; it ends after its duration.
 ///
 /// # Source
 /// Juju's `leadership.Tracker`: its tickets `ClaimLeader`, `WaitLeader`, `WaitMinion`.
@@ -101,8 +104,9 @@ impl Tracker {
         Self { shared, task }
     }
 
-    /// Whether it leads and will for the [guarantee](super::ClaimManager::guarantee) at least. Answers at once while that is known, else
-    /// claims now: Juju's `ClaimLeader`. `None` also if no member answers within that time.
+    /// Whether it leads and will for the [guarantee](super::ClaimManager::guarantee) at least.
+    /// Answers at once while that is known, else claims now: Juju's `ClaimLeader`. `None` also if
+    /// no member answers within that time.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -153,8 +157,9 @@ impl Tracker {
         }
     }
 
-    /// Ends when it cannot be sure any more to lead for the guarantee from now on: another leads, or extensions are not answered. What
-    /// was under way may still have time, until [`Tracker::claimed_until`]. Juju's `WaitMinion`.
+    /// Ends when it cannot be sure any more to lead for the guarantee from now on: another leads,
+    /// or extensions are not answered. What was under way may still have time, until
+    /// [`Tracker::claimed_until`]. Juju's `WaitMinion`.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -188,7 +193,8 @@ impl Tracker {
         }
     }
 
-    /// Until when it surely leads; `None` if it does not. Looks at the clock, asks nobody. Juju's `claimed until`.
+    /// Until when it surely leads; `None` if it does not. Looks at the clock, asks nobody. Juju's
+    /// `claimed until`.
     #[must_use]
     pub fn claimed_until(&self) -> Option<Moment> {
         self.shared.leads().map(|lead| lead.valid_until)
@@ -200,13 +206,16 @@ impl Tracker {
         self.shared.guarantee
     }
 
-    /// Stops claiming, and gives up what is held. When this returns without error, the next one may have it.
+    /// Stops claiming, and gives up what is held. When this returns without error, the next one may
+    /// have it.
     ///
     /// # Errors
-    /// No member confirmed it in time; it goes on in the background, and the claim ends after its duration anyway.
+    /// No member confirmed it in time; it goes on in the background, and the claim ends after its
+    /// duration anyway.
     ///
     /// # Cancel safety
-    /// A dropped future has stopped claiming; giving up goes on in the background. For what was asked for last, see [`Tracker`].
+    /// A dropped future has stopped claiming; giving up goes on in the background. For what was
+    /// asked for last, see [`Tracker`].
     ///
     /// # Examples
     /// ```no_run
@@ -337,7 +346,8 @@ pub(super) mod tests {
     const RENEWAL: Duration = Duration::from_secs(10);
     const GUARANTEE: Duration = Duration::from_secs(10);
 
-    /// A cluster that answers what it is told to, on a clock moved by hand; without an answer it stays silent.
+    /// A cluster that answers what it is told to, on a clock moved by hand; without an answer it
+    /// stays silent.
     pub(in super::super) struct Script {
         pub(in super::super) clock: Arc<FakeClock>,
         answers: Mutex<Vec<Answer>>,

@@ -23,7 +23,8 @@ macro_rules! causes {
         #[non_exhaustive]
         pub enum Cause {
             $($(#[$doc])* $cause,)+
-            /// None that is known: nothing happened yet, or a newer server has a cause that this client does not know.
+            /// None that is known: nothing happened yet, or a newer server has a cause that this
+            /// client does not know.
             Unknown,
         }
 

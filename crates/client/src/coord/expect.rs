@@ -2,8 +2,9 @@
 
 use crate::api::conclave::v1 as pb;
 
-/// What must be true for an operation to take place; else it fails with [`ErrorKind::NotAsExpected`](crate::ErrorKind::NotAsExpected),
-/// has no effect, and the message says how things stand.
+/// What must be true for an operation to take place; else it fails with
+/// [`ErrorKind::NotAsExpected`](crate::ErrorKind::NotAsExpected), has no effect, and the message
+/// says how things stand.
 ///
 /// # Examples
 /// ```no_run
@@ -35,7 +36,8 @@ impl Expect {
         Self::default()
     }
 
-    /// The term id of the election (kept when its leader goes), or the fence of the claim (0: nobody holds it).
+    /// The term id of the election (kept when its leader goes), or the fence of the claim (0:
+    /// nobody holds it).
     pub fn fence(mut self, fence: i64) -> Self {
         self.fence = Some(fence);
         self

@@ -1,7 +1,9 @@
 //! Following something over failures of members: every event once, in order.
 //!
-//! 1. The revision after the last event given out is where the next member begins: no gap, no repeat.
-//! 2. The first member is asked for a snapshot, which says where "now" is; from then on the position is known.
+//! 1. The revision after the last event given out is where the next member begins: no gap, no
+//!    repeat.
+//! 2. The first member is asked for a snapshot, which says where "now" is; from then on the
+//!    position is known.
 //! 3. History that is compacted ends it with an error.
 
 use crate::Channel;

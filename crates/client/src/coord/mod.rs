@@ -1,7 +1,7 @@
 //! What elections, locks and claims of `conclave.v1` have in common.
 //!
-//! 1. Every operation that changes something carries an id drawn for it, the same in all attempts: it takes effect once, so it may be
-//!    tried again like a read.
+//! 1. Every operation that changes something carries an id drawn for it, the same in all attempts:
+//!    it takes effect once, so it may be tried again like a read.
 //! 2. What is followed (watches, waiting) goes on at another member after a failure, where it was.
 
 mod cause;

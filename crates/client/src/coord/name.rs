@@ -6,8 +6,8 @@ use std::fmt;
 /// The name of an election, a lock or a claim, in a namespace. The same name may be all three.
 ///
 /// # Limits
-/// Name and namespace have 1 to 256 bytes of UTF-8 without control characters; else every operation with it is
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+/// Name and namespace have 1 to 256 bytes of UTF-8 without control characters; else every operation
+/// with it is [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
 ///
 /// # Examples
 /// ```

@@ -1,7 +1,8 @@
-//! Operations that leave something in the cluster (a candidacy), in a task of their own: the caller may be gone before the answer comes.
+//! Operations that leave something in the cluster (a candidacy), in a task of their own: the caller
+//! may be gone before the answer comes.
 //!
-//! 1. The task learns what became of the request as long as it may have had an effect. What it is answered, and nobody takes, is
-//!    dropped there, which undoes it.
+//! 1. The task learns what became of the request as long as it may have had an effect. What it is
+//!    answered, and nobody takes, is dropped there, which undoes it.
 //! 2. A request that surely had no effect is not sent again for a caller that is gone.
 //! 3. All of it ends with the session.
 

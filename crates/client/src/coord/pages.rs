@@ -4,7 +4,8 @@ use super::Name;
 use crate::{Error, api::conclave::v1 as pb};
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 
-/// All names, in order; `page` asks for one page. Names that come or go meanwhile may or may not be told.
+/// All names, in order; `page` asks for one page. Names that come or go meanwhile may or may not be
+/// told.
 pub(crate) fn pages<F>(
     namespace: Option<&str>,
     page: impl Fn(pb::ListRequest) -> F + Send + 'static,

@@ -3,7 +3,8 @@
 use crate::{Channel, Compare, Token, api::conclave::v1 as pb};
 use std::time::Duration;
 
-/// A generated client of a service, without a bound on the size of answers: pages of names with long values are large.
+/// A generated client of a service, without a bound on the size of answers: pages of names with
+/// long values are large.
 macro_rules! service {
     ($name:ident, $client:ty) => {
         pub(crate) fn $name(channel: Channel) -> $client {

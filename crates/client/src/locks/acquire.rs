@@ -1,11 +1,14 @@
 //! Waiting for locks.
 //!
-//! 1. A request has one id over all its attempts: asked again of another member, it finds its place.
-//! 2. A member that loses its caller gives the place up. So when a request that was moved to another member is told that its place is
-//!    gone, it asks anew, with another id; one that was not moved was evicted, and is told so.
-//!    So a request that is under way belongs to the wait, not to the call of `next` that began it.
-//! 3. A request that is dropped releases its fence in the background. If it does not know its fence yet, it first asks for it, without
-//!    waiting: whichever attempt is decided first, there is one fence, and it is released.
+//! 1. A request has one id over all its attempts: asked again of another member, it finds its
+//!    place.
+//! 2. A member that loses its caller gives the place up. So when a request that was moved to
+//!    another member is told that its place is gone, it asks anew, with another id; one that was
+//!    not moved was evicted, and is told so. So a request that is under way belongs to the wait,
+//!    not to the call of `next` that began it.
+//! 3. A request that is dropped releases its fence in the background. If it does not know its fence
+//!    yet, it first asks for it, without waiting: whichever attempt is decided first, there is one
+//!    fence, and it is released.
 
 use super::{LockHold, Want};
 use crate::{
@@ -36,7 +39,8 @@ pub enum Progress {
     Held(LockHold),
 }
 
-/// Waiting for locks; made by [`Locks::acquiring`](super::Locks::acquiring). Dropping it gives the place up in the background.
+/// Waiting for locks; made by [`Locks::acquiring`](super::Locks::acquiring). Dropping it gives the
+/// place up in the background.
 ///
 /// [`Locks::acquiring`](super::Locks::acquiring) has an example.
 #[must_use = "nothing is asked for before `next`"]
@@ -78,7 +82,8 @@ impl Acquiring {
         Self { try_only: true, ..Self::new(session, want, None) }
     }
 
-    /// What happens next: the number of those before whenever it changes, then the locks. After that, or an error, it is over.
+    /// What happens next: the number of those before whenever it changes, then the locks. After
+    /// that, or an error, it is over.
     ///
     /// # Errors
     /// As [`Locks::acquire`](super::Locks::acquire).

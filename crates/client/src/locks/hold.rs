@@ -70,12 +70,12 @@ impl LockHold {
         self.since
     }
 
-    /// Gives the locks back. When this returns without error, the next in line has them. Of some that were lost before, see
-    /// [`Held::release`](crate::Held::release).
+    /// Gives the locks back. When this returns without error, the next in line has them. Of some
+    /// that were lost before, see [`Held::release`](crate::Held::release).
     ///
     /// # Errors
-    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
-    /// background.
+    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and
+    /// dropping the guard goes on trying in the background.
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.

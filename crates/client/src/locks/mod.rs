@@ -1,7 +1,9 @@
-//! Locks decided in the cluster's state machine: exclusive, shared, permits, several at once; with a fence for each grant.
+//! Locks decided in the cluster's state machine: exclusive, shared, permits, several at once; with
+//! a fence for each grant.
 //!
-//! Everything here needs a Conclave cluster (`conclave.v1`). For locks that etcd's own clients share, see [`Mutex`](crate::Mutex),
-//! [`RwLock`](crate::RwLock) and [`Semaphore`](crate::Semaphore).
+//! Everything here needs a Conclave cluster (`conclave.v1`). For locks that etcd's own clients
+//! share, see [`Mutex`](crate::Mutex), [`RwLock`](crate::RwLock) and
+//! [`Semaphore`](crate::Semaphore).
 
 mod acquire;
 mod hold;
@@ -25,16 +27,18 @@ use std::time::Duration;
 
 /// The locks of a cluster, by name; first come, first served.
 ///
-/// Nobody passes one who waits, also not who would fit. A [`Want`] of several locks takes its turn in all lines at once and holds all
-/// or none, so wants cannot deadlock with each other. Names are those of [`Name`]; they have nothing to do with keys or with the locks of
-/// etcd's wire.
+/// Nobody passes one who waits, also not who would fit. A [`Want`] of several locks takes its turn
+/// in all lines at once and holds all or none, so wants cannot deadlock with each other. Names are
+/// those of [`Name`]; they have nothing to do with keys or with the locks of etcd's wire.
 ///
 /// # Guarantee
-/// When a call returns a [`LockHold`], the locks were given to it and to nobody else in a conflicting mode; they stay so until it is
-/// released, evicted, held too long ([`Want::max_hold`]) or its session ends, and the fence rises from holder to holder.
+/// When a call returns a [`LockHold`], the locks were given to it and to nobody else in a
+/// conflicting mode; they stay so until it is released, evicted, held too long ([`Want::max_hold`])
+/// or its session ends, and the fence rises from holder to holder.
 ///
 /// # Source
-/// etcd's `v3lock`, Chubby's locks (try, lock-delay), Curator's multi-lock and semaphores, Redisson's lease time.
+/// etcd's `v3lock`, Chubby's locks (try, lock-delay), Curator's multi-lock and semaphores,
+/// Redisson's lease time.
 ///
 /// # Examples
 /// ```no_run
@@ -68,9 +72,10 @@ impl Locks {
     /// Waits until the session holds all that is wanted, through failures of members.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotHeld`] as soon as the place in line is evicted;
-    /// [`ErrorKind::Refused`] if a semaphore is in use with another capacity (the message names it), or the owner was evicted and may not
-    /// come back yet; [`ErrorKind::Invalid`]. Failures of members are waited out.
+    /// Final: [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`]; [`ErrorKind::NotHeld`] as
+    /// soon as the place in line is evicted; [`ErrorKind::Refused`] if a semaphore is in use with
+    /// another capacity (the message names it), or the owner was evicted and may not come back yet;
+    /// [`ErrorKind::Invalid`]. Failures of members are waited out.
     ///
     /// # Cancel safety
     /// A dropped future gives its place back in the background; nothing is left behind.
@@ -91,8 +96,8 @@ impl Locks {
     /// Waits no longer than `patience`.
     ///
     /// # Errors
-    /// As [`Locks::acquire`]; also final: [`ErrorKind::Deadline`]. Then the place is given up: the cluster ends the wait by itself, also
-    /// if this process or its member is gone.
+    /// As [`Locks::acquire`]; also final: [`ErrorKind::Deadline`]. Then the place is given up: the
+    /// cluster ends the wait by itself, also if this process or its member is gone.
     ///
     /// # Cancel safety
     /// As [`Locks::acquire`].
@@ -193,7 +198,8 @@ impl Locks {
         Ok(self.acting.client.read(request, call!(locks.get)).await?.into())
     }
 
-    /// The names of locks that are held, waited for, or delayed, in order; of one namespace or of all.
+    /// The names of locks that are held, waited for, or delayed, in order; of one namespace or of
+    /// all.
     ///
     /// # Errors
     /// Retryable: no member answered in time.
@@ -218,11 +224,13 @@ impl Locks {
         })
     }
 
-    /// Follows a lock: every change of its holders and its line, in order, over failures of members. Begins with how things stand.
+    /// Follows a lock: every change of its holders and its line, in order, over failures of
+    /// members. Begins with how things stand.
     ///
     /// # Errors
-    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The stream ends after an error:
-    /// [`ErrorKind::OutOfRange`] if history that it needs is compacted, or a refusal.
+    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The
+    /// stream ends after an error: [`ErrorKind::OutOfRange`] if history that it needs is compacted,
+    /// or a refusal.
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.
@@ -249,8 +257,9 @@ impl Locks {
         Ok(watch.into().begin(&self.acting.client).await?.boxed())
     }
 
-    /// Takes the locks away from who holds them under this fence, or its place in line: an operator's means. The lock-delay applies.
-    /// For `cooldown` that owner may not ask for these locks (zero: at once). Returns whether there was something to take.
+    /// Takes the locks away from who holds them under this fence, or its place in line: an
+    /// operator's means. The lock-delay applies. For `cooldown` that owner may not ask for these
+    /// locks (zero: at once). Returns whether there was something to take.
     ///
     /// # Errors
     /// Outcome unknown: no member confirmed it in time. Final: [`ErrorKind::Invalid`].

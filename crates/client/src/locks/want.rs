@@ -92,21 +92,24 @@ impl Want {
         self.and(name, Mode::Permits { weight, capacity })
     }
 
-    /// Shown to those who look, and what an eviction's cool-down goes by. The session's id in hexadecimal unless set.
+    /// Shown to those who look, and what an eviction's cool-down goes by. The session's id in
+    /// hexadecimal unless set.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// For so long nobody gets these locks after they were lost: expired, evicted, held too long. Not after a release or an orderly end of
-    /// the session. Whole milliseconds; off unless set. It gives late requests of a dead holder time to run out, where fences cannot be
-    /// checked. Chubby's and Consul's lock-delay.
+    /// For so long nobody gets these locks after they were lost: expired, evicted, held too long.
+    /// Not after a release or an orderly end of the session. Whole milliseconds; off unless set. It
+    /// gives late requests of a dead holder time to run out, where fences cannot be checked.
+    /// Chubby's and Consul's lock-delay.
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.lock_delay = delay;
         self
     }
 
-    /// They are taken away after so long, however well the session is kept. Whole milliseconds; no limit unless set. Redisson's lease time.
+    /// They are taken away after so long, however well the session is kept. Whole milliseconds; no
+    /// limit unless set. Redisson's lease time.
     pub fn max_hold(mut self, hold: Duration) -> Self {
         self.max_hold = hold;
         self

@@ -1,10 +1,11 @@
 //! Waiting to lead.
 //!
-//! 1. The candidacy is entered first, by a request with an id of its own. A member is then asked for the place and the win under the same
-//!    id, so another member that is asked after a failure finds what was entered, and a candidate that was taken out meanwhile is told so
-//!    instead of being entered anew.
-//! 2. Members are told to keep the candidacy when their caller is gone: a broken connection costs no place. It is this process that leaves,
-//!    and the session if this process is gone.
+//! 1. The candidacy is entered first, by a request with an id of its own. A member is then asked
+//!    for the place and the win under the same id, so another member that is asked after a failure
+//!    finds what was entered, and a candidate that was taken out meanwhile is told so instead of
+//!    being entered anew.
+//! 2. Members are told to keep the candidacy when their caller is gone: a broken connection costs
+//!    no place. It is this process that leaves, and the session if this process is gone.
 
 use super::{
     Answer, Candidacy, QueueLeadership, Standing,
@@ -34,7 +35,8 @@ pub enum Progress {
     Won(QueueLeadership),
 }
 
-/// A campaign under way; made by [`Candidacy::campaigning`]. Dropping it leaves the election in the background.
+/// A campaign under way; made by [`Candidacy::campaigning`]. Dropping it leaves the election in the
+/// background.
 ///
 /// The [example](Candidacy::campaigning) of the method shows it.
 #[must_use = "nothing happens before `next`"]
@@ -58,13 +60,15 @@ impl Campaigning {
         Self { entry: Some(entry), ..Self::new(&candidacy) }
     }
 
-    /// What happens next: the number of those before whenever it changes, then the win. After that, or an error, it is over.
+    /// What happens next: the number of those before whenever it changes, then the win. After that,
+    /// or an error, it is over.
     ///
     /// # Errors
     /// As [`Candidacy::campaign`].
     ///
     /// # Cancel safety
-    /// A dropped future loses nothing, except while the candidacy is being entered: then it leaves, and the next call enters anew.
+    /// A dropped future loses nothing, except while the candidacy is being entered: then it leaves,
+    /// and the next call enters anew.
     pub async fn next(&mut self) -> Result<Progress, Error> {
         if self.done {
             return Err(Error::new(ErrorKind::Refused, "this campaign is over"));

@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-/// A candidate of a queue election: how it stands, and what it does. Made by [`QueueElection::candidate`].
+/// A candidate of a queue election: how it stands, and what it does. Made by
+/// [`QueueElection::candidate`].
 ///
 /// # Source
 /// Atomix's election instance: `ID`, `Enter`, `Leave`, `Close`; and etcd's `Campaign`.
@@ -78,16 +79,18 @@ impl Candidacy {
         &self.election
     }
 
-    /// Which process in the session this is; the session in hexadecimal unless set. The same session and instance again finds its place.
-    /// Any other is refused ([`ErrorKind::AlreadyExists`]) as long as the candidate stands, unless [`Candidacy::takeover`] is set: also the
-    /// same process under a new session, until its old session has ended.
+    /// Which process in the session this is; the session in hexadecimal unless set. The same
+    /// session and instance again finds its place. Any other is refused
+    /// ([`ErrorKind::AlreadyExists`]) as long as the candidate stands, unless
+    /// [`Candidacy::takeover`] is set: also the same process under a new session, until its old
+    /// session has ended.
     pub fn instance(mut self, instance: impl Into<String>) -> Self {
         self.request.instance = instance.into();
         self
     }
 
-    /// Higher stands further ahead among those who wait; 0 unless set. It never takes the leadership from who has it, unless
-    /// [`Candidacy::preempt`] is set.
+    /// Higher stands further ahead among those who wait; 0 unless set. It never takes the
+    /// leadership from who has it, unless [`Candidacy::preempt`] is set.
     pub fn priority(mut self, priority: i64) -> Self {
         self.request.priority = priority;
         self
@@ -99,52 +102,60 @@ impl Candidacy {
         self
     }
 
-    /// What the leader's key holds when this candidate leads, for all to read: an address, for example.
+    /// What the leader's key holds when this candidate leads, for all to read: an address, for
+    /// example.
     pub fn value(mut self, value: impl Into<Bytes>) -> Self {
         self.request.value = value.into();
         self
     }
 
-    /// Replaces a candidate of the same id that another session or instance entered, at its place. If that one leads, this one does, in a
-    /// new term: the other is fenced out, and its guard is lost ([`Cause::TakenOver`](crate::Cause::TakenOver)). This is for a process that
-    /// was started again before the session of its last run has expired.
+    /// Replaces a candidate of the same id that another session or instance entered, at its place.
+    /// If that one leads, this one does, in a new term: the other is fenced out, and its guard is
+    /// lost ([`Cause::TakenOver`](crate::Cause::TakenOver)). This is for a process that was started
+    /// again before the session of its last run has expired.
     ///
-    /// A candidacy takes over only when it first enters, in all its clones. If the place is taken from it later, entering again is
+    /// A candidacy takes over only when it first enters, in all its clones. If the place is taken
+    /// from it later, entering again is
     /// [`ErrorKind::AlreadyExists`]: two processes that were given the same id by mistake do not depose each other for ever.
     pub fn takeover(mut self) -> Self {
         self.request.takeover = true;
         self
     }
 
-    /// Leads at once if the priority is above the leader's. After a hand-over, a campaign that enters anew takes the leadership back;
-    /// [`QueueLeadership::again`] waits for its turn.
+    /// Leads at once if the priority is above the leader's. After a hand-over, a campaign that
+    /// enters anew takes the leadership back; [`QueueLeadership::again`] waits for its turn.
     pub fn preempt(mut self) -> Self {
         self.request.preempt = true;
         self
     }
 
-    /// For so long nobody leads after this candidate was lost as the leader (expired, evicted, held too long); not after it left, handed over,
-    /// or closed its session. Whole milliseconds; off unless set.
+    /// For so long nobody leads after this candidate was lost as the leader (expired, evicted, held
+    /// too long); not after it left, handed over, or closed its session. Whole milliseconds; off
+    /// unless set.
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.request.lock_delay_ms = millis(delay);
         self
     }
 
-    /// It is taken out after leading for so long in one term, however well its session is kept. Whole milliseconds; no limit unless set.
+    /// It is taken out after leading for so long in one term, however well its session is kept.
+    /// Whole milliseconds; no limit unless set.
     pub fn max_hold(mut self, hold: Duration) -> Self {
         self.request.max_hold_ms = millis(hold);
         self
     }
 
-    /// Stands for election and waits until elected, through failures of members; a candidacy that was entered before is found again.
+    /// Stands for election and waits until elected, through failures of members; a candidacy that
+    /// was entered before is found again.
     ///
-    /// When this returns, the candidate leads and no other does. A place that this call took is left when the call is dropped or fails; one
-    /// that was there before is kept.
+    /// When this returns, the candidate leads and no other does. A place that this call took is
+    /// left when the call is dropped or fails; one that was there before is kept.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotLeader`] as soon as the candidate is taken out (the message says why); [`ErrorKind::SessionLost`],
-    /// [`ErrorKind::LeaseNotFound`]; [`ErrorKind::AlreadyExists`], another session or instance stands under that id; [`ErrorKind::Refused`], evicted and
-    /// not to come back yet; [`ErrorKind::Invalid`]. Failures of members are waited out.
+    /// Final: [`ErrorKind::NotLeader`] as soon as the candidate is taken out (the message says
+    /// why); [`ErrorKind::SessionLost`], [`ErrorKind::LeaseNotFound`];
+    /// [`ErrorKind::AlreadyExists`], another session or instance stands under that id;
+    /// [`ErrorKind::Refused`], evicted and not to come back yet; [`ErrorKind::Invalid`]. Failures
+    /// of members are waited out.
     ///
     /// # Cancel safety
     /// A dropped future leaves the election in the background; nothing is left behind.
@@ -166,7 +177,8 @@ impl Candidacy {
     /// Waits no longer than `patience`.
     ///
     /// # Errors
-    /// As [`Candidacy::campaign`]; also final: [`ErrorKind::Deadline`], and the candidate leaves in the background.
+    /// As [`Candidacy::campaign`]; also final: [`ErrorKind::Deadline`], and the candidate leaves in
+    /// the background.
     ///
     /// # Cancel safety
     /// As [`Candidacy::campaign`].
@@ -238,8 +250,9 @@ impl Candidacy {
         Ok(None)
     }
 
-    /// Becomes a candidate, or finds its candidacy again, and goes on without waiting. The candidacy lasts until [`Candidacy::leave`], an
-    /// order that takes it out, or the end of the session. [`Candidacy::campaign`] waits for the win later. Atomix's `Enter`.
+    /// Becomes a candidate, or finds its candidacy again, and goes on without waiting. The
+    /// candidacy lasts until [`Candidacy::leave`], an order that takes it out, or the end of the
+    /// session. [`Candidacy::campaign`] waits for the win later. Atomix's `Enter`.
     ///
     /// # Errors
     /// As [`Candidacy::campaign`]. Failures of members are waited out.
@@ -263,7 +276,8 @@ impl Candidacy {
         Ok(answer)
     }
 
-    /// Is no candidate any more; a leader hands over to the first in line. Not to be one is no error (`changed` is false). Atomix's `Leave`.
+    /// Is no candidate any more; a leader hands over to the first in line. Not to be one is no
+    /// error (`changed` is false). Atomix's `Leave`.
     ///
     /// # Errors
     /// Outcome unknown: no member confirmed it in time. Final: [`ErrorKind::LeaseNotFound`].
@@ -287,7 +301,8 @@ impl Candidacy {
     /// Leaves, then closes the session, which ends everything else that it holds. Atomix's `Close`.
     ///
     /// # Errors
-    /// Outcome unknown or retryable: no member confirmed it; the session is over here, and in the cluster after its TTL.
+    /// Outcome unknown or retryable: no member confirmed it; the session is over here, and in the
+    /// cluster after its TTL.
     ///
     /// # Cancel safety
     /// As [`Session::close`].

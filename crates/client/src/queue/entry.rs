@@ -1,9 +1,11 @@
 //! A candidacy in the cluster, and what is owed for it.
 //!
-//! 1. Entering has one id over all its attempts, and is seen through also for a caller that is gone.
-//! 2. Within one session a candidacy has one user at a time, who leaves it before the next one enters: leaving never takes away what was
-//!    entered anew.
-//! 3. A candidacy takes a place over once, when it first enters. Two processes with one id would otherwise take it from each other for ever.
+//! 1. Entering has one id over all its attempts, and is seen through also for a caller that is
+//!    gone.
+//! 2. Within one session a candidacy has one user at a time, who leaves it before the next one
+//!    enters: leaving never takes away what was entered anew.
+//! 3. A candidacy takes a place over once, when it first enters. Two processes with one id would
+//!    otherwise take it from each other for ever.
 
 use super::{Answer, Candidacy, Standing};
 use crate::{

@@ -1,7 +1,8 @@
 //! Leading a queue election.
 //!
-//! 1. A deposed leader (anointed over, demoted, handed over) is still in line. Its guard is lost, and owes leaving the line as before
-//!    it owed leaving office: dropping it does so, unless it goes on to wait again.
+//! 1. A deposed leader (anointed over, demoted, handed over) is still in line. Its guard is lost,
+//!    and owes leaving the line as before it owed leaving office: dropping it does so, unless it
+//!    goes on to wait again.
 //! 2. The election is followed from the revision of the win on, so no change of leader is missed.
 
 use super::{
@@ -25,8 +26,9 @@ const WATCH_AFTER: Duration = Duration::from_millis(200);
 
 /// Leading a queue election. See [`Held`] for what all guards can do.
 ///
-/// It is lost with the session, or as soon as the cluster says that another leads: [`LostReason::TakenAway`] says why. Dropping it leaves
-/// the election in the background, also the line in which a deposed leader stands.
+/// It is lost with the session, or as soon as the cluster says that another leads:
+/// [`LostReason::TakenAway`] says why. Dropping it leaves the election in the background, also the
+/// line in which a deposed leader stands.
 ///
 /// # Examples
 /// ```no_run
@@ -97,7 +99,8 @@ impl QueueLeadership {
     /// Replaces the value of the leader's key. etcd's `Proclaim`.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotLeader`], nothing was written. Outcome unknown: no member confirmed it in time.
+    /// Final: [`ErrorKind::NotLeader`], nothing was written. Outcome unknown: no member confirmed
+    /// it in time.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -121,8 +124,10 @@ impl QueueLeadership {
         Ok(proclaimed.map_err(|error| self.deposed_by(error))?.into())
     }
 
-    /// Ends when somebody asks for a transfer ([`QueueElection::request_transfer`](super::QueueElection::request_transfer)); with the
-    /// candidate that is to follow. Time to come to an end and [hand over](QueueLeadership::transfer).
+    /// Ends when somebody asks for a transfer
+    /// ([`QueueElection::request_transfer`](super::QueueElection::request_transfer)); with the
+    /// candidate that is to follow. Time to come to an end and
+    /// [hand over](QueueLeadership::transfer).
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time.
@@ -150,13 +155,14 @@ impl QueueLeadership {
         })
     }
 
-    /// Hands over to a candidate that waits, or (`None`) to whom the pending request names: in one revision, without an instant with two
-    /// leaders or none. Afterwards this leadership is lost, and its candidate first in line: [`QueueLeadership::again`] waits there, dropping
-    /// the guard leaves.
+    /// Hands over to a candidate that waits, or (`None`) to whom the pending request names: in one
+    /// revision, without an instant with two leaders or none. Afterwards this leadership is lost,
+    /// and its candidate first in line: [`QueueLeadership::again`] waits there, dropping the guard
+    /// leaves.
     ///
     /// # Errors
-    /// Final: [`ErrorKind::NotLeader`]; [`ErrorKind::Refused`], that is no candidate, or nobody was named. Outcome unknown: no member
-    /// confirmed it in time; [`Held::lost`] tells if it happened.
+    /// Final: [`ErrorKind::NotLeader`]; [`ErrorKind::Refused`], that is no candidate, or nobody was
+    /// named. Outcome unknown: no member confirmed it in time; [`Held::lost`] tells if it happened.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -194,8 +200,9 @@ impl QueueLeadership {
         Ok(answer)
     }
 
-    /// Leaves the election, in the same revision in which the candidate named by the pending request leads. Without such a request, or
-    /// if its candidate is gone, the first in line leads, as after [`QueueLeadership::resign`].
+    /// Leaves the election, in the same revision in which the candidate named by the pending
+    /// request leads. Without such a request, or if its candidate is gone, the first in line leads,
+    /// as after [`QueueLeadership::resign`].
     async fn leave_to_next(&mut self) -> Result<(), Error> {
         let asked = self.transfer_to.borrow().is_some() && self.tenure.why_lost().is_none();
         if asked {
@@ -209,8 +216,9 @@ impl QueueLeadership {
         self.resign().await
     }
 
-    /// Waits to lead again, from the place in line that a deposed leader has. If it has none any more (evicted, for example), it enters
-    /// anew. A leadership that is not lost is given on at once.
+    /// Waits to lead again, from the place in line that a deposed leader has. If it has none any
+    /// more (evicted, for example), it enters anew. A leadership that is not lost is given on at
+    /// once.
     ///
     /// # Errors
     /// As [`Candidacy::campaign`].
@@ -247,12 +255,13 @@ impl QueueLeadership {
         Campaigning::resumed(self.office.candidacy.clone(), entry).won().await
     }
 
-    /// Leaves the election. When this returns without error, the next in line leads. If the session was lost before, there is nothing to
-    /// leave; the cluster takes the candidate out when it ends the session.
+    /// Leaves the election. When this returns without error, the next in line leads. If the session
+    /// was lost before, there is nothing to leave; the cluster takes the candidate out when it ends
+    /// the session.
     ///
     /// # Errors
-    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and dropping the guard goes on trying in the
-    /// background.
+    /// No member confirmed it in time. The guard keeps its state: the call can be repeated, and
+    /// dropping the guard goes on trying in the background.
     ///
     /// # Cancel safety
     /// A dropped future leaves the guard as after an error.

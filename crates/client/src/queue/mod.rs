@@ -1,7 +1,8 @@
-//! Queue elections: a line of candidates kept in the cluster's state machine; the first leads, and the order can be changed by hand.
+//! Queue elections: a line of candidates kept in the cluster's state machine; the first leads, and
+//! the order can be changed by hand.
 //!
-//! Everything here needs a Conclave cluster (`conclave.v1`). For elections that etcd's own clients take part in, see
-//! [`Election`](crate::Election).
+//! Everything here needs a Conclave cluster (`conclave.v1`). For elections that etcd's own clients
+//! take part in, see [`Election`](crate::Election).
 
 mod campaign;
 mod candidacy;
@@ -25,22 +26,28 @@ use crate::{
 };
 use futures::stream::BoxStream;
 
-/// A queue election by name: a handle to take part in it, look at it, follow it, and change its order.
+/// A queue election by name: a handle to take part in it, look at it, follow it, and change its
+/// order.
 ///
-/// Candidates stand in line under ids that are unique in the election; the first leads. A candidate goes with its session. Term ids rise
-/// over all elections of the cluster, also over the election's deletion: they are the leaders' fences.
+/// Candidates stand in line under ids that are unique in the election; the first leads. A candidate
+/// goes with its session. Term ids rise over all elections of the cluster, also over the election's
+/// deletion: they are the leaders' fences.
 ///
 /// # Guarantee
-/// There is at most one leader, and after a hand-over there is no instant with none. Every operation takes effect once, however often
-/// this client has to send it. Answers of [`QueueElection::term`] are linearizable.
+/// There is at most one leader, and after a hand-over there is no instant with none. Every
+/// operation takes effect once, however often this client has to send it. Answers of
+/// [`QueueElection::term`] are linearizable.
 ///
 /// # Limits
-/// Ids and instances have up to 256 bytes, values up to 1 MiB, labels up to 32 pairs, durations whole milliseconds.
+/// Ids and instances have up to 256 bytes, values up to 1 MiB, labels up to 32 pairs, durations
+/// whole milliseconds.
 ///
 /// # Source
-/// Atomix's election primitive: `GetTerm`, `Enter`, `Leave`, `Anoint`, `Promote`, `Demote`, `Evict`, `Watch`, `Close`
-/// ([`Candidacy::close`]), `Delete`; its named instances are [`QueueElection::new`], its `ID` is [`Candidacy::id`]. Beyond it: campaigns that
-/// wait and tell the place in line, priorities, fences and guarded transactions, planned hand-over, causes of every change.
+/// Atomix's election primitive: `GetTerm`, `Enter`, `Leave`, `Anoint`, `Promote`, `Demote`,
+/// `Evict`, `Watch`, `Close` ([`Candidacy::close`]), `Delete`; its named instances are
+/// [`QueueElection::new`], its `ID` is [`Candidacy::id`]. Beyond it: campaigns that wait and tell
+/// the place in line, priorities, fences and guarded transactions, planned hand-over, causes of
+/// every change.
 ///
 /// # Examples
 /// ```no_run
@@ -92,8 +99,9 @@ impl QueueElection {
         Self { acting: Acting { expect, ..self.acting.clone() }, name: self.name.clone() }
     }
 
-    /// The same election, whose operations are those of a session instead of an operator's. Answers are remembered for each session, so
-    /// retries of busy programs do not crowd out each other's; and operations of a session that is gone are refused.
+    /// The same election, whose operations are those of a session instead of an operator's. Answers
+    /// are remembered for each session, so retries of busy programs do not crowd out each other's;
+    /// and operations of a session that is gone are refused.
     ///
     /// # Examples
     /// ```no_run
@@ -107,10 +115,11 @@ impl QueueElection {
         Self { acting: Acting { session: Some(session.clone()), ..self.acting.clone() }, name: self.name.clone() }
     }
 
-    /// A candidacy to configure and then enter or campaign with, under an id of one's choice. Makes no call.
+    /// A candidacy to configure and then enter or campaign with, under an id of one's choice. Makes
+    /// no call.
     ///
-    /// One id is one candidate: what is done by a second `Candidacy` of the same id and session waits for the end of the first one's
-    /// campaign or leadership.
+    /// One id is one candidate: what is done by a second `Candidacy` of the same id and session
+    /// waits for the end of the first one's campaign or leadership.
     ///
     /// # Examples
     /// ```no_run
@@ -129,7 +138,8 @@ impl QueueElection {
     /// The id is 0, and nobody leads, if there is no such election.
     ///
     /// # Errors
-    /// Retryable: no member answered in time. Final: [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+    /// Retryable: no member answered in time. Final:
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -146,8 +156,9 @@ impl QueueElection {
         self.get(0, 0).await
     }
 
-    /// The same with the candidates, the leader first, then who waits, in order: up to `limit` (at most 10,000) from number `skip` on. Fewer
-    /// come if their values are large; ask again from there.
+    /// The same with the candidates, the leader first, then who waits, in order: up to `limit` (at
+    /// most 10,000) from number `skip` on. Fewer come if their values are large; ask again from
+    /// there.
     ///
     /// # Errors
     /// As [`QueueElection::term`].
@@ -168,7 +179,8 @@ impl QueueElection {
         self.get(limit, skip).await
     }
 
-    /// The names of elections, in order; of one namespace or of all. The stream ends after an error.
+    /// The names of elections, in order; of one namespace or of all. The stream ends after an
+    /// error.
     ///
     /// # Errors
     /// Retryable: no member answered in time.
@@ -200,12 +212,14 @@ impl QueueElection {
         })
     }
 
-    /// Follows the election: every change in order, none left out or told twice, over failures of members. Begins with how things stand.
-    /// When this returns, the watch is in effect. Atomix's `Watch`.
+    /// Follows the election: every change in order, none left out or told twice, over failures of
+    /// members. Begins with how things stand. When this returns, the watch is in effect. Atomix's
+    /// `Watch`.
     ///
     /// # Errors
-    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The stream ends after an error:
-    /// [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if history that it needs is compacted, or a refusal.
+    /// Retryable: no member took it within [`Builder::timeout`](crate::Builder::timeout). The
+    /// stream ends after an error: [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) if
+    /// history that it needs is compacted, or a refusal.
     ///
     /// # Cancel safety
     /// A dropped `next` loses nothing.

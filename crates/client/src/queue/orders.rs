@@ -58,10 +58,12 @@ impl Eviction {
 }
 
 /// # Orders
-/// All of them: takes effect once, is tried again over failures of members within [`Builder::timeout`](crate::Builder::timeout); outcome
-/// unknown if no member confirmed it in time. Final: [`ErrorKind::Refused`](crate::ErrorKind::Refused) for who is no candidate,
-/// [`ErrorKind::NotAsExpected`](crate::ErrorKind::NotAsExpected), [`ErrorKind::Invalid`](crate::ErrorKind::Invalid). Dropping the future leaves
-/// the outcome unknown.
+/// All of them: takes effect once, is tried again over failures of members within
+/// [`Builder::timeout`](crate::Builder::timeout); outcome unknown if no member confirmed it in
+/// time. Final: [`ErrorKind::Refused`](crate::ErrorKind::Refused) for who is no candidate,
+/// [`ErrorKind::NotAsExpected`](crate::ErrorKind::NotAsExpected),
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid). Dropping the future leaves the outcome
+/// unknown.
 impl QueueElection {
     /// Makes a candidate the leader; the leader before it is first in line.
     ///
@@ -114,7 +116,8 @@ impl QueueElection {
         Ok(self.client().repeatable(request, call!(elections.promote)).await?.into())
     }
 
-    /// Moves a candidate back by so many places; [`u32::MAX`] is the end of the line. A leader steps down for the first in line.
+    /// Moves a candidate back by so many places; [`u32::MAX`] is the end of the line. A leader
+    /// steps down for the first in line.
     ///
     /// # Errors
     /// As all orders: see above.
@@ -160,8 +163,8 @@ impl QueueElection {
         Ok(self.client().repeatable(request, call!(elections.evict)).await?.into())
     }
 
-    /// Takes a candidate out of all elections in which it stands, of one namespace or of all, in one revision: to drain a node. Returns
-    /// from how many. Atomix's Java `LeaderElector.evict`.
+    /// Takes a candidate out of all elections in which it stands, of one namespace or of all, in
+    /// one revision: to drain a node. Returns from how many. Atomix's Java `LeaderElector.evict`.
     ///
     /// # Errors
     /// As all orders: see above.
@@ -196,9 +199,11 @@ impl QueueElection {
         Ok(client.repeatable(request, call!(elections.evict_everywhere)).await?.evicted)
     }
 
-    /// Asks the leader to hand over to a candidate that waits, by `deadline` (never, if there is none). The leader sees it by
-    /// [`QueueLeadership::asked_to_transfer`](super::QueueLeadership::asked_to_transfer). At the deadline the request lapses; with `force` the
-    /// hand-over is made instead. Kubernetes' preferred holder.
+    /// Asks the leader to hand over to a candidate that waits, by `deadline` (never, if there is
+    /// none). The leader sees it by
+    /// [`QueueLeadership::asked_to_transfer`](super::QueueLeadership::asked_to_transfer). At the
+    /// deadline the request lapses; with `force` the hand-over is made instead. Kubernetes'
+    /// preferred holder.
     ///
     /// # Errors
     /// As all orders: see above. Also refused if nobody leads.
@@ -223,11 +228,12 @@ impl QueueElection {
         Ok(self.client().repeatable(request, call!(elections.request_transfer)).await?.into())
     }
 
-    /// Ends the election for everybody: candidates are told that they are none any more. Terms of a later election of this name go on
-    /// rising. Atomix's `Delete`.
+    /// Ends the election for everybody: candidates are told that they are none any more. Terms of a
+    /// later election of this name go on rising. Atomix's `Delete`.
     ///
     /// # Errors
-    /// As all orders: see above. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is none.
+    /// As all orders: see above. [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if there is
+    /// none.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.

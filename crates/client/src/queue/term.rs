@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Term {
-    /// The revision that installed the leader: its fence. Rises over all elections, also after a deletion; kept when the leader goes; 0
-    /// before the first.
+    /// The revision that installed the leader: its fence. Rises over all elections, also after a
+    /// deletion; kept when the leader goes; 0 before the first.
     pub id: i64,
-    /// Counts the leaders of this election from 1; begins again after a deletion. What Atomix calls the term's id.
+    /// Counts the leaders of this election from 1; begins again after a deletion. What Atomix calls
+    /// the term's id.
     pub seq: u64,
     /// Who leads.
     pub leader: Option<String>,
@@ -29,7 +30,8 @@ pub struct Term {
     pub delayed: bool,
     /// What changed last, where that is told.
     pub cause: Option<Cause>,
-    /// The leader's proof, for transactions that are to take place only under it; where that is told.
+    /// The leader's proof, for transactions that are to take place only under it; where that is
+    /// told.
     pub token: Option<Token>,
 }
 

@@ -122,7 +122,8 @@ impl ElectionWatch {
             ElectionSource { name: name.clone(), leaders_only: self.leaders_only, candidates: self.candidates };
         let mut following = Following::new(client, source, self.from);
         following.begin().await?;
-        // A snapshot is always asked for: it says from which revision on another member would have to go on.
+        // A snapshot is always asked for: it says from which revision on another member would have
+        // to go on.
         let shown = move |event: &pb::ElectionEvent| !(hidden && ElectionSource::is_snapshot(event));
         Ok(following.stream(move |event| shown(&event).then(|| event.into())))
     }

@@ -1,7 +1,10 @@
-//! The two tasks of a session: one renews its lease, one follows the clock. Both end when the session does.
+//! The two tasks of a session: one renews its lease, one follows the clock. Both end when the
+//! session does.
 //!
-//! 1. The clock's task needs no network, and no answer of the other: it tells of jeopardy and loss when they come.
-//! 2. One keep-alive is under way at a time, so each answer is counted from when its own request was made.
+//! 1. The clock's task needs no network, and no answer of the other: it tells of jeopardy and loss
+//!    when they come.
+//! 2. One keep-alive is under way at a time, so each answer is counted from when its own request
+//!    was made.
 //! 3. A member that does not answer within a quarter of the TTL is left for the next one.
 
 use super::{LostReason, Shared, wire::KeepAlives};

@@ -1,6 +1,7 @@
 //! How long a session lives, as far as this process can know: pure, told the time.
 //!
-//! Counted from before a keep-alive was *sent*, so it ends before the cluster, which counts from when it *received* it, ends the lease:
+//! Counted from before a keep-alive was *sent*, so it ends before the cluster, which counts from
+//! when it *received* it, ends the lease:
 //!
 //! ```text
 //! sent       ⅓ TTL              ⅔ TTL                     deadline

@@ -1,7 +1,8 @@
 //! Sessions: a lease kept alive, and the honest answer to how long it still lives.
 //!
-//! Everything held in the cluster (leaderships, locks, permits) is held by a session, and ends with it at the latest. The session knows
-//! without asking anybody until when that is: see [`SessionState`].
+//! Everything held in the cluster (leaderships, locks, permits) is held by a session, and ends with
+//! it at the latest. The session knows without asking anybody until when that is: see
+//! [`SessionState`].
 //!
 //! ```text
 //!            keep-alives answered          none for ⅔ of the TTL       none for the whole TTL
@@ -28,14 +29,16 @@ use std::{
     time::Duration,
 };
 
-/// A lease that is kept alive in the background, by which leaderships and locks are held. Clones are handles on the same session.
+/// A lease that is kept alive in the background, by which leaderships and locks are held. Clones
+/// are handles on the same session.
 ///
-/// When the last handle is dropped the lease is revoked in the background, and everything held by it is free. A process that dies leaves
-/// it to the TTL.
+/// When the last handle is dropped the lease is revoked in the background, and everything held by
+/// it is free. A process that dies leaves it to the TTL.
 ///
 /// # Guarantee
-/// Until [`Session::valid_until`] the cluster does not end the lease, if clocks run at the same rate to within 1 in 1000. The time counts
-/// while the machine is suspended; after a suspend over the deadline the session is lost at once on resume.
+/// Until [`Session::valid_until`] the cluster does not end the lease, if clocks run at the same
+/// rate to within 1 in 1000. The time counts while the machine is suspended; after a suspend over
+/// the deadline the session is lost at once on resume.
 ///
 /// # Source
 /// etcd's `concurrency.Session`, with the states of Chubby's sessions.
@@ -104,7 +107,8 @@ impl Session {
         matches!(self.state(), SessionState::Lost(_))
     }
 
-    /// Until when it surely lives, on the client's clock. Moves on with each answered keep-alive; in the past once it is lost.
+    /// Until when it surely lives, on the client's clock. Moves on with each answered keep-alive;
+    /// in the past once it is lost.
     ///
     /// [`Session::state`] has an example.
     #[must_use]
@@ -121,7 +125,8 @@ impl Session {
         if self.is_lost() { Duration::ZERO } else { self.valid_until().since(shared.clock.now()) }
     }
 
-    /// Ends when the session is lost: at the deadline at the latest, with or without a network, and not before without reason.
+    /// Ends when the session is lost: at the deadline at the latest, with or without a network, and
+    /// not before without reason.
     ///
     /// # Cancel safety
     /// Can be dropped and asked for again at any time. It does not keep the session open.
@@ -205,11 +210,13 @@ impl Session {
         each.boxed()
     }
 
-    /// Ends the session: first here, so that nobody believes any longer to hold something by it, then in the cluster, where everything it
-    /// holds is free when this returns. Repeating it is harmless.
+    /// Ends the session: first here, so that nobody believes any longer to hold something by it,
+    /// then in the cluster, where everything it holds is free when this returns. Repeating it is
+    /// harmless.
     ///
     /// # Errors
-    /// Outcome unknown or retryable: no member confirmed it; the lease ends after its TTL if it is not closed again.
+    /// Outcome unknown or retryable: no member confirmed it; the lease ends after its TTL if it is
+    /// not closed again.
     ///
     /// # Cancel safety
     /// A dropped future has ended the session here; the lease ends after its TTL.
@@ -230,7 +237,8 @@ impl Session {
         }
     }
 
-    /// Ends the session here and leaves its lease, which can be [resumed](Session::resume) until its TTL is over.
+    /// Ends the session here and leaves its lease, which can be [resumed](Session::resume) until
+    /// its TTL is over.
     ///
     /// # Examples
     /// ```no_run

@@ -1,6 +1,7 @@
 //! How a session begins: with a lease of its own, or one that exists.
 //!
-//! 1. The id is chosen here, so that a repeated grant finds the lease of the one whose answer was lost: there is never a second lease.
+//! 1. The id is chosen here, so that a repeated grant finds the lease of the one whose answer was
+//!    lost: there is never a second lease.
 //! 2. A lease that may have been granted while its caller has gone is revoked.
 
 use super::{
@@ -17,20 +18,23 @@ use std::{
 use tokio::{runtime::Handle as Runtime, sync::watch, time::sleep};
 
 impl Session {
-    /// Opens a session whose lease lives at least `ttl` after each keep-alive (whole milliseconds; the cluster raises it to its minimum, a
-    /// few of its election time-outs). Failure of the process is noticed after the TTL; pauses shorter than that are survived.
+    /// Opens a session whose lease lives at least `ttl` after each keep-alive (whole milliseconds;
+    /// the cluster raises it to its minimum, a few of its election time-outs). Failure of the
+    /// process is noticed after the TTL; pauses shorter than that are survived.
     ///
-    /// A TTL in whole seconds is kept on etcd's wire. Any other is kept on `conclave.v1`; a stock etcd does not have that, and is asked for
-    /// the next whole second instead.
+    /// A TTL in whole seconds is kept on etcd's wire. Any other is kept on `conclave.v1`; a stock
+    /// etcd does not have that, and is asked for the next whole second instead.
     ///
-    /// Opening is tried again after lost answers, under the same lease id: there is never a second lease.
+    /// Opening is tried again after lost answers, under the same lease id: there is never a second
+    /// lease.
     ///
     /// # Errors
-    /// Final: the TTL is refused. Retryable or outcome unknown: no member answered in time; a lease may be left, which ends by itself.
+    /// Final: the TTL is refused. Retryable or outcome unknown: no member answered in time; a lease
+    /// may be left, which ends by itself.
     ///
     /// # Cancel safety
-    /// A dropped future revokes the lease in the background, for some seconds also one that is granted late. What is granted later still,
-    /// or cannot be revoked, ends after its TTL.
+    /// A dropped future revokes the lease in the background, for some seconds also one that is
+    /// granted late. What is granted later still, or cannot be revoked, ends after its TTL.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -56,7 +60,8 @@ impl Session {
         }
     }
 
-    /// [`Session::open`] on `conclave.v1`, also for whole seconds: the TTL need not be raised to etcd's minimum of some seconds.
+    /// [`Session::open`] on `conclave.v1`, also for whole seconds: the TTL need not be raised to
+    /// etcd's minimum of some seconds.
     ///
     /// # Errors
     /// As [`Session::open`]; also final: [`ErrorKind::Unsupported`] by a stock etcd.
@@ -100,7 +105,8 @@ impl Session {
         Ok(Self::start(client, wire, id, sent, ttl))
     }
 
-    /// Grants the lease; tells when the request was sent that was answered, and how long the lease lives from then on.
+    /// Grants the lease; tells when the request was sent that was answered, and how long the lease
+    /// lives from then on.
     async fn grant(wire: Wire, client: &Client, ttl: Duration, id: i64) -> Result<(Moment, Duration), Error> {
         let mut sent = client.clock().now();
         let granted = match wire.grant(client, ttl, id).await {
@@ -117,7 +123,8 @@ impl Session {
         if client.clock().now().since(sent) < granted / 3 {
             return Ok((sent, granted));
         }
-        // The answer took long, for example because there was no leader: nothing of the TTL may be left.
+        // The answer took long, for example because there was no leader: nothing of the TTL may be
+        // left.
         match wire.keep_alive_once(client, id).await {
             Err(gone) if gone.kind() == ErrorKind::LeaseNotFound => {
                 Err(Error::unsent("the lease ended before its grant was answered"))
@@ -126,8 +133,8 @@ impl Session {
         }
     }
 
-    /// A session on a lease that exists, for example that of this program's last life. It is kept alive from now on, and revoked when the
-    /// session ends.
+    /// A session on a lease that exists, for example that of this program's last life. It is kept
+    /// alive from now on, and revoked when the session ends.
     ///
     /// # Errors
     /// Final: [`ErrorKind::LeaseNotFound`]. Retryable: no member answered in time.

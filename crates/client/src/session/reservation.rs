@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 impl Session {
-    /// Waits until no other part of this process uses this key of this session. A lease has one place in each queue, so only one
-    /// caller at a time may take it and give it back.
+    /// Waits until no other part of this process uses this key of this session. A lease has one
+    /// place in each queue, so only one caller at a time may take it and give it back.
     pub(crate) async fn reserve(&self, key: &Bytes) -> Reservation {
         let permit = self.slot(key).acquire_owned().await.expect("it is never closed");
         Reservation { _permit: permit }

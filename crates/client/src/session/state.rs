@@ -29,7 +29,8 @@ pub enum LostReason {
     Closed,
     /// The key that stood for it was deleted or taken by somebody else.
     KeyGone,
-    /// The cluster took it away from a holder whose session lives: evicted, deposed, handed over, revoked.
+    /// The cluster took it away from a holder whose session lives: evicted, deposed, handed over,
+    /// revoked.
     TakenAway(Cause),
     /// The election was deleted, and all its candidates with it.
     Deleted,
@@ -51,7 +52,8 @@ impl fmt::Display for LostReason {
     }
 }
 
-/// What a session is worth now. Decided by this process alone, from the time at which its keep-alives were sent.
+/// What a session is worth now. Decided by this process alone, from the time at which its
+/// keep-alives were sent.
 ///
 /// # Examples
 /// ```no_run
@@ -70,7 +72,8 @@ impl fmt::Display for LostReason {
 pub enum SessionState {
     /// A keep-alive was answered recently.
     Safe,
-    /// None was answered for two thirds of the TTL. What is held is still held, but work that cannot be interrupted should not begin.
+    /// None was answered for two thirds of the TTL. What is held is still held, but work that
+    /// cannot be interrupted should not begin.
     Jeopardy,
     /// Nothing is held any more. Final.
     Lost(LostReason),

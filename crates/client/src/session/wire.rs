@@ -1,4 +1,5 @@
-//! The two wires that a session can be kept on: etcd's, in whole seconds, and `conclave.v1`, in milliseconds. One lease, whichever it is.
+//! The two wires that a session can be kept on: etcd's, in whole seconds, and `conclave.v1`, in
+//! milliseconds. One lease, whichever it is.
 
 use crate::{
     Client, Error, ErrorKind,

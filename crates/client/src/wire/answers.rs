@@ -1,6 +1,7 @@
 //! The answering side of a stream whose call has been made but perhaps not accepted yet.
 //!
-//! Some servers accept a stream only with their first answer to a message on it, so the first message must be sendable before.
+//! Some servers accept a stream only with their first answer to a message on it, so the first
+//! message must be sendable before.
 
 use crate::Error;
 use futures::future::BoxFuture;

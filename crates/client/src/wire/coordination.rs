@@ -1,4 +1,5 @@
-//! Locks and elections of the etcd v3 wire. `lock` and `campaign` wait as long as it takes: drop the future to leave the queue.
+//! Locks and elections of the etcd v3 wire. `lock` and `campaign` wait as long as it takes: drop
+//! the future to leave the queue.
 
 use super::Client;
 use crate::{
@@ -29,10 +30,11 @@ use tonic::{Request, Streaming};
 #[derive(Clone, Debug)]
 pub struct Lock(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Lock#examples). What dropping the future of a call leaves behind is up to the member: Conclave
-/// gives the place up.
+/// One attempt a call, as in the [example](Lock#examples). What dropping the future of a call
+/// leaves behind is up to the member: Conclave gives the place up.
 impl Lock {
-    /// Waits until the lock is held. The key in the answer lives as long as the lease and the lock do.
+    /// Waits until the lock is held. The key in the answer lives as long as the lease and the lock
+    /// do.
     ///
     /// # Errors
     /// The lease or the key is gone, the member's refusal, or the transport's failure.
@@ -72,8 +74,8 @@ impl Lock {
 #[derive(Clone, Debug)]
 pub struct Election(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Election#examples). What dropping the future of a call leaves behind is up to the member:
-/// Conclave gives the place up.
+/// One attempt a call, as in the [example](Election#examples). What dropping the future of a call
+/// leaves behind is up to the member: Conclave gives the place up.
 impl Election {
     /// Waits until elected.
     ///

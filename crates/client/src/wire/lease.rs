@@ -36,7 +36,8 @@ const QUEUE: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Lease(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Lease#examples). Dropping the future of one that may write leaves the outcome unknown.
+/// One attempt a call, as in the [example](Lease#examples). Dropping the future of one that may
+/// write leaves the outcome unknown.
 impl Lease {
     /// Creates a lease; id 0 lets the member choose.
     ///
@@ -120,7 +121,8 @@ impl KeepAlives {
         self.requests.clone()
     }
 
-    /// The next answer; its time to live is 0 if the lease is gone. `None` when the member ended the stream.
+    /// The next answer; its time to live is 0 if the lease is gone. `None` when the member ended
+    /// the stream.
     ///
     /// # Errors
     /// The stream failed.

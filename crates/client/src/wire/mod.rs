@@ -1,11 +1,13 @@
-//! The wire itself: each service of etcd v3 as a thin typed handle that takes the request message and gives the response message.
+//! The wire itself: each service of etcd v3 as a thin typed handle that takes the request message
+//! and gives the response message.
 //!
 //! For tests, and for what the rest of this crate has no better form for.
 //!
-//! 1. **One attempt a call.** Nothing is retried, least of all a write: a call that failed may have happened, and
-//!    [`Error::outcome_unknown`] says when. The next call after a failed connection goes to the next endpoint.
-//! 2. **A deadline a call.** Unary calls end after [`Client::with_timeout`]'s bound. Calls whose nature is to wait (`lock`,
-//!    `campaign`, streams) have none: drop the future to give up.
+//! 1. **One attempt a call.** Nothing is retried, least of all a write: a call that failed may have
+//!    happened, and [`Error::outcome_unknown`] says when. The next call after a failed connection
+//!    goes to the next endpoint.
+//! 2. **A deadline a call.** Unary calls end after [`Client::with_timeout`]'s bound. Calls whose
+//!    nature is to wait (`lock`, `campaign`, streams) have none: drop the future to give up.
 
 mod answers;
 mod coordination;
@@ -105,7 +107,8 @@ impl Client {
     ) -> Result<A, Error> {
         let mut request = Request::new(request);
         request.set_timeout(self.timeout);
-        // The deadline sent along covers the wait for the answer's head; the local one covers everything.
+        // The deadline sent along covers the wait for the answer's head; the local one covers
+        // everything.
         let bounded = self.patient(request, async |channel, request| {
             let late = || Status::deadline_exceeded("no answer within the deadline");
             tokio::time::timeout(self.timeout, call(channel, request)).await.map_err(|_| late())?

@@ -32,7 +32,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Kv(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Kv#examples). Dropping the future of one that may write leaves the outcome unknown.
+/// One attempt a call, as in the [example](Kv#examples). Dropping the future of one that may write
+/// leaves the outcome unknown.
 impl Kv {
     /// Reads a key or a range; linearizable unless the request says serializable.
     ///
@@ -89,7 +90,8 @@ impl Kv {
 #[derive(Clone, Debug)]
 pub struct Cluster(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Cluster#examples). Dropping the future of one that may write leaves the outcome unknown.
+/// One attempt a call, as in the [example](Cluster#examples). Dropping the future of one that may
+/// write leaves the outcome unknown.
 impl Cluster {
     /// Who belongs to the cluster.
     ///
@@ -119,7 +121,8 @@ impl Cluster {
 #[derive(Clone, Debug)]
 pub struct Maintenance(pub(crate) Client);
 
-/// One attempt a call, as in the [example](Maintenance#examples). Dropping the future of one that may write leaves the outcome unknown.
+/// One attempt a call, as in the [example](Maintenance#examples). Dropping the future of one that
+/// may write leaves the outcome unknown.
 impl Maintenance {
     /// Version, size, leader, term and index of this member.
     ///

@@ -1,4 +1,5 @@
-//! One watch stream as the wire has it: any number of watches on it, created and cancelled by messages.
+//! One watch stream as the wire has it: any number of watches on it, created and cancelled by
+//! messages.
 
 use super::Client;
 use crate::{
@@ -64,7 +65,8 @@ pub struct WatchStream {
     responses: Answers<WatchResponse>,
 }
 
-/// Messages, as in the [example](WatchStream#examples). A dropped `next` loses nothing; a request that was dropped may be sent or not.
+/// Messages, as in the [example](WatchStream#examples). A dropped `next` loses nothing; a request
+/// that was dropped may be sent or not.
 impl WatchStream {
     /// Asks for a watch; the answer is a message with `created` set.
     ///

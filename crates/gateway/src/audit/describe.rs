@@ -1,4 +1,5 @@
-//! What a command is about: keys, names, whom it concerns. Never a password, a hash or a token; values if they are wanted.
+//! What a command is about: keys, names, whom it concerns. Never a password, a hash or a token;
+//! values if they are wanted.
 
 use super::record::{Op as Recorded, Subject, Word};
 use bytes::Bytes;
@@ -66,7 +67,8 @@ pub(crate) fn describe(command: &Command, outcome: Option<&Outcome>, values: boo
         Command::Coord(coord) => subject = coordination(coord, values),
         Command::Auth(change) => return auth(change),
         Command::Placement(change) => return placement(change),
-        // The calls that bring these about have records of their own, and the others are the members' own.
+        // The calls that bring these about have records of their own, and the others are the
+        // members' own.
         Command::Version(_) | Command::PromoteWhenReady(_) => return None,
         Command::Expire(_) | Command::CoordTimer(_) | Command::Announce(_) | Command::Join(_) => return None,
         // `parts` has taken it apart.

@@ -172,7 +172,8 @@ pub(super) fn gone() -> Status {
     Status::cancelled("the client did not wait for the outcome")
 }
 
-/// `/etcdserverpb.KV/DeleteRange` → `kv.delete_range`; `/etcdserverpb.Lease/LeaseGrant` → `lease.grant`.
+/// `/etcdserverpb.KV/DeleteRange` → `kv.delete_range`; `/etcdserverpb.Lease/LeaseGrant` →
+/// `lease.grant`.
 fn kind(path: &str) -> String {
     let mut parts = path.rsplit('/');
     let (method, service) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

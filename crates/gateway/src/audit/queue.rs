@@ -1,8 +1,11 @@
 //! Records on their way to the thread that writes them.
 //!
-//! 1. Who hands one over never waits. The queue has a bound in records and in bytes; what is beyond is dropped, counted and logged.
-//! 2. Lines that cannot be written (a full disk) are dropped and counted likewise. The next attempt is the next record.
-//! 3. The first line that is written after something was dropped says how many records are missing before it.
+//! 1. Who hands one over never waits. The queue has a bound in records and in bytes; what is beyond
+//!    is dropped, counted and logged.
+//! 2. Lines that cannot be written (a full disk) are dropped and counted likewise. The next attempt
+//!    is the next record.
+//! 3. The first line that is written after something was dropped says how many records are missing
+//!    before it.
 
 use super::record::{Record, Subject};
 use super::rotating::Rotating;
@@ -120,7 +123,8 @@ impl Queue {
         shared.dropped(1, "they come faster than they are written");
     }
 
-    /// Comes true once all that was pushed before is written or dropped; at once if nothing can be asked for.
+    /// Comes true once all that was pushed before is written or dropped; at once if nothing can be
+    /// asked for.
     pub(super) async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.sender.try_send(Message::Flush(done)).is_ok() {

@@ -1,6 +1,8 @@
-//! A file that is followed by a new one when it is large: `PATH` is renamed to `PATH.1`, that to `PATH.2`, and so on.
+//! A file that is followed by a new one when it is large: `PATH` is renamed to `PATH.1`, that to
+//! `PATH.2`, and so on.
 //!
-//! 1. A write is whole or has left nothing: what was written of it before an error is cut off again.
+//! 1. A write is whole or has left nothing: what was written of it before an error is cut off
+//!    again.
 //! 2. A file that somebody moved away or deleted is followed by a new one within [`LOOK_EVERY`].
 //! 3. When older files cannot be renamed, the present one goes on.
 

@@ -1,11 +1,14 @@
-//! Tokens of somebody else: an identity provider, a Kubernetes API server. Its keys are a file, a JSON Web Key Set.
+//! Tokens of somebody else: an identity provider, a Kubernetes API server. Its keys are a file, a
+//! JSON Web Key Set.
 //!
-//! 1. Each key is good for one algorithm: the one that it names, or the usual one of its kind. A key that is a secret is none of an
-//!    issuer's, and is left out, as are keys for other uses and of unknown kinds.
+//! 1. Each key is good for one algorithm: the one that it names, or the usual one of its kind. A
+//!    key that is a secret is none of an issuer's, and is left out, as are keys for other uses and
+//!    of unknown kinds.
 //! 2. A token is verified by the key that it names. It may name none if there is only one.
-//! 3. It must have been made by this issuer, for this audience, and not be outdated or early; a critical extension is one that is not
-//!    known here.
-//! 4. It names a user of the cluster, whose roles count as they are now. Nothing else in it grants anything.
+//! 3. It must have been made by this issuer, for this audience, and not be outdated or early; a
+//!    critical extension is one that is not known here.
+//! 4. It names a user of the cluster, whose roles count as they are now. Nothing else in it grants
+//!    anything.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,8 +1,10 @@
 //! Signed tokens (JSON Web Tokens): those that members sign, and those of somebody else.
 //!
-//! 1. The algorithm comes from the key, never from the token: what a token says is compared with it.
+//! 1. The algorithm comes from the key, never from the token: what a token says is compared with
+//!    it.
 //! 2. Keys are followed in their files. Files that cannot be used leave the keys before in force.
-//! 3. Keys of members verify no token of an issuer, and the other way round: they are looked for claims of another kind.
+//! 3. Keys of members verify no token of an issuer, and the other way round: they are looked for
+//!    claims of another kind.
 
 use super::issuer::Issued;
 use super::own::Own;
@@ -24,7 +26,8 @@ struct Keys {
 /// Whom a good token names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verified {
-    /// As of the auth revision at which it was made: any later change makes it old, and clients log in again.
+    /// As of the auth revision at which it was made: any later change makes it old, and clients log
+    /// in again.
     Own { user: String, revision: u64 },
     /// As a certificate does: as of now.
     Issued { user: String },

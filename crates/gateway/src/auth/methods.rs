@@ -1,6 +1,7 @@
 //! What each method needs before its service sees the call.
 //!
-//! A method that is not named needs a login: a new one cannot be forgotten. What it needs beyond is checked where it is decided.
+//! A method that is not named needs a login: a new one cannot be forgotten. What it needs beyond is
+//! checked where it is decided.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {

@@ -2,11 +2,13 @@
 //!
 //! # The idea
 //!
-//! While users and roles are off, this costs one atomic load a call. While they are on, every call that is not open to everybody
-//! runs in the scope of an [`Identity`]: found from its token or certificate before the service sees the call. A command that is
-//! proposed in that scope carries the caller, and `apply` decides. A read is checked against the users and roles of its own view.
+//! While users and roles are off, this costs one atomic load a call. While they are on, every call
+//! that is not open to everybody runs in the scope of an [`Identity`]: found from its token or
+//! certificate before the service sees the call. A command that is proposed in that scope carries
+//! the caller, and `apply` decides. A read is checked against the users and roles of its own view.
 //!
-//! What loses its scope (a task of its own, a call that was begun before checks were on) has no caller, and is refused.
+//! What loses its scope (a task of its own, a call that was begun before checks were on) has no
+//! caller, and is refused.
 //!
 //! - [`methods`]: which methods are open, and which are for admins;
 //! - [`tokens`]: simple tokens, made by a command, held in each member's memory;

@@ -1,7 +1,9 @@
-//! Tokens that members sign, as etcd's: `username` and `revision` are who and as of which users and roles, `exp` is when it ends.
+//! Tokens that members sign, as etcd's: `username` and `revision` are who and as of which users and
+//! roles, `exp` is when it ends.
 //!
-//! The first key signs. All verify, so that keys are exchanged without a moment at which a member refuses tokens of another: first
-//! the new one is added behind the old one everywhere, then it is put first, then the old one is taken out.
+//! The first key signs. All verify, so that keys are exchanged without a moment at which a member
+//! refuses tokens of another: first the new one is added behind the old one everywhere, then it is
+//! put first, then the old one is taken out.
 
 use conclave_node::config::OwnTokens;
 use conclave_tls::{Contents, TlsError};
@@ -76,7 +78,8 @@ impl Own {
         Ok(own)
     }
 
-    /// Whether what the private key signs is good by the first public key: one of them may have been replaced before the other.
+    /// Whether what the private key signs is good by the first public key: one of them may have
+    /// been replaced before the other.
     fn fits(&self) -> bool {
         let (Some(sign), Some(verify)) = (&self.sign, self.verify.first()) else { return true };
         let message = b"do they belong together?";
@@ -93,7 +96,8 @@ impl Own {
         encode(&Header::new(self.algorithm), &claims, sign).map_err(crate::status::internal)
     }
 
-    /// User and auth revision of a token that is good. Only the configured algorithm counts, whatever the token says.
+    /// User and auth revision of a token that is good. Only the configured algorithm counts,
+    /// whatever the token says.
     pub(super) fn user(&self, token: &str) -> Option<(String, u64)> {
         let mut validation = Validation::new(self.algorithm);
         validation.leeway = 0;

@@ -1,4 +1,5 @@
-//! Passwords: bcrypt beside the event loop, as many at a time as there are processors, and a bounded number waiting.
+//! Passwords: bcrypt beside the event loop, as many at a time as there are processors, and a
+//! bounded number waiting.
 //!
 //! A password lives for one call: it is in no log and in no entry.
 

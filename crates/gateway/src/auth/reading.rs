@@ -145,7 +145,8 @@ impl Reading {
         self.recorded(checked, || Subject::lease(lease))
     }
 
-    /// Checks, and comes true with the status of the stream's end: `end`, or that the right was taken away.
+    /// Checks, and comes true with the status of the stream's end: `end`, or that the right was
+    /// taken away.
     pub(crate) fn guard(
         mut self,
         range: KeyRange,

@@ -1,7 +1,8 @@
 //! Simple tokens: letters and the number of the log entry that made them.
 //!
-//! The entry holds the letters' SHA-256, and so does the memory of each member: neither a log nor a dump shows a token. A token is good
-//! for a time after its last use at this member. A member that restarted, or took a snapshot, knows none: clients log in again.
+//! The entry holds the letters' SHA-256, and so does the memory of each member: neither a log nor a
+//! dump shows a token. A token is good for a time after its last use at this member. A member that
+//! restarted, or took a snapshot, knows none: clients log in again.
 
 use conclave_state::AuthEvent;
 use parking_lot::Mutex;

@@ -38,10 +38,12 @@ impl Feed {
         Feed { shared: Arc::new(Shared { history, hub: Mutex::new(hub) }) }
     }
 
-    /// The batches of a span from revision `from` on; of revisions yet to come if there is none given.
+    /// The batches of a span from revision `from` on; of revisions yet to come if there is none
+    /// given.
     ///
-    /// For a consistent beginning: subscribe, take a [`snapshot`](super::snapshot), and [`skip`](Subscription::skip) to its revision. What is in the
-    /// snapshot is then not given, and everything after it is.
+    /// For a consistent beginning: subscribe, take a [`snapshot`](super::snapshot), and
+    /// [`skip`](Subscription::skip) to its revision. What is in the snapshot is then not given, and
+    /// everything after it is.
     #[must_use]
     pub fn subscribe(&self, span: Span, from: Option<i64>) -> Subscription {
         let mut hub = self.shared.hub.lock();
@@ -57,7 +59,8 @@ impl Feed {
         self.shared.history.source().open()
     }
 
-    /// Takes in a batch. Called in order, after the batch is in the state, which may already be newer; waits for nobody.
+    /// Takes in a batch. Called in order, after the batch is in the state, which may already be
+    /// newer; waits for nobody.
     pub fn observe(&self, changes: &Changes) {
         let told = self.shared.hub.lock().observe(changes);
         for topic in told {
@@ -134,10 +137,11 @@ impl Subscription {
         }
     }
 
-    /// The next batch from memory. `None`: there may have been some that are not in memory any more.
+    /// The next batch from memory. `None`: there may have been some that are not in memory any
+    /// more.
     ///
-    /// For a caller that can do with the present: it reads no history. After `None` the caller looks at
-    /// the present, and [`Subscription::skip`]s to what it saw.
+    /// For a caller that can do with the present: it reads no history. After `None` the caller
+    /// looks at the present, and [`Subscription::skip`]s to what it saw.
     pub async fn recent(&mut self) -> Option<Arc<Batch>> {
         let topic = self.topic.clone();
         loop {

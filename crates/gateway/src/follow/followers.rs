@@ -1,8 +1,8 @@
 //! Everything that follows a span of keys, found by a key in the span.
 //!
 //! Those that follow the same keys in the same way are one *follower*: its index entry, its look at
-//! an event and its copy of the event exist once, however many share them. Watches and subscriptions
-//! both stand on this; what a follower is to them is the type `T`.
+//! an event and its copy of the event exist once, however many share them. Watches and
+//! subscriptions both stand on this; what a follower is to them is the type `T`.
 
 use super::index::Index;
 use super::span::Span;

@@ -1,5 +1,5 @@
-//! What those who are behind read from the store. All reading of history is bounded here: watches and
-//! subscriptions share its turns.
+//! What those who are behind read from the store. All reading of history is bounded here: watches
+//! and subscriptions share its turns.
 
 use super::source::{StateAt, StateSource};
 use super::topic::batches;

@@ -1,10 +1,11 @@
 //! Ranges of keys, found by a point in them.
 //!
-//! A treap ordered by (start, end) in which every node also keeps the greatest end below it: a lookup skips each subtree that ends
-//! before the point, so it costs the logarithm of the number of distinct ranges for each range found, however many there are
-//! elsewhere. Equal ranges share a node. Clients choose the ranges, so priorities are hashes under a secret of this process, as those of
-//! a hash map are: who could foresee them could make the tree a chain. The shape decides how fast something is found, and the order in
-//! which groups are served, which nobody relies on.
+//! A treap ordered by (start, end) in which every node also keeps the greatest end below it: a
+//! lookup skips each subtree that ends before the point, so it costs the logarithm of the number of
+//! distinct ranges for each range found, however many there are elsewhere. Equal ranges share a
+//! node. Clients choose the ranges, so priorities are hashes under a secret of this process, as
+//! those of a hash map are: who could foresee them could make the tree a chain. The shape decides
+//! how fast something is found, and the order in which groups are served, which nobody relies on.
 
 use bytes::Bytes;
 use slab::Slab;
@@ -220,7 +221,8 @@ mod tests {
         })
     }
 
-    /// Clients choose the ranges, and the order. Somebody who knew the priorities could build a chain, deep enough to overflow the stack.
+    /// Clients choose the ranges, and the order. Somebody who knew the priorities could build a
+    /// chain, deep enough to overflow the stack.
     #[test]
     fn nobody_can_know_the_shape() {
         let bound = |n: usize| Bytes::from(format!("{n:06}"));

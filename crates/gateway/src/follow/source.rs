@@ -15,13 +15,13 @@ pub trait StateSource: Send + Sync + 'static {
 
 pub trait StateAt: Send {
     fn bounds(&self) -> Bounds;
-    /// The events of `[from, to]` in order, whole revisions, as many as `portion` says, and the next revision to ask for: `from` if not
-    /// even that is within a strict portion.
+    /// The events of `[from, to]` in order, whole revisions, as many as `portion` says, and the
+    /// next revision to ask for: `from` if not even that is within a strict portion.
     fn events(&self, from: i64, to: i64, portion: Portion) -> Result<(Vec<Event>, i64), Fault>;
     /// What `key` held at `revision`; nothing if it did not exist, or if that is compacted.
     fn value_at(&self, key: &[u8], revision: i64) -> Result<Option<KeyValue>, Fault>;
-    /// The first place of a queue of the etcd wire among those created at `from` or later: its create
-    /// revision and its key.
+    /// The first place of a queue of the etcd wire among those created at `from` or later: its
+    /// create revision and its key.
     fn first_place(&self, name: &[u8], from: i64) -> Result<Option<(i64, Bytes)>, Fault>;
 }
 

@@ -44,7 +44,8 @@ impl Span {
 
     /// From the wire's two fields. An empty key is the smallest key there is.
     ///
-    /// They are copied: what was decoded shares the buffer that it came in, which would stay for as long as the watcher does.
+    /// They are copied: what was decoded shares the buffer that it came in, which would stay for as
+    /// long as the watcher does.
     pub fn new(key: &[u8], range_end: &[u8]) -> Result<Span, EmptyRange> {
         let key = if key.is_empty() { Bytes::from_static(b"\0") } else { Bytes::copy_from_slice(key) };
         if range_end.is_empty() {

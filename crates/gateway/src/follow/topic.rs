@@ -125,8 +125,8 @@ impl State {
         self.recent.len() > 1 && (self.recent.len() > MOST_BATCHES || self.bytes > MOST_BYTES)
     }
 
-    /// Moves every subscription that reads here to the next batch there is for it. Nothing of its is before that, so it need not read
-    /// history for it, which may be long, or gone.
+    /// Moves every subscription that reads here to the next batch there is for it. Nothing of its
+    /// is before that, so it need not read history for it, which may be long, or gone.
     fn advance(&mut self) {
         let State { recent, from, cursors, .. } = self;
         for (_, cursor) in cursors.iter_mut().filter(|(_, cursor)| **cursor >= *from) {

@@ -1,7 +1,7 @@
 //! The plain HTTP pages: `/metrics`, `/health`, `/livez`, `/readyz`, `/status`, `/version`.
 //!
-//! [`Pages`] makes the answers and knows no socket. [`serve`] puts them on `--listen-metrics-urls`; `serve.rs` asks the same
-//! [`Pages`] for requests on the client addresses that are not gRPC.
+//! [`Pages`] makes the answers and knows no socket. [`serve`] puts them on `--listen-metrics-urls`;
+//! `serve.rs` asks the same [`Pages`] for requests on the client addresses that are not gRPC.
 //!
 //! What the node is asked for stands in [`Probe`], so that the pages are tested without one.
 
@@ -25,7 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves the pages on one listener until told to stop. Connections under way are dropped then. With `tls`, inside it.
+/// Serves the pages on one listener until told to stop. Connections under way are dropped then.
+/// With `tls`, inside it.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, pool: Pool, pages: Pages, stopping: CancellationToken) {
     let security = tls.map(Security::new);
     loop {

@@ -9,8 +9,8 @@
 //! | `/version` | JSON | |
 //! | `/status` | how far this member has come, with the digest of its state, at one moment (JSON) | |
 //!
-//! `?serializable=true` on `/health` leaves the other members out; `?exclude=NOSPACE` (or a check's name) leaves one cause out;
-//! `?verbose` lists every check; `/readyz/linearizable_read` asks one.
+//! `?serializable=true` on `/health` leaves the other members out; `?exclude=NOSPACE` (or a check's
+//! name) leaves one cause out; `?verbose` lists every check; `/readyz/linearizable_read` asks one.
 
 use super::PageBody;
 use crate::ETCD_VERSION;
@@ -48,7 +48,8 @@ pub struct PlacementOf {
     pub weight: Option<u32>,
 }
 
-/// A member at one moment. Members with the same `applied_index` have the same revision and digest, or their states differ.
+/// A member at one moment. Members with the same `applied_index` have the same revision and digest,
+/// or their states differ.
 #[derive(Clone, Debug, Default)]
 pub struct MemberStatus {
     pub name: String,

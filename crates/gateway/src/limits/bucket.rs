@@ -1,7 +1,8 @@
 //! A rate: so many a second, as many as that at once.
 //!
-//! One number tells all (the *generic cell rate algorithm*): when the bucket will be full again. What is taken moves it by the time that it
-//! takes to fill up; beyond a second from now, nothing is left.
+//! One number tells all (the *generic cell rate algorithm*): when the bucket will be full again.
+//! What is taken moves it by the time that it takes to fill up; beyond a second from now, nothing
+//! is left.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +20,8 @@ impl Bucket {
         Bucket { per_second: per_second.max(1), full_at: AtomicU64::new(0) }
     }
 
-    /// Takes that many, if there is any left: what is larger than a second's worth passes too, and what follows waits the longer.
-    /// `Err`: after how long there is something left.
+    /// Takes that many, if there is any left: what is larger than a second's worth passes too, and
+    /// what follows waits the longer. `Err`: after how long there is something left.
     pub(super) fn take(&self, now: Duration, many: u64) -> Result<(), Duration> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX / 2);
         let cost = (u128::from(many) * u128::from(SECOND)).div_ceil(u128::from(self.per_second));

@@ -1,7 +1,7 @@
 //! Whose leases there are, of those that were granted through this member since its start.
 //!
-//! A lease is noted before its command is proposed, so that its end cannot come before. It counts until it ends, also if the
-//! connection that asked for it is gone.
+//! A lease is noted before its command is proposed, so that its end cannot come before. It counts
+//! until it ends, also if the connection that asked for it is gone.
 
 use super::budget::{Exceeded, Held};
 use conclave_node::sink::ApplyObserver;

@@ -1,4 +1,5 @@
-//! Files that are read again when they change, but for those of TLS: whether what is on disk is in force.
+//! Files that are read again when they change, but for those of TLS: whether what is on disk is in
+//! force.
 
 use conclave_tls::Reloads;
 use prometheus_client::metrics::counter::Counter;

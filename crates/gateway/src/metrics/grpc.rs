@@ -1,10 +1,12 @@
-//! `grpc_server_started_total` and `grpc_server_handled_total`: calls by method and code, named as grpc-go names them, and on request
-//! `grpc_server_handling_seconds`.
+//! `grpc_server_started_total` and `grpc_server_handled_total`: calls by method and code, named as
+//! grpc-go names them, and on request `grpc_server_handling_seconds`.
 //!
-//! The calls that are most of the load count through [`MethodMetrics`]; for all others a layer around the router does. There a call
-//! that ends in the response head (every refusal does) is counted at once; any other when its body ends, by the code in the trailers;
-//! one that the client gave up is Canceled. Methods come from the path of the request, so only paths that some service answers (with
-//! anything but Unimplemented) get a series: a scanner cannot fill the page. Those of etcd are there from the start.
+//! The calls that are most of the load count through [`MethodMetrics`]; for all others a layer
+//! around the router does. There a call that ends in the response head (every refusal does) is
+//! counted at once; any other when its body ends, by the code in the trailers; one that the client
+//! gave up is Canceled. Methods come from the path of the request, so only paths that some service
+//! answers (with anything but Unimplemented) get a series: a scanner cannot fill the page. Those of
+//! etcd are there from the start.
 
 use crate::deadline;
 use conclave_json::SCHEMA;
@@ -197,7 +199,8 @@ pub struct MethodMetrics {
 }
 
 impl MethodMetrics {
-    /// Counts a call that begins. One that is dropped before it ended was given up by the client, or its deadline passed.
+    /// Counts a call that begins. One that is dropped before it ended was given up by the client,
+    /// or its deadline passed.
     pub fn begin(&self, deadline: Option<Instant>) -> CallMetrics {
         let find = || self.metrics.find(self.path).unwrap_or_else(|| self.metrics.add(self.path));
         let method = self.method.get_or_init(find);
@@ -279,7 +282,8 @@ where
     }
 }
 
-/// A call from its request to its response head. Dropped without one, it was given up by the client.
+/// A call from its request to its response head. Dropped without one, it was given up by the
+/// client.
 struct Call {
     metrics: GrpcMetrics,
     /// Known from the start if this method was called before.

@@ -1,8 +1,9 @@
 //! What the node tells in numbers, under etcd's metric names where they mean the same.
 //!
-//! Counting is one relaxed atomic addition; nothing is formatted, looked up or locked outside a scrape. Only what nobody else knows
-//! is counted here. Everything that exists anyway (revision, sizes, leadership, watchers, how long syncs took) is read from its
-//! owner at each scrape and handed in as [`Live`].
+//! Counting is one relaxed atomic addition; nothing is formatted, looked up or locked outside a
+//! scrape. Only what nobody else knows is counted here. Everything that exists anyway (revision,
+//! sizes, leadership, watchers, how long syncs took) is read from its owner at each scrape and
+//! handed in as [`Live`].
 
 mod audit;
 mod backups;
@@ -72,7 +73,8 @@ pub(crate) struct ClientBytes {
     pub(crate) sent: Counter,
 }
 
-/// The counters. Requests count by their kind; the operations inside a transaction are not counted again.
+/// The counters. Requests count by their kind; the operations inside a transaction are not counted
+/// again.
 #[derive(Debug)]
 pub struct Metrics {
     pub range_total: Counter,

@@ -63,7 +63,8 @@ impl ProcessMetrics {
     }
 }
 
-/// Fields 14 and 15 of `stat`; the second field, the name, may hold anything and ends at the last parenthesis.
+/// Fields 14 and 15 of `stat`; the second field, the name, may hold anything and ends at the last
+/// parenthesis.
 fn cpu_ticks() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);

@@ -1,5 +1,5 @@
-//! Prometheus' text format (0.0.4) of a page in OpenMetrics. There a counter's family has its whole name, `_total` included, and
-//! there is no end mark.
+//! Prometheus' text format (0.0.4) of a page in OpenMetrics. There a counter's family has its whole
+//! name, `_total` included, and there is no end mark.
 
 use std::fmt::Write;
 

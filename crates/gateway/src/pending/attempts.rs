@@ -1,9 +1,9 @@
 //! The calls of this node that ask for the same place, and what they owe together.
 //!
-//! Two calls may ask for one place: a client asks again after a time-out, or two of its tasks do. They
-//! make one *attempt*, named by a random number that their commands carry. A call counts from before
-//! its command is proposed until it ends. What a call obtained is *owed* until an answer was handed
-//! over; the last call to end releases it.
+//! Two calls may ask for one place: a client asks again after a time-out, or two of its tasks do.
+//! They make one *attempt*, named by a random number that their commands carry. A call counts from
+//! before its command is proposed until it ends. What a call obtained is *owed* until an answer was
+//! handed over; the last call to end releases it.
 
 use bytes::Bytes;
 use parking_lot::Mutex;

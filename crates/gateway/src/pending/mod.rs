@@ -3,18 +3,18 @@
 //! Lock and Campaign of etcd, the queue elections, locks and claims of Conclave all work alike: one
 //! command asks for a place, the call waits until the place is first, and a call that ends without
 //! its answer handed over must release what it took. What is the same for all of them is here: a
-//! [`Pending`] call proposes its command until it is decided, remembers what it owes, and releases it
-//! when it is dropped. What differs is a [`Request`]: the command, what its outcome means, and the
-//! command that releases the place.
+//! [`Pending`] call proposes its command until it is decided, remembers what it owes, and releases
+//! it when it is dropped. What differs is a [`Request`]: the command, what its outcome means, and
+//! the command that releases the place.
 //!
-//! 1. A call that ends without [`Pending::keep`] (cancelled, failed, its connection lost) releases its
-//!    place, at whatever moment it ends: before its command was decided, while it waits, or right
-//!    after the grant.
-//! 2. The command is proposed by a task of its own. A caller that goes away does not stop it, so the
-//!    task still learns what to release.
+//! 1. A call that ends without [`Pending::keep`] (cancelled, failed, its connection lost) releases
+//!    its place, at whatever moment it ends: before its command was decided, while it waits, or
+//!    right after the grant.
+//! 2. The command is proposed by a task of its own. A caller that goes away does not stop it, so
+//!    the task still learns what to release.
 //! 3. A command whose outcome is unknown is proposed again: it finds what the first one did. A call
-//!    that was cancelled meanwhile does not ask again. It releases, and the order of the two commands
-//!    in the log does not matter: the state machine refuses an attempt that was cancelled.
+//!    that was cancelled meanwhile does not ask again. It releases, and the order of the two
+//!    commands in the log does not matter: the state machine refuses an attempt that was cancelled.
 //! 4. Calls of this node with the same key share one attempt. The last of them to end releases the
 //!    place, unless one of them kept it. The release cancels the attempt alone: `apply` keeps the
 //!    place if another member's attempt holds it.
@@ -67,7 +67,8 @@ pub trait Request: Send + 'static {
     /// The command that asks for the place. It must have the same effect twice as once.
     fn command(&self, attempt: u64) -> Command;
 
-    /// Reads the outcome of the command. `unknown`: an earlier proposal of it may have had an effect.
+    /// Reads the outcome of the command. `unknown`: an earlier proposal of it may have had an
+    /// effect.
     fn decided(&mut self, outcome: Outcome, unknown: bool) -> Decided<Self::Error>;
 
     /// Whether the caller prefers this error to another try. Errors that no try can mend never get
@@ -76,8 +77,8 @@ pub trait Request: Send + 'static {
         false
     }
 
-    /// The command that releases what the attempt took, or may yet take. It must be harmless if there
-    /// is nothing to release. `None`: the place does not go with the call.
+    /// The command that releases what the attempt took, or may yet take. It must be harmless if
+    /// there is nothing to release. `None`: the place does not go with the call.
     fn release(&self, attempt: u64, owed: Owed) -> Option<Command>;
 
     /// What else is to be released, once the releasing command is decided.

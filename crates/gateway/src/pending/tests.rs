@@ -1,5 +1,6 @@
-//! A log for tests, whose answers can be lost or held up; and the one property of all pending calls:
-//! whenever a call is cancelled, and whatever became of its commands, it leaves nothing behind.
+//! A log for tests, whose answers can be lost or held up; and the one property of all pending
+//! calls: whenever a call is cancelled, and whatever became of its commands, it leaves nothing
+//! behind.
 
 use super::*;
 use conclave_state::Outcome;
@@ -108,7 +109,8 @@ impl Log for TestLog {
     }
 }
 
-/// All fates of the first two proposals of a call; and a first proposal that is decided when all is over.
+/// All fates of the first two proposals of a call; and a first proposal that is decided when all is
+/// over.
 pub(crate) fn courses() -> Vec<Vec<Fate>> {
     let kinds = || [None, Some(Fate::AnswerLost), Some(Fate::Lost), Some(Fate::NoLeader), Some(Fate::Undecided)];
     let mut courses = vec![vec![Fate::Held(Arc::new(Notify::new()))], vec![Fate::Late(Arc::new(Notify::new()))]];

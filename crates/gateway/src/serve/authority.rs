@@ -1,26 +1,30 @@
 //! Lets clients in whose `:authority` is not `host:port`.
 //!
-//! etcd ignores that value, so clients send many things in it: a URL (`http://host:port` from etcdctl, `https://…`), a list of endpoints
-//! (`#initially=[…]` from the Go client 3.5.0), the path of a Unix socket, nothing at all. The HTTP/2 library refuses such a request
-//! before our code sees it. Nothing here uses the value either, so the first frames of a connection are read here, and a value
-//! that the library would refuse is replaced by a host name.
+//! etcd ignores that value, so clients send many things in it: a URL (`http://host:port` from
+//! etcdctl, `https://…`), a list of endpoints (`#initially=[…]` from the Go client 3.5.0), the path
+//! of a Unix socket, nothing at all. The HTTP/2 library refuses such a request before our code sees
+//! it. Nothing here uses the value either, so the first frames of a connection are read here, and a
+//! value that the library would refuse is replaced by a host name.
 //!
 //! ```text
 //! socket ─► LenientAuthority ─► HTTP/2
 //! ```
 //!
-//! A header block is a sequence of fields, each an index into a table or a literal, maybe Huffman coded (RFC 7541). A literal that
-//! enters the table is replaced before it does, so later fields that refer to it need no change. The replacement is one character: an
-//! entry must not be larger on this side than on the client's, or this side would evict others earlier. (Only in place of an empty value
-//! it is larger, by one byte of 4,096.)
+//! A header block is a sequence of fields, each an index into a table or a literal, maybe Huffman
+//! coded (RFC 7541). A literal that enters the table is replaced before it does, so later fields
+//! that refer to it need no change. The replacement is one character: an entry must not be larger
+//! on this side than on the client's, or this side would evict others earlier. (Only in place of an
+//! empty value it is larger, by one byte of 4,096.)
 //!
 //! 1. What is not HTTP/2 passes through untouched and unread.
-//! 2. Of HTTP/2 the head of each frame is looked at, and of a request its fields up to the authority, where they were read. Bytes are
-//!    copied only from a header block that is to be changed, or that is cut in two, to the end of what was read. So requests of many
-//!    clients can share a connection, as behind a proxy.
+//! 2. Of HTTP/2 the head of each frame is looked at, and of a request its fields up to the
+//!    authority, where they were read. Bytes are copied only from a header block that is to be
+//!    changed, or that is cut in two, to the end of what was read. So requests of many clients can
+//!    share a connection, as behind a proxy.
 //! 3. What cannot be understood is passed on as it is; the library decides.
 //! 4. No frame is held back for longer than until it is complete.
-//! 5. A header block in several frames is read as far as its first frame goes. The authority is one of its first fields.
+//! 5. A header block in several frames is read as far as its first frame goes. The authority is one
+//!    of its first fields.
 
 use bytes::{Buf, BufMut, BytesMut};
 use http::uri::Authority;
@@ -101,8 +105,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LenientAuthority<S> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
-    /// So that the HTTP/2 library gathers frames of up to a kilobyte into one write. With vectored writes it gives every frame
-    /// over 256 bytes a system call of its own, which for a small event or value is most of its cost.
+    /// So that the HTTP/2 library gathers frames of up to a kilobyte into one write. With vectored
+    /// writes it gives every frame over 256 bytes a system call of its own, which for a small event
+    /// or value is most of its cost.
     fn is_write_vectored(&self) -> bool {
         false
     }
@@ -313,8 +318,8 @@ fn plain((huffman, bytes): Literal<'_>) -> Option<Cow<'_, [u8]>> {
     if huffman { decoded(bytes).map(Cow::Owned) } else { Some(Cow::Borrowed(bytes)) }
 }
 
-/// The characters with short codes, which are all that an authority may have: how long the codes are, and whose they are, in order. The
-/// code is canonical: these two determine it.
+/// The characters with short codes, which are all that an authority may have: how long the codes
+/// are, and whose they are, in order. The code is canonical: these two determine it.
 const CODES: [(u32, &[u8]); 8] = [
     (5, b"012aceiost"),
     (6, b" %-./3456789=A_bdfghlmnpru"),

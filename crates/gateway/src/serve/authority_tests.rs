@@ -47,7 +47,8 @@ const TAKEN: [&str; 10] = [
     "127.0.0.1",
 ];
 
-/// Huffman's code of a character; those without a short one get the code of one that no authority has.
+/// Huffman's code of a character; those without a short one get the code of one that no authority
+/// has.
 fn code(byte: u8) -> String {
     let (mut first, mut before) = (0, 0);
     for (length, characters) in CODES {
@@ -90,7 +91,8 @@ fn put_string(out: &mut Vec<u8>, huffman: bool, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// A header block as clients send it: indexed fields, a literal path, the authority, one more literal.
+/// A header block as clients send it: indexed fields, a literal path, the authority, one more
+/// literal.
 fn block(coded: bool, authority: &str) -> Vec<u8> {
     block_of(coded, &if coded { huffman(authority) } else { authority.as_bytes().to_vec() })
 }
@@ -164,7 +166,8 @@ fn every_port_is_read_whole() {
     }
 }
 
-/// By whatever name the field is given: its place in the table, a literal, a coded literal; indexed or not.
+/// By whatever name the field is given: its place in the table, a literal, a coded literal; indexed
+/// or not.
 #[test]
 fn the_name_may_be_a_literal() {
     let named = |first: &[u8], name: Option<bool>, value: &[u8]| {

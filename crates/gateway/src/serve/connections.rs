@@ -26,14 +26,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Requests of one connection that were taken back before they were looked at: beyond, somebody means harm.
+/// Requests of one connection that were taken back before they were looked at: beyond, somebody
+/// means harm.
 const RESETS: usize = 10_000;
 
-/// Streams that the server had to reset for what the client sent on them, over the life of a connection. A client of ours does that to
-/// none; one that does it to so many is let go, and may connect again.
+/// Streams that the server had to reset for what the client sent on them, over the life of a
+/// connection. A client of ours does that to none; one that does it to so many is let go, and may
+/// connect again.
 const ERRORS: usize = 10_000;
 
-/// Requests of one connection that are under way together, those that wait for a lock among them. Beyond it, they wait at the client.
+/// Requests of one connection that are under way together, those that wait for a lock among them.
+/// Beyond it, they wait at the client.
 const STREAMS: u32 = 1 << 16;
 
 /// When connections end: `stopping` lets the requests under way be answered, `closing` does not.
@@ -82,7 +85,8 @@ fn builder(requests: Requests, bounds: Bounds) -> Builder<Requests> {
         .keep_alive_interval(bounds.keep_alive.interval)
         .keep_alive_timeout(bounds.keep_alive.timeout)
         .max_local_error_reset_streams(ERRORS)
-        // A client whose calls time out together resets them together, and may not lose its connection for that.
+        // A client whose calls time out together resets them together, and may not lose its
+        // connection for that.
         .max_pending_accept_reset_streams(RESETS)
         // Nobody asks a gRPC server for the date.
         .auto_date_header(false);

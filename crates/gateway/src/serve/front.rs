@@ -1,8 +1,9 @@
 //! Who answers a request on a client address.
 //!
-//! The methods that make up nearly all of a cluster's load are answered here by name ([`unary`]). The rest of gRPC goes to tonic's
-//! router, and what is not gRPC by its content type to the JSON gateway and the pages ([`Plain`]). A call through the router costs some
-//! ten boxes and copies of services more; nothing else differs.
+//! The methods that make up nearly all of a cluster's load are answered here by name ([`unary`]).
+//! The rest of gRPC goes to tonic's router, and what is not gRPC by its content type to the JSON
+//! gateway and the pages ([`Plain`]). A call through the router costs some ten boxes and copies of
+//! services more; nothing else differs.
 
 use super::gate::Gate;
 use super::json::Json;
@@ -55,7 +56,8 @@ pub(super) struct Bounds {
     pub(super) keep_alive: KeepAlive,
 }
 
-/// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it runs, so it must be small.
+/// On the heap by itself: the task that HTTP/2 makes of a request is copied some ten times until it
+/// runs, so it must be small.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response<Reply>> + Send>>;
 
 /// The methods with a way of their own: where they are counted, their paths, and who answers them.

@@ -6,7 +6,8 @@ use crate::status::text;
 use conclave_node::leadership::Leadership;
 use tonic::Status;
 
-/// What a learner answers. Of ranges only those that are serializable: [`crate::service::etcd::kv`].
+/// What a learner answers. Of ranges only those that are serializable:
+/// [`crate::service::etcd::kv`].
 const ALLOWED: [&str; 3] =
     ["/etcdserverpb.KV/Range", "/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot"];
 

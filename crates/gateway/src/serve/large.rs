@@ -1,10 +1,11 @@
 //! A large response on its way to the client.
 //!
-//! It is encoded piece by piece, each when the connection has room for it, so that no more is in memory than what is not sent yet, and
-//! the event loop is held up by one piece at a time.
+//! It is encoded piece by piece, each when the connection has room for it, so that no more is in
+//! memory than what is not sent yet, and the event loop is held up by one piece at a time.
 //!
 //! 1. While anything of it is in memory, it has its share of the budget for large responses.
-//! 2. A client that takes nothing for [`STALL`] loses it, and so does one whose deadline passes: others may wait for the share.
+//! 2. A client that takes nothing for [`STALL`] loses it, and so does one whose deadline passes:
+//!    others may wait for the share.
 
 use super::pieces::{InPieces, Pieces};
 use crate::outflow::{Beside, Share};

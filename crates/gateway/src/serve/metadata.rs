@@ -1,8 +1,9 @@
 //! The metadata of a request: how much of it may be sent, and how much of that is kept.
 //!
-//! A client may send a lot (tracing, tokens of gateways), and the header compression of HTTP/2 lets a few bytes stand for many. So a head
-//! has a bound, and what is beyond an ordinary size is dropped before the request waits for anything: however many requests a
-//! connection has open, each keeps little.
+//! A client may send a lot (tracing, tokens of gateways), and the header compression of HTTP/2 lets
+//! a few bytes stand for many. So a head has a bound, and what is beyond an ordinary size is
+//! dropped before the request waits for anything: however many requests a connection has open, each
+//! keeps little.
 
 use http::{HeaderMap, HeaderName};
 

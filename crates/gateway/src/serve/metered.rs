@@ -1,5 +1,5 @@
-//! A client's connection whose bytes are counted, one addition for each read and write of the socket.
-//! Writes are not vectored: the layer above gathers them ([`super::authority`]).
+//! A client's connection whose bytes are counted, one addition for each read and write of the
+//! socket. Writes are not vectored: the layer above gathers them ([`super::authority`]).
 
 use crate::metrics::ClientBytes;
 use std::io;

@@ -1,6 +1,7 @@
 //! The client addresses: connections, requests, answers.
 //!
-//! Client addresses also answer plain HTTP (`/health`, `/metrics`, …): what is not gRPC by its content type goes to the pages.
+//! Client addresses also answer plain HTTP (`/health`, `/metrics`, …): what is not gRPC by its
+//! content type goes to the pages.
 
 mod authority;
 #[cfg(test)]
@@ -36,7 +37,8 @@ use tokio_util::sync::CancellationToken;
 /// What is spoken inside TLS on client addresses, and on those for metrics.
 pub const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The client services, until the node stops and the requests under way are answered, or `closing` cuts them off. With `tls`, inside it.
+/// The client services, until the node stops and the requests under way are answered, or `closing`
+/// cuts them off. With `tls`, inside it.
 pub async fn clients<S: Source>(
     listener: S,
     tls: Option<Tls>,

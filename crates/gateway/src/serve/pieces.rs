@@ -1,7 +1,8 @@
 //! Encoding a response in pieces.
 //!
-//! The encodings of two messages, one after the other, are that of the two merged. So a response is cut into messages with a part of its
-//! rows each, and the bytes are the same as if it had been encoded at once.
+//! The encodings of two messages, one after the other, are that of the two merged. So a response is
+//! cut into messages with a part of its rows each, and the bytes are the same as if it had been
+//! encoded at once.
 
 use bytes::Bytes;
 use conclave_api::conclave::v1::{AcquireResponse, ElectionResponse, GetTermResponse, ReleaseResponse};

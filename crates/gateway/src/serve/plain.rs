@@ -1,8 +1,10 @@
 //! What is asked on a client address without gRPC: the JSON gateway, and the pages.
 //!
-//! As in etcd, all of it is under `--host-whitelist` and `--cors` ([`Access`]). Neither concerns gRPC.
+//! As in etcd, all of it is under `--host-whitelist` and `--cors` ([`Access`]). Neither concerns
+//! gRPC.
 //!
-//! A connection is in use until the last byte of the answer: HTTP/1 has no streams that would tell it.
+//! A connection is in use until the last byte of the answer: HTTP/1 has no streams that would tell
+//! it.
 
 use super::json::{Json, Takeover, websocket};
 use super::reply::Reply;

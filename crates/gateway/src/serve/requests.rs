@@ -1,14 +1,17 @@
 //! The requests of one HTTP/2 connection, run by the task of the connection itself.
 //!
-//! hyper hands the future of each request to an executor. A task for each of them costs an allocation, a place in the scheduler's queue, and
-//! a wake-up of the connection's task for each answer. Here they belong to the connection: what has become ready is polled together, and
-//! all answers leave with one write.
+//! hyper hands the future of each request to an executor. A task for each of them costs an
+//! allocation, a place in the scheduler's queue, and a wake-up of the connection's task for each
+//! answer. Here they belong to the connection: what has become ready is polled together, and all
+//! answers leave with one write.
 //!
-//! 1. The requests are polled before the connection, all that are ready, so that what they answer is part of its next write. Most of them wake
-//!    themselves while they are polled (h2 tells a stream of the room that it has just asked for); that is no reason to write what there is.
+//! 1. The requests are polled before the connection, all that are ready, so that what they answer
+//!    is part of its next write. Most of them wake themselves while they are polled (h2 tells a
+//!    stream of the room that it has just asked for); that is no reason to write what there is.
 //! 2. A request that panics ends alone.
 //! 3. A connection has its turn and then lets others have theirs ([`Turn`]).
-//! 4. Where several threads run tasks, each request has a task of its own: one connection's requests are not to wait for each other there.
+//! 4. Where several threads run tasks, each request has a task of its own: one connection's
+//!    requests are not to wait for each other there.
 
 use super::turn::Turn;
 use conclave_net::admission::Activity;
@@ -58,8 +61,9 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
             request.await;
         };
         if self.one_thread {
-            // hyper tells of no panic, as a task of its own would not: the request's stream is reset.
-            // And the runtime's budget is the connection's: a request that has used it up would ask again and again in the same turn.
+            // hyper tells of no panic, as a task of its own would not: the request's stream is
+            // reset. And the runtime's budget is the connection's: a request that has used it up
+            // would ask again and again in the same turn.
             self.new.lock().push(Box::pin(unconstrained(AssertUnwindSafe(request).catch_unwind().map(drop))));
         } else {
             tokio::spawn(request);
@@ -85,7 +89,8 @@ impl Future for InTurn {
     }
 }
 
-/// Where the wake-ups of requests go: to the task of the connection, unless it is polling them right now.
+/// Where the wake-ups of requests go: to the task of the connection, unless it is polling them
+/// right now.
 #[derive(Default)]
 struct Relay {
     task: AtomicWaker,
@@ -153,7 +158,8 @@ impl Running {
         relay.task.register(task);
         relay.polling.store(true, Ordering::SeqCst);
         let mut cx = Context::from_waker(&self.waker);
-        // The set stops after two that woke themselves, so it takes about as many rounds as there are requests.
+        // The set stops after two that woke themselves, so it takes about as many rounds as there
+        // are requests.
         for _ in 0..=self.requests.len() {
             relay.woken.store(false, Ordering::SeqCst);
             while let Poll::Ready(Some(())) = self.requests.poll_next_unpin(&mut cx) {}
@@ -178,7 +184,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// A connection that takes three requests, the second of which panics, and ends when two are done.
+    /// A connection that takes three requests, the second of which panics, and ends when two are
+    /// done.
     #[tokio::test(start_paused = true)]
     async fn requests_run_in_the_task_of_their_connection_and_fail_alone() {
         let (requests, mut running) = (Requests::new(Activity::default()), Running::new());
@@ -256,7 +263,8 @@ mod tests {
         poll_fn(|cx| running.poll(cx, &requests, connection.as_mut())).await;
     }
 
-    /// Thousands of requests at once, beside somebody else's task: it has its turn after each of theirs.
+    /// Thousands of requests at once, beside somebody else's task: it has its turn after each of
+    /// theirs.
     #[tokio::test]
     async fn a_crowd_of_requests_lets_others_have_their_turn() {
         const CROWD: usize = 10_000;

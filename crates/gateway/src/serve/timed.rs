@@ -1,8 +1,10 @@
 //! A response that ends at its client's deadline, wherever it has come to.
 //!
-//! The head of a response comes before the deadline, or the call fails with its status. What follows the head (the messages of a
-//! stream, the pieces of a large message) is under the same deadline: the client has given up by then, and what is held for it is
-//! let go. gRPC says so in trailers, a stream of JSON in its last line; a page that is cut off has no other word than a broken stream.
+//! The head of a response comes before the deadline, or the call fails with its status. What
+//! follows the head (the messages of a stream, the pieces of a large message) is under the same
+//! deadline: the client has given up by then, and what is held for it is let go. gRPC says so in
+//! trailers, a stream of JSON in its last line; a page that is cut off has no other word than a
+//! broken stream.
 
 use super::json::failure;
 use crate::status::text;

@@ -1,12 +1,14 @@
 //! How long a connection may occupy the thread that it shares with all others.
 //!
-//! A client may send thousands of requests at once. A connection polls them in one task, and its HTTP/2 library reads as long as there is
-//! something to read. So each time the task runs it has a *turn*: so many requests and bytes, and so much time. What is left over
-//! waits for the next turn, which comes when all others that are ready have had theirs.
+//! A client may send thousands of requests at once. A connection polls them in one task, and its
+//! HTTP/2 library reads as long as there is something to read. So each time the task runs it has a
+//! *turn*: so many requests and bytes, and so much time. What is left over waits for the next turn,
+//! which comes when all others that are ready have had theirs.
 //!
-//! 1. A turn ends after [`REQUESTS`] requests, [`BYTES`] bytes, or [`TIME`] and the request that is polled just then.
-//!    One request at least is polled in each.
-//! 2. A poll that is refused because the turn is over has woken its task: nothing waits for an event that has happened already.
+//! 1. A turn ends after [`REQUESTS`] requests, [`BYTES`] bytes, or [`TIME`] and the request that is
+//!    polled just then. One request at least is polled in each.
+//! 2. A poll that is refused because the turn is over has woken its task: nothing waits for an
+//!    event that has happened already.
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,6 @@
-//! A unary gRPC call with nothing between it and the HTTP/2 stream: the message is decoded from the bytes that arrived, and the reply
-//! is one frame of data and its trailers. A large one is many frames (`large`).
+//! A unary gRPC call with nothing between it and the HTTP/2 stream: the message is decoded from the
+//! bytes that arrived, and the reply is one frame of data and its trailers. A large one is many
+//! frames (`large`).
 //!
 //! What goes wrong with the framing is answered with the codes that gRPC libraries give it.
 
@@ -23,15 +24,16 @@ use tonic::{Code, Status};
 /// Before every message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// How long a client may take to send the one message of a call: a stream that it opens and abandons ends.
+/// How long a client may take to send the one message of a call: a stream that it opens and
+/// abandons ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Answers one call; `limit` bounds its message. Not an `async fn`: what the call keeps while it waits is what is taken apart here, and
-/// none of it twice.
+/// Answers one call; `limit` bounds its message. Not an `async fn`: what the call keeps while it
+/// waits is what is taken apart here, and none of it twice.
 pub(super) fn answer<B, T, U, F>(
     request: Request<B>,
     limit: usize,
@@ -121,7 +123,8 @@ where
         Some(end) if end <= first.len() => first.slice(PREFIX..end),
         _ => gather(first, body, limit).await?,
     };
-    // What else the client says makes no difference, but it must have said all before it gets the answer.
+    // What else the client says makes no difference, but it must have said all before it gets the
+    // answer.
     while !body.is_end_stream() && data(body).await?.is_some() {}
     Ok(message)
 }

@@ -18,7 +18,8 @@ fn framed(message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// The answer to a request that arrives in these pieces: the service tells the lease it was asked for back as the revision.
+/// The answer to a request that arrives in these pieces: the service tells the lease it was asked
+/// for back as the revision.
 async fn ask(pieces: Vec<Vec<u8>>) -> Response<Reply> {
     let frames = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece))));
     let request = Request::new(StreamBody::new(futures::stream::iter(frames)));

@@ -1,11 +1,12 @@
 //! Answers that clients have not taken: how many bytes there may be, of one connection and of all.
 //!
-//! A client that asks and does not read leaves its answers in the memory of the member. Large ones have a budget of their own
-//! ([`crate::outflow`]); these are the others, from [`COUNTED`] bytes on. The bytes are counted from when an answer is encoded until HTTP/2 has
-//! written them.
+//! A client that asks and does not read leaves its answers in the memory of the member. Large ones
+//! have a budget of their own ([`crate::outflow`]); these are the others, from [`COUNTED`] bytes
+//! on. The bytes are counted from when an answer is encoded until HTTP/2 has written them.
 //!
-//! 1. While [`OF_ONE`] bytes of a connection are unsent, its requests that have no answer yet are not polled: they are as small as they
-//!    came. Those that have an answer go on, so the client gets out of this by reading.
+//! 1. While [`OF_ONE`] bytes of a connection are unsent, its requests that have no answer yet are
+//!    not polled: they are as small as they came. Those that have an answer go on, so the client
+//!    gets out of this by reading.
 //! 2. If more than [`OF_ALL`] bytes are unsent together, the connection with the most is closed.
 //! 3. Together they are at most [`OF_ALL`], and what connections hold that are being closed.
 

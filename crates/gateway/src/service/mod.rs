@@ -1,7 +1,7 @@
 //! The gRPC services: one file each, and no decisions about state.
 //!
-//! Each call is: admit (the client's demands on this node), convert (which validates), propose or read, convert back. What goes
-//! wrong becomes a `tonic::Status` in `crate::status` only.
+//! Each call is: admit (the client's demands on this node), convert (which validates), propose or
+//! read, convert back. What goes wrong becomes a `tonic::Status` in `crate::status` only.
 
 pub mod conclave;
 pub mod etcd;

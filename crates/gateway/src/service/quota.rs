@@ -1,9 +1,11 @@
 //! `--quota-backend-bytes`: when the store is full, what would make it grow is refused.
 //!
-//! Measuring the store asks RocksDB, which is too dear for every put. So the bytes admitted since the last measurement are counted,
-//! and the store is measured again after a fraction of the quota. The estimate is this node's own; the other nodes count theirs, and
-//! the first that finds the store full raises the alarm for all. From then on the state machine itself refuses. A node whose clients write
-//! elsewhere looks too ([`watch`]): its quota may be smaller than that of others, and its store larger.
+//! Measuring the store asks RocksDB, which is too dear for every put. So the bytes admitted since
+//! the last measurement are counted, and the store is measured again after a fraction of the quota.
+//! The estimate is this node's own; the other nodes count theirs, and the first that finds the
+//! store full raises the alarm for all. From then on the state machine itself refuses. A node whose
+//! clients write elsewhere looks too ([`watch`]): its quota may be smaller than that of others, and
+//! its store larger.
 
 use crate::gateway::Gateway;
 use crate::status::{fault, text};
@@ -70,7 +72,8 @@ async fn raise(gateway: &Gateway, limit: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Looks at this node's store while revisions are made, by any member's clients, until the node stops.
+/// Looks at this node's store while revisions are made, by any member's clients, until the node
+/// stops.
 pub async fn watch(gateway: Arc<Gateway>) {
     let Some(limit) = gateway.node.config.quota_backend_bytes else { return };
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -95,7 +98,8 @@ pub async fn watch(gateway: Arc<Gateway>) {
 struct Looked(i64);
 
 impl Looked {
-    /// A store to which nothing was written is not looked at again: an alarm that was disarmed stays so until then.
+    /// A store to which nothing was written is not looked at again: an alarm that was disarmed
+    /// stays so until then.
     fn is_full(&mut self, revision: i64, limit: u64, measure: impl FnOnce() -> u64) -> bool {
         std::mem::replace(&mut self.0, revision) != revision && measure() > limit
     }

@@ -4,11 +4,11 @@
 //!
 //! 1. Whether a place that was found again is released is decided by `apply`, which knows who else
 //!    asked for it.
-//! 2. With lease 0 the call owns a lease. The same command grants it; the call keeps it alive while it
-//!    waits, renews it to its full TTL at the grant, and revokes it if it ends otherwise.
-//! 3. A copy of the command of a call that brought its own lease may still be on its way when the call
-//!    ends. While the lease is there, that copy is refused. So such a lease is not revoked but left to
-//!    expire, and is granted first if it is not there yet.
+//! 2. With lease 0 the call owns a lease. The same command grants it; the call keeps it alive while
+//!    it waits, renews it to its full TTL at the grant, and revokes it if it ends otherwise.
+//! 3. A copy of the command of a call that brought its own lease may still be on its way when the
+//!    call ends. While the lease is there, that copy is refused. So such a lease is not revoked but
+//!    left to expire, and is granted first if it is not there yet.
 
 use super::{Lost, Waiters};
 use crate::limits::Exceeded;

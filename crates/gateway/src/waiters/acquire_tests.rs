@@ -234,7 +234,8 @@ async fn a_node_that_stops_leaves_the_places_to_the_clients() {
     assert!(world.get(&queue_key(b"n", 2)).is_some());
 }
 
-/// Its connection to one member broke, the client asked through another: what the first one gives up is not the client's any more.
+/// Its connection to one member broke, the client asked through another: what the first one gives
+/// up is not the client's any more.
 #[tokio::test(start_paused = true)]
 async fn what_another_member_was_asked_for_since_is_not_given_back() {
     let (world, _, queues) = start(&[1, 2, 3]);
@@ -314,7 +315,8 @@ async fn cancelled_at_any_moment_it_leaves_nothing() {
                 course.iter().for_each(|fate| world.fate(fate.clone()));
                 let granted = cancel_after(polls, &course, queues.acquire(wanted(Lock, "n", lease))).await;
                 assert_eq!(world.get(&queue_key(b"n", 2)), None, "{course:?}, {polls} polls");
-                // A lease of the call's own may be left to expire, so that no late command is granted it.
+                // A lease of the call's own may be left to expire, so that no late command is
+                // granted it.
                 assert_eq!(world.leases_with_keys(), if held { vec![1] } else { vec![] }, "{course:?}, {polls} polls");
                 assert_eq!(world.get(&queue_key(b"n", 1)).is_some(), held);
                 assert!(queues.calls.is_idle());

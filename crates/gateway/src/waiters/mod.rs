@@ -4,26 +4,26 @@
 //! # The idea
 //!
 //! A queue consists of keys, so a call that waits in it follows keys ([`crate::follow`]), like a
-//! client that runs etcd's recipe itself. A waiting call follows two: its own, and one *ahead* of it. When
-//! either changes, it looks at the present and finds that it is the first, that its own key is gone, or
-//! that something else is ahead. Places are only ever added behind the others, so nothing else matters
-//! to it.
+//! client that runs etcd's recipe itself. A waiting call follows two: its own, and one *ahead* of
+//! it. When either changes, it looks at the present and finds that it is the first, that its own
+//! key is gone, or that something else is ahead. Places are only ever added behind the others, so
+//! nothing else matters to it.
 //!
-//! Ahead of a call is the nearest place of a call that waits here, if that is alive, and the first of
-//! the queue otherwise. So a hand-over wakes one call of this node, however many wait, and is found by
-//! one search, however long the queue is.
+//! Ahead of a call is the nearest place of a call that waits here, if that is alive, and the first
+//! of the queue otherwise. So a hand-over wakes one call of this node, however many wait, and is
+//! found by one search, however long the queue is.
 //!
 //! # Invariants
 //!
-//! 1. A call is granted only by a look at the present in which its key is the first of the queue *and*
-//!    is the incarnation that it was given. The revision of the grant is that of the look.
+//! 1. A call is granted only by a look at the present in which its key is the first of the queue
+//!    *and* is the incarnation that it was given. The revision of the grant is that of the look.
 //! 2. It is lost by the first look in which that incarnation is gone: deleted, its lease over, or
 //!    created anew. Every change of a followed key after the look leads to another one.
-//! 3. A front ([`Fronts`]) that was found in a newer state says nothing about an older one. So states
-//!    are opened, and fronts read and kept, under one lock.
-//! 4. An observer sees the values of a leader in order, and leaders in the order in which they led. It
-//!    passes over leaders that came and went before it looked. If it is further behind than a topic
-//!    keeps, it goes on from the present.
+//! 3. A front ([`Fronts`]) that was found in a newer state says nothing about an older one. So
+//!    states are opened, and fronts read and kept, under one lock.
+//! 4. An observer sees the values of a leader in order, and leaders in the order in which they led.
+//!    It passes over leaders that came and went before it looked. If it is further behind than a
+//!    topic keeps, it goes on from the present.
 
 mod acquire;
 #[cfg(test)]
@@ -107,8 +107,8 @@ impl Waiters {
         Waiters { shared: Arc::new(Shared { feed, local: Mutex::default() }) }
     }
 
-    /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future ends the
-    /// waiting and nothing else: the place stays until somebody withdraws it.
+    /// Waits until `place`, of the queue of `name`, is the first or is lost. Dropping the future
+    /// ends the waiting and nothing else: the place stays until somebody withdraws it.
     pub async fn wait(&self, name: &[u8], place: &Place) -> Result<Granted, Lost> {
         let at = (place.create_revision, place.key.clone());
         let _waiting = self.enter(name, Some(at.clone()));
@@ -137,8 +137,8 @@ impl Waiters {
         LeaderFeed::new(self.clone(), name)
     }
 
-    /// The present leader of a queue, in everything that is applied here, and the revision at which it
-    /// leads.
+    /// The present leader of a queue, in everything that is applied here, and the revision at which
+    /// it leads.
     pub fn leader(&self, name: &[u8]) -> Result<(Option<KeyValue>, i64), Fault> {
         let mut local = self.shared.local.lock();
         let state = self.shared.feed.now()?;

@@ -1,5 +1,5 @@
-//! Random histories of one queue, with calls at two members: a call is granted as soon as its place is the
-//! first, lost as soon as its place is gone, and waits otherwise.
+//! Random histories of one queue, with calls at two members: a call is granted as soon as its place
+//! is the first, lost as soon as its place is gone, and waits otherwise.
 
 use super::world::{World, delete};
 use super::{Granted, Lost, Waiters};

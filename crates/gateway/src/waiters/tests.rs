@@ -337,7 +337,8 @@ async fn an_observer_passes_over_leaders_that_came_and_went_before_it_looked() {
     assert_eq!(news(&mut feed).await, None);
 }
 
-/// One of them comes back under the same key before this member has applied any of it: that is another life of the key.
+/// One of them comes back under the same key before this member has applied any of it: that is
+/// another life of the key.
 #[tokio::test(start_paused = true)]
 async fn an_observer_is_not_told_of_one_who_went_and_came_back_as_of_one_who_led() {
     let (world, waiters) = World::new();
@@ -361,7 +362,8 @@ async fn an_observer_is_not_told_of_those_who_went_together_with_the_leader() {
     }
     let mut feed = waiters.observe_leader(b"n");
     assert_eq!(news(&mut feed).await.unwrap().0, "v1");
-    // In one revision, as when many leases end at once: two and three were first between two of its events, and never led.
+    // In one revision, as when many leases end at once: two and three were first between two of its
+    // events, and never led.
     let range = KeyRange { key: "n/1".into(), end: "n/4".into() };
     world.one(Command::DeleteRange(DeleteRange { range, prev_kv: false }));
     assert_eq!(news(&mut feed).await, Some(("v4".into(), world.revision())));

@@ -1,4 +1,5 @@
-//! For tests: a node that is nothing but the state machine, in memory, with answers that can be lost or held up.
+//! For tests: a node that is nothing but the state machine, in memory, with answers that can be
+//! lost or held up.
 
 use super::acquire::RefreshLease;
 use super::{AcquireRequest, Queues, Waiters};

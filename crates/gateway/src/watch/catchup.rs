@@ -1,11 +1,12 @@
 //! Reading history for the watchers of one stream that are behind: one pass for all of them.
 //!
-//! A page is read from one view, so it is of one point in time: the view's own compacted revision decides whose history is gone, and
-//! everything above that is complete in it.
+//! A page is read from one view, so it is of one point in time: the view's own compacted revision
+//! decides whose history is gone, and everything above that is complete in it.
 //!
-//! A page is bounded twice: in what is read ([`Portion`]), and in what is made of it for the watchers, whose events may be many times as
-//! much. Nothing is made that the stream's queue has no room for; who gets nothing of a page stays where it is, and is served by the
-//! next one, as those who were served are past it then.
+//! A page is bounded twice: in what is read ([`Portion`]), and in what is made of it for the
+//! watchers, whose events may be many times as much. Nothing is made that the stream's queue has no
+//! room for; who gets nothing of a page stays where it is, and is served by the next one, as those
+//! who were served are past it then.
 
 use super::encode::{Chunk, Encoder};
 use super::groups::Groups;

@@ -1,7 +1,7 @@
 //! A watch response as bytes: Protobuf, of which the events are encoded already.
 //!
-//! A response is encoded as its small head, followed by the shared bytes of its events. Field 11 is the last of the message, so this
-//! is what encoding the whole message would give.
+//! A response is encoded as its small head, followed by the shared bytes of its events. Field 11 is
+//! the last of the message, so this is what encoding the whole message would give.
 
 use super::outbox::{Frame, Note};
 use bytes::{BufMut, BytesMut};
@@ -64,7 +64,8 @@ impl Reply {
     }
 }
 
-/// The length of a message has 32 bits. A revision is never divided, so one of as much is possible, and cannot be sent.
+/// The length of a message has 32 bits. A revision is never divided, so one of as much is possible,
+/// and cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a response of {0} bytes is too large for a message")]
 pub struct TooLarge(usize);

@@ -1,7 +1,8 @@
 //! Events as the bytes of a response.
 //!
-//! An event becomes the encoded field 11 of `WatchResponse` (tag, length, message) once; a response is a head followed by any
-//! number of such fields. So the same bytes serve every watcher, alone or concatenated.
+//! An event becomes the encoded field 11 of `WatchResponse` (tag, length, message) once; a response
+//! is a head followed by any number of such fields. So the same bytes serve every watcher, alone or
+//! concatenated.
 
 use crate::convert::etcd::key_value;
 use crate::follow::StateAt;
@@ -48,8 +49,8 @@ impl<'a> Encoder<'a> {
         Encoder { events, plain: vec![None; events.len()], with_previous: Vec::new(), open, view: None, reads: 0 }
     }
 
-    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes: whole revisions, until they come to `room`
-    /// bytes. Also, how many events these are.
+    /// The events at the positions `wanted` (ascending), as responses of about `limit` bytes: whole
+    /// revisions, until they come to `room` bytes. Also, how many events these are.
     pub(crate) fn chunks(
         &mut self,
         wanted: &[usize],
@@ -111,7 +112,8 @@ pub(crate) struct Chunk {
     pub(crate) first: i64,
     pub(crate) last: i64,
     pub(crate) events: usize,
-    /// Where a watcher that takes fragments has it cut; empty unless it is larger than a response should be.
+    /// Where a watcher that takes fragments has it cut; empty unless it is larger than a response
+    /// should be.
     pub(crate) cuts: Vec<usize>,
 }
 

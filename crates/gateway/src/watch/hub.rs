@@ -1,4 +1,5 @@
-//! The watches of a node, to the rest of the node: apply tells it what happened, the Watch service opens streams on it.
+//! The watches of a node, to the rest of the node: apply tells it what happened, the Watch service
+//! opens streams on it.
 
 use super::catchup::Replay;
 use super::outbox::Outbox;
@@ -21,7 +22,8 @@ pub struct WatchConfig {
     pub progress_interval: Duration,
     /// Responses queued for one stream, in bytes, before its watchers fall behind.
     pub buffer_bytes: usize,
-    /// About how large a response may be: several revisions join up to here, and fragments are cut here.
+    /// About how large a response may be: several revisions join up to here, and fragments are cut
+    /// here.
     pub response_bytes: usize,
 }
 
@@ -73,8 +75,8 @@ impl WatchHub {
         WatchHub { shared: Arc::new(Shared { config, history, registry }) }
     }
 
-    /// Tells the watchers what a batch changed. Called in order, after the batch is in the state, which may already be newer; waits
-    /// for nobody.
+    /// Tells the watchers what a batch changed. Called in order, after the batch is in the state,
+    /// which may already be newer; waits for nobody.
     pub fn observe(&self, changes: &Changes) {
         let wakers = self.registry().observe(changes, self.source());
         for waker in wakers {

@@ -1,8 +1,10 @@
-//! The queue of one stream's responses, between the code that makes them and the connection that sends them.
+//! The queue of one stream's responses, between the code that makes them and the connection that
+//! sends them.
 //!
-//! Bounded in bytes: over the bound nothing that can wait is queued. What refuses to be queued asks for room; when the connection has
-//! sent most of what there was, the stream's task is called to go on. Answers to requests have a bound of their own, so that they need
-//! not wait until events have left room for them; the queue may be twice as long for that.
+//! Bounded in bytes: over the bound nothing that can wait is queued. What refuses to be queued asks
+//! for room; when the connection has sent most of what there was, the stream's task is called to go
+//! on. Answers to requests have a bound of their own, so that they need not wait until events have
+//! left room for them; the queue may be twice as long for that.
 
 use bytes::Bytes;
 use conclave_storage::failpoint::failpoint;
@@ -97,7 +99,8 @@ impl State {
 pub(crate) struct Outbox {
     state: Mutex<State>,
     limit: usize,
-    /// Calls the stream's task: there is room again, a watcher fell behind, or the connection is gone.
+    /// Calls the stream's task: there is room again, a watcher fell behind, or the connection is
+    /// gone.
     task: Notify,
 }
 
@@ -118,7 +121,8 @@ impl Outbox {
         self.state.lock().closed
     }
 
-    /// Queues frames together if there is room. `Err`: there is none, and the task will be called when there is.
+    /// Queues frames together if there is room. `Err`: there is none, and the task will be called
+    /// when there is.
     ///
     /// `Ok` holds the connection's waker if it waits: wake it when all of a batch is queued.
     pub(crate) fn offer(&self, frames: impl IntoIterator<Item = Frame>) -> Result<Option<Waker>, NoRoom> {
@@ -133,7 +137,8 @@ impl Outbox {
         Ok(state.reader.take())
     }
 
-    /// Queues a frame whatever there is already, and wakes the connection. Callers bound how often they do this.
+    /// Queues a frame whatever there is already, and wakes the connection. Callers bound how often
+    /// they do this.
     pub(crate) fn push(&self, frame: Frame) {
         let reader = {
             let mut state = self.state.lock();
@@ -159,7 +164,8 @@ impl Outbox {
         self.limit
     }
 
-    /// Whether there is room for answers to requests. If not, the task will be called when there is.
+    /// Whether there is room for answers to requests. If not, the task will be called when there
+    /// is.
     pub(crate) fn has_room(&self) -> bool {
         let mut state = self.state.lock();
         let room = state.notes < self.limit;
@@ -167,7 +173,8 @@ impl Outbox {
         room
     }
 
-    /// Whether little enough is queued to add history. If not, the task will be called when it is so.
+    /// Whether little enough is queued to add history. If not, the task will be called when it is
+    /// so.
     pub(crate) fn is_low(&self) -> bool {
         let mut state = self.state.lock();
         let low = state.bytes < self.low();
@@ -243,11 +250,13 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct NoRoom;
 
-/// The responses of one watch stream, for the connection to send. Dropping it ends the stream's task and its watchers.
+/// The responses of one watch stream, for the connection to send. Dropping it ends the stream's
+/// task and its watchers.
 pub struct Responses(pub(crate) Arc<Outbox>);
 
 impl Responses {
-    /// Everything that is queued, up to about `limit` bytes: one lock and one wake-up for all of it. Ends as the stream does.
+    /// Everything that is queued, up to about `limit` bytes: one lock and one wake-up for all of
+    /// it. Ends as the stream does.
     pub fn poll_frames(
         &mut self,
         context: &mut Context<'_>,

@@ -2,9 +2,12 @@
 //!
 //! # Invariants
 //!
-//! 1. A *live* watcher was given every event up to `revision`, and sits in the group of its interest.
-//! 2. A *waiting* watcher's `next` is more than one past `revision`; it stands in `waiting` under that.
-//! 3. A watcher *behind* was given every event below its `next`, and stands in its stream's `behind`.
+//! 1. A *live* watcher was given every event up to `revision`, and sits in the group of its
+//!    interest.
+//! 2. A *waiting* watcher's `next` is more than one past `revision`; it stands in `waiting` under
+//!    that.
+//! 3. A watcher *behind* was given every event below its `next`, and stands in its stream's
+//!    `behind`.
 
 use super::encode::{Chunk, Encoder};
 use super::groups::{Groups, Interest, Seat};
@@ -22,7 +25,8 @@ use std::task::Waker;
 /// The watch id of what is not about one watcher.
 pub(crate) const NO_WATCHER: i64 = -1;
 
-/// Previous values that a batch may read while it is handed out; apply waits for them. Groups that want more fall behind.
+/// Previous values that a batch may read while it is handed out; apply waits for them. Groups that
+/// want more fall behind.
 const MOST_READS: usize = 1024;
 
 // Go clients match these texts.
@@ -174,8 +178,8 @@ impl Registry {
         (self.streams.len(), self.watchers.len(), self.streams.iter().map(|(_, stream)| stream.behind.len()).sum())
     }
 
-    /// `current` is the state's revision, which may be newer than what was observed: a watcher without a
-    /// start gets nothing that its client may have read already.
+    /// `current` is the state's revision, which may be newer than what was observed: a watcher
+    /// without a start gets nothing that its client may have read already.
     pub(crate) fn create(&mut self, stream: usize, create: Create, current: i64) {
         let revision = self.revision.max(current);
         let entry = &mut self.streams[stream];
@@ -250,7 +254,8 @@ impl Registry {
         }
     }
 
-    /// Says how far the stream is, if that is one figure for all of it: every watcher is live, and its start has come.
+    /// Says how far the stream is, if that is one figure for all of it: every watcher is live, and
+    /// its start has come.
     pub(crate) fn progress_of_stream(&mut self, stream: usize) {
         let entry = &self.streams[stream];
         let started = entry.starts.last().is_none_or(|&(start, _)| start <= self.revision);
@@ -339,7 +344,8 @@ impl Registry {
         self.release();
     }
 
-    /// Which watchers of the stream still need history, and up to where; none if all are live or waiting now.
+    /// Which watchers of the stream still need history, and up to where; none if all are live or
+    /// waiting now.
     pub(crate) fn late(&mut self, stream: usize) -> Option<(i64, Vec<Late>)> {
         let entry = &self.streams[stream];
         let slots: Vec<usize> = entry.behind.iter().map(|id| entry.watchers[id]).collect();
@@ -356,7 +362,8 @@ impl Registry {
         (!late.is_empty()).then_some((self.revision, late))
     }
 
-    /// Takes a page that was read for `late`. Only the stream's own task calls this, so its watchers are still there.
+    /// Takes a page that was read for `late`. Only the stream's own task calls this, so its
+    /// watchers are still there.
     pub(crate) fn accept(&mut self, late: &[Late], page: &Page) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for (&Late { slot, .. }, served) in late.iter().zip(&page.served) {
@@ -371,7 +378,8 @@ impl Registry {
         wakers
     }
 
-    /// Queues chunks of history until there is no room. Answers with the first revision that was refused.
+    /// Queues chunks of history until there is no room. Answers with the first revision that was
+    /// refused.
     fn hand(&mut self, slot: usize, chunks: &[Chunk], header: i64, wakers: &mut Vec<Waker>) -> Option<i64> {
         let watcher = &mut self.watchers[slot];
         for chunk in chunks {

@@ -1,7 +1,9 @@
-//! The task of one watch stream: takes the client's requests, reads history for watchers that are behind, reports progress.
+//! The task of one watch stream: takes the client's requests, reads history for watchers that are
+//! behind, reports progress.
 //!
-//! Nothing else changes which watchers the stream has. Requests wait only for room for their answers, and while a page of history is
-//! being read: those that are there are taken before each page, however much history there is.
+//! Nothing else changes which watchers the stream has. Requests wait only for room for their
+//! answers, and while a page of history is being read: those that are there are taken before each
+//! page, however much history there is.
 
 use super::hub::{CatchUp, WatchHub};
 use super::outbox::{Outbox, Responses};
@@ -27,7 +29,8 @@ use tonic::Status;
 /// Requests taken, if that many are there, before the next page of history is read.
 const REQUESTS_AT_ONCE: usize = 64;
 
-/// A stream in the hub's registry. Dropping it takes its watchers out, and ends the responses if nothing else did.
+/// A stream in the hub's registry. Dropping it takes its watchers out, and ends the responses if
+/// nothing else did.
 struct Registration {
     hub: WatchHub,
     stream: usize,
@@ -52,7 +55,8 @@ impl Drop for Registration {
 }
 
 impl WatchHub {
-    /// Opens a stream, and the task that serves its requests until the connection drops the responses or `end` says otherwise.
+    /// Opens a stream, and the task that serves its requests until the connection drops the
+    /// responses or `end` says otherwise.
     pub fn serve<R, E>(&self, requests: R, end: E) -> Responses
     where
         R: Stream<Item = Result<WatchRequest, Status>> + Send + 'static,
@@ -81,7 +85,8 @@ struct Task {
     end: BoxFuture<'static, Status>,
     /// Whose right to read is looked at, if it is.
     reading: Option<Reading>,
-    /// The watchers of the stream, or those that it had at the last look; `None`: their number is not limited.
+    /// The watchers of the stream, or those that it had at the last look; `None`: their number is
+    /// not limited.
     held: Option<Held>,
     next_tick: Instant,
     /// There may be history to read.

@@ -95,7 +95,8 @@ fn check_origins(s: &Settings, p: &mut Problems) -> Vec<String> {
     origins
 }
 
-/// Limits of requests, of the log and of the state. 0 stands for the default where a setting has one.
+/// Limits of requests, of the log and of the state. 0 stands for the default where a setting has
+/// one.
 struct Sizes {
     snapshot_count: u64,
     max_log_bytes: u64,
@@ -418,7 +419,8 @@ fn advertised(
         let why =
             format!("{url} {why}, so nobody can connect to it: name the address that others reach this member by");
         match is_given && url.port() != 0 {
-            // As etcd: clients that have an address of their own get by. Members among several are looked at below.
+            // As etcd: clients that have an address of their own get by. Members among several are
+            // looked at below.
             true => warnings.push(format!("--{name}: {why}")),
             false => p.add(name, why),
         }
@@ -480,7 +482,8 @@ fn check_cluster(s: &Settings, name: &str, advertise_peer: &[HttpUrl], p: &mut P
     members.into_iter().map(|(name, peer_urls)| InitialMember { name, peer_urls }).collect()
 }
 
-/// Heartbeat interval and election timeout. If one is given, the other one follows it where its default does not fit.
+/// Heartbeat interval and election timeout. If one is given, the other one follows it where its
+/// default does not fit.
 fn check_timing(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> (u64, u64) {
     const HEARTBEAT: &str = "heartbeat-interval";
     const ELECTION: &str = "election-timeout";

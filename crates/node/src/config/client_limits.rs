@@ -1,4 +1,5 @@
-//! What one connection or one user may use of a member: `requests=100,bytes=1048576,watchers=1000,leases=100,waiting=50`.
+//! What one connection or one user may use of a member:
+//! `requests=100,bytes=1048576,watchers=1000,leases=100,waiting=50`.
 
 use super::problems::Problems;
 use super::settings::Settings;

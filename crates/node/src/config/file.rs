@@ -19,7 +19,8 @@ pub(super) fn read(path: &Path) -> Result<Read, ConfigError> {
     parse(&text).map_err(failed)
 }
 
-/// The keys are Conclave's settings and etcd's, so that a file made from etcd's sample works. An unknown key is an error.
+/// The keys are Conclave's settings and etcd's, so that a file made from etcd's sample works. An
+/// unknown key is an error.
 pub(super) fn parse(text: &str) -> Result<Read, String> {
     let mapping = match serde_norway::from_str(text).map_err(|error| error.to_string())? {
         Value::Null => return Ok(Read::default()),
@@ -37,7 +38,8 @@ pub(super) fn parse(text: &str) -> Result<Read, String> {
     Ok(read)
 }
 
-/// Text, a number, a truth value, nothing, or nothing but such: YAML writes `3`, `true` and `a` alike without quotes.
+/// Text, a number, a truth value, nothing, or nothing but such: YAML writes `3`, `true` and `a`
+/// alike without quotes.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),
@@ -48,7 +50,8 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// etcd's sections as its flags have them: TLS for clients; TLS between members, with `peer-` before each name; sockets. Lists become text.
+/// etcd's sections as its flags have them: TLS for clients; TLS between members, with `peer-`
+/// before each name; sockets. Lists become text.
 fn flatten(mapping: Mapping) -> Result<Vec<(Value, Value)>, String> {
     let mut flat = Vec::new();
     for (key, value) in mapping {

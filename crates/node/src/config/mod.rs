@@ -1,9 +1,9 @@
 //! The node's configuration: parsed, with defaults, checked, with units in the names.
 //!
-//! The same settings come from command line flags, from `CONCLAVE_*` and `ETCD_*` environment variables
-//! and from a YAML file (`--config-file`), under etcd's names. They are merged as text (`settings`) and
-//! parsed afterwards, so a setting has the same meaning and the same errors wherever it was
-//! written.
+//! The same settings come from command line flags, from `CONCLAVE_*` and `ETCD_*` environment
+//! variables and from a YAML file (`--config-file`), under etcd's names. They are merged as text
+//! (`settings`) and parsed afterwards, so a setting has the same meaning and the same errors
+//! wherever it was written.
 //!
 //! 1. A flag wins over the environment, the environment over the file, the file over the default. A
 //!    variable of Conclave's wins over etcd's.

@@ -1,4 +1,5 @@
-//! The URLs of the flags: `http://host:port` or `https://host:port`, and for clients `unix://PATH` and `unixs://PATH`.
+//! The URLs of the flags: `http://host:port` or `https://host:port`, and for clients `unix://PATH`
+//! and `unixs://PATH`.
 //!
 //! Kept in one canonical spelling (lower-case host, no trailing slash), so that comparing them,
 //! hashing them into ids and sorting them are the comparisons of their texts.
@@ -96,7 +97,8 @@ pub struct LocalUrl {
     pub secure: bool,
 }
 
-/// Systems have room for 108 bytes with the last zero, and the socket is bound under a longer name first.
+/// Systems have room for 108 bytes with the last zero, and the socket is bound under a longer name
+/// first.
 const LONGEST_PATH: usize = 100;
 
 impl LocalUrl {

@@ -1,9 +1,11 @@
-//! The members of a first start from DNS, by etcd's records: `_etcd-server-ssl._tcp.DOMAIN` for `https` and
-//! `_etcd-server._tcp.DOMAIN` for `http`; with a name, `_etcd-server-ssl-NAME._tcp` and so on.
+//! The members of a first start from DNS, by etcd's records: `_etcd-server-ssl._tcp.DOMAIN` for
+//! `https` and `_etcd-server._tcp.DOMAIN` for `http`; with a name, `_etcd-server-ssl-NAME._tcp` and
+//! so on.
 //!
 //! 1. Only an empty data directory asks. Later the directory knows its members.
-//! 2. Every member makes ids of what is found, and writes the same first membership. So members are named by host and port, as
-//!    the records have them, and an answer that is in doubt is an error: half of the records would be another cluster.
+//! 2. Every member makes ids of what is found, and writes the same first membership. So members are
+//!    named by host and port, as the records have them, and an answer that is in doubt is an error:
+//!    half of the records would be another cluster.
 //! 3. This member is the one record that leads to one of its own peer URLs, by text or by address.
 
 use crate::config::{Config, Discovery, HttpUrl, InitialMember};

@@ -1,8 +1,8 @@
 //! What the keepers of a node keep: leases, and the timers of elections, locks and claims.
 //!
-//! Both begin and end by commands. A lease is renewed by its client. A timer's id is given once, so what
-//! was meant for a timer that was disarmed, or armed anew, has no effect; only the timer of a claim is
-//! extended, which is how a claim lasts on without a command. All others just run.
+//! Both begin and end by commands. A lease is renewed by its client. A timer's id is given once, so
+//! what was meant for a timer that was disarmed, or armed anew, has no effect; only the timer of a
+//! claim is extended, which is how a claim lasts on without a command. All others just run.
 
 use super::{Id, Keeper, KeeperHost, RenewRequest, Renewed};
 use crate::clock::Clock;
@@ -114,8 +114,9 @@ impl Deadlines<Leases> {
 }
 
 impl Deadlines<Timers> {
-    /// Lets timers run for so long from the moment of the call. True, in order, for those that do; false
-    /// for those that are over or disarmed. Works on every member; one call to the leader for all.
+    /// Lets timers run for so long from the moment of the call. True, in order, for those that do;
+    /// false for those that are over or disarmed. Works on every member; one call to the leader for
+    /// all.
     pub async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, ReadError> {
         let requests: Vec<RenewRequest> = extensions
             .iter()

@@ -1,8 +1,9 @@
 //! The task that ends what is due, with one timer for the earliest deadline.
 //!
-//! One command takes all that is due, up to [`CHUNK`]. There is no pace to keep: the next ones follow at once, two under way at a time.
-//! But one entry with twenty thousand leases and their keys would keep every member from its heartbeats while it is applied. That
-//! costs the leader its leadership, and the new leader gives all of them their full span again.
+//! One command takes all that is due, up to [`CHUNK`]. There is no pace to keep: the next ones
+//! follow at once, two under way at a time. But one entry with twenty thousand leases and their
+//! keys would keep every member from its heartbeats while it is applied. That costs the leader its
+//! leadership, and the new leader gives all of them their full span again.
 
 use super::table::{MAX_STEP, Taken};
 use super::{ExpireRequest, Keeper};
@@ -11,10 +12,12 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::time::Duration;
 
-/// The clock is looked at this often, so that kept time keeps up with real time (`table`, invariant 4).
+/// The clock is looked at this often, so that kept time keeps up with real time (`table`, invariant
+/// 4).
 const TICK: Duration = MAX_STEP.checked_div(4).expect("four is not zero");
 
-/// How many in one entry: at some tens of microseconds each, a fraction of an election timeout on a busy machine.
+/// How many in one entry: at some tens of microseconds each, a fraction of an election timeout on a
+/// busy machine.
 const CHUNK: usize = 512;
 
 /// While one is applied the next one is on its way.
@@ -38,7 +41,8 @@ pub(super) async fn run(keeper: &Keeper) {
                 }
                 if under_way.len() < UNDER_WAY { keeper.until_due() } else { TICK }
             }
-            // Not the leader: nothing to count until that changes (or, if it was a failure, until another try).
+            // Not the leader: nothing to count until that changes (or, if it was a failure, until
+            // another try).
             Err(_) => 4 * TICK,
         };
         tokio::select! {
@@ -68,12 +72,15 @@ impl Keeper {
         wait
     }
 
-    /// Ends these, which were taken as due in `term`. False if it should be tried again after a moment.
+    /// Ends these, which were taken as due in `term`. False if it should be tried again after a
+    /// moment.
     async fn end(&self, taken: Vec<Taken>, term: u64) -> bool {
-        // A leader that stood still may have been deposed, and learns it here rather than from a refused proposal.
+        // A leader that stood still may have been deposed, and learns it here rather than from a
+        // refused proposal.
         let confirmed = matches!(self.shared.host.confirm().await, Ok(confirmed) if confirmed == term);
         let done = if confirmed {
-            // All that was committed is applied by now; an id that began anew meanwhile is not what was due.
+            // All that was committed is applied by now; an id that began anew meanwhile is not what
+            // was due.
             let (due, observed) = self.shared.keeping.lock().table.still_due(taken);
             tracing::debug!(term, observed, due = due.len(), "time is over");
             due.is_empty() || self.propose(due, term, observed).await
@@ -85,7 +92,8 @@ impl Keeper {
         done
     }
 
-    /// The same each time, the index included: what a later look would find is not what an earlier attempt may still end.
+    /// The same each time, the index included: what a later look would find is not what an earlier
+    /// attempt may still end.
     async fn propose(&self, due: Vec<Taken>, term: u64, observed: u64) -> bool {
         let ending = ExpireRequest { ids: due.iter().map(|taken| taken.id).collect(), term, observed };
         let mut open = false;
@@ -94,7 +102,8 @@ impl Keeper {
             match self.shared.host.expire(ending.clone()).await {
                 Ok(outcome) => {
                     failpoint!("expiry-after-proposal");
-                    // Decided, and all that was proposed before it. What is still there can be renewed, or comes due again.
+                    // Decided, and all that was proposed before it. What is still there can be
+                    // renewed, or comes due again.
                     self.release(&due, term);
                     return outcome.result.is_ok();
                 }
@@ -106,7 +115,8 @@ impl Keeper {
             }
             let now = self.shared.host.leadership();
             if now.term != term || !now.is_me {
-                // Whatever becomes of it is in the log before this member leads again, which starts with a clean table.
+                // Whatever becomes of it is in the log before this member leads again, which starts
+                // with a clean table.
                 return false;
             }
             tokio::time::sleep(RETRY).await;

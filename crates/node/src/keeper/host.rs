@@ -25,8 +25,9 @@ pub trait KeeperHost: Send + Sync + 'static {
     /// Everything of the applied state that has a deadline.
     fn all(&self) -> Result<Loaded, Fault>;
 
-    /// Returns this leader's term after a quorum has confirmed it in a round begun after the call, and after everything that was
-    /// committed before the call has been applied (and observed by the keeper) here.
+    /// Returns this leader's term after a quorum has confirmed it in a round begun after the call,
+    /// and after everything that was committed before the call has been applied (and observed by
+    /// the keeper) here.
     async fn confirm(&self) -> Result<u64, ReadError>;
 
     /// Runs a job on the clients' runtime.
@@ -57,8 +58,8 @@ pub struct ExpireRequest {
     pub ids: Vec<Id>,
     /// In which it was found. Of no effect in an entry of another term.
     pub term: u64,
-    /// The keeper had observed the changes up to this log index when it found them due. What began later under one of these ids is not
-    /// meant.
+    /// The keeper had observed the changes up to this log index when it found them due. What began
+    /// later under one of these ids is not meant.
     pub observed: u64,
 }
 
@@ -124,7 +125,8 @@ impl KeeperHost for NodeHost {
     }
 
     async fn renew_at(&self, leader: u64, requests: &[RenewRequest]) -> Result<Vec<Duration>, ReadError> {
-        // Why a peer did not answer makes no difference: the caller asks the next leader until its own time is up.
+        // Why a peer did not answer makes no difference: the caller asks the next leader until its
+        // own time is up.
         self.peers.renew(leader, self.kind, requests).await.map_err(|_| ReadError::LeaderChanged)
     }
 

@@ -1,22 +1,31 @@
 //! Who keeps time: the Raft leader alone, on its monotonic clock, outside the log.
 //!
-//! A *term of life* (of a lease, of a timer) begins and ends by commands. In between, renewals touch only the leader's memory: 200,000
-//! leases renewed every few seconds put nothing into the log. Each member knows everything that has a deadline, and for how long it
-//! was promised (fed by apply), so that any of them can take over. There are two keepers in a node, one of leases and one of the timers
-//! of elections, locks and claims; they differ in what they read, observe and propose, not in how they keep time.
+//! A *term of life* (of a lease, of a timer) begins and ends by commands. In between, renewals
+//! touch only the leader's memory: 200,000 leases renewed every few seconds put nothing into the
+//! log. Each member knows everything that has a deadline, and for how long it was promised (fed by
+//! apply), so that any of them can take over. There are two keepers in a node, one of leases and
+//! one of the timers of elections, locks and claims; they differ in what they read, observe and
+//! propose, not in how they keep time.
 //!
-//! Invariants (a call answered with span d holds what it is about for d from the moment the call was made):
-//! 1. Deadlines begin when this member's own first entry of its term is applied, with the full span for everything.
-//! 2. A renewal first moves the deadline, then has leadership confirmed by a quorum in a round begun after that, then answers. A later
-//!    leader was elected after that round, and grants the full span again.
-//! 3. What is due is ended by a command that carries this leader's term; apply ignores it in an entry of another term.
-//! 4. While the outcome of such a command is open, what it names is not renewed. An unknown outcome stays open: it is proposed again
-//!    until it is decided, or until this leader's term is over.
-//! 5. A leader that stood still confirms its leadership before it ends anything, and does not count the time (`table`).
-//! 6. An id may be used again at any moment, also while the end of its former life is under way. Such a command names the log index up to
-//!    which the keeper had observed when it found the ids due, and apply spares what began later. Proposed again, it names the same.
+//! Invariants (a call answered with span d holds what it is about for d from the moment the call
+//! was made):
+//! 1. Deadlines begin when this member's own first entry of its term is applied, with the full span
+//!    for everything.
+//! 2. A renewal first moves the deadline, then has leadership confirmed by a quorum in a round
+//!    begun after that, then answers. A later leader was elected after that round, and grants the
+//!    full span again.
+//! 3. What is due is ended by a command that carries this leader's term; apply ignores it in an
+//!    entry of another term.
+//! 4. While the outcome of such a command is open, what it names is not renewed. An unknown outcome
+//!    stays open: it is proposed again until it is decided, or until this leader's term is over.
+//! 5. A leader that stood still confirms its leadership before it ends anything, and does not count
+//!    the time (`table`).
+//! 6. An id may be used again at any moment, also while the end of its former life is under way.
+//!    Such a command names the log index up to which the keeper had observed when it found the ids
+//!    due, and apply spares what began later. Proposed again, it names the same.
 //!
-//! `request` has what is asked, `deadlines` the two kinds, `table` the data, `renewal` the batches of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
+//! `request` has what is asked, `deadlines` the two kinds, `table` the data, `renewal` the batches
+//! of renewals, `expiry` the task that ends what is due, `host` what is needed of the node.
 
 mod deadlines;
 mod expiry;
@@ -196,7 +205,8 @@ impl Keeper {
 
 /// Asks again, after a change of leader or a moment, while nobody answers as the leader.
 ///
-/// A leader that hangs answers nothing, so an attempt ends when another leader is known, or none: whatever was asked can be asked twice.
+/// A leader that hangs answers nothing, so an attempt ends when another leader is known, or none:
+/// whatever was asked can be asked twice.
 struct LeaderSearch {
     changes: watch::Receiver<LeadershipNow>,
     deadline: Instant,
@@ -214,7 +224,8 @@ impl LeaderSearch {
         *self.changes.borrow_and_update()
     }
 
-    /// The answer of the leader that was known; or `None`, maybe after a pause, if another attempt is worth while.
+    /// The answer of the leader that was known; or `None`, maybe after a pause, if another attempt
+    /// is worth while.
     async fn attempt<T>(
         &mut self,
         asked: LeadershipNow,

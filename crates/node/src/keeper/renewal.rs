@@ -1,8 +1,8 @@
 //! Renewals: gathered into batches on every member, decided by the leader.
 //!
-//! One batch is under way at a time and the next fills meanwhile, so that a thousand streams cost one confirmation (on the leader) or
-//! one call to the leader (elsewhere) a round. A batch that is slow, for something in it is just being ended, stops holding up the
-//! next after [`SLOW`].
+//! One batch is under way at a time and the next fills meanwhile, so that a thousand streams cost
+//! one confirmation (on the leader) or one call to the leader (elsewhere) a round. A batch that is
+//! slow, for something in it is just being ended, stops holding up the next after [`SLOW`].
 
 use super::table::Renewal;
 use super::{Keeper, LeaderSearch, RenewRequest, Renewed};
@@ -30,7 +30,8 @@ struct Asked {
     answer: oneshot::Sender<Result<Renewed, ReadError>>,
 }
 
-/// Held by the task that answers. When it is dropped, the callers that wait are told at once, and so are later ones.
+/// Held by the task that answers. When it is dropped, the callers that wait are told at once, and
+/// so are later ones.
 struct Answering<'a>(&'a Renewals);
 
 impl Drop for Answering<'_> {
@@ -164,7 +165,8 @@ impl Keeper {
         Ok(open.iter().map(|&at| keeping.table.renew(requests[at], now)).collect())
     }
 
-    /// After the confirmation, with everything applied that was committed before it: fills in what is decided and returns what is not.
+    /// After the confirmation, with everything applied that was committed before it: fills in what
+    /// is decided and returns what is not.
     fn settle(
         &self,
         requests: &[RenewRequest],

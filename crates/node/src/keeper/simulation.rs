@@ -1,19 +1,24 @@
-//! The argument for "at least the supplied duration", tried out: several members whose clocks run up to 1 % too fast or too slow, stand
-//! still and start again; leaders change at any moment, and deposed ones go on as if they led.
+//! The argument for "at least the supplied duration", tried out: several members whose clocks run
+//! up to 1 % too fast or too slow, stand still and start again; leaders change at any moment, and
+//! deposed ones go on as if they led.
 //!
-//! The consensus below the keepers is reduced to what the argument uses. A log of committed entries, each with its term; members
-//! apply it in order and late. The leader of a term is elected at one moment; from then on no earlier leader's proposal is committed and none of its
+//! The consensus below the keepers is reduced to what the argument uses. A log of committed
+//! entries, each with its term; members apply it in order and late. The leader of a term is elected
+//! at one moment; from then on no earlier leader's proposal is committed and none of its
 //! confirmations succeeds. A leader begins to count when it has applied its own first entry.
 //!
-//! The keepers keep leases, renewed for their whole TTL, and claims, each of which has a timer under a new id for every command that extends
-//! it, and is extended in between for shorter times by clients that read its timer from a state that may be old. The ids of leases are chosen
-//! by clients out of few, and are granted again after an end by time as well as after a revocation; most of all while an end of the
-//! former lease is on its way.
+//! The keepers keep leases, renewed for their whole TTL, and claims, each of which has a timer
+//! under a new id for every command that extends it, and is extended in between for shorter times
+//! by clients that read its timer from a state that may be old. The ids of leases are chosen by
+//! clients out of few, and are granted again after an end by time as well as after a revocation;
+//! most of all while an end of the former lease is on its way.
 //!
-//! What a leader proposes may reach the log late, and twice: its outcome is unknown to it then, and it proposes the same again.
+//! What a leader proposes may reach the log late, and twice: its outcome is unknown to it then, and
+//! it proposes the same again.
 //!
-//! Checked: whenever something ends, every command and every confirmed renewal of it was asked for at least its span ago, in true time;
-//! and while nothing disturbs the leader, it ends soon after that.
+//! Checked: whenever something ends, every command and every confirmed renewal of it was asked for
+//! at least its span ago, in true time; and while nothing disturbs the leader, it ends soon after
+//! that.
 
 use super::table::{Renewal, Table, Taken};
 use super::{ExpireRequest, Id, Loaded, RenewRequest, whole_millis};
@@ -463,8 +468,8 @@ impl World {
         }
     }
 
-    /// A confirmation may be followed by anything before the proposal reaches a log; so a deposed leader's proposal, too, may arrive at
-    /// its successor. It is told apart by its term alone.
+    /// A confirmation may be followed by anything before the proposal reaches a log; so a deposed
+    /// leader's proposal, too, may arrive at its successor. It is told apart by its term alone.
     fn propose(&mut self, at: usize) {
         for UnderWay { taken, stage } in std::mem::take(&mut self.members[at].under_way) {
             let stage = match stage {
@@ -519,7 +524,8 @@ fn undisturbed_everything_ends_soon_after() {
             world.step();
         }
         assert!(world.ended.values().sum::<usize>() > 100, "{:?}", world.ended);
-        // The slack and the clocks are 4 % of 15 s at most; the rest are steps of up to 0.4 s that somebody slept through.
+        // The slack and the clocks are 4 % of 15 s at most; the rest are steps of up to 0.4 s that
+        // somebody slept through.
         assert!(world.latest < Duration::from_secs(9), "{:?}", world.latest);
     }
 }

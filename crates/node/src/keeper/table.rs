@@ -1,17 +1,24 @@
-//! What has a deadline (leases, or timers) and, while this member leads, when each is due. Pure: time comes in as an argument.
+//! What has a deadline (leases, or timers) and, while this member leads, when each is due. Pure:
+//! time comes in as an argument.
 //!
-//! Data: `lives` holds id → full span on every member, fed by apply, so that a new leader need not read the store. While it leads,
-//! `queue` is a heap of moments at which a life must be looked at. A renewal only moves the life's own deadline; the entry in the heap
-//! is corrected when its moment comes. So a renewal costs one hash lookup, and every life costs one heap entry.
+//! Data: `lives` holds id → full span on every member, fed by apply, so that a new leader need not
+//! read the store. While it leads, `queue` is a heap of moments at which a life must be looked at.
+//! A renewal only moves the life's own deadline; the entry in the heap is corrected when its moment
+//! comes. So a renewal costs one hash lookup, and every life costs one heap entry.
 //!
 //! Invariants:
-//! 1. Deadlines exist only while this member leads, in one term. A term begins with the full span for everybody.
+//! 1. Deadlines exist only while this member leads, in one term. A term begins with the full span
+//!    for everybody.
 //! 2. A life has an entry in the heap no later than its deadline.
-//! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was proposed may still happen.
-//! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the machine) stood still.
+//! 3. What was taken as due is not renewed until [`Table::release`] or until it is gone: what was
+//!    proposed may still happen.
+//! 4. Kept time advances at most [`MAX_STEP`] between two looks, however long the process (or the
+//!    machine) stood still.
 //! 5. A deadline only moves forward.
-//! 6. A life with a span of zero is ending: it is due at once and again until it is gone, and never renewed.
-//! 7. Every life in the table was begun by an entry up to `observed`, and no entry up to it began another one under the same id.
+//! 6. A life with a span of zero is ending: it is due at once and again until it is gone, and never
+//!    renewed.
+//! 7. Every life in the table was begun by an entry up to `observed`, and no entry up to it began
+//!    another one under the same id.
 
 use super::{Id, Loaded, RenewRequest};
 use conclave_state::Deadline;
@@ -19,10 +26,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// The most that kept time advances between two looks at the clock. The keeper looks at least four times as often.
+/// The most that kept time advances between two looks at the clock. The keeper looks at least four
+/// times as often.
 pub(super) const MAX_STEP: Duration = Duration::from_secs(1);
 
-/// Twice the greatest relative error between two members' clock rates, as a divisor: 2ρ = 2 % (`deadline = now + span · (1 + 2ρ)`).
+/// Twice the greatest relative error between two members' clock rates, as a divisor: 2ρ = 2 %
+/// (`deadline = now + span · (1 + 2ρ)`).
 const SLACK_DIVISOR: u32 = 50;
 
 #[derive(Debug)]
@@ -57,7 +66,8 @@ pub(super) enum Renewal {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     lives: HashMap<Id, Life>,
-    /// The log index of the last entries that changed anything here, or of the state that was loaded.
+    /// The log index of the last entries that changed anything here, or of the state that was
+    /// loaded.
     observed: u64,
     queue: BinaryHeap<Reverse<(Duration, Id, u64)>>,
     /// The term in which this member leads.
@@ -71,10 +81,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Replaces everything by what is in a state that was loaded or installed. A term that runs starts over.
+    /// Replaces everything by what is in a state that was loaded or installed. A term that runs
+    /// starts over.
     ///
-    /// If that state speaks of an entry after the index that comes with it, apply is about to tell of the same entry: until then what it
-    /// granted is spared.
+    /// If that state speaks of an entry after the index that comes with it, apply is about to tell
+    /// of the same entry: until then what it granted is spared.
     pub(super) fn load(&mut self, loaded: Loaded, clock: Duration) {
         self.lives.clear();
         self.observed = loaded.applied;
@@ -92,7 +103,8 @@ impl Table {
             return false;
         }
         self.term = Some(term);
-        // What was proposed in an earlier term has no effect any more; in the same term it still may.
+        // What was proposed in an earlier term has no effect any more; in the same term it still
+        // may.
         let over = std::mem::replace(&mut self.last_term, term) != term;
         let now = self.kept_time(clock);
         for life in self.lives.values_mut() {
@@ -146,8 +158,8 @@ impl Table {
         self.lives.get(&id).map(|life| life.full).filter(|full| !full.is_zero())
     }
 
-    /// For how long it lives on by any member's clock, or `None` if there is no such id. It begins with what was promised and ends with
-    /// the life: the slack is spread over all of it.
+    /// For how long it lives on by any member's clock, or `None` if there is no such id. It begins
+    /// with what was promised and ends with the life: the slack is spread over all of it.
     pub(super) fn remaining(&mut self, id: Id, clock: Duration) -> Option<Duration> {
         let now = self.kept_time(clock);
         let life = self.lives.get(&id).filter(|life| !life.full.is_zero())?;
@@ -190,7 +202,8 @@ impl Table {
         due
     }
 
-    /// Drops those that went, or were granted anew, since they were taken. With the log index up to which that is known.
+    /// Drops those that went, or were granted anew, since they were taken. With the log index up to
+    /// which that is known.
     pub(super) fn still_due(&self, mut taken: Vec<Taken>) -> (Vec<Taken>, u64) {
         taken.retain(|Taken { id, incarnation }| {
             self.lives.get(id).is_some_and(|life| life.expiring && life.incarnation == *incarnation)
@@ -198,8 +211,8 @@ impl Table {
         (taken, self.observed)
     }
 
-    /// Surely nothing was proposed about these, or it was decided without effect: they can be renewed again, and are looked at again
-    /// at once.
+    /// Surely nothing was proposed about these, or it was decided without effect: they can be
+    /// renewed again, and are looked at again at once.
     pub(super) fn release(&mut self, taken: &[Taken]) {
         for Taken { id, incarnation } in taken {
             let life = self.lives.get_mut(id).filter(|life| life.expiring && life.incarnation == *incarnation);
@@ -227,7 +240,8 @@ impl Table {
         }
     }
 
-    /// One entry for each life; also how entries of what is gone are dropped when they have become the majority.
+    /// One entry for each life; also how entries of what is gone are dropped when they have become
+    /// the majority.
     fn rebuild_queue(&mut self) {
         let live = self.lives.iter().filter(|(_, life)| !life.expiring);
         self.queue = live.map(|(id, life)| Reverse((life.deadline, *id, life.incarnation))).collect();
@@ -240,7 +254,8 @@ impl Table {
     }
 }
 
-/// How long a life lasts here: long enough that by any other member's clock, too, it has had its whole span.
+/// How long a life lasts here: long enough that by any other member's clock, too, it has had its
+/// whole span.
 fn with_slack(span: Duration) -> Duration {
     span.saturating_add(span / SLACK_DIVISOR)
 }
@@ -295,8 +310,8 @@ mod tests {
         assert!(table.take_due(clock, 10).is_empty(), "taken once");
     }
 
-    /// Less than the TTL from the first moment on, or tools show that there is a slack; never less than what was promised is left; and
-    /// nothing only when the life is over.
+    /// Less than the TTL from the first moment on, or tools show that there is a slack; never less
+    /// than what was promised is left; and nothing only when the life is over.
     #[test]
     fn what_remains_begins_with_the_ttl_and_ends_with_the_life() {
         let (mut table, mut clock) = (Table::default(), Duration::ZERO);

@@ -1,4 +1,5 @@
-//! The keeper on a host that does what the test says. Time is tokio's paused time plus a hand-turned offset.
+//! The keeper on a host that does what the test says. Time is tokio's paused time plus a
+//! hand-turned offset.
 
 use super::*;
 use crate::clock::ManualClock;
@@ -474,7 +475,8 @@ async fn many_are_renewed_for_less_than_their_span_by_one_confirmation() {
     assert_eq!(test.expired(), 10);
 }
 
-/// A leader that was stopped accepts calls and answers none of them. Its followers have another one long before that is noticed.
+/// A leader that was stopped accepts calls and answers none of them. Its followers have another one
+/// long before that is noticed.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_hangs_is_given_up_when_there_is_another() {
     let (next, next_leader) = start(&[(7, 60)]);

@@ -338,7 +338,8 @@ impl Handler {
         Ok(pb::JoinReply { admission: told.into(), version: 0 })
     }
 
-    /// Before a member is admitted, the cluster knows what it supports; or the answer to the member.
+    /// Before a member is admitted, the cluster knows what it supports; or the answer to the
+    /// member.
     async fn announce(&self, member: u64, supports: Option<pb::Supports>) -> Result<(), pb::JoinReply> {
         use pb::join_reply::Admission as Told;
         let supports = convert::from_supports(supports);

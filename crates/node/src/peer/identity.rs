@@ -53,8 +53,8 @@ pub(super) fn read(metadata: &MetadataMap) -> Result<Ids, PeerError> {
 }
 
 impl Ids {
-    /// Checks the ids of a call for the receiver `me` of `cluster`. The sender may be a member that the receiver has not heard of
-    /// yet: a leader or candidate of a later membership.
+    /// Checks the ids of a call for the receiver `me` of `cluster`. The sender may be a member that
+    /// the receiver has not heard of yet: a leader or candidate of a later membership.
     pub(super) fn check(&self, cluster: u64, me: u64, was_removed: impl Fn(u64) -> bool) -> Result<(), Refusal> {
         self.check_address(cluster, me)?;
         if was_removed(self.from) {

@@ -1,6 +1,6 @@
 //! The connections of peers: log connections, and gRPC for everything else. Without TLS they are
-//! told apart by their first byte, with TLS by the protocol that was agreed in the handshake, with a
-//! secret by what the one that connected says.
+//! told apart by their first byte, with TLS by the protocol that was agreed in the handshake, with
+//! a secret by what the one that connected says.
 
 use crate::peer::handler::Handler;
 use crate::peer::proof::{self, PeerSecret, Speaks};

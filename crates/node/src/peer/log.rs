@@ -1,6 +1,6 @@
 //! The log connection between two members: one connection for each append session, with plain
-//! frames. It is encrypted if the URL of the member is `https`, and marked if there is a secret; the
-//! frames are the same.
+//! frames. It is encrypted if the URL of the member is `https`, and marked if there is a secret;
+//! the frames are the same.
 //!
 //! ```text
 //! leader    "conclave log 1\n"  LogHello  AppendRequest …  an empty frame: the end

@@ -187,7 +187,8 @@ impl Peers {
             Told::Taken => Joined::Answer(Admission::Taken),
             Told::Removed => Joined::Answer(Admission::Removed),
             Told::NotAdded => Joined::Answer(Admission::Unknown),
-            // It says so of a version that this program does support: what it knows may have changed.
+            // It says so of a version that this program does support: what it knows may have
+            // changed.
             Told::Unsupported => judge(reply.version).map_or_else(Joined::Unsupported, |()| Joined::Later),
         })
     }

@@ -1,8 +1,10 @@
-//! Addresses of peers by name, asked for anew for each connection: a name may lead elsewhere after a member has moved.
+//! Addresses of peers by name, asked for anew for each connection: a name may lead elsewhere after
+//! a member has moved.
 //!
-//! The system's resolver blocks a thread, and for seconds if its servers do not answer. Connections are tried much more often
-//! than that, so there is one question at a time for each name, and all who need its answer meanwhile share it. An answer that
-//! came too late for those who asked is for the next one who does: a slow resolver delays a connection and does not prevent it.
+//! The system's resolver blocks a thread, and for seconds if its servers do not answer. Connections
+//! are tried much more often than that, so there is one question at a time for each name, and all
+//! who need its answer meanwhile share it. An answer that came too late for those who asked is for
+//! the next one who does: a slow resolver delays a connection and does not prevent it.
 
 use parking_lot::Mutex;
 use std::net::SocketAddr;

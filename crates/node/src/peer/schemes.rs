@@ -1,5 +1,6 @@
 //! A running cluster changes to TLS member by member: the membership keeps the URLs with which its
-//! members were added, and each member's own `--initial-cluster` says which of them it reaches by TLS.
+//! members were added, and each member's own `--initial-cluster` says which of them it reaches by
+//! TLS.
 
 use super::transport::{Link, Transport};
 use crate::config::Config;

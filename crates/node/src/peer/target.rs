@@ -1,7 +1,8 @@
-//! Where a peer is, and how it is connected to: at its URLs in their order, with TLS by the scheme of each, else with the proof of a
-//! secret if there is one.
+//! Where a peer is, and how it is connected to: at its URLs in their order, with TLS by the scheme
+//! of each, else with the proof of a secret if there is one.
 //!
-//! Inside TLS, what the connection is for is agreed in the handshake ([`ALPN_LOG`], [`ALPN_CALLS`]).
+//! Inside TLS, what the connection is for is agreed in the handshake ([`ALPN_LOG`],
+//! [`ALPN_CALLS`]).
 
 use super::names::Name;
 use super::proof::{PeerSecret, Speaks, Unproven};
@@ -50,8 +51,8 @@ enum Guard {
 }
 
 impl Target {
-    /// Member URLs are checked when they are read: `http://host:port` or `https://host:port`, at least one. With an `https`
-    /// URL there is `tls`.
+    /// Member URLs are checked when they are read: `http://host:port` or `https://host:port`, at
+    /// least one. With an `https` URL there is `tls`.
     pub(super) fn of(node: &MemberNode, tls: Option<&Tls>, secret: Option<&PeerSecret>) -> Target {
         Target(node.peer_urls.iter().map(|url| Place::of(url, tls, secret)).collect())
     }
@@ -70,8 +71,8 @@ impl Target {
         self.0.iter().map(each).sum::<Duration>().max(CONNECT)
     }
 
-    /// To the first URL and the first address of its name that answers. `None` if none does: nothing was sent that could have
-    /// an effect.
+    /// To the first URL and the first address of its name that answers. `None` if none does:
+    /// nothing was sent that could have an effect.
     pub(super) async fn connect(&self, speaks: Speaks) -> Option<Stream> {
         for place in &*self.0 {
             if let Some(connection) = place.connect(speaks).await {

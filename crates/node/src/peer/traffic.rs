@@ -1,5 +1,6 @@
-//! What passes between this member and each other one, for metrics: bytes of entries and snapshots (what surrounds them is not
-//! counted), calls that failed, and how long heartbeats took there and back.
+//! What passes between this member and each other one, for metrics: bytes of entries and snapshots
+//! (what surrounds them is not counted), calls that failed, and how long heartbeats took there and
+//! back.
 
 use super::pb;
 use super::transport::{AppendReplies, Link, PeerError};
@@ -19,7 +20,8 @@ pub struct Figures {
     sent: AtomicU64,
     received: AtomicU64,
     failures: AtomicU64,
-    /// Milliseconds since [`BEGIN`] when something came from it, and when a call to it failed; 0: never.
+    /// Milliseconds since [`BEGIN`] when something came from it, and when a call to it failed; 0:
+    /// never.
     heard: AtomicU64,
     failed: AtomicU64,
 }
@@ -39,8 +41,8 @@ impl Figures {
         self.heard.store(now(), Ordering::Relaxed);
     }
 
-    /// Whether the member was reached when there was something between the two last; `None` if there was nothing of late, as
-    /// between two followers.
+    /// Whether the member was reached when there was something between the two last; `None` if
+    /// there was nothing of late, as between two followers.
     pub fn active(&self) -> Option<bool> {
         self.active_at(now())
     }

@@ -127,8 +127,9 @@ impl Rules {
             let at = At { term: entry.term, index: entry.index };
             require(at.index == last.map_or(0, |last| last.index + 1), "a gap between entries")?;
             require(last.is_none_or(|last| last.term <= at.term), "terms of entries that fall")?;
-            // A new leader begins before what this member has, to find where the logs agree. What is committed here is not
-            // written again, and may be in a form of a later version, which the cluster has left.
+            // A new leader begins before what this member has, to find where the logs agree. What
+            // is committed here is not written again, and may be in a form of a later version,
+            // which the cluster has left.
             let is_here = known.committed.is_some_and(|committed| at.index <= committed.index);
             self.payload(entry, is_here)?;
             last = Some(at);
@@ -187,7 +188,8 @@ impl Rules {
         require(term < known.term || agrees, "a snapshot that contradicts what is committed")
     }
 
-    /// A membership must consist of members that can be reached, each at peer URLs, and have voters.
+    /// A membership must consist of members that can be reached, each at peer URLs, and have
+    /// voters.
     fn membership(&self, membership: &pb::Membership) -> Verdict {
         let nodes: BTreeSet<u64> = membership.nodes.iter().map(|node| node.id).collect();
         require(nodes.len() == membership.nodes.len(), "a membership that names a member twice")?;

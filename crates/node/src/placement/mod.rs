@@ -10,10 +10,11 @@
 //! | `announcing` | tells the cluster this member's labels |
 //!
 //! 1. Leadership moves only to a member of a higher rank, so no two members send it to each other.
-//! 2. It moves by the planned transfer alone, to a member that is reached and has kept up for a while. A policy that cannot be
-//!    followed changes nothing.
+//! 2. It moves by the planned transfer alone, to a member that is reached and has kept up for a
+//!    while. A policy that cannot be followed changes nothing.
 //! 3. A member to which a move did not hold rests before the next attempt, each time twice as long.
-//! 4. Nothing here makes the cluster unavailable: a member in maintenance or under `never` leads while nobody else can.
+//! 4. Nothing here makes the cluster unavailable: a member in maintenance or under `never` leads
+//!    while nobody else can.
 
 mod announcing;
 mod decide;

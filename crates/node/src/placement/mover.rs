@@ -1,4 +1,5 @@
-//! Looks at the members while this one leads, and hands leadership over when [`super::decide`] says so.
+//! Looks at the members while this one leads, and hands leadership over when [`super::decide`] says
+//! so.
 
 use super::decide::{Candidate, MAX_LAG, Rank, Situation};
 use super::preferences::Preferences;

@@ -41,8 +41,8 @@ impl Preferences {
     }
 }
 
-/// Voters that could lead instead of this member, the best first; empty unless it leads. Who has kept up goes before who has
-/// not, and among those the policy decides.
+/// Voters that could lead instead of this member, the best first; empty unless it leads. Who has
+/// kept up goes before who has not, and among those the policy decides.
 pub(crate) fn successors<V: View>(leadership: &Leadership, view: &V) -> Vec<u64> {
     let preferences = Preferences::read(view).unwrap_or_else(|fault| {
         tracing::error!(%fault, "the policy of placement cannot be read");

@@ -1,4 +1,5 @@
-//! A member in maintenance leaves elections to the others, for as long as they have a leader or could elect one.
+//! A member in maintenance leaves elections to the others, for as long as they have a leader or
+//! could elect one.
 
 use crate::leadership::Leadership;
 use conclave_state::read;
@@ -6,8 +7,8 @@ use conclave_storage::StateHandle;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// So many of the longest election timeouts the others have to elect a leader. Then this member stands: it may be the only one
-/// that can lead.
+/// So many of the longest election timeouts the others have to elect a leader. Then this member
+/// stands: it may be the only one that can lead.
 const PATIENCE: u32 = 6;
 
 pub(crate) struct Standing {

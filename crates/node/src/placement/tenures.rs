@@ -23,8 +23,8 @@ pub(super) struct Failures {
 }
 
 impl Tenures {
-    /// This member leads from now on. `held`: how long the one before must have led for its leadership to have held; `None`: it was
-    /// not meant to hold.
+    /// This member leads from now on. `held`: how long the one before must have led for its
+    /// leadership to have held; `None`: it was not meant to hold.
     pub(super) fn leads(&mut self, member: u64, at: Instant, held: Option<Duration>) {
         if let Some((before, since)) = self.now
             && before != member

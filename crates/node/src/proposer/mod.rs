@@ -116,8 +116,8 @@ struct Inner {
     context: NodeContext,
     state: Mutex<ProposerState>,
     wake: Notify,
-    /// Apply was too far behind when the proposer's task looked last: callers do not ask consensus, whose
-    /// figures stand under a lock of its own.
+    /// Apply was too far behind when the proposer's task looked last: callers do not ask consensus,
+    /// whose figures stand under a lock of its own.
     lagging: AtomicBool,
     failed: AtomicU64,
 }
@@ -230,7 +230,8 @@ impl ApplyObserver for Proposer {
     }
 }
 
-/// See [`Proposer::own_answers`]. Called where commands are applied, after the other observers of the node.
+/// See [`Proposer::own_answers`]. Called where commands are applied, after the other observers of
+/// the node.
 pub(crate) struct OwnAnswers(Proposer);
 
 impl ApplyObserver for OwnAnswers {

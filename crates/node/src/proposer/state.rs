@@ -57,7 +57,8 @@ impl Batch {
 pub(super) enum Whose {
     /// A client. It is told on the clients' runtime.
     Clients,
-    /// The node itself. It is told where the command is applied, and shares no segment with clients.
+    /// The node itself. It is told where the command is applied, and shares no segment with
+    /// clients.
     Node,
 }
 

@@ -5,8 +5,8 @@
 //! modules, or a name that it has imported. A re-export is followed to the file that defines the
 //! item, and is no import of its own.
 //!
-//! What a file takes from the `mod.rs` (or `lib.rs`) above it does not count: a folder's files stand
-//! on what its `mod.rs` defines for them, and it is made of them.
+//! What a file takes from the `mod.rs` (or `lib.rs`) above it does not count: a folder's files
+//! stand on what its `mod.rs` defines for them, and it is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

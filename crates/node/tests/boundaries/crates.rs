@@ -89,7 +89,8 @@ fn naming(name: &str, paths: &[&[&str]]) -> Vec<String> {
     paths.iter().flat_map(|path| read.naming(path)).collect()
 }
 
-/// What a command does depends on the log alone. (`clippy.toml` there forbids clocks and collections without an order, too.)
+/// What a command does depends on the log alone. (`clippy.toml` there forbids clocks and
+/// collections without an order, too.)
 #[test]
 fn the_state_machine_names_nothing_of_the_world_outside() {
     let outside = ["env", "fs", "io", "net", "process", "thread", "time"].map(|module| ["std", module]);

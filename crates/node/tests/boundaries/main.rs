@@ -1,5 +1,5 @@
-//! The boundaries that docs/architecture.md states: which crate may depend on what, which modules of
-//! this crate may name what, and that no files of any crate import each other in a circle.
+//! The boundaries that docs/architecture.md states: which crate may depend on what, which modules
+//! of this crate may name what, and that no files of any crate import each other in a circle.
 
 mod circles;
 mod crates;

@@ -1,10 +1,12 @@
 //! Backups that the cluster makes by itself (`--backup-dir`).
 //!
-//! Each member looks when the last backup was made, which is in the replicated state (`turn`). When one is due, members with little lag
-//! ask for the turn, the leader a little later than others; the one that gets it makes the file, reads it again from the disk and
-//! checks all of it, gives it its name, removes those that are too old, and records the time (`target`).
+//! Each member looks when the last backup was made, which is in the replicated state (`turn`). When
+//! one is due, members with little lag ask for the turn, the leader a little later than others; the
+//! one that gets it makes the file, reads it again from the disk and checks all of it, gives it its
+//! name, removes those that are too old, and records the time (`target`).
 //!
-//! 1. One member makes one at a time. A member that stops in the middle loses its turn within a minute, and another one begins anew.
+//! 1. One member makes one at a time. A member that stops in the middle loses its turn within a
+//!    minute, and another one begins anew.
 //! 2. A file with its name is complete and verified. Nothing is removed before a new one is.
 //! 3. A backup that fails stops nobody: it is logged and counted, and tried again, by any member.
 

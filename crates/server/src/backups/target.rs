@@ -1,7 +1,8 @@
 //! The directory that backups are put into.
 //!
-//! `conclave-CLUSTER-TIME-rREVISION-MEMBER.db`: the order of names is that of times. While one is made it is called
-//! `….part`; what a member left behind when it stopped in the middle goes when it makes the next one.
+//! `conclave-CLUSTER-TIME-rREVISION-MEMBER.db`: the order of names is that of times. While one is
+//! made it is called `….part`; what a member left behind when it stopped in the middle goes when it
+//! makes the next one.
 
 use std::fs::File;
 use std::io;
@@ -121,7 +122,8 @@ fn stamp(seconds: u64) -> String {
 
 /// Year, month and day of a number of days since 1970, in the Gregorian calendar.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March: the day that is added in leap years comes last. 146,097 days are 400 years.
+    // Years that begin in March: the day that is added in leap years comes last. 146,097 days are
+    // 400 years.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

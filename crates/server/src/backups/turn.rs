@@ -1,8 +1,11 @@
-//! Whose turn it is, and when the last backup was made: one claim of the cluster's own, `backup` in the namespace `conclave-backups`.
+//! Whose turn it is, and when the last backup was made: one claim of the cluster's own, `backup` in
+//! the namespace `conclave-backups`.
 //!
-//! Its holder is always `backup`; the instance says what is going on. `working` is promised for a minute and extended: without its member
-//! it ends by itself. `done` is promised for long, because it holds the time of the last backup; if it ended nevertheless, or an operator
-//! revokes the claim, a backup is due. Each step from one to the next names the fence of the one before, so that one member takes it.
+//! Its holder is always `backup`; the instance says what is going on. `working` is promised for a
+//! minute and extended: without its member it ends by itself. `done` is promised for long, because
+//! it holds the time of the last backup; if it ended nevertheless, or an operator revokes the
+//! claim, a backup is due. Each step from one to the next names the fence of the one before, so
+//! that one member takes it.
 
 use anyhow::{Result, bail};
 use conclave_gateway::gateway::Gateway;
@@ -139,7 +142,8 @@ impl Turns {
         self.propose(Some(fence), CoordBody::Claim(vec![claim])).await;
     }
 
-    /// The turn, if the claim is held under this instance, with everything applied that was committed before.
+    /// The turn, if the claim is held under this instance, with everything applied that was
+    /// committed before.
     async fn mine(&self, instance: &str) -> Result<Option<Turn>> {
         self.gateway.node.reader.barrier().await?;
         let view = self.gateway.node.state.view();
@@ -157,7 +161,8 @@ impl Turns {
         Ok(())
     }
 
-    /// Proposes as the server. The caller reads the state afterwards, so an unknown outcome needs no handling.
+    /// Proposes as the server. The caller reads the state afterwards, so an unknown outcome needs
+    /// no handling.
     async fn propose(&self, fence: Option<i64>, body: CoordBody) {
         let expect = fence.map(|fence| Expect { fence: Some(fence), ..Expect::default() });
         let coord = Coord { session: 0, dedupe: None, expect, body };

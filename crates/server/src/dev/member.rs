@@ -16,7 +16,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The word behind which a member's process is started: then the process that it ends with, then its flags.
+/// The word behind which a member's process is started: then the process that it ends with, then
+/// its flags.
 pub const WORD: &str = "dev-member";
 
 /// From the request to end until a member is killed.
@@ -100,7 +101,8 @@ impl Member {
         ];
         command.args(flags.map(|(flag, value)| format!("{flag}={value}")));
         forget_settings(&mut command, &["CONCLAVE_", "ETCD_"]);
-        // A process group of its own: the terminal's Ctrl-C is for the one who ends them all in order.
+        // A process group of its own: the terminal's Ctrl-C is for the one who ends them all in
+        // order.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
         Ok(command)
     }
@@ -139,7 +141,8 @@ fn how(ended: io::Result<ExitStatus>) -> String {
     ended.map_or_else(|error| error.to_string(), |status| status.to_string())
 }
 
-/// In a member's process: takes what is before the member's own flags, and makes sure that it ends with the process that started it.
+/// In a member's process: takes what is before the member's own flags, and makes sure that it ends
+/// with the process that started it.
 ///
 /// # Errors
 /// It has ended already, or this was not started by it.

@@ -1,10 +1,12 @@
 //! `conclave dev`: a cluster for trying things out, in one terminal.
 //!
-//! The members are processes of this same program, on loopback, with their data in a temporary directory. What is seen of them is
-//! conclavectl's `status --watch`.
+//! The members are processes of this same program, on loopback, with their data in a temporary
+//! directory. What is seen of them is conclavectl's `status --watch`.
 //!
-//! 1. No member outlives this process: it ends them, and if it is killed the kernel does ([`member::bound`]).
-//! 2. A member that ends by itself, or is killed, starts again after a pause long enough to see the others go on without it.
+//! 1. No member outlives this process: it ends them, and if it is killed the kernel does
+//!    ([`member::bound`]).
+//! 2. A member that ends by itself, or is killed, starts again after a pause long enough to see the
+//!    others go on without it.
 
 mod child;
 mod member;
@@ -35,15 +37,16 @@ const PAUSE: Duration = Duration::from_secs(3);
 
 /// A cluster on this machine, for trying things out and for development.
 ///
-/// Starts members of this program on loopback, shows what happens to them, and ends all of them at Ctrl-C. Their data is in a temporary
-/// directory, which is deleted then.
+/// Starts members of this program on loopback, shows what happens to them, and ends all of them at
+/// Ctrl-C. Their data is in a temporary directory, which is deleted then.
 #[derive(Debug, Parser)]
 #[command(name = "conclave dev", bin_name = "conclave dev", max_term_width = 120, after_help = EXAMPLES)]
 struct Options {
     /// How many members
     #[arg(long, default_value = "3", value_name = "NUMBER", value_parser = counts())]
     members: usize,
-    /// Where the first member serves clients, 0: any free port [default: the first free one from 2379 on]
+    /// Where the first member serves clients, 0: any free port
+    /// [default: the first free one from 2379 on]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
 }

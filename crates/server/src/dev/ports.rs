@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, TcpListener};
 /// The port of etcd, where clients look first.
 const USUAL: u16 = 2379;
 
-/// As many different ports: the next ones that are free from `wanted` on, which must be free itself; with `None` from the usual one on;
-/// with 0, those that the kernel gives.
+/// As many different ports: the next ones that are free from `wanted` on, which must be free
+/// itself; with `None` from the usual one on; with 0, those that the kernel gives.
 ///
-/// They are below those that the kernel gives to connections, if the first is: so a member that starts again finds its own.
+/// They are below those that the kernel gives to connections, if the first is: so a member that
+/// starts again finds its own.
 ///
 /// # Errors
 /// The port that is wanted is taken, or there are not as many.

@@ -1,4 +1,5 @@
-//! What is seen of the members: `conclavectl status --watch` in a process of its own, on this terminal.
+//! What is seen of the members: `conclavectl status --watch` in a process of its own, on this
+//! terminal.
 
 use super::child::{forget_settings, pid, send};
 use rustix::process::Signal;
@@ -22,7 +23,8 @@ impl View {
     pub(super) fn start(endpoints: &str, title: &str) -> io::Result<View> {
         let program = program();
         let mut command = Command::new(&program);
-        // Behind this word conclavectl becomes another program that the kernel ends together with this one: here, itself.
+        // Behind this word conclavectl becomes another program that the kernel ends together with
+        // this one: here, itself.
         command.arg("__run").arg(std::process::id().to_string()).arg(program);
         command.args(["--endpoints", endpoints, "status", "--watch", "--title", title]);
         forget_settings(&mut command, &["CONCLAVECTL_", "ETCDCTL_"]);

@@ -17,8 +17,9 @@ use tracing_subscriber::fmt;
 /// # Errors
 /// A file of the log cannot be opened.
 pub fn init(config: &LogConfig) -> io::Result<()> {
-    // openraft tells every election at info and every missed heartbeat as a warning, twenty a second while a member is down: that
-    // is its own business unless somebody asks for it (`peer` and `leadership` tell what matters of it once).
+    // openraft tells every election at info and every missed heartbeat as a warning, twenty a
+    // second while a member is down: that is its own business unless somebody asks for it (`peer`
+    // and `leadership` tell what matters of it once).
     let filter = match config.filter.contains('=') {
         true => config.filter.clone(),
         false => format!("{level},openraft={quiet}", level = config.filter, quiet = quieter(&config.filter)),

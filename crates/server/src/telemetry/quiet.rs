@@ -1,5 +1,6 @@
-//! A stop that was asked for is no error. openraft takes each call to its core that comes afterwards for one: of the look at the
-//! leader, of a peer that hands leadership over. What ends consensus otherwise is told by this program.
+//! A stop that was asked for is no error. openraft takes each call to its core that comes
+//! afterwards for one: of the look at the leader, of a peer that hands leadership over. What ends
+//! consensus otherwise is told by this program.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

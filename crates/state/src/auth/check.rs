@@ -127,7 +127,8 @@ impl Auth {
         }
     }
 
-    /// Looks for a key of the lease in the gaps between the user's keys, so the work does not grow with the keys of the lease.
+    /// Looks for a key of the lease in the gaps between the user's keys, so the work does not grow
+    /// with the keys of the lease.
     pub(super) fn allow_lease<V: View>(
         &self,
         who: &Who<'_>,

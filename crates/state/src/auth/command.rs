@@ -63,7 +63,8 @@ pub enum AuthChange {
         role: String,
         range: KeyRange,
     },
-    /// Make a token for a user whose password was checked at an auth revision. The log holds only the token's fingerprint.
+    /// Make a token for a user whose password was checked at an auth revision. The log holds only
+    /// the token's fingerprint.
     SignIn {
         user: String,
         revision: u64,

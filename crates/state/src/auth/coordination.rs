@@ -1,10 +1,12 @@
 //! What operations on elections, locks and claims need.
 //!
-//! The rights follow from the keys that show a thing: a user who may write all keys of an election's prefix may campaign in it, and
-//! one who may read them may observe it. So etcd's roles govern conclave.v1 without a second model. What acts on others (anoint,
-//! promote, demote, evict, delete, revoke and pin without a session of one's own) needs the *admin prefix* of the thing, which
-//! holds no keys: `/_conclave/admin/e/<ns>/<name>/`. A write permission on it, on `/_conclave/admin/e/<ns>/` or on all of
-//! `/_conclave/admin/` is the right to act on one thing, on those of a namespace, or on all.
+//! The rights follow from the keys that show a thing: a user who may write all keys of an
+//! election's prefix may campaign in it, and one who may read them may observe it. So etcd's roles
+//! govern conclave.v1 without a second model. What acts on others (anoint, promote, demote, evict,
+//! delete, revoke and pin without a session of one's own) needs the *admin prefix* of the thing,
+//! which holds no keys: `/_conclave/admin/e/<ns>/<name>/`. A write permission on it, on
+//! `/_conclave/admin/e/<ns>/` or on all of `/_conclave/admin/` is the right to act on one thing, on
+//! those of a namespace, or on all.
 
 use super::check::Needs;
 use crate::coord::{

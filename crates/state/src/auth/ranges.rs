@@ -60,7 +60,8 @@ impl Intervals {
         Intervals(union)
     }
 
-    /// Whether one interval holds all of `wanted`. The empty interval needs the one in which it begins.
+    /// Whether one interval holds all of `wanted`. The empty interval needs the one in which it
+    /// begins.
     pub(super) fn contain(&self, wanted: &Interval) -> bool {
         let behind = self.0.partition_point(|own| own.from <= wanted.from);
         let Some(own) = behind.checked_sub(1).map(|at| &self.0[at]) else { return false };

@@ -20,8 +20,9 @@
 //! 8. A tenure has one holder: a session and an instance in it. Several share it only if each of
 //!    them, including the first, asked to share. Without a session only the instance distinguishes
 //!    processes, so it must be named.
-//! 9. A tenure outlives its session, because it was promised for a duration. An instance that was left out does not: it was the
-//!    session's own. Afterwards nobody extends the tenure under it, also if the same id is granted again.
+//! 9. A tenure outlives its session, because it was promised for a duration. An instance that was
+//!    left out does not: it was the session's own. Afterwards nobody extends the tenure under it,
+//!    also if the same id is granted again.
 
 use super::project::Json;
 use super::row::{self, Cause, ClaimHead, ClaimWaiter, Dependent, Purpose, Tenure, must};

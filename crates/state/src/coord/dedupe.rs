@@ -1,8 +1,8 @@
 //! The last answers of each session, for retries of requests whose answer was lost.
 //!
-//! A client that gets no answer does not know whether its request was executed. It sends the request
-//! again, with the same dedupe id. The answer to each id is a row of the session, so the retry gets the
-//! answer of the first request, and nothing happens twice.
+//! A client that gets no answer does not know whether its request was executed. It sends the
+//! request again, with the same dedupe id. The answer to each id is a row of the session, so the
+//! retry gets the answer of the first request, and nothing happens twice.
 //!
 //! 1. An answered request is not executed again while its answer is remembered. A rejected request
 //!    had no effect and is not remembered: a retry is decided again.

@@ -1,7 +1,7 @@
 //! Timers: deadlines as rows, ended by commands.
 //!
-//! What is to happen later (the end of a lock-delay, of the longest hold, of a claim) is a row with an
-//! id and a number of milliseconds. The leader measures the time outside the log, and proposes a
+//! What is to happen later (the end of a lock-delay, of the longest hold, of a claim) is a row with
+//! an id and a number of milliseconds. The leader measures the time outside the log, and proposes a
 //! [`CoordTimer`] with the ids whose time is over. Here they end, with what depends on them.
 //!
 //! 1. An id is used once. To disarm a timer its row is deleted; a later command with its id has no

@@ -19,8 +19,8 @@ pub struct KvHash {
 
 /// A hash of the pairs that a read at `revision` (0: the current one) finds, for comparing members.
 ///
-/// No compaction changes it as long as `revision` can be read: what it covers is never removed. So members may be compared whatever
-/// each has compacted and swept.
+/// No compaction changes it as long as `revision` can be read: what it covers is never removed. So
+/// members may be compared whatever each has compacted and swept.
 pub fn hash_kv<V: View>(view: &V, revision: i64, bounds: Bounds) -> Result<Result<KvHash, Rejection>, Fault> {
     let revision = match readable(revision, bounds) {
         Ok(revision) => revision,
@@ -58,7 +58,8 @@ fn readable(revision: i64, bounds: Bounds) -> Result<i64, Rejection> {
     Ok(revision)
 }
 
-/// Every version up to `revision` that was made after `single`, and of each key the last one up to that.
+/// Every version up to `revision` that was made after `single`, and of each key the last one up to
+/// that.
 fn hash<V: View>(view: &V, revision: i64, single: i64, tombstones: Tombstones) -> Result<u32, Fault> {
     let mut digest = Digest::EMPTY;
     let mut decided: Vec<u8> = Vec::new();

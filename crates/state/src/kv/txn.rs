@@ -1,8 +1,8 @@
 //! Transactions: decide, check, execute.
 //!
 //! A transaction compares, and then runs one of two branches, whose operations may be transactions
-//! again. If one of them is rejected, none may have an effect. So nothing is written before everything
-//! that could reject the transaction has been checked.
+//! again. If one of them is rejected, none may have an effect. So nothing is written before
+//! everything that could reject the transaction has been checked.
 //!
 //! 1. *Decide*: all compares of the nested tree that are reached see the state before the
 //!    transaction.

@@ -1,8 +1,8 @@
 //! Changes of keys: Put and DeleteRange, and the two primitives that every other command uses.
 //!
-//! A version is never overwritten. A change adds a version under a new revision, and deleting adds a
-//! tombstone. The rows that go with a version are written together with it: the change by its revision,
-//! the mark that the key is alive, its place in a queue, its attachment to a lease.
+//! A version is never overwritten. A change adds a version under a new revision, and deleting adds
+//! a tombstone. The rows that go with a version are written together with it: the change by its
+//! revision, the mark that the key is alive, its place in a queue, its attachment to a lease.
 //!
 //! 1. [`Batch::store`] and [`Batch::remove`] are the only writers of kv, rev, live and queue rows
 //!    and of attachments, and the only source of events, so these cannot diverge. They and

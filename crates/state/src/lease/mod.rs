@@ -11,12 +11,12 @@
 //! 3. All leases of one `Expire` end in one revision, by lease id, then by key.
 //! 4. An `Expire` ends the leases that its proposer knew, not newer ones under the same ids: the
 //!    row of a lease contains the log index of its grant.
-//! 5. One command ends at most [`MOST_KEYS`] keys and places. What does not fit into an `Expire` is left
-//!    as it is, and comes due again. A lease that has more than a command may end is *ending*: its first
-//!    command takes its name (nobody finds it, renews it, or attaches anything to it) and a part, and each
-//!    further one takes the next part. Its row goes with the last, so nothing ever depends on a lease
-//!    without a row, and its id is not given again before. To the keeper of deadlines it is a lease
-//!    with a span of 0.
+//! 5. One command ends at most [`MOST_KEYS`] keys and places. What does not fit into an `Expire` is
+//!    left as it is, and comes due again. A lease that has more than a command may end is *ending*:
+//!    its first command takes its name (nobody finds it, renews it, or attaches anything to it) and
+//!    a part, and each further one takes the next part. Its row goes with the last, so nothing ever
+//!    depends on a lease without a row, and its id is not given again before. To the keeper of
+//!    deadlines it is a lease with a span of 0.
 
 mod row;
 

@@ -1,7 +1,9 @@
 //! Which member should lead: labels of the members, the policy, and maintenance.
 //!
-//! 1. Nothing here decides who leads. The leader reads it and moves leadership by a planned transfer (`node::placement`).
-//! 2. A policy names members by their names and labels, not by their ids: it outlives a member that is replaced, and a restore.
+//! 1. Nothing here decides who leads. The leader reads it and moves leadership by a planned
+//!    transfer (`node::placement`).
+//! 2. A policy names members by their names and labels, not by their ids: it outlives a member that
+//!    is replaced, and a restore.
 //! 3. Labels and maintenance belong to an id, and go with it in the entry that removes the member.
 //!
 //! | Row of the table meta | Value |

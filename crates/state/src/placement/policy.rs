@@ -51,7 +51,8 @@ pub struct PlacementRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementPolicy {
     pub rules: Vec<PlacementRule>,
-    /// Milliseconds for which leadership must not have moved, and the target have kept up, before it moves for a weight.
+    /// Milliseconds for which leadership must not have moved, and the target have kept up, before
+    /// it moves for a weight.
     pub calm_ms: u64,
 }
 

@@ -24,7 +24,8 @@ enum Owned {
     Tenure(Name, i64),
 }
 
-/// An owner, and whether its session has ended since. The same id, granted again, is another session.
+/// An owner, and whether its session has ended since. The same id, granted again, is another
+/// session.
 #[derive(Clone, Debug)]
 struct Owner {
     party: Party,
@@ -74,8 +75,9 @@ impl Owners {
     fn belongs(&mut self, what: Owned, party: Party) -> Result<(), TestCaseError> {
         let before = self.owners.insert(what.clone(), Owner { party: party.clone(), ended: false });
         let Some(before) = before.filter(|before| before.ended || before.party != party) else { return Ok(()) };
-        // A tenure outlives its session: a caller that names the same instance can extend it, with a session of
-        // its own or none. The session's own instance has ended with it, and belongs to no session any more.
+        // A tenure outlives its session: a caller that names the same instance can extend it, with
+        // a session of its own or none. The session's own instance has ended with it, and belongs
+        // to no session any more.
         let nobodys = own(before.party.0, "") == party.1 && party.0 != 0;
         let inherited = matches!(what, Owned::Tenure(..)) && before.ended && before.party.1 == party.1 && !nobodys;
         prop_assert!(inherited, "{:?} was of {:?} and is of {:?}", what, before, party);

@@ -1,4 +1,5 @@
-//! What commands and reads cost, counted in rows: flat where it must not grow, bounded where it may.
+//! What commands and reads cost, counted in rows: flat where it must not grow, bounded where it
+//! may.
 
 #![allow(clippy::expect_used, reason = "memory can be read")]
 

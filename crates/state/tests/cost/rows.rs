@@ -4,8 +4,8 @@ use crate::world::{LINE, Node, name, written};
 use bytes::Bytes;
 use conclave_state::*;
 
-/// What keeps reads from passing over what was deleted costs a small row when a key comes to life and
-/// one when it ends. A put of a key that exists, which most puts are, costs none.
+/// What keeps reads from passing over what was deleted costs a small row when a key comes to life
+/// and one when it ends. A put of a key that exists, which most puts are, costs none.
 #[test]
 fn births_and_deaths_cost_a_row_more_and_other_puts_none() {
     fn rows(node: &mut Node, command: &Command) -> Vec<(&'static str, usize)> {

@@ -1,7 +1,7 @@
 //! A machine on memory that remembers what was deleted, and counts what is read.
 //!
-//! A deleted row is not gone: a database passes over it in every scan until it is compacted away. So
-//! a view here counts what a scan shows and what it passes over.
+//! A deleted row is not gone: a database passes over it in every scan until it is compacted away.
+//! So a view here counts what a scan shows and what it passes over.
 
 use bytes::Bytes;
 use conclave_state::view::Fault;

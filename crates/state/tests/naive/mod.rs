@@ -26,8 +26,8 @@ pub(crate) struct Naive {
     pub(crate) members: BTreeMap<u64, Member>,
     /// Keys whose present life a Lock stands for.
     locks: BTreeSet<Bytes>,
-    /// The attempts that asked for a place, oldest first; 0 cannot be cancelled. A place that is not
-    /// here was put by hand, as 0.
+    /// The attempts that asked for a place, oldest first; 0 cannot be cancelled. A place that is
+    /// not here was put by hand, as 0.
     asked: BTreeMap<Bytes, Vec<u64>>,
     cancelled: BTreeSet<(LeaseId, u64)>,
 }

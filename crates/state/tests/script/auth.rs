@@ -1,7 +1,7 @@
 //! Users and roles in the transcripts.
 //!
-//! `by=name` on any command is the user who sends it, with a login that is never old; `by=name@revision` has one that may be.
-//! `by=server` is the member itself.
+//! `by=name` on any command is the user who sends it, with a login that is never old;
+//! `by=name@revision` has one that may be. `by=server` is the member itself.
 
 use super::parse::Words;
 use bytes::Bytes;

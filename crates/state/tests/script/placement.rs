@@ -1,6 +1,7 @@
 //! Placement of leadership in the transcripts.
 //!
-//! `labels 7 zone=a region=eu`, `maintenance 7 on`, `policy calm=5000 zone=a:10 n3:never`; `placement` shows it all.
+//! `labels 7 zone=a region=eu`, `maintenance 7 on`, `policy calm=5000 zone=a:10 n3:never`;
+//! `placement` shows it all.
 
 use super::parse::Words;
 use conclave_state::placement::{Labels, PlacementPolicy, PlacementRule, Preference, Whom};

@@ -1,5 +1,5 @@
-//! What the log's store, its readers and its writer share: the tail, how far it is durable, and whether
-//! the disk has failed.
+//! What the log's store, its readers and its writer share: the tail, how far it is durable, and
+//! whether the disk has failed.
 
 use super::cache::Tail;
 use super::step::WriterStep;

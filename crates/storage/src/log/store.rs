@@ -1,8 +1,8 @@
 //! openraft's log storage: the tail in memory, the writer's queue, and the disk for older entries.
 //!
-//! Raft appends to the end of the log, reads mostly there, and must know what is durable. So the end is
-//! in memory, where readers find it at once. A thread writes it to the disk behind them, many appends
-//! with one sync. Older entries are read from the disk.
+//! Raft appends to the end of the log, reads mostly there, and must know what is durable. So the
+//! end is in memory, where readers find it at once. A thread writes it to the disk behind them,
+//! many appends with one sync. Older entries are read from the disk.
 //!
 //! 1. When `append` returns, every reader sees its entries. When its callback is called, they are
 //!    durable.

@@ -1,7 +1,7 @@
 //! A checkpoint: a directory with the files of a state database, complete and never changed again.
 //!
-//! It is removed when its last user, such as a transfer to a follower, ends. None survives a restart:
-//! openraft asks for a new one when it needs it.
+//! It is removed when its last user, such as a transfer to a follower, ends. None survives a
+//! restart: openraft asks for a new one when it needs it.
 //!
 //! 1. The metadata of a checkpoint is read from its own database.
 //! 2. It is verified block by block before it is sent and after it is received.

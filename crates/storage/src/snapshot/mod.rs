@@ -6,9 +6,9 @@
 //! ```
 //!
 //! `checkpoint` is such a directory, built here or received. `build` makes one; `latest` keeps the
-//! newest for followers. `receiver` writes the files that a leader sends. `install` replaces the state
-//! with a checkpoint. A snapshot counts as built only when the flush is recorded, so the log is never
-//! purged beyond what the state has on disk after a crash.
+//! newest for followers. `receiver` writes the files that a leader sends. `install` replaces the
+//! state with a checkpoint. A snapshot counts as built only when the flush is recorded, so the log
+//! is never purged beyond what the state has on disk after a crash.
 
 mod build;
 mod checkpoint;

@@ -8,8 +8,8 @@ use std::sync::mpsc::Receiver;
 /// Rows that the thread counts before it looks whether it should go on.
 const PIECE: usize = 16_384;
 
-/// Counts all rows each time it is woken and the counts are unknown. Ends when the sender is dropped, or
-/// between two pieces.
+/// Counts all rows each time it is woken and the counts are unknown. Ends when the sender is
+/// dropped, or between two pieces.
 pub(super) fn run(state: &StateShared, wakeups: &Receiver<()>) {
     while wakeups.recv().is_ok() {
         while wakeups.try_recv().is_ok() {}

@@ -1,9 +1,9 @@
 //! The counts of living keys, kept beside the rows.
 //!
-//! After a start, and after a snapshot from the leader, the counts are unknown: a thread (`counter`) counts
-//! all rows of a view, and the changes that are applied meanwhile are noted and counted at the end. From then on each
-//! applied batch changes the counts together with the numbers of the state, so a view has the counts
-//! of its moment.
+//! After a start, and after a snapshot from the leader, the counts are unknown: a thread
+//! (`counter`) counts all rows of a view, and the changes that are applied meanwhile are noted and
+//! counted at the end. From then on each applied batch changes the counts together with the numbers
+//! of the state, so a view has the counts of its moment.
 //!
 //! Without counts everything works the same, and counting visits each key.
 
@@ -46,8 +46,8 @@ impl LivingCounts {
         true
     }
 
-    /// Takes the counts of the view that was there at `begin`. False if the state was replaced, or the rows do
-    /// not fit.
+    /// Takes the counts of the view that was there at `begin`. False if the state was replaced, or
+    /// the rows do not fit.
     pub(super) fn finish(&self, mut counts: KeyCounts) -> bool {
         let mut phase = self.phase.write();
         let Phase::Counting(since) = &mut *phase else { return false };

@@ -240,8 +240,8 @@ impl Applied {
     }
 }
 
-/// Applies a group to the machine, without writing to the database. `members` are those before it, if it changes
-/// them.
+/// Applies a group to the machine, without writing to the database. `members` are those before it,
+/// if it changes them.
 fn execute<V: View>(
     machine: &mut Machine,
     rows: &V,

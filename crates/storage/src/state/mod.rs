@@ -9,7 +9,8 @@
 //! * `view` is a read-only view of one point in time
 //! * `rocks` is the database
 //! * `stored` reads the state in a directory that is not in use
-//! * `counts` keeps the numbers of living keys, so that counting visits few rows; `counter` makes them anew
+//! * `counts` keeps the numbers of living keys, so that counting visits few rows; `counter` makes
+//!   them anew
 //! * `sweeper` removes rows that compaction made unreadable
 //! * `flusher` bounds what a restart has to replay
 //!

@@ -1,8 +1,8 @@
 //! The state's database: one column family for each table, and one for Raft.
 //!
-//! All tables are in one database, so that one write covers all of them. Writes are not synced, because
-//! the log can bring back what a crash loses. The options here are about reads: filters for single keys,
-//! and compaction of the tables in which rows come and go.
+//! All tables are in one database, so that one write covers all of them. Writes are not synced,
+//! because the log can bring back what a crash loses. The options here are about reads: filters for
+//! single keys, and compaction of the tables in which rows come and go.
 //!
 //! 1. There is no write-ahead log. One write is one batch (rows, applied id, membership), and
 //!    flushes are atomic over all column families, so after a crash the database is exactly at some

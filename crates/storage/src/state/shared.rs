@@ -233,8 +233,8 @@ impl StateShared {
         wake(workers.count.as_ref());
     }
 
-    /// After a batch: divides what became too large, and counts anew what did not fit the rows. Only the
-    /// writer calls this.
+    /// After a batch: divides what became too large, and counts anew what did not fit the rows.
+    /// Only the writer calls this.
     pub(super) fn settle_counts(&self, counted: Changed, db: &StateDb) -> io::Result<()> {
         match counted {
             Changed::Counted(crowded) if crowded.is_empty() => Ok(()),

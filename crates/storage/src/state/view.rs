@@ -151,8 +151,8 @@ impl View for Rows<'_> {
         match self.one_version(prefix, from, read)? {
             Seek::Found(found) => Ok(Some(found)),
             Seek::Nothing => Ok(None),
-            // The sweeper removes the versions of a key from the oldest on. So nothing is left behind a
-            // version that was removed: at that revision the key was deleted.
+            // The sweeper removes the versions of a key from the oldest on. So nothing is left
+            // behind a version that was removed: at that revision the key was deleted.
             Seek::GaveUp => Ok(None),
         }
     }

@@ -111,7 +111,8 @@ fn inspect(of: Of, dir: &Path) -> Result<Vec<Torn>, OpenError> {
     let logs = logs(dir).map_err(OpenError::io("list the journals in", dir))?;
     let mut torn = Vec::from_iter(inspect_row(of, dir, &logs, false)?);
     if let Some(manifest) = manifest(dir).map_err(OpenError::io("read", dir.join("CURRENT")))? {
-        // All that is torn is found, and judged here: no record of the log's manifest may be missing.
+        // All that is torn is found, and judged here: no record of the log's manifest may be
+        // missing.
         let found = inspect_row(of, dir, std::slice::from_ref(&manifest), true)?;
         if let Some(torn) = &found
             && (torn.from == 0 || (torn.followed && !matches!(of, Of::State)))
@@ -199,7 +200,8 @@ fn manifest(dir: &Path) -> io::Result<Option<PathBuf>> {
 mod tests {
     use super::*;
 
-    /// A manifest of three records, the second of which lost a sector, as if the power had failed during a write of two.
+    /// A manifest of three records, the second of which lost a sector, as if the power had failed
+    /// during a write of two.
     #[test]
     fn a_torn_manifest_is_not_called_lost_data() {
         let dir = tempfile::tempdir().unwrap();

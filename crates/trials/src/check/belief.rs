@@ -2,11 +2,13 @@
 //!
 //! A belief begins when the grant is received. It ends
 //!
-//! 1. when the lease that the client knows of has run out by its own clock: the last renewal that was acknowledged in time, counted from
-//!    when it was sent;
-//! 2. or, if that is earlier, when the client lets go: it sends the release, gives its lease back, or says that it no longer believes;
-//! 3. or, in a queue election, when somebody asked for a change that may have deposed it. Who is deposed on purpose is not told before the
-//!    next one leads, and is not promised to be; only an end that nobody asked for must be known to the leader first.
+//! 1. when the lease that the client knows of has run out by its own clock: the last renewal that
+//!    was acknowledged in time, counted from when it was sent;
+//! 2. or, if that is earlier, when the client lets go: it sends the release, gives its lease back,
+//!    or says that it no longer believes;
+//! 3. or, in a queue election, when somebody asked for a change that may have deposed it. Who is
+//!    deposed on purpose is not told before the next one leads, and is not promised to be; only an
+//!    end that nobody asked for must be known to the leader first.
 
 use super::{
     case::Case,
@@ -104,7 +106,8 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// When the first change was asked for that may have ended a leadership of a queue election before its session did.
+/// When the first change was asked for that may have ended a leadership of a queue election before
+/// its session did.
 fn deposed(case: &Case<'_>, changes: &[(&str, &QueueOp, &Op)], grant: &Grant<'_>, tenure: &Place<'_>) -> Option<u64> {
     if grant.kind != Kind::Queue {
         return None;
@@ -159,7 +162,8 @@ fn candidate(op: &Op) -> Option<&str> {
 fn lapse(renewals: &[Renewal<'_>], grant: &Grant<'_>, clocks: &Clocks<'_>, rate_error: f64) -> u64 {
     let mut until = 0;
     for renewal in renewals {
-        // One that came after the lease had run out, as the client sees it, does not bring the belief back.
+        // One that came after the lease had run out, as the client sees it, does not bring the
+        // belief back.
         if renewal.received > until && renewal.received > grant.op.returned {
             break;
         }

@@ -47,7 +47,8 @@ impl<'a> Case<'a> {
         Self { run, timeline, grants, began, ended, disturbed, all_disturbed }
     }
 
-    /// The moment by which something is due that takes `span` from `from` on, begun anew after each disturbance of the servers.
+    /// The moment by which something is due that takes `span` from `from` on, begun anew after each
+    /// disturbance of the servers.
     #[must_use]
     pub fn due(&self, from: u64, span: u64) -> u64 {
         due(&self.disturbed, from, span)

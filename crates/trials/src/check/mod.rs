@@ -1,11 +1,15 @@
-//! Judges of a run, one property a file. Each says `valid`, `violation` (a sentence and the few records that show it) or `unknown`.
+//! Judges of a run, one property a file. Each says `valid`, `violation` (a sentence and the few
+//! records that show it) or `unknown`.
 //!
 //! # Rules
 //!
 //! 1. A checker is written from the documented semantics; it knows nothing of the server's code.
-//! 2. A violation is certain: clock errors, unknown outcomes and faults under way are always taken in the server's favour.
-//! 3. A property with fewer relevant operations than its floor is unknown, not valid; and unknown fails a run that asked for it.
-//! 4. Truth is the [`Timeline`]: every revision with its changes, as watches and dumped logs agree on it.
+//! 2. A violation is certain: clock errors, unknown outcomes and faults under way are always taken
+//!    in the server's favour.
+//! 3. A property with fewer relevant operations than its floor is unknown, not valid; and unknown
+//!    fails a run that asked for it.
+//! 4. Truth is the [`Timeline`]: every revision with its changes, as watches and dumped logs agree
+//!    on it.
 
 mod belief;
 mod case;

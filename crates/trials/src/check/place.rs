@@ -1,4 +1,5 @@
-//! Places in line and tenures, as the keys show them; grants, as clients were told of them; renewals of leases that were acknowledged.
+//! Places in line and tenures, as the keys show them; grants, as clients were told of them;
+//! renewals of leases that were acknowledged.
 //!
 //! | Kind | Who holds at a revision |
 //! |---|---|
@@ -60,8 +61,8 @@ pub struct Grant<'a> {
     pub lease: i64,
 }
 
-/// Every life of every key with the prefix, by its beginning. A projected key that passes to another session, as a candidate's does when it
-/// is taken over, begins another life.
+/// Every life of every key with the prefix, by its beginning. A projected key that passes to
+/// another session, as a candidate's does when it is taken over, begins another life.
 #[must_use]
 pub fn places<'a>(timeline: &Timeline<'a>, prefix: &str) -> Vec<Place<'a>> {
     let mut places = Vec::new();

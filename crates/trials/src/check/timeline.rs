@@ -1,7 +1,7 @@
 //! What really happened to the store: every revision with its changes, and each key's versions.
 //!
-//! Merged from all sources; where two contradict each other the first counts here, and `agreement` reports it. Create revisions and
-//! versions are counted here rather than believed.
+//! Merged from all sources; where two contradict each other the first counts here, and `agreement`
+//! reports it. Create revisions and versions are counted here rather than believed.
 
 use crate::history::{Fact, Kv, Revision, Run};
 use std::{

@@ -1,4 +1,5 @@
-//! Changes of the members as values: what a plan lists. Who they concern is decided when they are made.
+//! Changes of the members as values: what a plan lists. Who they concern is decided when they are
+//! made.
 
 use super::target::Target;
 use serde::{Deserialize, Serialize};

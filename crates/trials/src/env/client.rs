@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-/// A process in a client's host. The environment keeps it too, so that faults find it; dropping this one kills it.
+/// A process in a client's host. The environment keeps it too, so that faults find it; dropping
+/// this one kills it.
 #[derive(Debug)]
 pub struct ClientProcess {
     pub(crate) process: Arc<Guest>,

@@ -1,6 +1,7 @@
 //! The one clock of a run: the host's CLOCK_MONOTONIC, in every process of the harness.
 //!
-//! 1. Read by a system call, not through libc, so it stays true in a process whose libc clock a fault has skewed.
+//! 1. Read by a system call, not through libc, so it stays true in a process whose libc clock a
+//!    fault has skewed.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -1,7 +1,7 @@
 //! Faults as values: what a schedule lists, a history records and `replay` installs again.
 //!
-//! A target is resolved when the fault is installed, because nobody knows beforehand who will lead. How long a fault is held is the
-//! schedule's business.
+//! A target is resolved when the fault is installed, because nobody knows beforehand who will lead.
+//! How long a fault is held is the schedule's business.
 
 use super::change::Change;
 use super::fabric::rules::Packets;
@@ -123,7 +123,8 @@ pub enum Fault {
     PowerLoss {
         target: Target,
     },
-    /// The disk fails under the running node: every access ends with EIO, and unsynced bytes are lost.
+    /// The disk fails under the running node: every access ends with EIO, and unsynced bytes are
+    /// lost.
     DiskError {
         target: Target,
     },
@@ -135,15 +136,16 @@ pub enum Fault {
     FailingSync {
         target: Target,
     },
-    /// Syncs do nothing and say they did. A promise of durability cannot survive this with a power loss of all.
+    /// Syncs do nothing and say they did. A promise of durability cannot survive this with a power
+    /// loss of all.
     LyingSync {
         target: Target,
     },
     DiskFull {
         target: Target,
     },
-    /// Half a record behind the end of the newest log file, as a write leaves it that the power interrupted. The node is stopped
-    /// before and started after, by itself.
+    /// Half a record behind the end of the newest log file, as a write leaves it that the power
+    /// interrupted. The node is stopped before and started after, by itself.
     TornTail {
         target: Target,
         bytes: u64,
@@ -183,7 +185,8 @@ pub enum Fault {
     CompactionStorm {
         every_ms: u64,
     },
-    /// Cut off until what it misses is no longer in the leader's log. Needs a small `--snapshot-count` and writes meanwhile.
+    /// Cut off until what it misses is no longer in the leader's log. Needs a small
+    /// `--snapshot-count` and writes meanwhile.
     SnapshotLag {
         target: Target,
     },
@@ -280,7 +283,8 @@ impl Fault {
     }
 }
 
-/// Something that was seen to have happened because of a fault. Nodes and clients are counted from 0.
+/// Something that was seen to have happened because of a fault. Nodes and clients are counted from
+/// 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
 pub enum Effect {

@@ -1,7 +1,8 @@
 //! Faults that hold: installed, mended, and what was seen of each.
 //!
 //! 1. A fault is mended once; what nobody mended is mended by [`World::heal_all`].
-//! 2. A node may end without being to blame for it only while a fault that may end nodes holds; damage holds for ever.
+//! 2. A node may end without being to blame for it only while a fault that may end nodes holds;
+//!    damage holds for ever.
 
 use super::{
     clock::now_ns,

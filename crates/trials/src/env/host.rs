@@ -1,4 +1,5 @@
-//! A site: what a host consists of, where processes of the run live. It has a network namespace and a page of the shim, as far as the machine allows.
+//! A site: what a host consists of, where processes of the run live. It has a network namespace and
+//! a page of the shim, as far as the machine allows.
 
 use super::{cgroup::Group, native::Native, shim::Page, tools::wait_until};
 use anyhow::{Context, Result};

@@ -1,14 +1,19 @@
-//! The environment of a trial: nodes and clients as real processes, each in a world of its own, and the faults that break it.
+//! The environment of a trial: nodes and clients as real processes, each in a world of its own, and
+//! the faults that break it.
 //!
 //! * [`setup`], [`build`], [`world`]: what is started, how, and what can be asked of it.
-//! * [`fabric`] carries packets between TUN devices; [`proxy`] does what it can on loopback; [`net`] is either.
-//! * [`node`], [`client`], [`host`]: processes; [`volume`]: a disk whose power can be cut; [`shim`]: clocks and syncs.
+//! * [`fabric`] carries packets between TUN devices; [`proxy`] does what it can on loopback;
+//!   [`net`] is either.
+//! * [`node`], [`client`], [`host`]: processes; [`volume`]: a disk whose power can be cut;
+//!   [`shim`]: clocks and syncs.
 //! * [`target`], [`change`]: which nodes, and changes of the members, as values.
-//! * [`fault`]: faults and their evidence, as values; [`inject`], [`holding`]: how they are installed and mended.
+//! * [`fault`]: faults and their evidence, as values; [`inject`], [`holding`]: how they are
+//!   installed and mended.
 //! * [`run`]: names, register, guard and sweep; [`doctor`]: what is possible here.
 //!
 //! 1. A fault counts by what was seen of it, never by having been asked for.
-//! 2. Nothing outlives a run: a guard process ends what the run began, however the run ends, and the next run sweeps after the guard.
+//! 2. Nothing outlives a run: a guard process ends what the run began, however the run ends, and
+//!    the next run sweeps after the guard.
 //! 3. Runs side by side share nothing: names hold the process, and addresses are in namespaces.
 //! 4. The harness's own requests go over links that no fault touches.
 

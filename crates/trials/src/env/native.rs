@@ -1,6 +1,8 @@
-//! The parts in C: a helper for system calls that safe Rust has no name for, and the shim that is preloaded into nodes and clients.
+//! The parts in C: a helper for system calls that safe Rust has no name for, and the shim that is
+//! preloaded into nodes and clients.
 //!
-//! 1. Compiled once for each version of the sources, into the user's cache; a build that was cut short leaves nothing behind.
+//! 1. Compiled once for each version of the sources, into the user's cache; a build that was cut
+//!    short leaves nothing behind.
 
 use super::{run::own_dir, tools::run};
 use anyhow::{Context, Result};

@@ -11,7 +11,8 @@ use std::{
     thread::JoinHandle,
 };
 
-/// Larger than an Ethernet's, to spare the fabric's thread; no segment comes near the whole of it in ordinary traffic.
+/// Larger than an Ethernet's, to spare the fabric's thread; no segment comes near the whole of it
+/// in ordinary traffic.
 const MTU: &str = "9000";
 
 /// The address of a host in the fabric.
@@ -31,7 +32,8 @@ pub(crate) fn create(native: &Native, name: &str, host: usize) -> Result<(PathBu
     Ok((path, device))
 }
 
-/// Runs a job in a thread whose sockets, and those of the threads it starts, belong to the namespace.
+/// Runs a job in a thread whose sockets, and those of the threads it starts, belong to the
+/// namespace.
 pub(crate) fn inside<T: Send + 'static>(
     netns: Option<&Path>,
     job: impl FnOnce() -> T + Send + 'static,

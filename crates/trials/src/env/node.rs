@@ -1,6 +1,8 @@
-//! A node: a process of the binary under test, its host, its disk and its log file, over all its lives.
+//! A node: a process of the binary under test, its host, its disk and its log file, over all its
+//! lives.
 //!
-//! 1. Whatever the number of faults that hold a node down or stopped, it goes on only when the last lets go.
+//! 1. Whatever the number of faults that hold a node down or stopped, it goes on only when the last
+//!    lets go.
 //! 2. An end that nobody asked for is written down, with the faults' excuse if there is one.
 //! 3. A process is reaped before the next one starts.
 
@@ -202,7 +204,8 @@ impl Node {
         self.start_in(&mut life)
     }
 
-    /// Stops it (SIGSTOP) until [`Self::let_go`]; tells the process and whether it was seen stopped.
+    /// Stops it (SIGSTOP) until [`Self::let_go`]; tells the process and whether it was seen
+    /// stopped.
     pub(crate) fn hold_still(&self) -> Result<Option<(u32, bool)>> {
         let mut life = lock(&self.life);
         self.reap(&mut life);
@@ -223,7 +226,8 @@ impl Node {
         Ok(Some((child.id(), was)))
     }
 
-    /// Cuts the power of its disk. The process sees nothing of it if it is ended, and EIO if it is left alive.
+    /// Cuts the power of its disk. The process sees nothing of it if it is ended, and EIO if it is
+    /// left alive.
     pub(crate) fn cut(&self, alive: bool) -> Result<Option<u32>> {
         let (volume, native) = (self.disk()?, self.native.as_ref().context("there is no helper")?);
         let mut life = lock(&self.life);
@@ -261,7 +265,8 @@ impl Node {
         Ok((loss, self.start_in(&mut life)?))
     }
 
-    /// Empties the directory of a node that is down, for its next life with these arguments. False if it cannot be done now.
+    /// Empties the directory of a node that is down, for its next life with these arguments. False
+    /// if it cannot be done now.
     pub(crate) fn renew(&self, args: Vec<String>) -> Result<bool> {
         let mut life = lock(&self.life);
         self.reap(&mut life);

@@ -123,7 +123,8 @@ impl Probe {
         answer.recv()?
     }
 
-    /// Asks a node for a change of the members, once; returns the id of the member that it is about.
+    /// Asks a node for a change of the members, once; returns the id of the member that it is
+    /// about.
     pub(crate) fn change(&self, node: usize, ask: &AskMember, bound: Duration) -> Result<u64> {
         let mut client = ClusterClient::new(self.channels.get(node).context("no such node")?.clone());
         let ask = ask.clone();

@@ -1,9 +1,12 @@
-//! The network on loopback, for machines where namespaces are out of reach: a proxy before each node's ports.
+//! The network on loopback, for machines where namespaces are out of reach: a proxy before each
+//! node's ports.
 //!
-//! A node's peers connect to the proxy of its peer address. Which of them a connection comes from is found in /proc: the socket's
-//! owner is the process that has it open. Clients have a proxy for each node and client, so their links need no search.
+//! A node's peers connect to the proxy of its peer address. Which of them a connection comes from
+//! is found in /proc: the socket's owner is the process that has it open. Clients have a proxy for
+//! each node and client, so their links need no search.
 //!
-//! 1. A link that is cut lets nothing through and answers nothing, as a lost network does; connections stay open.
+//! 1. A link that is cut lets nothing through and answers nothing, as a lost network does;
+//!    connections stay open.
 //! 2. Pieces of a stream cannot be lost or change places; rules that would are not possible here.
 
 use super::{
@@ -27,7 +30,8 @@ use std::{
 };
 
 const PIECE: usize = 16 * 1024;
-/// How often a held stream looks whether its link is open again, and a listener whether it shall end.
+/// How often a held stream looks whether its link is open again, and a listener whether it shall
+/// end.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How long the owner of a connection is looked for.
@@ -113,7 +117,8 @@ impl Drop for Proxies {
 }
 
 impl Shared {
-    /// A connection of nobody known is not taken: no rule would hold for it, and it would lead through every cut.
+    /// A connection of nobody known is not taken: no rule would hold for it, and it would lead
+    /// through every cut.
     fn join(self: Arc<Self>, node: HostNo, target: u16, near: TcpStream, from: Option<HostNo>) {
         let Some(from) = from else { return };
         let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { return };
@@ -162,8 +167,9 @@ impl Shared {
     }
 }
 
-/// The process, of these, that has the socket with this local address open. Asked for a while: a process may connect before it stands among
-/// them, and the kernel's table may leave out a line while others come and go.
+/// The process, of these, that has the socket with this local address open. Asked for a while: a
+/// process may connect before it stands among them, and the kernel's table may leave out a line
+/// while others come and go.
 pub(crate) fn owner_of(peer: SocketAddr, candidates: impl Fn() -> BTreeMap<HostNo, u32>) -> Option<HostNo> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -185,7 +191,8 @@ fn look_for_owner(peer: SocketAddr, candidates: &BTreeMap<HostNo, u32>) -> Optio
     })
 }
 
-/// The sockets with this local address. Several: that of an earlier connection to somebody else stays in the table for a minute, without an inode.
+/// The sockets with this local address. Several: that of an earlier connection to somebody else
+/// stays in the table for a minute, without an inode.
 fn inodes_of(peer: SocketAddr) -> Result<Vec<u64>> {
     let table = std::fs::read_to_string("/proc/net/tcp")?;
     // Addresses are hexadecimal and in the machine's byte order, ports in the network's.

@@ -1,10 +1,13 @@
 //! One run's name, its entry in the register, and the guard that ends what the run began.
 //!
-//! The name holds the owner's process id and start time, so anybody can tell whether the owner still lives. All that a run makes in
-//! the system carries the name: namespaces, control groups, the directory of its volumes, and TRIALS_RUN in its processes' environment.
+//! The name holds the owner's process id and start time, so anybody can tell whether the owner
+//! still lives. All that a run makes in the system carries the name: namespaces, control groups,
+//! the directory of its volumes, and TRIALS_RUN in its processes' environment.
 //!
-//! 1. The guard waits on a pipe from the owner. The pipe ends when the run is closed and when the owner dies, however it dies.
-//! 2. Runs whose owner is gone, and their guard too, are swept by the next [`Run::open`] and by `doctor`.
+//! 1. The guard waits on a pipe from the owner. The pipe ends when the run is closed and when the
+//!    owner dies, however it dies.
+//! 2. Runs whose owner is gone, and their guard too, are swept by the next [`Run::open`] and by
+//!    `doctor`.
 //! 3. The register entry goes last: what is not in the register is not in the system.
 
 use super::tools::run;
@@ -30,7 +33,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// A new run, after the remains of dead ones are removed. `base` is where its scratch directory goes.
+    /// A new run, after the remains of dead ones are removed. `base` is where its scratch directory
+    /// goes.
     pub(crate) fn open(base: &Path, cgroups: Option<&Path>) -> Result<Self> {
         sweep()?;
         let pid = std::process::id();
@@ -146,6 +150,7 @@ fn parse(id: &str) -> Option<(u32, u64)> {
 /// When a process started, in the kernel's ticks: with the id it names a process for all time.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name, which may hold anything but ends at the last parenthesis.
+    // The second field is the program's name, which may hold anything but ends at the last
+    // parenthesis.
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }

@@ -1,6 +1,8 @@
-//! The page that a process with the shim shares with the harness: what its clocks and syncs shall do, and what they did.
+//! The page that a process with the shim shares with the harness: what its clocks and syncs shall
+//! do, and what they did.
 //!
-//! The page is a file that the process maps; this side writes it with plain file operations, which the kernel keeps coherent.
+//! The page is a file that the process maps; this side writes it with plain file operations, which
+//! the kernel keeps coherent.
 //!
 //! 1. The monotonic map continues the one before: a new rate starts where the old one is.
 //! 2. The layout is that of `struct page` in `native/shim.c`.
@@ -55,7 +57,8 @@ pub(crate) struct Seen {
     pub(crate) wall_reads: i64,
     /// How far the last wrong monotonic reading was ahead.
     pub(crate) ahead: i64,
-    /// Syncs that came through the shim: none, though it is mapped, if the program makes system calls by itself, as Go's do.
+    /// Syncs that came through the shim: none, though it is mapped, if the program makes system
+    /// calls by itself, as Go's do.
     pub(crate) syncs: i64,
     /// Syncs that were slow, failed or lied.
     pub(crate) syncs_changed: i64,

@@ -1,4 +1,5 @@
-//! Sync faults for programs that make system calls by themselves, such as etcd: strace attached to the running process.
+//! Sync faults for programs that make system calls by themselves, such as etcd: strace attached to
+//! the running process.
 
 use super::tools::{lock, wait_until};
 use anyhow::{Result, ensure};

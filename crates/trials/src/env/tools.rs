@@ -1,4 +1,5 @@
-//! Small things that all of the environment uses: commands run to their end, locks that outlive a panic.
+//! Small things that all of the environment uses: commands run to their end, locks that outlive a
+//! panic.
 
 use anyhow::{Context, Result, bail};
 use std::{

@@ -1,7 +1,9 @@
-//! Writes that were under way when the power was cut, as file systems can leave them that keep the length of a file and not all of its content.
+//! Writes that were under way when the power was cut, as file systems can leave them that keep the
+//! length of a file and not all of its content.
 //!
-//! ext4 with an ordered journal, which the volumes are, never shows this: it loses the length, too. So what it lost of the ends of
-//! write-ahead logs is written again, sector by sector: each as it was meant, or zero.
+//! ext4 with an ordered journal, which the volumes are, never shows this: it loses the length, too.
+//! So what it lost of the ends of write-ahead logs is written again, sector by sector: each as it
+//! was meant, or zero.
 
 use super::picture::files;
 use anyhow::Result;
@@ -25,7 +27,8 @@ impl Written {
         Ok(Self(logs.map(|path| Ok((path.clone(), std::fs::read(&path)?))).collect::<Result<_>>()?))
     }
 
-    /// Brings back a part of what is missing at the ends; returns how many bytes of it are zero now that were not.
+    /// Brings back a part of what is missing at the ends; returns how many bytes of it are zero now
+    /// that were not.
     pub(crate) fn tear(&self, dice: &mut StdRng) -> Result<u64> {
         let mut zeroed = 0;
         for (path, written) in &self.0 {

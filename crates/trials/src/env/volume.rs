@@ -1,8 +1,10 @@
-//! A node's disk: an ext4 of its own in a file, mounted through a loop device, whose power can be cut.
+//! A node's disk: an ext4 of its own in a file, mounted through a loop device, whose power can be
+//! cut.
 //!
-//! The journal is committed only every five minutes (`commit=300`), so what nobody synced is lost with the power, as on a machine
-//! that goes down at the worst time. A canary in the volume shows that: it is synced when the volume is mounted and overwritten, but
-//! not synced, just before the cut.
+//! The journal is committed only every five minutes (`commit=300`), so what nobody synced is lost
+//! with the power, as on a machine that goes down at the worst time. A canary in the volume shows
+//! that: it is synced when the volume is mounted and overwritten, but not synced, just before the
+//! cut.
 //!
 //! 1. After a cut the volume holds what was synced and may hold less than what was written.
 //! 2. A cut that did not lose the canary's unsynced bytes had no effect.
@@ -51,7 +53,8 @@ pub struct Loss {
     pub canary_kept: bool,
     /// Bytes of the node's files that had been written and were gone.
     pub data_bytes: u64,
-    /// Of those, bytes at the ends of write-ahead logs that were zero afterwards, where others around them were there.
+    /// Of those, bytes at the ends of write-ahead logs that were zero afterwards, where others
+    /// around them were there.
     #[serde(default)]
     pub torn_bytes: u64,
     /// Files of the node that changed or vanished.
@@ -109,7 +112,8 @@ impl Volume {
         Ok(loss)
     }
 
-    /// After [`Volume::recover`]: makes torn writes of those that were lost. Returns how many bytes are zero.
+    /// After [`Volume::recover`]: makes torn writes of those that were lost. Returns how many bytes
+    /// are zero.
     pub(crate) fn tear(before: &Before) -> Result<u64> {
         before.logs.tear(&mut rand::make_rng())
     }
@@ -129,7 +133,8 @@ impl Volume {
         Ok((before, self.free()?))
     }
 
-    /// Gives the room back, for good: a power cut would bring the filler back, and until the journal is written its room is not free.
+    /// Gives the room back, for good: a power cut would bring the filler back, and until the
+    /// journal is written its room is not free.
     pub(crate) fn drain(&self) -> Result<()> {
         let filler = self.mount.join(FILLER);
         if filler.exists() {

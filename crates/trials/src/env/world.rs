@@ -1,7 +1,9 @@
 //! Everything that runs: hosts, network, nodes, clients and the faults installed in them.
 //!
-//! 1. Whatever it makes in the system carries the run's name, and the guard knows the name before anything is made.
-//! 2. Teardown: faults' threads end, nodes and clients are killed and reaped, the network ends, and then the guard removes the rest.
+//! 1. Whatever it makes in the system carries the run's name, and the guard knows the name before
+//!    anything is made.
+//! 2. Teardown: faults' threads end, nodes and clients are killed and reaped, the network ends, and
+//!    then the guard removes the rest.
 
 use super::{
     client::{ClientProcess, Guest},
@@ -44,7 +46,8 @@ pub enum Host {
     Runner,
 }
 
-/// This fault cannot be installed here, or not now. It does not count, and it is no failure of the harness.
+/// This fault cannot be installed here, or not now. It does not count, and it is no failure of the
+/// harness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotPossible(pub String);
 
@@ -118,8 +121,8 @@ impl World {
         self.lines.addresses[node].peer.clone()
     }
 
-    /// Makes a node ready for its life as a member that was added: with an empty directory, among these members. It is started with
-    /// [`Self::seat`]. False if it cannot be done now.
+    /// Makes a node ready for its life as a member that was added: with an empty directory, among
+    /// these members. It is started with [`Self::seat`]. False if it cannot be done now.
     ///
     /// # Errors
     /// Its directory cannot be emptied.
@@ -232,7 +235,8 @@ impl World {
         self.net.carried()
     }
 
-    /// Starts a program in a client's host, with pipes for stdin and stdout; stderr is appended to the client's log.
+    /// Starts a program in a client's host, with pipes for stdin and stdout; stderr is appended to
+    /// the client's log.
     ///
     /// # Errors
     /// There is no such client, or the program cannot be started.
@@ -261,8 +265,9 @@ impl World {
             .collect()
     }
 
-    /// Runs a job in a thread of this process whose sockets are in a host's network, as are those of the threads it starts. Build an
-    /// async runtime inside the job, with worker threads: `block_on` runs where it is called.
+    /// Runs a job in a thread of this process whose sockets are in a host's network, as are those
+    /// of the threads it starts. Build an async runtime inside the job, with worker threads:
+    /// `block_on` runs where it is called.
     ///
     /// # Errors
     /// The thread cannot be started.

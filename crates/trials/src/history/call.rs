@@ -1,4 +1,5 @@
-//! Calls, answers and stream events of all workloads. `f` names the workload, `value.op` the operation.
+//! Calls, answers and stream events of all workloads. `f` names the workload, `value.op` the
+//! operation.
 
 use super::{coord::*, kv::*};
 use serde::{Deserialize, Serialize};

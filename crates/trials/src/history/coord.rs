@@ -1,6 +1,7 @@
 //! Leases, locks, elections of both kinds, claims, and writes to a fenced resource.
 //!
-//! Durations are milliseconds. `revision` in an answer is the header's. A fence of 0 is none, or one that was not told.
+//! Durations are milliseconds. `revision` in an answer is the header's. A fence of 0 is none, or
+//! one that was not told.
 
 use super::{is_zero, kv::Kv};
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,8 @@ pub enum LockCall {
 pub enum LockAnswer {
     Granted {
         revision: i64,
-        /// The etcd protocol does not tell it in the answer: the worker reads the key's create revision, or leaves 0.
+        /// The etcd protocol does not tell it in the answer: the worker reads the key's create
+        /// revision, or leaves 0.
         fence: i64,
         #[serde(default, skip_serializing_if = "String::is_empty")]
         key: String,

@@ -1,7 +1,9 @@
-//! EDN, Jepsen's notation: `{:index 3, :type :invoke, :process 4, :f :kv, :value {:op :get, :key "a"}, :time 12}`.
+//! EDN, Jepsen's notation: `{:index 3, :type :invoke, :process 4, :f :kv, :value {:op :get, :key
+//! "a"}, :time 12}`.
 //!
-//! Made from the JSON of a record: names become keywords, and so do the words that stand for one of a few (`type`, `f`, `op`, `is`).
-//! Lines that Jepsen has no word for (events, faults, facts) become `:info`, as its nemesis operations are.
+//! Made from the JSON of a record: names become keywords, and so do the words that stand for one of
+//! a few (`type`, `f`, `op`, `is`). Lines that Jepsen has no word for (events, faults, facts)
+//! become `:info`, as its nemesis operations are.
 
 use super::Record;
 use serde_json::Value;

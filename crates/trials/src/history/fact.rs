@@ -1,4 +1,5 @@
-//! What the harness knows by itself: faults made, what members hold and say, and the bounds that a run is judged by.
+//! What the harness knows by itself: faults made, what members hold and say, and the bounds that a
+//! run is judged by.
 
 use super::{
     is_zero,
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 pub struct FaultEvent {
     /// One number for all steps of one fault.
     pub id: u64,
-    /// `partition`, `kill`, `pause`, `power-loss`, `clock-rate`, … One word; the report colours by it.
+    /// `partition`, `kill`, `pause`, `power-loss`, `clock-rate`, … One word; the report colours by
+    /// it.
     pub fault: String,
     pub stage: Stage,
     /// `n1`, or `n1>n2` for a direction, or a client.
@@ -20,7 +22,8 @@ pub struct FaultEvent {
     pub targets: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// Of evidence: how much of what (`dropped packets`: 17). A fault without evidence above zero had no effect.
+    /// Of evidence: how much of what (`dropped packets`: 17). A fault without evidence above zero
+    /// had no effect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub effect: BTreeMap<String, f64>,
 }
@@ -62,7 +65,8 @@ pub enum Fact {
     Answered(Answered),
     /// How far the log and the state of a member reach, which was stopped.
     Log(Log),
-    /// One entry of a stopped member's log; facts of one member stand in the log's order, behind its [`Fact::Log`].
+    /// One entry of a stopped member's log; facts of one member stand in the log's order, behind
+    /// its [`Fact::Log`].
     Logged(Logged),
 }
 
@@ -208,7 +212,8 @@ pub struct Bounds {
     pub late: u64,
     /// Nanoseconds within which a waiter learns of its turn or its loss, without faults.
     pub wake: u64,
-    /// Below so many relevant operations (or grants, expiries, …) a property is not judged; by property.
+    /// Below so many relevant operations (or grants, expiries, …) a property is not judged; by
+    /// property.
     pub floors: BTreeMap<String, usize>,
     /// Highest share of `info` among all operations.
     pub max_unknown: f64,
@@ -216,9 +221,11 @@ pub struct Bounds {
     pub wgl_steps: u64,
     /// The server promises to fail waiters whose key is gone (etcd does not).
     pub zombies_fail: bool,
-    /// The answer of a grant comes with a revision at which it holds (that of etcd's Campaign is the one at which the wait began).
+    /// The answer of a grant comes with a revision at which it holds (that of etcd's Campaign is
+    /// the one at which the wait began).
     pub dated_grants: bool,
-    /// A member's leader and term are of one moment (etcd's term is that of the last entry that it applied).
+    /// A member's leader and term are of one moment (etcd's term is that of the last entry that it
+    /// applied).
     pub dated_leaders: bool,
     /// Nanoseconds within which some write succeeds if clients try and no fault holds.
     pub live: u64,

@@ -18,7 +18,8 @@ pub fn now() -> u64 {
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Writes one process's file. Each line reaches the kernel at once: a process that is killed has lost nothing that it wrote.
+/// Writes one process's file. Each line reaches the kernel at once: a process that is killed has
+/// lost nothing that it wrote.
 #[derive(Clone, Debug)]
 pub struct Journal {
     file: Arc<Mutex<File>>,
@@ -88,10 +89,12 @@ impl Journal {
     }
 }
 
-/// Reads a file of records, or every `*.jsonl` of a directory but `history.jsonl`; a directory with only that, that.
+/// Reads a file of records, or every `*.jsonl` of a directory but `history.jsonl`; a directory with
+/// only that, that.
 ///
 /// # Errors
-/// A file cannot be read, or a line is no record. A last line without an end is left out: its writer was killed.
+/// A file cannot be read, or a line is no record. A last line without an end is left out: its
+/// writer was killed.
 pub fn load(path: &Path) -> Result<Run> {
     let mut records = Vec::new();
     if path.is_dir() {

@@ -1,7 +1,8 @@
 //! The store's side: registers, transactions, list append, sets, watches.
 //!
-//! Lists are keys whose value is the elements in order, joined by single spaces; sets alike. Both are changed by a transaction guarded on
-//! the key's modification revision, and recorded as what they mean rather than as the transaction.
+//! Lists are keys whose value is the elements in order, joined by single spaces; sets alike. Both
+//! are changed by a transaction guarded on the key's modification revision, and recorded as what
+//! they mean rather than as the transaction.
 
 use super::is_zero;
 use serde::{Deserialize, Serialize};
@@ -173,7 +174,8 @@ pub enum ListOp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendAnswer {
     pub revision: i64,
-    /// One for each operation: what a read saw (with the transaction's own earlier appends); empty for an append.
+    /// One for each operation: what a read saw (with the transaction's own earlier appends); empty
+    /// for an append.
     pub lists: Vec<Vec<u64>>,
 }
 

@@ -1,20 +1,26 @@
-//! What happened in a run, as lines of JSON: what clients asked and were told, what faults were made, what the cluster said.
+//! What happened in a run, as lines of JSON: what clients asked and were told, what faults were
+//! made, what the cluster said.
 //!
 //! # The idea
 //!
-//! A [`Record`] is one line. A client's call is an `invoke`, later completed by `ok` (with the answer), `fail` (it surely did not happen) or
-//! `info` (it may have happened, or may yet), Jepsen's four words. Streams (watches, observers) add `event` lines. The harness adds
-//! `fault` lines and `fact` lines: what every member holds at a revision, who leads in which term. [`Run`] is the merged history with
-//! calls and completions paired.
+//! A [`Record`] is one line. A client's call is an `invoke`, later completed by `ok` (with the
+//! answer), `fail` (it surely did not happen) or `info` (it may have happened, or may yet),
+//! Jepsen's four words. Streams (watches, observers) add `event` lines. The harness adds `fault`
+//! lines and `fact` lines: what every member holds at a revision, who leads in which term. [`Run`]
+//! is the merged history with calls and completions paired.
 //!
 //! # Rules for who writes
 //!
 //! 1. One attempt a call: no retries, no change of endpoint within it.
-//! 2. A process has one call under way at a time. After an `info` its number is used no more; its successor takes another.
-//! 3. `time` is the host's monotonic clock in nanoseconds ([`now`]), read before sending and after receiving, never through the clock
-//!    shim. `clock` is the process's own monotonic clock, where that can differ; beliefs are counted on it.
-//! 4. Every written value is unique in the run, so that a change in the store names the call that made it.
-//! 5. An answer that lacks what it must have is written as it came (zeros): a checker will refuse it.
+//! 2. A process has one call under way at a time. After an `info` its number is used no more; its
+//!    successor takes another.
+//! 3. `time` is the host's monotonic clock in nanoseconds ([`now`]), read before sending and after
+//!    receiving, never through the clock shim. `clock` is the process's own monotonic clock, where
+//!    that can differ; beliefs are counted on it.
+//! 4. Every written value is unique in the run, so that a change in the store names the call that
+//!    made it.
+//! 5. An answer that lacks what it must have is written as it came (zeros): a checker will refuse
+//!    it.
 
 mod call;
 mod coord;

@@ -1,7 +1,8 @@
 //! A merged history with its calls and completions paired.
 //!
 //! 1. Records stand in order of time; a record's index is its place.
-//! 2. Every invoke is one [`Op`]; without completion it is unknown and returns [`NEVER`](super::NEVER), as an `info` does.
+//! 2. Every invoke is one [`Op`]; without completion it is unknown and returns
+//!    [`NEVER`](super::NEVER), as an `info` does.
 
 use super::{Answer, Bounds, Call, Entry, Event, Fact, Failure, FaultEvent, NEVER, Process, Record, Stage};
 use std::collections::{BTreeMap, HashMap};

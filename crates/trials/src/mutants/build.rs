@@ -1,7 +1,8 @@
-//! Builds servers with planted bugs: from a copy of the source, one after the other, with one target directory.
+//! Builds servers with planted bugs: from a copy of the source, one after the other, with one
+//! target directory.
 //!
-//! 1. The source itself is never changed. In the copy a file is written only if its text differs, so cargo compiles again what a patch
-//!    changes and what depends on it, and nothing else.
+//! 1. The source itself is never changed. In the copy a file is written only if its text differs,
+//!    so cargo compiles again what a patch changes and what depends on it, and nothing else.
 //! 2. A patch that does not fit is an error before anything is compiled.
 
 use super::Mutant;

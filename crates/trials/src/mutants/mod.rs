@@ -1,8 +1,9 @@
 //! Planted bugs: what the harness must find.
 //!
-//! Each is a patch in `crates/trials/mutants`: one or two lines, at the place where a real bug of its kind would be. [`build`] makes a
-//! server of each, which is run over several seeds with the workloads and faults that are meant to show the bug. It is caught if a
-//! property meant for it is violated. A bug that another property finds is printed, too.
+//! Each is a patch in `crates/trials/mutants`: one or two lines, at the place where a real bug of
+//! its kind would be. [`build`] makes a server of each, which is run over several seeds with the
+//! workloads and faults that are meant to show the bug. It is caught if a property meant for it is
+//! violated. A bug that another property finds is printed, too.
 
 pub mod build;
 mod patch;

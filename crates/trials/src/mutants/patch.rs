@@ -1,9 +1,10 @@
 //! Unified diffs, applied strictly: a patch fits only if it can mean one place alone.
 //!
-//! 1. The lines of a hunk that stand in the file before it (context and removed lines) are in the file exactly once, and without
-//!    a gap. Line numbers count for nothing, so changes elsewhere in the file do not matter.
-//! 2. A patch that does not fit is an error that names the patch, the file and the first line of the hunk. Nothing is applied
-//!    in part.
+//! 1. The lines of a hunk that stand in the file before it (context and removed lines) are in the
+//!    file exactly once, and without a gap. Line numbers count for nothing, so changes elsewhere in
+//!    the file do not matter.
+//! 2. A patch that does not fit is an error that names the patch, the file and the first line of
+//!    the hunk. Nothing is applied in part.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::{

@@ -10,8 +10,8 @@ pub(super) const CHANGES: u8 = 2;
 /// The class of changes of the members, which need spare nodes.
 pub const MEMBERS: &str = "members";
 
-/// Name, track, what it is. Faults of one track never overlap: there is one for what stops nodes or takes history away, one for changes of
-/// the members, and one for the rest.
+/// Name, track, what it is. Faults of one track never overlap: there is one for what stops nodes or
+/// takes history away, one for changes of the members, and one for the rest.
 pub const CLASSES: [(&str, u8, &str); 19] = [
     ("partition", REST, "isolated nodes, halves, majority rings, one-way and partial cuts"),
     ("client-partition", REST, "clients that reach nobody, nodes that no client reaches"),
@@ -103,7 +103,8 @@ pub(super) fn draw(dice: &mut StdRng, class: &str, nodes: usize, clients: usize)
         "slow-disk" => (Fault::SlowSync { target: some(dice), ms: dice.random_range(20..250) }, medium),
         "disk-full" => (Fault::DiskFull { target: few(dice) }, 1500),
         "corruption" => {
-            // One node for a whole plan: what is damaged stays damaged, and a minority is what can be lost.
+            // One node for a whole plan: what is damaged stays damaged, and a minority is what can
+            // be lost.
             let target = Target::Node(nodes - 1);
             let fault = if dice.random_bool(0.5) {
                 Fault::TornTail { target, bytes: dice.random_range(1..400) }

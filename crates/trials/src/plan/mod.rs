@@ -1,9 +1,12 @@
-//! A run's plan: what is started, what clients do, which faults come when. All of it follows from the options and one seed; it is written
-//! beside the history, so that [`replay`](super::command) makes the same run again and [`shrink`](super::shrink) leaves faults out of it.
+//! A run's plan: what is started, what clients do, which faults come when. All of it follows from
+//! the options and one seed; it is written beside the history, so that [`replay`](super::command)
+//! makes the same run again and [`shrink`](super::shrink) leaves faults out of it.
 //!
-//! 1. The same options and seed give the same plan, on every machine. Whether a fault is possible is found out when it is installed.
-//! 2. Faults come on tracks that overlap: one for what stops nodes or takes history away, one for changes of the members, one for the
-//!    rest. On one track a fault begins when the one before is mended, if that takes longer than planned.
+//! 1. The same options and seed give the same plan, on every machine. Whether a fault is possible
+//!    is found out when it is installed.
+//! 2. Faults come on tracks that overlap: one for what stops nodes or takes history away, one for
+//!    changes of the members, one for the rest. On one track a fault begins when the one before is
+//!    mended, if that takes longer than planned.
 
 mod menu;
 
@@ -138,7 +141,8 @@ impl Plan {
         Ok(std::fs::write(dir.join("plan.json"), serde_json::to_string_pretty(self)?)?)
     }
 
-    /// What clocks may be wrong by, to be forgiven: more if they are made wrong beyond what is promised.
+    /// What clocks may be wrong by, to be forgiven: more if they are made wrong beyond what is
+    /// promised.
     #[must_use]
     pub fn rate_error(&self) -> f64 {
         if self.faults.iter().any(|class| class == "wild-clock") { 0.8 } else { 0.02 }

@@ -1,5 +1,6 @@
-//! Who held each lock, election and claim: above, the tenures as the store has them, with their fences; below, thin, what clients believed.
-//! A belief that reaches into another's is what `exclusion` forbids; it is drawn in red.
+//! Who held each lock, election and claim: above, the tenures as the store has them, with their
+//! fences; below, thin, what clients believed. A belief that reaches into another's is what
+//! `exclusion` forbids; it is drawn in red.
 
 use super::{
     super::check::{Belief, Case, Kind, Place, beliefs, holders, owner, places},

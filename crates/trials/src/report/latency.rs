@@ -1,5 +1,5 @@
-//! Every operation as a point: when it was sent, how long it took, how it ended. Waiting for locks and elections is left out: it takes as
-//! long as others hold.
+//! Every operation as a point: when it was sent, how long it took, how it ended. Waiting for locks
+//! and elections is left out: it takes as long as others hold.
 
 use super::{
     super::{

@@ -1,4 +1,5 @@
-//! Who each member took for the leader, over time: one strip a member, one colour a leader, the term in the title of each stretch.
+//! Who each member took for the leader, over time: one strip a member, one colour a leader, the
+//! term in the title of each stretch.
 
 use super::{
     super::{

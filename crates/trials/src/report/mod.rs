@@ -1,7 +1,9 @@
-//! A run as one page that needs nothing else: verdicts, latency and throughput under the faults, who led, who held what.
+//! A run as one page that needs nothing else: verdicts, latency and throughput under the faults,
+//! who led, who held what.
 //!
-//! Pictures are SVG without scripts; a title on each mark says what it is. At most [`MOST`] marks are drawn in a picture, evenly chosen, and
-//! the page says so. [`summary`] has the figures for machines.
+//! Pictures are SVG without scripts; a title on each mark says what it is. At most [`MOST`] marks
+//! are drawn in a picture, evenly chosen, and the page says so. [`summary`] has the figures for
+//! machines.
 
 mod chart;
 mod gantt;

@@ -1,4 +1,5 @@
-//! A violation's window: its operations as bars over time, and its records as they stand in the history.
+//! A violation's window: its operations as bars over time, and its records as they stand in the
+//! history.
 
 use super::{
     super::{

@@ -1,7 +1,8 @@
 //! The workers: started in their hosts, started again when a fault killed them, told to stop.
 //!
 //! 1. A worker that ends without a fault is a failure of the harness.
-//! 2. What a killed worker was waiting for gets its end in the history: its call is of unknown outcome from then on.
+//! 2. What a killed worker was waiting for gets its end in the history: its call is of unknown
+//!    outcome from then on.
 
 use crate::{
     env::{ClientProcess, Env, Host, World},
@@ -101,7 +102,8 @@ impl Crew {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After a client was killed: ends its calls in the history. Its successors come with [`Crew::replace`].
+    /// After a client was killed: ends its calls in the history. Its successors come with
+    /// [`Crew::replace`].
     pub(super) fn bury(&self, client: usize) -> Result<()> {
         let mut workers = self.workers();
         let (dead, living) = workers.drain(..).partition(|worker| worker.client == client);

@@ -1,4 +1,5 @@
-//! Judges a run by its files, and writes `report.html` and `summary.json` beside them. Can be done again with other checkers.
+//! Judges a run by its files, and writes `report.html` and `summary.json` beside them. Can be done
+//! again with other checkers.
 
 use super::Outcome;
 use crate::{

@@ -1,7 +1,9 @@
-//! Reads what is left on the members' disks once a run is over: their logs, and how far their states have come.
+//! Reads what is left on the members' disks once a run is over: their logs, and how far their
+//! states have come.
 //!
 //! 1. Every member is asked to stop, all at once, and must do so in good order.
-//! 2. The logs are read by the server's own `dump-log`; one that cannot be read is a finding, one that the server cannot show is not.
+//! 2. The logs are read by the server's own `dump-log`; one that cannot be read is a finding, one
+//!    that the server cannot show is not.
 
 use crate::{
     env::{Env, NodeState},
@@ -37,7 +39,8 @@ pub(super) fn stop(env: &Env, lost: &[usize]) -> Result<Vec<String>> {
     Ok(bad.map(|(node, end)| format!("n{} was asked to stop and ended with {end}", node + 1)).collect())
 }
 
-/// Writes down the log of every member that is not lost. Returns why it cannot be done with this server.
+/// Writes down the log of every member that is not lost. Returns why it cannot be done with this
+/// server.
 pub(super) fn read(env: &Env, binary: &Path, journal: &Journal, lost: &[usize]) -> Result<Option<String>> {
     for node in (0..env.nodes()).filter(|node| !lost.contains(node)) {
         let name = format!("n{}", node + 1);

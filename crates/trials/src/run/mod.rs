@@ -1,4 +1,5 @@
-//! One run: start everything, load and break it, heal it, let it settle, look at it, end it, judge it.
+//! One run: start everything, load and break it, heal it, let it settle, look at it, end it, judge
+//! it.
 //!
 //! | Phase | What happens |
 //! |---|---|
@@ -7,8 +8,8 @@
 //! | `drained` | all workers have finished; every member tells its state and its digest |
 //! | `end` | every member's watch has brought everything; then all members are stopped, and their logs are read |
 //!
-//! 1. What the environment itself finds (nodes that ended by themselves, nodes that do not serve when all is healed) is kept in
-//!    `outcome.json` and judged as properties of its own.
+//! 1. What the environment itself finds (nodes that ended by themselves, nodes that do not serve
+//!    when all is healed) is kept in `outcome.json` and judged as properties of its own.
 //! 2. A failure of the harness is an error, never a verdict.
 
 mod crew;

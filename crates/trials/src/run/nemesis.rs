@@ -1,8 +1,10 @@
 //! Installs and heals the faults of a plan, and writes what they did.
 //!
 //! 1. Every step has a thread, so that one that takes long to heal holds up no other.
-//! 2. What is not possible here or now is written as skipped, and does not count. Any other failure is one of the harness.
-//! 3. After a power loss that is healed while nothing else is broken, every member is asked for its state.
+//! 2. What is not possible here or now is written as skipped, and does not count. Any other failure
+//!    is one of the harness.
+//! 3. After a power loss that is healed while nothing else is broken, every member is asked for its
+//!    state.
 
 use super::{crew::Crew, members::Members, observer::Observer};
 use crate::{
@@ -131,7 +133,8 @@ impl Nemesis {
         Ok(())
     }
 
-    /// A change of the members. It is under way for as long as it takes, and then what follows from it may take a moment.
+    /// A change of the members. It is under way for as long as it takes, and then what follows from
+    /// it may take a moment.
     fn change(&self, id: u64, step: &Step, change: Change) -> Result<()> {
         let began = now();
         if began >= self.end {
@@ -183,7 +186,8 @@ fn targets(nodes: &[usize], clients: &[usize]) -> Vec<String> {
     nodes.chain(clients.iter().map(|client| format!("client{}", client + 1))).collect()
 }
 
-/// The word by which checkers and the report know a fault. Those that begin with `client` do not excuse the servers.
+/// The word by which checkers and the report know a fault. Those that begin with `client` do not
+/// excuse the servers.
 pub(super) fn label(fault: &Fault) -> &'static str {
     use crate::env::Who;
     match fault {

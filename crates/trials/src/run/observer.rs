@@ -1,9 +1,12 @@
-//! What the harness sees by itself, over links that no fault touches: every revision from every member, who leads, what each member holds.
+//! What the harness sees by itself, over links that no fault touches: every revision from every
+//! member, who leads, what each member holds.
 //!
-//! 1. A member's revisions come from one watch of the whole store, taken up where it ended; each is written when it comes. If what is next
-//!    was compacted meanwhile, the watch goes on as a source of another name, which promises nothing about the gap.
-//! 2. Leaders are written when they change, and again every second; at the end also those that the members wrote down themselves, for a
-//!    leadership may be shorter than the time between two looks.
+//! 1. A member's revisions come from one watch of the whole store, taken up where it ended; each is
+//!    written when it comes. If what is next was compacted meanwhile, the watch goes on as a source
+//!    of another name, which promises nothing about the gap.
+//! 2. Leaders are written when they change, and again every second; at the end also those that the
+//!    members wrote down themselves, for a leadership may be shorter than the time between two
+//!    looks.
 //! 3. States and digests are asked of one member each, so they say what that member has.
 
 use super::observed::write;

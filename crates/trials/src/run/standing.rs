@@ -1,7 +1,8 @@
-//! Asks every member, again and again, how far its state has come: its digest after the entry it applied last, and after round ones before.
+//! Asks every member, again and again, how far its state has come: its digest after the entry it
+//! applied last, and after round ones before.
 //!
-//! Members under way never stand at the same entry when they are asked. What makes them comparable are the digests that each remembers at
-//! indexes that are the same for all.
+//! Members under way never stand at the same entry when they are asked. What makes them comparable
+//! are the digests that each remembers at indexes that are the same for all.
 
 use super::observed::write;
 use crate::{
@@ -37,7 +38,8 @@ pub(super) fn start(world: &Arc<World>, journal: &Journal, stop: &Arc<AtomicBool
                 // One that is down or stands still says nothing.
                 let Ok(standing) = standing(url, PATIENCE) else { continue };
                 for mark in marks(&standing, last || look % LAST == 0) {
-                    // A member that comes to the same entry again, after a restart, must come to the same digest.
+                    // A member that comes to the same entry again, after a restart, must come to
+                    // the same digest.
                     if known.insert((node, mark.index), mark.digest.clone()).as_ref() != Some(&mark.digest) {
                         write(&journal, node, Fact::Mark(mark));
                     }

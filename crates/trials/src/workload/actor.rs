@@ -1,6 +1,7 @@
 //! One client: a connection, dice, and its lines in the history.
 //!
-//! 1. Its process number has one call under way; after an answer that is not certain it takes the next number of its worker.
+//! 1. Its process number has one call under way; after an answer that is not certain it takes the
+//!    next number of its worker.
 //! 2. A history that cannot be written ends the worker: nothing may happen that is not written.
 
 use super::{
@@ -97,7 +98,8 @@ impl Actor {
         }
     }
 
-    /// Keeps what it has for a while after it gave up waiting: its place in line is to go by itself, not with its lease.
+    /// Keeps what it has for a while after it gave up waiting: its place in line is to go by
+    /// itself, not with its lease.
     pub(crate) async fn linger(&mut self) {
         let time = self.millis(5000, 6500);
         self.sleep(time).await;
@@ -145,7 +147,8 @@ impl Actor {
 
     /// One call, within the time that calls may take.
     ///
-    /// Writes the call, sends it, and writes what came: `answer` makes of the response what a history says, or `None` if it is none.
+    /// Writes the call, sends it, and writes what came: `answer` makes of the response what a
+    /// history says, or `None` if it is none.
     pub(crate) async fn call<T>(
         &mut self,
         call: Call,
@@ -184,8 +187,9 @@ impl Actor {
         }
     }
 
-    /// The answer to a call that may wait for its turn, and when it came: as long as there is patience, and a little longer than the load. What
-    /// becomes of the call otherwise is written here.
+    /// The answer to a call that may wait for its turn, and when it came: as long as there is
+    /// patience, and a little longer than the load. What becomes of the call otherwise is written
+    /// here.
     pub(crate) async fn wait<T>(
         &mut self,
         patience: Duration,

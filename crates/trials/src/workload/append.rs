@@ -1,6 +1,8 @@
-//! List-append transactions: every operation of one transaction reads or appends to a list that is a key's value.
+//! List-append transactions: every operation of one transaction reads or appends to a list that is
+//! a key's value.
 //!
-//! The lists are read first, and the transaction is guarded on their modification revisions: it does what was recorded or nothing.
+//! The lists are read first, and the transaction is guarded on their modification revisions: it
+//! does what was recorded or nothing.
 
 use super::{
     actor::Actor,

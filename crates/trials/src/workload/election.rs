@@ -1,4 +1,5 @@
-//! etcd's elections: candidates that campaign, proclaim, resign or vanish, and those who ask who leads or observe it.
+//! etcd's elections: candidates that campaign, proclaim, resign or vanish, and those who ask who
+//! leads or observe it.
 
 use super::{
     actor::Actor,
@@ -24,7 +25,8 @@ pub(super) async fn candidate(me: Actor) {
     sessions(me, false).await;
 }
 
-/// An election whose leaders lead for longer than a lease lasts: of those who campaign, many lose their lease meanwhile.
+/// An election whose leaders lead for longer than a lease lasts: of those who campaign, many lose
+/// their lease meanwhile.
 pub(super) async fn slow(me: Actor) {
     sessions(me, true).await;
 }

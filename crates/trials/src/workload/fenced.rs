@@ -1,4 +1,5 @@
-//! Writes to a resource under a tenure: with the tenure's guard in the store's transaction, and without any, the control.
+//! Writes to a resource under a tenure: with the tenure's guard in the store's transaction, and
+//! without any, the control.
 
 use super::{
     actor::Actor,
@@ -24,7 +25,8 @@ impl Proof {
     }
 }
 
-/// A write that succeeds exactly while the tenure lasts; now and then one to a resource outside of the store as well.
+/// A write that succeeds exactly while the tenure lasts; now and then one to a resource outside of
+/// the store as well.
 pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
     if !me.spec().has("fenced") {
         return;
@@ -56,8 +58,8 @@ pub(crate) async fn guarded(me: &mut Actor, proof: &Proof) {
     let _ = me.call(Call::Fenced(call), kv.txn(request), answer).await;
 }
 
-/// Reads, waits, and writes what builds on it, without looking whether it still holds: only the holder does that, unless somebody else
-/// holds by now.
+/// Reads, waits, and writes what builds on it, without looking whether it still holds: only the
+/// holder does that, unless somebody else holds by now.
 pub(crate) async fn unguarded(me: &mut Actor, proof: &Proof, wait: Duration) {
     let resource = format!("loose/{}", proof.name.replace('/', "-"));
     let mut kv = KvClient::new(me.link.channel());

@@ -1,7 +1,10 @@
-//! A client's connections: one to each member, one in use at a time; and which failures are certain.
+//! A client's connections: one to each member, one in use at a time; and which failures are
+//! certain.
 //!
-//! 1. Nothing is repeated. After a failure that concerns the member the next call goes to the next one.
-//! 2. A failure is certain only where the answer says so, or nothing was sent. Everything else is unknown.
+//! 1. Nothing is repeated. After a failure that concerns the member the next call goes to the next
+//!    one.
+//! 2. A failure is certain only where the answer says so, or nothing was sent. Everything else is
+//!    unknown.
 
 use anyhow::Result;
 use std::{error::Error, time::Duration};

@@ -1,7 +1,8 @@
-//! etcd's locks: sessions that wait, hold for a moment, write under their fence, and unlock; some give up waiting, some vanish.
+//! etcd's locks: sessions that wait, hold for a moment, write under their fence, and unlock; some
+//! give up waiting, some vanish.
 //!
-//! A fence is the create revision of the lock's key, which the answer does not tell: it is read afterwards. Who cannot read it believes
-//! in its tenure until the lease ends, and lets it end.
+//! A fence is the create revision of the lock's key, which the answer does not tell: it is read
+//! afterwards. Who cannot read it believes in its tenure until the lease ends, and lets it end.
 
 use super::{
     actor::Actor,
@@ -25,8 +26,8 @@ pub(super) async fn run(me: Actor) {
     sessions(me, None).await;
 }
 
-/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile. There are several, so that
-/// whichever client is stopped is likely to hold one.
+/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their
+/// lease meanwhile. There are several, so that whichever client is stopped is likely to hold one.
 pub(super) async fn slow(me: Actor, number: usize) {
     sessions(me, Some(number)).await;
 }

@@ -1,15 +1,22 @@
-//! What clients do: worker processes, each with many small clients that call, wait, and write down what they were told.
+//! What clients do: worker processes, each with many small clients that call, wait, and write down
+//! what they were told.
 //!
 //! * [`Spec`] tells a worker everything; [`worker`] is its life.
-//! * [`actor`] is one client: a connection, dice, and its lines in the history. [`session`] is a lease that it keeps.
-//! * [`messages`] are requests and answers in short; [`link`] is the connections, and says which failures are certain.
-//! * One file a workload: [`register`], [`append`], [`set`], [`watch`], [`lease`], [`lock`], [`election`], [`queue`], [`claim`],
-//!   [`places`] (locks and semaphores of `conclave.v1`), [`fenced`] (and [`outside`], what is written outside of the store).
+//! * [`actor`] is one client: a connection, dice, and its lines in the history. [`session`] is a
+//!   lease that it keeps.
+//! * [`messages`] are requests and answers in short; [`link`] is the connections, and says which
+//!   failures are certain.
+//! * One file a workload: [`register`], [`append`], [`set`], [`watch`], [`lease`], [`lock`],
+//!   [`election`], [`queue`], [`claim`], [`places`] (locks and semaphores of `conclave.v1`),
+//!   [`fenced`] (and [`outside`], what is written outside of the store).
 //!
 //! 1. All workloads run together on disjoint prefixes of one store.
-//! 2. Whatever a client draws follows from the seed, its worker's number and its own; what it meets does not.
-//! 3. One attempt a call; the line of the call is written before it is sent. A client without a certain answer goes on under a new number.
-//! 4. A worker that cannot write its history ends with an error: what is not written must not happen.
+//! 2. Whatever a client draws follows from the seed, its worker's number and its own; what it meets
+//!    does not.
+//! 3. One attempt a call; the line of the call is written before it is sent. A client without a
+//!    certain answer goes on under a new number.
+//! 4. A worker that cannot write its history ends with an error: what is not written must not
+//!    happen.
 
 mod actor;
 mod append;

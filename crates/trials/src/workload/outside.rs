@@ -1,7 +1,8 @@
-//! A resource outside of the store, as a printer or a disk would be: it knows the largest fence that it has seen, and refuses smaller ones.
+//! A resource outside of the store, as a printer or a disk would be: it knows the largest fence
+//! that it has seen, and refuses smaller ones.
 //!
-//! It is a file beside the history, `outside-<name>`, with the fence and a count of the writes; a lock on the file makes each write one step
-//! for all workers of the run.
+//! It is a file beside the history, `outside-<name>`, with the fence and a count of the writes; a
+//! lock on the file makes each write one step for all workers of the run.
 
 use super::actor::Actor;
 use crate::history::{Answer, Call, FenceGuard, FencedAnswer, FencedCall, now};

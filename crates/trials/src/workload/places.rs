@@ -33,7 +33,8 @@ pub(super) async fn locks(me: Actor) {
     .await;
 }
 
-/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their lease meanwhile.
+/// A lock that is held for longer than a lease lasts: of those who wait for it, many lose their
+/// lease meanwhile.
 pub(super) async fn slow(me: Actor) {
     run(me, true, |_| ("cl-slow".to_owned(), Mode::Exclusive)).await;
 }

@@ -1,4 +1,5 @@
-//! Queue elections: candidates come, lead, hand over and go; operators change the line; one watcher a worker sees it all.
+//! Queue elections: candidates come, lead, hand over and go; operators change the line; one watcher
+//! a worker sees it all.
 
 use super::{
     actor::Actor,
@@ -142,7 +143,8 @@ async fn stand(me: &mut Actor, session: &Session, election: &str, id: &str) {
     guarded(me, &proof).await;
 }
 
-/// Enters under some id, perhaps one that another session has, without an instance. Where nobody has it, it leaves again.
+/// Enters under some id, perhaps one that another session has, without an instance. Where nobody
+/// has it, it leaves again.
 async fn impersonate(me: &mut Actor, session: &Session, election: &str) {
     let id = format!("c{}", me.draw(CANDIDATES));
     let enter = EnterRequest {
@@ -209,7 +211,8 @@ async fn lead(me: &mut Actor, session: &Session, election: &str, id: &str, term_
     }
 }
 
-/// Enters, and waits for the win: as long as it takes, or until it gives up, by itself or by the deadline that the server knows.
+/// Enters, and waits for the win: as long as it takes, or until it gives up, by itself or by the
+/// deadline that the server knows.
 async fn wait(
     me: &mut Actor,
     session: &Session,
@@ -331,7 +334,8 @@ pub(super) async fn watcher(mut me: Actor, number: usize) {
         match opened.unwrap_or_else(|_| late()) {
             Err(status) => {
                 if status.code() == tonic::Code::OutOfRange {
-                    // What was compacted nobody can tell any more; the rest is judged from there on.
+                    // What was compacted nobody can tell any more; the rest is judged from there
+                    // on.
                     next = me.newest().max(next + 1);
                 }
                 me.refused(&status, true);

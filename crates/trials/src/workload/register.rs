@@ -1,7 +1,7 @@
 //! Registers with compare-and-set, transactions over several, reads of now and of then.
 //!
-//! Keys change every few seconds, so that a search over one key's history stays small. Registers and the keys of transactions are
-//! different ones: the search knows only single registers.
+//! Keys change every few seconds, so that a search over one key's history stays small. Registers
+//! and the keys of transactions are different ones: the search knows only single registers.
 
 use super::{
     actor::Actor,

@@ -1,6 +1,7 @@
 //! A lease that a client keeps, and what it may believe because of it.
 //!
-//! 1. The deadline is the client's own: the last renewal that was acknowledged in time, counted on its own clock from when it was sent.
+//! 1. The deadline is the client's own: the last renewal that was acknowledged in time, counted on
+//!    its own clock from when it was sent.
 //! 2. Each session has a sentinel: a key that only the end of the lease deletes.
 //! 3. Renewals are calls of a client of their own.
 
@@ -105,7 +106,8 @@ impl Session {
     pub(crate) async fn abandon(&mut self) {
         if let Some(keeper) = self.keeper.take() {
             *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-            // It ends after the renewal that is under way; a keeper that was ended otherwise is as good.
+            // It ends after the renewal that is under way; a keeper that was ended otherwise is as
+            // good.
             let _ = keeper.await;
         }
     }
@@ -116,7 +118,8 @@ impl Session {
         me.sleep(Duration::from_millis(self.ttl_ms + 300)).await;
     }
 
-    /// Gives it back, unless it was left to its end: what was held by it may be believed in until then.
+    /// Gives it back, unless it was left to its end: what was held by it may be believed in until
+    /// then.
     pub(crate) async fn close(mut self, me: &mut Actor) {
         if self.keeper.is_some() {
             self.abandon().await;

@@ -1,4 +1,5 @@
-//! Watches of clients: of one key or of a prefix, from now, from the past and from the future, cancelled and resumed elsewhere.
+//! Watches of clients: of one key or of a prefix, from now, from the past and from the future,
+//! cancelled and resumed elsewhere.
 
 use super::{
     actor::Actor,

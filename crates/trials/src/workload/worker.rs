@@ -1,6 +1,8 @@
-//! A worker's life: it reads its orders, runs its clients, stops when it is told to, and ends when all have finished.
+//! A worker's life: it reads its orders, runs its clients, stops when it is told to, and ends when
+//! all have finished.
 //!
-//! It runs on one thread. `stop` on its input, or the input's end, tells it to stop; it says `ready` and `done` on its output.
+//! It runs on one thread. `stop` on its input, or the input's end, tells it to stop; it says
+//! `ready` and `done` on its output.
 
 use super::{
     Spec,

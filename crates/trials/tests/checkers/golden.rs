@@ -1,5 +1,6 @@
-//! `testdata/bad/<property>/<what>.jsonl`: the first line says what went wrong. Exactly that property finds it, with a sentence and a window.
-//! `testdata/good/<property>/<what>.jsonl`: near misses, which that property accepts and no other rejects.
+//! `testdata/bad/<property>/<what>.jsonl`: the first line says what went wrong. Exactly that
+//! property finds it, with a sentence and a window. `testdata/good/<property>/<what>.jsonl`: near
+//! misses, which that property accepts and no other rejects.
 
 use conclave_trials::{check, history};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,8 @@ fn each_bad_history_is_found_by_its_checker_alone() {
 #[test]
 fn every_property_has_a_bad_history() {
     let have: Vec<_> = files("bad").iter().map(|file| property(file)).collect();
-    // These two have theirs elsewhere: `wgl` in the mutations (what it alone finds has no revisions), `coverage` finds no violations.
+    // These two have theirs elsewhere: `wgl` in the mutations (what it alone finds has no
+    // revisions), `coverage` finds no violations.
     let elsewhere = ["wgl", "coverage"];
     for property in check::PROPERTIES {
         assert!(

@@ -1,4 +1,5 @@
-//! The page: that it stands by itself, names what went wrong, and shows what there was. `REPORT_TO=<folder>` keeps it, to be looked at.
+//! The page: that it stands by itself, names what went wrong, and shows what there was.
+//! `REPORT_TO=<folder>` keeps it, to be looked at.
 
 use crate::{simulator, simulator::MS};
 use conclave_trials::{

@@ -88,8 +88,9 @@ fn disks_are_slow_fail_lie_and_fill_up() {
     trial.finish();
 }
 
-/// The control of all that is said about durability: if syncs lie on every node, a power loss of all takes what was acknowledged. Either
-/// it is gone, or a member notices that it is gone and does not start.
+/// The control of all that is said about durability: if syncs lie on every node, a power loss of
+/// all takes what was acknowledged. Either it is gone, or a member notices that it is gone and does
+/// not start.
 #[test]
 fn syncs_that_lie_lose_acknowledged_writes_with_the_power() {
     let needs = [Capability::Volumes, Capability::PowerCut, Capability::Preload];

@@ -45,7 +45,8 @@ pub(crate) fn setup(out: &TempDir) -> Setup {
     Setup { clients: 1, volume_mb: 96, ..Setup::new(binary::server(), out.path().join("logs"), 7) }
 }
 
-/// An environment with what the test needs; none, with the reason said, if the machine does not have it.
+/// An environment with what the test needs; none, with the reason said, if the machine does not
+/// have it.
 pub(crate) fn start(needs: &[Capability], change: impl FnOnce(&mut Setup)) -> Option<Trial> {
     for need in [&[Capability::Namespaces], needs].concat() {
         if let Some(reason) = Capabilities::find().why_not(need) {
@@ -86,7 +87,8 @@ pub(crate) fn connects(trial: &Trial, from: Host, node: usize) -> bool {
     trial.inside(from, try_it).unwrap().join().unwrap()
 }
 
-/// Sends numbered datagrams from a host to a node's host; returns those that came, in the order they came.
+/// Sends numbered datagrams from a host to a node's host; returns those that came, in the order
+/// they came.
 pub(crate) fn datagrams(trial: &Trial, from: Host, to: usize, count: u32, size: usize) -> Vec<u32> {
     let mut address = ip(trial, to);
     let bind = move || UdpSocket::bind((address.ip(), 0)).unwrap();

@@ -1,4 +1,5 @@
-//! Every fault of the trials' environment does what its name says, is undone, and leaves nothing behind.
+//! Every fault of the trials' environment does what its name says, is undone, and leaves nothing
+//! behind.
 //!
 //! A test that this machine cannot run says so and passes: `conclave-trials doctor` says the same.
 

@@ -71,7 +71,8 @@ fn an_end_that_nobody_asked_for_is_seen() {
 #[test]
 fn clients_are_stopped_skewed_and_killed() {
     let Some(trial) = start(&[Capability::Preload], |setup| setup.nodes = 1) else { return };
-    // Three columns: the host's clock, libc's monotonic clock, both in nanoseconds, and libc's wall clock in seconds.
+    // Three columns: the host's clock, libc's monotonic clock, both in nanoseconds, and libc's wall
+    // clock in seconds.
     let program = std::env::current_exe().unwrap().display().to_string();
     let args = ["-c", "TRIALS_ROLE=clock exec \"$0\" --exact processes::clock_reader --nocapture", &program]
         .map(str::to_owned);
@@ -177,7 +178,8 @@ fn nodes_starve_fall_behind_and_see_their_history_go() {
     let (evidence, ()) = hold(&trial, &Fault::SnapshotLag { target: Target::Follower(0) }, || {
         let leader = trial.leader().unwrap();
         assert!(puts(&trial, client, leader, 500) > 450);
-        // What is on its way to a member is not purged until the leader gives up waiting for its answer.
+        // What is on its way to a member is not purged until the leader gives up waiting for its
+        // answer.
         sleep(Duration::from_secs(5));
         assert!(puts(&trial, client, leader, 500) > 450);
     });

@@ -22,8 +22,9 @@ const LONGEST: u64 = 4 << 20;
 
 /// Who changed what and who was denied what, from the audit logs of members
 ///
-/// Reads what `conclave --audit-log` has written, from files or standard input (-). Each member records the calls that it was asked.
-/// Records come in the order of the files; -w json prints their lines as they are.
+/// Reads what `conclave --audit-log` has written, from files or standard input (-). Each member
+/// records the calls that it was asked. Records come in the order of the files; -w json prints
+/// their lines as they are.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:

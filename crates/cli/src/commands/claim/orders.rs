@@ -133,7 +133,8 @@ impl AwaitArgs {
         Ok(())
     }
 
-    /// Asks again when a connection is lost, from the revision that the first question was asked at: no release is missed.
+    /// Asks again when a connection is lost, from the revision that the first question was asked
+    /// at: no release is missed.
     async fn vacant(&self, context: &Context) -> Result<AwaitVacantResponse> {
         let (mut from, mut began) = (self.rev, None);
         loop {

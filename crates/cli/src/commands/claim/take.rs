@@ -49,7 +49,8 @@ pub(crate) struct TakeArgs {
     /// Who takes it
     #[arg(long)]
     holder: String,
-    /// Which process of that name this is; the same one extends [default: the session, or drawn at random and printed]
+    /// Which process of that name this is; the same one extends
+    /// [default: the session, or drawn at random and printed]
     #[arg(long, default_value = "", hide_default_value = true)]
     instance: String,
     /// For how long at least
@@ -217,7 +218,8 @@ impl TakeArgs {
         }
     }
 
-    /// Why a wait comes to nothing, as soon as that is known: another holds it, or the cluster does not answer.
+    /// Why a wait comes to nothing, as soon as that is known: another holds it, or the cluster does
+    /// not answer.
     async fn late(&self, context: &Context) -> Failure {
         let request = GetClaimRequest { claim: self.name.name(), ..GetClaimRequest::default() };
         let looking = async {
@@ -237,7 +239,8 @@ impl TakeArgs {
         timeout(context.link.settings().command_timeout, looking).await.unwrap_or_else(|_| silent())
     }
 
-    /// Asks again, of another member too: a place in line belongs to the holder, so it is found there.
+    /// Asks again, of another member too: a place in line belongs to the holder, so it is found
+    /// there.
     async fn in_line(&self, context: &Context, mut request: ClaimRequest) -> Result<ClaimResponse> {
         // With an id the answer to an earlier attempt would be given again.
         request.caller.iter_mut().for_each(|caller| caller.dedupe_id.clear());

@@ -1,6 +1,7 @@
 //! `drain`: leaderships, claims and locks move away from the clients of a host.
 //!
-//! The cluster does not know on which host a client runs. It goes by what clients say: names, owners and labels ([`host`]).
+//! The cluster does not know on which host a client runs. It goes by what clients say: names,
+//! owners and labels ([`host`]).
 
 mod elections;
 mod held;

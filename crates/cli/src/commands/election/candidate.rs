@@ -1,8 +1,10 @@
 //! A candidate of this process: stands, leads, hands over, and with `--again` stands once more.
 //!
-//! 1. One session is the candidate's from its entry to its end; closing it leaves the election, whatever happened before.
-//! 2. With `--again` a leader that is deposed stays in line, under the same session and instance, and its command is started anew when it
-//!    leads again. One that was taken out ends ([`comes_back`]). A place is taken over only when the process first enters: two processes of
+//! 1. One session is the candidate's from its entry to its end; closing it leaves the election,
+//!    whatever happened before.
+//! 2. With `--again` a leader that is deposed stays in line, under the same session and instance,
+//!    and its command is started anew when it leads again. One that was taken out ends
+//!    ([`comes_back`]). A place is taken over only when the process first enters: two processes of
 //!    one name do not depose each other for ever.
 
 use super::{
@@ -101,8 +103,8 @@ impl Candidate<'_> {
         }
     }
 
-    /// Stands until it leads; again with another member if a connection is lost, at the same place. `in_line`: whether a member says, at
-    /// this moment, that others are before.
+    /// Stands until it leads; again with another member if a connection is lost, at the same place.
+    /// `in_line`: whether a member says, at this moment, that others are before.
     async fn campaign(&self, first: bool, in_line: &Cell<bool>) -> Result<ElectionResponse> {
         let (context, name) = (self.context, &self.args.name.name);
         let enter = self.args.request(self.id, self.session.lease(), first);
@@ -121,8 +123,8 @@ impl Candidate<'_> {
         in_line::wait(context, name, in_line, ask, failed, news).await
     }
 
-    /// Leads until the command ends, or it is to end. `asked`: whether somebody asked for a hand-over; `lost`: why it leads no longer, if it
-    /// was not this process that ended it.
+    /// Leads until the command ends, or it is to end. `asked`: whether somebody asked for a
+    /// hand-over; `lost`: why it leads no longer, if it was not this process that ended it.
     async fn lead(
         &self,
         won: &ElectionResponse,
@@ -164,7 +166,8 @@ impl Candidate<'_> {
         hold::run(tenure, self.what, &job, signals, hand_over).await
     }
 
-    /// Makes sure that nobody took it out while its command was being stopped: entering would undo that.
+    /// Makes sure that nobody took it out while its command was being stopped: entering would undo
+    /// that.
     ///
     /// # Errors
     /// It was taken out, or no member answers.
@@ -208,7 +211,8 @@ impl Candidate<'_> {
         Err(Failure::new(Exit::NoConnection, "the member ended the stream"))
     }
 
-    /// To whom the request names; and out, unless it is to be first in line. If that fails, leaving gives it to the first in line.
+    /// To whom the request names; and out, unless it is to be first in line. If that fails, leaving
+    /// gives it to the first in line.
     async fn hand_over(&self, won: &ElectionResponse, leave: bool) {
         let request = TransferRequest {
             caller: CallerArgs::default().caller_of(self.session.lease()),

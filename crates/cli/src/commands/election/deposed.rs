@@ -12,8 +12,8 @@ use tokio::time::sleep;
 /// Between two attempts at a watch.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Whether a leader that lost its place so stands again with `--again`: it was moved, not taken out. A reason that nobody can tell is no
-/// order to go.
+/// Whether a leader that lost its place so stands again with `--again`: it was moved, not taken
+/// out. A reason that nobody can tell is no order to go.
 pub(super) fn comes_back(reason: LostReason) -> bool {
     match reason {
         LostReason::TakenAway(cause) => {

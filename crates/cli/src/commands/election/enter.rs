@@ -70,7 +70,8 @@ fn named(candidate: &str, failure: Failure) -> Failure {
     if failure.message().contains(STANDS) { failure.about(format!("candidate {candidate:?}")) } else { failure }
 }
 
-/// A refusal because of the candidate's id. If the caller's own session stands under it, the text says as which instance.
+/// A refusal because of the candidate's id. If the caller's own session stands under it, the text
+/// says as which instance.
 async fn own_instance(args: &EnterArgs, context: &Context, candidate: &str, session: i64, failure: Failure) -> Failure {
     if !failure.message().contains(STANDS) {
         return failure;

@@ -41,7 +41,8 @@ pub(crate) struct EnterArgs {
     /// What to run while it leads
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "session")]
     pub(super) command: Vec<OsString>,
-    /// Its id, unique in the election: refused while another process has it [default: host name and process id]
+    /// Its id, unique in the election: refused while another process has it
+    /// [default: host name and process id]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(super) candidate: Option<String>,
     /// Which process in the session this is [default: the session]

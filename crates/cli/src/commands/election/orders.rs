@@ -118,7 +118,8 @@ impl LeaveArgs {
             instance: self.instance,
         };
         let outcome = context.link.repeat(|channel| wire::leave(channel, request.clone())).await;
-        // Not to be a candidate is what was asked for; a name that is written wrong is worth a word.
+        // Not to be a candidate is what was asked for; a name that is written wrong is worth a
+        // word.
         let none = |response: &ElectionResponse| response.term.as_ref().is_none_or(|term| term.revision == 0);
         if outcome.as_ref().is_ok_and(none) {
             output::note(&format!("there is no election {:?}", name.name));

@@ -107,7 +107,8 @@ impl ShowArgs {
             ..GetTermRequest::default()
         };
         let mut response = context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
-        // The line may be longer than a page; pages are of different moments, as people looking at it know.
+        // The line may be longer than a page; pages are of different moments, as people looking at
+        // it know.
         while let Some(term) = &mut response.term
             && term.candidates.len() < term.waiting as usize
         {

@@ -3,7 +3,8 @@
 use super::view::{Election, Member, State, View, kind_text};
 use crate::output::human;
 
-/// The lines; none if nothing that people care about has changed. `known`: what was last known of elections, which may be of an earlier look.
+/// The lines; none if nothing that people care about has changed. `known`: what was last known of
+/// elections, which may be of an earlier look.
 pub(super) fn changes(before: &View, known: &[Election], now: &View) -> Vec<String> {
     let mut lines = Vec::new();
     for member in &now.members {

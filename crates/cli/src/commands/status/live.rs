@@ -1,5 +1,5 @@
-//! `status --watch`: at a terminal the view is redrawn with the latest changes below; elsewhere the view comes once, then a line for
-//! each change.
+//! `status --watch`: at a terminal the view is redrawn with the latest changes below; elsewhere the
+//! view comes once, then a line for each change.
 
 use super::{changes::changes, look::Looker, view::View};
 use crate::{
@@ -74,7 +74,8 @@ fn draw(context: &Context, title: &str, view: &View, latest: &VecDeque<String>) 
     output::raw(&format!("\u{1b}[H\u{1b}[2J{}", lines.join("\n")))
 }
 
-/// What fits on the screen, line by line: the title if there is one, the members, then elections and the latest changes.
+/// What fits on the screen, line by line: the title if there is one, the members, then elections
+/// and the latest changes.
 fn screen(
     view: &View,
     latest: &VecDeque<String>,
@@ -93,7 +94,8 @@ fn screen(
     }
     lines.extend(part(&|text| view.show_members(text)));
     let elections = part(&|text| view.show_elections(text));
-    // The foot has an empty line before it; the changes get a third of the rest, and what the elections leave.
+    // The foot has an empty line before it; the changes get a third of the rest, and what the
+    // elections leave.
     let rest = height.saturating_sub(lines.len() + 2);
     let changes = latest.len().min(LINES);
     let room = rest.saturating_sub(changes.min(rest / 3)).min(ROWS);

@@ -1,4 +1,5 @@
-//! One look at the cluster: every member is asked at the same time, by its own addresses and by the endpoints that were given.
+//! One look at the cluster: every member is asked at the same time, by its own addresses and by the
+//! endpoints that were given.
 //!
 //! A look ends in bounded time whatever the members do; what they do not say is shown as missing.
 
@@ -128,8 +129,8 @@ fn page<A: Default>(answer: Result<Response<A>, Status>) -> Result<A, Status> {
     }
 }
 
-/// Everything that is led or held; without a leader of the cluster as this member last knew it. All of it or a failure: what was left out
-/// would seem to be gone.
+/// Everything that is led or held; without a leader of the cluster as this member last knew it. All
+/// of it or a failure: what was left out would seem to be gone.
 async fn elections(channel: Channel, agreed: bool) -> Result<Elections, Status> {
     let serializable = !agreed;
     let mut all = Elections::default();

@@ -118,7 +118,8 @@ pub(crate) struct MemberChange {
 }
 
 impl MemberChange {
-    /// What the new member is started with: variables that `conclave` and etcd read, as etcdctl prints them.
+    /// What the new member is started with: variables that `conclave` and etcd read, as etcdctl
+    /// prints them.
     pub(crate) fn settings(&self, name: &str) -> String {
         let named = |member: &Member| if member.id == self.id { name.to_owned() } else { member.name.clone() };
         let pairs = self.members.iter().flat_map(|member| {

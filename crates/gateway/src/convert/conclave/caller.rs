@@ -11,7 +11,8 @@ pub enum Session {
     Optional,
 }
 
-/// Whether an operation is about one election or one claim, which alone an expectation can be about.
+/// Whether an operation is about one election or one claim, which alone an expectation can be
+/// about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expecting {
     Allowed,

@@ -9,7 +9,8 @@ const LONGEST_TEXT: usize = 256;
 const LONGEST_REASON: usize = 1 << 10;
 const LARGEST_VALUE: usize = 1 << 20;
 const MOST_LABELS: usize = 32;
-/// The largest whole number that every language's JSON still tells from its neighbours: 285,000 years.
+/// The largest whole number that every language's JSON still tells from its neighbours: 285,000
+/// years.
 const LONGEST_MILLIS: u64 = 1 << 53;
 /// Of anything that is listed in pages.
 pub const LARGEST_LIST: u32 = 10_000;

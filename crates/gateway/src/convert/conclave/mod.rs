@@ -1,9 +1,10 @@
 //! Messages of conclave.v1: elections, locks, claims and their sessions.
 //!
-//! What all of them share stands in the files of this level, each message beside the others of its service.
+//! What all of them share stands in the files of this level, each message beside the others of its
+//! service.
 //!
-//! 1. As everywhere in `convert`, what was converted is well formed: the state machine is given no name that is not one, no duration
-//!    and no value beyond its limit.
+//! 1. As everywhere in `convert`, what was converted is well formed: the state machine is given no
+//!    name that is not one, no duration and no value beyond its limit.
 //! 2. A refusal names the field as the `.proto` does.
 //! 3. What reaches the log is the same for the same request: the pairs of a map are put in order.
 

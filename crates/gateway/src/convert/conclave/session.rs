@@ -7,7 +7,8 @@ use conclave_node::keeper::{Renewed, whole_millis};
 use conclave_state::{LeaseGrant, LeaseId};
 use std::time::Duration;
 
-/// A session outlasts so many elections, so that none ends because nobody was there to renew it with.
+/// A session outlasts so many elections, so that none ends because nobody was there to renew it
+/// with.
 const ELECTIONS: u32 = 3;
 
 /// The TTL in milliseconds below which no session is opened.
@@ -16,7 +17,8 @@ pub fn shortest_session(election_timeout: Duration) -> u64 {
     whole_millis(election_timeout.saturating_mul(ELECTIONS))
 }
 
-/// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's choice.
+/// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's
+/// choice.
 pub fn open(request: &v1::OpenSessionRequest, shortest: u64) -> Result<LeaseGrant, BadField> {
     let ttl_ms = millis("ttl_ms", request.ttl_ms)?.max(shortest);
     Ok(LeaseGrant { id: request.session, ttl_ms })

@@ -5,7 +5,8 @@ use conclave_api::etcdserverpb::alarm_request::AlarmAction;
 use conclave_api::etcdserverpb::{AlarmMember, AlarmRequest, AlarmType};
 use conclave_state::{Alarm, AlarmKind};
 
-/// What to do, and with which kind of alarm (`None`: with all of them when reading, with none when changing).
+/// What to do, and with which kind of alarm (`None`: with all of them when reading, with none when
+/// changing).
 pub fn alarm(request: &AlarmRequest) -> Result<(AlarmAction, Option<AlarmKind>), Invalid> {
     let action = AlarmAction::try_from(request.action).map_err(|_| Invalid::Alarm)?;
     let kind = match AlarmType::try_from(request.alarm).map_err(|_| Invalid::Alarm)? {

@@ -1,12 +1,14 @@
 //! A transaction must not change one key twice.
 //!
-//! Along a path that can be executed (one branch of each transaction of the tree), a key may be put at most once, and a key that is
-//! put may not also lie in a range that is deleted. Deleting twice is allowed, for the second finds nothing; and so is the same key
-//! in the two branches of one nested transaction, for only one of them runs.
+//! Along a path that can be executed (one branch of each transaction of the tree), a key may be put
+//! at most once, and a key that is put may not also lie in a range that is deleted. Deleting twice
+//! is allowed, for the second finds nothing; and so is the same key in the two branches of one
+//! nested transaction, for only one of them runs.
 //!
-//! etcd's check looks only one way between neighbours: a put inside a nested transaction and a delete inside a *later* one pass
-//! there, and a delete from a key onwards (`range_end` = `"\0"`) is taken for an empty range. Here both are refused, because the state machine gives
-//! each key one version in a revision.
+//! etcd's check looks only one way between neighbours: a put inside a nested transaction and a
+//! delete inside a *later* one pass there, and a delete from a key onwards (`range_end` = `"\0"`)
+//! is taken for an empty range. Here both are refused, because the state machine gives each key one
+//! version in a revision.
 
 use crate::status::Invalid;
 use conclave_state::{KeyRange, Op, Txn};
@@ -27,7 +29,8 @@ fn changes(op: &Op) -> bool {
     matches!(op, Op::Put(_) | Op::DeleteRange(_))
 }
 
-/// Where a deleted interval ends. The order of the fields makes the derived order the order of positions.
+/// Where a deleted interval ends. The order of the fields makes the derived order the order of
+/// positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct End<'a> {
     /// Beyond every key.
@@ -127,10 +130,12 @@ impl<'a> Footprint<'a> {
         self.puts.len() + self.deletes.len()
     }
 
-    /// Both run. The smaller is looked up in the larger, so that a deep tree costs no more than a wide one.
+    /// Both run. The smaller is looked up in the larger, so that a deep tree costs no more than a
+    /// wide one.
     fn then(self, other: Footprint<'a>) -> Result<Footprint<'a>, Invalid> {
         let (mut large, small) = if self.len() < other.len() { (other, self) } else { (self, other) };
-        // Compared before joined: `small` may hold a key and a range over it, of the two branches of one transaction.
+        // Compared before joined: `small` may hold a key and a range over it, of the two branches
+        // of one transaction.
         if small.puts.iter().any(|key| large.puts.contains(key) || large.deletes_key(key))
             || small.deletes.iter().any(|(start, end)| large.puts_within(start, *end))
         {

@@ -26,7 +26,8 @@ pub fn range(request: RangeRequest) -> Result<RangeQuery, Invalid> {
     })
 }
 
-/// In normal form: by key, ascending is the order there is anyway; by anything else, no order means ascending.
+/// In normal form: by key, ascending is the order there is anyway; by anything else, no order means
+/// ascending.
 fn sorting(order: i32, target: i32) -> Result<(Order, SortBy), Invalid> {
     let sort_by = match SortTarget::try_from(target).map_err(|_| Invalid::SortOption)? {
         SortTarget::Key => SortBy::Key,

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Clients know this bound by etcd's.
 const LONGEST_TTL_SECONDS: i64 = 9_000_000_000;
 
-/// What clients of the etcd wire get for anything shorter with etcd's default election timeout; recipes count on it.
+/// What clients of the etcd wire get for anything shorter with etcd's default election timeout;
+/// recipes count on it.
 const SHORTEST_TTL_SECONDS: i64 = 2;
 
 /// The TTL below which no lease is granted: it must outlast an election.
@@ -23,7 +24,8 @@ pub fn shortest_ttl(election_timeout: Duration) -> i64 {
     i64::try_from(milliseconds.div_ceil(1000)).unwrap_or(LONGEST_TTL_SECONDS).max(SHORTEST_TTL_SECONDS)
 }
 
-/// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's choice.
+/// `id` is 0 if the server is to choose one. Any other id, negative ones too, is the client's
+/// choice.
 pub fn lease_grant(request: &LeaseGrantRequest, shortest_ttl: i64) -> Result<LeaseGrant, Invalid> {
     if request.ttl > LONGEST_TTL_SECONDS {
         return Err(Invalid::LeaseTtlTooLarge);

@@ -6,7 +6,8 @@ use conclave_state::{Deleted, KeyValue, OpResult, OpResultKind, RangeResult, Txn
 const MOST: usize = 1_000;
 
 pub trait Load {
-    /// Takes away what the answer counts; `None` if that is more than what is left. Looks at no more rows than that.
+    /// Takes away what the answer counts; `None` if that is more than what is left. Looks at no
+    /// more rows than that.
     fn spend(&self, left: usize) -> Option<usize>;
 
     fn is_large(&self) -> bool {

@@ -1,6 +1,7 @@
 //! etcd's messages.
 //!
-//! A transaction that passes changes no key twice in one path (`intervals`), which `apply` relies on.
+//! A transaction that passes changes no key twice in one path (`intervals`), which `apply` relies
+//! on.
 
 mod alarm;
 mod intervals;

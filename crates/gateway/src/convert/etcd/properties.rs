@@ -1,4 +1,5 @@
-//! What holds for every message: no panic, and duplicate keys found exactly where the definition sees them.
+//! What holds for every message: no panic, and duplicate keys found exactly where the definition
+//! sees them.
 
 use super::*;
 use conclave_api::etcdserverpb::compare::TargetUnion;
@@ -140,7 +141,8 @@ proptest! {
         let _ = txn(TxnRequest { compare, success, failure }, limits);
     }
 
-    /// What the wire can carry at all reaches the conversion through prost; it must be as calm about that.
+    /// What the wire can carry at all reaches the conversion through prost; it must be as calm
+    /// about that.
     #[test]
     fn arbitrary_bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
         use prost::Message;

@@ -1,7 +1,8 @@
 //! Txn: the tree of operations, its budget, and which way it goes.
 //!
-//! The budget is spent along a path: a transaction costs the longest of its three lists, and one nested in it has what is left.
-//! That bounds the depth as well, because a transaction that holds another costs at least one.
+//! The budget is spent along a path: a transaction costs the longest of its three lists, and one
+//! nested in it has what is left. That bounds the depth as well, because a transaction that holds
+//! another costs at least one.
 
 use super::kv::{delete_op, put_op, range};
 use super::{Limits, intervals, key_range};
@@ -19,8 +20,9 @@ pub enum TxnRoute {
     Write,
     /// It changes nothing, whichever branches are taken.
     Read {
-        /// Every range in it allows an answer from this node's state as it is. Never true of a transaction without ranges: its
-        /// only content is its compares, and somebody who asks nothing else (does my tenure still hold?) wants the truth.
+        /// Every range in it allows an answer from this node's state as it is. Never true of a
+        /// transaction without ranges: its only content is its compares, and somebody who asks
+        /// nothing else (does my tenure still hold?) wants the truth.
         serializable: bool,
     },
 }
@@ -84,7 +86,8 @@ pub(super) fn operation(op: RequestOp, left: usize, puts: &mut bool) -> Result<O
     })
 }
 
-/// An operand that is missing, or is that of another target, counts as zero or empty, as etcd has it.
+/// An operand that is missing, or is that of another target, counts as zero or empty, as etcd has
+/// it.
 fn compare(request: pb::Compare) -> Result<Compare, Invalid> {
     let range = key_range(request.key, request.range_end)?;
     let relation = match CompareResult::try_from(request.result).map_err(|_| Invalid::CompareResult)? {

@@ -1,4 +1,5 @@
-//! Random histories: every subscription sees what a list of all events says, or is told that it cannot.
+//! Random histories: every subscription sees what a list of all events says, or is told that it
+//! cannot.
 
 use super::*;
 use proptest::prelude::*;
@@ -128,7 +129,8 @@ impl Model {
     fn read(&mut self, at: usize, most: usize) {
         for _ in 0..most {
             let follower = &mut self.followers[at];
-            // Given up at once if it has to wait, also for a page that another thread reads; asked for again after that.
+            // Given up at once if it has to wait, also for a page that another thread reads; asked
+            // for again after that.
             let next = match follower.subscription.next().now_or_never() {
                 None => self.runtime.block_on(follower.subscription.ready()).transpose(),
                 next => next,

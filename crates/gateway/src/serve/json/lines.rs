@@ -1,7 +1,9 @@
 //! The answers of a stream, each a line of JSON.
 //!
-//! 1. One answer is one piece of the body, with its newline, and leaves at once: clients read line by line, and some piece by piece.
-//! 2. The head of the response waits for the first answer. So a call that is refused has the status of HTTP that says so.
+//! 1. One answer is one piece of the body, with its newline, and leaves at once: clients read line
+//!    by line, and some piece by piece.
+//! 2. The head of the response waits for the first answer. So a call that is refused has the status
+//!    of HTTP that says so.
 //! 3. What ends the stream with an error is its last line.
 
 use super::failure::{failure, internal};

@@ -1,11 +1,13 @@
-//! The JSON gateway: a request with JSON becomes a call of the gRPC service with the same method, inside this process.
+//! The JSON gateway: a request with JSON becomes a call of the gRPC service with the same method,
+//! inside this process.
 //!
-//! 1. A call goes through tonic's router, with its limits and its counters. So JSON has no code in any service, and the calls of
-//!    gRPC have no code for JSON.
-//! 2. A call lives in the future of its answer, and a stream in the body of its answer. A connection that ends drops both: a place in
-//!    a line that was asked for is given back, a watch ends.
-//! 3. The body of a request has a bound in bytes ([`requests`]) and in time, a large answer its share of the budget for large
-//!    responses, as with gRPC.
+//! 1. A call goes through tonic's router, with its limits and its counters. So JSON has no code in
+//!    any service, and the calls of gRPC have no code for JSON.
+//! 2. A call lives in the future of its answer, and a stream in the body of its answer. A
+//!    connection that ends drops both: a place in a line that was asked for is given back, a watch
+//!    ends.
+//! 3. The body of a request has a bound in bytes ([`requests`]) and in time, a large answer its
+//!    share of the budget for large responses, as with gRPC.
 
 mod failure;
 mod lines;
@@ -72,8 +74,8 @@ impl Json {
         Json { audit, ..self }
     }
 
-    /// The most bytes of one request as JSON. Base64 is a third longer than its bytes, and small operations have names that are longer
-    /// than they are.
+    /// The most bytes of one request as JSON. Base64 is a third longer than its bytes, and small
+    /// operations have names that are longer than they are.
     fn max_body(&self) -> usize {
         self.max_message.saturating_mul(4)
     }
@@ -173,7 +175,8 @@ fn form(uri: &Uri) -> Form {
     if asked { Form::Text } else { Form::Base64 }
 }
 
-/// What of a request's metadata the services look at. A field may have the prefix that grpc-gateway demands.
+/// What of a request's metadata the services look at. A field may have the prefix that grpc-gateway
+/// demands.
 const PASSED: [&str; 3] = ["authorization", "hasleader", "token"];
 const PREFIX: &str = "grpc-metadata-";
 

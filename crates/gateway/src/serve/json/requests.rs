@@ -1,7 +1,8 @@
 //! The body of a request: JSON, that becomes the messages of a call.
 //!
 //! 1. A body, or one value of a stream, has at most `limit` bytes.
-//! 2. A client has [`PATIENCE`] for the body of a unary call, and for the first value of a stream. A stream may rest after that.
+//! 2. A client has [`PATIENCE`] for the body of a unary call, and for the first value of a stream.
+//!    A stream may rest after that.
 //! 3. The end of the body is the end of the requests, and no reason to end the answers.
 
 use super::{Cause, LONG, failure, internal};

@@ -20,7 +20,8 @@ use tower::Layer;
 
 const MAX: usize = 4 << 10;
 
-/// A lock that nobody gets (unless its name is `free`), and leases that are kept as long as their ids are positive.
+/// A lock that nobody gets (unless its name is `free`), and leases that are kept as long as their
+/// ids are positive.
 #[derive(Clone, Default)]
 struct Fake {
     given_up: Arc<AtomicBool>,
@@ -147,7 +148,8 @@ async fn unary_calls_and_their_errors() {
     assert_eq!(json_over(&Fake::default()).answer(found("/v3/kv/put"), get).await.status(), 501);
 }
 
-/// The router encodes an answer when its body is read, all at once: 400 values of 700 kB took more than a second.
+/// The router encodes an answer when its body is read, all at once: 400 values of 700 kB took more
+/// than a second.
 #[tokio::test]
 async fn a_large_answer_is_read_beside_the_event_loop() {
     let large = pb::RangeResponse {

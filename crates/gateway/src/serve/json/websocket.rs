@@ -1,9 +1,11 @@
-//! A stream over a websocket, as etcd's gateway has it: each message of the client is a request, each answer a message of text.
+//! A stream over a websocket, as etcd's gateway has it: each message of the client is a request,
+//! each answer a message of text.
 //!
-//! 1. The connection stays in its own task and keeps its place among the connections: HTTP ends on it, and what is left in
-//!    [`Takeover`] goes on there.
+//! 1. The connection stays in its own task and keeps its place among the connections: HTTP ends on
+//!    it, and what is left in [`Takeover`] goes on there.
 //! 2. The end of the socket is the end of the call.
-//! 3. A page may open a socket to any server, whatever `--cors` says to others. So the origin is checked here.
+//! 3. A page may open a socket to any server, whatever `--cors` says to others. So the origin is
+//!    checked here.
 
 use super::{Json, refused};
 use crate::serve::reply::Reply;

@@ -1,4 +1,5 @@
-//! `conclave.v1.Cluster`: what is known of members beyond etcd's Cluster, and which of them should lead.
+//! `conclave.v1.Cluster`: what is known of members beyond etcd's Cluster, and which of them should
+//! lead.
 
 use crate::convert::conclave::placement as convert;
 use crate::gateway::Gateway;

@@ -1,8 +1,10 @@
 //! How a command of conclave.v1 is decided: what its services have in common.
 //!
-//! 1. A command whose outcome is unknown is proposed again only if it carries a dedupe id: it takes effect once, however often it is
-//!    in the log. Without one the answer says that the outcome is unknown.
-//! 2. An answer may be a remembered one, of a time that is past. What is promised of the present is read after it.
+//! 1. A command whose outcome is unknown is proposed again only if it carries a dedupe id: it takes
+//!    effect once, however often it is in the log. Without one the answer says that the outcome is
+//!    unknown.
+//! 2. An answer may be a remembered one, of a time that is past. What is promised of the present is
+//!    read after it.
 
 use crate::audit::{self, Subject};
 use crate::auth::current;
@@ -35,7 +37,8 @@ pub(crate) async fn decide(gateway: &Gateway, caller: Caller, body: CoordBody) -
     loop {
         let error = match gateway.propose(command.clone()).await {
             Ok(applied) => {
-                // The answer's: a client that watches from there on misses nothing of what followed.
+                // The answer's: a client that watches from there on misses nothing of what
+                // followed.
                 let revision = applied.outcome.repeats.unwrap_or(applied.outcome.revision);
                 return match response(applied.outcome)? {
                     Answer::Coord(answer) => Ok(Decided { revision, answer }),
@@ -52,7 +55,8 @@ pub(crate) async fn decide(gateway: &Gateway, caller: Caller, body: CoordBody) -
     }
 }
 
-/// The answer is that of another operation: a remembered one, under a dedupe id that was used before.
+/// The answer is that of another operation: a remembered one, under a dedupe id that was used
+/// before.
 #[cold]
 pub(crate) fn not_of_it(answer: &CoordResponse) -> Status {
     tracing::debug!(?answer, "a dedupe id was used for two operations");

@@ -1,4 +1,5 @@
-//! What the values of projected keys say. Fields that a later version adds are passed over; what cannot be read is `None`.
+//! What the values of projected keys say. Fields that a later version adds are passed over; what
+//! cannot be read is `None`.
 
 use conclave_state::{Cause, Event, EventKind};
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! `etcdserverpb.Auth`: users, roles, and logging in. What changes is a command; what is read is of what is applied here.
+//! `etcdserverpb.Auth`: users, roles, and logging in. What changes is a command; what is read is of
+//! what is applied here.
 
 use crate::audit::{self, Subject};
 use crate::auth::{Access, current};

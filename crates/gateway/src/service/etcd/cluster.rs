@@ -25,7 +25,8 @@ pub struct ClusterService(pub Arc<Gateway>);
 
 /// The members of the configuration, with what those that have run tell about themselves.
 ///
-/// A member that never ran has neither name nor client URLs: that is how etcd's tools know it as not started.
+/// A member that never ran has neither name nor client URLs: that is how etcd's tools know it as
+/// not started.
 pub(super) fn join(configured: Members, announced: &[conclave_state::Member]) -> Vec<Member> {
     let mut members: Vec<Member> = configured
         .into_iter()
@@ -82,7 +83,8 @@ impl ClusterService {
         Ok(status)
     }
 
-    /// Makes a change. Returns the member that it was about, if it is still one, and all members after it.
+    /// Makes a change. Returns the member that it was about, if it is still one, and all members
+    /// after it.
     async fn change(&self, change: Change) -> Result<(Option<Member>, Vec<Member>), Status> {
         audit::about(|| subject(&change));
         let changed = self.0.node.membership.change(change).await.map_err(not_changed)?;

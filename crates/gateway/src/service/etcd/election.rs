@@ -1,4 +1,5 @@
-//! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's (`crate::waiters`).
+//! `v3electionpb.Election`: a candidate is a place in the same queues as a lock's
+//! (`crate::waiters`).
 
 use super::lock::{limits, status};
 use crate::auth::Reading;

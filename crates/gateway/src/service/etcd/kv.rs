@@ -47,7 +47,8 @@ impl KvService {
         }
     }
 
-    /// Answers a read: here if it is short, beside the event loop otherwise, and in a place if the answer may be large.
+    /// Answers a read: here if it is short, beside the event loop otherwise, and in a place if the
+    /// answer may be large.
     async fn look<Q: Query + Reads, U: Message + 'static>(
         &self,
         query: Q,
@@ -84,8 +85,8 @@ impl KvService {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits until a node has removed what is compacted. Without a limit, as in etcd: the compaction is decided, so that it takes long is no
-/// error.
+/// Waits until a node has removed what is compacted. Without a limit, as in etcd: the compaction is
+/// decided, so that it takes long is no error.
 async fn swept(done: impl Fn() -> bool, stopping: &CancellationToken) -> Result<(), Status> {
     let mut pause = FIRST_PAUSE;
     while !done() {

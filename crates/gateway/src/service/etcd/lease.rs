@@ -41,7 +41,8 @@ impl LeaseService {
         Ok(self.gateway.propose_led(only_led, command).await.map_err(not_proposed)?.outcome)
     }
 
-    /// The lease, with the revision at which its keys are attached: what the header tells, however long the leader takes to answer.
+    /// The lease, with the revision at which its keys are attached: what the header tells, however
+    /// long the leader takes to answer.
     async fn life(&self, id: LeaseId, keys: bool) -> Result<(i64, Option<LeaseLife>), Status> {
         self.gateway.node.reader.barrier().await.map_err(not_read)?;
         let view = self.gateway.node.state.view();
@@ -174,7 +175,8 @@ impl Lease for LeaseService {
     }
 }
 
-/// Revokes a lease, in several commands if more is attached to it than one command may end. Returns the revision of the last.
+/// Revokes a lease, in several commands if more is attached to it than one command may end. Returns
+/// the revision of the last.
 pub(crate) async fn revoke(gateway: &Gateway, only_led: bool, id: LeaseId) -> Result<i64, Status> {
     let mut begun = false;
     loop {

@@ -1,4 +1,5 @@
-//! `v3lockpb.Lock`: one command takes the place, the grant is read off the applied log (`crate::waiters`).
+//! `v3lockpb.Lock`: one command takes the place, the grant is read off the applied log
+//! (`crate::waiters`).
 
 use crate::convert::etcd::{self as convert, Limits};
 use crate::gateway::Gateway;

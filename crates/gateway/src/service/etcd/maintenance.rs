@@ -1,4 +1,5 @@
-//! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which members are compared.
+//! `etcdserverpb.Maintenance`: what a node tells about itself, alarms, and the hashes by which
+//! members are compared.
 
 use super::snapshot::{self, SnapshotStream};
 use crate::ETCD_VERSION;
@@ -67,7 +68,8 @@ impl Maintenance for MaintenanceService {
             (_, None) => (self.0.node.state.revision(), vec![]),
             (action, Some(kind)) => {
                 let raise = action == AlarmAction::Activate;
-                // Each one that is raised is kept, and listed with each status: no more of them than members.
+                // Each one that is raised is kept, and listed with each status: no more of them
+                // than members.
                 if raise && !self.0.node.leadership.members().iter().any(|(id, ..)| *id == request.member_id) {
                     return Err(text::MEMBER_NOT_FOUND.into());
                 }
@@ -78,9 +80,10 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(AlarmResponse { header: Some(self.0.header(revision)), alarms }))
     }
 
-    /// About this node alone, and answered in any condition: that is what it is for. Revision, applied index and alarms are of one view,
-    /// leader and term of one look. A leader that this node has lost contact with is none, as etcd has it; so is this node itself
-    /// when no quorum answers it any more.
+    /// About this node alone, and answered in any condition: that is what it is for. Revision,
+    /// applied index and alarms are of one view, leader and term of one look. A leader that this
+    /// node has lost contact with is none, as etcd has it; so is this node itself when no quorum
+    /// answers it any more.
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let gateway = &self.0;
         let view = gateway.node.state.view();
@@ -94,7 +97,8 @@ impl Maintenance for MaintenanceService {
             version: ETCD_VERSION.to_owned(),
             db_size: size(gateway.node.state.size_bytes()),
             leader: now.leader.filter(|_| led).unwrap_or(0),
-            // What is known of the commit is a little behind at times; what was applied was committed.
+            // What is known of the commit is a little behind at times; what was applied was
+            // committed.
             raft_index: gateway.node.leadership.committed_index().max(applied),
             raft_term: now.term,
             raft_applied_index: applied,
@@ -107,8 +111,9 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    /// RocksDB gives back by itself, and without a stop, what compaction frees, so nobody needs this. Who asks all the same, because
-    /// the store is over its quota or because maintenance jobs were written for etcd, has it done now; the node goes on serving.
+    /// RocksDB gives back by itself, and without a stop, what compaction frees, so nobody needs
+    /// this. Who asks all the same, because the store is over its quota or because maintenance jobs
+    /// were written for etcd, has it done now; the node goes on serving.
     async fn defragment(&self, request: Request<DefragmentRequest>) -> Result<Response<DefragmentResponse>, Status> {
         admit(&self.0, request)?;
         let state = self.0.node.state.clone();

@@ -1,9 +1,11 @@
 //! `KV.RangeStream`: a range in pieces, so that neither side ever holds all of it.
 //!
-//! 1. All pieces show one revision, chosen with the first. No view is held between pieces, so a slow client delays no cleaning:
-//!    if compaction passes the revision meanwhile, the stream ends with that error.
-//! 2. Only the last piece carries the header, `more` and `count`. The header has the store's revision of the *first* piece: a client
-//!    that goes on with a watch from the next revision misses nothing that was written while the pieces were on their way.
+//! 1. All pieces show one revision, chosen with the first. No view is held between pieces, so a
+//!    slow client delays no cleaning: if compaction passes the revision meanwhile, the stream ends
+//!    with that error.
+//! 2. Only the last piece carries the header, `more` and `count`. The header has the store's
+//!    revision of the *first* piece: a client that goes on with a watch from the next revision
+//!    misses nothing that was written while the pieces were on their way.
 
 use crate::auth::Reading;
 use crate::convert::etcd as convert;
@@ -24,8 +26,8 @@ pub(super) type RangeStream = Pin<Box<dyn Stream<Item = Result<RangeStreamRespon
 /// The first piece is small: it is on its way while the second is read.
 const FIRST_PIECE: usize = 10;
 
-/// Only what can be answered while reading: no order but that of the keys, no filters. A query without an order has none, whatever it
-/// would sort by.
+/// Only what can be answered while reading: no order but that of the keys, no filters. A query
+/// without an order has none, whatever it would sort by.
 pub(super) fn plain(query: RangeQuery) -> Result<RangeQuery, Text> {
     let filtered =
         [query.min_mod_revision, query.max_mod_revision, query.min_create_revision, query.max_create_revision];
@@ -74,10 +76,12 @@ enum Piece {
     Last(i64, RangeResult),
 }
 
-/// Where the stream stands: `query.range.key` is the next key, `query.revision` the revision of all pieces once the first is read.
+/// Where the stream stands: `query.range.key` is the next key, `query.revision` the revision of all
+/// pieces once the first is read.
 struct Cursor {
     query: RangeQuery,
-    /// The store's revision when the first piece was read; 0 before. The query may ask for an older one.
+    /// The store's revision when the first piece was read; 0 before. The query may ask for an older
+    /// one.
     store: i64,
     left: Option<usize>,
     sent: usize,
@@ -192,7 +196,8 @@ mod tests {
         RangeQuery { range, limit, ..Default::default() }
     }
 
-    /// The sizes of the pieces, all of them together, and the revision of the header. `between` runs after each piece.
+    /// The sizes of the pieces, all of them together, and the revision of the header. `between`
+    /// runs after each piece.
     fn collect_while(
         store: &mut Store,
         query: RangeQuery,
@@ -222,7 +227,8 @@ mod tests {
         (sizes, all)
     }
 
-    /// What was written between two pieces is neither in the pieces nor covered by the header, wherever it falls in the range.
+    /// What was written between two pieces is neither in the pieces nor covered by the header,
+    /// wherever it falls in the range.
     #[test]
     fn the_header_has_the_revision_of_the_contents() {
         for limit in [0, 15, 50] {
@@ -237,7 +243,8 @@ mod tests {
         }
     }
 
-    /// A range at an older revision tells how new the store was at the first piece, as `Range` does.
+    /// A range at an older revision tells how new the store was at the first piece, as `Range`
+    /// does.
     #[test]
     fn the_header_of_an_older_revision() {
         let mut store = store(100, 96);

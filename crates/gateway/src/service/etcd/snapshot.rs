@@ -1,12 +1,13 @@
 //! `Maintenance.Snapshot`: the state of one moment as a file that etcd's tools read and restore.
 //!
-//! The file is made of a view, piece by piece beside the event loop, and sent as it is made. What comes last are the 32 bytes of its
-//! SHA-256. Any member gives it, also without a quorum, as it stands itself.
+//! The file is made of a view, piece by piece beside the event loop, and sent as it is made. What
+//! comes last are the 32 bytes of its SHA-256. Any member gives it, also without a quorum, as it
+//! stands itself.
 //!
 //! 1. All pieces show one view.
 //! 2. In memory are a few pieces, whatever the size of the state and the pace of the client.
-//! 3. A view keeps what was deleted since on the disk. So there are few at a time, and a client that takes nothing for [`STALL`] loses its
-//!    own.
+//! 3. A view keeps what was deleted since on the disk. So there are few at a time, and a client
+//!    that takes nothing for [`STALL`] loses its own.
 //! 4. A stream that ends without an error is complete.
 
 use super::cluster::join;
@@ -114,7 +115,8 @@ pub struct Making {
 }
 
 impl Making {
-    /// Of the state as it is now, once there is a place for it among the snapshots that are being made.
+    /// Of the state as it is now, once there is a place for it among the snapshots that are being
+    /// made.
     ///
     /// # Errors
     /// The state cannot be read, or there is no room for a temporary file.

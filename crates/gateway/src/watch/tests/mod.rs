@@ -1,4 +1,5 @@
-//! The hub against the real state machine over a [`MemoryView`], read back through the wire's own encoding.
+//! The hub against the real state machine over a [`MemoryView`], read back through the wire's own
+//! encoding.
 
 mod compaction;
 mod delivery;
@@ -105,7 +106,8 @@ impl Client {
         response.watch_id
     }
 
-    /// The next response, or how the stream ended; nothing if it stays quiet. The clock is paused, so that takes no time.
+    /// The next response, or how the stream ended; nothing if it stays quiet. The clock is paused,
+    /// so that takes no time.
     async fn poll(&mut self) -> Option<Result<WatchResponse, Option<Status>>> {
         match tokio::time::timeout(Duration::from_millis(1), self.responses.next()).await {
             Err(_) => None,

@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, each watcher sees every event it wants exactly once, in order, in whole revisions; or a prefix
-//! of them, and is then told that the rest is compacted.
+//! Whatever happens in whatever order, each watcher sees every event it wants exactly once, in
+//! order, in whole revisions; or a prefix of them, and is then told that the rest is compacted.
 
 use super::*;
 use conclave_state::{Event, EventKind};

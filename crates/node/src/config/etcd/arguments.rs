@@ -1,8 +1,8 @@
-//! The command line as Go's `flag` package reads it: one dash or two, `--flag=value` or `--flag value`, `--switch` or
-//! `--switch=false`; the last one counts.
+//! The command line as Go's `flag` package reads it: one dash or two, `--flag=value` or
+//! `--flag value`, `--switch` or `--switch=false`; the last one counts.
 //!
-//! What Conclave knows is handed to clap, each setting once, as `--name=value`; what only etcd knows is taken out. Everything else
-//! is left to clap, which says what is wrong with it.
+//! What Conclave knows is handed to clap, each setting once, as `--name=value`; what only etcd
+//! knows is taken out. Everything else is left to clap, which says what is wrong with it.
 
 use super::super::settings::{Settings, variable};
 use super::table;
@@ -135,7 +135,8 @@ fn split(argument: &str) -> Option<(&str, Option<&str>)> {
     (!name.is_empty() && !name.starts_with('-')).then_some((name, value))
 }
 
-/// The next argument is the value, whatever it is. Text only: a path that is not stays an argument of its own, which clap refuses.
+/// The next argument is the value, whatever it is. Text only: a path that is not stays an argument
+/// of its own, which clap refuses.
 fn next(arguments: &mut std::iter::Peekable<impl Iterator<Item = OsString>>) -> Option<String> {
     let value = arguments.peek().and_then(|next| next.to_str()).map(str::to_owned)?;
     arguments.next();

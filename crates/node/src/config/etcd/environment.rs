@@ -19,7 +19,8 @@ pub(in super::super) struct Environment {
 }
 
 impl Environment {
-    /// `stronger`: what a setting has from a flag or from a variable of Conclave's, and the name of that.
+    /// `stronger`: what a setting has from a flag or from a variable of Conclave's, and the name of
+    /// that.
     pub(in super::super) fn read<'a>(
         variables: &'a BTreeMap<String, String>,
         stronger: impl Fn(&str) -> Option<(String, &'a str)>,

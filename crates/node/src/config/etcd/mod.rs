@@ -1,9 +1,9 @@
 //! What an operator of etcd starts a member with: its flags as Go's `flag` package reads them, its
 //! `ETCD_*` variables, and the settings that only etcd has.
 //!
-//! Every flag of etcd 3.4 to 3.8 is either one of Conclave's settings or a row of [`table`]. A row's
-//! value passes if it asks for what is the case anyway, or if it only tunes a part that does not
-//! exist here; it is refused if the member would not do what the operator counts on.
+//! Every flag of etcd 3.4 to 3.8 is either one of Conclave's settings or a row of [`table`]. A
+//! row's value passes if it asks for what is the case anyway, or if it only tunes a part that does
+//! not exist here; it is refused if the member would not do what the operator counts on.
 
 pub(super) mod arguments;
 pub(super) mod environment;
@@ -97,7 +97,8 @@ pub(super) struct Verdicts {
     pub(super) problems: Vec<(&'static str, String)>,
 }
 
-/// Sets a setting, or a row of the table, by a name that flags, variables and the file have in common. `false`: no such name.
+/// Sets a setting, or a row of the table, by a name that flags, variables and the file have in
+/// common. `false`: no such name.
 pub(super) fn set(settings: &mut Settings, foreign: &mut Foreign, name: &str, value: String) -> bool {
     if settings.set(name, value.clone()) {
         return true;

@@ -1,4 +1,5 @@
-//! Every flag of etcd 3.4 to 3.8, and what its operators start members with: unit, configuration file, containers, charts.
+//! Every flag of etcd 3.4 to 3.8, and what its operators start members with: unit, configuration
+//! file, containers, charts.
 
 use super::super::{Config, ConfigError, LogFormat, LogOutput};
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ fn refused(args: &[&str]) -> String {
     read("etcd", args, &[]).expect_err("must be refused").to_string()
 }
 
-/// Flag, default, another value, and what becomes of that: `=` it is honoured, `~` it has no effect and a warning says so,
-/// `!` it is refused.
+/// Flag, default, another value, and what becomes of that: `=` it is honoured, `~` it has no effect
+/// and a warning says so, `!` it is refused.
 const FLAGS: &str = include_str!("flags.txt");
 
 fn flags() -> impl Iterator<Item = (&'static str, &'static str, &'static str, &'static str)> {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// The first line of a connection: its protocol and version. Its first byte is neither that of TLS, nor of HTTP/2, nor of the log.
+/// The first line of a connection: its protocol and version. Its first byte is neither that of TLS,
+/// nor of HTTP/2, nor of the log.
 const MAGIC: &[u8; 18] = b"~conclave proof 1\n";
 const NONCE: usize = 32;
 const PROOF: usize = 32;
@@ -110,7 +111,8 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Proves one of the secrets to the other side, and has it prove the same one. The caller has a deadline.
+/// Proves one of the secrets to the other side, and has it prove the same one. The caller has a
+/// deadline.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     speaks: Speaks,

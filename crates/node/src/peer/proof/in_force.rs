@@ -20,7 +20,8 @@ struct Inner {
 }
 
 impl PeerSecret {
-    /// Reads the file. `optional`: members that know no secret are accepted, and connected to, as well.
+    /// Reads the file. `optional`: members that know no secret are accepted, and connected to, as
+    /// well.
     ///
     /// # Errors
     /// It cannot be read, or has no secret.
@@ -51,7 +52,8 @@ impl PeerSecret {
         follow(self, |it| it.0.secrets.changed(), PeerSecret::reload).await;
     }
 
-    /// Takes the file as it is now, if it has changed and is valid. Connections by a secret that is not in it any more end.
+    /// Takes the file as it is now, if it has changed and is valid. Connections by a secret that is
+    /// not in it any more end.
     pub fn reload(&self) {
         let Inner { path, secrets, .. } = &*self.0;
         let before = secrets.current();

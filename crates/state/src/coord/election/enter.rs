@@ -1,9 +1,9 @@
 //! Entering an election.
 //!
-//! A candidate enters under a name, in a session that it lasts as long as. If nobody leads and nothing
-//! delays the next leader, the first in line leads at once; the others wait, by priority and then in the
-//! order of their arrival. Entering again finds the same place, so a request may be repeated through any
-//! member.
+//! A candidate enters under a name, in a session that it lasts as long as. If nobody leads and
+//! nothing delays the next leader, the first in line leads at once; the others wait, by priority
+//! and then in the order of their arrival. Entering again finds the same place, so a request may be
+//! repeated through any member.
 //!
 //! 1. An election has one candidate per name. It belongs to one session and one instance in it,
 //!    which finds its place again when it enters again.

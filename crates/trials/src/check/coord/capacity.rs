@@ -1,6 +1,7 @@
-//! A lock's holders agree in mode and fit its capacity, at every revision: of exclusive holders there is one, of permits no more than the
-//! capacity, and those who share are never beside one who does not. Holders are the keys `/_conclave/l/default/<name>/holder/<fence>`; what
-//! each of them holds is what its request asked for. A queue election has one leader, and a claim one tenure.
+//! A lock's holders agree in mode and fit its capacity, at every revision: of exclusive holders
+//! there is one, of permits no more than the capacity, and those who share are never beside one who
+//! does not. Holders are the keys `/_conclave/l/default/<name>/holder/<fence>`; what each of them
+//! holds is what its request asked for. A queue election has one leader, and a claim one tenure.
 
 use super::super::{
     Property,

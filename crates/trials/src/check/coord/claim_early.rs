@@ -1,6 +1,7 @@
-//! A claim lasts for its duration at least, counted from when the call was made: while the promise of an acknowledged claim or extension
-//! runs, less what clocks may differ, nobody else is told that it holds the claim, and its tenure is not seen to end; unless somebody
-//! asked to revoke it, or another instance of the holder took it over.
+//! A claim lasts for its duration at least, counted from when the call was made: while the promise
+//! of an acknowledged claim or extension runs, less what clocks may differ, nobody else is told
+//! that it holds the claim, and its tenure is not seen to end; unless somebody asked to revoke it,
+//! or another instance of the holder took it over.
 
 use super::super::{
     Property,
@@ -59,7 +60,8 @@ fn judge(case: &Case<'_>) -> Judged {
         let ends = ends(case, claim);
         for promise in &promises {
             judged += 1;
-            // A revocation can have ended it that was under way after the claim was made, and before the end was seen.
+            // A revocation can have ended it that was under way after the claim was made, and
+            // before the end was seen.
             let asked_for = |by: u64| {
                 revoked.get(claim).into_iter().flatten().any(|(op, holder)| {
                     op.invoked <= by

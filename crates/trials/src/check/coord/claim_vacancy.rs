@@ -1,5 +1,6 @@
-//! AwaitVacant misses no release and makes none up: it answers with the first revision, from the asked one on, at which a tenure ended; or
-//! with the present one if nobody holds the claim. *From now* is somewhere between the call and the answer.
+//! AwaitVacant misses no release and makes none up: it answers with the first revision, from the
+//! asked one on, at which a tenure ended; or with the present one if nobody holds the claim. *From
+//! now* is somewhere between the call and the answer.
 
 use super::super::{
     Property,

@@ -1,9 +1,11 @@
-//! What a client may believe without fences, as long as clocks keep to their bound (beliefs: see `belief`).
+//! What a client may believe without fences, as long as clocks keep to their bound (beliefs: see
+//! `belief`).
 //!
-//! 1. At no moment do two clients hold themselves for the holder: beliefs in one name that exclude each other do not overlap by more than
-//!    clocks may differ.
-//! 2. No belief outlives what it believes in: what was granted is not seen to be over while its holder may still believe in it. (A grant of
-//!    what was over at its own revision is the property `grants`.)
+//! 1. At no moment do two clients hold themselves for the holder: beliefs in one name that exclude
+//!    each other do not overlap by more than clocks may differ.
+//! 2. No belief outlives what it believes in: what was granted is not seen to be over while its
+//!    holder may still believe in it. (A grant of what was over at its own revision is the property
+//!    `grants`.)
 
 use super::super::{
     Flaw, Property,

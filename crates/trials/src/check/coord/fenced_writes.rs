@@ -1,10 +1,12 @@
 //! A deposed holder's guarded write never succeeds.
 //!
-//! * Guarded in the store: a write that was accepted at a revision found the tenure's key there just before; one that was refused did not.
-//! * A resource outside: accepted fences never fall in the order of the resource, and a refused writer had a smaller fence than one
-//!   accepted before.
+//! * Guarded in the store: a write that was accepted at a revision found the tenure's key there
+//!   just before; one that was refused did not.
+//! * A resource outside: accepted fences never fall in the order of the resource, and a refused
+//!   writer had a smaller fence than one accepted before.
 //!
-//! [`unfenced_damage`] counts what the same load loses without a guard: the control that shows that the faults are strong enough.
+//! [`unfenced_damage`] counts what the same load loses without a guard: the control that shows that
+//! the faults are strong enough.
 
 use super::super::{
     Property,

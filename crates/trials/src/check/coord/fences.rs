@@ -1,5 +1,6 @@
-//! Fences strictly rise: of two grants of one name, one told before the other was asked for, the later has a larger fence (or the same, if it
-//! is the same tenure: same key); two keys never share one; and the fence that is told is the one that the key has.
+//! Fences strictly rise: of two grants of one name, one told before the other was asked for, the
+//! later has a larger fence (or the same, if it is the same tenure: same key); two keys never share
+//! one; and the fence that is told is the one that the key has.
 
 use super::super::{
     Property,

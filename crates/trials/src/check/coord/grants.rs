@@ -1,9 +1,11 @@
-//! A client that is told that it holds does hold, at the revision of the answer: no client whose lease lapsed while it waited (the phantom grant),
-//! no client that is not first.
+//! A client that is told that it holds does hold, at the revision of the answer: no client whose
+//! lease lapsed while it waited (the phantom grant), no client that is not first.
 //!
-//! * etcd's locks and elections: the key exists, and of all keys of that name none that exists is older.
-//!   Where the answer's revision is not the grant's (`dated_grants`), the key was so at some revision of its life.
-//! * conclave.v1: the key that proves the tenure exists (table in `place`). A check of a claim likewise.
+//! * etcd's locks and elections: the key exists, and of all keys of that name none that exists is
+//!   older. Where the answer's revision is not the grant's (`dated_grants`), the key was so at some
+//!   revision of its life.
+//! * conclave.v1: the key that proves the tenure exists (table in `place`). A check of a claim
+//!   likewise.
 
 use super::super::{
     Property,

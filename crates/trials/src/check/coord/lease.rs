@@ -1,7 +1,9 @@
-//! What a history says about each lease: acknowledged renewals, evidence that it is gone, and whether anybody asked for its end.
+//! What a history says about each lease: acknowledged renewals, evidence that it is gone, and
+//! whether anybody asked for its end.
 //!
-//! Evidence is a keep-alive or question answered with *gone*, and the deletion of a *sentinel*: a key that was put with the lease and that
-//! no call deletes or rewrites. Keys of locks and elections are no sentinels, since cancelling deletes them too.
+//! Evidence is a keep-alive or question answered with *gone*, and the deletion of a *sentinel*: a
+//! key that was put with the lease and that no call deletes or rewrites. Keys of locks and
+//! elections are no sentinels, since cancelling deletes them too.
 
 use super::super::{
     case::Case,
@@ -14,7 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 pub(super) struct Lease<'a> {
     /// Acknowledged grants and renewals, by when they were sent.
     pub(super) renewals: Vec<Renewal<'a>>,
-    /// The last moment at which a renewal of unknown outcome was under way, and its time to live is not known better.
+    /// The last moment at which a renewal of unknown outcome was under way, and its time to live is
+    /// not known better.
     pub(super) doubtful: u64,
     /// When its end was first asked for.
     pub(super) revoked: Option<u64>,

@@ -1,6 +1,6 @@
-//! A lease never ends early: if it is known to be gone at some moment, and nobody asked for its end before that, every renewal that had
-//! been sent by then and was acknowledged has run its time, less what two clocks may differ. Across changes of leader, pauses, snapshots
-//! and restarts.
+//! A lease never ends early: if it is known to be gone at some moment, and nobody asked for its end
+//! before that, every renewal that had been sent by then and was acknowledged has run its time,
+//! less what two clocks may differ. Across changes of leader, pauses, snapshots and restarts.
 
 use super::{
     super::{

@@ -1,6 +1,7 @@
-//! A lease that is no longer renewed ends in bounded time: by the end of its last possible renewal, plus its time to live, plus the bound of
-//! the run; counted anew from the end of every fault of the servers and from every change of leader (who grants each lease its whole time
-//! again). Judged only where a sentinel or a question could tell.
+//! A lease that is no longer renewed ends in bounded time: by the end of its last possible renewal,
+//! plus its time to live, plus the bound of the run; counted anew from the end of every fault of
+//! the servers and from every change of leader (who grants each lease its whole time again). Judged
+//! only where a sentinel or a question could tell.
 
 use super::{
     super::{

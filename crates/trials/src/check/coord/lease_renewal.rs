@@ -1,5 +1,5 @@
-//! A renewal tells the truth: none that was sent after the lease is known to be gone is acknowledged, and no lease has more time left than
-//! it was ever granted.
+//! A renewal tells the truth: none that was sent after the lease is known to be gone is
+//! acknowledged, and no lease has more time left than it was ever granted.
 
 use super::{
     super::{

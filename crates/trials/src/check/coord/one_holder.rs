@@ -1,10 +1,11 @@
 //! A fence belongs to one holder for ever: the next holder of the name gets a new fence.
 //!
-//! 1. No two sessions are told of one fence of one name; of a claim, no two holders, and no two instances of one holder. A client that is told
-//!    again of its own is no other.
+//! 1. No two sessions are told of one fence of one name; of a claim, no two holders, and no two
+//!    instances of one holder. A client that is told again of its own is no other.
 //! 2. The key that proves a tenure stays with the session that it was made for.
 //!
-//! Neither needs to know which sessions lived at that time: a fence does not pass to anybody when its session ends.
+//! Neither needs to know which sessions lived at that time: a fence does not pass to anybody when
+//! its session ends.
 
 use super::super::{
     Property,

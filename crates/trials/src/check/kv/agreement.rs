@@ -1,7 +1,8 @@
 //! All sources tell the same of each revision: members do not diverge, streams leave nothing out.
 //!
 //! 1. Two sources that tell a revision tell the same changes in the same order.
-//! 2. A source that tells revisions before and after one that another source knows tells that one too.
+//! 2. A source that tells revisions before and after one that another source knows tells that one
+//!    too.
 //! 3. Create revisions and versions, where they are told, are those that counting gives.
 
 use super::super::{

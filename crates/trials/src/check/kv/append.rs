@@ -1,10 +1,14 @@
-//! Strict serializability of list-append transactions, without looking at revisions, after Elle: what is read of a list tells the order of
-//! its appends, and from the orders of all lists follow dependencies between transactions, in which there may be no cycle.
+//! Strict serializability of list-append transactions, without looking at revisions, after Elle:
+//! what is read of a list tells the order of its appends, and from the orders of all lists follow
+//! dependencies between transactions, in which there may be no cycle.
 //!
-//! 1. An element is read once in a list, was appended by somebody, and not by a transaction that surely failed.
-//! 2. Of two reads of one list one is the beginning of the other; a transaction's own appends follow in its own reads.
-//! 3. ww: appends in the order of the list. wr: from the appender of the last element read to the reader. rw: from the reader to the
-//!    appender of the element after. Real time: from what had returned to what was sent after. All together have no cycle.
+//! 1. An element is read once in a list, was appended by somebody, and not by a transaction that
+//!    surely failed.
+//! 2. Of two reads of one list one is the beginning of the other; a transaction's own appends
+//!    follow in its own reads.
+//! 3. ww: appends in the order of the list. wr: from the appender of the last element read to the
+//!    reader. rw: from the reader to the appender of the element after. Real time: from what had
+//!    returned to what was sent after. All together have no cycle.
 
 use super::super::{
     Property,
@@ -161,7 +165,8 @@ fn acyclic(
             let next = orders.get(key).and_then(|(order, _)| order.get(list.len()));
             match next {
                 Some(next) => graph.edge(i, appenders[&(key, *next)], "did not see"),
-                // Whatever was appended and acknowledged but is in no read comes after everything that was read.
+                // Whatever was appended and acknowledged but is in no read comes after everything
+                // that was read.
                 None => {
                     for by in unread.get(key).into_iter().flatten() {
                         graph.edge(i, *by, "did not see");
@@ -182,7 +187,8 @@ fn acyclic(
     Err(violation(&window, sentence))
 }
 
-/// Edges from what returned to what was sent later, through one node for each return: linear in number.
+/// Edges from what returned to what was sent later, through one node for each return: linear in
+/// number.
 fn real_time(graph: &mut Graph, txns: &[Txn<'_>]) {
     let mut moments: Vec<(u64, bool, usize)> = Vec::new();
     for (i, txn) in txns.iter().enumerate() {

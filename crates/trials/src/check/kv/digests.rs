@@ -1,5 +1,6 @@
-//! Members that hold the same compute the same: digests of one kind, at one revision and one compaction, are equal; and so are the digests
-//! that two members' states had right after the same entry of the log, whenever in the run that was.
+//! Members that hold the same compute the same: digests of one kind, at one revision and one
+//! compaction, are equal; and so are the digests that two members' states had right after the same
+//! entry of the log, whenever in the run that was.
 
 use super::super::{
     Property,

@@ -1,9 +1,11 @@
-//! What was acknowledged is there afterwards, on every member: coarser than `linearizable`, and independent of the timeline. It believes
-//! only in reads of whole states, taken from each member after recoveries and at the end.
+//! What was acknowledged is there afterwards, on every member: coarser than `linearizable`, and
+//! independent of the timeline. It believes only in reads of whole states, taken from each member
+//! after recoveries and at the end.
 //!
-//! For each state read at a revision and each key under its prefix: the newest write that was acknowledged at or before that revision is
-//! what the key holds, or the key holds something newer. A key may be absent only if something that can delete it was asked for or it
-//! has a lease. A state read after an acknowledgement was received has a revision no smaller.
+//! For each state read at a revision and each key under its prefix: the newest write that was
+//! acknowledged at or before that revision is what the key holds, or the key holds something newer.
+//! A key may be absent only if something that can delete it was asked for or it has a lease. A
+//! state read after an acknowledgement was received has a revision no smaller.
 
 use super::super::{
     Property,
@@ -56,7 +58,8 @@ fn judge(case: &Case<'_>) -> Judged {
         let node = record.node.map_or_else(|| "a member".into(), |node| format!("n{node}"));
         for (key, writes) in writes.range(state.prefix.as_str()..).take_while(|(key, _)| key.starts_with(&state.prefix))
         {
-            // A write that was acknowledged before the state was asked for must be in it, at whatever revision.
+            // A write that was acknowledged before the state was asked for must be in it, at
+            // whatever revision.
             let due =
                 writes.iter().rev().find(|(revision, _, op)| *revision <= state.revision || op.returned < state.asked);
             let Some((revision, value, op)) = due else { continue };

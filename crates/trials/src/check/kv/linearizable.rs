@@ -1,10 +1,12 @@
-//! Linearizability by revisions: the store claims that its revisions are the order of everything, so the claim is tested rather than an
-//! order searched for. No search; n log n.
+//! Linearizability by revisions: the store claims that its revisions are the order of everything,
+//! so the claim is tested rather than an order searched for. No search; n log n.
 //!
-//! 1. **Replay.** Every acknowledged write stands in the timeline at its revision, with its comparison right just before; no refused write
-//!    does; no value was written twice; every value under a key of this workload was asked for; every read shows the state at its revision.
-//! 2. **Real time.** Of two operations one of which returned before the other was sent, the later has no smaller revision; a write has a
-//!    larger one. Writes of unknown outcome that stand in the timeline take part without a return.
+//! 1. **Replay.** Every acknowledged write stands in the timeline at its revision, with its
+//!    comparison right just before; no refused write does; no value was written twice; every value
+//!    under a key of this workload was asked for; every read shows the state at its revision.
+//! 2. **Real time.** Of two operations one of which returned before the other was sent, the later
+//!    has no smaller revision; a write has a larger one. Writes of unknown outcome that stand in
+//!    the timeline take part without a return.
 
 use super::{
     super::{
@@ -105,7 +107,8 @@ fn asked_for(run: &Run, timeline: &Timeline<'_>) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Sweeps over time and holds each operation against the newest that had returned before it was sent.
+/// Sweeps over time and holds each operation against the newest that had returned before it was
+/// sent.
 fn in_real_time(mut placed: Vec<Placed<'_>>, began: u64) -> Result<(), Flaw> {
     let mut returns: Vec<Placed<'_>> = placed.iter().copied().filter(|at| at.returned != NEVER).collect();
     returns.sort_by_key(|at| at.returned);

@@ -1,11 +1,15 @@
-//! The logs that are left on the members' disks agree with each other, and with what watches told of the store.
+//! The logs that are left on the members' disks agree with each other, and with what watches told
+//! of the store.
 //!
-//! 1. A log has no hole, can be read, and its terms never fall. What the state says it has applied last is in it under that term.
-//! 2. Entries of one index and one term are the same on all members; and what two members have applied is the same whatever the term.
-//! 3. What is put by an entry is told by the watches, at revisions that rise with the index; what the watches tell was put by an entry.
+//! 1. A log has no hole, can be read, and its terms never fall. What the state says it has applied
+//!    last is in it under that term.
+//! 2. Entries of one index and one term are the same on all members; and what two members have
+//!    applied is the same whatever the term.
+//! 3. What is put by an entry is told by the watches, at revisions that rise with the index; what
+//!    the watches tell was put by an entry.
 //!
-//! So a write whose outcome no client learned is resolved by the log, in which it stands or not. Only entries that some member has applied
-//! count for 3, from the first on that is told of.
+//! So a write whose outcome no client learned is resolved by the log, in which it stands or not.
+//! Only entries that some member has applied count for 3, from the first on that is told of.
 
 use super::super::{
     Flaw, Property,
@@ -175,7 +179,8 @@ fn resolved(case: &Case<'_>, members: &[Member<'_>], applied: &BTreeMap<u64, Tol
     Ok(found.len())
 }
 
-/// The newest entries without a hole: what a member that stayed behind has of old ones stands apart.
+/// The newest entries without a hole: what a member that stayed behind has of old ones stands
+/// apart.
 fn unbroken<'a, 'b>(applied: &'b BTreeMap<u64, Told<'a>>) -> impl Iterator<Item = Told<'a>> + use<'a, 'b> {
     let mut next = applied.last_key_value().map(|(last, _)| *last);
     let mut from = next;

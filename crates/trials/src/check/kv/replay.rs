@@ -1,4 +1,5 @@
-//! One operation against the timeline: whether its answer is what stood there, and its place in the order.
+//! One operation against the timeline: whether its answer is what stood there, and its place in the
+//! order.
 
 use super::super::{
     timeline::{Timeline, Version},
@@ -17,7 +18,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) returned: u64,
 }
 
-/// Checks an operation; `None` if it has no place (refused, without effect, or not meant to be linearizable).
+/// Checks an operation; `None` if it has no place (refused, without effect, or not meant to be
+/// linearizable).
 pub(crate) fn place<'a>(timeline: &Timeline<'_>, op: &'a Op) -> Result<Option<Placed<'a>>, Flaw> {
     let Call::Kv(call) = &op.call else { return Ok(None) };
     let wrong = |sentence: String| violation(&[op.index, op.completed], sentence);

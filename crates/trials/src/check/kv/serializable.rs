@@ -1,6 +1,7 @@
-//! Reads that need not be linearizable may be old, but on one member they never go back: of two that one member answered one after the other,
-//! the later shows no smaller revision, unless the member was down or disturbed in between. (That each shows the state at its revision is
-//! part of `linearizable`.)
+//! Reads that need not be linearizable may be old, but on one member they never go back: of two
+//! that one member answered one after the other, the later shows no smaller revision, unless the
+//! member was down or disturbed in between. (That each shows the state at its revision is part of
+//! `linearizable`.)
 
 use super::super::{
     Property,

@@ -2,7 +2,8 @@
 //!
 //! 1. A read shows every element whose addition had been acknowledged before the read was sent.
 //! 2. It shows every element that a read showed which had returned before.
-//! 3. It shows nothing that nobody asked to add, or whose addition surely failed, or was sent after the read returned; nothing twice.
+//! 3. It shows nothing that nobody asked to add, or whose addition surely failed, or was sent after
+//!    the read returned; nothing twice.
 
 use super::super::{
     Property,

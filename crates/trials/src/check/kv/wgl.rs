@@ -1,9 +1,11 @@
-//! Linearizability of single registers by search, after Wing and Gong, with Lowe's memory of states seen: independent of revisions, to
-//! guard against revisions that agree with each other and are wrong, and against a fault in `linearizable`.
+//! Linearizability of single registers by search, after Wing and Gong, with Lowe's memory of states
+//! seen: independent of revisions, to guard against revisions that agree with each other and are
+//! wrong, and against a fault in `linearizable`.
 //!
-//! Registers are judged one by one (linearizability is local), without those that transactions write. A write of unknown outcome takes part
-//! if its value stands in the timeline; else it never happened. A cas expects the *value* that its client knew by the expected revision.
-//! The memory compares exactly. A register whose search exceeds its budget is unknown.
+//! Registers are judged one by one (linearizability is local), without those that transactions
+//! write. A write of unknown outcome takes part if its value stands in the timeline; else it never
+//! happened. A cas expects the *value* that its client knew by the expected revision. The memory
+//! compares exactly. A register whose search exceeds its budget is unknown.
 
 use super::super::{
     Property,
@@ -206,7 +208,8 @@ impl Done {
     }
 }
 
-/// Calls and returns in a list from which they are lifted as they are put in order, and put back when that leads nowhere.
+/// Calls and returns in a list from which they are lifted as they are put in order, and put back
+/// when that leads nowhere.
 struct Moments {
     /// (item, is a return), by time; the list's node is the place + 1, node 0 is its head.
     events: Vec<(usize, bool)>,

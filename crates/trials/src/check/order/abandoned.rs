@@ -1,9 +1,10 @@
 //! A client that gives up waiting leaves the line, and no client holds without knowing it.
 //!
-//! 1. A call that its client cancelled, or whose client died, has no place any more within the bound of the run, if nothing disturbed the
-//!    servers, its turn had not come by then, and nobody asked for the place again.
-//! 2. In any case the place ends with its lease: by the last possible renewal, the time to live and the bound for late leases, counted anew
-//!    after each disturbance of the servers.
+//! 1. A call that its client cancelled, or whose client died, has no place any more within the
+//!    bound of the run, if nothing disturbed the servers, its turn had not come by then, and nobody
+//!    asked for the place again.
+//! 2. In any case the place ends with its lease: by the last possible renewal, the time to live and
+//!    the bound for late leases, counted anew after each disturbance of the servers.
 
 use super::{
     super::{

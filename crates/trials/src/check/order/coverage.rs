@@ -1,9 +1,11 @@
-//! Whether the run was worth judging. Never a violation: a run that does not show enough is unknown.
+//! Whether the run was worth judging. Never a violation: a run that does not show enough is
+//! unknown.
 //!
 //! 1. Not too many outcomes are unknown.
 //! 2. Every sort of fault that was installed had an effect at least once.
-//! 3. While faults stopped or slowed no more than a minority of the members, and the network was whole, a fifth of all calls to the store had
-//!    an answer at least: what is judged must have been seen under faults too.
+//! 3. While faults stopped or slowed no more than a minority of the members, and the network was
+//!    whole, a fifth of all calls to the store had an answer at least: what is judged must have
+//!    been seen under faults too.
 
 use super::super::{
     Property,

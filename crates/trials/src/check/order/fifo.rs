@@ -1,8 +1,10 @@
 //! First come, first served.
 //!
-//! * conclave.v1 locks: when a request begins to hold, none with a smaller fence still waits in that line.
+//! * conclave.v1 locks: when a request begins to hold, none with a smaller fence still waits in
+//!   that line.
 //! * Claims: when a claim goes to one who waited, none with a smaller ticket goes on waiting.
-//! * etcd's locks and elections: no two grants in the reverse order of their keys while the older key stood.
+//! * etcd's locks and elections: no two grants in the reverse order of their keys while the older
+//!   key stood.
 
 use super::super::{
     Property,
@@ -63,7 +65,8 @@ fn line(case: &Case<'_>, name: &str, kind: Kind, waiting: &str) -> Judged {
                 left_now.push(waiter.fence);
             }
         }
-        // The request that holds now: by its fence, or for a claim the one of the line that left it.
+        // The request that holds now: by its fence, or for a claim the one of the line that left
+        // it.
         let mine = match kind {
             Kind::Lock => Some(tenure.fence),
             _ => left_now.into_iter().min(),

@@ -1,5 +1,7 @@
-//! Questions about etcd's elections are linearizable: `Leader` names the owner at the answer's revision (or says rightly that there is none),
-//! no answer has a smaller revision than one that had been told before it was asked for; `Proclaim` and `Resign` succeed only for a key that stood with that fence.
+//! Questions about etcd's elections are linearizable: `Leader` names the owner at the answer's
+//! revision (or says rightly that there is none), no answer has a smaller revision than one that
+//! had been told before it was asked for; `Proclaim` and `Resign` succeed only for a key that stood
+//! with that fence.
 
 use super::super::{
     Property,

@@ -1,5 +1,6 @@
-//! With nothing broken, writes go on: when no fault holds, and clients try, some write is decided within the bound of the run, counted anew
-//! from the end of each fault. A change of leader excuses nothing. What a guard refuses was decided, too.
+//! With nothing broken, writes go on: when no fault holds, and clients try, some write is decided
+//! within the bound of the run, counted anew from the end of each fault. A change of leader excuses
+//! nothing. What a guard refuses was decided, too.
 
 use super::super::{
     Property,

@@ -1,10 +1,13 @@
-//! Changes of the members take effect in one order, which respects real time: what was acknowledged is in every linearizable list that is asked
-//! for later, until something else is asked for.
+//! Changes of the members take effect in one order, which respects real time: what was acknowledged
+//! is in every linearizable list that is asked for later, until something else is asked for.
 //!
-//! 1. An added member is listed, until its removal is asked for. A removed one is never listed again.
-//! 2. A learner is listed as one until its promotion is asked for, and never once that is acknowledged.
+//! 1. An added member is listed, until its removal is asked for. A removed one is never listed
+//!    again.
+//! 2. A learner is listed as one until its promotion is asked for, and never once that is
+//!    acknowledged.
 //! 3. A member's id was no other member's before, and no two members have the same peer URL.
-//! 4. What one list shows, a later one shows too, unless a removal was asked for: a list has no members that are taken back.
+//! 4. What one list shows, a later one shows too, unless a removal was asked for: a list has no
+//!    members that are taken back.
 
 use super::super::{
     Property,
@@ -64,7 +67,8 @@ fn judge(case: &Case<'_>) -> Judged {
     Ok(judged)
 }
 
-/// An acknowledged addition has an id that nobody had. (A list may tell of it before, once it is asked for.)
+/// An acknowledged addition has an id that nobody had. (A list may tell of it before, once it is
+/// asked for.)
 fn given_once(lives: &BTreeMap<u64, Life>, change: &MemberChange, at: Since) -> Result<(), super::super::Flaw> {
     let adds = matches!(change.what, ChangeKind::Add | ChangeKind::AddLearner) && change.done;
     let Some(before) = lives.get(&change.member).filter(|_| adds) else { return Ok(()) };
@@ -89,7 +93,8 @@ fn note(life: &mut Life, change: &MemberChange, at: Since) {
     }
 }
 
-/// Whether a list that was asked for and is told `at` agrees with what was known before it was asked for.
+/// Whether a list that was asked for and is told `at` agrees with what was known before it was
+/// asked for.
 fn agrees(lives: &BTreeMap<u64, Life>, list: &Members, at: Since) -> Result<(), super::super::Flaw> {
     let before = |since: &Since| since.0 < list.asked;
     let mut peers = BTreeSet::new();

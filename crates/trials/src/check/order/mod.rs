@@ -1,4 +1,5 @@
-//! Order: one leader a term, lines that are kept, waiters that are woken, observers that see what was.
+//! Order: one leader a term, lines that are kept, waiters that are woken, observers that see what
+//! was.
 
 pub(super) mod abandoned;
 pub(super) mod coverage;

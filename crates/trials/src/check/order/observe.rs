@@ -1,5 +1,6 @@
-//! An observer sees a part of what was, in order: every leader that it is told of led, with that value; it never goes back; and *nobody
-//! leads* is said only where nobody did. It may leave some out, as etcd's may.
+//! An observer sees a part of what was, in order: every leader that it is told of led, with that
+//! value; it never goes back; and *nobody leads* is said only where nobody did. It may leave some
+//! out, as etcd's may.
 
 use super::super::{
     Property,

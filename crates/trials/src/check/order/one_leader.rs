@@ -1,5 +1,6 @@
-//! In one Raft term there is at most one leader, by all reports: term to leader is a function over everything that was told. Not judged where
-//! leader and term are not of one moment (`dated_leaders`: etcd tells the term of the last entry that it applied).
+//! In one Raft term there is at most one leader, by all reports: term to leader is a function over
+//! everything that was told. Not judged where leader and term are not of one moment
+//! (`dated_leaders`: etcd tells the term of the last entry that it applied).
 
 use super::super::{
     Property,

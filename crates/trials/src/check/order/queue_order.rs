@@ -1,4 +1,5 @@
-//! A queue election's line changes only as its causes say. Each event is held against the line before it:
+//! A queue election's line changes only as its causes say. Each event is held against the line
+//! before it:
 //!
 //! | cause | the line afterwards |
 //! |---|---|
@@ -8,8 +9,9 @@
 //! | promoted, demoted | the candidate so many places further, as the call asked for, the others as they were |
 //! | any other | the same |
 //!
-//! And the first of the line leads, unless nobody does (a lock-delay). A candidate in a line that was changed by hand counts for its place,
-//! not for its priority: nothing is required of those that enter behind or before it.
+//! And the first of the line leads, unless nobody does (a lock-delay). A candidate in a line that
+//! was changed by hand counts for its place, not for its priority: nothing is required of those
+//! that enter behind or before it.
 
 use super::{
     super::{

@@ -1,7 +1,8 @@
 //! Terms of a queue election.
 //!
-//! 1. A change tells its own revision. A new leader (or a new instance of it) has a new term: its id is that revision, its sequence one more.
-//!    A term without a new leader keeps both, also when nobody leads.
+//! 1. A change tells its own revision. A new leader (or a new instance of it) has a new term: its
+//!    id is that revision, its sequence one more. A term without a new leader keeps both, also when
+//!    nobody leads.
 //! 2. Ids never fall, also over a deletion; in one election a term id has one leader for ever.
 //! 3. Every answer tells the term as it was at the revision that it names.
 //! 4. Of two answers the later asked for tells no earlier change.

@@ -1,7 +1,8 @@
 //! A watch of a queue election tells every change, in order, and the same as every other watch.
 //!
 //! 1. Revisions never fall, also over reconnections.
-//! 2. Between the revision that a part begins with and the last that it told, no change is left out that any watch told.
+//! 2. Between the revision that a part begins with and the last that it told, no change is left out
+//!    that any watch told.
 //! 3. Two watches tell the same of one revision: term, leader, line, cause.
 
 use super::{

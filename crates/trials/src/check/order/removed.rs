@@ -1,4 +1,5 @@
-//! A member whose removal was acknowledged answers no linearizable call that begins later: it has no part in the cluster any more.
+//! A member whose removal was acknowledged answers no linearizable call that begins later: it has
+//! no part in the cluster any more.
 
 use super::super::{
     Property,

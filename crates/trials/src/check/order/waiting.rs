@@ -1,7 +1,8 @@
 //! Calls that wait for a lock or an election, with the life of the key that stands for them.
 //!
-//! Who campaigns in a queue election has two: it is a candidate as long as one key stands, which ends with its session or when it is put
-//! out; and it leads as long as the other does, which may be over before it was told of it: then it waits on.
+//! Who campaigns in a queue election has two: it is a candidate as long as one key stands, which
+//! ends with its session or when it is put out; and it leads as long as the other does, which may
+//! be over before it was told of it: then it waits on.
 
 use super::super::{
     case::Case,
@@ -17,7 +18,8 @@ pub(super) struct Wait<'c, 'a> {
     pub(super) place: &'c Place<'a>,
     /// The revision from which on it was its turn, if it came.
     pub(super) turn: Option<i64>,
-    /// When the call was over for the client: answered or given up; `None`: never, as far as is known.
+    /// When the call was over for the client: answered or given up; `None`: never, as far as is
+    /// known.
     pub(super) over: Option<u64>,
     pub(super) granted: Option<i64>,
     /// Without the key the call has nothing to wait for.
@@ -88,7 +90,8 @@ pub(super) fn waits<'c, 'a>(case: &'c Case<'a>, lines: &'c Lines<'a>) -> Vec<Wai
         let ended = |place: &Place<'_>| case.timeline.seen(place.until).map_or(u64::MAX, |(time, _)| time);
         let mine = |place: &&Place<'_>| {
             let named = match what {
-                // Who asks again while it stands or holds keeps its key. One that was known to be gone before is an earlier call's.
+                // Who asks again while it stands or holds keeps its key. One that was known to be
+                // gone before is an earlier call's.
                 Line::Etcd => place.key == format!("{name}/{lease:x}") && ended(place) >= op.invoked,
                 // The fence is the revision of the request.
                 Line::Lock => case.timeline.seen(place.fence).is_some_and(|(time, _)| time >= op.invoked),

@@ -1,5 +1,6 @@
-//! No lost wake-up: a waiter whose turn has come is told so within the bound of the run, counted from when the turn was seen to come, and
-//! anew after each fault of servers or clients and each change of leader. At the end of a drained run nobody waits whose turn came.
+//! No lost wake-up: a waiter whose turn has come is told so within the bound of the run, counted
+//! from when the turn was seen to come, and anew after each fault of servers or clients and each
+//! change of leader. At the end of a drained run nobody waits whose turn came.
 
 use super::{
     super::{

@@ -1,5 +1,6 @@
-//! No zombie waits: a call whose key is gone, because its lease ran out or somebody deleted it, ends within the bound of the run. (That it
-//! does not end with a grant is the property `grants`.) Not judged where the server does not promise it (`zombies_fail`).
+//! No zombie waits: a call whose key is gone, because its lease ran out or somebody deleted it,
+//! ends within the bound of the run. (That it does not end with a grant is the property `grants`.)
+//! Not judged where the server does not promise it (`zombies_fail`).
 
 use super::{
     super::{

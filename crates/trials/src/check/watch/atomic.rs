@@ -1,4 +1,5 @@
-//! What one revision changed comes in one message, or in fragments that say so and follow each other.
+//! What one revision changed comes in one message, or in fragments that say so and follow each
+//! other.
 
 use super::{
     super::{
@@ -22,7 +23,8 @@ fn judge(case: &Case<'_>) -> Judged {
     let mut judged = 0;
     for stream in streams(case) {
         for part in &stream.parts {
-            // The revision at the end of the message before, its keys, and whether more was announced.
+            // The revision at the end of the message before, its keys, and whether more was
+            // announced.
             let mut open: Option<(i64, HashSet<&str>, usize, bool)> = None;
             for message in &part.messages {
                 let WatchMessage::Changes { changes, fragment } = message.what else { continue };

@@ -1,5 +1,5 @@
-//! A progress message is a promise: everything up to its revision has been brought before it, nothing of then comes after it. So a
-//! client may resume from there.
+//! A progress message is a promise: everything up to its revision has been brought before it,
+//! nothing of then comes after it. So a client may resume from there.
 
 use super::{
     super::{

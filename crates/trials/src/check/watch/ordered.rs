@@ -1,4 +1,5 @@
-//! A watch goes forward: revisions never fall, within a message, from message to message, and over reconnections that resume.
+//! A watch goes forward: revisions never fall, within a message, from message to message, and over
+//! reconnections that resume.
 
 use super::{
     super::{

@@ -1,5 +1,6 @@
-//! A watch leaves nothing out and makes nothing up: after the first revision that a part brought and up to its last, it brought exactly the
-//! changes that the store has; and what it says was there before was. (The beginning of a part belongs to `watch-resumable`, its end to
+//! A watch leaves nothing out and makes nothing up: after the first revision that a part brought
+//! and up to its last, it brought exactly the changes that the store has; and what it says was
+//! there before was. (The beginning of a part belongs to `watch-resumable`, its end to
 //! `watch-bookmarkable`.)
 
 use super::{

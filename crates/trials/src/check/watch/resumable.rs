@@ -1,5 +1,5 @@
-//! A watch from a revision begins there: it brings nothing of before, and between that revision and the first that it brought nothing is
-//! missing.
+//! A watch from a revision begins there: it brings nothing of before, and between that revision and
+//! the first that it brought nothing is missing.
 
 use super::{
     super::{

@@ -1,6 +1,7 @@
 //! What one watch brought to its client, over all its reconnections.
 //!
-//! A *part* is what came between one opening and the next. A part from revision 0 begins after the revision that its creation told.
+//! A *part* is what came between one opening and the next. A part from revision 0 begins after the
+//! revision that its creation told.
 
 use super::super::{case::Case, timeline::Timeline};
 use crate::history::{Answer, Call, Change, Event, WatchCall, WatchMessage};
@@ -81,7 +82,8 @@ pub(super) fn same(told: &Change, truth: &Change) -> bool {
     (&told.key, &told.value) == (&truth.key, &truth.value)
 }
 
-/// Whether what is told at a time to have been there before was. What is compacted when the change is told is left out, as etcd does it.
+/// Whether what is told at a time to have been there before was. What is compacted when the change
+/// is told is left out, as etcd does it.
 pub(super) fn right_before(timeline: &Timeline<'_>, change: &Change, told: u64) -> bool {
     let before = change.modified - 1;
     match (timeline.at(&change.key, before), &change.prev) {

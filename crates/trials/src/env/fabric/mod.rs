@@ -1,7 +1,9 @@
-//! The network of a run: every host has a TUN device, and one thread carries packets between them as the [`rules`] say.
+//! The network of a run: every host has a TUN device, and one thread carries packets between them
+//! as the [`rules`] say.
 //!
 //! 1. A link's packets keep their order, whatever delays change, unless a rule says otherwise.
-//! 2. Rules hold for the next packet the thread reads; packets already delayed arrive at their time.
+//! 2. Rules hold for the next packet the thread reads; packets already delayed arrive at their
+//!    time.
 
 pub(crate) mod packet;
 pub(crate) mod rules;
@@ -50,7 +52,8 @@ pub(crate) struct Fabric {
 }
 
 impl Fabric {
-    /// Carries packets between these devices; the host at index `i` has the address that ends in `i + 1`.
+    /// Carries packets between these devices; the host at index `i` has the address that ends in
+    /// `i + 1`.
     pub(crate) fn start(devices: Vec<OwnedFd>, seed: u64) -> Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
         let (rules, carried, stop) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));

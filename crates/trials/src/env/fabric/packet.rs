@@ -18,7 +18,8 @@ pub(crate) fn destination(packet: &[u8]) -> Option<u8> {
 
 /// Resets for the receiver and for the sender of a packet of an established connection.
 ///
-/// Both carry exactly the sequence number that their receiver waits for; any other is only answered, not obeyed (RFC 5961).
+/// Both carry exactly the sequence number that their receiver waits for; any other is only
+/// answered, not obeyed (RFC 5961).
 pub(crate) fn resets(packet: &[u8]) -> Option<[Vec<u8>; 2]> {
     let ip = usize::from(packet.first()? & 15) * 4;
     let tcp = packet.get(ip..)?;

@@ -1,6 +1,7 @@
 //! What happens to packets on the way from one host to another.
 //!
-//! Faults are layers. A layer has a rule for some directed links, and counts what its rules did. A packet passes every layer.
+//! Faults are layers. A layer has a rule for some directed links, and counts what its rules did. A
+//! packet passes every layer.
 //!
 //! 1. Layers come and go independently: what one drops, the others do not count.
 //! 2. The same packets and the same dice give the same fates.

@@ -1,9 +1,11 @@
 //! Damage to the files of stopped nodes: torn ends, missing ends, flipped bytes.
 //!
-//! A node that wakes with damaged files is alone at first. If it ends, it has told nobody anything, and it gets the files back that it
-//! had before the damage, as from a copy taken of the sound disk. If it comes up, it joins the others with what it has.
+//! A node that wakes with damaged files is alone at first. If it ends, it has told nobody anything,
+//! and it gets the files back that it had before the damage, as from a copy taken of the sound
+//! disk. If it comes up, it joins the others with what it has.
 //!
-//! 1. Files come back only to a node that nobody has heard since the damage: it never forgets what it promised.
+//! 1. Files come back only to a node that nobody has heard since the damage: it never forgets what
+//!    it promised.
 
 use super::{COMES_BACK, Outcome, Undo, no};
 use crate::env::{
@@ -65,7 +67,8 @@ pub(super) fn damage(world: &Arc<World>, fault: &Fault, nodes: &[usize]) -> Resu
             std::fs::remove_dir_all(&node.data)?;
             std::fs::create_dir(&node.data)?;
             copy_tree(&copy, &node.data)?;
-            // The directory as it was last, and not an older copy: the member need not wait for all others to say so.
+            // The directory as it was last, and not an older copy: the member need not wait for all
+            // others to say so.
             match std::fs::remove_file(node.data.join("PLACE")) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
@@ -107,7 +110,8 @@ fn spoil(node: &Node, fault: &Fault) -> Result<Vec<Effect>> {
         Fault::TornTail { bytes, .. } => {
             let log = newest_log(&all).ok_or_else(|| no("nothing is written to the node's log yet"))?;
             let (file, end) = (OpenOptions::new().read(true).write(true).open(&log)?, end_of_data(&log)?);
-            // The beginning of the log's last bytes over again: a record that starts well and stops.
+            // The beginning of the log's last bytes over again: a record that starts well and
+            // stops.
             let size = (*bytes).clamp(1, end.max(1));
             let mut torn = vec![0; usize::try_from(size)?];
             file.read_exact_at(&mut torn, end - size)?;

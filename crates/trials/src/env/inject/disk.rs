@@ -27,13 +27,15 @@ pub(super) enum Trouble {
     Lie,
 }
 
-/// Whether the nodes' system calls go through the shim: every node has synced something by the time it serves.
+/// Whether the nodes' system calls go through the shim: every node has synced something by the time
+/// it serves.
 pub(super) fn shim_works(world: &World) -> bool {
     let through = |page: &super::super::shim::Page| page.seen().is_ok_and(|seen| seen.attached != 0 && seen.syncs > 0);
     world.seated().into_iter().all(|node| world.nodes[node].site.page.as_ref().is_some_and(through))
 }
 
-/// Cuts the power of the nodes' disks; ends the nodes with it, or leaves them alive to see that their disk fails.
+/// Cuts the power of the nodes' disks; ends the nodes with it, or leaves them alive to see that
+/// their disk fails.
 pub(super) fn power_loss(world: &Arc<World>, nodes: &[usize], alive: bool) -> Result<Undo> {
     if nodes.iter().any(|node| world.nodes[*node].is_dark()) {
         return Err(no("the power is off already").into());
@@ -123,8 +125,9 @@ fn sync_by_strace(world: &Arc<World>, nodes: &[usize], trouble: Trouble) -> Resu
     }))
 }
 
-/// Nodes that did not survive it come back with a sound disk; those that should not have do too. `processes` are the nodes with what ran
-/// there when the trouble began: a process that another fault has started since then has seen nothing of it.
+/// Nodes that did not survive it come back with a sound disk; those that should not have do too.
+/// `processes` are the nodes with what ran there when the trouble began: a process that another
+/// fault has started since then has seen nothing of it.
 fn after_syncs(
     world: &Arc<World>,
     processes: &[(usize, Option<u32>)],
@@ -155,8 +158,8 @@ fn after_syncs(
     Ok(Outcome::new(effects, effective).note(note))
 }
 
-/// Waits for a node's process to end by itself, as it should once its disk has failed; tells how it did. While something else holds it
-/// still it cannot.
+/// Waits for a node's process to end by itself, as it should once its disk has failed; tells how it
+/// did. While something else holds it still it cannot.
 fn sees_and_ends(world: &Arc<World>, node: usize, pid: u32) -> Option<Effect> {
     let node = &world.nodes[node];
     let still = || matches!(node.state(), NodeState::Stopped { .. });

@@ -1,4 +1,5 @@
-//! Installing faults: whom they hit, whether they are possible, and how each family does it and undoes it.
+//! Installing faults: whom they hit, whether they are possible, and how each family does it and
+//! undoes it.
 
 mod clock;
 mod corrupt;
@@ -218,7 +219,8 @@ pub(crate) fn install(world: &Arc<World>, fault: &Fault, nodes: &[usize], client
     }
 }
 
-/// Waits until these nodes are ready, unless another fault may keep them from it; effects for those that are not.
+/// Waits until these nodes are ready, unless another fault may keep them from it; effects for those
+/// that are not.
 pub(crate) fn come_back(world: &World, nodes: &[usize]) -> Vec<Effect> {
     if !world.is_quiet() {
         return Vec::new();

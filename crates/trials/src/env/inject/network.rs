@@ -78,8 +78,9 @@ fn scoped(plan: Plan, scope: Scope, nodes: &[usize]) -> Links {
     }
 }
 
-/// The links to cut so that every node reaches a majority, each another one: nodes in a ring reach their nearest neighbours only.
-/// Three nodes have no such ring: one link is cut, and the middle one reaches both.
+/// The links to cut so that every node reaches a majority, each another one: nodes in a ring reach
+/// their nearest neighbours only. Three nodes have no such ring: one link is cut, and the middle
+/// one reaches both.
 fn ring(count: usize, seed: u64) -> Links {
     let mut order: Vec<usize> = (0..count).collect();
     order.shuffle(&mut StdRng::seed_from_u64(seed));

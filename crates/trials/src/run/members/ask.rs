@@ -77,7 +77,8 @@ impl Members {
         Ok(None)
     }
 
-    /// Adds a member that is to run on this node, which is ready for it, and runs it. Returns its id.
+    /// Adds a member that is to run on this node, which is ready for it, and runs it. Returns its
+    /// id.
     pub(super) fn add(&self, node: usize, learner: bool) -> Result<Option<u64>> {
         let peer = self.world.peer_url(node);
         let ask = AskMember::Add { peer: peer.clone(), learner };

@@ -1,11 +1,14 @@
-//! Changes of the members under way: asks for them, starts and stops the nodes that they concern, and writes down what was asked and
-//! acknowledged.
+//! Changes of the members under way: asks for them, starts and stops the nodes that they concern,
+//! and writes down what was asked and acknowledged.
 //!
-//! 1. Who is a member is what a linearizable read says, never what was asked for: a change whose outcome is not known is found made, or not.
-//! 2. A node has one directory a membership. The directory of a removed member stays until the node becomes a new member, and a process that is started
-//!    with it must stop with a reason: some meanwhile, all of those that are left at the end.
+//! 1. Who is a member is what a linearizable read says, never what was asked for: a change whose
+//!    outcome is not known is found made, or not.
+//! 2. A node has one directory a membership. The directory of a removed member stays until the node
+//!    becomes a new member, and a process that is started with it must stop with a reason: some
+//!    meanwhile, all of those that are left at the end.
 //! 3. A member that has lost its directory must not come back under its id.
-//! 4. What others broke may keep a change from being made. Then it is given up after a while, and does not count.
+//! 4. What others broke may keep a change from being made. Then it is given up after a while, and
+//!    does not count.
 
 mod ask;
 mod seats;
@@ -119,7 +122,8 @@ impl Members {
         Ok((effect != nothing).then_some(effect))
     }
 
-    /// After everything is healed: no learner is left, and no directory of a removed member comes back.
+    /// After everything is healed: no learner is left, and no directory of a removed member comes
+    /// back.
     ///
     /// # Errors
     /// The harness failed.
@@ -227,7 +231,8 @@ impl Members {
             Err(error) => return Err(error),
         };
         if hurt == Hurt::Wiped {
-            // Somebody starts it with an empty directory. It is not removed yet, and must not come back all the same.
+            // Somebody starts it with an empty directory. It is not removed yet, and must not come
+            // back all the same.
             let wiped = self.wipe(node)?;
             self.world.heal(installed)?;
             if wiped {

@@ -28,7 +28,8 @@ enum Seat {
     Member,
     /// A removal was asked for, and may happen yet: its end is excused.
     Leaving,
-    /// It is down, with the directory of a member that was removed, or without one under a member's id.
+    /// It is down, with the directory of a member that was removed, or without one under a member's
+    /// id.
     Old,
 }
 
@@ -146,7 +147,8 @@ impl Members {
         }
     }
 
-    /// Starts a node that must not take part. It never serves, and stops with a reason, at the latest when nothing is broken (`calm`).
+    /// Starts a node that must not take part. It never serves, and stops with a reason, at the
+    /// latest when nothing is broken (`calm`).
     pub(super) fn stays_out(&self, node: usize, calm: bool) -> Result<()> {
         let was_down = locked(&self.seats).0.get(&node) == Some(&Seat::Old);
         if was_down {

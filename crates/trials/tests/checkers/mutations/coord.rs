@@ -229,7 +229,8 @@ pub(super) fn missed_vacancy(run: &Run) -> Option<Vec<Record>> {
     None
 }
 
-/// Moves the end of a leadership that its session's end brought into the time in which the leader believes in it.
+/// Moves the end of a leadership that its session's end brought into the time in which the leader
+/// believes in it.
 pub(super) fn early_end_of_a_queue(run: &Run) -> Option<Vec<Record>> {
     let case = Case::new(run);
     let beliefs = beliefs(&case);

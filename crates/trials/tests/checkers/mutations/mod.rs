@@ -1,5 +1,6 @@
-//! Each of these changes one thing in a good history, as a fault of the system would, and the checker meant for it must say so. The change is
-//! made where it is certainly wrong (a value that was overwritten and acknowledged before the read began, not just any value).
+//! Each of these changes one thing in a good history, as a fault of the system would, and the
+//! checker meant for it must say so. The change is made where it is certainly wrong (a value that
+//! was overwritten and acknowledged before the read began, not just any value).
 
 mod coord;
 mod kv;

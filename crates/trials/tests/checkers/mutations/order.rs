@@ -129,7 +129,8 @@ pub(super) fn swapped_observations(run: &Run) -> Option<Vec<Record>> {
 
 pub(super) fn queue_event(run: &Run, wanted: impl Fn(&QueueEvent) -> bool) -> Option<usize> {
     let found = run.events().filter_map(|streamed| match streamed.event {
-        // What the first watch tells counts; that the others tell the same is a property of its own.
+        // What the first watch tells counts; that the others tell the same is a property of its
+        // own.
         Event::Queue(event) if event.stream == "q1" && wanted(event) => Some(streamed.index),
         _ => None,
     });
@@ -137,7 +138,8 @@ pub(super) fn queue_event(run: &Run, wanted: impl Fn(&QueueEvent) -> bool) -> Op
 }
 
 pub(super) fn other_line(run: &Run) -> Option<Vec<Record>> {
-    // Of two who were there before, since the place of one who enters is free once the line was changed by hand.
+    // Of two who were there before, since the place of one who enters is free once the line was
+    // changed by hand.
     let index = queue_event(run, |event| event.cause == "entered" && event.term.candidates.len() >= 4)?;
     Some(changed(run, index, |entry| {
         if let Entry::Event(Event::Queue(event)) = entry {

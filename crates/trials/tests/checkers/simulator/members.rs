@@ -1,4 +1,5 @@
-//! Members come and go: each change is asked for and acknowledged, and lists are read before and after.
+//! Members come and go: each change is asked for and acknowledged, and lists are read before and
+//! after.
 
 use super::{MS, Sim};
 use conclave_trials::history::{Answered, ChangeKind, Fact, Listed, MemberChange, Members};

@@ -1,7 +1,9 @@
-//! A correct system, simulated: one sequential store, clients with random delays, and outcomes that stay unknown.
+//! A correct system, simulated: one sequential store, clients with random delays, and outcomes that
+//! stay unknown.
 //!
-//! Everything happens as a task at a moment of simulated time. A call is recorded, takes effect later, and is answered later still; some
-//! answers are lost, before or after the effect. What the store does is kept as simple as can be, so that it is plainly right.
+//! Everything happens as a task at a moment of simulated time. A call is recorded, takes effect
+//! later, and is answered later still; some answers are lost, before or after the effect. What the
+//! store does is kept as simple as can be, so that it is plainly right.
 
 mod claims;
 mod kv;
@@ -181,7 +183,8 @@ impl Sim {
         answer.ok()
     }
 
-    /// A call that is answered as soon as it took effect. Of a thousand, so many `doubtful` ones have no known outcome.
+    /// A call that is answered as soon as it took effect. Of a thousand, so many `doubtful` ones
+    /// have no known outcome.
     fn call(&mut self, process: u64, call: Call, doubtful: u64, effect: Effect, then: Then) {
         self.record(Process::Client(process), None, Entry::Invoke(call));
         let (there, back) = (self.delay(), self.delay());

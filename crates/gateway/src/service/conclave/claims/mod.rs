@@ -1,4 +1,5 @@
-//! `conclave.v1.Claims`: Juju's leadership. Takings are commands, extensions are the timer keeper's, what waits follows applied changes.
+//! `conclave.v1.Claims`: Juju's leadership. Takings are commands, extensions are the timer
+//! keeper's, what waits follows applied changes.
 
 mod taking;
 mod vacancy;
@@ -81,7 +82,8 @@ impl ClaimsService {
         .await
     }
 
-    /// How long a claim is sure to last, as the leader knows. Only the present is worth asking the leader for.
+    /// How long a claim is sure to last, as the leader knows. Only the present is worth asking the
+    /// leader for.
     async fn remaining(&self, serializable: bool, state: Option<&read::ClaimState>) -> u64 {
         let timer = state.filter(|state| state.pins == 0).and_then(|state| state.holder.as_ref()).map(|h| h.timer);
         match timer {

@@ -1,16 +1,19 @@
 //! Taking and extending claims.
 //!
-//! A holder that asks again, for no longer than was promised before in its tenure, needs no command: the leader moves the deadline of the
-//! tenure's timer. That timer was read from this member's state, which may be old; but a timer is of one tenure and of one longest
-//! promise for ever. If the leader still has it, with everything applied that was committed when it was asked, the tenure lasts. What a
-//! timer does not prove (that the namespace allows the duration, that the session lives) is read with everything that was committed
-//! before, while the leader is asked.
+//! A holder that asks again, for no longer than was promised before in its tenure, needs no
+//! command: the leader moves the deadline of the tenure's timer. That timer was read from this
+//! member's state, which may be old; but a timer is of one tenure and of one longest promise for
+//! ever. If the leader still has it, with everything applied that was committed when it was asked,
+//! the tenure lasts. What a timer does not prove (that the namespace allows the duration, that the
+//! session lives) is read with everything that was committed before, while the leader is asked.
 //!
-//! 1. What is answered as taken or extended holds for the guaranteed time from when the call was made: the deadline was set after that,
-//!    by a leader that was confirmed after that, or by one that began later still.
-//! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended for this call; if it is over, the
-//!    claim is denied, in the name of its present holder.
-//! 3. With a dedupe id the command is the same in every attempt: it has all the items or none, whatever could be extended meanwhile.
+//! 1. What is answered as taken or extended holds for the guaranteed time from when the call was
+//!    made: the deadline was set after that, by a leader that was confirmed after that, or by one
+//!    that began later still.
+//! 2. A remembered answer tells of a call that is past. Before it is given, the tenure is extended
+//!    for this call; if it is over, the claim is denied, in the name of its present holder.
+//! 3. With a dedupe id the command is the same in every attempt: it has all the items or none,
+//!    whatever could be extended meanwhile.
 
 use super::super::decide::{Decided, decide, look};
 use crate::convert::conclave::Caller;
@@ -104,7 +107,8 @@ impl<'a> Taking<'a> {
         let mut able = able_in(&standings);
         let doubtful = able.len() < open.len();
         if doubtful {
-            // Perhaps it was taken through another member a moment ago: a command is for what the present does not allow.
+            // Perhaps it was taken through another member a moment ago: a command is for what the
+            // present does not allow.
             (standings, revision) = self.standings(caller, items, false).await?;
             able = able_in(&standings);
         }
@@ -172,7 +176,8 @@ impl<'a> Taking<'a> {
         }
     }
 
-    /// Of answers that may be remembered ones: the same for the present. One call to the leader for all of them, as far as that decides.
+    /// Of answers that may be remembered ones: the same for the present. One call to the leader for
+    /// all of them, as far as that decides.
     async fn renew(&self, caller: &Caller, items: &[Claim], told: &mut [Told]) -> Result<(), Status> {
         let (standings, _) = self.standings(caller, items, true).await?;
         let mut taken: Vec<(usize, i64)> = Vec::new();
@@ -206,7 +211,8 @@ impl<'a> Taking<'a> {
         Ok(())
     }
 
-    /// Has the tenure that is meant last on, from now; or tells who holds the claim instead. With the revision at which that was so.
+    /// Has the tenure that is meant last on, from now; or tells who holds the claim instead. With
+    /// the revision at which that was so.
     pub(super) async fn hold(
         &self,
         item: &Claim,
@@ -231,7 +237,8 @@ impl<'a> Taking<'a> {
                     return Ok((at, Ok(Hold { fence: *fence, millis })));
                 }
             } else if of_present {
-                // It ran out while the claim is pinned, and will have its whole time again when it no longer is.
+                // It ran out while the claim is pinned, and will have its whole time again when it
+                // no longer is.
                 return Ok((at, Ok(Hold { fence: *fence, millis })));
             }
             // The leader knows more than is applied here: the tenure is over, or has another timer.
@@ -248,7 +255,8 @@ fn repeated(items: &[Claim]) -> Vec<Option<Told>> {
     items.iter().map(|item| if named.insert(item.claim.clone()) { None } else { Some(again()) }).collect()
 }
 
-/// Whether a tenure is the one that an item was answered with. All items of a command have the same fence.
+/// Whether a tenure is the one that an item was answered with. All items of a command have the same
+/// fence.
 fn is_of(tenure: &HolderState, item: &Claim, fence: i64) -> bool {
     tenure.fence == fence && tenure.holder == item.holder
 }
@@ -274,12 +282,13 @@ struct Standings {
 }
 
 impl Standings {
-    /// How an item can be had without a command: the tenure's fence, and the timer with the time that it is to run. Whatever is doubtful
-    /// is left to the command.
+    /// How an item can be had without a command: the tenure's fence, and the timer with the time
+    /// that it is to run. Whatever is doubtful is left to the command.
     fn extension(&self, caller: &Caller, item: &Claim, at: usize) -> Option<(i64, Extension)> {
         let state = self.claims[at].as_ref()?;
         let tenure = state.holder.as_ref()?;
-        // Who shares gives up its place in line, if it has one: that takes the command. So does a holder that comes with another session.
+        // Who shares gives up its place in line, if it has one: that takes the command. So does a
+        // holder that comes with another session.
         let shares = item.twin == Twin::Share && tenure.shared && state.waiting == 0;
         // A holder that begins to share changes its tenure: that takes the command, too.
         let begins_to_share = item.twin == Twin::Share && !tenure.shared;

@@ -1,7 +1,7 @@
 //! Waiting until a tenure ends.
 //!
-//! 1. No end is missed: what happened from the revision asked for is read from history, what happens from now on is followed, and
-//!    nothing is between the two.
+//! 1. No end is missed: what happened from the revision asked for is read from history, what
+//!    happens from now on is followed, and nothing is between the two.
 //! 2. Who waits costs a place in the topic of that claim, shared by all who wait for it.
 
 use super::super::decide::look_at;

@@ -3,11 +3,12 @@
 //! A claim that may wait is a call like those for locks and candidacies ([`crate::pending`]): its
 //! command is proposed until it is decided. What is special here:
 //!
-//! 1. A place in line belongs to a session, and an instance in it, not to the call. A call that ends
-//!    leaves it, and the next one finds it again. So the call owes nothing, and its command names no
-//!    attempt.
-//! 2. A claim that is proposed again finds the place or the tenure of the first proposal. Where that
-//!    would not be the same (a take-over, an expectation), a dedupe id of the call's own makes it so.
+//! 1. A place in line belongs to a session, and an instance in it, not to the call. A call that
+//!    ends leaves it, and the next one finds it again. So the call owes nothing, and its command
+//!    names no attempt.
+//! 2. A claim that is proposed again finds the place or the tenure of the first proposal. Where
+//!    that would not be the same (a take-over, an expectation), a dedupe id of the call's own makes
+//!    it so.
 //! 3. The revision of an answer after a wait is one at which the answer was true. The tenure may be
 //!    over, by a revocation, when the answer is made.
 
@@ -85,7 +86,8 @@ impl Request for Bid {
 }
 
 impl Taking<'_> {
-    /// Has a claim decided that may wait. If its wait has an end, so has this, also without a leader.
+    /// Has a claim decided that may wait. If its wait has an end, so has this, also without a
+    /// leader.
     pub(super) async fn propose_to_wait(
         &self,
         caller: &Caller,
@@ -105,7 +107,8 @@ impl Taking<'_> {
         Ok((revision, vec![answer]))
     }
 
-    /// Waits until the place in line is gone, and tells what it became, with the revision at which it was so.
+    /// Waits until the place in line is gone, and tells what it became, with the revision at which
+    /// it was so.
     pub(super) async fn wait(&self, caller: &Caller, item: &Claim, ticket: u64) -> Result<(i64, Told), Status> {
         let own = Span::key(claim_waiter_key(&item.claim, ticket));
         let mut place = self.gateway.feed.subscribe(own, None);
@@ -125,7 +128,8 @@ impl Taking<'_> {
             }
         }
         drop(place);
-        // Before the tenure is extended: so long the call has lasted at least when the guaranteed time begins, by any clock.
+        // Before the tenure is extended: so long the call has lasted at least when the guaranteed
+        // time begins, by any clock.
         let waited = self.began.elapsed();
         let waited = whole_millis(waited - waited / 50);
         let is_own = |tenure: &HolderState| tenure.holder == item.holder && is_same(caller, item, tenure);

@@ -76,8 +76,8 @@ async fn following(gateway: &Gateway, tenures: &mut Subscription) -> Result<Clai
     }
 }
 
-/// Of a tenure that ended there and was followed by none: its time was over, unless the revision notes a revocation. Why it was is not
-/// known if that revision is compacted: the note may be gone.
+/// Of a tenure that ended there and was followed by none: its time was over, unless the revision
+/// notes a revocation. Why it was is not known if that revision is compacted: the note may be gone.
 fn ended_at<V: View>(view: &V, tenure: &[u8], revision: i64) -> Result<ClaimEvent, Fault> {
     // Not there any more if it was compacted meanwhile.
     let before = store::version_at(view, tenure, revision - 1)?;

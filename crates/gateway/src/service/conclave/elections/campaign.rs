@@ -1,10 +1,10 @@
-//! Campaign: become a candidate, report the position whenever it changes (in a long election in steps,
-//! see `lines`), then the win.
+//! Campaign: become a candidate, report the position whenever it changes (in a long election in
+//! steps, see `lines`), then the win.
 //!
-//! 1. A win is told only of the candidate that was entered: its row is read, in one view with the term,
-//!    when the win is told. A candidate that went and came back in between is another one.
-//! 2. A call that ends before its win was handed over leaves the election, unless it is to stay: see
-//!    [`Candidacy`].
+//! 1. A win is told only of the candidate that was entered: its row is read, in one view with the
+//!    term, when the win is told. A candidate that went and came back in between is another one.
+//! 2. A call that ends before its win was handed over leaves the election, unless it is to stay:
+//!    see [`Candidacy`].
 
 use super::candidacy::Candidacy;
 use super::lines::{Call, Lines};

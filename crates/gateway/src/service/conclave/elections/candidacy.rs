@@ -3,14 +3,14 @@
 //! That no candidate is left behind is the work of [`crate::pending`]. What is special here:
 //!
 //! 1. Entering again finds what the first command did, so a command of unknown outcome is simply
-//!    proposed again. Where that would not be the same (a take-over, an expectation), a dedupe id of
-//!    the call's own makes it so.
-//! 2. Whether a candidate that was found again is released is decided by `apply`, which knows who else
-//!    entered it.
-//! 3. A candidate belongs to one session and one instance in it. Calls of two sessions under one id are
-//!    counted apart, and neither releases what the other entered.
-//! 4. With `stay` the call owes nothing: its candidate stays when the call ends. The command names no
-//!    attempt, so no other call that finds the candidate ends it either.
+//!    proposed again. Where that would not be the same (a take-over, an expectation), a dedupe id
+//!    of the call's own makes it so.
+//! 2. Whether a candidate that was found again is released is decided by `apply`, which knows who
+//!    else entered it.
+//! 3. A candidate belongs to one session and one instance in it. Calls of two sessions under one id
+//!    are counted apart, and neither releases what the other entered.
+//! 4. With `stay` the call owes nothing: its candidate stays when the call ends. The command names
+//!    no attempt, so no other call that finds the candidate ends it either.
 
 use super::state::{Seen, State};
 use crate::convert::conclave::{Caller, election::Campaign};

@@ -1,12 +1,13 @@
 //! The orders of elections that campaigns of this node wait in, read once for all of them.
 //!
-//! The leader is one row, read once after each change. The positions of those who wait need the whole
-//! order, and telling them is an answer to each. With thousands of candidates that is done in steps,
-//! not after each change.
+//! The leader is one row, read once after each change. The positions of those who wait need the
+//! whole order, and telling them is an answer to each. With thousands of candidates that is done in
+//! steps, not after each change.
 //!
 //! 1. An order is kept while a campaign of this node waits in it. The first campaign that needs a
 //!    later one reads it again, at most once in a [`step`].
-//! 2. An order of more than [`LONG`] is read beside the event loop. Until it is there, campaigns go by the one before, or know no position.
+//! 2. An order of more than [`LONG`] is read beside the event loop. Until it is there, campaigns go
+//!    by the one before, or know no position.
 //! 3. The leader that a campaign is told is never older than the revision it asks for. Its position
 //!    may be, until the step is over.
 
@@ -46,7 +47,8 @@ pub(super) struct Line {
     places: Arc<HashMap<String, u64>>,
 }
 
-/// How long a line of so many is not read again: telling each of its place takes about a twentieth of a processor then.
+/// How long a line of so many is not read again: telling each of its place takes about a twentieth
+/// of a processor then.
 fn step(len: usize) -> Duration {
     const EACH: Duration = Duration::from_micros(200);
     const LONGEST: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
-//! `conclave.v1.Elections`: each operation one command, each answer from this node's own applied state.
+//! `conclave.v1.Elections`: each operation one command, each answer from this node's own applied
+//! state.
 
 mod campaign;
 #[cfg(test)]

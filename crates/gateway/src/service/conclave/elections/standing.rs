@@ -21,7 +21,8 @@ const FIRST_PART: usize = 8;
 /// Beyond it, candidates are counted off the event loop.
 const SHORT: usize = 1_000;
 
-/// What an operation came to, in words of the wire. The token is that of the candidate that was named.
+/// What an operation came to, in words of the wire. The token is that of the candidate that was
+/// named.
 pub(super) fn answer(gateway: &Gateway, name: &Name, decided: Decided) -> Result<v1::ElectionResponse, Status> {
     let Decided { revision, answer } = decided;
     let CoordResponse::Election { term, changed, standing } = answer else { return Err(not_of_it(&answer)) };
@@ -36,8 +37,8 @@ pub(super) fn answer(gateway: &Gateway, name: &Name, decided: Decided) -> Result
     })
 }
 
-/// Adds what the answer of a command leaves out: what is pending, and whether a delay runs. It is in the projected term of that revision,
-/// unless that is compacted.
+/// Adds what the answer of a command leaves out: what is pending, and whether a delay runs. It is
+/// in the projected term of that revision, unless that is compacted.
 fn whole(view: &StateView, name: &Name, mut term: v1::Term) -> Result<v1::Term, Fault> {
     if term.revision < store::meta(view)?.compacted {
         return Ok(term);
@@ -72,8 +73,8 @@ pub(super) fn present(state: ElectionState) -> v1::Term {
     v1::Term { transfer_to, delayed: state.delayed, ..convert::term(state.term) }
 }
 
-/// Candidates from number `skip` on. Read in parts that double, so that large values end the page early and small ones are not counted off
-/// again and again.
+/// Candidates from number `skip` on. Read in parts that double, so that large values end the page
+/// early and small ones are not counted off again and again.
 fn page(view: &StateView, name: &Name, skip: usize, limit: usize) -> Result<Vec<CandidateState>, Fault> {
     let mut found: Vec<CandidateState> = Vec::new();
     let (mut bytes, mut part) = (0, FIRST_PART);

@@ -1,7 +1,8 @@
 //! Watching an election: its term key's history, which says every change.
 //!
-//! 1. A watch from now begins with how things stand, at one revision, and goes on with the next change after it. A resumed one begins with
-//!    the first change from its revision on. Nothing is left out or told twice; if history is gone, the watch ends and says so.
+//! 1. A watch from now begins with how things stand, at one revision, and goes on with the next
+//!    change after it. A resumed one begins with the first change from its revision on. Nothing is
+//!    left out or told twice; if history is gone, the watch ends and says so.
 //! 2. One revision is one event: it says the term after the change, and the cause.
 //! 3. What is told of candidates is read at the event's own revision, from what was projected then.
 
@@ -148,7 +149,8 @@ impl Watching {
         }))
     }
 
-    /// How things stood before the first change that is told of; nothing is known if that is compacted.
+    /// How things stood before the first change that is told of; nothing is known if that is
+    /// compacted.
     fn before(&self) -> Result<TermValue, Fault> {
         let (view, _) = snapshot(&self.gateway.node.state)?;
         Ok(self.known_at(&view, self.from - 1)?.unwrap_or_default())

@@ -2,13 +2,14 @@
 //!
 //! That no place is left behind is the work of [`crate::pending`]. What is special here:
 //!
-//! 1. Every request is found again, by its client's dedupe id or by this member's attempt: a command
-//!    that is proposed twice takes effect once, and a call that knows no fence can give its request up.
-//! 2. A request found again that is *held* already is not released: an earlier call's client may have
-//!    been told of it.
-//! 3. Answers may be remembered ones. Whether a fence is held is read from the state after the answer,
-//!    and again after each change of the fence's own key: no caller is told that it holds what it has
-//!    lost.
+//! 1. Every request is found again, by its client's dedupe id or by this member's attempt: a
+//!    command that is proposed twice takes effect once, and a call that knows no fence can give its
+//!    request up.
+//! 2. A request found again that is *held* already is not released: an earlier call's client may
+//!    have been told of it.
+//! 3. Answers may be remembered ones. Whether a fence is held is read from the state after the
+//!    answer, and again after each change of the fence's own key: no caller is told that it holds
+//!    what it has lost.
 
 use crate::convert::conclave::Caller;
 use crate::follow::{Ended, Feed, Span, Subscription};
@@ -28,7 +29,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// The cluster ends a wait by itself. A call waits so much longer for that before it does so on its own.
+/// The cluster ends a wait by itself. A call waits so much longer for that before it does so on its
+/// own.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The applied state, as acquiring needs it.
@@ -199,7 +201,8 @@ impl Request for Entry {
     }
 }
 
-/// A call's place in the queues of its locks. It is released when this is dropped, unless it is kept.
+/// A call's place in the queues of its locks. It is released when this is dropped, unless it is
+/// kept.
 pub(super) struct Place {
     acquiring: Acquiring,
     pending: Pending<Entry>,

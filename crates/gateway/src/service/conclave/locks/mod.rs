@@ -155,8 +155,8 @@ impl Requests for Applied {
     }
 }
 
-/// How many wait before a fence; 0 if it does not wait; `None` if it takes more than `most` steps to know. A request is mostly asked
-/// about when it has just come: those behind it are fewer.
+/// How many wait before a fence; 0 if it does not wait; `None` if it takes more than `most` steps
+/// to know. A request is mostly asked about when it has just come: those behind it are fewer.
 fn before<V: View>(view: &V, part: &LockPart, fence: i64, most: usize) -> Result<Option<u64>, Fault> {
     const FEW: usize = 64;
     let Some(state) = read::lock(view, &part.lock)? else { return Ok(Some(0)) };

@@ -1,7 +1,8 @@
 //! AcquireStream: the place in line while it lasts.
 //!
-//! Nobody enters a line before those who stand in it, so what is before a request only becomes less: it is counted once, and then what
-//! goes is subtracted. A line that moves fast is told of in steps.
+//! Nobody enters a line before those who stand in it, so what is before a request only becomes
+//! less: it is counted once, and then what goes is subtracted. A line that moves fast is told of in
+//! steps.
 
 use super::acquire::{Granted, Place, reached};
 use crate::follow::{Batch, Ended, Span, Subscription};

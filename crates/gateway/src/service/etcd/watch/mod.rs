@@ -1,7 +1,7 @@
 //! `etcdserverpb.Watch` over gRPC.
 //!
-//! Written by hand where the others are generated: a stream's queue is the body of its response, so that everything which is queued
-//! goes out as one piece of data, for one wake-up.
+//! Written by hand where the others are generated: a stream's queue is the body of its response, so
+//! that everything which is queued goes out as one piece of data, for one wake-up.
 
 use crate::auth::Reading;
 use crate::gateway::Gateway;
@@ -53,8 +53,8 @@ pub trait WatchContext: Send + Sync + 'static {
     /// The largest message that a client may send.
     fn max_message(&self) -> usize;
 
-    /// Comes true when a stream must end, with the status to end it by: the server stops, or, with `require_leader`, there has been no
-    /// leader for too long. `Err`: it must not even begin.
+    /// Comes true when a stream must end, with the status to end it by: the server stops, or, with
+    /// `require_leader`, there has been no leader for too long. `Err`: it must not even begin.
     fn stream_end(&self, require_leader: bool) -> Result<BoxFuture<'static, Status>, Status>;
 }
 
