@@ -243,12 +243,7 @@ pub(super) fn check_with(
         quota_backend_bytes: sizes.quota_backend_bytes,
         max_request_bytes: sizes.max_request_bytes,
         max_txn_ops: sizes.max_txn_ops,
-        max_concurrent_streams: p.number(
-            "max-concurrent-streams",
-            s.max_concurrent_streams.as_ref(),
-            u32::MAX,
-            "calls",
-        ),
+        max_concurrent_streams: check_streams(&s, &mut p),
         connection_limits,
         user_limits,
         keep_alive: check_keep_alive(&s, &mut p),
@@ -277,7 +272,6 @@ pub(super) fn check_with(
         notes: Vec::new(),
         variables: Vec::new(),
     };
-    p.require(config.max_concurrent_streams > 0, "max-concurrent-streams", || "at least 1".to_owned());
     p.require(config.worker_threads <= 1024, "worker-threads", || "at most 1024".to_owned());
     if p.0.is_empty() { Ok(config) } else { Err(ConfigError::Settings(p.0)) }
 }
@@ -508,6 +502,13 @@ fn check_timing(s: &Settings, p: &mut Problems, warnings: &mut Vec<String>) -> (
         format!("at most {MAX_ELECTION_TIMEOUT_MS} milliseconds")
     });
     (heartbeat_ms, election_ms)
+}
+
+fn check_streams(s: &Settings, p: &mut Problems) -> u32 {
+    const FLAG: &str = "max-concurrent-streams";
+    let streams = p.number(FLAG, s.max_concurrent_streams.as_ref(), u32::MAX, "calls");
+    p.require(streams > 0, FLAG, || "at least 1".to_owned());
+    streams
 }
 
 fn check_keep_alive(s: &Settings, p: &mut Problems) -> KeepAlive {
