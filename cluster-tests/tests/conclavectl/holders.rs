@@ -8,7 +8,7 @@ use cluster_tests::{
     wait::{LONG, SOON, eventually},
 };
 use rustix::process::Signal;
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 /// Standard outputs that cannot be written: a full disk, and a reader that has gone.
 fn broken_outputs() -> Result<Vec<(&'static str, Stdio)>> {
@@ -75,6 +75,18 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
     ctl.ok(&["election", "enter", "queue", "--candidate", "c", "--session", &ctl.ok(&["session", "open"]).await?])
         .await?;
     ctl.ok(&["election", "evict", "queue", "c", "--cooldown", "5m"]).await?;
+    ctl.ok(&["put", "plain/config", "v"]).await?;
+    ensure!(ctl.run(&["lock", "show", "plain"]).await?.stderr.contains("\"plain/config\" stands before"));
+    let mut nested = ctl.start(&["lock", "deploy/web", "--", "sh", "-c", "echo holds; exec sleep 60"])?;
+    nested.line_with("holds", SOON).await?;
+    let mut claim = vec!["claim", "take", "claimed", "--holder", "a", "--for", "60s"];
+    ctl.ok(&claim).await?;
+    claim[4] = "b";
+    claim.extend(["--wait", "0s"]);
+    let ended = ctl.run(&claim).await?;
+    ensure!(ended.code == Some(8) && ended.stderr.contains("is held by a"), "{ended:?}");
+    ctl.ok(&["claim", "await", "nobody's", "--wait", "0s"]).await?;
+    ensure!(ctl.run(&["claim", "await", "claimed", "--wait", "0s"]).await?.stderr.contains("is still held"));
     let enter = |candidate: &'static str| ["election", "enter", "queue", "--candidate", candidate];
     let cases: Vec<(Vec<&str>, i32, i32, &str)> = vec![
         (vec!["lock", "sem", "--permits", "1/1", "--try"], 8, 123, "somebody else holds"),
@@ -94,6 +106,11 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
         (enter("a").to_vec(), 1, 125, "Error:"),
         ([&enter("d")[..], &["--expect-holder", "nobody"]].concat(), 8, 125, "not as expected"),
         (vec!["lock", "job", "--namespace", "ns", "--try"], 128, 128, "only Conclave's own locks"),
+        // All keys below an etcd lock's name are in its line, as with etcd.
+        (vec!["lock", "plain", "--try"], 8, 125, "\"plain/config\" stands before \"plain\", and ends with no lease"),
+        (vec!["lock", "plain", "--wait", "100ms"], 8, 125, "\"plain/config\" stands before \"plain\""),
+        (vec!["elect", "plain", "--try", "me"], 8, 125, "\"plain/config\" stands before \"plain\""),
+        (vec!["lock", "deploy", "--wait", "0s"], 8, 123, "of another lock stands before \"deploy\""),
     ];
     for (args, alone, with_command, says) in cases {
         let ended = ctl.run(&args).await?;
@@ -155,6 +172,11 @@ async fn without_a_leader_of_the_cluster_the_cause_is_named() -> Result<()> {
         ensure!(ended.stderr.contains(cause), "{args:?}: {}", ended.stderr);
         ensure!(ended.code == Some(2) && code == 7 || ended.stderr.contains(says), "{args:?}: {}", ended.stderr);
     }
+    // A signal is obeyed at once, while a session is asked for too.
+    let mut opening = ctl.start(&["lock", "x", "--", "true"])?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    opening.signal(Signal::TERM)?;
+    assert_eq!(opening.ended(SOON).await?.code(), Some(143));
     let said = holder.said().await?;
     ensure!(said.contains(cause) && said.contains("lost the lock \"held\""), "{said}");
     assert_eq!(holder.ended(SOON).await?.code(), Some(9));

@@ -38,7 +38,11 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
             .http2_keep_alive_interval(settings.keepalive_time)
             .keep_alive_timeout(settings.keepalive_timeout);
         let channel = settings.dialer.connect(&target).await.map_err(|error| unconnected(&error))?;
-        settings.login.ensure(channel.clone()).await.map_err(|status| Unusable::by_login(&status))?;
+        // A login is decided by a majority of the members: without one this member answers other questions still.
+        match timeout(bound / 4 * 3, settings.login.ensure(channel.clone())).await {
+            Ok(logged_in) => logged_in.map_err(|status| Unusable::by_login(&status))?,
+            Err(_) => return Err(NO_LOGIN.to_owned().into()),
+        }
         let status = match ask(channel.clone()).await {
             Ok(response) => Some(response.into_inner()),
             Err(status) => {
@@ -50,6 +54,10 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
     };
     timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}").into()))
 }
+
+/// A member is there, and the cluster decides nothing.
+pub(crate) const NO_LOGIN: &str =
+    "it is there, but nobody can log in: that needs a leader and a majority of the members";
 
 /// Why an endpoint cannot be used.
 #[derive(Debug)]
@@ -67,7 +75,7 @@ impl Unusable {
             Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
                 Self::Login(Failure::of(status, Effect::Reads))
             }
-            _ => Self::Endpoint(status.message().to_owned()),
+            _ => Self::Endpoint(format!("{NO_LOGIN} ({})", status.message())),
         }
     }
 }

@@ -73,7 +73,7 @@ impl Failure {
     #[must_use]
     pub(crate) fn because(mut self, cause: &str) -> Self {
         self.message = format!("{cause} ({})", self.message);
-        if self.exit != Exit::Unknown {
+        if !matches!(self.exit, Exit::Unknown | Exit::Lost) {
             self.hint = Some(NO_LEADER.to_owned());
         }
         self

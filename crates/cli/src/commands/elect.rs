@@ -1,6 +1,12 @@
 //! `elect NAME [VALUE] [-- COMMAND]`: etcd's election, led while a command runs, or observed.
 
-use super::{Context, lock::show_key, lock_admin::within, names::own_signature, wire};
+use super::{
+    Context,
+    lock::show_key,
+    lock_wait::{why_not, within},
+    names::own_signature,
+    wire,
+};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
@@ -91,8 +97,7 @@ impl ElectArgs {
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
         let patience = if self.try_only { Some(Duration::ZERO) } else { self.wait };
-        let opening = async { Session::open(&client, self.ttl).await.map_err(Failure::of_client) };
-        let session = match context.link.while_led(patience, opening).await {
+        let session = match hold::open(&context.link, &client, (self.ttl, patience), &mut signals).await {
             Ok(session) => session,
             Err(failure) => return Err(context.link.not_taken(failure, &what, self.ttl).await),
         };
@@ -131,7 +136,10 @@ impl ElectArgs {
         };
         if self.try_only {
             let won = election.try_campaign(session, value.to_owned()).await.map_err(Failure::of_client)?;
-            return won.ok_or_else(busy);
+            return match won {
+                Some(won) => Ok(won),
+                None => Err(why_not(context, &self.name, busy()).await),
+            };
         }
         let waiting = async { election.campaign(session, value.to_owned()).await.map_err(Failure::of_client) };
         within(context, (&self.name, session.lease()), self.wait, waiting, busy()).await

@@ -33,29 +33,31 @@ where
     let mut signals = Signals::new()?;
     let mut next = from;
     let mut told = false;
+    let mut seen = from > 0;
     let mut telling = std::pin::pin!(context.link.tell_of_leader());
     loop {
+        let begun = seen;
         let once = async {
             let node = context.link.node().await?;
             let opened = open(node.channel, next).await;
             let mut stream = opened.map_err(|status| Failure::of(&status, Effect::Reads))?.into_inner();
             told = false;
             while let Some(message) = stream.message().await.map_err(|status| Failure::of(&status, Effect::Reads))? {
-                next = each(&message)? + 1;
+                (next, seen) = (each(&message)? + 1, true);
             }
             Err::<(), Failure>(Failure::new(Exit::NoConnection, "the member ended the stream"))
         };
         let failure = tokio::select! {
             biased;
             exit = signals.end() => return Ok(exit),
-            never = &mut telling => match never {},
+            never = &mut telling, if begun => match never {},
             outcome = once => match outcome {
                 Ok(()) => continue,
                 Err(failure) => failure,
             },
         };
         // Before anything was seen, there may be nobody at all.
-        if failure.exit != Exit::NoConnection || next == from && from == 0 {
+        if failure.exit != Exit::NoConnection || !seen {
             return Err(context.link.explained(failure).await);
         }
         if !std::mem::replace(&mut told, true) {

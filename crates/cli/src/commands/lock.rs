@@ -1,6 +1,6 @@
 //! `lock NAME [COMMAND]`: etcd's lock, held while a command runs.
 
-use super::{Context, lock_admin::LockAdmin, lock_modes::ModeArgs, names::own_signature};
+use super::{Context, lock_admin::LockAdmin, lock_modes::ModeArgs, lock_wait, names::own_signature};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
@@ -113,8 +113,7 @@ impl LockArgs {
         let mut signals = Signals::new()?;
         let client = context.link.client().await?;
         let patience = if self.try_only { Some(Duration::ZERO) } else { self.wait };
-        let opening = async { Session::open(&client, self.ttl).await.map_err(Failure::of_client) };
-        let session = match context.link.while_led(patience, opening).await {
+        let session = match hold::open(&context.link, &client, (self.ttl, patience), &mut signals).await {
             Ok(session) => session,
             Err(failure) => return Err(context.link.not_taken(failure, &what, self.ttl).await),
         };
@@ -150,11 +149,14 @@ impl LockArgs {
         let show = format!("`conclavectl lock show {name}` shows who, and who waits");
         if self.try_only {
             let guard = mutex.try_lock(session).await.map_err(Failure::of_client)?;
-            return guard.map(Guard::Etcd).ok_or_else(|| busy().hint(show));
+            return match guard {
+                Some(guard) => Ok(Guard::Etcd(guard)),
+                None => Err(lock_wait::why_not(context, name, busy().hint(show)).await),
+            };
         }
         let waiting = async { mutex.lock(session).await.map_err(Failure::of_client) };
         let line = (name, session.lease());
-        let guard = super::lock_admin::within(context, line, self.wait, waiting, busy().hint(show)).await?;
+        let guard = lock_wait::within(context, line, self.wait, waiting, busy().hint(show)).await?;
         Ok(Guard::Etcd(guard))
     }
 

@@ -6,13 +6,14 @@
 use super::{
     Context,
     lock_lines::{Line, Lines, Shown, lines, own_place},
+    lock_wait::blocked,
     names::{self, CallerArgs, ListArgs, Page},
     wire,
 };
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    output::{self, Json, Show, Text, quote},
+    output::{self, Json, Show, Text},
     parse::Keys,
 };
 use clap::Subcommand;
@@ -25,11 +26,8 @@ use conclave_client::api::{
     },
     mvccpb::KeyValue,
 };
-use std::{convert::Infallible, time::Duration};
-use tokio::time::{sleep, timeout};
-
-/// After how long somebody who waits is told for whom.
-const PATIENCE: Duration = Duration::from_millis(1500);
+use std::time::Duration;
+use tokio::time::timeout;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum LockAdmin {
@@ -72,8 +70,8 @@ impl LockAdmin {
     pub(crate) async fn run(self, context: &Context) -> Result<()> {
         match self {
             Self::Ls { prefix } => {
-                let (header, keys) = scan(context, Keys::prefix(prefix.clone().into_bytes())).await?;
-                let mut all = lines(keys);
+                let Found { header, leased, .. } = scan(context, Keys::prefix(prefix.clone().into_bytes())).await?;
+                let mut all = lines(leased);
                 for line in &mut all {
                     line.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone())))
                         .await;
@@ -86,6 +84,11 @@ impl LockAdmin {
                 let mut found = own_locks(context, &name).await?;
                 found.retain(|line| line.name == name);
                 found.insert(0, line(context, &name).await?);
+                if let [Line { places, blocked_by: Some(key), .. }] = &found[..]
+                    && places.is_empty()
+                {
+                    return Err(blocked(&name, key).about("nobody holds it"));
+                }
                 found.retain(|line| !line.places.is_empty());
                 if found.is_empty() {
                     return Err(Failure::new(Exit::Busy, format!("nobody holds the lock {name:?}")).hint(
@@ -100,21 +103,32 @@ impl LockAdmin {
     }
 }
 
+/// What a range holds at one revision, without values.
+struct Found {
+    header: Option<ResponseHeader>,
+    /// Keys that a lease holds: the others are no places.
+    leased: Vec<KeyValue>,
+    /// The key that was created first.
+    oldest: Option<KeyValue>,
+}
+
 /// All keys of a range, in pages that show one revision, with the header of the first.
-async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<(Option<ResponseHeader>, Vec<KeyValue>)> {
+async fn scan(context: &Context, Keys { key, end }: Keys) -> Result<Found> {
     const PAGE: i64 = 5_000;
     // Without values, which may be large.
     let (key, range_end) = (key.into(), end.into());
     let mut request = RangeRequest { key, range_end, limit: PAGE, keys_only: true, ..RangeRequest::default() };
-    let (mut header, mut all) = (None, Vec::new());
+    let mut found = Found { header: None, leased: Vec::new(), oldest: None };
     loop {
         let page = context.link.read(|channel| wire::range(channel, request.clone())).await?;
-        header = header.or(page.header);
+        found.header = found.header.or(page.header);
         let goes_on = turn(&mut request, &page);
+        let before = found.oldest.take();
+        found.oldest = before.into_iter().chain(page.kvs.iter().cloned()).min_by_key(|kv| kv.create_revision);
         // Only what may be a place is kept: the store may be large.
-        all.extend(page.kvs.into_iter().filter(|kv| kv.lease != 0));
+        found.leased.extend(page.kvs.into_iter().filter(|kv| kv.lease != 0));
         if !goes_on {
-            return Ok((header, all));
+            return Ok(found);
         }
     }
 }
@@ -131,10 +145,12 @@ fn turn(request: &mut RangeRequest, page: &RangeResponse) -> bool {
     true
 }
 
-async fn line(context: &Context, name: &str) -> Result<Line> {
-    let (_, keys) = scan(context, Keys::prefix(format!("{name}/").into_bytes())).await?;
-    let none = || Line { name: name.to_owned(), namespace: String::new(), places: Vec::new() };
-    let mut found = lines(keys).into_iter().find(|line| line.name == name).unwrap_or_else(none);
+/// The line of etcd's lock of this name.
+pub(super) async fn line(context: &Context, name: &str) -> Result<Line> {
+    let Found { leased, oldest, .. } = scan(context, Keys::prefix(format!("{name}/").into_bytes())).await?;
+    let none = || Line { name: name.to_owned(), namespace: String::new(), places: Vec::new(), blocked_by: None };
+    let mut found = lines(leased).into_iter().find(|line| line.name == name).unwrap_or_else(none);
+    found.stand_behind(oldest);
     found.learn_value(|request| context.link.read(move |channel| wire::range(channel, request.clone()))).await;
     Ok(found)
 }
@@ -190,71 +206,13 @@ async fn release_own(context: &Context, name: &str, fence: i64, gone: Failure) -
 pub(super) async fn warn_of_etcds(context: &Context, name: &str) {
     // Not worth an error, nor a long wait.
     if let Ok(Ok(line)) = timeout(Duration::from_secs(1), line(context, name)).await
-        && let Some(holder) = line.places.first()
+        && let Some(holder) = line.holders().next()
     {
         output::note(&format!(
             "etcd's lock {name:?} is held with fence {}; it is another lock, and does not exclude this one",
             holder.fence
         ));
     }
-}
-
-/// Waits in the line of `name` under `lease`, no longer than `wait` if somebody else is before. One
-/// who is first has what it asked for, so an answer is awaited in any case.
-pub(super) async fn within<T>(
-    context: &Context,
-    (name, lease): (&str, i64),
-    wait: Option<Duration>,
-    waiting: impl Future<Output = Result<T>>,
-    busy: Failure,
-) -> Result<T> {
-    let late = async {
-        match wait {
-            None => std::future::pending().await,
-            Some(wait) => sleep(wait).await,
-        }
-        late(context, name, lease, busy).await
-    };
-    tokio::select! {
-        biased;
-        outcome = waiting => outcome,
-        failure = late => Err(failure),
-        never = tell_waiting(context, name, lease) => match never {},
-    }
-}
-
-/// Why a wait comes to nothing, as soon as that is known: somebody else is before, or the cluster
-/// does not answer.
-async fn late(context: &Context, name: &str, lease: i64, busy: Failure) -> Failure {
-    const PAUSE: Duration = Duration::from_millis(50);
-    let looking = async {
-        loop {
-            match line(context, name).await {
-                Ok(line) if line.places.first().is_some_and(|first| first.lease != lease) => {
-                    return busy.about("not in time");
-                }
-                Ok(_) => sleep(PAUSE).await,
-                Err(failure) => return failure,
-            }
-        }
-    };
-    let silent = || Failure::new(Exit::NoConnection, "no member answered in time");
-    timeout(context.link.settings().command_timeout, looking).await.unwrap_or_else(|_| silent())
-}
-
-/// Tells somebody who waits, after a moment, for whom; never ends.
-async fn tell_waiting(context: &Context, name: &str, lease: i64) -> Infallible {
-    sleep(PATIENCE).await;
-    // Not worth an error: the wait itself goes on.
-    if let Ok(line) = line(context, name).await {
-        let own = line.places.iter().position(|place| place.lease == lease);
-        if let (Some(before @ 1..), Some(holder)) = (own, line.places.first()) {
-            // etcd's own clients leave the value of a lock empty.
-            let who = quote::readable(if holder.value.is_empty() { &holder.key } else { &holder.value });
-            output::note(&format!("waiting for {name:?}: {before} before; held by {who} with fence {}", holder.fence));
-        }
-    }
-    std::future::pending().await
 }
 
 struct Released {
@@ -287,7 +245,7 @@ async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
         let place = |holds| move |request: &LockRequestState| own_place(request, holds);
         let places = lock.holders.iter().map(place(true)).chain(lock.waiting.iter().map(place(false)));
         let namespace = if name.namespace == "default" { String::new() } else { name.namespace.clone() };
-        lines.push(Line { places: places.collect(), name: name.name, namespace });
+        lines.push(Line { places: places.collect(), name: name.name, namespace, blocked_by: None });
     }
     Ok(lines)
 }

@@ -32,6 +32,8 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) places: Vec<Place>,
+    /// A key below the name that is none of these and older: nobody holds the lock while it is there.
+    pub(super) blocked_by: Option<Place>,
 }
 
 /// What `lock show` shows: one name may stand for several locks.
@@ -71,7 +73,7 @@ pub(super) fn lines(keys: Vec<KeyValue>) -> Vec<Line> {
     let sorted = |(name, mut places): (String, Vec<Place>)| {
         places.sort_by_key(|place| place.fence);
         places.iter_mut().take(1).for_each(|place| place.holds = true);
-        Line { name, namespace: String::new(), places }
+        Line { name, namespace: String::new(), places, blocked_by: None }
     };
     lines.into_iter().map(sorted).collect()
 }
@@ -108,6 +110,22 @@ impl Place {
 }
 
 impl Line {
+    /// `oldest`: of all keys below the name. The line's own places wait if it is none of them.
+    pub(super) fn stand_behind(&mut self, oldest: Option<KeyValue>) {
+        let Some(oldest) = oldest.filter(|key| self.places.iter().all(|place| place.key != key.key[..])) else {
+            return;
+        };
+        self.places.iter_mut().for_each(|place| place.holds = false);
+        self.blocked_by = Some(Place {
+            key: oldest.key.to_vec(),
+            holds: false,
+            mode: "key".into(),
+            lease: oldest.lease,
+            fence: oldest.create_revision,
+            value: Vec::new(),
+        });
+    }
+
     /// Reads the holder's value, which the search leaves out; without it the line is still one.
     pub(super) async fn learn_value<E, F>(&mut self, read: impl FnOnce(RangeRequest) -> F)
     where
@@ -135,6 +153,7 @@ impl Line {
             .some("namespace", &self.namespace)
             .with("holders", Json::list(self.holders(), Place::json))
             .with("waiting", Json::list(self.waiting(), Place::json))
+            .some("blocked_by", self.blocked_by.as_ref().map(|place| quote::readable(&place.key)).unwrap_or_default())
             .done()
     }
 }
@@ -153,6 +172,10 @@ impl Show for Shown {
     fn table(&self) -> Option<Table> {
         let mut table = Table::new(["PLACE", "MODE", "FENCE", "LEASE", "OWNER OR VALUE"]);
         for line in &self.0 {
+            if let Some(Place { mode, fence, lease, key, .. }) = &line.blocked_by {
+                let key = quote::readable(key);
+                table.row(["before".into(), mode.clone(), fence.to_string(), human::lease(*lease), key]);
+            }
             let standing =
                 |i: usize, place: &Place| if place.holds { "holds".into() } else { format!("waits ({})", i + 1) };
             let places = line.holders().enumerate().chain(line.waiting().enumerate());
@@ -208,6 +231,19 @@ mod tests {
 
     fn kv(key: &str, lease: i64, created: i64) -> KeyValue {
         KeyValue { key: key.to_owned().into(), lease, create_revision: created, ..KeyValue::default() }
+    }
+
+    #[test]
+    fn nobody_holds_a_lock_behind_a_key_that_is_not_of_its_line() {
+        let places = || lines(vec![kv("job/1f", 0x1f, 9), kv("job/2e", 0x2e, 5)]).remove(0);
+        let mut free = places();
+        free.stand_behind(Some(kv("job/2e", 0x2e, 5)));
+        assert!(free.blocked_by.is_none() && free.holders().count() == 1);
+        let mut behind = places();
+        behind.stand_behind(Some(kv("job/config", 0, 3)));
+        assert_eq!((behind.holders().count(), behind.waiting().count()), (0, 2));
+        let json = serde_json::to_value(behind.json()).expect("json");
+        assert_eq!(json["blocked_by"], "job/config");
     }
 
     #[test]

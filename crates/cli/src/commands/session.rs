@@ -14,14 +14,9 @@ use crate::{
     parse,
 };
 use clap::Subcommand;
-use conclave_client::{
-    Session,
-    api::{
-        conclave::v1::OpenSessionRequest,
-        etcdserverpb::{
-            LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, ResponseHeader,
-        },
-    },
+use conclave_client::api::{
+    conclave::v1::OpenSessionRequest,
+    etcdserverpb::{LeaseGrantRequest, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, ResponseHeader},
 };
 use futures::StreamExt as _;
 use std::time::Duration;
@@ -184,9 +179,9 @@ async fn open(context: &Context, ttl: Duration) -> Result<()> {
 async fn keep(context: &Context, ttl: Duration) -> Result<()> {
     let mut signals = Signals::new()?;
     let client = context.link.client().await?;
-    let session = match Session::open(&client, ttl).await {
+    let session = match hold::open(&context.link, &client, (ttl, None), &mut signals).await {
         Ok(session) => session,
-        Err(error) => return Err(context.link.explained(Failure::of_client(error)).await),
+        Err(failure) => return Err(context.link.explained(failure).await),
     };
     let kept = async {
         context.out.show(&Opened { header: None, session: session.lease(), ttl: session.ttl() })?;

@@ -71,8 +71,9 @@ impl Child {
         self.signal(Signal::KILL);
     }
 
-    /// A signal that this process got.
-    pub(super) fn pass_on(&self, signal: Signal) {
+    /// A signal that this process got. The real-time ones, which have no names, become SIGTERM.
+    pub(super) fn pass_on(&self, signal: i32) {
+        let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
         // Ctrl-C and Ctrl-\ go to the whole group of the terminal already.
         if self.own_group || ![Signal::INT, Signal::QUIT].contains(&signal) {
             self.signal(signal);

@@ -6,14 +6,15 @@
 //!    that cannot be foreseen: it is stopped as soon as it is known.
 //! 3. A signal to conclavectl stops the command first; what is held is given back after it has
 //!    ended.
-//! 5. Whatever ends the work, a failure of standard output and a panic included, what is held is
-//!    given back before the process ends.
 //! 4. The command does not outlive conclavectl: if that is killed, the kernel kills the command
 //!    (Linux).
+//! 5. Whatever ends the work, a failure of standard output and a panic included, what is held is
+//!    given back before the process ends.
 
 mod child;
 mod find;
 mod holding;
+mod opening;
 mod schedule;
 pub(crate) mod signals;
 
@@ -21,6 +22,7 @@ pub(crate) use {
     child::shim,
     find::find,
     holding::{Holding, Tenure},
+    opening::open,
     schedule::Schedule,
 };
 
@@ -227,7 +229,12 @@ pub(crate) async fn close(link: &Link, session: &Session) {
 pub(crate) async fn give_up(link: &Link, session: &Session, failure: &Failure) {
     const BRIEFLY: Duration = Duration::from_millis(500);
     let bound = link.settings().command_timeout;
-    let bound = if failure.exit == Exit::NoConnection { bound.min(BRIEFLY) } else { bound };
+    let bound = match failure.exit {
+        Exit::NoConnection => bound.min(BRIEFLY),
+        // Somebody waits for the end of this process.
+        Exit::Interrupted(_) => bound.min(BRIEFLY * 2),
+        _ => bound,
+    };
     let _ = timeout(bound, session.close()).await;
 }
 

@@ -5,14 +5,14 @@ use crate::{
     failure::{Failure, Result},
 };
 use rustix::process::Signal;
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, ops::RangeInclusive, task::Poll};
 use tokio::signal::unix::{self, SignalKind, signal};
 
 /// By which holders are asked to end; without a command that is no failure.
 const ASKING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 /// The others that would end the process, apart from those of a fault in its own code: what is held
 /// is given back first.
-const ENDING: [Signal; 10] = [
+const ENDING: [Signal; 12] = [
     Signal::QUIT,
     Signal::USR1,
     Signal::USR2,
@@ -23,24 +23,28 @@ const ENDING: [Signal; 10] = [
     Signal::XFSZ,
     Signal::IO,
     Signal::ABORT,
+    Signal::POWER,
+    Signal::STKFLT,
 ];
+/// The real-time signals that the C library leaves to programs.
+const REAL_TIME: RangeInclusive<i32> = 34..=64;
 
 /// Every signal that would end the process and can be caught, from when it was made.
 #[derive(Debug)]
-pub(crate) struct Signals(Vec<(Signal, unix::Signal)>);
+pub(crate) struct Signals(Vec<(i32, unix::Signal)>);
 
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
-        Self::of(ASKING.into_iter().chain(ENDING))
+        Self::of(all())
     }
 
     /// All but the one that means something else to this command.
     pub(crate) fn without(own: Signal) -> Result<Self> {
-        Self::of(ASKING.into_iter().chain(ENDING).filter(|number| *number != own))
+        Self::of(all().filter(|number| *number != own.as_raw()))
     }
 
-    fn of(numbers: impl Iterator<Item = Signal>) -> Result<Self> {
-        let caught = |number: Signal| Ok((number, signal(SignalKind::from_raw(number.as_raw()))?));
+    fn of(numbers: impl Iterator<Item = i32>) -> Result<Self> {
+        let caught = |number| Ok((number, signal(SignalKind::from_raw(number))?));
         Ok(Self(numbers.map(caught).collect::<Result<_>>()?))
     }
 
@@ -53,13 +57,13 @@ impl Signals {
     /// again.
     pub(crate) async fn end(&mut self) -> Exit {
         match self.next().await {
-            asking if ASKING.contains(&asking) => Exit::Done,
+            asking if ASKING.iter().any(|known| known.as_raw() == asking) => Exit::Done,
             ending => Exit::Interrupted(number(ending)),
         }
     }
 
     /// The next one; can be dropped and asked for again.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> i32 {
         poll_fn(|cx| {
             let mut came = self.0.iter_mut().filter_map(|(number, signal)| {
                 matches!(signal.poll_recv(cx), Poll::Ready(Some(()))).then_some(*number)
@@ -70,8 +74,12 @@ impl Signals {
     }
 }
 
-fn number(signal: Signal) -> u8 {
-    u8::try_from(signal.as_raw()).unwrap_or(0)
+fn all() -> impl Iterator<Item = i32> {
+    ASKING.into_iter().chain(ENDING).map(Signal::as_raw).chain(REAL_TIME)
+}
+
+fn number(signal: i32) -> u8 {
+    u8::try_from(signal).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! No endpoint can be used: why, and which option helps.
 
-use crate::{exit::Exit, failure::Failure};
+use crate::{dial::NO_LOGIN, exit::Exit, failure::Failure};
 
 /// `encrypted`: whether endpoints without a scheme are.
 pub(super) fn unreachable(endpoints: &[String], encrypted: bool, reasons: &[(usize, String)]) -> Failure {
@@ -30,6 +30,10 @@ fn of_tls(encrypted: bool, reason: &str) -> Option<&'static str> {
         Some("the members want a certificate of an authority that they know: --cert FILE and --key FILE")
     } else if !encrypted && has(&["but not a member of a cluster", "was closed while it was asked"]) {
         Some("does the endpoint speak TLS? Then write https:// before it, and name its authority with --cacert FILE")
+    } else if encrypted && has(&["was closed while it was asked"]) {
+        Some("perhaps the members want a certificate of an authority that they know: --cert FILE and --key FILE")
+    } else if has(&[NO_LOGIN]) {
+        Some("start the other members: a majority must answer")
     } else {
         None
     }
@@ -50,7 +54,8 @@ mod tests {
             ("https://a:1", "received corrupt message of type InvalidContentType", "write http://"),
             ("a:1", "the connection was closed while it was asked", "write https://"),
             ("https://a:1", "TLS is refused: received fatal alert: CertificateRequired", "--cert FILE"),
-            ("https://a:1", "the connection was closed while it was asked", "--dial-timeout"),
+            ("https://a:1", "the connection was closed while it was asked", "--cert FILE"),
+            ("https://a:1", NO_LOGIN, "start the other members"),
             ("a:1", "connection refused", "--dial-timeout"),
         ] {
             let words = of(endpoint, reason);

@@ -18,9 +18,10 @@ use crate::{
 };
 use clap::Args;
 use conclave_client::api::conclave::v1::{
-    AwaitVacantRequest, AwaitVacantResponse, CheckRequest, CheckResponse, PinRequest, RevokeRequest, UnpinRequest,
+    AwaitVacantRequest, AwaitVacantResponse, CheckRequest, CheckResponse, GetClaimRequest, PinRequest, RevokeRequest,
+    UnpinRequest,
 };
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use tokio::time::{sleep, timeout};
 
 /// Between attempts after a connection was lost.
@@ -117,10 +118,22 @@ impl AwaitArgs {
         let bounded = async {
             match self.wait {
                 None => self.vacant(context).await,
-                Some(bound) => match timeout(bound, self.vacant(context)).await {
-                    Ok(vacant) => vacant,
-                    Err(_) => Err(context.link.leaderless().await.map_or_else(late, Failure::leaderless)),
-                },
+                Some(bound) => {
+                    let mut vacant = pin!(self.vacant(context));
+                    if let Ok(vacant) = timeout(bound, &mut vacant).await {
+                        return vacant;
+                    }
+                    if let Some(cause) = context.link.leaderless().await {
+                        return Err(Failure::leaderless(cause));
+                    }
+                    // The first answer is awaited, however short the wait.
+                    let request = GetClaimRequest { claim: self.name.name(), ..GetClaimRequest::default() };
+                    let claim = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?;
+                    if !claim.holder.is_empty() || self.rev > 0 {
+                        return Err(late());
+                    }
+                    timeout(context.link.settings().command_timeout, vacant).await.unwrap_or_else(|_| Err(late()))
+                }
             }
         };
         let response = tokio::select! {

@@ -60,8 +60,8 @@ pub(crate) struct TakeArgs {
     #[arg(long, default_value = "deny")]
     twin: Twin,
     /// If another holds it, stand in line and wait; no longer than TIME
-    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1, default_missing_value = "0")]
-    wait: Option<Duration>,
+    #[arg(long, value_parser = parse::duration, value_name = "TIME", num_args = 0..=1)]
+    wait: Option<Option<Duration>>,
     #[command(flatten)]
     session: SessionArg,
     #[command(flatten)]
@@ -177,7 +177,8 @@ impl TakeArgs {
     /// Waits in line, and gives the place up if nothing comes of it.
     async fn wait_for(&self, context: &Context, request: ClaimRequest) -> Result<ClaimResponse> {
         let mut signals = Signals::new()?;
-        let wait = self.wait.filter(|wait| !wait.is_zero());
+        // Without a time, as long as it takes.
+        let wait = self.wait.flatten();
         let late = async {
             match wait {
                 None => std::future::pending().await,
@@ -196,10 +197,16 @@ impl TakeArgs {
             biased;
             interrupted = signals.interrupt() => Err(interrupted),
             outcome = bounded => outcome,
+            never = context.link.tell_of_leader() => match never {},
         };
         if let Err(failure) = &outcome {
             let bound = context.link.settings().command_timeout;
-            let bound = if failure.exit == Exit::NoConnection { bound.min(BRIEFLY) } else { bound };
+            let bound = match failure.exit {
+                Exit::NoConnection => bound.min(BRIEFLY),
+                // Somebody waits for the end of this process.
+                Exit::Interrupted(_) => bound.min(BRIEFLY * 2),
+                _ => bound,
+            };
             let unclaim = UnclaimRequest {
                 caller: CallerArgs::default().caller_of(self.session.session.unwrap_or(0)),
                 claim: self.name.name(),

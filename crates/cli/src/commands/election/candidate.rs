@@ -77,9 +77,8 @@ impl Candidate<'_> {
                 Exit::Interrupted(_) => failure,
                 _ => failure.about(format!("cannot stand for {:?} again", self.args.name.name)).exit(exit),
             };
-            if lost.get() != Some(LostReason::TakenAway(Cause::HoldEnded)) {
-                self.in_line().await.map_err(failed)?;
-            }
+            let put_out = lost.get() == Some(LostReason::TakenAway(Cause::HoldEnded));
+            self.may_stand(put_out, signals).await.map_err(failed)?;
             output::note(&format!("standing for {:?} again", self.args.name.name));
             won = self.win(signals, false).await.map_err(failed)?;
         }
@@ -164,6 +163,42 @@ impl Candidate<'_> {
         let schedule = Schedule::new(ttl, self.args.grace).map_err(Failure::usage)?;
         let job = Job { command: self.args.command.clone(), environment, schedule };
         hold::run(tenure, self.what, &job, signals, hand_over).await
+    }
+
+    /// Whether it may stand again: looks until a member answers, or its session is over. `put_out`: it
+    /// was in the line no longer when its command was stopped.
+    ///
+    /// # Errors
+    /// It was taken out, or the election was deleted; or a signal came.
+    async fn may_stand(&self, put_out: bool, signals: &mut Signals) -> Result<()> {
+        let looking = async {
+            loop {
+                match if put_out { self.is_there().await } else { self.in_line().await } {
+                    Err(failure) if matches!(failure.exit, Exit::NoConnection | Exit::Unknown) => {
+                        output::note(&format!("{}; still in line for {:?}", failure.message(), self.args.name.name));
+                        self.context.link.forget();
+                        sleep(PAUSE).await;
+                    }
+                    outcome => return outcome,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            interrupted = signals.interrupt() => Err(interrupted),
+            reason = self.session.lost() => Err(hold::session_lost(reason)),
+            outcome = looking => outcome,
+        }
+    }
+
+    /// Makes sure that the election was not deleted: entering would make it anew.
+    async fn is_there(&self) -> Result<()> {
+        let request = GetTermRequest { election: self.args.name.name(), limit: 1, ..GetTermRequest::default() };
+        let found = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await;
+        found.map(drop).map_err(|failure| match failure.exit {
+            Exit::NoConnection | Exit::Unknown => failure,
+            _ => Failure::new(Exit::Lost, "the election was deleted meanwhile"),
+        })
     }
 
     /// Makes sure that nobody took it out while its command was being stopped: entering would undo

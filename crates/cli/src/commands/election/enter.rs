@@ -15,10 +15,7 @@ use crate::{
     hold::{self, Schedule, signals::Signals},
     output::{self, election::Ordered},
 };
-use conclave_client::{
-    Session,
-    api::conclave::v1::{GetTermRequest, LeaveRequest, election_response::Standing},
-};
+use conclave_client::api::conclave::v1::{GetTermRequest, LeaveRequest, election_response::Standing};
 
 pub(super) async fn run(args: EnterArgs, context: &Context) -> Result<Exit> {
     let candidate = args.candidate.clone().unwrap_or_else(own_name);
@@ -97,8 +94,7 @@ async fn stand(args: &EnterArgs, context: &Context, id: &str) -> Result<Exit> {
     let what = &format!("the leadership of {:?}", args.name.name);
     let mut signals = Signals::new()?;
     let client = &context.link.client().await?;
-    let opening = async { Session::open(client, args.ttl).await.map_err(Failure::of_client) };
-    let session = &match context.link.while_led(args.patience(), opening).await {
+    let session = &match hold::open(&context.link, client, (args.ttl, args.patience()), &mut signals).await {
         Ok(session) => session,
         Err(failure) => return Err(context.link.not_taken(failure, what, args.ttl).await),
     };
