@@ -60,9 +60,9 @@ async fn etcds_name_and_variables() -> Result<()> {
     ensure!(cluster.dir().join("wal0/CURRENT").is_file(), "the log is not in ETCD_WAL_DIR");
     let version = String::from_utf8(run(&etcd, &["--version"])?.stdout)?;
     ensure!(version.starts_with("etcd Version: 3.") && version.contains("\nGo OS/Arch: linux/"), "{version}");
-    let refused = run(&etcd, &["-discovery-srv", "example.org"])?;
+    let refused = run(&etcd, &["-discovery", "http://example.org/x"])?;
     ensure!(
-        refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("no discovery"),
+        refused.status.code() == Some(2) && String::from_utf8_lossy(&refused.stderr).contains("no discovery service"),
         "{refused:?}"
     );
 

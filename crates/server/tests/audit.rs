@@ -90,6 +90,7 @@ fn shown(record: &Value, fields: &[&str]) -> String {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one record after the other")]
 async fn changes_and_denials_are_recorded_once_each_without_secrets() {
     let audited = Audited::start().await;
     let (mut kv, mut seen) = (KvClient::new(audited.channel.clone()), 0);

@@ -5,8 +5,7 @@
 
 use super::{
     Context,
-    lock_lines::{Line, Lines, Shown, lines, own_place},
-    lock_wait::blocked,
+    lock_lines::{Line, Lines, Shown, blocked, lines, own_place},
     names::{self, CallerArgs, ListArgs, Page},
     wire,
 };

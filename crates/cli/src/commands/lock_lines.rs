@@ -5,7 +5,11 @@
 //! so is taken for one.
 
 use super::names;
-use crate::output::{Json, Show, Table, Text, header_json, human, quote};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    output::{Json, Show, Table, Text, header_json, human, quote},
+};
 use conclave_client::api::{
     conclave::v1::{LockRequestState, lock_part::Mode},
     etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader},
@@ -32,7 +36,8 @@ pub(super) struct Line {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) places: Vec<Place>,
-    /// A key below the name that is none of these and older: nobody holds the lock while it is there.
+    /// A key below the name that is none of these and older: nobody holds the lock while it is
+    /// there.
     pub(super) blocked_by: Option<Place>,
 }
 
@@ -62,6 +67,18 @@ fn place(kv: KeyValue) -> Option<(String, Place)> {
         mode: "etcd".into(),
     };
     same.then_some((name, place))
+}
+
+/// A key below the lock's name that is not of its line, and is older than all that are. Everybody
+/// waits for its deletion, as with etcd.
+pub(super) fn blocked(name: &str, key: &Place) -> Failure {
+    let shown = quote::readable(&key.key);
+    let failure = match key.lease {
+        // It ends with somebody's lease: another lock's place, as a rule.
+        1.. | ..0 => Failure::new(Exit::Busy, format!("the key {shown:?} of another lock stands before {name:?}")),
+        0 => Failure::new(Exit::Otherwise, format!("the key {shown:?} stands before {name:?}, and ends with no lease")),
+    };
+    failure.hint("all keys below NAME/ are in the line of etcd's lock NAME: delete that key, or use another name")
 }
 
 /// The lines of these keys, in the order of their names.

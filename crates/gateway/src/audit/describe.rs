@@ -85,7 +85,7 @@ fn placement(change: &PlacementChange) -> Option<Subject> {
         }
         PlacementChange::Maintenance { member, on } => {
             let what = if *on { "maintenance on" } else { "maintenance off" };
-            Some(Subject::target(format!("{member:x}")).with_detail(what.to_owned()))
+            Some(Subject::target(format!("{member:x}")).with_detail(what))
         }
         PlacementChange::Labels { .. } => None,
     }

@@ -3,6 +3,7 @@ use crate::auth::own::Claims;
 use conclave_node::config::OwnTokens;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use std::path::Path;
+use std::slice::from_ref;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -91,9 +92,9 @@ fn keys_are_exchanged_without_a_moment_at_which_a_token_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let ((old_pub, old), (new_pub, new)) = (pair(dir.path(), "old"), pair(dir.path(), "new"));
     let stages = [
-        own("ES256", &[old_pub.clone()], &[old.clone()]),
+        own("ES256", from_ref(&old_pub), from_ref(&old)),
         own("ES256", &[old_pub.clone(), new_pub.clone()], &[old]),
-        own("ES256", &[new_pub.clone(), old_pub], &[new.clone()]),
+        own("ES256", &[new_pub.clone(), old_pub], from_ref(&new)),
         own("ES256", &[new_pub], &[new]),
     ]
     .map(|config| Jwt::open(&config).expect("it opens"));

@@ -9,7 +9,7 @@ use conclave_node::config::OwnTokens;
 use conclave_tls::{Contents, TlsError};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, crypto, decode, encode};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::Status;
 
@@ -108,7 +108,7 @@ impl Own {
     }
 }
 
-fn secret<'a>(path: &PathBuf, contents: &'a Contents) -> Result<&'a [u8], TlsError> {
+fn secret<'a>(path: &Path, contents: &'a Contents) -> Result<&'a [u8], TlsError> {
     let bytes = contents.of(path);
     if bytes.is_empty() { Err(TlsError::of(path, "the key is empty")) } else { Ok(bytes) }
 }

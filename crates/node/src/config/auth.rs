@@ -12,7 +12,7 @@ use std::time::Duration;
 pub enum AuthToken {
     /// Letters that the members remember.
     Simple,
-    Jwt(JwtConfig),
+    Jwt(Box<JwtConfig>),
 }
 
 /// Signed tokens. The files are read at the start, and when they change.
@@ -167,7 +167,7 @@ fn token(text: &str) -> Result<AuthToken, String> {
         JwtConfig { own: None, issuer: None } => {
             Err("jwt needs sign-method with pub-key or priv-key, or jwks-file".to_owned())
         }
-        _ => Ok(AuthToken::Jwt(jwt)),
+        _ => Ok(AuthToken::Jwt(Box::new(jwt))),
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
 
     fn jwt(text: &str) -> JwtConfig {
         match token(text) {
-            Ok(AuthToken::Jwt(jwt)) => jwt,
+            Ok(AuthToken::Jwt(jwt)) => *jwt,
             other => panic!("{text}: {other:?}"),
         }
     }

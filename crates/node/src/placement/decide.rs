@@ -117,7 +117,10 @@ mod tests {
         let failed = |failures, failed_ago| Candidate { failures, failed_ago, ..weight(2, 10) };
         let ranked = |rank| Candidate { rank, ..weight(2, 0) };
         let (me, out, never) = (Rank::Weight(5), Rank::Maintenance, Rank::Never);
-        let rows: &[(&str, Rank, Duration, &[Candidate], Option<u64>)] = &[
+        /// What it shows, the leader's rank, for how long it has been calm, the others, and where
+        /// it moves.
+        type Row<'a> = (&'a str, Rank, Duration, &'a [Candidate], Option<u64>);
+        let rows: &[Row<'_>] = &[
             ("nobody else", me, LONG, &[], None),
             ("nobody is preferred", me, LONG, &[weight(2, 5), weight(3, 0)], None),
             ("a heavier one", me, LONG, &[weight(2, 6), weight(3, 0)], Some(2)),

@@ -46,7 +46,7 @@ impl Tenures {
         self.now.map(|(member, _)| member)
     }
 
-    /// A transfer to this member came to nothing.
+    /// A transfer to this member failed.
     pub(super) fn failed(&mut self, member: u64, at: Instant) {
         if self.failures.len() >= MOST {
             let oldest = self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(member, _)| *member);

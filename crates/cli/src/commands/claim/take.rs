@@ -225,7 +225,7 @@ impl TakeArgs {
         }
     }
 
-    /// Why a wait comes to nothing, as soon as that is known: another holds it, or the cluster does
+    /// Why a wait fails, as soon as that is known: another holds it, or the cluster does
     /// not answer.
     async fn late(&self, context: &Context) -> Failure {
         let request = GetClaimRequest { claim: self.name.name(), ..GetClaimRequest::default() };

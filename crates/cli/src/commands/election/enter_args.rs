@@ -58,7 +58,7 @@ pub(crate) struct EnterArgs {
     #[arg(long, default_value = "", hide_default_value = true)]
     value: String,
     /// Enter only if that means to lead at once
-    #[arg(long = "try")]
+    #[arg(long = "try", conflicts_with = "wait")]
     pub(super) try_only: bool,
     /// Take the place of the process that has this id; that one is fenced out and told so
     #[arg(long)]

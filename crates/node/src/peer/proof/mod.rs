@@ -12,13 +12,13 @@
 //! Proofs and keys are HKDF-SHA256 of the secret over a name, the purpose and both nonces; a mark
 //! is HMAC-SHA256, by a key for each direction, over all of the record before it.
 //!
-//! 1. Whoever does not know a secret can neither prove it nor write a record, also from what was
+//! 1. A stranger who does not know a secret can neither prove it nor write a record, nor use what was
 //!    recorded: each side's nonce is new. The names of the two directions differ, so nothing that
 //!    one side sent counts as the other's.
 //! 2. A record counts if it is the next one and its mark is right. Nothing of it is given out
-//!    before. The first that does not count ends the connection. Who is on the way can read, delay
+//!    before. The first that does not count ends the connection. An attacker on the network can read, delay
 //!    and cut; what arrives is a beginning of what was sent.
-//! 3. The side that accepts shows nothing that depends on the secret to who has not proved it.
+//! 3. The side that accepts shows nothing that depends on the secret before the other has proved it.
 //! 4. What is read before the proof has a fixed size and a deadline. A record is at most
 //!    [`records::MOST`] long.
 //! 5. A secret is the cluster's, not a member's: that a proof is right does not say which member
