@@ -40,8 +40,13 @@ fn section<'a>(text: &'a str, from: &str, to: &str) -> Result<&'a str> {
 
 #[tokio::test]
 async fn metrics_that_are_named_exist() -> Result<()> {
-    // Metrics of TLS are there where a port has TLS, those of peers where there are some.
-    let mut cluster = Cluster::plan(2, &["--peer-auto-tls"])?;
+    // Metrics of TLS are there where a port has TLS, those of peers where there are some, and those of
+    // followed files, limits and the audit log where a member has these.
+    let key = tempfile::NamedTempFile::new()?;
+    std::fs::write(&key, "a key for tokens that nobody asks for")?;
+    let tokens = format!("--auth-token=jwt,sign-method=HS256,priv-key={}", key.path().display());
+    let mut cluster =
+        Cluster::plan(2, &["--peer-auto-tls", &tokens, "--connection-limits=requests=1000000", "--audit-log=stderr"])?;
     let peers: Vec<String> = (0..2).map(|i| cluster.address(i).peer_url()).collect();
     for i in 0..2 {
         let secure = |argument: &String| {

@@ -417,15 +417,8 @@ async fn a_running_cluster_changes_to_tls_member_by_member() -> Result<()> {
                 // Nothing else is accepted.
                 _ => secure(plain, &cluster, false, true, &pki.flags("peer-")),
             };
-            cluster.node(i).terminate(LONG).await?;
-            cluster.node(i).set_args(args);
-            cluster.node(i).spawn()?;
-            cluster.node(i).ready(LONG).await?;
             last += 1;
-            // Through a member of the other kind.
-            let through = cluster.client((i + 1) % 3)?;
-            let put = async || cluster_tests::client::put(&through, "step", &last.to_string()).await;
-            eventually("a write", SOON, put).await?;
+            change(&mut cluster, i, args, last).await?;
         }
     }
     let found = client.get("step").await?.context("it was written")?;
@@ -436,6 +429,18 @@ async fn a_running_cluster_changes_to_tls_member_by_member() -> Result<()> {
     let read = within("the end of a connection", SOON, stream.read_to_end(&mut answer)).await?;
     ensure!(read.is_err() || answer.is_empty(), "plain words are answered after the change: {answer:?}");
     Ok(())
+}
+
+/// Restarts a member with other arguments, and writes `step` through the next one, which may be of
+/// the other kind.
+async fn change(cluster: &mut Cluster, member: usize, args: Vec<String>, step: u32) -> Result<()> {
+    cluster.node(member).terminate(LONG).await?;
+    cluster.node(member).set_args(args);
+    cluster.node(member).spawn()?;
+    cluster.node(member).ready(LONG).await?;
+    let through = cluster.client((member + 1) % 3)?;
+    let put = async || cluster_tests::client::put(&through, "step", &step.to_string()).await;
+    eventually("a write", SOON, put).await.map(drop)
 }
 
 #[tokio::test]
@@ -457,14 +462,8 @@ async fn a_running_cluster_gets_a_secret_member_by_member() -> Result<()> {
     // Members without it are still heard, then not.
     for flags in [optional, vec![secret]] {
         for (i, plain) in plain.iter().enumerate() {
-            cluster.node(i).terminate(LONG).await?;
-            cluster.node(i).set_args([plain.clone(), flags.clone()].concat());
-            cluster.node(i).spawn()?;
-            cluster.node(i).ready(LONG).await?;
             last += 1;
-            let through = cluster.client((i + 1) % 3)?;
-            let put = async || cluster_tests::client::put(&through, "step", &last.to_string()).await;
-            eventually("a write", SOON, put).await?;
+            change(&mut cluster, i, [plain.clone(), flags.clone()].concat(), last).await?;
         }
     }
     let mut stream = TcpStream::connect(("127.0.0.1", cluster.address(0).peer)).await?;

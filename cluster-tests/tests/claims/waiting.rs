@@ -37,7 +37,7 @@ async fn in_line(node: &Node, claim: &str, count: u32) -> Result<()> {
     eventually("a line", SOON, line).await
 }
 
-/// Everybody is told of the first end, though the claim is taken again at once; and who comes late
+/// Every waiter hears of the first end, though the claim is taken again at once; and who comes late
 /// finds it in history.
 #[tokio::test]
 async fn thousands_wait_and_nobody_misses_the_release() -> Result<()> {

@@ -39,7 +39,7 @@ impl Probe for Gateway {
             pending: self.node.proposer.waiting().0 as u64,
             revision: self.node.state.revision(),
             compacted_revision: self.node.state.compacted(),
-            keys: self.node.state.view().living_keys(),
+            keys: self.node.state.living_keys(),
             db_bytes: self.node.state.size_bytes(),
             db_in_use_bytes: self.node.state.size_in_use_bytes(),
             quota_bytes: self.node.config.quota_backend_bytes.unwrap_or(0),

@@ -25,6 +25,18 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 5] = [Kind::Requests, Kind::Bytes, Kind::Watchers, Kind::Leases, Kind::Waiting];
+
+    fn limit(self, limits: &ClientLimits) -> Option<u64> {
+        match self {
+            Kind::Requests => limits.requests,
+            Kind::Bytes => limits.bytes,
+            Kind::Watchers => limits.watchers,
+            Kind::Leases => limits.leases,
+            Kind::Waiting => limits.waiting,
+        }
+    }
+
     /// As the settings call it.
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -66,7 +78,7 @@ pub struct Exceeded {
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Exceeded { of, kind, most, wait } = self;
-        let (whose, setting) = (of.word(), of.word());
+        let whose = of.word();
         let what = match kind {
             Kind::Requests => "requests a second",
             Kind::Bytes => "bytes a second",
@@ -75,7 +87,7 @@ impl fmt::Display for Exceeded {
             Kind::Waiting => "waiting calls",
         };
         let word = kind.word();
-        write!(f, "this {whose} has used its {most} {what} ({setting}-limits, {word}={most}); ")?;
+        write!(f, "this {whose} has used its {most} {what} ({whose}-limits, {word}={most}); ")?;
         match wait {
             Some(wait) => write!(f, "try again in {} ms", wait.as_millis() + 1),
             None => write!(f, "end some of them first"),
@@ -214,6 +226,11 @@ impl Limits {
     pub(crate) fn new(config: &Config, metrics: &LimitMetrics) -> Limits {
         let (connection, user) = (config.connection_limits, config.user_limits);
         let any = connection.is_any() || user.is_any();
+        for (of, limits) in [(Of::Connection, connection), (Of::User, user)] {
+            for kind in Kind::ALL.into_iter().filter(|kind| kind.limit(&limits).is_some()) {
+                metrics.begin(of.word(), kind.word());
+            }
+        }
         Limits(any.then(|| Arc::new(Inner { connection, user, users: Mutex::default(), metrics: metrics.clone() })))
     }
 

@@ -9,6 +9,11 @@ use prometheus_client::registry::Registry;
 pub struct LimitMetrics(Family<[(&'static str, &'static str); 2], Counter>);
 
 impl LimitMetrics {
+    /// The series is there before the first refusal, so that its rate shows that one too.
+    pub(crate) fn begin(&self, of: &'static str, limit: &'static str) {
+        drop(self.0.get_or_create(&[("of", of), ("limit", limit)]));
+    }
+
     pub(crate) fn refused(&self, of: &'static str, limit: &'static str) {
         self.0.get_or_create(&[("of", of), ("limit", limit)]).inc();
     }

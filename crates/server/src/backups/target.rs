@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use time::UtcDateTime;
 
 /// A directory, and what in it is this cluster's.
 #[derive(Clone, Debug)]
@@ -115,23 +116,11 @@ fn named(path: &Path, error: io::Error) -> io::Error {
 
 /// `20261130T141502Z`.
 fn stamp(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March: the day that is added in leap years comes last. 146,097 days are
-    // 400 years.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    // A clock beyond the year 9999 is wrong, and no reason to stop.
+    let at = i64::try_from(seconds).ok().and_then(|seconds| UtcDateTime::from_unix_timestamp(seconds).ok());
+    let at = at.unwrap_or(UtcDateTime::MAX);
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", at.hour(), at.minute(), at.second())
 }
 
 #[cfg(test)]
@@ -155,6 +144,7 @@ mod tests {
         assert_eq!(stamp(1_709_251_199), "20240229T235959Z");
         assert_eq!(stamp(1_796_048_102), "20261130T141502Z");
         assert_eq!(stamp(4_107_542_400), "21000301T000000Z");
+        assert_eq!(stamp(u64::MAX), "99991231T235959Z");
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl StateHandle {
         self.shared.view()
     }
 
+    /// How many keys are alive; `None` until they have been counted after a start.
+    pub fn living_keys(&self) -> Option<u64> {
+        self.shared.counts.get().map(|counts| counts.total())
+    }
+
     /// How long the writes of what was applied took.
     pub fn commits(&self) -> &DurationHistogram {
         &self.shared.commits

@@ -447,11 +447,6 @@ impl StateView {
         self.auth.as_deref()
     }
 
-    /// How many keys are alive; `None` until they have been counted after a start.
-    pub fn living_keys(&self) -> Option<u64> {
-        self.counts.as_ref().map(|counts| counts.total())
-    }
-
     /// The revisions that can be read in this view.
     pub fn bounds(&self) -> Bounds {
         self.point.bounds

@@ -9,7 +9,8 @@
 //!    the watches tell was put by an entry.
 //!
 //! So a write whose outcome no client learned is resolved by the log, in which it stands or not.
-//! Only entries that some member has applied count for 3, from the first on that is told of.
+//! Rule 3 covers the entries that some member has applied, beginning with the first that
+//! a member reports.
 
 use super::super::{
     Flaw, Property,

@@ -1,4 +1,4 @@
-//! An observer sees a part of what was, in order: every leader that it is told of led, with that
+//! An observer sees a part of what was, in order: every leader that it reports led, with that
 //! value; it never goes back; and *nobody leads* is said only where nobody did. It may leave some
 //! out, as etcd's may.
 

@@ -149,8 +149,7 @@ impl Watching {
         }))
     }
 
-    /// How things stood before the first change that is told of; nothing is known if that is
-    /// compacted.
+    /// The term before the first change of this watch; the default if that revision is compacted.
     fn before(&self) -> Result<TermValue, Fault> {
         let (view, _) = snapshot(&self.gateway.node.state)?;
         Ok(self.known_at(&view, self.from - 1)?.unwrap_or_default())

@@ -1,8 +1,8 @@
 //! AcquireStream: the place in line while it lasts.
 //!
 //! Nobody enters a line before those who stand in it, so what is before a request only becomes
-//! less: it is counted once, and then what goes is subtracted. A line that moves fast is told of in
-//! steps.
+//! less: it is counted once, and then what goes is subtracted. The client of a line that moves fast
+//! gets some of the numbers only.
 
 use super::acquire::{Granted, Place, reached};
 use crate::follow::{Batch, Ended, Span, Subscription};
