@@ -28,6 +28,7 @@ use crate::sink::{ApplyObserver, Sink};
 use crate::versions::Versions;
 use crate::{compactor, log_retention};
 use conclave_net::admission::Pool;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -129,7 +130,13 @@ impl RunningNode {
     }
 
     /// Joins the cluster. Peers must already be able to call the handler.
-    pub async fn start_consensus(&mut self) -> anyhow::Result<()> {
+    // Boxed, here and below, so that the code of the node is generated once, in this crate, and not
+    // in each program that awaits it.
+    pub fn start_consensus(&mut self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(self.join())
+    }
+
+    async fn join(&mut self) -> anyhow::Result<()> {
         let Some(mut store) = self.store.take() else { anyhow::bail!("consensus runs already") };
         self.sink.join(self.node.observers(std::mem::take(&mut self.followers)));
         let node = &self.node;
@@ -210,20 +217,28 @@ impl RunningNode {
     }
 
     /// Hands leadership over, flushes, and ends. Running requests end with an error.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        self.leave().await;
-        self.finish().await
+    pub fn stop(self) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async move {
+            self.leave().await;
+            self.finish().await
+        })
     }
 
     /// The first half of a stop: hands leadership over and refuses new work. Running requests can
     /// still finish.
-    pub async fn leave(&self) {
-        self.hand_over().await;
-        self.node.stopping.cancel();
+    pub fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.hand_over().await;
+            self.node.stopping.cancel();
+        })
     }
 
     /// The second half of a stop: ends consensus and flushes.
-    pub async fn finish(self) -> anyhow::Result<()> {
+    pub fn finish(self) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
         let node = &self.node;
         node.proposer.close();
         self.closing.cancel();

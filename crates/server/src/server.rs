@@ -24,6 +24,7 @@ use conclave_node::peer::target::{ALPN_CALLS, ALPN_LOG};
 use conclave_node::running::RunningNode;
 use conclave_storage::{Identity, read_identity};
 use conclave_tls::Tls;
+use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,7 +141,13 @@ fn follow(files: impl Future<Output = ()> + Send + 'static, closing: Cancellatio
 
 impl Server {
     /// Returns once consensus and the services run. A first start waits for the other members.
-    pub async fn start(mut config: Config) -> anyhow::Result<Server> {
+    // Boxed, here and below, so that the code of the whole server is generated once, in this crate,
+    // and not in each program that awaits it.
+    pub fn start(config: Config) -> BoxFuture<'static, anyhow::Result<Server>> {
+        Box::pin(Server::start_all(config))
+    }
+
+    async fn start_all(mut config: Config) -> anyhow::Result<Server> {
         let consensus = ConsensusThread::start()?;
         let listeners = Listeners::bind(&config, &consensus)?;
         let addresses = listeners.addresses()?;
@@ -241,7 +248,11 @@ impl Server {
     }
 
     /// Hands leadership over, lets requests under way finish, flushes, and ends.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub fn stop(self) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.stop_all())
+    }
+
+    async fn stop_all(self) -> anyhow::Result<()> {
         self.running.leave().await;
         self.clients.close();
         if tokio::time::timeout(DRAIN, self.clients.wait()).await.is_err() {

@@ -26,6 +26,7 @@ mod problems;
 mod settings;
 pub mod tls;
 mod url;
+mod urls;
 
 pub use audit::{AuditConfig, AuditOutput};
 pub use auth::{AuthToken, Issuer, JwtConfig, OwnTokens};
