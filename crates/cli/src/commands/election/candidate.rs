@@ -16,6 +16,7 @@ use super::{
     },
     deposed::{comes_back, deposed},
     enter_args::EnterArgs,
+    line,
 };
 use crate::{
     exit::Exit,
@@ -26,7 +27,7 @@ use crate::{
 use conclave_client::{
     Cause, Client, LostReason, Session,
     api::conclave::v1::{
-        CampaignRequest, CampaignResponse, ElectionResponse, GetTermRequest, LeaveRequest, TransferRequest,
+        self, CampaignRequest, CampaignResponse, ElectionResponse, GetTermRequest, LeaveRequest, TransferRequest,
         WatchElectionRequest, campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
     },
 };
@@ -36,9 +37,6 @@ use tokio::time::sleep;
 
 /// Between two attempts to hear of a transfer after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// Of those who wait.
-const PAGE: u32 = 1000;
 
 pub(super) struct Candidate<'a> {
     pub(super) args: &'a EnterArgs,
@@ -207,17 +205,13 @@ impl Candidate<'_> {
     /// # Errors
     /// It was taken out, or no member answers.
     async fn in_line(&self) -> Result<()> {
-        let mut request = GetTermRequest { election: self.args.name.name(), limit: PAGE, ..GetTermRequest::default() };
-        loop {
-            let answer = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
-            let page = answer.term.unwrap_or_default().candidates;
-            if page.iter().any(|one| one.id == self.id && one.session == self.session.lease()) {
-                return Ok(());
-            }
-            if page.is_empty() {
-                return Err(Failure::new(Exit::Lost, "it was taken out meanwhile"));
-            }
-            request.skip += u32::try_from(page.len()).unwrap_or(u32::MAX);
+        let own = |one: &v1::Candidate| one.id == self.id && one.session == self.session.lease();
+        let line = line::read(self.context, (self.args.name.name(), false), own).await?;
+        match line.find(own) {
+            Some(_) => Ok(()),
+            // It may be before a page when that is asked for, and behind it afterwards.
+            None if line.moved => Err(Failure::new(Exit::NoConnection, "the line changes too fast to be read")),
+            None => Err(Failure::new(Exit::Lost, "it was taken out meanwhile")),
         }
     }
 
