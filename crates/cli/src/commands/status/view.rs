@@ -1,6 +1,9 @@
 //! What a look at the cluster shows.
 
-use crate::output::{Json, Show, Table, Text, human};
+use crate::{
+    commands::lock_lines::EITHER,
+    output::{Json, Show, Table, Text, human},
+};
 
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default)]
@@ -179,7 +182,7 @@ impl View {
 
 /// A kind in words: a key of etcd's recipes does not say whether it is a lock's or an election's.
 pub(super) fn kind_text(kind: &str) -> &str {
-    if kind == "etcd" { "lock or election" } else { kind }
+    if kind == "etcd" { EITHER } else { kind }
 }
 
 impl Election {
