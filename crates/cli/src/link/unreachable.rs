@@ -1,14 +1,23 @@
 //! No endpoint can be used: why, and which option helps.
 
-use crate::{dial::NO_LOGIN, exit::Exit, failure::Failure};
+use crate::{
+    dial::{NO_LOGIN, Unusable},
+    exit::Exit,
+    failure::Failure,
+};
 
 /// `encrypted`: whether endpoints without a scheme are.
-pub(super) fn unreachable(endpoints: &[String], encrypted: bool, reasons: &[(usize, String)]) -> Failure {
-    let reason = |(index, reason): &(usize, String)| format!("\n    {}: {reason}", endpoints[*index]);
+pub(super) fn unreachable(endpoints: &[String], encrypted: bool, mut reasons: Vec<(usize, Unusable)>) -> Failure {
+    if let Some(at) = reasons.iter().position(|(_, reason)| matches!(reason, Unusable::Login(_)))
+        && let (_, Unusable::Login(refusal)) = reasons.swap_remove(at)
+    {
+        return refusal;
+    }
+    let reason = |(index, reason): &(usize, Unusable)| format!("\n    {}: {reason}", endpoints[*index]);
     let list: String = reasons.iter().map(reason).collect();
     let failure = Failure::new(Exit::NoConnection, format!("no endpoint can be used:{list}"));
     let tls = |endpoint: &str| endpoint.starts_with("https://") || (encrypted && !endpoint.contains("://"));
-    match reasons.iter().find_map(|(index, reason)| of_tls(tls(&endpoints[*index]), reason)) {
+    match reasons.iter().find_map(|(index, reason)| of_tls(tls(&endpoints[*index]), &reason.to_string())) {
         Some(advice) => failure.hint(advice),
         None => failure.hint(
             "are these the client addresses of running members? Set them with --endpoints or CONCLAVECTL_ENDPOINTS; \
@@ -46,7 +55,7 @@ mod tests {
     #[test]
     fn trouble_with_tls_names_the_option_that_helps() {
         let of = |endpoint: &str, reason: &str| {
-            unreachable(&[endpoint.to_owned()], false, &[(0, reason.to_owned())]).to_string()
+            unreachable(&[endpoint.to_owned()], false, vec![(0, Unusable::Endpoint(reason.to_owned()))]).to_string()
         };
         let unknown = "invalid peer certificate: UnknownIssuer";
         for (endpoint, reason, option) in [
