@@ -112,6 +112,15 @@ pub(crate) async fn leaderless(settings: &Settings) -> Option<Leaderless> {
     Some(Leaderless { words: words(up, members.len(), needed), too_few: up < needed })
 }
 
+/// The same if nobody can log in: who the members are is not known then.
+pub(crate) fn without_login(up: usize, endpoints: usize) -> String {
+    let answers = if up == 1 { "answers" } else { "answer" };
+    format!("{NO_LEADER}: {up} of {endpoints} endpoints {answers}, and {NO_LOGIN}")
+}
+
+/// Why nobody can log in.
+pub(crate) const NO_LOGIN: &str = "a login needs a majority of the members";
+
 /// What is said of a missing leader begins so.
 const NO_LEADER: &str = "the cluster has no leader";
 
