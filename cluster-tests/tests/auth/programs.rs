@@ -162,3 +162,32 @@ async fn a_client_logs_in_again_and_outlives_the_leader() -> Result<()> {
     ensure!(got.value == "3");
     Ok(())
 }
+
+/// Status and the list of the members need a login, and a login a majority.
+#[tokio::test]
+async fn without_a_majority_conclavectl_shows_what_needs_no_login() -> Result<()> {
+    let mut cluster = cluster(&[]).await?;
+    let ctl = Ctl::new(&cluster.endpoints());
+    ensure!(ctl.ok(&["--user=root:r", "status"]).await?.contains("3 of 3 members up"));
+    for i in [1, 2] {
+        cluster.node(i).kill()?;
+    }
+    let status = async || {
+        let ended = ctl.run(&["--user=root:r", "status"]).await?;
+        ensure!(ended.code == Some(1), "{ended:?}");
+        for part in ["without a login: 1 of 3 endpoints answers; NO LEADER", "up, knows no leader", "DOWN: "] {
+            ensure!(ended.stdout.contains(part), "{part} is missing in {}", ended.stdout);
+        }
+        let said = "the cluster has no leader: 1 of 3 endpoints answers, and a login needs a majority of the members";
+        ensure!(ended.stderr.contains(said) && ended.stderr.contains("start the other members"), "{}", ended.stderr);
+        Ok(())
+    };
+    eventually("the member notices that it has lost the others", LONG, status).await?;
+    let read = ctl.run(&["--user=root:r", "get", "/a/1"]).await?;
+    ensure!(read.code == Some(2) && read.stderr.contains("and a login needs a majority"), "{}", read.stderr);
+    // Who gives no user is told so, and sees the same.
+    let nobody = ctl.run(&["status"]).await?;
+    ensure!(nobody.code == Some(1) && nobody.stderr.contains("user name is empty"), "{}", nobody.stderr);
+    ensure!(nobody.stdout.contains("1 of 3 endpoints answers; NO LEADER"), "{}", nobody.stdout);
+    Ok(())
+}

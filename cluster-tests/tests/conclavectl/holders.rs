@@ -102,7 +102,7 @@ async fn only_what_somebody_holds_now_is_worth_trying_later() -> Result<()> {
         ([&enter("b")[..], &["--wait", "5ms"]].concat(), 8, 123, "not in time"),
         // These do not pass by waiting.
         (vec!["lock", "sem", "--permits", "1/2", "--try"], 1, 125, "capacity"),
-        (enter("c").to_vec(), 1, 125, "cool-down"),
+        (enter("c").to_vec(), 1, 125, "s left\n  the cool-down"),
         (enter("a").to_vec(), 1, 125, "Error:"),
         ([&enter("d")[..], &["--expect-holder", "nobody"]].concat(), 8, 125, "not as expected"),
         (vec!["lock", "job", "--namespace", "ns", "--try"], 128, 128, "only Conclave's own locks"),
@@ -261,11 +261,40 @@ async fn a_deposed_leader_may_stay_in_line_and_lead_again() -> Result<()> {
         ensure!(there == (order[0] != "delete"), "{order:?}");
         ensure!(!there || line().await?.is_empty(), "{order:?}: {:?}", line().await?);
     }
+    // It was moved back, and taken out while its command was being stopped.
+    let slow = "trap 'echo asked; sleep 2; exit 3' TERM; echo leads; while :; do sleep 0.05; done";
+    let args = ["election", "enter", "pool", "--candidate", "g", "--again", "--ttl", "30s", "--", "sh", "-c", slow];
+    ctl.ok(&["election", "enter", "pool", "--candidate", "h", "--session", &session]).await?;
+    let mut g = ctl.start(&args)?;
+    ctl.ok(&["election", "anoint", "pool", "g"]).await?;
+    g.line_with("leads", SOON).await?;
+    ctl.ok(&["election", "demote", "pool", "g"]).await?;
+    g.line_with("asked", SOON).await?;
+    ctl.ok(&["election", "evict", "pool", "g", "--cooldown", "5m", "--reason", "disk full"]).await?;
+    let said = g.said().await?;
+    ensure!(
+        said.contains("cannot stand for \"pool\" again: it was taken out meanwhile (evicted: disk full)"),
+        "{said}"
+    );
+    assert_eq!(g.ended(SOON).await?.code(), Some(124), "{said}");
+    ctl.ok(&["election", "leave", "pool", "h"]).await?;
     // Held for as long as it may, it enters again.
     let mut f = stand("f", &["--again", "--max-hold", "1s"])?;
     let first = fence(f.line_with("leads", SOON).await?)?;
     let second = fence(f.line_with("leads", SOON).await?)?;
     ensure!(second > first, "{first} then {second}");
+    f.signal(Signal::TERM)?;
+    f.ended(SOON).await?;
+    // It does not make an election anew that was deleted while its command was being stopped.
+    let more = ["--again", "--max-hold", "1s", "--ttl", "30s"];
+    let args = [&["election", "enter", "pool", "--candidate", "f"], &more[..], &["--", "sh", "-c", slow]].concat();
+    let mut f = ctl.start(&args)?;
+    f.line_with("asked", SOON).await?;
+    ctl.ok(&["election", "delete", "pool"]).await?;
+    let said = f.said().await?;
+    ensure!(said.contains("cannot stand for \"pool\" again: the election was deleted meanwhile"), "{said}");
+    assert_eq!(f.ended(SOON).await?.code(), Some(124), "{said}");
+    assert_eq!(ctl.run(&["election", "show", "pool"]).await?.code, Some(8), "{said}");
     Ok(())
 }
 

@@ -162,5 +162,8 @@ async fn evictions_and_lists() -> Result<()> {
     let election = Some(Name { namespace: "m".into(), name: "x".into() });
     let banned = at.enter(EnterRequest { election, ..entering("a", session) }).await.expect_err("it cools down");
     assert_eq!(banned.code(), Code::FailedPrecondition);
+    let left = banned.message().strip_prefix("conclave: evicted, and not to come back yet: ");
+    let left = left.and_then(|left| left.strip_suffix("s left")?.parse::<u64>().ok());
+    assert!(left.is_some_and(|left| (1..=60).contains(&left)), "{banned}");
     Ok(())
 }

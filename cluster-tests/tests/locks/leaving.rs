@@ -42,6 +42,8 @@ async fn an_evicted_owner_may_not_come_back_at_once() -> Result<()> {
     ensure!(node.evict(first.fence, 1_000).await?);
     let kept_away = node.acquire(named("bad")).await.unwrap_err();
     ensure!(kept_away.code() == Code::FailedPrecondition, "{kept_away}");
+    let says = kept_away.message();
+    ensure!(says.contains("not to come back yet: ") && says.ends_with("s left"), "{kept_away}");
     let other = node.acquire(named("good")).await?;
     node.release(session, other.fence).await?;
     let back = async || Ok(node.acquire(named("bad")).await?);

@@ -4,6 +4,7 @@
 use crate::{commands::wire, dial::dial, settings::Settings};
 use conclave_client::Channel;
 use conclave_client::api::etcdserverpb::{Member, MemberListRequest, StatusResponse};
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use tokio::time::timeout;
 
 /// No member is waited for longer to find out why there was no answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An answer of one address.
 pub(crate) struct Answer {
@@ -21,6 +22,16 @@ pub(crate) struct Answer {
 
 /// Asks all endpoints and all addresses of these members; waits for none longer than `patience`.
 pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Duration) -> Vec<Answer> {
+    ask_until(settings, members, patience, |_| false).await
+}
+
+/// The same, until the answers are `enough`: those that do not answer are not waited for then.
+async fn ask_until(
+    settings: &Settings,
+    members: &[Member],
+    patience: Duration,
+    enough: impl Fn(&[Answer]) -> bool,
+) -> Vec<Answer> {
     let own = members.iter().flat_map(|member| member.client_ur_ls.clone());
     let addresses: BTreeSet<String> = settings.endpoints.iter().map(|e| settings.url(e)).chain(own).collect();
     let one = |address: String| async move {
@@ -31,7 +42,19 @@ pub(crate) async fn ask(settings: &Settings, members: &[Member], patience: Durat
         };
         Answer { address, outcome }
     };
-    futures::future::join_all(addresses.into_iter().map(one)).await
+    gather(addresses.into_iter().map(one).collect(), enough).await
+}
+
+/// What these answer, until that is enough.
+async fn gather<T>(mut asked: FuturesUnordered<impl Future<Output = T>>, enough: impl Fn(&[T]) -> bool) -> Vec<T> {
+    let mut answers = Vec::new();
+    while let Some(answer) = asked.next().await {
+        answers.push(answer);
+        if enough(&answers) {
+            break;
+        }
+    }
+    answers
 }
 
 /// Who leads in the newest term: a member that says so of itself, or of whom a majority says so. A
@@ -63,23 +86,42 @@ fn majority(members: &[Member]) -> usize {
     members.iter().filter(|member| !member.is_learner).count() / 2 + 1
 }
 
-/// That the cluster has no leader, in words; `None` if it has one, or nobody can tell.
-pub(crate) async fn leaderless(settings: &Settings) -> Option<String> {
+/// That the cluster has no leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leaderless {
+    /// The same in words.
+    pub(crate) words: String,
+    /// Too few members answer to elect one.
+    pub(crate) too_few: bool,
+}
+
+/// Looks whether the cluster has no leader; `None` if it has one, or nobody can tell.
+pub(crate) async fn leaderless(settings: &Settings) -> Option<Leaderless> {
     let patience = settings.dial_timeout.min(PATIENCE);
-    let known = ask(settings, &[], patience).await;
+    let known = ask_until(settings, &[], patience, |answers| answers.iter().any(|one| one.outcome.is_ok())).await;
     let (channel, _) = known.iter().find_map(|answer| answer.outcome.as_ref().ok())?;
     let list = wire::members(channel.clone(), MemberListRequest { linearizable: false });
     let members = timeout(patience, list).await.ok()?.ok()?.into_inner().members;
-    let answers = ask(settings, &members, patience).await;
+    let answers = ask_until(settings, &members, patience, |answers| leader(&members, answers).is_some()).await;
     if leader(&members, &answers).is_some() {
         return None;
     }
     let up: BTreeSet<u64> = answers.iter().filter_map(|answer| id_of(&answer.outcome.as_ref().ok()?.1)).collect();
     let up = members.iter().filter(|member| up.contains(&member.id)).count();
-    Some(words(up, members.len(), majority(&members)))
+    let needed = majority(&members);
+    Some(Leaderless { words: words(up, members.len(), needed), too_few: up < needed })
 }
 
-/// What [`leaderless`] says begins so.
+/// The same if nobody can log in: who the members are is not known then.
+pub(crate) fn without_login(up: usize, endpoints: usize) -> String {
+    let answers = if up == 1 { "answers" } else { "answer" };
+    format!("{NO_LEADER}: {up} of {endpoints} endpoints {answers}, and {NO_LOGIN}")
+}
+
+/// Why nobody can log in.
+pub(crate) const NO_LOGIN: &str = "a login needs a majority of the members";
+
+/// What is said of a missing leader begins so.
 const NO_LEADER: &str = "the cluster has no leader";
 
 /// Whether a text says already that there is no leader.
@@ -126,6 +168,22 @@ mod tests {
         assert_eq!(of(&[answer(2, 2, 1, &[])]), None);
         assert_eq!(of(&[answer(1, 2, 1, &["etcdserver: no leader"])]), None);
         assert_eq!(of(&[answer(1, 2, 1, &[]), answer(2, 3, 0, &[])]), None);
+    }
+
+    /// Two of three are paused: they accept a connection and say nothing.
+    #[tokio::test(start_paused = true)]
+    async fn once_enough_is_known_the_others_are_not_waited_for() {
+        let begun = tokio::time::Instant::now();
+        let asked: FuturesUnordered<_> = [2000, 20, 2000].into_iter().map(after).collect();
+        assert_eq!(gather(asked, |answers| !answers.is_empty()).await, [20]);
+        assert_eq!(begun.elapsed().as_millis(), 20);
+        let asked: FuturesUnordered<_> = [30, 20].into_iter().map(after).collect();
+        assert_eq!(gather(asked, |_| false).await, [20, 30]);
+    }
+
+    async fn after(millis: u64) -> u64 {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        millis
     }
 
     #[test]

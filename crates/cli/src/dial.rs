@@ -2,6 +2,7 @@
 
 use crate::{
     failure::{Effect, Failure},
+    outside::{self, Seen},
     settings::Settings,
 };
 use conclave_client::{
@@ -39,9 +40,16 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
             .keep_alive_timeout(settings.keepalive_timeout);
         let channel = settings.dialer.connect(&target).await.map_err(|error| unconnected(&error))?;
         // A login is decided by a majority of the members: without one this member answers other questions still.
-        match timeout(bound / 4 * 3, settings.login.ensure(channel.clone())).await {
-            Ok(logged_in) => logged_in.map_err(|status| Unusable::by_login(&status))?,
-            Err(_) => return Err(NO_LOGIN.to_owned().into()),
+        let said = match timeout(bound / 4 * 3, settings.login.ensure(channel.clone())).await {
+            Ok(Ok(())) => None,
+            Ok(Err(status)) => match Unusable::refusal(&status) {
+                Some(refusal) => return Err(refusal),
+                None => Some(status.message().to_owned()),
+            },
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(said) = said {
+            return Err(Unusable::NoLogin { said, seen: outside::look(&channel).await });
         }
         let status = match ask(channel.clone()).await {
             Ok(response) => Some(response.into_inner()),
@@ -55,28 +63,46 @@ pub(crate) async fn dial(endpoint: &str, index: usize, settings: &Settings) -> R
     timeout(bound, connecting).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}").into()))
 }
 
-/// A member is there, and the cluster decides nothing.
-pub(crate) const NO_LOGIN: &str =
-    "it is there, but nobody can log in: that needs a leader and a majority of the members";
+/// Connects to one endpoint and looks at what its member says without a login.
+///
+/// # Errors
+/// Why nothing is to be seen.
+pub(crate) async fn look(endpoint: &str, settings: &Settings) -> Result<Seen, String> {
+    let bound = settings.dial_timeout;
+    let looking = async {
+        let target = settings.dialer.endpoint(endpoint).map_err(|error| error.message().to_owned())?;
+        let channel = settings.dialer.connect(&target.connect_timeout(bound).tcp_nodelay(true)).await;
+        let seen = outside::look(&channel.map_err(|error| unconnected(&error))?).await;
+        seen.ok_or_else(|| "no answer to what needs no login".to_owned())
+    };
+    timeout(bound, looking).await.unwrap_or_else(|_| Err(format!("no answer within {bound:?}")))
+}
 
 /// Why an endpoint cannot be used.
 #[derive(Debug)]
 pub(crate) enum Unusable {
     /// It does not answer as a member does.
     Endpoint(String),
+    /// It is a member, and the cluster decides no login.
+    NoLogin {
+        /// The answer to the login.
+        said: String,
+        /// What the member says without one.
+        seen: Option<Seen>,
+    },
     /// It is a member, and does not let the user in.
     Login(Failure),
 }
 
 impl Unusable {
-    fn by_login(status: &Status) -> Self {
+    /// The user is not let in, whichever member is asked.
+    fn refusal(status: &Status) -> Option<Self> {
         use tonic::Code;
-        match status.code() {
-            Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
-                Self::Login(Failure::of(status, Effect::Reads))
-            }
-            _ => Self::Endpoint(format!("{NO_LOGIN} ({})", status.message())),
-        }
+        let refused = matches!(
+            status.code(),
+            Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated
+        );
+        refused.then(|| Self::Login(Failure::of(status, Effect::Reads)))
     }
 }
 
@@ -90,6 +116,10 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(reason) => f.write_str(reason),
+            Self::NoLogin { said, seen: None } => write!(f, "it is there, but does not log anybody in ({said})"),
+            Self::NoLogin { said, seen: Some(seen) } => {
+                write!(f, "{}, but does not log anybody in ({said})", seen.words())
+            }
             Self::Login(refusal) => f.write_str(refusal.message()),
         }
     }
@@ -164,11 +194,11 @@ mod tests {
     #[test]
     fn a_wrong_password_is_a_refusal_and_no_unusable_endpoint() {
         let wrong = Status::invalid_argument("etcdserver: authentication failed, invalid user ID or password");
-        let Unusable::Login(refusal) = Unusable::by_login(&wrong) else { panic!("{wrong}") };
+        let Some(Unusable::Login(refusal)) = Unusable::refusal(&wrong) else { panic!("{wrong}") };
         assert_eq!(refusal.exit, Exit::Failed);
         let words = refusal.to_string();
         assert!(words.contains("invalid user ID or password") && words.contains("--password"), "{words}");
         let gone = Status::unavailable("etcdserver: no leader");
-        assert!(matches!(Unusable::by_login(&gone), Unusable::Endpoint(_)), "another member may answer");
+        assert!(Unusable::refusal(&gone).is_none(), "another member may answer");
     }
 }

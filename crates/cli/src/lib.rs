@@ -17,6 +17,7 @@ pub mod link;
 mod mirror;
 mod not_yet;
 pub mod output;
+mod outside;
 pub mod parse;
 mod password;
 pub mod program;

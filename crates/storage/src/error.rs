@@ -6,7 +6,7 @@
 
 use crate::codec::CodecError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -214,21 +214,38 @@ impl Cause {
 /// must end the process, because the contents of the disk are known only after a restart.
 pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
 
-/// Calls [`OnFatal`]. Everything that uses the disk shares it.
+/// Calls [`OnFatal`]. Everything that uses a directory shares it.
 #[derive(Clone)]
-pub(crate) struct Fatal(pub(crate) OnFatal);
+pub(crate) struct Fatal {
+    tell: OnFatal,
+    /// Where the disk is that failed: errors of the system do not say.
+    dir: Arc<Path>,
+}
 
 impl Fatal {
+    pub(crate) fn new(tell: OnFatal, dir: &Path) -> Fatal {
+        Fatal { tell, dir: dir.into() }
+    }
+
     /// Reports the failure and returns the error that the caller gives to openraft, which then
     /// stops too.
     pub(crate) fn raise(&self, what: &str, e: io::Error) -> io::Error {
-        let text = match Cause::of(&e) {
-            Cause::Other => format!("{what}: {e}"),
-            cause => format!("{what}: {e}; {}", cause.advice()),
-        };
-        tracing::error!(error = %text, "storage failed; the node stops");
-        (self.0)(text.clone());
-        io::Error::other(text)
+        let error = self.explained(what, &e);
+        tracing::error!(%error, "storage failed; the node stops");
+        (self.tell)(error.to_string());
+        io::Error::other(error)
+    }
+
+    /// What failed and in which directory, and for a known cause what it means and what to do.
+    pub(crate) fn explained(&self, what: &str, e: &io::Error) -> io::Error {
+        let dir = self.dir.display();
+        io::Error::new(
+            e.kind(),
+            match Cause::of(e) {
+                Cause::Other => format!("{what} in {dir}: {e}"),
+                cause => format!("{what} in {dir}: {e}; {}", cause.advice()),
+            },
+        )
     }
 }
 
@@ -284,6 +301,20 @@ mod tests {
         assert!(text.contains("does not read or write") && !text.contains("acknowledged"), "{text}");
         assert!(says(damaged("a checksum")).contains("lost or changed data that was acknowledged"));
         assert!(says(CodecError::Short(3).into()).contains("lost or changed data that was acknowledged"));
+    }
+
+    /// A server that stops has the same to say as one that does not start.
+    #[test]
+    fn a_failure_while_running_says_where_and_what_to_do() {
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tell = told.clone();
+        let fatal = Fatal::new(Arc::new(move |reason| tell.lock().unwrap().push(reason)), Path::new("/data/log"));
+        let error = fatal.raise("writing the log", io::Error::from_raw_os_error(28)).to_string();
+        assert!(error.starts_with("writing the log in /data/log: No space left on device"), "{error}");
+        assert!(error.contains("no data is lost: free some space on this file system"), "{error}");
+        assert_eq!(*told.lock().unwrap(), [error]);
+        let other = fatal.explained("flushing the state", &io::Error::other("odd")).to_string();
+        assert_eq!(other, "flushing the state in /data/log: odd");
     }
 
     #[test]

@@ -120,13 +120,14 @@ pub fn open_on(
     check(&*disk, &found, &db, dir)?;
     mark_complete(dir, used)?;
 
-    let fatal = Fatal(options.on_fatal.clone());
+    let fatal = |dir: &Path| Fatal::new(options.on_fatal.clone(), dir);
     let thread = || OpenError::io("start a thread for", dir);
-    let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal).map_err(thread())?;
+    let log = LogStore::start(disk.clone(), &found, options.log.clone(), options.sync, fatal(&log_dir(dir)));
+    let log = log.map_err(thread())?;
     let registry = Registry::load(&*disk, log.clone()).map_err(unreadable)?;
     let snapshots = dir.join("snapshots");
     let keeper = LatestSnapshot::start(snapshots.clone()).map_err(OpenError::io("clear", snapshots))?;
-    let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), options.on_fatal);
+    let shared = StateShared::new(db, log.clone(), options.state.clone(), keeper, state_dir(dir), fatal(dir));
     let shared = State::start(shared).map_err(thread())?;
     let machine = StateStore::load(Parts { shared: shared.clone(), sink, origin })
         .map_err(|e| OpenError::reading("the state", dir, &e))?;

@@ -252,7 +252,8 @@ async fn receiving_ends_the_node_if_the_disk_fails_and_for_nothing_else() {
     }
     assert!(told.lock().unwrap().is_empty());
     let said = opened.state.receiving_failed(Error::from_raw_os_error(5)).to_string();
-    assert!(said.starts_with("receiving a snapshot: Input/output error"), "{said}");
+    let begin = format!("receiving a snapshot in {}: Input/output error", dir.path().display());
+    assert!(said.starts_with(&begin), "{said}");
     assert_eq!(*told.lock().unwrap(), [said]);
 }
 

@@ -240,8 +240,8 @@ impl MoveLeaderArgs {
         let target_id = members::named(context, &self.member).await?;
         // Only the leader takes this order.
         let (mut old, mut leader) = (0, None);
-        for (index, endpoint) in settings.endpoints.iter().enumerate() {
-            let Ok(node) = dial(endpoint, index, settings).await else { continue };
+        let dials = settings.endpoints.iter().enumerate().map(|(index, endpoint)| dial(endpoint, index, settings));
+        for node in futures::future::join_all(dials).await.into_iter().flatten() {
             let Some(status) = &node.status else { continue };
             if status.header.is_some_and(|header| header.member_id == status.leader) {
                 (old, leader) = (status.leader, Some(node));

@@ -6,6 +6,7 @@
 use super::{
     Context,
     lock_lines::{Line, Lines, Shown, blocked, lines, own_place},
+    lock_pages,
     names::{self, CallerArgs, ListArgs, Page},
     wire,
 };
@@ -17,7 +18,7 @@ use crate::{
 };
 use clap::Subcommand;
 use conclave_client::api::{
-    conclave::v1::{GetLockRequest, ListLocksResponse, LockRequestState, ReleaseRequest},
+    conclave::v1::{ListLocksResponse, LockRequestState, ReleaseRequest},
     etcdserverpb::{
         Compare, DeleteRangeRequest, RangeRequest, RangeResponse, RequestOp, ResponseHeader, TxnRequest,
         compare::{CompareResult, CompareTarget, TargetUnion},
@@ -231,7 +232,6 @@ impl Show for Released {
 
 /// Conclave's own locks whose names begin so; none on a server that does not have them.
 async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
-    const PAGE: u32 = 1000;
     let found = match names::all_names(context, &ListArgs::default(), wire::list_locks).await {
         Ok((_, found)) => found,
         Err(failure) if failure.exit == Exit::Unsupported => Vec::new(),
@@ -239,8 +239,7 @@ async fn own_locks(context: &Context, prefix: &str) -> Result<Vec<Line>> {
     };
     let mut lines = Vec::new();
     for name in found.into_iter().filter(|name| name.name.starts_with(prefix)) {
-        let request = GetLockRequest { lock: Some(name.clone()), limit: PAGE, ..GetLockRequest::default() };
-        let lock = context.link.read(|channel| wire::get_lock(channel, request.clone())).await?;
+        let lock = lock_pages::whole(context, &name).await?;
         let place = |holds| move |request: &LockRequestState| own_place(request, holds);
         let places = lock.holders.iter().map(place(true)).chain(lock.waiting.iter().map(place(false)));
         let namespace = if name.namespace == "default" { String::new() } else { name.namespace.clone() };

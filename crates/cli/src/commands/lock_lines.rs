@@ -1,8 +1,9 @@
 //! Locks and their lines: what they are made of, and how they are shown.
 //!
-//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. Elections of etcd's
-//! wire look the same, with a value. They are found by that look alone, so a key that merely looks
-//! so is taken for one.
+//! A lock of etcd's wire is a line of keys `NAME/<lease>`, the oldest holds it. An election of etcd's
+//! wire is the same: locks may have values, and elections none. Only what was put again is surely an
+//! election, whose leader proclaimed another value. They are found by that look alone, so a key that
+//! merely looks so is taken for one.
 
 use super::names;
 use crate::{
@@ -28,7 +29,15 @@ pub(super) struct Place {
     pub(super) lease: i64,
     pub(super) fence: i64,
     pub(super) value: Vec<u8>,
+    /// Its key was put again after it was made.
+    pub(super) put_again: bool,
 }
+
+/// How places of etcd's wire are asked for, in what programs get.
+const ETCD: &str = "etcd";
+/// The same for people, if nothing tells which it is.
+pub(super) const EITHER: &str = "etcd lock or election";
+const ELECTION: &str = "etcd election";
 
 /// A lock and its line, the holder first.
 #[derive(Clone, Debug)]
@@ -64,7 +73,8 @@ fn place(kv: KeyValue) -> Option<(String, Place)> {
         fence: kv.create_revision,
         value: kv.value.to_vec(),
         holds: false,
-        mode: "etcd".into(),
+        mode: ETCD.into(),
+        put_again: kv.version > 1,
     };
     same.then_some((name, place))
 }
@@ -103,7 +113,8 @@ pub(super) fn own_place(request: &LockRequestState, holds: bool) -> Place {
         _ => "exclusive".to_owned(),
     };
     let value = names::owner(request).into_bytes();
-    Place { key: Vec::new(), lease: request.session, fence: request.fence, value, holds, mode }
+    let (lease, fence) = (request.session, request.fence);
+    Place { key: Vec::new(), lease, fence, value, holds, mode, put_again: false }
 }
 
 impl Place {
@@ -140,6 +151,7 @@ impl Line {
             lease: oldest.lease,
             fence: oldest.create_revision,
             value: Vec::new(),
+            put_again: false,
         });
     }
 
@@ -153,6 +165,15 @@ impl Line {
         if let Ok(answer) = read(request).await {
             let same = answer.kvs.into_iter().find(|kv| kv.create_revision == holder.fence);
             holder.value = same.map(|kv| kv.value.to_vec()).unwrap_or_default();
+        }
+    }
+
+    /// How a place is asked for, in words.
+    fn mode<'a>(&self, place: &'a Place) -> &'a str {
+        match place.mode.as_str() {
+            ETCD if self.places.iter().any(|place| place.put_again) => ELECTION,
+            ETCD => EITHER,
+            own => own,
         }
     }
 
@@ -197,7 +218,7 @@ impl Show for Shown {
                 |i: usize, place: &Place| if place.holds { "holds".into() } else { format!("waits ({})", i + 1) };
             let places = line.holders().enumerate().chain(line.waiting().enumerate());
             for (i, place) in places {
-                let (mode, fence) = (place.mode.clone(), place.fence.to_string());
+                let (mode, fence) = (line.mode(place).to_owned(), place.fence.to_string());
                 table.row([standing(i, place), mode, fence, human::lease(place.lease), place.value()]);
             }
         }
@@ -230,7 +251,7 @@ impl Show for Lines {
                 } else {
                     format!("{} (in {})", line.name, line.namespace)
                 },
-                first.mode.clone(),
+                line.mode(first).to_owned(),
                 first.fence.to_string(),
                 line.holders().count().to_string(),
                 line.waiting().count().to_string(),
@@ -261,6 +282,20 @@ mod tests {
         assert_eq!((behind.holders().count(), behind.waiting().count()), (0, 2));
         let json = serde_json::to_value(behind.json()).expect("json");
         assert_eq!(json["blocked_by"], "job/config");
+    }
+
+    #[test]
+    fn a_place_of_etcds_wire_is_called_an_election_only_if_it_surely_is_one() {
+        let table = |version, value: &str| {
+            let value = value.to_owned().into();
+            let line = lines(vec![KeyValue { version, value, ..kv("job/1f", 0x1f, 9) }]);
+            let mut text = Text::new(false, false);
+            Lines { header: None, all: line }.simple(&mut text);
+            String::from_utf8(text.into_bytes()).expect("text")
+        };
+        // A lock of conclavectl's has a value, and an election's may be empty.
+        assert!(table(1, "al@host/7").contains(EITHER) && table(1, "").contains(EITHER));
+        assert!(table(2, "b").contains(ELECTION), "{}", table(2, "b"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod lock;
 mod lock_admin;
 mod lock_lines;
 mod lock_modes;
+mod lock_pages;
 mod lock_wait;
 mod make_mirror;
 mod member;

@@ -2,14 +2,14 @@
 
 use super::Link;
 use crate::{
-    census,
+    census::{self, Leaderless},
     dial::ask,
     exit::Exit,
     failure::{Failure, Result},
     output::{self, human},
 };
 use std::{convert::Infallible, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long the members may take to elect a leader before a caller who does not wait is told that
 /// there is none.
@@ -17,10 +17,32 @@ const ELECTION: Duration = Duration::from_secs(1);
 /// Between two looks at whether there is a leader.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// Ends when the cluster is found to have no leader after `patience`, or after the time for an
+/// election.
+///
+/// To find out takes a while if members do not answer, so it begins before. What was seen then
+/// counts only if too few members answer to elect anybody.
+async fn found_leaderless(patience: Duration, look: impl AsyncFn() -> Option<Leaderless>) -> String {
+    let patience = patience.max(ELECTION);
+    let sure = Instant::now() + patience;
+    sleep(patience.saturating_sub(census::PATIENCE)).await;
+    loop {
+        let asked = Instant::now();
+        let found = look().await;
+        let now = Instant::now();
+        match found {
+            Some(found) if now >= sure && (asked >= sure || found.too_few) => return found.words,
+            // An election had its time meanwhile, but not before the look began.
+            Some(_) if now >= sure => {}
+            _ => sleep_until(if now < sure { sure } else { now + patience }).await,
+        }
+    }
+}
+
 impl Link {
     /// That the cluster has no leader, in words; `None` if it has one, or nobody can tell.
     pub(crate) async fn leaderless(&self) -> Option<String> {
-        census::leaderless(&self.settings).await
+        census::leaderless(&self.settings).await.map(|found| found.words)
     }
 
     /// Does something that waits no longer than `patience`. If the cluster has no leader then, the
@@ -31,18 +53,12 @@ impl Link {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let Some(patience) = patience else { return work.await };
-        let leaderless = async {
-            loop {
-                sleep(patience.max(ELECTION)).await;
-                if let Some(cause) = self.leaderless().await {
-                    return cause;
-                }
-            }
-        };
         tokio::select! {
             biased;
             done = work => done,
-            cause = leaderless => Err(Failure::leaderless(cause)),
+            cause = found_leaderless(patience, async || census::leaderless(&self.settings).await) => {
+                Err(Failure::leaderless(cause))
+            }
         }
     }
 
@@ -105,5 +121,35 @@ impl Link {
         let cause = cause.unwrap_or_else(|| failure.message().to_owned());
         Failure::new(Exit::NoConnection, format!("{what} was not taken: {cause}"))
             .hint(format!("nothing is held; what was asked for ends with its session, {ends}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many milliseconds it is found, if each look takes so many and finds this.
+    async fn of(patience: u64, takes: u64, found: impl Fn(u128) -> Option<bool>) -> u128 {
+        let begun = Instant::now();
+        let look = async || {
+            let asked = begun.elapsed().as_millis();
+            sleep(Duration::from_millis(takes)).await;
+            found(asked).map(|too_few| Leaderless { words: "none".to_owned(), too_few })
+        };
+        found_leaderless(Duration::from_millis(patience), look).await;
+        begun.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_leader_is_found_when_the_patience_ends() {
+        // Members that do not answer are waited for within the patience, not after it.
+        assert_eq!(of(0, 1000, |_| Some(true)).await, 1000);
+        assert_eq!(of(5000, 1000, |_| Some(true)).await, 5000);
+        // Those that answer are given the time for an election,
+        assert_eq!(of(0, 10, |_| Some(false)).await, 1010);
+        assert_eq!(of(0, 10, |_| Some(true)).await, 1010);
+        // also if another one does not answer.
+        assert_eq!(of(0, 1000, |_| Some(false)).await, 2000);
+        assert_eq!(of(0, 10, |asked| (asked >= 3000).then_some(true)).await, 3030);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. A member is used once it has answered a question about itself, so a wrong endpoint is found
 //!    before anything is sent there. Endpoints are tried in their order, each a moment after the
-//!    one before; the first that answers is used, one that knows a leader before one that does not.
+//!    one before; which is used, `pick` says.
 //! 2. Every call is bounded: looking for a member by `--dial-timeout`, the call by
 //!    `--command-timeout`.
 //! 3. A read that fails is tried with the other members while there is time, and so is a write with
@@ -10,16 +10,18 @@
 //!    had no effect. What may have taken effect is reported so.
 
 mod leader;
+mod pick;
 mod unreachable;
 
 use crate::{
-    dial::{Node, Unusable, dial},
+    dial::{Node, dial},
     failure::{Effect, Failure, Result},
     output,
     settings::Settings,
 };
 use conclave_client::{Channel, Client, Error};
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::stream::FuturesUnordered;
+use pick::{Picked, pick};
 use std::{cell::RefCell, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Response, Status};
@@ -165,29 +167,17 @@ impl Link {
         let endpoints = &self.settings.endpoints;
         let first = after.map_or(0, |index| index + 1);
         let order = (0..endpoints.len()).map(|i| (first + i) % endpoints.len());
-        let mut dials: FuturesUnordered<_> = (0_u32..)
+        let dials: FuturesUnordered<_> = (0_u32..)
             .zip(order)
             .map(|(i, index)| async move {
                 sleep(STAGGER * i).await;
                 (index, dial(&endpoints[index], index, &self.settings).await)
             })
             .collect();
-        let mut leaderless = None;
-        let mut reasons = Vec::new();
-        while let Some((index, dialled)) = dials.next().await {
-            match dialled {
-                Ok(node) if node.status.as_ref().is_none_or(|status| status.leader != 0) => return Ok(node),
-                Ok(node) => leaderless = leaderless.or(Some(node)),
-                // No other member knows another password.
-                Err(Unusable::Login(refusal)) => return Err(refusal),
-                Err(Unusable::Endpoint(reason)) => reasons.push((index, reason)),
-            }
+        match pick(dials).await {
+            Picked::Node(node) => Ok(node),
+            Picked::None(reasons) => Err(unreachable(endpoints, self.settings.tls.is_some(), reasons)),
         }
-        if let Some(node) = leaderless {
-            return Ok(node);
-        }
-        reasons.sort();
-        Err(unreachable(endpoints, self.settings.tls.is_some(), &reasons))
     }
 }
 

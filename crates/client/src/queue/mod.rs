@@ -158,7 +158,7 @@ impl QueueElection {
 
     /// The same with the candidates, the leader first, then who waits, in order: up to `limit` (at
     /// most 10,000) from number `skip` on. Fewer come if their values are large; ask again from
-    /// there.
+    /// there. Pages are of one line if they have the same [`Term::revision`]; if not, begin again.
     ///
     /// # Errors
     /// As [`QueueElection::term`].

@@ -130,6 +130,11 @@ pub fn candidate<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<Cand
     }))
 }
 
+/// The timer of an eviction's cool-down, if one runs for this id.
+pub fn election_cooldown<V: View>(view: &V, name: &Name, id: &str) -> Result<Option<u64>, Fault> {
+    row::get(view, &keys::cooldown(Kind::Election, name, id))
+}
+
 /// The candidates in order, the leader first, from number `skip` on.
 pub fn candidates<V: View>(view: &V, name: &Name, skip: usize, limit: usize) -> Result<Vec<CandidateState>, Fault> {
     let Some(head) = election::head_of(view, name)? else { return Ok(Vec::new()) };
@@ -224,6 +229,16 @@ pub fn lock<V: View>(view: &V, name: &Name) -> Result<Option<LockState>, Fault> 
         let LockHead { mode, used, holders, waiting, delay_timer, capacity, .. } = head;
         LockState { mode, used, capacity, holders, waiting, delayed: delay_timer != 0 }
     }))
+}
+
+/// The timer of an eviction's cool-down, if one runs for this owner: of the first of these locks.
+pub fn lock_cooldown<V: View>(view: &V, names: &[Name], owner: &str) -> Result<Option<u64>, Fault> {
+    for name in names {
+        if let Some(timer) = row::get(view, &keys::cooldown(Kind::Lock, name, owner))? {
+            return Ok(Some(timer));
+        }
+    }
+    Ok(None)
 }
 
 pub fn request<V: View>(view: &V, fence: i64) -> Result<Option<RequestState>, Fault> {

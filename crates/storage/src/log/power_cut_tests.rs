@@ -169,7 +169,7 @@ async fn moments(dice: &mut StdRng, rounds: u64) -> Vec<Moment> {
             unsynced: Mutex::default(),
         });
         let found = Found::on(&*camera).unwrap();
-        let fatal = Fatal(Arc::new(|reason: String| panic!("{reason}")));
+        let fatal = Fatal::new(Arc::new(|reason: String| panic!("{reason}")), Path::new("log"));
         let mut log = LogStore::start(camera.clone(), &found, LogLimits::default(), true, fatal).unwrap();
         for _ in 0..rounds {
             match dice.random_range(0..13) {

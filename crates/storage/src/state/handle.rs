@@ -161,7 +161,7 @@ impl StateHandle {
 
     /// Flushes the state, so that the next start has nothing to replay. Blocks.
     pub fn flush(&self) -> io::Result<()> {
-        self.shared.flush()
+        self.shared.flush().map_err(|e| self.shared.fatal.explained("flushing the state", &e))
     }
 
     /// Compacts immediately instead of waiting for background compaction. Blocks the caller only.

@@ -20,7 +20,7 @@ use super::view::{PinnedSnapshot, ReadPoint, Rows, StateView, ViewCache};
 use crate::background::jittered;
 use crate::codec;
 use crate::duration_histogram::DurationHistogram;
-use crate::error::{Fatal, OnFatal, fault_io};
+use crate::error::{Fatal, fault_io};
 use crate::failpoint::failpoint;
 use crate::log::LogStore;
 use crate::log::disk::Slot;
@@ -93,7 +93,7 @@ impl StateShared {
         limits: StateLimits,
         snapshots: LatestSnapshot,
         state_dir: PathBuf,
-        on_fatal: OnFatal,
+        fatal: Fatal,
     ) -> Arc<StateShared> {
         Arc::new(StateShared {
             db: RwLock::new(Arc::new(db)),
@@ -105,7 +105,7 @@ impl StateShared {
             status: Mutex::default(),
             auth: RwLock::default(),
             checks_users: AtomicBool::new(false),
-            views: Arc::new(ViewCache::new(Fatal(on_fatal.clone()))),
+            views: Arc::new(ViewCache::new(fatal.clone())),
             counts: LivingCounts::default(),
             frozen: RwLock::default(),
             unflushed: AtomicU64::new(0),
@@ -113,7 +113,7 @@ impl StateShared {
             flushing: Mutex::new(()),
             commits: DurationHistogram::default(),
             log,
-            fatal: Fatal(on_fatal),
+            fatal,
             limits,
             snapshots,
             state_dir,

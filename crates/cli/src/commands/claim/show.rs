@@ -156,20 +156,50 @@ fn line(claim: &GetClaimResponse) -> Table {
     table
 }
 
+/// After which ticket those begin that a page leaves out. Tickets rise, so nobody comes twice.
+fn goes_on(claim: &GetClaimResponse) -> Option<u64> {
+    let last = claim.waiting.last().map(|last| last.ticket);
+    last.filter(|_| claim.waiting.len() < claim.waiting_count as usize)
+}
+
 impl ShowArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let request = GetClaimRequest {
+        let mut request = GetClaimRequest {
             claim: self.name.name(),
             serializable: self.serializable,
             limit: PAGE,
             ..GetClaimRequest::default()
         };
-        let claim = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?;
+        let mut claim = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?;
+        while let Some(after) = goes_on(&claim) {
+            request.after = after;
+            let next = context.link.read(|channel| wire::get_claim(channel, request.clone())).await?.waiting;
+            if next.is_empty() {
+                break;
+            }
+            claim.waiting.extend(next);
+        }
         if claim.holder.is_empty() && claim.waiting_count == 0 && claim.pins.is_empty() {
             return Err(Failure::new(Exit::Otherwise, format!("nobody holds the claim {:?}", self.name.name))
                 .hint("`conclavectl claim ls` lists those that are held"));
         }
         context.out.show(&Shown(&claim))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_longer_than_a_page_goes_on_after_the_last_ticket() {
+        let waiter = |ticket| Waiter { ticket, ..Waiter::default() };
+        let claim = |waiting_count, tickets: &[u64]| {
+            let waiting = tickets.iter().copied().map(waiter).collect();
+            GetClaimResponse { waiting_count, waiting, ..GetClaimResponse::default() }
+        };
+        assert_eq!(goes_on(&claim(3, &[4, 7])), Some(7));
+        assert_eq!((goes_on(&claim(2, &[4, 7])), goes_on(&claim(0, &[])), goes_on(&claim(1, &[]))), (None, None, None));
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     super::{
         Context,
+        election::line,
         names::{self, dedupe_id},
         wire,
     },
@@ -12,13 +13,11 @@ use super::{
 };
 use crate::{failure::Result, output};
 use conclave_client::api::conclave::v1::{
-    Caller, EvictRequest, Expect, GetTermRequest, Name, RequestTransferRequest, Term,
+    Caller, Candidate, EvictRequest, Expect, GetTermRequest, Name, RequestTransferRequest, Term,
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Candidates of one page.
-const PAGE: u32 = 1000;
 const LOOK: Duration = Duration::from_millis(200);
 /// The answer to a transfer at its deadline may come so much later.
 const SLACK: Duration = Duration::from_secs(2);
@@ -61,36 +60,21 @@ pub(super) async fn drain(context: &Context, args: &DrainArgs, host: &Host, repo
     Ok(())
 }
 
-async fn term(context: &Context, name: &Name, skip: u32) -> Result<Term> {
-    let request = GetTermRequest { election: Some(name.clone()), limit: PAGE, skip, ..GetTermRequest::default() };
+async fn term(context: &Context, name: &Name) -> Result<Term> {
+    let request = GetTermRequest { election: Some(name.clone()), ..GetTermRequest::default() };
     Ok(context.link.read(|channel| wire::get_term(channel, request.clone())).await?.term.unwrap_or_default())
 }
 
 /// The leadership, if it is on the host.
 async fn look(context: &Context, name: Name, host: &Host) -> Result<Option<Led>> {
-    let mut page = term(context, &name, 0).await?;
-    let (fence, leader) = (page.id, page.leader.clone());
-    let is_leader = page.candidates.iter().find(|candidate| candidate.id == leader);
+    let elsewhere = |one: &Candidate| !host.has_candidate(&one.id, &one.labels);
+    let line = line::read(context, (Some(name.clone()), false), elsewhere).await?;
+    let Term { id: fence, leader, .. } = line.response.term.clone().unwrap_or_default();
+    let is_leader = line.find(|one| one.id == leader);
     let here = !leader.is_empty()
         && is_leader.map_or(host.has(&leader), |candidate| host.has_candidate(&candidate.id, &candidate.labels));
-    if !here {
-        return Ok(None);
-    }
-    let mut skip = 0;
-    let next = loop {
-        let elsewhere = |id: &str, labels| id != leader && !host.has_candidate(id, labels);
-        let next = page.candidates.iter().find(|candidate| elsewhere(&candidate.id, &candidate.labels));
-        if let Some(next) = next {
-            break Some(next.id.clone());
-        }
-        let shown = u32::try_from(page.candidates.len()).unwrap_or(u32::MAX);
-        if shown < PAGE {
-            break None;
-        }
-        skip += shown;
-        page = term(context, &name, skip).await?;
-    };
-    Ok(Some(Led { name, fence, leader, next }))
+    let next = line.find(|one| one.id != leader && elsewhere(one)).map(|one| one.id.clone());
+    Ok(here.then_some(Led { name, fence, leader, next }))
 }
 
 impl Led {
@@ -154,7 +138,7 @@ async fn wait(context: &Context, led: Led, host: &Host, end: Instant) -> Result<
     loop {
         match look(context, led.name.clone(), host).await? {
             None => {
-                let leader = term(context, &led.name, 0).await?.leader;
+                let leader = term(context, &led.name).await?.leader;
                 return Ok(Led { next: Some(leader), ..led }.row(Outcome::Moved, ""));
             }
             Some(_) if Instant::now() >= end => return Ok(led.row(Outcome::Stayed, "the leader did not hand over")),

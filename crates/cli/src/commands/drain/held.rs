@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Context,
+        Context, lock_pages,
         names::{self, dedupe_id},
         wire,
     },
@@ -12,11 +12,9 @@ use super::{
 };
 use crate::failure::Result;
 use conclave_client::api::conclave::v1::{
-    Caller, Expect, GetClaimRequest, GetLockRequest, LockRequestState, Name, ReleaseRequest, RevokeRequest,
+    Caller, Expect, GetClaimRequest, LockRequestState, Name, ReleaseRequest, RevokeRequest,
 };
 
-/// Holders and waiters of one page.
-const PAGE: u32 = 1000;
 const LEFT: &str = "it goes with its holder, or with --evict";
 
 fn row(kind: &'static str, name: &Name, from: &str, to: String) -> Row {
@@ -64,8 +62,7 @@ pub(super) async fn claims(context: &Context, args: &DrainArgs, host: &Host, rep
 pub(super) async fn locks(context: &Context, args: &DrainArgs, host: &Host, report: &mut Report) -> Result<()> {
     let (_, found) = names::all_names(context, &args.list, wire::list_locks).await?;
     for name in found {
-        let request = GetLockRequest { lock: Some(name.clone()), limit: PAGE, ..GetLockRequest::default() };
-        let lock = context.link.read(|channel| wire::get_lock(channel, request.clone())).await?;
+        let lock = lock_pages::whole(context, &name).await?;
         let next = lock.waiting.first().map(names::owner).unwrap_or_default();
         let here: Vec<&LockRequestState> =
             lock.holders.iter().filter(|holder| host.has(&names::owner(holder))).collect();

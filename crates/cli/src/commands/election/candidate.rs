@@ -14,8 +14,9 @@ use super::{
         names::CallerArgs,
         wire,
     },
-    deposed::{comes_back, deposed},
+    deposed::{comes_back, deposed, taken_out},
     enter_args::EnterArgs,
+    line,
 };
 use crate::{
     exit::Exit,
@@ -26,7 +27,7 @@ use crate::{
 use conclave_client::{
     Cause, Client, LostReason, Session,
     api::conclave::v1::{
-        CampaignRequest, CampaignResponse, ElectionResponse, GetTermRequest, LeaveRequest, TransferRequest,
+        self, CampaignRequest, CampaignResponse, ElectionResponse, GetTermRequest, LeaveRequest, TransferRequest,
         WatchElectionRequest, campaign_response::Now, election_response::Standing, elections_client::ElectionsClient,
     },
 };
@@ -36,9 +37,6 @@ use tokio::time::sleep;
 
 /// Between two attempts to hear of a transfer after a connection was lost.
 const PAUSE: Duration = Duration::from_millis(300);
-
-/// Of those who wait.
-const PAGE: u32 = 1000;
 
 pub(super) struct Candidate<'a> {
     pub(super) args: &'a EnterArgs,
@@ -78,7 +76,7 @@ impl Candidate<'_> {
                 _ => failure.about(format!("cannot stand for {:?} again", self.args.name.name)).exit(exit),
             };
             let put_out = lost.get() == Some(LostReason::TakenAway(Cause::HoldEnded));
-            self.may_stand(put_out, signals).await.map_err(failed)?;
+            self.may_stand(&won, put_out, signals).await.map_err(failed)?;
             output::note(&format!("standing for {:?} again", self.args.name.name));
             won = self.win(signals, false).await.map_err(failed)?;
         }
@@ -170,10 +168,10 @@ impl Candidate<'_> {
     ///
     /// # Errors
     /// It was taken out, or the election was deleted; or a signal came.
-    async fn may_stand(&self, put_out: bool, signals: &mut Signals) -> Result<()> {
+    async fn may_stand(&self, won: &ElectionResponse, put_out: bool, signals: &mut Signals) -> Result<()> {
         let looking = async {
             loop {
-                match if put_out { self.is_there().await } else { self.in_line().await } {
+                match if put_out { self.is_there().await } else { self.in_line(won).await } {
                     Err(failure) if matches!(failure.exit, Exit::NoConnection | Exit::Unknown) => {
                         output::note(&format!("{}; still in line for {:?}", failure.message(), self.args.name.name));
                         self.context.link.forget();
@@ -194,11 +192,11 @@ impl Candidate<'_> {
     /// Makes sure that the election was not deleted: entering would make it anew.
     async fn is_there(&self) -> Result<()> {
         let request = GetTermRequest { election: self.args.name.name(), limit: 1, ..GetTermRequest::default() };
-        let found = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await;
-        found.map(drop).map_err(|failure| match failure.exit {
-            Exit::NoConnection | Exit::Unknown => failure,
-            _ => Failure::new(Exit::Lost, "the election was deleted meanwhile"),
-        })
+        let found = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
+        match found.term.is_some_and(|term| term.revision != 0) {
+            true => Ok(()),
+            false => Err(Failure::new(Exit::Lost, "the election was deleted meanwhile")),
+        }
     }
 
     /// Makes sure that nobody took it out while its command was being stopped: entering would undo
@@ -206,18 +204,18 @@ impl Candidate<'_> {
     ///
     /// # Errors
     /// It was taken out, or no member answers.
-    async fn in_line(&self) -> Result<()> {
-        let mut request = GetTermRequest { election: self.args.name.name(), limit: PAGE, ..GetTermRequest::default() };
-        loop {
-            let answer = self.context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
-            let page = answer.term.unwrap_or_default().candidates;
-            if page.iter().any(|one| one.id == self.id && one.session == self.session.lease()) {
-                return Ok(());
+    async fn in_line(&self, won: &ElectionResponse) -> Result<()> {
+        let own = |one: &v1::Candidate| one.id == self.id && one.session == self.session.lease();
+        let line = line::read(self.context, (self.args.name.name(), false), own).await?;
+        match line.find(own) {
+            Some(_) => Ok(()),
+            // It may be before a page when that is asked for, and behind it afterwards.
+            None if line.moved => Err(Failure::new(Exit::NoConnection, "the line changes too fast to be read")),
+            None => {
+                let why = taken_out(self.client, self.args.name.name(), self.id, won.term.as_ref()).await;
+                let why = why.map_or_else(String::new, |why| format!(" ({why})"));
+                Err(Failure::new(Exit::Lost, format!("it was taken out meanwhile{why}")))
             }
-            if page.is_empty() {
-                return Err(Failure::new(Exit::Lost, "it was taken out meanwhile"));
-            }
-            request.skip += u32::try_from(page.len()).unwrap_or(u32::MAX);
         }
     }
 

@@ -8,6 +8,7 @@ use super::{
     },
     candidate::Candidate,
     enter_args::EnterArgs,
+    line,
 };
 use crate::{
     exit::Exit,
@@ -15,7 +16,7 @@ use crate::{
     hold::{self, Schedule, signals::Signals},
     output::{self, election::Ordered},
 };
-use conclave_client::api::conclave::v1::{GetTermRequest, LeaveRequest, election_response::Standing};
+use conclave_client::api::conclave::v1::{self, LeaveRequest, election_response::Standing};
 
 pub(super) async fn run(args: EnterArgs, context: &Context) -> Result<Exit> {
     let candidate = args.candidate.clone().unwrap_or_else(own_name);
@@ -59,8 +60,6 @@ async fn take_back(args: &EnterArgs, context: &Context, candidate: &str, session
 
 /// In the text of a refusal: another session or instance stands under the id.
 const STANDS: &str = "that id stands already";
-/// So many candidates are looked at.
-const PAGE: u32 = 10_000;
 
 /// A refusal because of the candidate's id says which one, since the id may be a default.
 fn named(candidate: &str, failure: Failure) -> Failure {
@@ -73,10 +72,9 @@ async fn own_instance(args: &EnterArgs, context: &Context, candidate: &str, sess
     if !failure.message().contains(STANDS) {
         return failure;
     }
-    let request = GetTermRequest { election: args.name.name(), limit: PAGE, ..GetTermRequest::default() };
-    let found = context.link.read(|channel| wire::get_term(channel, request.clone())).await;
-    let line = found.ok().and_then(|answer| answer.term).unwrap_or_default().candidates;
-    match line.into_iter().find(|one| one.id == candidate && one.session == session) {
+    let own = |one: &v1::Candidate| one.id == candidate && one.session == session;
+    let line = line::read(context, (args.name.name(), false), own).await.unwrap_or_default();
+    match line.find(own) {
         Some(own) => Failure::new(
             failure.exit,
             format!("candidate {candidate:?}: this session stands under it already, as instance {:?}", own.instance),

@@ -4,6 +4,7 @@ mod candidate;
 mod deposed;
 mod enter;
 mod enter_args;
+pub(super) mod line;
 mod orders;
 mod show;
 mod watch;

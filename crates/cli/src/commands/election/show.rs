@@ -1,24 +1,24 @@
 //! `election ls`, `election show`.
 
-use super::super::{
-    Context,
-    names::{self, ListArgs, Listing, NameArgs, Page},
-    wire,
+use super::{
+    super::{
+        Context,
+        names::{self, ListArgs, Listing, NameArgs, Page},
+        wire,
+    },
+    line::{self, Line},
 };
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     output::{
-        Json, Show, Table, Text,
+        self, Json, Show, Table, Text,
         election::{cause, cause_json, line_table, term_json, term_text},
         header_json, human,
     },
 };
 use clap::Args;
 use conclave_client::api::conclave::v1::{GetTermRequest, GetTermResponse, ListElectionsResponse};
-
-/// Candidates of one page.
-const PAGE: u32 = 1000;
 
 impl From<ListElectionsResponse> for Page {
     fn from(response: ListElectionsResponse) -> Self {
@@ -100,25 +100,11 @@ impl Show for Shown<'_> {
 
 impl ShowArgs {
     pub(super) async fn run(self, context: &Context) -> Result<()> {
-        let mut request = GetTermRequest {
-            election: self.name.name(),
-            serializable: self.serializable,
-            limit: PAGE,
-            ..GetTermRequest::default()
-        };
-        let mut response = context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
-        // The line may be longer than a page; pages are of different moments, as people looking at
-        // it know.
-        while let Some(term) = &mut response.term
-            && term.candidates.len() < term.waiting as usize
-        {
-            request.skip = u32::try_from(term.candidates.len()).unwrap_or(u32::MAX);
-            let next = context.link.read(|channel| wire::get_term(channel, request.clone())).await?;
-            let more = next.term.unwrap_or_default().candidates;
-            if more.is_empty() {
-                break;
-            }
-            term.candidates.extend(more);
+        let Line { response, moved } = line::read(context, (self.name.name(), self.serializable), |_| false).await?;
+        if moved {
+            output::note(
+                "the line changed each time it was read: who moved meanwhile may be missing, or not in its place",
+            );
         }
         if response.term.as_ref().is_none_or(|term| term.revision == 0) {
             return Err(missing(&self.name));

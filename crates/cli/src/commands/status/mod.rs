@@ -3,6 +3,7 @@
 mod changes;
 mod live;
 mod look;
+mod outside;
 mod view;
 
 use super::Context;
@@ -23,8 +24,9 @@ Examples:
   conclavectl status -w json
 
 Every member is asked, also those that are not among the endpoints. LAG is how many log
-entries a member has still to apply. Exit code 0: the cluster has a leader; 1: members answer
-but have none; 2: nobody answers.")]
+entries a member has still to apply. Where nobody can log in, because the members that are up
+are no majority, each endpoint is shown with what it says without a login. Exit code 0: the
+cluster has a leader; 1: members answer but have none; 2: nobody answers.")]
 pub(crate) struct StatusArgs {
     /// Keep looking, until Ctrl-C
     #[arg(long)]
@@ -39,7 +41,10 @@ pub(crate) struct StatusArgs {
 
 impl StatusArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit> {
-        let mut looker = look::Looker::new(context).await?;
+        let mut looker = match look::Looker::new(context).await {
+            Ok(looker) => looker,
+            Err(failure) => return outside::show(context.link.settings(), context.out, failure).await,
+        };
         if self.watch {
             return live::run(context, looker, self.interval.max(Duration::from_millis(100)), &self.title).await;
         }

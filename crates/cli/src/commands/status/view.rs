@@ -1,6 +1,9 @@
 //! What a look at the cluster shows.
 
-use crate::output::{Json, Show, Table, Text, human};
+use crate::{
+    commands::lock_lines::EITHER,
+    output::{Json, Show, Table, Text, human},
+};
 
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +16,8 @@ pub(super) struct View {
     pub(super) members: Vec<Member>,
     pub(super) alarms: Vec<(u64, &'static str)>,
     pub(super) elections: Elections,
+    /// Seen without a login: the members are the endpoints.
+    pub(super) outside: bool,
 }
 
 /// A member and how it is.
@@ -61,6 +66,9 @@ pub(super) struct Election {
     pub(super) waiting: u64,
 }
 
+/// In etcd's words, of its status and of its health.
+const NO_LEADER: [&str; 2] = ["etcdserver: no leader", "RAFT NO LEADER"];
+
 impl View {
     pub(super) fn up(&self) -> usize {
         self.members.iter().filter(|member| matches!(member.state, State::Up { .. })).count()
@@ -102,6 +110,15 @@ impl View {
             None if up < needed => format!("{none}: {needed} members are needed"),
             None => format!("{none}: the members that are up elect one, or cannot reach each other"),
         };
+        if self.outside {
+            let answer = if up == 1 { "answers" } else { "answer" };
+            let leader =
+                if self.leader.is_some() { leader } else { format!("{none}: a majority of the members is needed") };
+            let (cluster, revision) = (self.cluster, self.revision);
+            return format!(
+                "cluster {cluster:x}, without a login: {up} of {count} endpoints {answer}; {leader}; revision {revision}"
+            );
+        }
         format!("cluster {:x}: {up} of {count} members up; {leader}; revision {}", self.cluster, self.revision)
     }
 
@@ -114,13 +131,17 @@ impl View {
                 State::Up { applied, size, version, errors, .. } => [
                     newest.saturating_sub(*applied).to_string(),
                     applied.to_string(),
-                    human::size(*size),
+                    if self.outside { "-".to_owned() } else { human::size(*size) },
                     human::or_dash(version),
                     // STATE says that already.
-                    human::or_dash(if errors == "etcdserver: no leader" { "" } else { errors }),
+                    human::or_dash(if NO_LEADER.contains(&errors.as_str()) { "" } else { errors }),
                 ],
             };
-            let name = if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
+            let name = match member.name.as_str() {
+                "" if member.id == 0 => "-".to_owned(),
+                "" => format!("{:x}", member.id),
+                name => name.to_owned(),
+            };
             table.row([name, member.address.clone(), self.role(member), lag, applied, size, version, errors]);
             if matches!(member.state, State::Down(_) | State::Up { leader: 0, .. }) {
                 table.alarm(2);
@@ -179,7 +200,7 @@ impl View {
 
 /// A kind in words: a key of etcd's recipes does not say whether it is a lock's or an election's.
 pub(super) fn kind_text(kind: &str) -> &str {
-    if kind == "etcd" { "lock or election" } else { kind }
+    if kind == "etcd" { EITHER } else { kind }
 }
 
 impl Election {
@@ -230,8 +251,9 @@ impl Show for View {
         let alarm = |(member, alarm): &(u64, &'static str)| {
             Json::object().with("member", format!("{member:x}")).with("alarm", *alarm).done()
         };
-        Json::object()
-            .with("cluster", format!("{:x}", self.cluster))
+        let json = Json::object();
+        let json = if self.outside { json.with("login", false) } else { json };
+        json.with("cluster", format!("{:x}", self.cluster))
             .with("revision", self.revision)
             .with("term", self.term)
             .with("leader", self.leader.map(|id| Json::from(format!("{id:x}"))))

@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod cluster;
+mod cooldown;
 mod decide;
 pub mod elections;
 pub mod locks;

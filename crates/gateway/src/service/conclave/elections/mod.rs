@@ -12,6 +12,7 @@ mod watch;
 
 use self::campaign::Campaigns;
 use self::state::Applied;
+use super::cooldown;
 use super::decide::{Decided, decide, look_at, not_of_it};
 use crate::convert::conclave::election::{self as convert, Operation};
 use crate::convert::conclave::{self, BadField};
@@ -61,8 +62,18 @@ impl ElectionsService {
         let (caller, body) = convert(admit(&self.gateway, request)?)?;
         self.quota.admit(grows_by(&body)).await?;
         let name = election_of(&body).clone();
-        let decided = decide(&self.gateway, caller, body).await?;
-        Ok(Response::new(standing::answer(&self.gateway, &name, decided)?))
+        let candidate = match &body {
+            CoordBody::Enter(enter) => enter.candidate.clone(),
+            _ => String::new(),
+        };
+        match decide(&self.gateway, caller, body).await {
+            Ok(decided) => Ok(Response::new(standing::answer(&self.gateway, &name, decided)?)),
+            Err(status) => Err(self.not_entered(status, &name, &candidate).await),
+        }
+    }
+
+    async fn not_entered(&self, status: Status, election: &Name, candidate: &str) -> Status {
+        cooldown::timed(&self.gateway, status, |view| read::election_cooldown(view, election, candidate)).await
     }
 }
 
@@ -97,7 +108,11 @@ impl Elections for ElectionsService {
         let campaign = convert::campaign(admit(&self.gateway, request)?)?;
         let grows_by = grows_by(&CoordBody::Enter(campaign.enter.clone()));
         self.quota.admit(grows_by).await?;
-        Ok(Response::new(self.campaigns.run(campaign).await?))
+        let (election, candidate) = (campaign.enter.election.clone(), campaign.enter.candidate.clone());
+        match self.campaigns.run(campaign).await {
+            Ok(answers) => Ok(Response::new(answers)),
+            Err(status) => Err(self.not_entered(status, &election, &candidate).await),
+        }
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<ElectionResponse>, Status> {

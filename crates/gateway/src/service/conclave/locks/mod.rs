@@ -7,6 +7,7 @@ mod progress;
 mod watch;
 
 use self::acquire::{Acquiring, Granted, Place, Requests, Standing};
+use super::cooldown;
 use super::decide::{Decided, decide, look_at, not_of_it};
 use crate::convert::conclave::{self, lock as convert};
 use crate::follow::snapshot;
@@ -22,7 +23,7 @@ use conclave_api::conclave::v1::{
 use conclave_api::etcdserverpb::ResponseHeader;
 use conclave_state::auth::{listed, prefix_range};
 use conclave_state::coord::{lock_prefix, read};
-use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, View};
+use conclave_state::{Acquire, CoordBody, CoordResponse, Fault, LeaseId, LockPart, Name, View};
 use conclave_storage::StateView;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -51,7 +52,14 @@ impl LocksService {
     async fn ask(&self, request: Request<AcquireRequest>) -> Result<Place, Status> {
         let (caller, acquire) = convert::acquire(admit(&self.gateway, request)?)?;
         self.quota.admit(grows_by(&acquire)).await?;
-        self.acquiring.ask(caller, acquire).await
+        let owner = acquire.owner.clone();
+        let names: Vec<Name> = acquire.parts.iter().map(|part| part.lock.clone()).collect();
+        match self.acquiring.ask(caller, acquire).await {
+            Ok(place) => Ok(place),
+            Err(status) => {
+                Err(cooldown::timed(&self.gateway, status, |view| read::lock_cooldown(view, &names, &owner)).await)
+            }
+        }
     }
 }
 
