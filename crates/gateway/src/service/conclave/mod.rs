@@ -2,7 +2,7 @@
 
 pub mod claims;
 pub mod cluster;
-mod decide;
+pub(crate) mod decide;
 pub mod elections;
 pub mod locks;
 pub mod sessions;
