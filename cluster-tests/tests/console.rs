@@ -49,7 +49,7 @@ async fn fill(cluster: &Cluster, nodes: &[Node]) -> Result<i64> {
     for holder in ["claimant-a", "claimant-b"] {
         let claim = name("claim");
         let (holder, instance) = (holder.to_owned(), "1".to_owned());
-        let item = ClaimItem { claim, holder, instance, duration_ms: 600_000, wait: true, ..ClaimItem::default() };
+        let item = ClaimItem { claim, holder, instance, duration_ms: 60_000, wait: true, ..ClaimItem::default() };
         node.bulk(kit::by(first).unwrap_or_default(), vec![item]).await?;
     }
     let etcd = cluster.client(0)?;

@@ -80,7 +80,7 @@ pub fn cluster(frame: &Frame, cluster: &Cluster) -> String {
     let content = html! {
         h1 { "Cluster" }
         @for (alarm, member) in &cluster.alarms {
-            p class="alert" { strong { "Alarm " (alarm) } " of member " bdi { (member) } }
+            p class="alert" { strong { "Alarm " (alarm) } " of member " (text(member)) }
         }
         (summary(cluster))
         (members(cluster))
@@ -115,7 +115,7 @@ fn summary(cluster: &Cluster) -> Markup {
         ("Watchers", html! { (number(of.watchers)) @if slow > 0 { " " (badge(&format!("{slow} behind"), "warn")) } }),
         (
             "Cluster version",
-            html! { (of.cluster_version)
+            html! { (text(&of.cluster_version))
             @if let Some(target) = &of.downgrade_to { " " (badge(&format!("downgrade to {target}"), "warn")) } },
         ),
     ])

@@ -110,7 +110,7 @@ pub(crate) fn millis(millis: u64) -> Markup {
 
 /// A state in a word; the class gives a colour beside it.
 pub(crate) fn badge(word: &str, class: &'static str) -> Markup {
-    html! { span class={ "badge " (class) } { (word) } }
+    html! { span class={ "badge " (class) } { (shown(word.as_bytes(), NAME)) } }
 }
 
 pub(crate) fn bytes(bytes: u64) -> Markup {

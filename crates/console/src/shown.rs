@@ -5,6 +5,9 @@ use std::fmt::Write;
 /// The most characters of a name on a page.
 pub(crate) const NAME: usize = 160;
 
+/// The most bytes of a text where somebody types.
+const MOST_EDITED: usize = 1_024;
+
 /// Bytes as text of at most `most` characters. What is no printable character is written as `\xNN`
 /// or `\u{NNNN}`, the signs that turn the direction of writing among them: two names that differ
 /// never look the same because of such a sign.
@@ -69,7 +72,8 @@ pub(crate) fn as_text(bytes: &[u8]) -> Option<&str> {
 /// What can be edited as a line of text; nothing else is put where somebody types.
 #[must_use]
 pub(crate) fn editable(bytes: &[u8]) -> &str {
-    as_text(bytes).filter(|text| !text.contains(['\n', '\r', '\t'])).unwrap_or_default()
+    let text = as_text(bytes).filter(|text| text.len() <= MOST_EDITED && !text.contains(['\n', '\r', '\t']));
+    text.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -138,7 +138,9 @@ fn tags(page: &str) -> Vec<&str> {
 #[test]
 fn no_text_from_outside_changes_the_structure_of_a_page() {
     let hostile = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;/main>--><!--{{}}<svg/onload=1>";
-    for ((name, plain), (_, page)) in pages("plain text of that length").iter().zip(&pages(hostile)) {
+    // With the same slashes, which make folders of keys.
+    let plain: String = hostile.chars().map(|sign| if sign == '/' { sign } else { 'x' }).collect();
+    for ((name, plain), (_, page)) in pages(&plain).iter().zip(&pages(hostile)) {
         assert_eq!(tags(plain), tags(page), "{name}");
         assert!(page.contains("&lt;script&gt;"), "{name}: it is shown");
         assert!(!page.contains("javascript:") && !page.contains(" style="), "{name}");
@@ -169,7 +171,7 @@ fn every_page_has_what_a_screen_reader_goes_by() {
             assert_eq!(page.matches(once).count(), count, "{name}: {once}");
         }
         assert_eq!(page.matches("<table").count(), page.matches("<caption>").count(), "{name}");
-        assert!(!page.replace("<th scope=", "").contains("<th"), "{name}: a head without a scope");
+        assert_eq!(page.matches("<th ").count(), page.matches("<th scope=").count(), "{name}: a head without a scope");
         assert!(page.contains("No leader."), "{name}");
     }
 }

@@ -18,7 +18,7 @@ use conclave_storage::StateView;
 use tonic::Status;
 
 /// The namespace in which is searched if none is given.
-const USUAL: &str = "default";
+pub(super) const USUAL: &str = "default";
 
 pub(super) async fn page(gateway: &Gateway, times: &Times, frame: &Frame, query: &Query) -> Result<String, Status> {
     let kind = Kind::from_word(&query.text("kind")?).unwrap_or(Kind::Election);

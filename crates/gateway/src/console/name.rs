@@ -2,7 +2,7 @@
 //! `GetLock` and `GetClaim`.
 
 use super::PAGE;
-use super::coordination::{mode, of};
+use super::coordination::{USUAL, mode, of};
 use super::ends::{Ends, asked, left};
 use super::found::{Found, empty};
 use super::history::{self, Turns};
@@ -53,7 +53,10 @@ pub(super) async fn page(gateway: &Gateway, times: &Times, frame: &Frame, query:
 }
 
 async fn conclave(gateway: &Gateway, kind: Kind, query: &Query) -> Result<Option<Found>, Status> {
-    let name = Name { namespace: query.text("namespace")?, name: query.text("name")? };
+    let mut name = Name { namespace: query.text("namespace")?, name: query.text("name")? };
+    if name.namespace.is_empty() {
+        USUAL.clone_into(&mut name.namespace);
+    }
     let (after, position) = (query.number("after")?.unwrap_or(0), query.number("position")?.unwrap_or(0));
     let from = Begin { after, position };
     let prefix = match kind {
