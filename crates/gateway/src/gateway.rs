@@ -3,6 +3,7 @@
 use crate::audit::{self, Audit};
 use crate::auth::{Access, current};
 use crate::charge;
+use crate::console::parts::Parts;
 use crate::follow::{Feed, History};
 use crate::limits::{Granting, Kind, Leases, Limits};
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct Gateway {
     /// Who may do what.
     pub(crate) access: Access,
     pub(crate) outflow: Outflow,
+    /// What the web console keeps; `None`: it is switched off.
+    pub(crate) console: Option<Parts>,
     /// Snapshots that are being downloaded: each pins a moment of the state.
     pub(crate) snapshots: ReadSlots,
     /// The connections of clients and of peers.
@@ -129,6 +132,7 @@ impl Gateway {
             access,
             metrics: Arc::new(metrics),
             outflow: Outflow::new(),
+            console: node.config.console.then(Parts::new),
             snapshots: ReadSlots::new(SNAPSHOTS_AT_A_TIME),
             connections: Connections::new(node.peers.ids().len()),
             tls,
@@ -140,6 +144,13 @@ impl Gateway {
     /// Follows the keys for tokens, for ever.
     pub fn follow_keys(&self) -> impl Future<Output = ()> + Send + 'static {
         self.access.clone().follow_keys()
+    }
+
+    /// Follows when revisions are made, for the console, for ever.
+    pub async fn follow_times(self: Arc<Self>) {
+        if let Some(console) = &self.console {
+            console.times.follow(|| self.node.state.revision()).await;
+        }
     }
 
     /// The parts that follow what is applied, in their order.

@@ -10,6 +10,7 @@ pub mod audit;
 mod auth;
 mod charge;
 mod client;
+mod console;
 pub mod convert;
 mod deadline;
 pub mod follow;

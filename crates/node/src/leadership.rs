@@ -31,12 +31,12 @@ pub struct LeadershipNow {
 
 /// What a leader knows of another voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Follower {
-    pub(crate) id: u64,
+pub struct Follower {
+    pub id: u64,
     /// Entries that it lacks; `None`: not known.
-    pub(crate) lag: Option<u64>,
+    pub lag: Option<u64>,
     /// How long ago it answered; `None`: it did not.
-    pub(crate) heard_ago: Option<Duration>,
+    pub heard_ago: Option<Duration>,
 }
 
 /// The consensus core, once it runs. The peer service starts earlier.
@@ -155,7 +155,7 @@ impl Leadership {
     }
 
     /// The other voters as this leader knows them; empty unless this node leads.
-    pub(crate) fn followers(&self) -> Vec<Follower> {
+    pub fn followers(&self) -> Vec<Follower> {
         let Some(raft) = self.0.raft.get() else { return vec![] };
         let voters: Vec<u64> = self.members().into_iter().filter(|m| m.2 && m.0 != self.0.me).map(|m| m.0).collect();
         let metrics = raft.data_metrics();

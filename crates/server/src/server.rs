@@ -175,6 +175,7 @@ impl Server {
             follow(tls.follow(), running.closing().clone());
         }
         follow(gateway.follow_keys(), running.closing().clone());
+        follow(gateway.clone().follow_times(), running.closing().clone());
         if let Some(secret) = security.secret.clone() {
             follow(secret.follow(), running.closing().clone());
         }
@@ -202,13 +203,12 @@ impl Server {
             clients.spawn(backups::run(gateway.clone(), backups));
         }
         for (listener, listen) in listeners.metrics.into_iter().zip(&config.listen_metrics) {
-            let (pages, closing) = (http::Pages::new(gateway.clone()), running.closing().clone());
             tokio::spawn(http::serve(
                 listener,
                 security.for_clients(listen.secure),
                 pools.clients.clone(),
-                pages,
-                closing,
+                gateway.clone(),
+                running.closing().clone(),
             ));
         }
         Ok(Server { node: running.node.clone(), gateway, running, addresses, clients, consensus })

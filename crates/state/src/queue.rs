@@ -73,6 +73,50 @@ pub fn first<V: View>(view: &V, name: &[u8], from: i64) -> Result<Option<(i64, B
     Ok(found)
 }
 
+/// The first `limit` names of queues that begin with `prefix`, behind `after`, in order.
+pub fn names<V: View>(view: &V, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>, Fault> {
+    let Some((mut from, below)) = keys::range_rows(&keys::prefix_range(prefix)) else { return Ok(Vec::new()) };
+    if let Some(after) = after {
+        from = from.max(keys::past_key(KeyRows::of(after).prefix()));
+    }
+    let mut found = Vec::new();
+    view.scan(Table::Queue, &from, &below, &mut |row, _| {
+        if found.len() >= limit {
+            return Ok(Step::Stop);
+        }
+        let prefix = keys::shared_part(row);
+        found.push(keys::user_key(prefix)?);
+        Ok(Step::Seek(keys::past_key(prefix)))
+    })?;
+    Ok(found)
+}
+
+/// The first `limit` places of a queue behind one, in order: the create revision and key of each.
+pub fn places<V: View>(
+    view: &V,
+    name: &[u8],
+    after: Option<&(i64, Bytes)>,
+    limit: usize,
+) -> Result<Vec<(i64, Bytes)>, Fault> {
+    let rows = KeyRows::of(name);
+    let from = match after {
+        Some((created, key)) if name_of(key) == Some(name) => [row(name, *created, key), vec![0]].concat(),
+        _ => start(name, 0),
+    };
+    let mut found = Vec::new();
+    view.scan(Table::Queue, &from, &keys::past_key(rows.prefix()), &mut |row, _| {
+        if found.len() >= limit {
+            return Ok(Step::Stop);
+        }
+        let Some((created, number)) = row[rows.prefix().len()..].split_first_chunk() else {
+            return Err(Fault::Corrupt("a row key of the table queue is too short".into()));
+        };
+        found.push((i64::from_be_bytes(*created), [name, b"/", number].concat().into()));
+        Ok(Step::Next)
+    })?;
+    Ok(found)
+}
+
 /// The fronts of queues: where the search for the first place begins.
 #[derive(Debug, Default)]
 pub struct Fronts(BTreeMap<Bytes, i64>);
@@ -193,6 +237,23 @@ mod tests {
         assert_eq!(name_of(b"n/ffffffffffffffff"), Some(&b"n"[..]));
         assert_eq!(name_of(b"n/11111111111111111"), None);
         assert_eq!(name_of(&[b"n/", &[b'1'; 40][..]].concat()), None);
+    }
+
+    #[test]
+    fn names_and_places_in_pages() {
+        let mut store = crate::test_store::TestStore::new();
+        // Revisions from 2 on.
+        for key in ["b/1", "a/2", "a/1", "ab/c/3", "a\0/1", "plain", "a/f"] {
+            store.apply(&crate::Command::Put(crate::Put { key: key.into(), ..crate::Put::default() }));
+        }
+        let view = &store.view;
+        assert_eq!(names(view, b"", None, 9).unwrap(), ["a", "a\0", "ab/c", "b"]);
+        assert_eq!(names(view, b"a", Some(b"a"), 1).unwrap(), ["a\0"]);
+        assert_eq!(names(view, b"b", Some(b"a"), 9).unwrap(), ["b"]);
+        let first = places(view, b"a", None, 2).unwrap();
+        assert_eq!(first, [(3, "a/2".into()), (4, "a/1".into())]);
+        assert_eq!(places(view, b"a", first.last(), 9).unwrap(), [(8, "a/f".into())]);
+        assert!(places(view, b"x", None, 9).unwrap().is_empty());
     }
 
     #[test]

@@ -11,9 +11,13 @@
 pub use crate::bounds::{Bounds, Meta, ReadStop};
 pub use crate::cluster_version::{cluster_version, judge_downgrade, supported};
 pub use crate::kv::{
-    KvHash, Page, Portion, hash_history, hash_kv, history, history_portion, page, range, read_txn as txn, version_at,
+    Child, KvHash, Page, Portion, children, hash_history, hash_kv, history, history_portion, page, range,
+    read_txn as txn, version_at, versions,
 };
-pub use crate::lease::{lease_ids_within, lease_keys, lease_keys_within, lease_spans, lease_ttl, leases};
+pub use crate::lease::{
+    lease_ids_within, lease_key_count, lease_keys, lease_keys_after, lease_keys_within, lease_spans, lease_ttl, leases,
+    leases_after,
+};
 pub use crate::member::{members, removed, was_removed};
 pub use crate::meta::{alarms, meta};
 pub use crate::placement::{in_maintenance, labels, placement};

@@ -117,6 +117,15 @@ impl Access {
         })
     }
 
+    /// Runs a call that needs a login in the name of a user whose password was checked.
+    pub(crate) async fn run_as<T>(&self, login: Arc<Login>, call: impl Future<Output = T>) -> Result<T, Status> {
+        let caller = Caller::User(login.clone());
+        audit::identified(&caller).map_err(limited)?;
+        self.auth().check_login(Some(&caller)).map_err(refused)?;
+        let who = Who { identity: Arc::new(Identity::Known(login)), caller };
+        Ok(WHO.scope(who, call).await)
+    }
+
     /// `None`: the caller says nothing about itself.
     async fn identity(&self, headers: &HeaderMap, certificate: Option<&str>) -> Result<Option<Identity>, Status> {
         let Some(token) = headers.get("token").or_else(|| headers.get("authorization")) else {
@@ -127,7 +136,7 @@ impl Access {
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
         if let Some(jwt) = self.0.jwt.as_ref().filter(|jwt| jwt.may_be(token)) {
             return Ok(Some(match jwt.user(token).ok_or(text::INVALID_AUTH_TOKEN)? {
-                Verified::Own { user, revision } => Identity::Jwt(Arc::new(Login { user, revision })),
+                Verified::Own { user, revision } => Identity::Known(Arc::new(Login { user, revision })),
                 Verified::Issued { user } => Identity::Issued(user),
             }));
         }
@@ -168,7 +177,7 @@ impl Access {
                 let user = self.0.tokens.user(fingerprint).ok_or(text::INVALID_AUTH_TOKEN)?;
                 Arc::new(Login { user: user.to_string(), revision: auth.revision() })
             }
-            Identity::Jwt(login) => login.clone(),
+            Identity::Known(login) => login.clone(),
             Identity::Issued(name) | Identity::Certificate(name) => {
                 Arc::new(Login { user: name.clone(), revision: auth.revision() })
             }

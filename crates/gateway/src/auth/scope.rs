@@ -11,7 +11,8 @@ pub(super) enum Identity {
     Token {
         fingerprint: Fingerprint,
     },
-    Jwt(Arc<Login>),
+    /// A user as of some users and roles, by a token or a password.
+    Known(Arc<Login>),
     /// The user that a token of another issuer names.
     Issued(String),
     /// The common name of a verified certificate.

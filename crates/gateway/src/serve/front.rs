@@ -2,8 +2,8 @@
 //!
 //! The methods that make up nearly all of a cluster's load are answered here by name ([`unary`]).
 //! The rest of gRPC goes to tonic's router, and what is not gRPC by its content type to the JSON
-//! gateway and the pages ([`Plain`]). A call through the router costs some ten boxes and copies of
-//! services more; nothing else differs.
+//! gateway, the console and the pages ([`Plain`]). A call through the router costs some ten boxes and
+//! copies of services more; nothing else differs.
 
 use super::gate::Gate;
 use super::json::Json;
@@ -14,6 +14,7 @@ use super::unsent::Unsent;
 use super::{metadata, unary};
 use crate::audit::Origin;
 use crate::client::Client;
+use crate::console::Console;
 use crate::deadline;
 use crate::gateway::Gateway;
 use crate::http::Pages;
@@ -150,7 +151,7 @@ impl Front {
             direct: DirectMetrics::new(&gateway.metrics.grpc),
             routes,
             services,
-            plain: Arc::new(Plain::new(access, json, Pages::new(gateway.clone()))),
+            plain: Arc::new(Plain::new(access, json, Console::of(gateway), Pages::new(gateway.clone()))),
             gateway: gateway.clone(),
             gate,
             unsent: Unsent::default(),

@@ -1,7 +1,7 @@
-//! What is asked on a client address without gRPC: the JSON gateway, and the pages.
+//! What is asked on a client address without gRPC: the JSON gateway, the web console, and the pages.
 //!
 //! As in etcd, all of it is under `--host-whitelist` and `--cors` ([`Access`]). Neither concerns
-//! gRPC.
+//! gRPC. The console is for no page but its own, whatever `--cors` says.
 //!
 //! A connection is in use until the last byte of the answer: HTTP/1 has no streams that would tell
 //! it.
@@ -9,6 +9,7 @@
 use super::json::{Json, Takeover, websocket};
 use super::reply::Reply;
 use crate::client::Client;
+use crate::console::{self, Console};
 use crate::http::{PageBody, Pages};
 use conclave_json::{Access, host_refused};
 use conclave_net::admission::Activity;
@@ -24,6 +25,8 @@ pub(super) struct Plain {
     access: Access,
     /// `None`: switched off.
     json: Option<Arc<Json>>,
+    /// `None`: switched off.
+    console: Option<Console>,
     pages: Pages,
 }
 
@@ -36,8 +39,8 @@ pub(super) struct On {
 }
 
 impl Plain {
-    pub(super) fn new(access: Access, json: Option<Json>, pages: Pages) -> Plain {
-        Plain { access, json: json.map(Arc::new), pages }
+    pub(super) fn new(access: Access, json: Option<Json>, console: Option<Console>, pages: Pages) -> Plain {
+        Plain { access, json: json.map(Arc::new), console, pages }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>, on: &On) -> Response<Reply> {
@@ -45,6 +48,10 @@ impl Plain {
         let host = host(&request);
         if !self.access.serves(host) {
             return text(StatusCode::MISDIRECTED_REQUEST, host_refused(host));
+        }
+        if let Some(console) = self.console.as_ref().filter(|_| console::is_of_it(request.uri().path())) {
+            let answer = console.respond(request.method(), request.uri(), request.headers(), &on.client).await;
+            return answer.map(|page| Reply::page(page).holding(busy));
         }
         let asks = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
         let origin = self.access.origin(asks).and_then(|origin| HeaderValue::from_str(origin).ok());

@@ -256,6 +256,7 @@ pub(super) fn check_with(
         cors: check_origins(&s, &mut p),
         host_whitelist: list(s.host_whitelist.as_deref()),
         enable_grpc_gateway: p.switch("enable-grpc-gateway", s.enable_grpc_gateway.as_ref(), true),
+        console: p.switch("console", s.console.as_ref(), true),
         unsafe_no_fsync: p.switch("unsafe-no-fsync", s.unsafe_no_fsync.as_ref(), false),
         client_tls: tls.client,
         peer_tls: tls.peer,

@@ -130,6 +130,8 @@ pub struct Config {
     pub host_whitelist: Vec<String>,
     /// Serve the services as JSON.
     pub enable_grpc_gateway: bool,
+    /// Serve the web console.
+    pub console: bool,
     /// Histograms of how long each method took.
     pub extensive_metrics: bool,
     pub log: LogConfig,

@@ -287,8 +287,12 @@ settings! {
     host_whitelist: "NAMES", SEEN;
     /// Whether the services are served as JSON over HTTP too [default: true]
     enable_grpc_gateway: "BOOL", SEEN, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
-    /// More addresses for /metrics, /health, /livez, /readyz and /version, comma-separated, for
-    /// example http://0.0.0.0:2381; the client addresses serve them in any case [default: none]
+    /// Whether the web console is served below /ui/: pages that show the cluster, and change nothing
+    /// [default: true]
+    console: "BOOL", SEEN, arg(num_args = 0..=1, require_equals = true, default_missing_value = "true");
+    /// More addresses for /metrics, /health, /livez, /readyz, /version and the console,
+    /// comma-separated, for example http://0.0.0.0:2381; the client addresses serve them in any case
+    /// [default: none]
     listen_metrics_urls: "URLS", SEEN;
 }
 

@@ -104,6 +104,12 @@ impl<T: Timed> Deadlines<T> {
     pub async fn remaining(&self, id: T::Id) -> Result<Option<Duration>, ReadError> {
         self.0.remaining(T::id(id)).await
     }
+
+    /// The time that these have left as far as this member knows: if it leads. For display.
+    #[must_use]
+    pub fn known(&self, ids: &[T::Id]) -> Vec<Option<Duration>> {
+        self.0.known(&ids.iter().map(|id| T::id(*id)).collect::<Vec<_>>())
+    }
 }
 
 impl Deadlines<Leases> {

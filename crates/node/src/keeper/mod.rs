@@ -140,6 +140,14 @@ impl Keeper {
         self.shared.keeping.lock().table.soonest_first(ids);
     }
 
+    /// What is left as far as this member knows: if it leads. For display, because nobody confirms
+    /// that it still does.
+    #[must_use]
+    pub fn known(&self, ids: &[Id]) -> Vec<Option<Duration>> {
+        let now = self.shared.clock.now();
+        self.shared.keeping.lock().table.known(ids, now)
+    }
+
     /// What is left, by the leader's clock; `None` if there is no such id.
     pub async fn remaining(&self, id: Id) -> Result<Option<Duration>, ReadError> {
         let mut search = LeaderSearch::new(&*self.shared.host);

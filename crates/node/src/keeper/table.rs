@@ -173,6 +173,14 @@ impl Table {
         }
     }
 
+    /// How long these live on as far as this member knows: if it leads. Not confirmed by anybody.
+    pub(super) fn known(&mut self, ids: &[Id], clock: Duration) -> Vec<Option<Duration>> {
+        match self.term {
+            Some(_) => ids.iter().map(|id| self.remaining(*id, clock)).collect(),
+            None => vec![None; ids.len()],
+        }
+    }
+
     /// How long until something may be due; `None` if there is none to wait for.
     pub(super) fn next_due(&mut self, clock: Duration) -> Option<Duration> {
         let now = self.kept_time(clock);

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Which crates of the project each one is built on. `api` stands for `conclave-api`.
-const STANDS_ON: [(&str, &[&str]); 19] = [
+const STANDS_ON: [(&str, &[&str]); 20] = [
     ("api", &[]),
     ("backup", &["bolt", "state"]),
     ("bench", &["cli", "client"]),
@@ -15,9 +15,10 @@ const STANDS_ON: [(&str, &[&str]); 19] = [
     ("cli", &["backup", "client", "dns"]),
     ("client", &["api", "tls"]),
     ("cluster-tests", &["api", "client", "trials"]),
+    ("console", &[]),
     ("dns", &[]),
     ("fuzz", &[]),
-    ("gateway", &["api", "backup", "json", "net", "node", "state", "storage", "tls"]),
+    ("gateway", &["api", "backup", "console", "json", "net", "node", "state", "storage", "tls"]),
     ("json", &["api"]),
     ("net", &[]),
     ("node", &["dns", "net", "peer-api", "state", "storage", "tls"]),
@@ -30,8 +31,9 @@ const STANDS_ON: [(&str, &[&str]); 19] = [
 ];
 
 /// Libraries that only these crates know.
-const OWN: [(&str, &[&str]); 6] = [
+const OWN: [(&str, &[&str]); 7] = [
     ("bincode", &["storage"]),
+    ("maud", &["console"]),
     ("openraft", &["node", "storage"]),
     ("prometheus-client", &["gateway"]),
     ("rocksdb", &["storage"]),

@@ -51,14 +51,18 @@ impl Row {
         self
     }
 
-    fn text(mut self, text: &str) -> Row {
+    fn text(self, text: &str) -> Row {
+        self.beginning(text).bytes(&[0, 1])
+    }
+
+    /// What a text begins with.
+    fn beginning(mut self, text: &str) -> Row {
         for byte in text.bytes() {
             self.0.push(byte);
             if byte == 0 {
                 self.0.push(0xff);
             }
         }
-        self.0.extend_from_slice(&[0, 1]);
         self
     }
 
@@ -98,6 +102,11 @@ pub(crate) fn heads(kind: Kind) -> Row {
 
 pub(crate) fn heads_of(kind: Kind, namespace: &str) -> Row {
     heads(kind).text(namespace)
+}
+
+/// The heads of a namespace whose names begin alike.
+pub(crate) fn heads_beginning(kind: Kind, namespace: &str, prefix: &str) -> Row {
+    heads_of(kind, namespace).beginning(prefix)
 }
 
 pub(crate) fn head(kind: Kind, name: &Name) -> Vec<u8> {

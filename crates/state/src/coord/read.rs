@@ -106,6 +106,8 @@ pub struct TimerState {
 pub struct Listing {
     /// `None`: of all namespaces.
     pub namespace: Option<String>,
+    /// What the names begin with, in one namespace.
+    pub prefix: String,
     pub after: Option<Name>,
     pub limit: usize,
 }
@@ -205,7 +207,7 @@ pub fn claims<V: View>(view: &V, listing: &Listing) -> Result<Vec<Name>, Fault> 
 
 fn names<V: View>(view: &V, kind: Kind, listing: &Listing) -> Result<Vec<Name>, Fault> {
     let (mut from, below) = match &listing.namespace {
-        Some(namespace) => keys::heads_of(kind, namespace).all(),
+        Some(namespace) => keys::heads_beginning(kind, namespace, &listing.prefix).all(),
         None => keys::heads(kind).all(),
     };
     if let Some(after) = &listing.after {

@@ -73,7 +73,7 @@ fn changes<V: View>(view: &V, from: i64, to: i64, portion: Portion) -> Result<(V
     Ok((changes, next))
 }
 
-fn event(key: Bytes, mod_revision: i64, record: &Bytes) -> Result<Event, Fault> {
+pub(super) fn event(key: Bytes, mod_revision: i64, record: &Bytes) -> Result<Event, Fault> {
     let Record { create_revision, version, lease, value, .. } = Record::decode(record)?;
     if Record::decode(record)?.is_tombstone() {
         return Ok(Event { kind: EventKind::Delete, kv: KeyValue { key, mod_revision, ..KeyValue::default() } });

@@ -30,7 +30,10 @@ use bytes::Bytes;
 use row::{ENDING, first_lease_keys, lease_row};
 
 pub(crate) use row::{LeaseRow, MOST_CANCELLED};
-pub use row::{lease_ids_within, lease_keys, lease_keys_within, lease_spans, lease_ttl, leases};
+pub use row::{
+    lease_ids_within, lease_key_count, lease_keys, lease_keys_after, lease_keys_within, lease_spans, lease_ttl, leases,
+    leases_after,
+};
 
 impl<V: View> Batch<'_, V> {
     pub(crate) fn lease_exists(&self, id: LeaseId) -> Result<bool, Fault> {

@@ -101,6 +101,55 @@ pub fn lease_keys_within<V: View>(view: &V, id: LeaseId, most: usize) -> Result<
     Ok(found)
 }
 
+/// The first `limit` leases behind one, with their TTLs in milliseconds, by id.
+pub fn leases_after<V: View>(view: &V, after: Option<LeaseId>, limit: usize) -> Result<Vec<(LeaseId, u64)>, Fault> {
+    let (first, below) = keys::lease_rows();
+    let from = after.map_or(first.to_vec(), |after| [&keys::lease_row(after)[..], &[0]].concat());
+    let mut found = Vec::new();
+    view.scan(Table::Lease, &from, &below, &mut |key, row| {
+        if found.len() >= limit {
+            return Ok(Step::Stop);
+        }
+        let row = LeaseRow::decode(row)?;
+        if !row.is_ending() {
+            found.push((keys::split_lease_row(key)?, row.ttl_ms));
+        }
+        Ok(Step::Next)
+    })?;
+    Ok(found)
+}
+
+/// The first `limit` keys attached to a lease behind one, in order.
+pub fn lease_keys_after<V: View>(
+    view: &V,
+    id: LeaseId,
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<Bytes>, Fault> {
+    let (first, below) = keys::attached_rows(id);
+    let from = after.map_or(first, |after| [&keys::attached_row(id, after)[..], &[0]].concat());
+    let mut found = Vec::new();
+    view.scan(Table::Lease, &from, &below, &mut |row, _| {
+        if found.len() >= limit {
+            return Ok(Step::Stop);
+        }
+        found.push(Bytes::copy_from_slice(keys::split_attached_row(row)?));
+        Ok(Step::Next)
+    })?;
+    Ok(found)
+}
+
+/// The number of keys attached to a lease, counted up to `most`.
+pub fn lease_key_count<V: View>(view: &V, id: LeaseId, most: usize) -> Result<usize, Fault> {
+    let (from, below) = keys::attached_rows(id);
+    let mut count = 0;
+    view.scan(Table::Lease, &from, &below, &mut |_, _| {
+        count += usize::from(count < most);
+        Ok(if count < most { Step::Next } else { Step::Stop })
+    })?;
+    Ok(count)
+}
+
 /// The first keys attached to a lease, at most `most`.
 pub(super) fn first_lease_keys<V: View>(view: &V, id: LeaseId, most: usize) -> Result<Vec<Bytes>, Fault> {
     let (from, below) = keys::attached_rows(id);
@@ -141,5 +190,34 @@ mod tests {
         for size in [0, 8, 15, 17, 23, 8 * (MOST_CANCELLED + 3)] {
             assert!(matches!(LeaseRow::decode(&vec![0; size]), Err(Fault::Corrupt(_))), "{size}");
         }
+    }
+}
+
+#[cfg(test)]
+mod pages {
+    use super::*;
+    use crate::test_store::TestStore;
+    use crate::{Command, LeaseGrant, Put};
+
+    #[test]
+    fn leases_and_their_keys_in_pages() {
+        let mut store = TestStore::new();
+        for id in [-5, 1, 7, LeaseId::MAX] {
+            store.apply(&Command::LeaseGrant(LeaseGrant { id, ttl_ms: 1_000 }));
+        }
+        for key in ["a", "a\0", "b"] {
+            store.apply(&Command::Put(Put { key: key.into(), lease: 7, ..Put::default() }));
+        }
+        let view = &store.view;
+        let ids = |after, limit| -> Vec<LeaseId> {
+            leases_after(view, after, limit).unwrap().into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!(ids(None, 2), [-5, 1]);
+        assert_eq!(ids(Some(1), 9), [7, LeaseId::MAX]);
+        assert!(ids(Some(LeaseId::MAX), 9).is_empty());
+        assert_eq!(lease_keys_after(view, 7, None, 2).unwrap(), ["a", "a\0"]);
+        assert_eq!(lease_keys_after(view, 7, Some(b"a"), 9).unwrap(), ["a\0", "b"]);
+        let counts = [0, 2, 9].map(|most| lease_key_count(view, 7, most).unwrap());
+        assert_eq!(counts, [0, 2, 3]);
     }
 }

@@ -45,5 +45,6 @@ pub fn listing(request: v1::ListRequest) -> Result<ListPage, BadField> {
         return Err(Problem::Other("is a name of another namespace than the one that is listed").of("after"));
     }
     let size = fields::limit("limit", limit)?;
-    Ok(ListPage { listing: Listing { namespace, after, limit: size + 1 }, size, serializable })
+    let listing = Listing { namespace, after, limit: size + 1, ..Listing::default() };
+    Ok(ListPage { listing, size, serializable })
 }

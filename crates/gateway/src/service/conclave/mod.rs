@@ -3,7 +3,7 @@
 pub mod claims;
 pub mod cluster;
 mod cooldown;
-mod decide;
+pub(crate) mod decide;
 pub mod elections;
 pub mod locks;
 pub mod sessions;
