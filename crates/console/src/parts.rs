@@ -157,7 +157,7 @@ mod tests {
         for (digits, expected) in [("1", "1"), ("123", "123"), ("-1234567", "-1\u{202f}234\u{202f}567")] {
             assert_eq!(grouped(digits), expected);
         }
-        let sizes = [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (u64::MAX, "16384.0 PiB")];
+        let sizes = [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (u64::MAX, "16383.9 PiB")];
         for (size, expected) in sizes {
             assert!(bytes(size).into_string().contains(expected), "{}", bytes(size).into_string());
         }

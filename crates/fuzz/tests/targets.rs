@@ -18,6 +18,7 @@ const DECODERS: &[(&str, &[&str])] = &[
     ("gateway/src/auth/jwt.rs", &["token"]),
     ("gateway/src/auth/own.rs", &["token"]),
     ("gateway/src/auth/tokens.rs", &["token"]),
+    ("gateway/src/console/query.rs", &["console_query"]),
     ("gateway/src/convert/mod.rs", &["client_requests"]),
     ("gateway/src/deadline.rs", &["grpc_timeout"]),
     ("gateway/src/serve/authority.rs", &["authority"]),

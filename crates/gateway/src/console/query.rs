@@ -79,6 +79,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz_console_query() {
+        let seeds = ["kind=queue&prefix=%00a%2f&after=+x", "id=7f&revision=-1", "%&=%=&&a=%zz"];
+        conclave_fuzz::target!("console_query").seeds(seeds).run(|bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let query = Query::parse(&text);
+            let longest = query.0.iter().map(|(_, value)| value.len()).max().unwrap_or_default();
+            assert!(longest <= text.len(), "a value is never longer than what was sent");
+            let (revision, id) = (query.number::<i64>("revision"), query.lease("id"));
+            format!("{} {} {}", query.text("kind").is_ok(), revision.is_ok(), id.is_ok())
+        });
+    }
+
+    #[test]
     fn parameters() {
         let query = Query::parse("a=b%20c+d%FF%0g%2&empty=&n=-7&a=second&flag&id=ffffffffffffffff");
         assert_eq!(query.bytes("a"), b"b c d\xff%0g%2");

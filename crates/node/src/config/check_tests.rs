@@ -1,4 +1,4 @@
-use super::super::tls;
+use super::super::{Listen, tls};
 use super::*;
 use std::path::Path;
 
