@@ -125,7 +125,7 @@ fn word(cause: Option<Cause>) -> String {
     cause.map_or_else(String::new, |cause| cause.word().replace('_', " "))
 }
 
-/// What became of the keys of the latest fences, and whether these are all that are kept.
+/// The versions of the keys of the latest fences, and whether these are all that are kept.
 fn latest(view: &StateView, key: impl Fn(i64) -> Vec<u8>) -> Result<(Vec<Event>, bool), Fault> {
     let current = view.bounds().current;
     let first = key(0);
