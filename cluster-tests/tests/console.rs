@@ -46,11 +46,13 @@ async fn fill(cluster: &Cluster, nodes: &[Node]) -> Result<i64> {
     waits.abort();
     node.take(first, vec![locks::permits("semaphore", 2, 5)]).await?;
     let name = |name: &str| Some(Name { namespace: "default".into(), name: name.into() });
-    for holder in ["claimant-a", "claimant-b"] {
-        let claim = name("claim");
-        let (holder, instance) = (holder.to_owned(), "1".to_owned());
-        let item = ClaimItem { claim, holder, instance, duration_ms: 60_000, wait: true, ..ClaimItem::default() };
-        node.bulk(kit::by(first).unwrap_or_default(), vec![item]).await?;
+    let item = |claim: &str, holder: &str| {
+        let (claim, holder, instance) = (name(claim), holder.to_owned(), "1".to_owned());
+        ClaimItem { claim, holder, instance, duration_ms: 300_000, wait: true, ..ClaimItem::default() }
+    };
+    // A call with several items is answered while one of them waits.
+    for (holder, other) in [("claimant-a", "claim-of-a"), ("claimant-b", "claim-of-b")] {
+        node.bulk(kit::by(first).unwrap_or_default(), vec![item("claim", holder), item(other, holder)]).await?;
     }
     let etcd = cluster.client(0)?;
     for (lease, value) in [(first, "leader-of-etcd"), (second, "next-of-etcd")] {

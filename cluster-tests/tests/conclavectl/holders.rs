@@ -266,6 +266,11 @@ async fn a_deposed_leader_may_stay_in_line_and_lead_again() -> Result<()> {
     let args = ["election", "enter", "pool", "--candidate", "g", "--again", "--ttl", "30s", "--", "sh", "-c", slow];
     ctl.ok(&["election", "enter", "pool", "--candidate", "h", "--session", &session]).await?;
     let mut g = ctl.start(&args)?;
+    let stands = async || {
+        ensure!(line().await?.contains(&"g".to_owned()), "{:?}", line().await?);
+        Ok(())
+    };
+    eventually("g stands in line", SOON, stands).await?;
     ctl.ok(&["election", "anoint", "pool", "g"]).await?;
     g.line_with("leads", SOON).await?;
     ctl.ok(&["election", "demote", "pool", "g"]).await?;
