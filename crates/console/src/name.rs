@@ -1,4 +1,4 @@
-//! One election, lock, claim or queue: who holds it, who waits, and how that came.
+//! One election, lock, claim or queue: who holds it, who waits, and who held it before.
 
 use crate::coordination::Waiting;
 use crate::kind::{Kind, Name};

@@ -47,7 +47,7 @@ fn is_place(view: &StateView, name: &[u8], key: &[u8]) -> Result<bool, Fault> {
     Ok(read::lease_ttl(view, lease_of(name, key))?.is_some())
 }
 
-/// What the one says who has a place, or its lease.
+/// The value of a place, which says whose it is, or its lease.
 fn who(value: &[u8], lease: LeaseId) -> String {
     if value.is_empty() { format!("lease {lease:x}") } else { shown(value, WHO) }
 }

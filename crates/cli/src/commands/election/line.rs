@@ -5,8 +5,8 @@
 //! change: pages with the same one show one line.
 //!
 //! 1. A line that changed while it was read is read again from its beginning.
-//! 2. One that still changes in the last of [`ROUNDS`] is told to be so: nobody is in it twice, but
-//!    one that is missing may have moved.
+//! 2. If it still changes in the last of [`ROUNDS`], the answer says so: nobody is in it twice, but a
+//!    candidate that moved may be missing.
 
 use super::super::{Context, wire};
 use crate::failure::Result;
@@ -22,7 +22,7 @@ const ROUNDS: u32 = 5;
 pub(in super::super) struct Line {
     /// The first page, with the candidates of all that were read.
     pub(in super::super) response: GetTermResponse,
-    /// It did not stand still: one that is missing may have moved.
+    /// It changed while it was read: a candidate that moved may be missing.
     pub(in super::super) moved: bool,
 }
 
